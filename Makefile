@@ -1,0 +1,55 @@
+# make demo     two nodes on this machine pair before your eyes
+# make test     the tests
+# make check    lint, types, layout
+# Everything is installed into .venv, once, from requirements locked with hashes. Needs Python >= 3.11, venv, make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+JOBS   ?= 2
+
+.PHONY: demo test check format bench lock clean install
+.DEFAULT_GOAL := demo
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/sdnode demo
+
+test: $(DEV)
+	@$(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
+
+check: $(DEV)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(DEV)
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+$(STAMP): pyproject.toml requirements/build.txt requirements/runtime.txt
+	@echo "setting up $(VENV) (once, about half a minute) …"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements/build.txt
+	@$(PIP) --require-hashes --no-build-isolation -r requirements/runtime.txt
+	@$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(DEV): $(STAMP) requirements/dev.txt
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Maintainers only: needs uv on the PATH.
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+lock:
+	$(LOCK) requirements/build.in -o requirements/build.txt
+	$(LOCK) requirements/runtime.in --override requirements/overrides.txt -o requirements/runtime.txt
+	$(LOCK) requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,303 @@
+"""What every actor stands on: start, receive, step, log; the same in a process and in a trio task.
+
+Two forms. A *stepping* actor (vault, session, metrics) is a state machine: `run_stepping` feeds it one
+input at a time and sends back one Step each, so the supervisor can replay whatever a crash cut off.
+A *live* actor (swarm, discovery, gateway) has tasks of its own: it gets a :class:`Mailbox`.
+
+Owns the child's half of messages/frames.py. Never decides anything.
+"""
+
+import math
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+import trio
+
+from ..messages.base import Decoder, Message, encode
+from ..messages.frames import (
+    Deliver,
+    Fatal,
+    Log,
+    Outgoing,
+    Ping,
+    Pong,
+    Ready,
+    Start,
+    Step,
+    Stop,
+    ToChild,
+)
+from ..messages.types import Instant, Outcome
+from ..supervisor.channel import Channel
+
+Inbox = TypeVar("Inbox")
+InboxCo = TypeVar("InboxCo", covariant=True)
+ActorChannel = Channel[ToChild]
+LogField = str | int | float | bool | None
+
+# A timer never sleeps longer than this, so that time spent in suspend (which trio's clock does not count)
+# is noticed.
+_LONGEST_SLEEP = 5.0
+_INPUT_BUFFER = 4096
+
+
+class ActorFailed(Exception):
+    """The actor cannot do its work and a restart would not help; the text is for the user."""
+
+
+def now() -> Instant:
+    """Return the present on CLOCK_BOOTTIME, in seconds."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming(Generic[InboxCo]):
+    """One message as the actor gets it; `sender` and its `incarnation` are vouched for by the supervisor."""
+
+    sender: str
+    incarnation: int
+    id: bytes
+    message: InboxCo
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One message to send. `slot` tells standing messages apart; `id` defaults to a random one."""
+
+    to: str
+    message: Message
+    slot: bytes = b""
+    id: bytes | None = None
+
+
+@dataclass(slots=True)
+class Effects:
+    """What one step does. `checkpoint` None: unchanged."""
+
+    out: list[Send] = field(default_factory=list)
+    checkpoint: bytes | None = None
+    end: Outcome | None = None
+
+
+def _outgoing(send: Send) -> Outgoing:
+    return Outgoing(
+        to=send.to,
+        kind=type(send.message).__name__,
+        id=os.urandom(16) if send.id is None else send.id,
+        body=msgspec.Raw(encode(send.message)),
+        slot=send.slot,
+    )
+
+
+def _step(number: int, effects: Effects) -> Step:
+    return Step(
+        input=number,
+        out=tuple(_outgoing(send) for send in effects.out),
+        checkpoint=effects.checkpoint,
+        end=effects.end,
+    )
+
+
+def _incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox]:
+    return Incoming(deliver.sender, deliver.incarnation, deliver.id, decoder(deliver.body))
+
+
+class Stepper(Protocol[Inbox]):
+    """A stepping actor: a state machine that its host drives. Restored by its constructor."""
+
+    def step(self, incoming: Incoming[Inbox], now: Instant) -> Effects:
+        """Take one input and return its whole effect."""
+        ...
+
+    def tick(self, now: Instant) -> Effects | None:
+        """Take the passing of time; None: nothing is due. Called at `wake_at` and now and then."""
+        ...
+
+    def wake_at(self) -> Instant:
+        """Return when `tick` has something to do next; math.inf for never."""
+        ...
+
+
+class Mailbox(Generic[Inbox]):
+    """A live actor's connection with the rest of the node."""
+
+    def __init__(
+        self, channel: ActorChannel, start: Start, inputs: "trio.MemoryReceiveChannel[Incoming[Inbox]]"
+    ) -> None:
+        self._channel = channel
+        self._inputs = inputs
+        self.name = start.name
+        self.incarnation = start.incarnation
+
+    async def receive(self) -> Incoming[Inbox]:
+        """Return the next message; raises trio.EndOfChannel when the node stops."""
+        return await self._inputs.receive()
+
+    def __aiter__(self) -> AsyncIterator[Incoming[Inbox]]:
+        return self._inputs.__aiter__()
+
+    async def send(self, to: str, message: Message, *, slot: bytes = b"", id: bytes | None = None) -> None:
+        """Send one message."""
+        await self.send_all([Send(to, message, slot, id)])
+
+    async def send_all(self, sends: Sequence[Send]) -> None:
+        """Send several messages as one step: the supervisor takes all of them, in this order, or none."""
+        await self._channel.send(_step(0, Effects(out=list(sends))))
+
+    async def log(self, level: str, event: str, **fields: LogField) -> None:
+        """Write one log line. Fields are bounded and never secret."""
+        await self._channel.send(_log(level, event, fields))
+
+
+def _log(level: str, event: str, fields: dict[str, LogField]) -> Log:
+    short = {key: value[:300] if isinstance(value, str) else value for key, value in fields.items()}
+    return Log(level=level, event=event[:200], fields=short)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def _reading(
+    channel: ActorChannel, decode_inbox: Decoder[Inbox]
+) -> AsyncIterator["trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox]]]"]:
+    """Read frames in the background: answer heartbeats at once, queue deliveries, end at Stop or end-of-file.
+
+    The queue's bound is far above the supervisor's own bound for one child: reaching it is a defect there.
+    """
+    send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox]]](_INPUT_BUFFER)
+
+    async def read() -> None:
+        with send:
+            while True:
+                try:
+                    frame = await channel.receive()
+                except trio.EndOfChannel:
+                    return
+                match frame:
+                    case Deliver():
+                        send.send_nowait((frame.input, _incoming(frame, decode_inbox)))
+                    case Ping():
+                        await channel.send(Pong())
+                    case Stop():
+                        return
+                    case Start():
+                        raise RuntimeError("a second Start")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        try:
+            yield receive
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _first_frame(channel: ActorChannel) -> Start:
+    frame = await channel.receive()
+    if not isinstance(frame, Start):
+        raise RuntimeError(f"expected Start, got {type(frame).__name__}")
+    return frame
+
+
+async def run_live(
+    channel: ActorChannel,
+    decode_inbox: Decoder[Inbox],
+    actor: Callable[[Mailbox[Inbox], Start], Awaitable[None]],
+) -> None:
+    """Run a live actor until it returns or the node stops; then its mailbox ends and it should return."""
+    start = await _first_frame(channel)
+    send, receive = trio.open_memory_channel[Incoming[Inbox]](_INPUT_BUFFER)
+    mailbox = Mailbox(channel, start, receive)
+
+    async def pump(inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox]]]") -> None:
+        with send:
+            async for _number, incoming in inputs:
+                send.send_nowait(incoming)
+
+    try:
+        async with _reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
+            nursery.start_soon(pump, inputs)
+            await channel.send(Ready())
+            await actor(mailbox, start)
+            nursery.cancel_scope.cancel()
+    except BaseException as error:
+        await _last_words(channel, error)
+        raise
+
+
+async def run_stepping(
+    channel: ActorChannel,
+    decode_inbox: Decoder[Inbox],
+    make: Callable[[Start], Stepper[Inbox]],
+    *,
+    first: Callable[[Any, Instant], Effects] | None = None,
+    background: Callable[[Any], Awaitable[None]] | None = None,
+) -> None:
+    """Drive a stepping actor until it ends or the node stops.
+
+    `make` restores it from Start; `first` gives effects to send at every start (standing messages of the
+    vault, say); `background` runs beside it (the HTTP server of metrics, say) and must not change its state.
+    """
+    start = await _first_frame(channel)
+    try:
+        machine = make(start)
+        async with _reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
+            if background is not None:
+                nursery.start_soon(background, machine)
+            await channel.send(Ready())
+            if first is not None:
+                await channel.send(_step(0, first(machine, now())))
+            await _step_loop(channel, inputs, machine)
+            nursery.cancel_scope.cancel()
+    except BaseException as error:
+        await _last_words(channel, error)
+        raise
+
+
+async def _step_loop(
+    channel: ActorChannel,
+    inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox]]]",
+    machine: Stepper[Inbox],
+) -> None:
+    while True:
+        pause = min(max(machine.wake_at() - now(), 0.0), _LONGEST_SLEEP)
+        received: tuple[int, Incoming[Inbox]] | None = None
+        with trio.move_on_after(pause if math.isfinite(pause) else _LONGEST_SLEEP):
+            try:
+                received = await inputs.receive()
+            except trio.EndOfChannel:
+                return
+        if received is None:
+            number, effects = 0, machine.tick(now())
+        else:
+            number, incoming = received
+            effects = machine.step(incoming, now())
+        if effects is not None:
+            await channel.send(_step(number, effects))
+            if effects.end is not None:
+                return
+
+
+async def _last_words(channel: ActorChannel, error: BaseException) -> None:
+    """Tell the user's reason of an ActorFailed; the crash itself is the host's to report."""
+    failure = _find_failure(error)
+    if failure is None:
+        return
+    with trio.move_on_after(1, shield=True):
+        try:
+            await channel.send(Fatal(message=str(failure)[:1000]))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            return
+
+
+def _find_failure(error: BaseException) -> ActorFailed | None:
+    if isinstance(error, ActorFailed):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            found = _find_failure(inner)
+            if found is not None:
+                return found
+    return None

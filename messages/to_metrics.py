@@ -1,0 +1,70 @@
+"""What metrics accepts, and the closed list of what can be measured (docs/operations.md)."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .base import Decoder, Message
+from .common import SessionEnded
+from .to_gateway import Readiness
+from .types import RequestId
+
+MetricName = Literal[
+    "pairing_sessions_total",
+    "pairing_sessions_active",
+    "pairing_duration_seconds",
+    "pairing_stage_seconds",
+    "pairing_refusals_total",
+    "actor_up",
+    "actor_restarts_total",
+    "actor_memory_bytes",
+    "actor_mailbox_depth",
+    "dht_query_seconds",
+    "dht_routing_table_peers",
+    "discovery_first_candidate_seconds",
+    "connections",
+    "handshake_seconds",
+    "hole_punch_total",
+    "relay_circuits",
+]
+LabelValue = Annotated[str, Meta(max_length=32)]
+Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
+"""Values in the order of the labels of that metric in docs/operations.md; never ids, codes or names."""
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Upper bounds of every histogram, in seconds; the last, +Inf, is implied."""
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A counter (cumulative within the sender's incarnation) or a gauge (present value)."""
+
+    name: MetricName
+    labels: Labels
+    value: float
+
+
+class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A histogram, cumulative within the sender's incarnation: one count for each bucket and +Inf."""
+
+    name: MetricName
+    labels: Labels
+    counts: Annotated[tuple[int, ...], Meta(min_length=len(BUCKETS) + 1, max_length=len(BUCKETS) + 1)]
+    total: float
+
+
+class Observed(Message):
+    """From any actor: its present values, all of them; replaces what this incarnation said before."""
+
+    samples: Annotated[tuple[Sample, ...], Meta(max_length=256)] = ()
+    distributions: Annotated[tuple[Distribution, ...], Meta(max_length=256)] = ()
+
+
+class Alive(Message):
+    """From the supervisor: the answer to AreYouAlive."""
+
+    request: RequestId
+
+
+MetricsInbox = Observed | Readiness | Alive | SessionEnded
+decode: Decoder[MetricsInbox] = Decoder(MetricsInbox)

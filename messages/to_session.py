@@ -1,0 +1,119 @@
+"""What a session accepts."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from .base import Decoder, Message
+from .common import ActorRestarted
+from .types import (
+    Addresses,
+    Bytes16,
+    Bytes64,
+    Finder,
+    Path,
+    PeerAddresses,
+    PeerId,
+    Reason,
+    RequestId,
+    Seconds,
+    SessionId,
+    WireFrame,
+)
+
+
+class StartPairing(Message):
+    """From the gateway; makes the session. It shows a new code that lives `lifetime` seconds."""
+
+    session: SessionId
+    lifetime: Annotated[float, Meta(ge=1, le=3600)]
+
+
+class JoinPairing(Message):
+    """From the gateway; makes the session. It looks for whoever shows `code` (16 bytes: secret)."""
+
+    session: SessionId
+    code: Bytes16
+    hints: Annotated[tuple[PeerAddresses, ...], Meta(max_length=4)] = ()
+    timeout: Seconds = 60.0
+
+
+class Decide(Message):
+    """From the gateway: the user's decision. The first is final; a contrary one is ignored."""
+
+    accept: bool
+
+
+class CancelPairing(Message):
+    """From the gateway: the user gives up. Ignored once this side has accepted."""
+
+
+class PeerRequest(Message):
+    """From the swarm: a peer sent a request frame whose code_id is this session's for that peer."""
+
+    request: RequestId
+    peer: PeerId
+    frame: WireFrame
+    path: Path
+
+
+class PeerAnswer(Message):
+    """From the swarm: the answer to an Ask, by the peer that the Ask named."""
+
+    request: RequestId
+    frame: WireFrame
+    path: Path
+
+
+class PeerUnreachable(Message):
+    """From the swarm: an Ask got no answer (no address works, stream reset, time-out)."""
+
+    request: RequestId
+    reason: Reason
+
+
+class Candidate(Message):
+    """From discovery: a peer that may be showing the code. May repeat with more addresses or finders."""
+
+    peer: PeerId
+    addresses: Addresses
+    finders: Annotated[tuple[Finder, ...], Meta(min_length=1, max_length=4)]
+
+
+class Signed(Message):
+    """From the vault: the answer to SignIdentity. `info` is the frame of a wire.DeviceInfo."""
+
+    request: RequestId
+    info: Annotated[bytes, Meta(min_length=1, max_length=1024)]
+    signature: Bytes64
+
+
+class Stored(Message):
+    """From the vault: the device is durable in `state`."""
+
+    request: RequestId
+    state: Literal["unconfirmed", "paired"]
+
+
+class StoreRefused(Message):
+    """From the vault: the device was not stored (not accepted, not vouched for, bad signature …)."""
+
+    request: RequestId
+    reason: Reason
+
+
+SessionInbox = (
+    StartPairing
+    | JoinPairing
+    | Decide
+    | CancelPairing
+    | PeerRequest
+    | PeerAnswer
+    | PeerUnreachable
+    | Candidate
+    | Signed
+    | Stored
+    | StoreRefused
+    | ActorRestarted
+)
+decode: Decoder[SessionInbox] = Decoder(SessionInbox)

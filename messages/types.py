@@ -1,0 +1,65 @@
+"""Bounded scalars and small records that several messages share."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+SessionId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+"""Eight random bytes in lower-case hex: names a pairing session on one node."""
+
+PeerId = Annotated[bytes, Meta(min_length=34, max_length=64)]
+"""Canonical binary multihash of the key that a connection proved (38 bytes for Ed25519)."""
+
+Address = Annotated[str, Meta(min_length=1, max_length=256)]
+"""A multiaddr as text, without a trailing /p2p component."""
+
+Addresses = Annotated[tuple[Address, ...], Meta(max_length=32)]
+
+WireFrame = Annotated[bytes, Meta(min_length=1, max_length=16 * 1024)]
+"""One MessagePack map as it travels between two devices, without its length (docs/protocol.md)."""
+
+RequestId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""Chosen by whoever asks; the answer repeats it."""
+
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+
+Instant = float
+"""Seconds on CLOCK_BOOTTIME: one clock for all processes of a machine, and it counts suspend."""
+
+DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
+ShortText = Annotated[str, Meta(max_length=32)]
+Reason = Annotated[str, Meta(max_length=200)]
+"""A short explanation for people and logs; never contains a secret."""
+
+Role = Literal["initiator", "joiner"]
+Path = Literal["direct", "relayed"]
+Finder = Literal["hint", "same_host", "mdns", "dht"]
+Stage = Literal["waiting", "searching", "connecting", "proving", "deciding", "storing"]
+Outcome = Literal[
+    "paired",
+    "rejected",
+    "expired",
+    "not_found",
+    "wrong_code",
+    "cancelled",
+    "lost_contact",
+    "crashed",
+    "busy",
+]
+DeviceState = Literal["paired", "unconfirmed"]
+DhtMode = Literal["auto", "server", "client"]
+
+
+class PeerAddresses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A peer and where it may be reached."""
+
+    peer: PeerId
+    addresses: Addresses = ()
+
+
+PeerList = Annotated[tuple[PeerAddresses, ...], Meta(max_length=64)]

@@ -1,0 +1,119 @@
+"""Who may send which kind to whom, and what becomes of it: the whole routing policy, as data.
+
+The supervisor forwards an envelope only where a row says so. A row names kinds of actors ("session"),
+never single ones; where the receiver is a session, the sender names it (session-<id>).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..messages.types import Role
+
+Kind = str
+ActorKind = str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row: `kind` from one of `senders` to `receiver`.
+
+    standing   kept by the supervisor until withdrawn or its sender ends, and given first to a restarted receiver
+    retained   a standing message that outlives its sender, until it is pushed out (bounded, oldest first)
+    withdraws  ends the standing message of that kind with the same sender, receiver and slot; is itself delivered
+    spawns     makes the receiving session, in that role, if it does not exist; refused when sessions are full
+    """
+
+    kind: Kind
+    senders: tuple[ActorKind, ...]
+    receiver: ActorKind
+    standing: bool = False
+    retained: bool = False
+    withdraws: Kind | None = None
+    spawns: Role | None = None
+
+
+ROUTES: tuple[Route, ...] = (
+    # the user's will
+    Route("StartPairing", ("gateway",), "session", spawns="initiator"),
+    Route("JoinPairing", ("gateway",), "session", spawns="joiner"),
+    Route("Decide", ("gateway",), "session"),
+    Route("CancelPairing", ("gateway",), "session"),
+    Route("Accept", ("gateway",), "vault"),
+    Route("ListDevices", ("gateway",), "vault"),
+    Route("RenameDevice", ("gateway",), "vault"),
+    Route("ForgetDevice", ("gateway",), "vault"),
+    Route("ListActors", ("gateway",), "supervisor"),
+    Route("Shutdown", ("gateway",), "supervisor"),
+    # a session and its peer
+    Route("Serve", ("session",), "swarm", standing=True),
+    Route("Ask", ("session",), "swarm"),
+    Route("PeerRequest", ("swarm",), "session"),
+    Route("PeerAnswer", ("swarm",), "session"),
+    Route("PeerUnreachable", ("swarm",), "session"),
+    Route("PeerReply", ("session", "vault"), "swarm"),
+    # a session and discovery
+    Route("StartProviding", ("session",), "discovery", standing=True),
+    Route("StopProviding", ("session",), "discovery", withdraws="StartProviding"),
+    Route("Find", ("session",), "discovery", standing=True),
+    Route("StopFinding", ("session",), "discovery", withdraws="Find"),
+    Route("Candidate", ("discovery",), "session"),
+    # a session and the vault
+    Route("SignIdentity", ("session",), "vault"),
+    Route("Signed", ("vault",), "session"),
+    Route("StoreDevice", ("session",), "vault"),
+    Route("ConfirmDevice", ("session",), "vault"),
+    Route("Stored", ("vault",), "session"),
+    Route("StoreRefused", ("vault",), "session"),
+    # what users see
+    Route("SessionView", ("session",), "gateway", standing=True, retained=True),
+    Route("NodeIdentity", ("vault",), "gateway", standing=True),
+    Route("SwarmStatus", ("swarm",), "gateway", standing=True),
+    Route("Readiness", ("vault", "swarm", "discovery"), "gateway", standing=True),
+    Route("Readiness", ("vault", "swarm", "discovery"), "metrics", standing=True),
+    Route("Devices", ("vault",), "gateway"),
+    Route("DeviceChanged", ("vault",), "gateway"),
+    Route("VaultError", ("vault",), "gateway"),
+    # swarm, vault and discovery
+    Route("SwarmIdentity", ("vault",), "swarm", standing=True),
+    Route("KnownPeer", ("vault",), "swarm", standing=True),
+    Route("ForgetPeer", ("vault",), "swarm", withdraws="KnownPeer"),
+    Route("Vouch", ("swarm",), "vault"),
+    Route("SettleRequest", ("swarm",), "vault"),
+    Route("Settled", ("swarm",), "vault"),
+    Route("Listening", ("swarm",), "swarm", standing=True),
+    Route("SwarmUp", ("swarm",), "discovery", standing=True),
+    Route("Bootstrap", ("discovery",), "swarm"),
+    Route("KadRequest", ("discovery",), "swarm"),
+    Route("KadReply", ("swarm",), "discovery"),
+    Route("KadFailed", ("swarm",), "discovery"),
+    Route("ClosestServers", ("discovery",), "swarm"),
+    Route("Servers", ("swarm",), "discovery"),
+    Route("ServerJoined", ("swarm",), "discovery"),
+    Route("ProvideLocally", ("discovery",), "swarm", standing=True),
+    Route("UnprovideLocally", ("discovery",), "swarm", withdraws="ProvideLocally"),
+    # measurements
+    Route("Observed", ("session", "vault", "swarm", "discovery", "gateway"), "metrics"),
+    Route("AreYouAlive", ("metrics",), "supervisor"),
+)
+
+RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {"swarm": ("session", "discovery")}
+"""Who is told, by ActorRestarted, that an actor lost the requests that it had not answered."""
+
+SESSION_END_WATCHERS: tuple[ActorKind, ...] = ("vault", "swarm", "discovery", "gateway", "metrics")
+"""Who is told, by SessionEnded, that a session is over (for the gateway it is retained)."""
+
+Refusal = Literal["refuse", "kill"]
+OVERFLOW: dict[ActorKind, Refusal] = {"gateway": "refuse", "swarm": "refuse"}
+"""When a receiver is full: what comes from these is refused with Undeliverable; anything else kills the receiver."""
+
+_TABLE = {(route.kind, sender, route.receiver): route for route in ROUTES for sender in route.senders}
+
+
+def actor_kind(name: str) -> ActorKind:
+    """Return the kind of an actor: "session" for "session-7f3a…"."""
+    return name.partition("-")[0]
+
+
+def find_route(kind: Kind, sender: str, receiver: str) -> Route | None:
+    """Return the row that allows `sender` to send `kind` to `receiver`, or None: it is forbidden."""
+    return _TABLE.get((kind, actor_kind(sender), actor_kind(receiver)))

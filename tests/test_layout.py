@@ -1,0 +1,133 @@
+"""The shape of the tree: packages are listed, layers import downwards only, nothing names a machine."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_PACKAGES = {"tests", "docs", "deploy", "requirements", "build", "dist"}
+
+# What each part may import of ours. An actor may import none of the other actors.
+ALLOWED: dict[str, set[str]] = {
+    "messages": {"messages"},
+    "protocol": {"messages", "protocol"},
+    "supervisor": {"messages", "supervisor"},
+    "actors.base": {"messages", "supervisor.channel"},
+    "paths": {"paths"},
+    "config": {"config", "messages", "protocol"},
+    "client": {"client", "messages", "protocol", "supervisor.channel"},
+}
+ACTOR_MAY_IMPORT = {"messages", "protocol", "actors.base", "supervisor.channel"}
+
+
+def sources() -> list[Path]:
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).parts
+        if parts[0] in NOT_PACKAGES or parts[0].startswith("."):
+            continue
+        found.append(path)
+    return found
+
+
+def module_of(path: Path) -> str:
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    if parts[-1] == "__init__":
+        parts.pop()
+    return ".".join(parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Our own modules that a file imports, without the package's name in front."""
+    package = list(path.relative_to(ROOT).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package[: len(package) - (node.level - 1)] if node.level > 1 else package
+                stem = [*base, *(node.module.split(".") if node.module else [])]
+            elif node.module and node.module.split(".")[0] == "spacedrive_node":
+                stem = node.module.split(".")[1:]
+            else:
+                continue
+            for alias in node.names:
+                dotted = ".".join([*stem, alias.name])
+                is_module = (ROOT / Path(*stem, alias.name)).with_suffix(".py").exists() or (
+                    ROOT / Path(*stem, alias.name)
+                ).is_dir()
+                found.add(dotted if is_module else ".".join(stem))
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.name.partition(".")[2]
+                for alias in node.names
+                if alias.name.split(".")[0] == "spacedrive_node"
+            }
+    return found - {""}
+
+
+def within(module: str, allowed: set[str]) -> bool:
+    return any(module == a or module.startswith(a + ".") for a in allowed)
+
+
+def test_every_package_is_listed() -> None:
+    """An unlisted package works in an editable install and is missing from the wheel."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {
+        ".".join(["spacedrive_node", *path.parent.relative_to(ROOT).parts])
+        for path in sources()
+        if path.name == "__init__.py"
+    }
+    assert listed == there
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: module_of(p) or "root")
+def test_layers_import_downwards_only(path: Path) -> None:
+    """messages ← protocol, supervisor ← actors ← node; no actor imports another."""
+    module = module_of(path)
+    if module.startswith("actors.") and module != "actors.base":
+        own = ".".join(module.split(".")[:2])
+        allowed = ACTOR_MAY_IMPORT | {own}
+    else:
+        owner = next((name for name in ALLOWED if within(module, {name})), None)
+        if owner is None:
+            return
+        allowed = ALLOWED[owner]
+    wrong = {name for name in imports_of(path) if not within(name, allowed)}
+    assert not wrong, f"{module} must not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: module_of(p) or "root")
+def test_modules_stay_readable(path: Path) -> None:
+    """Every module says what it is for, and none grows past 400 lines."""
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), f"{path.name} has no docstring"
+    assert len(text.splitlines()) <= 400, f"{path.name} has {len(text.splitlines())} lines"
+
+
+@pytest.mark.parametrize("module", ["spacedrive_node", "spacedrive_node.supervisor.zygote"])
+def test_light_modules_import_nothing_heavy(module: str) -> None:
+    """Only the swarm imports libp2p; the package itself and the fork server stay small."""
+    heavy = {"libp2p", "rich", "click", "prometheus_client", "segno"}
+    code = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_nothing_names_a_machine_or_a_registry() -> None:
+    """Committed files hold no path of a machine and no registry's host."""
+    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".", "crates" + ".io"]
+    places = ["/" + "work/", "/" + "root/", "/" + "home/"]
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        if not path.is_file() or parts[0] in {".git", ".venv", "build"} or "__pycache__" in parts:
+            continue
+        if parts[0].endswith(".egg-info") or parts[0] in {".mypy_cache", ".ruff_cache", ".hypothesis"}:
+            continue
+        text = path.read_bytes().decode("utf-8", "replace")
+        assert not [word for word in hosts + places if word in text], path
