@@ -1,0 +1,1 @@
+"""The pairing protocol's pure core: code, key schedule, proofs (docs/protocol.md)."""

@@ -1,0 +1,124 @@
+"""The pairing code: twelve words or a QR text ↔ 16 bytes, and the keys that find and prove it.
+
+Implements docs/protocol.md, "Code". Owns no state and draws no randomness. The words are a secret: they are
+in no repr here, and a CodeError shows at most the word that is wrong.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote
+
+from ..messages.types import PeerAddresses
+from . import keys
+from .identity import peer_id_from_text, peer_id_text
+from .words import WORDS, CodeError, complete, parse_words, suggest, words_of
+
+__all__ = [
+    "WORDS",
+    "CodeError",
+    "CodeKeys",
+    "code_id",
+    "complete",
+    "derive",
+    "parse_code",
+    "parse_words",
+    "qr_payload",
+    "suggest",
+    "words_of",
+]
+
+_SCHEME: Final = "spacedrive:"
+_HEAD: Final = "spacedrive:pair?"
+_QR_LIMIT: Final = 4096
+"""Characters: more than the largest QR code (2953 bytes) holds."""
+_PARAMETER_LIMIT: Final = 64
+_WRITTEN_ADDRESSES: Final = 8
+"""More make a QR code that a camera reads badly; the words find the peer anyway."""
+_READ_ADDRESSES: Final = 32
+_ADDRESS: Final = re.compile(r"/[!-~]{1,255}")
+
+PROVIDER_PREFIX: Final = bytes.fromhex("1220")
+"""sha2-256 multihash, the one form of key that js, py and rust DHT servers all store."""
+
+
+@dataclass(frozen=True, repr=False)
+class CodeKeys:
+    """What a code is turned into. All but `provider_key` and `mdns_instance` is secret."""
+
+    route_key: bytes
+    auth_key: bytes
+    provider_key: bytes
+    mdns_instance: str
+
+    def __repr__(self) -> str:
+        return "<CodeKeys>"
+
+
+def derive(entropy: bytes) -> CodeKeys:
+    """Derive the four things that are made from the 16 bytes of a code."""
+    if len(entropy) != 16:
+        raise ValueError("a code has 16 bytes")
+    root = keys.extract(keys.PROTOCOL_LABEL, entropy)
+    return CodeKeys(
+        route_key=keys.expand(root, keys.ROUTE),
+        auth_key=keys.expand(root, keys.AUTH),
+        provider_key=PROVIDER_PREFIX + keys.sha256(keys.expand(root, keys.RENDEZVOUS)),
+        mdns_instance=keys.expand(root, keys.MDNS, 8).hex(),
+    )
+
+
+def code_id(route_key: bytes, initiator: bytes, joiner: bytes) -> bytes:
+    """Return the 16 bytes that name a code between these two peers, and nowhere else."""
+    return keys.mac(route_key, keys.lp(initiator) + keys.lp(joiner))[:16]
+
+
+def qr_payload(entropy: bytes, peer: bytes, addresses: Sequence[str]) -> str:
+    """Return the text of the QR code: the words, the peer id, and at most eight addresses as hints."""
+    parts = ["v=2", "w=" + "-".join(words_of(entropy)), "p=" + peer_id_text(peer)]
+    parts += ["a=" + quote(address, safe="/:") for address in addresses[:_WRITTEN_ADDRESSES]]
+    return _HEAD + "&".join(parts)
+
+
+def parse_code(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
+    """Read twelve words or a QR text; return the 16 bytes and the hints, if any. Raises CodeError.
+
+    A hint that cannot be read is left out: hints are never needed.
+    """
+    stripped = text.strip()
+    if stripped[: len(_SCHEME)].lower() == _SCHEME:
+        return _parse_qr(stripped)
+    return parse_words(stripped), ()
+
+
+def _parse_qr(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
+    if len(text) > _QR_LIMIT:
+        raise CodeError("This QR code is too long for a pairing code.")
+    if text[: len(_HEAD)].lower() != _HEAD:
+        raise CodeError("This is a Spacedrive QR code, but not one for pairing.")
+    fields = [part.partition("=") for part in text[len(_HEAD) :].split("&", _PARAMETER_LIMIT)]
+    if len(fields) > _PARAMETER_LIMIT:
+        raise CodeError("This QR code has too many parts for a pairing code.")
+    values: dict[str, list[str]] = {}
+    for name, _, value in fields:
+        values.setdefault(name, []).append(unquote(value))
+    if values.get("v") != ["2"]:
+        raise CodeError("This QR code is of another version of pairing; update the older of the two devices.")
+    words = values.get("w", [])
+    if len(words) != 1:
+        raise CodeError("This QR code does not contain one pairing code.")
+    return parse_words(words[0]), _hints(values.get("p", []), values.get("a", []))
+
+
+def _hints(peers: list[str], addresses: list[str]) -> tuple[PeerAddresses, ...]:
+    if len(peers) != 1:
+        return ()
+    try:
+        peer = peer_id_from_text(peers[0])
+    except ValueError:
+        return ()
+    suffix = "/p2p/" + peers[0]
+    bare = (address.removesuffix(suffix) for address in addresses)
+    kept = [address for address in bare if _ADDRESS.fullmatch(address)]
+    return (PeerAddresses(peer, tuple(dict.fromkeys(kept))[:_READ_ADDRESSES]),)
