@@ -1,0 +1,333 @@
+"""The Python client of a running node: everything that the control socket offers, as methods.
+
+Owns the Pairing as a program sees it: states that only go forward, also across a restart of the node's
+gateway. Never touches the socket itself (control_link.py does) and never decides about a device by
+itself. Implements the client's side of docs/interfaces.md, "Control socket".
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from .control_link import ControlError, ControlLink, NodeGone, Subscription
+from .messages.base import Message
+from .messages.control import (
+    ActorList,
+    CancelPairing,
+    Decide,
+    DeviceList,
+    Done,
+    ForgetDevice,
+    JoinPairing,
+    ListActors,
+    ListDevices,
+    ListSessions,
+    NodeStatus,
+    RenameDevice,
+    Sessions,
+    SessionStarted,
+    SessionState,
+    ShownDevice,
+    Shutdown,
+    StartPairing,
+    Status,
+)
+from .messages.to_gateway import ActorInfo, Device
+from .messages.types import Outcome, Role, Stage
+from .paths import NoNodeRunning
+
+__all__ = [
+    "Code",
+    "Confirmation",
+    "ControlError",
+    "NoNodeRunning",
+    "NodeClient",
+    "NodeGone",
+    "Pairing",
+    "PairingFailed",
+    "open_client",
+]
+
+# A session has six stages and a few facts beside them; far more states than this cannot follow one another.
+_HISTORY = 256
+_LONGEST_NAME = 64
+_STAGES: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "deciding", "storing")
+_R = TypeVar("_R", bound=Message)
+
+
+class PairingFailed(Exception):
+    """The pairing ended otherwise than `paired`. `outcome` is from the closed list of docs/interfaces.md."""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message or f"the pairing ended: {outcome}")
+        self.outcome: Outcome = outcome
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Code:
+    """What an initiator shows: twelve words, and the same as the text of a QR code. Secret."""
+
+    words: tuple[str, ...]
+    qr: str | None
+    expires_in: float | None
+    """Seconds of life that were left when this object was made."""
+
+    def __repr__(self) -> str:
+        return "Code(<secret>)"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What to decide about: the device on the other side, and six digits that both sides show."""
+
+    device: ShownDevice
+    check: str
+
+
+class Pairing:
+    """One pairing session of the node, from either side. Made by NodeClient."""
+
+    def __init__(self, link: ControlLink, session: str) -> None:
+        self.id = session
+        """Names the session on its node: 16 hex digits."""
+        self._link = link
+        self._history: list[SessionState] = []
+        self._dropped = 0
+        self._failure: Exception | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+        self._code: Code | None = None
+        self._keys = {name: os.urandom(16) for name in ("accept", "reject", "cancel")}
+        self._subscription: Subscription | None = None
+
+    async def _open(self) -> "Pairing":
+        """Subscribe, and wait for the first state. Raises ControlError no_such_session, NodeGone."""
+        self._subscription = self._link.subscribe(self.id, self._take, self._fail)
+        await self._at(0)
+        return self
+
+    @property
+    def role(self) -> Role:
+        """`initiator` shows the code, `joiner` enters it."""
+        return self.state.role
+
+    @property
+    def state(self) -> SessionState:
+        """The newest state that has arrived."""
+        return self._history[-1]
+
+    @property
+    def code(self) -> Code:
+        """The code to show. Raises LookupError when this side shows none (a joiner, a code already used)."""
+        if self._code is None:
+            raise LookupError("this pairing shows no code")
+        return self._code
+
+    def states(self, *, history: bool = False) -> AsyncIterator[SessionState]:
+        """Yield the present state and then each that follows; end after the one that has an `outcome`.
+
+        `history` begins with the first state that this object has seen (and still keeps).
+        States never go back and never repeat, also when the connection is lost in between.
+        Raises NodeGone when no node answers for 30 s, or when it no longer knows this session.
+        """
+        return _States(self, history)
+
+    async def confirmation(self) -> Confirmation:
+        """Wait until the other device has proved itself. Raises PairingFailed if it ends before, NodeGone."""
+        async for state in self.states():
+            if state.device is not None and state.check is not None:
+                return Confirmation(state.device, state.check)
+            if state.outcome is not None:
+                raise PairingFailed(state.outcome, state.message)
+        raise AssertionError("states() ends with an outcome")
+
+    async def paired(self, *, accept: bool = False) -> SessionState:
+        """Wait for the end and return the last state, whose `device` is now trusted.
+
+        `accept` is the explicit policy to accept whatever device proves that it knows the code; without
+        it somebody has to call :meth:`accept`. Raises PairingFailed with the outcome, NodeGone.
+        """
+        async for state in self.states():
+            if state.outcome == "paired":
+                return state
+            if state.outcome is not None:
+                raise PairingFailed(state.outcome, state.message)
+            if accept and state.device is not None and state.accepted is None:
+                await self._accept_if_open()
+        raise AssertionError("states() ends with an outcome")
+
+    async def accept(self) -> None:
+        """Trust the device shown. The first decision is final. Raises ControlError, NodeGone."""
+        await self._link.call(Done, lambda id: Decide(id, self._keys["accept"], self.id, True))
+
+    async def reject(self) -> None:
+        """Refuse the device shown. The first decision is final. Raises ControlError, NodeGone."""
+        await self._link.call(Done, lambda id: Decide(id, self._keys["reject"], self.id, False))
+
+    async def cancel(self) -> None:
+        """Give the pairing up. Raises ControlError `already_decided` after a decision, NodeGone."""
+        await self._link.call(Done, lambda id: CancelPairing(id, self._keys["cancel"], self.id))
+
+    async def _accept_if_open(self) -> None:
+        try:
+            await self.accept()
+        except ControlError as error:
+            # Somebody else has decided, or it ended meanwhile: the states say how.
+            if error.code not in ("already_decided", "not_deciding"):
+                raise
+
+    async def _at(self, position: int) -> tuple[int, SessionState]:
+        """Return the state at `position`, or the first one still kept after it; waits for it."""
+        while position >= self._dropped + len(self._history):
+            if self._failure is not None:
+                raise self._failure
+            await self._changed.park()
+        position = max(position, self._dropped)
+        return position, self._history[position - self._dropped]
+
+    def _take(self, state: SessionState) -> None:
+        if state.words is not None:
+            self._code = Code(tuple(state.words.split()), state.qr, state.expires_in)
+        if self._history and not follows(self._history[-1], state):
+            return
+        self._history.append(state)
+        if len(self._history) > _HISTORY:
+            del self._history[0]
+            self._dropped += 1
+        self._changed.unpark_all()
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._changed.unpark_all()
+
+
+class _States(AsyncIterator[SessionState]):
+    """The iterator of Pairing.states. Not a generator, which every `break` would leave unclosed."""
+
+    def __init__(self, pairing: Pairing, history: bool) -> None:
+        self._pairing = pairing
+        self._position = 0 if history else pairing._dropped + len(pairing._history) - 1
+        self._over = False
+
+    async def __anext__(self) -> SessionState:
+        if self._over:
+            raise StopAsyncIteration
+        position, state = await self._pairing._at(self._position)
+        self._position = position + 1
+        self._over = state.outcome is not None
+        return state
+
+
+def follows(old: SessionState, new: SessionState) -> bool:
+    """Say whether `new` is a later state than `old`: neither a repeat (but for the clock) nor a step back."""
+    if old.outcome is not None or _STAGES.index(new.stage) < _STAGES.index(old.stage):
+        return False
+    return msgspec.structs.replace(new, expires_in=None) != msgspec.structs.replace(old, expires_in=None)
+
+
+class NodeClient:
+    """A connection with a running node; from :func:`open_client`. Usable by several tasks at once.
+
+    Every method raises ControlError when the node refuses, and NodeGone when no node answers for 30 s.
+    When the connection is lost it comes back by itself, and what was under way is repeated without
+    taking effect twice.
+    """
+
+    def __init__(self, link: ControlLink) -> None:
+        self._link = link
+
+    def watch_connection(self, watch: Callable[[bool], None]) -> None:
+        """Have `watch` called with False when the connection is lost, and with True when it is back."""
+        self._link.watch = watch
+
+    async def start_pairing(self, lifetime: float | None = None) -> Pairing:
+        """Show a new code that lives `lifetime` seconds (60 to 3600; None: as the node is configured)."""
+        key = os.urandom(16)
+        reply = await self._link.call(SessionStarted, lambda id: StartPairing(id, key, lifetime))
+        return await self.session(reply.session)
+
+    # The node does the waiting, so `timeout` is not a cancellation.
+    async def join_pairing(self, text: str, timeout: float = 60) -> Pairing:  # noqa: ASYNC109
+        """Enter a code: twelve words or a QR text; search `timeout` seconds. ControlError `bad_code`."""
+        key = os.urandom(16)
+        reply = await self._link.call(SessionStarted, lambda id: JoinPairing(id, key, text, timeout))
+        return await self.session(reply.session)
+
+    async def session(self, id: str) -> Pairing:
+        """Return the session of that id, running or lately ended. ControlError `no_such_session`."""
+        return await Pairing(self._link, id)._open()
+
+    async def sessions(self) -> list[SessionState]:
+        """Return the sessions that run and those lately ended (at most 128, without their QR texts)."""
+        return list((await self._link.call(Sessions, ListSessions)).sessions)
+
+    async def devices(self) -> list[Device]:
+        """Return every trusted device, in order of device id."""
+        found: list[Device] = []
+        while True:
+            after = found[-1].device_id if found else b""
+            page = await self._link.call(DeviceList, lambda id, after=after: ListDevices(id, after))  # type: ignore[misc]
+            found += page.devices
+            if not page.more or not page.devices:
+                return found
+
+    async def rename(self, device_id: bytes, name: str) -> None:
+        """Give a trusted device another name. ControlError `no_such_device`, `invalid_name`."""
+        if not 1 <= len(name) <= _LONGEST_NAME:
+            raise ControlError("invalid_name", f"a name has 1 to {_LONGEST_NAME} characters")
+        key = os.urandom(16)
+        await self._link.call(Done, lambda id: RenameDevice(id, key, device_id, name))
+
+    async def forget(self, device_id: bytes) -> None:
+        """Trust a device no longer. ControlError `no_such_device`."""
+        key = os.urandom(16)
+        await self._link.call(Done, lambda id: ForgetDevice(id, key, device_id))
+
+    async def status(self) -> NodeStatus:
+        """Return the node's addresses, reachability, sessions and readiness."""
+        return await self._link.call(NodeStatus, Status)
+
+    async def actors(self) -> Sequence[ActorInfo]:
+        """Return the processes of the node, in order of start."""
+        return list((await self._link.call(ActorList, ListActors)).actors)
+
+    async def shutdown(self) -> None:
+        """Drain and stop the node; returns when it has agreed, or is no longer there."""
+        key = os.urandom(16)
+        await self._link.call(Done, lambda id: Shutdown(id, key), absent=Done(0))
+
+
+@asynccontextmanager
+async def open_client(control: Path) -> AsyncIterator[NodeClient]:
+    """Connect with the node whose control socket is `control`. Raises NoNodeRunning."""
+    async with open_link(control) as link:
+        yield NodeClient(link)
+
+
+@asynccontextmanager
+async def open_link(control: Path) -> AsyncIterator[ControlLink]:
+    """Connect, and keep the connection alive while the block runs. Raises NoNodeRunning."""
+    link = ControlLink(control)
+    await link.connect()
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        try:
+            yield link
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            # Whatever the caller's block raises leaves as it is, not wrapped in the nursery's group.
+            failure = error
+        finally:
+            nursery.cancel_scope.cancel()
+    await link.aclose()
+    if failure is not None:
+        raise failure

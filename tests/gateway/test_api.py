@@ -1,0 +1,123 @@
+"""open_node: a child process that is started, used and ended; here a stand-in for `sdnode up`."""
+
+import json
+import sys
+
+import pytest
+import trio
+
+from spacedrive_node import api
+from spacedrive_node.api import NodeConfig, NodeStartFailed, command, open_node
+
+READY = """
+import json, signal, sys
+print("starting", file=sys.stderr, flush=True)
+print("not JSON", flush=True)
+print(json.dumps({"event": "ready", "name": "n", "peer_id": "12D3", "addresses": ["/ip4/127.0.0.1/tcp/1"],
+                  "control": sys.argv[1], "metrics": None}), flush=True)
+"""
+
+IGNORE = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Have open_node start this program instead."""
+
+    def use(program: str, *arguments: str) -> None:
+        monkeypatch.setattr(api, "command", lambda config: [sys.executable, "-c", program, *arguments])
+
+    return use
+
+
+async def test_a_node_is_used_and_then_ended(node, run, tmp_path):
+    """The ready line becomes attributes, the client's methods work, and SIGTERM ends the process."""
+    mark = tmp_path / "mark"
+    ending = f"""
+def end(*_):
+    open({str(mark)!r}, "w").write("terminated")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+{READY}
+signal.pause()
+"""
+    run("import signal, sys\n" + ending, str(node.control))
+    with trio.fail_after(30):
+        async with open_node(NodeConfig()) as mine:
+            assert (mine.name, mine.peer_id, mine.control) == ("n", "12D3", node.control)
+            assert mine.addresses == ("/ip4/127.0.0.1/tcp/1",)
+            assert (await mine.status()).name == "host"
+    assert mark.read_text() == "terminated"
+
+
+async def test_the_lifeline_ends_with_the_host(node, run, tmp_path, monkeypatch):
+    """Standard input is a pipe that ends when the node is to end: a node that ignores signals sees that."""
+    mark = tmp_path / "mark"
+    program = f"""
+{IGNORE}
+{READY}
+sys.stdin.read()
+open({str(mark)!r}, 'w').close()
+"""
+    run(program, str(node.control))
+    with trio.fail_after(30):
+        async with open_node(NodeConfig()) as mine:
+            await mine.status()
+    assert mark.exists()
+
+
+async def test_a_node_that_hangs_is_killed(node, run, monkeypatch):
+    """One that ignores everything does not keep its host."""
+    monkeypatch.setattr(api, "STOP", 0.1)
+    run(f"{IGNORE}\n{READY}\nsignal.pause()", str(node.control))
+    with trio.fail_after(30):
+        async with open_node(NodeConfig()) as mine:
+            await mine.status()
+
+
+async def test_a_failed_start_says_why(run):
+    """What the node wrote to standard error is the message."""
+    run("import sys; print('port 7520 is taken', file=sys.stderr); sys.exit(2)")
+    with trio.fail_after(30):
+        with pytest.raises(NodeStartFailed, match="port 7520 is taken"):
+            async with open_node(NodeConfig()):
+                pass
+
+
+async def test_a_node_that_never_gets_ready(run, monkeypatch):
+    """The start has a deadline."""
+    monkeypatch.setattr(api, "START", 0.2)
+    run("import sys; sys.stdin.read()")
+    with trio.fail_after(30):
+        with pytest.raises(NodeStartFailed, match="not ready within"):
+            async with open_node(NodeConfig()):
+                pass
+
+
+async def test_the_callers_exception_is_not_wrapped(node, run):
+    """What the block raises arrives as it is, and the process ends all the same."""
+    run(f"{READY}\nsys.stdin.read()", str(node.control))
+    with trio.fail_after(30), pytest.raises(KeyError):
+        async with open_node(NodeConfig()):
+            raise KeyError("x")
+
+
+def test_the_command_is_up_with_a_lifeline(tmp_path):
+    """The configuration becomes flags; nothing else is needed on the command line."""
+    argv = command(NodeConfig(data_dir=str(tmp_path), mdns=False))
+    assert argv[1:4] == ["-m", "spacedrive_node", "up"]
+    assert argv[-2:] == ["--json", "--lifeline"]
+    assert "--no-mdns" in argv
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    """`import spacedrive_node` costs nothing until a name is used; every public name exists."""
+    import subprocess
+
+    program = (
+        "import sys, json, spacedrive_node; "
+        "before = [m for m in ('trio', 'msgspec', 'cryptography', 'libp2p') if m in sys.modules]; "
+        "[getattr(spacedrive_node, n) for n in spacedrive_node.__all__]; print(json.dumps(before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == []

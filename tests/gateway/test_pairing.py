@@ -1,0 +1,249 @@
+"""A client and the gateway with a session between them: start, states, decision, end."""
+
+import os
+
+import pytest
+import trio
+
+from spacedrive_node.client import ControlError, NodeClient, PairingFailed
+from spacedrive_node.messages import to_session
+from spacedrive_node.messages.common import SessionEnded, Undeliverable
+from spacedrive_node.messages.control import SessionStarted, StartPairing
+from spacedrive_node.protocol.code import parse_code, words_of
+
+
+async def begin(node, client: NodeClient, nursery: trio.Nursery, code: bytes):
+    """Start a pairing, playing its session; returns the client's Pairing."""
+    box = []
+
+    async def start() -> None:
+        box.append(await client.start_pairing())
+
+    async with trio.open_nursery() as inner:
+        inner.start_soon(start)
+        (sent,) = await node.step("StartPairing")
+        session = to_session.decode(sent.body).session
+        assert sent.to == f"session-{session}"
+        await node.view(session, code=code, expires=1e9)
+    return box[0]
+
+
+async def test_a_pairing_from_the_code_to_paired(node, client, nursery, code, shown, accept_of):
+    """Words and QR text reach the client; acceptance reaches vault and session in one step, in order."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        assert pairing.code.words == words_of(code)
+        assert parse_code(pairing.code.qr)[0] == code
+        assert "abandon" not in repr(pairing.code)
+
+        await node.view(pairing.id, "proving", code=code)
+        await node.view(pairing.id, "deciding", confirmation=shown)
+        seen = await pairing.confirmation()
+        assert (seen.device.public_key, seen.check) == (shown.device.public_key, "012345")
+
+        async with trio.open_nursery() as inner:
+            inner.start_soon(pairing.accept)
+            accept, decide = await node.step("Accept", "Decide")
+            assert accept_of(accept).public_key == shown.device.public_key
+            assert accept_of(accept).th3 == shown.th3
+            assert accept_of(accept).session == pairing.id
+            assert to_session.decode(decide.body) == to_session.Decide(True)
+            assert (accept.to, decide.to) == ("vault", f"session-{pairing.id}")
+            await node.view(pairing.id, "storing", confirmation=shown, accepted=True)
+        await node.view(
+            pairing.id, "storing", confirmation=shown, accepted=True, outcome="paired",
+            fingerprint="0123456789abcdef", seconds=1.5, path="direct",
+        )  # fmt: skip
+        end = await pairing.paired()
+        assert (end.outcome, end.fingerprint, end.path) == ("paired", "0123456789abcdef", "direct")
+        assert end.words is None
+
+
+async def test_paired_with_the_policy_to_accept(node, client, nursery, code, shown):
+    """paired(accept=True) accepts by itself; without it nothing is decided."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        await node.view(pairing.id, "deciding", confirmation=shown)
+        async with trio.open_nursery() as inner:
+            inner.start_soon(lambda: pairing.paired(accept=True))
+            await node.step("Accept", "Decide")
+            await node.view(pairing.id, "storing", confirmation=shown, accepted=True)
+            await node.view(pairing.id, "storing", confirmation=shown, accepted=True, outcome="paired")
+
+
+async def test_decisions_are_final(node, client, nursery, code, shown):
+    """Repeating a decision is done; the contrary, and cancelling after it, are already_decided."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        with pytest.raises(ControlError) as early:
+            await pairing.accept()
+        assert early.value.code == "not_deciding"
+        await node.view(pairing.id, "deciding", confirmation=shown)
+        await pairing.confirmation()
+        async with trio.open_nursery() as inner:
+            inner.start_soon(pairing.accept)
+            await node.step("Accept", "Decide")
+            with pytest.raises(ControlError) as contrary:
+                await pairing.reject()
+            assert contrary.value.code == "already_decided"
+            await node.view(pairing.id, "deciding", confirmation=shown, accepted=True)
+        await pairing.accept()
+        for contrary_call in (pairing.reject, pairing.cancel):
+            with pytest.raises(ControlError) as refused:
+                await contrary_call()
+            assert refused.value.code == "already_decided"
+        assert node.steps == []
+
+
+async def test_reject_goes_to_the_session_only(node, client, nursery, code, shown):
+    """A rejection never mentions the vault."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        await node.view(pairing.id, "deciding", confirmation=shown)
+        await pairing.confirmation()
+        async with trio.open_nursery() as inner:
+            inner.start_soon(pairing.reject)
+            (decide,) = await node.step("Decide")
+            assert to_session.decode(decide.body) == to_session.Decide(False)
+            await node.view(pairing.id, "deciding", confirmation=shown, accepted=False, outcome="rejected")
+        with pytest.raises(PairingFailed) as failed:
+            await pairing.paired()
+        assert failed.value.outcome == "rejected"
+
+
+async def test_cancel(node, client, nursery, code):
+    """Cancelling is done when the session has ended by it, and again after that."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        async with trio.open_nursery() as inner:
+            inner.start_soon(pairing.cancel)
+            await node.step("CancelPairing")
+            await node.view(pairing.id, outcome="cancelled", message="cancelled here")
+        await pairing.cancel()
+        with pytest.raises(PairingFailed, match="cancelled here"):
+            await pairing.paired()
+
+
+async def test_a_crashed_session_ends_with_an_outcome(node, client, nursery, code):
+    """SessionEnded without a last view becomes the outcome, with words for people."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        await node.deliver("supervisor", SessionEnded(pairing.id, "initiator", "crashed"))
+        with pytest.raises(PairingFailed, match="inside the node") as failed:
+            await pairing.paired()
+        assert failed.value.outcome == "crashed"
+        again = await client.session(pairing.id)
+        assert again.state.outcome == "crashed"
+
+
+async def test_states_never_go_back(node, client, nursery, code):
+    """A view with an earlier stage, and one that comes after the outcome, are not shown."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        for stage in ("connecting", "proving", "connecting", "deciding"):
+            await node.view(pairing.id, stage)
+        await node.view(pairing.id, "deciding", outcome="expired")
+        await node.view(pairing.id, "storing", outcome="paired")
+        order = ["waiting", "connecting", "proving", "deciding", "storing"]
+        ranks = [(order.index(state.stage), state.outcome) async for state in pairing.states()]
+        assert [rank for rank, _ in ranks] == sorted(rank for rank, _ in ranks)
+        assert ranks[-1] == (3, "expired")
+        assert (await client.session(pairing.id)).state.outcome == "expired"
+
+
+async def test_a_session_speaks_for_itself_only(node, client, nursery, code):
+    """A view sent by another session is ignored."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        forged = await node.view("ab" * 8, "waiting")
+        await node.deliver(
+            "session-" + "ab" * 8,
+            type(forged)(pairing.id, "initiator", "storing", 1.0, outcome="paired"),
+        )
+        await node.view(pairing.id, "connecting")
+        async for state in pairing.states():
+            assert state.outcome is None
+            if state.stage == "connecting":
+                break
+
+
+async def test_joining(node, client, code):
+    """The words are parsed by the gateway: entropy and time-out reach the session; typos are bad_code."""
+    with trio.fail_after(10):
+        with pytest.raises(ControlError) as wrong:
+            await client.join_pairing("abandon " * 11 + "abandom")
+        assert wrong.value.code == "bad_code"
+        async with trio.open_nursery() as inner:
+            inner.start_soon(client.join_pairing, " ".join(words_of(code)), 7)
+            (sent,) = await node.step("JoinPairing")
+            join = to_session.decode(sent.body)
+            assert (join.code, join.timeout) == (code, 7)
+            await node.view(join.session, "searching", role="joiner")
+
+
+async def test_the_code_of_this_very_node(node, client, nursery, code):
+    """Entering a code on the device that shows it is refused at once, with the reason."""
+    with trio.fail_after(10):
+        await begin(node, client, nursery, code)
+        with pytest.raises(ControlError, match="other one") as wrong:
+            await client.join_pairing(" ".join(words_of(code)))
+        assert wrong.value.code == "bad_code"
+
+
+@pytest.mark.parametrize(("busy", "expected"), [(True, "busy"), (False, "stopping")])
+async def test_no_room_for_a_session(node, client, busy, expected):
+    """What the supervisor cannot deliver is answered at once, with its meaning."""
+    with trio.fail_after(10):
+        async with trio.open_nursery() as inner:
+
+            async def refuse() -> None:
+                (sent,) = await node.step("StartPairing")
+                await node.deliver("supervisor", Undeliverable(sent.to, sent.kind, sent.id, busy))
+
+            inner.start_soon(refuse)
+            with pytest.raises(ControlError) as refused:
+                await client.start_pairing()
+            assert refused.value.code == expected
+
+
+async def test_a_repeated_start_reaches_the_same_session(node, client):
+    """The same key gets the same session, before and after it has shown itself, and only one is made."""
+    key = os.urandom(16)
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await client._link.call(SessionStarted, lambda id: StartPairing(id, key)))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as inner:
+            inner.start_soon(ask)
+            inner.start_soon(ask)
+            (first,) = await node.step("StartPairing")
+            (second,) = await node.step("StartPairing")
+            assert first.to == second.to
+            await node.view(to_session.decode(first.body).session)
+        await ask()
+        assert node.steps == []
+        assert len({answer.session for answer in answers}) == 1
+
+
+async def test_not_ready_names_what_is_missing(bare, monkeypatch):
+    """Before vault and swarm are there a pairing is refused, and says which is missing."""
+    from spacedrive_node.actors.gateway import requests
+    from spacedrive_node.client import open_client
+
+    monkeypatch.setattr(requests, "READY_WAIT", 0.05)
+    with trio.fail_after(10):
+        async with open_client(bare.control) as client:
+            bare.standing.clear()
+            await bare.stand("vault", requests_readiness("vault", True))
+            await bare.stand("swarm", requests_readiness("swarm", False, "no port is free"))
+            with pytest.raises(ControlError, match=r"swarm \(no port is free\)") as refused:
+                await client.start_pairing()
+            assert refused.value.code == "not_ready"
+
+
+def requests_readiness(part: str, ready: bool, detail: str = ""):
+    from spacedrive_node.messages.to_gateway import Readiness
+
+    return Readiness(part, ready, detail)

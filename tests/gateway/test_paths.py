@@ -1,0 +1,197 @@
+"""Where control sockets lie, who may lie there, and which nodes are found."""
+
+import os
+import socket
+import stat
+
+import pytest
+
+from spacedrive_node import paths
+from spacedrive_node.paths import (
+    NoNodeRunning,
+    RunningNode,
+    SeveralNodes,
+    UnsafePath,
+    bind_control,
+    choose_node,
+    control_path,
+    is_listening,
+    register_node,
+    running_nodes,
+    runtime_dir,
+    unregister_node,
+)
+
+
+@pytest.fixture(autouse=True)
+def runtime(short, monkeypatch):
+    """A runtime directory of the test's own."""
+    base = short / "run"
+    base.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(base))
+    return base / "spacedrive-node"
+
+
+@pytest.fixture
+def start(short):
+    """Start "nodes": bound, registered sockets."""
+    listeners = []
+
+    def begin(name: str, control=None):
+        data_dir = short / name
+        data_dir.mkdir(exist_ok=True)
+        control = control or control_path(data_dir)
+        listener = bind_control(control)
+        listeners.append(listener)
+        register_node(data_dir, control)
+        return data_dir, control, listener
+
+    yield begin
+    for listener in listeners:
+        listener.close()
+
+
+def test_the_socket_is_private(start, runtime):
+    """Directories 0700 and the socket 0600, whatever the umask."""
+    old = os.umask(0)
+    try:
+        _, control, _ = start("one")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
+    assert stat.S_IMODE(control.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(control.stat().st_mode) == 0o600
+    assert control.parent.parent == runtime
+
+
+def test_the_path_follows_the_real_directory(short):
+    """A link to the data directory leads to the same node, another directory to another."""
+    real = short / "real"
+    real.mkdir()
+    link = short / "link"
+    link.symlink_to(real)
+    assert control_path(link) == control_path(real)
+    assert control_path(short / "other") != control_path(real)
+
+
+def test_a_runtime_directory_that_is_a_link_is_refused(short, runtime):
+    """Somebody could have put it there to have sockets made elsewhere."""
+    (short / "elsewhere").mkdir(mode=0o700)
+    runtime.symlink_to(short / "elsewhere")
+    with pytest.raises(UnsafePath, match="symbolic link"):
+        runtime_dir()
+
+
+def test_a_runtime_directory_open_to_others_is_refused(runtime):
+    """The text says what to do about it."""
+    runtime.mkdir()
+    runtime.chmod(0o755)
+    with pytest.raises(UnsafePath, match="chmod 700"):
+        runtime_dir()
+
+
+def test_a_runtime_directory_of_somebody_else_is_refused(runtime, monkeypatch):
+    """The owner is checked, not only the mode."""
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: runtime.stat().st_uid + 1)
+    with pytest.raises(UnsafePath, match="another user"):
+        runtime_dir()
+
+
+def test_without_a_session_directory(monkeypatch):
+    """Without XDG_RUNTIME_DIR the directory is in /tmp and named by the user."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    made = []
+    monkeypatch.setattr(paths, "_private_directory", made.append)
+    directory = runtime_dir()
+    assert str(directory) == f"/tmp/spacedrive-node-{os.geteuid()}"
+    assert made == [directory]
+
+
+def test_a_path_that_is_too_long_is_refused_with_advice(short):
+    """100 bytes are the limit."""
+    with pytest.raises(UnsafePath, match="--control"):
+        bind_control(short / ("x" * 100))
+
+
+def test_a_live_socket_is_refused_and_a_stale_one_replaced(start):
+    """A second node on the same socket is refused; after a crash the left-over file is not in the way."""
+    _, control, listener = start("one")
+    with pytest.raises(UnsafePath, match="already listening"):
+        bind_control(control)
+    listener.close()
+    assert control.exists()
+    start("one")
+    assert is_listening(control)
+
+
+def test_what_is_not_a_socket_stays(short):
+    """A file that happens to have the name is never removed."""
+    file = short / "precious"
+    file.write_text("x")
+    with pytest.raises(UnsafePath, match="not a socket"):
+        bind_control(file)
+    assert file.read_text() == "x"
+
+
+def test_a_directory_that_is_not_there(short):
+    """A control path given by hand needs its directory."""
+    with pytest.raises(UnsafePath, match="does not exist"):
+        bind_control(short / "no" / "c.sock")
+
+
+def test_a_full_queue_is_a_living_node(short):
+    """A node that is too busy to accept is not taken for a dead one."""
+    path = short / "c.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        waiting = []
+        for _ in range(4):
+            client = socket.socket(socket.AF_UNIX)
+            client.setblocking(False)
+            waiting.append(client)
+            try:
+                client.connect(str(path))
+            except BlockingIOError:
+                break
+        assert is_listening(path)
+        for client in waiting:
+            client.close()
+
+
+def test_running_nodes(start, short, runtime):
+    """Those that answer are listed, with their data directory; stale and damaged records are not."""
+    one, control_one, _ = start("one")
+    two, control_two, _ = start("two", short / "given.sock")
+    _, _, dead = start("three")
+    dead.close()
+    (runtime / ("f" * 16)).mkdir()
+    (runtime / ("f" * 16) / "node.json").write_bytes(b"\xff{")
+    assert running_nodes() == [RunningNode(control_one, one), RunningNode(control_two, two)]
+
+
+def test_choosing(start, short):
+    """The only one, the one named; none and several are errors that help."""
+    with pytest.raises(NoNodeRunning, match="sdnode up"):
+        choose_node()
+    one, control_one, _ = start("one")
+    assert choose_node() == control_one
+    two, control_two, _ = start("two", short / "given.sock")
+    with pytest.raises(SeveralNodes, match=str(one)) as several:
+        choose_node()
+    assert [node.data_dir for node in several.value.nodes] == [one, two]
+    assert choose_node(data_dir=two) == control_two
+    assert choose_node(control=control_one) == control_one
+    with pytest.raises(NoNodeRunning, match="three"):
+        choose_node(data_dir=short / "three")
+    with pytest.raises(NoNodeRunning):
+        choose_node(control=short / "none.sock")
+
+
+def test_unregistering(start):
+    """A node that stops takes its record, its socket and its folder away."""
+    data_dir, control, _ = start("one")
+    unregister_node(data_dir, control)
+    assert not control.parent.exists()
+    assert running_nodes() == []

@@ -1,0 +1,180 @@
+"""The gateway dies, is started again and is told what stands: clients carry on as if nothing had been."""
+
+import pytest
+import trio
+
+from spacedrive_node import client as client_module
+from spacedrive_node import control_link
+from spacedrive_node.client import NodeGone, NoNodeRunning, open_client
+from spacedrive_node.messages import to_session, to_vault
+from spacedrive_node.messages.to_gateway import DeviceChanged
+
+
+async def start(node, client, code):
+    """Start a pairing, playing its session."""
+    box = []
+
+    async def ask() -> None:
+        box.append(await client.start_pairing())
+
+    async with trio.open_nursery() as inner:
+        inner.start_soon(ask)
+        (sent,) = await node.step("StartPairing")
+        await node.view(to_session.decode(sent.body).session, code=code)
+    return box[0]
+
+
+async def test_states_go_on_across_a_restart(node, client, nursery, code, shown):
+    """The iterator goes on after the restart: nothing back, nothing twice, and the outcome arrives."""
+    seen = []
+    with trio.fail_after(20):
+        pairing = await start(node, client, code)
+        deciding, over = trio.Event(), trio.Event()
+
+        async def follow() -> None:
+            async for state in pairing.states():
+                seen.append((state.stage, state.outcome))
+                if state.stage == "deciding":
+                    deciding.set()
+            over.set()
+
+        nursery.start_soon(follow)
+        await node.view(pairing.id, "connecting")
+        await node.kill()
+        # What the session says while there is no gateway is kept by the supervisor.
+        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.run_gateway(nursery)
+        await deciding.wait()
+        await node.kill()
+        await node.run_gateway(nursery)
+        await node.view(pairing.id, "storing", confirmation=shown, accepted=True, outcome="paired")
+        await over.wait()
+    assert len(seen) == len(set(seen))
+    assert [stage for stage, _ in seen if stage != "connecting"] == ["waiting", "deciding", "storing"]
+    assert seen[-1] == ("storing", "paired")
+
+
+async def test_a_start_cut_off_by_a_restart_makes_one_session(node, client, nursery, code):
+    """A request without an answer is repeated with its key: the same session is asked for again."""
+    with trio.fail_after(20):
+        box = []
+
+        async def ask() -> None:
+            box.append(await client.start_pairing())
+
+        async with trio.open_nursery() as inner:
+            inner.start_soon(ask)
+            (first,) = await node.step("StartPairing")
+            await node.kill()
+            await node.run_gateway(nursery)
+            (again,) = await node.step("StartPairing")
+            assert again.to == first.to
+            await node.view(to_session.decode(again.body).session, code=code)
+        assert first.to == f"session-{box[0].id}"
+
+
+async def test_a_decision_cut_off_by_a_restart(node, client, nursery, code, shown):
+    """Accept is sent again to vault and session, which know it; the client gets its one answer."""
+    with trio.fail_after(20):
+        pairing = await start(node, client, code)
+        await node.view(pairing.id, "deciding", confirmation=shown)
+        await pairing.confirmation()
+        async with trio.open_nursery() as inner:
+            inner.start_soon(pairing.accept)
+            await node.step("Accept", "Decide")
+            await node.kill()
+            await node.run_gateway(nursery)
+            await node.step("Accept", "Decide")
+            await node.view(pairing.id, "deciding", confirmation=shown, accepted=True)
+
+
+async def test_a_change_carries_the_clients_key_to_the_vault(node, client, nursery):
+    """Envelope id and request number are the same after a restart: the vault's recorded answer fits."""
+    with trio.fail_after(20):
+        async with trio.open_nursery() as inner:
+            inner.start_soon(client.rename, b"d" * 16, "attic")
+            (first,) = await node.step("RenameDevice")
+            await node.kill()
+            await node.run_gateway(nursery)
+            (again,) = await node.step("RenameDevice")
+            assert (first.id, bytes(first.body)) == (again.id, bytes(again.body))
+            await node.deliver("vault", DeviceChanged(to_vault.decode(first.body).request))
+
+
+async def test_a_restarted_gateway_waits_for_what_stands(bare, nursery, code):
+    """Nobody is answered before the standing messages are in: a session must not seem unknown."""
+    with trio.fail_after(20):
+        await bare.be_ready()
+        await bare.kill()
+        bare.answer_barrier = False
+        await bare.run_gateway(nursery)
+        answered = trio.Event()
+
+        async def ask() -> None:
+            async with open_client(bare.control) as client:
+                await client.session("ab" * 8)
+            answered.set()
+
+        nursery.start_soon(ask)
+        (barrier,) = await bare.step("ListActors")
+        await bare.view("ab" * 8)
+        assert not answered.is_set()
+        await bare.answer(barrier)
+        await answered.wait()
+
+
+async def test_nothing_there(tmp_path):
+    """No socket file, and a socket file nobody listens on, both say how to start a node."""
+    with pytest.raises(NoNodeRunning, match="sdnode up"):
+        async with open_client(tmp_path / "none.sock"):
+            pass
+
+
+async def test_gone_for_good(node, client, nursery, code, monkeypatch):
+    """After the patience without a node whatever waits fails with NodeGone, and so do new requests."""
+    monkeypatch.setattr(control_link, "PATIENCE", 0.2)
+    with trio.fail_after(20):
+        pairing = await start(node, client, code)
+        node.listener.close()
+        await node.kill()
+        with pytest.raises(NodeGone):
+            await pairing.paired()
+        with pytest.raises(NodeGone):
+            await client.status()
+
+
+async def test_a_node_that_forgot_the_session(node, client, nursery, code):
+    """Another node on the same socket does not know the session: NodeGone, not a wait for ever."""
+    with trio.fail_after(20):
+        pairing = await start(node, client, code)
+        await node.kill()
+        node.standing = {key: value for key, value in node.standing.items() if "session-" not in key[0]}
+        await node.run_gateway(nursery)
+        with pytest.raises(NodeGone, match="no longer knows"):
+            await pairing.paired()
+
+
+async def test_shutdown_is_done_when_the_node_is_gone(node, client, nursery):
+    """A node that went before its answer arrived has done what was asked."""
+    with trio.fail_after(20):
+        async with trio.open_nursery() as inner:
+            inner.start_soon(client.shutdown)
+            await node.step("Shutdown")
+            node.listener.close()
+            await node.kill()
+
+
+async def test_the_callers_exception_is_not_wrapped(node):
+    """What the block raises arrives as it is."""
+    with pytest.raises(KeyError):
+        async with open_client(node.control):
+            raise KeyError("x")
+
+
+def test_stage_order_is_that_of_the_messages() -> None:
+    """The client and the messages agree on the order of stages."""
+    from typing import get_args
+
+    from spacedrive_node.messages.types import Stage
+
+    assert get_args(Stage) == client_module._STAGES
