@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 import trio
 
-from ..messages.base import Decoder, Message, encode
+from ..messages.base import Decoder, MalformedMessage, Message, encode
 from ..messages.frames import (
     Deliver,
     Fatal,
@@ -37,6 +37,7 @@ from ..supervisor.channel import Channel
 
 Inbox = TypeVar("Inbox")
 InboxCo = TypeVar("InboxCo", covariant=True)
+InboxContra = TypeVar("InboxContra", contravariant=True)
 ActorChannel = Channel[ToChild]
 LogField = str | int | float | bool | None
 
@@ -103,14 +104,21 @@ def _step(number: int, effects: Effects) -> Step:
     )
 
 
-def _incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox]:
-    return Incoming(deliver.sender, deliver.incarnation, deliver.id, decoder(deliver.body))
+def _incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | None:
+    """Decode a delivery; None if its body is malformed, or not of the kind that was allowed to come here."""
+    try:
+        message = decoder(deliver.body)
+    except MalformedMessage:
+        return None
+    if type(message).__name__ != deliver.kind:
+        return None
+    return Incoming(deliver.sender, deliver.incarnation, deliver.id, message)
 
 
-class Stepper(Protocol[Inbox]):
+class Stepper(Protocol[InboxContra]):
     """A stepping actor: a state machine that its host drives. Restored by its constructor."""
 
-    def step(self, incoming: Incoming[Inbox], now: Instant) -> Effects:
+    def step(self, incoming: Incoming[InboxContra], now: Instant) -> Effects:
         """Take one input and return its whole effect."""
         ...
 
@@ -162,12 +170,12 @@ def _log(level: str, event: str, fields: dict[str, LogField]) -> Log:
 @asynccontextmanager
 async def _reading(
     channel: ActorChannel, decode_inbox: Decoder[Inbox]
-) -> AsyncIterator["trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox]]]"]:
+) -> AsyncIterator["trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]"]:
     """Read frames in the background: answer heartbeats at once, queue deliveries, end at Stop or end-of-file.
 
     The queue's bound is far above the supervisor's own bound for one child: reaching it is a defect there.
     """
-    send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox]]](_INPUT_BUFFER)
+    send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox] | None]](_INPUT_BUFFER)
 
     async def read() -> None:
         with send:
@@ -178,7 +186,11 @@ async def _reading(
                     return
                 match frame:
                     case Deliver():
-                        send.send_nowait((frame.input, _incoming(frame, decode_inbox)))
+                        incoming = _incoming(frame, decode_inbox)
+                        if incoming is None:
+                            fields: dict[str, LogField] = {"kind": frame.kind, "from": frame.sender}
+                            await channel.send(_log("error", "malformed message dropped", fields))
+                        send.send_nowait((frame.input, incoming))
                     case Ping():
                         await channel.send(Pong())
                     case Stop():
@@ -211,10 +223,11 @@ async def run_live(
     send, receive = trio.open_memory_channel[Incoming[Inbox]](_INPUT_BUFFER)
     mailbox = Mailbox(channel, start, receive)
 
-    async def pump(inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox]]]") -> None:
+    async def pump(inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]") -> None:
         with send:
             async for _number, incoming in inputs:
-                send.send_nowait(incoming)
+                if incoming is not None:
+                    send.send_nowait(incoming)
 
     try:
         async with _reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
@@ -233,19 +246,24 @@ async def run_stepping(
     make: Callable[[Start], Stepper[Inbox]],
     *,
     first: Callable[[Any, Instant], Effects] | None = None,
-    background: Callable[[Any], Awaitable[None]] | None = None,
+    background: Callable[[Any, Callable[[Send], Awaitable[None]]], Awaitable[None]] | None = None,
 ) -> None:
     """Drive a stepping actor until it ends or the node stops.
 
     `make` restores it from Start; `first` gives effects to send at every start (standing messages of the
-    vault, say); `background` runs beside it (the HTTP server of metrics, say) and must not change its state.
+    vault, say); `background` runs beside it (the HTTP server of metrics, say), with a function that sends one
+    message as a step of its own, and must not change the machine's state.
     """
     start = await _first_frame(channel)
+
+    async def send(message: Send) -> None:
+        await channel.send(_step(0, Effects(out=[message])))
+
     try:
         machine = make(start)
         async with _reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
             if background is not None:
-                nursery.start_soon(background, machine)
+                nursery.start_soon(background, machine, send)
             await channel.send(Ready())
             if first is not None:
                 await channel.send(_step(0, first(machine, now())))
@@ -258,12 +276,12 @@ async def run_stepping(
 
 async def _step_loop(
     channel: ActorChannel,
-    inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox]]]",
+    inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]",
     machine: Stepper[Inbox],
 ) -> None:
     while True:
         pause = min(max(machine.wake_at() - now(), 0.0), _LONGEST_SLEEP)
-        received: tuple[int, Incoming[Inbox]] | None = None
+        received: tuple[int, Incoming[Inbox] | None] | None = None
         with trio.move_on_after(pause if math.isfinite(pause) else _LONGEST_SLEEP):
             try:
                 received = await inputs.receive()
@@ -273,7 +291,7 @@ async def _step_loop(
             number, effects = 0, machine.tick(now())
         else:
             number, incoming = received
-            effects = machine.step(incoming, now())
+            effects = Effects() if incoming is None else machine.step(incoming, now())
         if effects is not None:
             await channel.send(_step(number, effects))
             if effects.end is not None:
@@ -285,7 +303,7 @@ async def _last_words(channel: ActorChannel, error: BaseException) -> None:
     failure = _find_failure(error)
     if failure is None:
         return
-    with trio.move_on_after(1, shield=True):
+    with trio.CancelScope(deadline=trio.current_time() + 1, shield=True):
         try:
             await channel.send(Fatal(message=str(failure)[:1000]))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):

@@ -1,0 +1,13 @@
+"""The metrics actor: what the node measures about itself, for Prometheus, and whether it is alive and ready.
+
+catalogue   every metric: type, labels, help, who may report it
+totals      sans-IO: values of all senders, across their restarts and those of metrics itself (checkpoint)
+machine     the stepping actor
+exposition  totals as Prometheus text and OpenMetrics
+http        HTTP/1.1 for /metrics, /livez, /readyz
+actor       the entry point
+"""
+
+from .actor import main
+
+__all__ = ["main"]

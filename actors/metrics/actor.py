@@ -1,0 +1,29 @@
+"""The entry point of metrics: drives the machine, with the HTTP server beside it. See machine.py."""
+
+from collections.abc import Awaitable, Callable
+
+from ...messages.config import MetricsConfig, decoder
+from ...messages.frames import Start
+from ...messages.to_metrics import decode
+from ..base import ActorChannel, Send, run_stepping
+from .http import HttpServer
+from .machine import Metrics
+
+_decode_config = decoder(MetricsConfig)
+
+
+async def main(channel: ActorChannel) -> None:
+    """Run metrics until the node stops."""
+    socket_fd: int | None = None
+
+    def make(start: Start) -> Metrics:
+        nonlocal socket_fd
+        config = _decode_config(start.config)
+        socket_fd = config.socket_fd
+        return Metrics(config.version, start.checkpoint)
+
+    async def serve(metrics: Metrics, send: Callable[[Send], Awaitable[None]]) -> None:
+        if socket_fd is not None:
+            await HttpServer(metrics, send).serve(socket_fd)
+
+    await run_stepping(channel, decode, make, background=serve)

@@ -1,0 +1,114 @@
+"""The database file: opened privately, checked, and brought up to the present schema.
+
+Owns the connection's settings and the tables; what rows mean is store.py's. Every change of the schema is
+one more entry of MIGRATIONS, and an entry that has been released is never edited.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from ..base import ActorFailed
+from .files import check_private
+
+DATABASE_FILE = "devices.db"
+_BUSY = 1.0
+"""Seconds to wait for someone else who reads or writes the file; far below the patience of the heartbeat."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+        # One row for each pairing with a device: at most one of a device is paired, later ones may wait.
+        """CREATE TABLE devices (
+            generation INTEGER PRIMARY KEY AUTOINCREMENT,
+            device_id BLOB NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('unconfirmed', 'paired')),
+            session TEXT NOT NULL,
+            th3 BLOB NOT NULL,
+            peer BLOB NOT NULL,
+            public_key BLOB NOT NULL,
+            name TEXT NOT NULL,
+            label TEXT,
+            os TEXT NOT NULL,
+            app_version TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            stored_at REAL NOT NULL,
+            paired_at REAL,
+            decision BLOB NOT NULL,
+            expected_mac BLOB NOT NULL,
+            peer_decision BLOB NOT NULL,
+            reply BLOB NOT NULL,
+            secret BLOB NOT NULL
+        ) STRICT""",
+        "CREATE UNIQUE INDEX devices_paired ON devices (device_id) WHERE state = 'paired'",
+        "CREATE UNIQUE INDEX devices_transcript ON devices (device_id, th3)",
+        "CREATE INDEX devices_peer ON devices (peer)",
+        """CREATE TABLE journal (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            sender TEXT NOT NULL,
+            id BLOB NOT NULL,
+            kind TEXT NOT NULL,
+            effect BLOB NOT NULL,
+            UNIQUE (sender, id, kind)
+        ) STRICT""",
+    ),
+)
+"""Statements that lead from one version to the next; PRAGMA user_version counts those applied."""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open (or make) the database, with every commit durable. Raises ActorFailed with advice."""
+    try:
+        # SQLite gives the files beside it (-wal, -shm) the mode of this one.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            check_private(path, os.fstat(fd))
+        finally:
+            os.close(fd)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
+    except OSError as error:
+        raise ActorFailed(f"cannot open {path}: {error.strerror}") from None
+    except sqlite3.Error as error:
+        raise ActorFailed(f"cannot open {path}: {error}") from None
+    try:
+        _prepare(connection, path)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise ActorFailed(f"cannot use {path}: {error}") from None
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise ActorFailed(
+            f"{path} is damaged; restore it from a backup, or move it away and pair the devices again"
+        ) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # a forgotten device's secret leaves the file
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("quick_check")
+    migrate(connection, MIGRATIONS, path)
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...], path: Path) -> None:
+    """Apply what is missing, each version in one transaction. Raises ActorFailed, sqlite3.Error."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(migrations):
+        raise ActorFailed(f"{path} has version {version}, made by a newer program; update this one")
+    for number, statements in enumerate(migrations[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

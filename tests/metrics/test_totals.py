@@ -1,0 +1,184 @@
+"""Counters and histograms never go back, whoever restarts; gauges end with their sender."""
+
+import os
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from spacedrive_node.actors.base import Incoming
+from spacedrive_node.actors.metrics import totals as totals_module
+from spacedrive_node.actors.metrics.catalogue import CATALOGUE, PREFIX
+from spacedrive_node.actors.metrics.exposition import render
+from spacedrive_node.actors.metrics.machine import Metrics
+from spacedrive_node.messages.common import SessionEnded
+from spacedrive_node.messages.to_gateway import Readiness
+from spacedrive_node.messages.to_metrics import BUCKETS, Alive, Distribution, Observed, Sample
+
+SESSION = "session-0123456789abcdef"
+RESTARTS = ("actor_restarts_total", ("swarm", "killed"))
+ACTIVE = ("pairing_sessions_active", ("joiner",))
+
+
+def step(machine: Metrics, sender: str, message: Any, incarnation: int = 1) -> Metrics:
+    """Take one input, then die and come back from the checkpoint."""
+    effects = machine.step(Incoming(sender, incarnation, os.urandom(16), message), 0.0)
+    assert effects.checkpoint is not None
+    return Metrics("1.2.3", effects.checkpoint)
+
+
+def counted(value: float, labels: tuple[str, ...] = ("swarm", "killed")) -> Observed:
+    return Observed(samples=(Sample("actor_restarts_total", labels, value),))
+
+
+def durations(counts: dict[int, int], total: float) -> Observed:
+    filled = tuple(counts.get(bucket, 0) for bucket in range(len(BUCKETS) + 1))
+    return Observed(distributions=(Distribution("handshake_seconds", ("tcp", "ok"), filled, total),))
+
+
+def test_a_counter_across_restarts_of_its_sender_and_of_metrics() -> None:
+    """Ended incarnations plus the present one, with metrics itself restarted after every input."""
+    machine = Metrics("1.2.3")
+    for incarnation, value, expected in ((1, 2, 2), (1, 5, 5), (2, 1, 6), (2, 4, 9), (5, 0, 9), (5, 1, 10)):
+        machine = step(machine, "swarm", counted(value), incarnation)
+        assert machine.totals.numbers()[RESTARTS] == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["swarm", "discovery"]), st.integers(1, 4), st.floats(0, 1e6)),
+        max_size=20,
+    )
+)
+def test_counters_never_go_back(inputs: list[tuple[str, int, float]]) -> None:
+    """Whatever is said in whatever order, also by a sender that forgets or is late."""
+    machine, before = Metrics("1"), 0.0
+    for sender, incarnation, value in inputs:
+        machine = step(machine, sender, counted(value), incarnation)
+        after = machine.totals.numbers().get(RESTARTS, 0.0)
+        assert after >= before
+        before = after
+
+
+def test_histograms_are_merged() -> None:
+    """Bucket by bucket over incarnations and senders, and shown cumulatively."""
+    machine = Metrics("1")
+    machine = step(machine, "swarm", durations({0: 2, 3: 1}, 0.5))
+    machine = step(machine, "swarm", durations({0: 1}, 0.25), incarnation=2)
+    machine = step(machine, "discovery", durations({len(BUCKETS): 1}, 400.0))
+    histogram = machine.totals.histograms()[("handshake_seconds", ("tcp", "ok"))]
+    assert histogram.counts == {0: 3, 3: 1, len(BUCKETS): 1}
+    assert histogram.total == 400.75
+    cumulative = histogram.cumulative()
+    assert (cumulative[0], cumulative[3], cumulative[-2], cumulative[-1]) == (3, 4, 4, 5)
+
+
+def test_a_session_is_folded_at_its_end() -> None:
+    """Its counts stay, its gauge goes, its place in the checkpoint is free."""
+    machine = Metrics("1")
+    active = Observed(samples=(Sample("pairing_sessions_active", ("joiner",), 1),))
+    machine = step(machine, SESSION, active)
+    assert machine.totals.numbers()[ACTIVE] == 1
+    total = Sample("pairing_sessions_total", ("joiner", "paired"), 1)
+    machine = step(machine, SESSION, Observed(samples=(*active.samples, total)))
+    machine = step(machine, "supervisor", SessionEnded(SESSION[8:], "joiner", "paired"))
+    assert machine.totals.numbers() == {("pairing_sessions_total", ("joiner", "paired")): 1.0}
+    assert machine.totals._cells == 0
+
+
+def test_a_gauge_is_the_sum_of_present_values() -> None:
+    """Over senders; a new incarnation begins with none."""
+    machine = Metrics("1")
+    peers = Observed(samples=(Sample("dht_routing_table_peers", (), 3),))
+    machine = step(machine, "swarm", peers)
+    machine = step(machine, "discovery", peers)
+    assert machine.totals.numbers()[("dht_routing_table_peers", ())] == 6
+    machine = step(machine, "swarm", Observed(), incarnation=2)
+    assert machine.totals.numbers()[("dht_routing_table_peers", ())] == 3
+
+
+def test_what_does_not_fit_is_ignored() -> None:
+    """No number, wrong labels, wrong kind, labels that are no words; a session that speaks for others."""
+    bad = (
+        Sample("actor_restarts_total", ("swarm", "killed"), float("nan")),
+        Sample("actor_restarts_total", ("swarm", "killed"), -1),
+        Sample("actor_restarts_total", ("swarm",), 1),
+        Sample("actor_restarts_total", ("swarm", "12D3KooW"), 1),
+        Sample("handshake_seconds", ("tcp", "ok"), 1),
+        Sample("pairing_sessions_total", ("joiner", "happy"), 1),
+    )
+    machine = step(Metrics("1"), "swarm", Observed(samples=bad))
+    machine = step(machine, SESSION, counted(1))
+    machine = step(machine, "swarm", durations({0: -1}, 1.0))
+    assert machine.totals.numbers() == {}
+    assert machine.totals.histograms() == {}
+
+
+def test_the_checkpoint_is_bounded() -> None:
+    """The most hostile reports of the most sessions stay below the limit of a frame."""
+    machine = Metrics("1")
+    full = Observed(
+        samples=tuple(Sample("pairing_refusals_total", (f"r{number:030}",), 1e300) for number in range(256)),
+        distributions=tuple(
+            Distribution("pairing_stage_seconds", ("joiner", stage), (2**31,) * (len(BUCKETS) + 1), 1e300)
+            for stage in ("waiting", "searching", "connecting", "proving", "deciding", "storing")
+        ),
+    )
+    size = 0
+    for number in range(600):
+        incoming: Incoming[Any] = Incoming(f"session-{number:016x}", 1, bytes(16), full)
+        size = max(size, len(machine.step(incoming, 0.0).checkpoint or b""))
+    refusals = [name for name, _ in machine.totals.numbers() if name == "pairing_refusals_total"]
+    assert len(refusals) == totals_module.MAX_SERIES_OF_METRIC
+    assert size < 800_000
+    machine.step(Incoming("swarm", 1, bytes(16), counted(1)), 0.0)
+    assert machine.totals.numbers()[RESTARTS] == 1
+    for number in range(600):
+        ended = SessionEnded(f"{number:016x}", "joiner", "crashed")
+        machine.step(Incoming("supervisor", 0, bytes(16), ended), 0.0)
+    assert machine.totals._cells == 1
+
+
+def test_readiness_by_part() -> None:
+    """Only the part's owner is believed; it survives a restart."""
+    machine = Metrics("1")
+    machine = step(machine, "swarm", Readiness("vault", True))
+    assert not machine.parts["vault"].ready
+    for sender, part in (("vault", "vault"), ("swarm", "swarm"), ("discovery", "dht")):
+        assert not machine.ready
+        machine = step(machine, sender, Readiness(part, True))
+    assert machine.ready
+    machine = step(machine, "swarm", Readiness("dht", False, "no bootstrap peer answers"))
+    assert not machine.ready
+
+
+def test_alive_leaves_the_state_alone() -> None:
+    """An answer that nobody waits for is dropped."""
+    assert Metrics("1").step(Incoming("supervisor", 0, bytes(16), Alive(9)), 0.0).checkpoint is None
+
+
+def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
+    """Every metric is there with its help and type, also before its first value; values are equal."""
+    machine = step(Metrics("1.2.3"), "swarm", durations({0: 2, len(BUCKETS): 1}, 301.0))
+    machine = step(machine, "supervisor", counted(3))
+    for openmetrics, parser in ((True, parse_openmetrics), (False, parse_text)):
+        body, content_type = render(machine.totals, "1.2.3", openmetrics=openmetrics)
+        assert ("openmetrics-text; version=1.0.0" in content_type) is openmetrics
+        families = {family.name: family for family in parser(body.decode())}
+        for metric in CATALOGUE:
+            family = families[PREFIX + metric.name.removesuffix("_total")]
+            assert (family.type, family.documentation) == (metric.kind, metric.help)
+        samples = {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in families.values()
+            for sample in family.samples
+        }
+        assert samples[f"{PREFIX}build_info", (("version", "1.2.3"),)] == 1
+        assert samples[f"{PREFIX}actor_restarts_total", (("actor", "swarm"), ("reason", "killed"))] == 3
+        tcp = (("outcome", "ok"), ("transport", "tcp"))
+        assert samples[f"{PREFIX}handshake_seconds_count", tcp] == 3
+        assert samples[f"{PREFIX}handshake_seconds_sum", tcp] == 301
+        assert samples[f"{PREFIX}handshake_seconds_bucket", (("le", "0.005"), *tcp)] == 2
+        assert samples[f"{PREFIX}handshake_seconds_bucket", (("le", "+Inf"), *tcp)] == 3

@@ -1,0 +1,370 @@
+"""How a device becomes trusted, is settled, listed, renamed and forgotten."""
+
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.common import SessionEnded
+from spacedrive_node.messages.to_gateway import DeviceChanged, NodeIdentity, Readiness, VaultError
+from spacedrive_node.messages.to_session import Signed, Stored, StoreRefused
+from spacedrive_node.messages.to_swarm import PeerReply, SwarmIdentity
+from spacedrive_node.messages.to_vault import (
+    Accept,
+    ConfirmDevice,
+    ForgetDevice,
+    RenameDevice,
+    Settled,
+    SettleRequest,
+    SignIdentity,
+    Vouch,
+)
+from spacedrive_node.messages.wire import DecisionReceived, PairingDecision, Refused, decode_wire
+from spacedrive_node.protocol.identity import signing_input, verify
+from spacedrive_node.protocol.keys import fingerprint
+
+
+def _stored(host: Any, pairing: Any) -> None:
+    host.admit(pairing)
+    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+
+
+def _paired(host: Any, pairing: Any) -> None:
+    _stored(host, pairing)
+    assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
+
+
+def test_a_pairing_from_store_to_paired(host: Any, other: Any) -> None:
+    """Stored as unconfirmed, with the swarm told to settle; then paired, without; listed once throughout."""
+    pairing = other.pairing()
+    _stored(host, pairing)
+    assert host.known == {other.peer: pairing.decision}
+    (device,) = host.devices()
+    assert (device.state, device.device_id, device.name) == ("unconfirmed", other.device_id, "Other")
+    assert device.fingerprint == fingerprint(pairing.secret)
+    assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
+    assert host.known == {other.peer: None}
+    assert [device.state for device in host.devices()] == ["paired"]
+
+
+def test_start_says_known_peers_first_then_identity(host: Any, other: Any) -> None:
+    """The swarm must know every peer before it may answer `closed` to anyone."""
+    _paired(host, other.pairing())
+    sends = host.restart().out
+    assert [type(send.message).__name__ for send in sends] == [
+        "KnownPeer",
+        "SwarmIdentity",
+        "NodeIdentity",
+        "Readiness",
+        "Readiness",
+    ]
+    assert isinstance(sends[1].message, SwarmIdentity)
+    identity = sends[2].message
+    assert isinstance(identity, NodeIdentity)
+    assert identity.name == "Mine"
+    assert isinstance(sends[3].message, Readiness)
+    assert {send.to for send in sends[3:]} == {"gateway", "metrics"}
+
+
+def test_identity_survives_a_restart_and_signs_what_verifies(host: Any, other: Any) -> None:
+    """Same keys after a restart; the signature is the one that the other side checks."""
+    first = host.vault._keys
+    host.restart()
+    keys = host.vault._keys
+    assert (keys.public_key, keys.peer, keys.storage_key) == (first.public_key, first.peer, first.storage_key)
+    signed = host.ask("session-0123456789abcdef", SignIdentity(3, "joiner", b"t" * 32, b"n" * 32))
+    assert isinstance(signed, Signed)
+    info = verify(
+        "joiner", b"t" * 32, keys.peer, signed.info, signed.signature,
+        own_public_key=other.public_key, own_peer=other.peer,
+    )  # fmt: skip
+    assert (info.name, info.device_id, info.nonce) == ("Mine", keys.device_id, b"n" * 32)
+    Ed25519PublicKey.from_public_bytes(keys.public_key).verify(
+        signed.signature, signing_input("joiner", b"t" * 32, keys.peer, signed.info)
+    )
+
+
+def test_accepts_and_vouches_survive_a_restart_and_end_with_the_session(host: Any, other: Any) -> None:
+    """They are the checkpoint; SessionEnded drops them."""
+    pairing = other.pairing()
+    host.admit(pairing)
+    host.restart()
+    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+    second = other.pairing()
+    host.admit(second)
+    host.step("supervisor", SessionEnded(second.session, "joiner", "cancelled"))
+    host.restart()
+    assert isinstance(host.ask(second.sender, second.store()), StoreRefused)
+
+
+def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
+    """Forged or missing Accept, Vouch, signature, peer, key, transcript, frames: each alone is refused."""
+    stranger = new_device()
+
+    def refused(pairing: Any, **changes: Any) -> None:
+        answer = host.ask(pairing.sender, pairing.store(**changes))
+        assert isinstance(answer, StoreRefused), changes
+        assert host.devices() == ()
+        assert host.known == {}
+
+    unaccepted = other.pairing()
+    host.step("swarm", unaccepted.vouch())
+    refused(unaccepted)
+    unvouched = other.pairing()
+    host.step("gateway", unvouched.accept())
+    host.step("swarm", Vouch("f" * 16, other.peer))
+    refused(unvouched)
+
+    pairing = other.pairing()
+    host.admit(pairing)
+    host.step("swarm", Vouch(pairing.session, stranger.peer))
+    refused(pairing, signature=bytes(64))
+    refused(pairing, th=b"x" * 32)
+    refused(pairing, th3=b"x" * 32)
+    refused(pairing, role="joiner")
+    refused(pairing, peer=stranger.peer)
+    refused(pairing, info=stranger.info)
+    theirs = stranger.pairing()
+    theirs.th, theirs.th3 = pairing.th, pairing.th3
+    forged = theirs.store()
+    refused(pairing, info=forged.info, signature=forged.signature, peer=stranger.peer)  # not whom he accepted
+    refused(pairing, decision=pairing.peer_decision)
+    refused(pairing, reply=pairing.decision)
+    refused(pairing, decision=b"\x80")
+    refused(pairing, decision=encode(PairingDecision(pairing.code_id, pairing.attempt, bytes(1000))))
+    refused(pairing, reply=encode(DecisionReceived(b"z" * 16, pairing.attempt, bytes(32))))
+    wrong_session = other.pairing()
+    assert isinstance(host.ask(wrong_session.sender, pairing.store()), StoreRefused)
+    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+
+
+def test_the_first_accept_is_final(host: Any, other: Any, new_device: Any) -> None:
+    """A session that shows a second device after the user accepted one gets neither confused nor replaced."""
+    pairing = other.pairing()
+    host.admit(pairing)
+    host.step("gateway", Accept(pairing.session, new_device().public_key, b"q" * 32))
+    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+
+
+def test_own_key_and_own_peer_are_refused(host: Any, new_device: Any) -> None:
+    """A device can pair neither with itself nor with another that uses its transport identity."""
+    keys = host.vault._keys
+    mirror = new_device()
+    mirror.key = keys._device
+    mirror.public_key = keys.public_key
+    mirror.__post_init__()
+    pairing = mirror.pairing()
+    host.admit(pairing)
+    assert isinstance(host.ask(pairing.sender, pairing.store()), StoreRefused)
+    twin = new_device()
+    twin.peer = keys.peer
+    pairing = twin.pairing()
+    host.admit(pairing)
+    assert isinstance(host.ask(pairing.sender, pairing.store()), StoreRefused)
+
+
+def test_only_the_session_that_stored_confirms(host: Any, other: Any) -> None:
+    """Another session that knows th3 does not."""
+    pairing = other.pairing()
+    _stored(host, pairing)
+    assert isinstance(host.ask("session-ffffffffffffffff", ConfirmDevice(1, pairing.th3)), StoreRefused)
+    assert [device.state for device in host.devices()] == ["unconfirmed"]
+
+
+def test_pairing_again_keeps_the_old_record_until_the_new_is_paired(host: Any, other: Any) -> None:
+    """One entry in the list throughout: the old one, then the new one; the label stays."""
+    old, new = other.pairing(), other.pairing()
+    _paired(host, old)
+    host.ask("gateway", RenameDevice(1, other.device_id, "Kitchen"))
+    _stored(host, new)
+    (device,) = host.devices()
+    assert (device.state, device.fingerprint) == ("paired", fingerprint(old.secret))
+    assert host.known == {other.peer: new.decision}
+    assert host.ask(new.sender, ConfirmDevice(1, new.th3)) == Stored(1, "paired")
+    (device,) = host.devices()
+    assert (device.state, device.fingerprint, device.name) == ("paired", fingerprint(new.secret), "Kitchen")
+    assert host.vault._store.count() == 1
+
+
+def test_a_refused_new_pairing_leaves_the_old_record(host: Any, other: Any) -> None:
+    """`closed` drops the unconfirmed generation only."""
+    old, new = other.pairing(), other.pairing()
+    _paired(host, old)
+    _stored(host, new)
+    closed = encode(Refused(new.code_id, new.attempt, "closed"))
+    host.step("swarm", Settled(other.peer, closed))
+    (device,) = host.devices()
+    assert (device.state, device.fingerprint) == ("paired", fingerprint(old.secret))
+    assert host.known == {other.peer: None}
+
+
+def test_two_pairings_at_once_leave_one_record(host: Any, other: Any) -> None:
+    """Both sessions hear `paired`; the pairing that was stored last is the one kept, in either order."""
+    one, two = other.pairing(), other.pairing()
+    _stored(host, one)
+    _stored(host, two)
+    assert host.ask(two.sender, ConfirmDevice(1, two.th3)) == Stored(1, "paired")
+    assert host.known == {other.peer: None}
+    assert host.ask(one.sender, ConfirmDevice(1, one.th3)) == Stored(1, "paired")
+    (device,) = host.devices()
+    assert (device.state, device.fingerprint) == ("paired", fingerprint(two.secret))
+    assert host.vault._store.count() == 1
+
+
+def test_a_new_transport_identity_replaces_the_old_peer(host: Any, other: Any, new_device: Any) -> None:
+    """Same device key, other peer id: the old peer is forgotten once the new pairing is paired."""
+    _paired(host, other.pairing())
+    moved = new_device(key=other.key)
+    pairing = moved.pairing()
+    _stored(host, pairing)
+    assert set(host.known) == {other.peer, moved.peer}
+    host.ask(pairing.sender, ConfirmDevice(1, pairing.th3))
+    assert host.known == {moved.peer: None}
+
+
+def test_settled_with_the_expected_mac_is_paired(host: Any, other: Any) -> None:
+    """Only the mac that was stored, from that peer, for that attempt."""
+    pairing = other.pairing()
+    _stored(host, pairing)
+    wrong = encode(DecisionReceived(pairing.code_id, pairing.attempt, bytes(32)))
+    elsewhere = encode(DecisionReceived(pairing.code_id, b"z" * 16, pairing.mac))
+    for frame in (wrong, elsewhere, b"\xff", encode(Refused(pairing.code_id, pairing.attempt, "busy"))):
+        host.step("swarm", Settled(other.peer, frame))
+        assert host.known == {other.peer: pairing.decision}
+    host.step("swarm", Settled(b"\x12\x20" + bytes(32), pairing.acknowledgement))
+    assert [device.state for device in host.devices()] == ["unconfirmed"]
+    host.step("swarm", Settled(other.peer, pairing.acknowledgement))
+    assert [device.state for device in host.devices()] == ["paired"]
+    assert host.known == {other.peer: None}
+    assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
+
+
+def test_settled_closed_drops_the_unconfirmed_only(host: Any, other: Any) -> None:
+    """A `closed` for another attempt changes nothing; for a paired record neither."""
+    pairing = other.pairing()
+    _stored(host, pairing)
+    host.step("swarm", Settled(other.peer, encode(Refused(b"z" * 16, pairing.attempt, "closed"))))
+    assert len(host.devices()) == 1
+    host.step("swarm", Settled(other.peer, encode(Refused(pairing.code_id, pairing.attempt, "closed"))))
+    assert host.devices() == ()
+    assert host.known == {}
+    assert isinstance(host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)), StoreRefused)
+    again = other.pairing()
+    _paired(host, again)
+    host.step("swarm", Settled(other.peer, encode(Refused(again.code_id, again.attempt, "closed"))))
+    assert [device.state for device in host.devices()] == ["paired"]
+
+
+def test_settle_request_is_answered_from_the_store(host: Any, other: Any) -> None:
+    """The kept reply for the very frame of that peer, before and after it is paired; else `closed`.
+
+    While this side is unconfirmed its own decision stays to be repeated: the peer may still wait for it.
+    """
+    pairing = other.pairing()
+    _stored(host, pairing)
+    request = SettleRequest(5, other.peer, pairing.peer_decision)
+    assert host.ask("swarm", request) == PeerReply(5, pairing.reply)
+    assert host.known == {other.peer: pairing.decision}
+    assert [device.state for device in host.devices()] == ["unconfirmed"]
+    host.step("swarm", Settled(other.peer, pairing.acknowledgement))
+    assert host.ask("swarm", request) == PeerReply(5, pairing.reply)
+    for peer, frame in (
+        (b"\x12\x20" + bytes(32), pairing.peer_decision),
+        (other.peer, encode(PairingDecision(pairing.code_id, pairing.attempt, bytes(40)))),
+    ):
+        answer = host.ask("swarm", SettleRequest(6, peer, frame))
+        assert isinstance(answer, PeerReply)
+        assert decode_wire(answer.frame) == Refused(pairing.code_id, pairing.attempt, "closed")
+    assert host.step("swarm", SettleRequest(6, other.peer, b"\xff")).out == []
+
+
+def test_unconfirmed_records_end_after_seven_days(host: Any, other: Any, new_device: Any) -> None:
+    """At the tick and at the start; paired ones stay."""
+    friend = new_device()
+    _paired(host, friend.pairing())
+    _stored(host, other.pairing())
+    host.wall += 7 * 24 * 3600 - 1
+    host.now = host.vault.wake_at()
+    assert host.tick() is None
+    host.wall += 2
+    host.now = host.vault.wake_at()
+    assert host.tick() is not None
+    assert host.known == {friend.peer: None}
+    assert [device.device_id for device in host.devices()] == [friend.device_id]
+
+
+def test_rename_and_forget(host: Any, other: Any) -> None:
+    """Labels keep the rules for names; forgetting removes the record and tells the swarm."""
+    _paired(host, other.pairing())
+    assert host.ask("gateway", RenameDevice(2, other.device_id, "Küche")) == DeviceChanged(2)
+    for bad in ("a\u202eb", "\x00", " ", "x\u200d", "e\u0301"):
+        answer = host.ask("gateway", RenameDevice(3, other.device_id, bad))
+        assert isinstance(answer, VaultError)
+        assert answer.code == "invalid_name"
+    host.restart()
+    assert [device.name for device in host.devices()] == ["Küche"]
+    assert host.ask("gateway", ForgetDevice(4, other.device_id)) == DeviceChanged(4)
+    assert host.devices() == ()
+    assert host.known == {}
+    for message in (ForgetDevice(5, other.device_id), RenameDevice(5, other.device_id, "x")):
+        answer = host.ask("gateway", message)
+        assert isinstance(answer, VaultError)
+        assert answer.code == "no_such_device"
+
+
+def test_pages_of_devices(host: Any, new_device: Any) -> None:
+    """Sixty-four at a time, in order of id, each once, also with several generations."""
+    from spacedrive_node.messages.to_vault import ListDevices
+
+    devices = [new_device() for _ in range(70)]
+    for device in devices:
+        _stored(host, device.pairing())
+    _stored(host, devices[0].pairing())
+    first = host.ask("gateway", ListDevices(1))
+    second = host.ask("gateway", ListDevices(2, first.devices[-1].device_id))
+    assert (len(first.devices), first.more, len(second.devices), second.more) == (64, True, 6, False)
+    ids = [device.device_id for device in first.devices + second.devices]
+    assert ids == sorted(device.device_id for device in devices)
+
+
+def test_records_are_bounded(host: Any, other: Any, new_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unconfirmed generations of one device push out the oldest; devices beyond the bound are refused."""
+    pairings = [other.pairing() for _ in range(6)]
+    for pairing in pairings:
+        _stored(host, pairing)
+    kept = [record.th3 for record in host.vault._store.of_device(other.device_id)]
+    assert kept == [pairing.th3 for pairing in pairings[2:]]
+    monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_RECORDS", 4)
+    extra = new_device().pairing()
+    host.admit(extra)
+    assert isinstance(host.ask(extra.sender, extra.store()), StoreRefused)
+
+
+def test_the_first_step_fits_into_a_frame(host: Any, other: Any) -> None:
+    """As many records as there may be, each with the longest decision to settle."""
+    from spacedrive_node.actors.vault.records import DECISION_LIMIT
+    from spacedrive_node.actors.vault.store import MAX_RECORDS
+    from spacedrive_node.messages.base import INTERNAL_LIMIT
+    from spacedrive_node.messages.to_swarm import KnownPeer
+
+    known = encode(KnownPeer(other.peer, bytes(DECISION_LIMIT)))
+    envelope = len(known) + len(other.peer) + 100
+    assert MAX_RECORDS * envelope < INTERNAL_LIMIT
+
+
+def test_vouches_and_sessions_are_bounded(host: Any, new_device: Any) -> None:
+    """The checkpoint stays far below the limit of a frame, and the latest are kept."""
+    from spacedrive_node.actors.vault import trust
+
+    table = trust.Trust()
+    for number in range(trust.MAX_SESSIONS + 5):
+        session = f"{number:016x}"
+        table.accept(session, bytes(32), bytes(32))
+        for peer in range(trust.MAX_VOUCHES + 1):
+            table.vouch(session, bytes([peer]) * 38)
+    assert len(table.checkpoint()) < 900_000
+    assert table.accepted(f"{0:016x}") is None
+    last = f"{trust.MAX_SESSIONS + 4:016x}"
+    assert trust.Trust(table.checkpoint()).vouched(last, bytes([trust.MAX_VOUCHES]) * 38)
+    assert not table.vouched(last, bytes([0]) * 38)
