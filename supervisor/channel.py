@@ -26,7 +26,7 @@ class Channel(Generic[M]):
         self._sending = trio.Lock()
 
     async def send(self, message: msgspec.Struct) -> None:
-        """Send one frame. Raises ValueError if it is too large, trio.BrokenResourceError if the peer is gone."""
+        """Send one frame. Raises ValueError (too large), trio.BrokenResourceError (the peer is gone)."""
         await self.send_bytes(frame(encode(message), INTERNAL_LIMIT))
 
     async def send_bytes(self, data: bytes) -> None:

@@ -17,9 +17,9 @@ ActorKind = str
 class Route:
     """One row: `kind` from one of `senders` to `receiver`.
 
-    standing   kept by the supervisor until withdrawn or its sender ends, and given first to a restarted receiver
+    standing   kept by the supervisor until withdrawn or its sender ends; a restarted receiver gets it first
     retained   a standing message that outlives its sender, until it is pushed out (bounded, oldest first)
-    withdraws  ends the standing message of that kind with the same sender, receiver and slot; is itself delivered
+    withdraws  ends the standing message of that kind, same sender, receiver and slot; is itself delivered
     spawns     makes the receiving session, in that role, if it does not exist; refused when sessions are full
     """
 
@@ -104,7 +104,7 @@ SESSION_END_WATCHERS: tuple[ActorKind, ...] = ("vault", "swarm", "discovery", "g
 
 Refusal = Literal["refuse", "kill"]
 OVERFLOW: dict[ActorKind, Refusal] = {"gateway": "refuse", "swarm": "refuse"}
-"""When a receiver is full: what comes from these is refused with Undeliverable; anything else kills the receiver."""
+"""When a receiver is full: these senders are told Undeliverable; anyone else's message kills the receiver."""
 
 _TABLE = {(route.kind, sender, route.receiver): route for route in ROUTES for sender in route.senders}
 

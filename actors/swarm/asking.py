@@ -1,0 +1,148 @@
+"""Outbound exchanges: a session's Ask, and the decisions that the vault wants repeated (KnownPeer.settle).
+
+One request frame on a new stream, one response frame back. A connection that fails is dropped and dialled
+once again within the same deadline. Never opens a frame. Implements docs/protocol.md, "Messages", "Ending".
+"""
+
+from typing import Any
+
+import trio
+
+from ...messages.base import MalformedMessage
+from ...messages.to_session import PeerAnswer, PeerUnreachable
+from ...messages.to_swarm import Ask
+from ...messages.to_vault import Settled, Vouch
+from ...messages.wire import (
+    PROTOCOL_ID,
+    Challenge,
+    ChallengeConfirmation,
+    DecisionReceived,
+    Refused,
+    decode_wire,
+)
+from ..base import Mailbox, Send, now
+from . import streams
+from .dialer import Dialer, Unreachable
+from .limits import RecentTable
+from .pairing_port import path_of, session_id
+from .tables import Tables
+
+_MOST = 2048
+_MOST_OF_SESSION = 32
+_SETTLE_TIMEOUT = 10.0
+_SETTLE_PAUSE = 5.0
+
+
+class Asking:
+    """Runs the outbound exchanges of one host, each in a task of its own."""
+
+    def __init__(self, dialer: Dialer, tables: Tables, mailbox: Mailbox[Any], nursery: trio.Nursery) -> None:
+        self._dialer = dialer
+        self._tables = tables
+        self._mailbox = mailbox
+        self._nursery = nursery
+        self._running: dict[str, set[trio.CancelScope]] = {}
+        self._settled_at: RecentTable[tuple[bytes, bytes], float] = RecentTable()
+        self._settling: set[bytes] = set()
+
+    async def ask(self, actor: str, ask: Ask) -> None:
+        """Begin an Ask of a session."""
+        mine = self._running.setdefault(actor, set())
+        if len(mine) >= _MOST_OF_SESSION or sum(map(len, self._running.values())) >= _MOST:
+            await self._mailbox.send(actor, PeerUnreachable(ask.request, "too many exchanges at once"))
+            return
+        scope = trio.CancelScope()
+        mine.add(scope)
+        self._nursery.start_soon(self._run_ask, actor, ask, scope)
+
+    def end(self, actor: str) -> None:
+        """Give up a session's exchanges."""
+        for scope in self._running.get(actor, ()):
+            scope.cancel()
+
+    async def _run_ask(self, actor: str, ask: Ask, scope: trio.CancelScope) -> None:
+        with scope:
+            reason = "time-out"
+            former = self._dialer.existing(ask.peer)
+            with trio.move_on_after(ask.timeout) as deadline:
+                try:
+                    frame, connection = await self._exchange(ask.peer, ask.addresses, ask.frame)
+                except Exception as error:  # whatever the library raises concerns this exchange alone
+                    reason = _reason(error)
+                else:
+                    reason = ""
+            if deadline.cancelled_caught and former is not None:
+                # It may lead to nowhere without saying so: the next exchange dials again.
+                await self._dialer.drop(former)
+            if reason:
+                await self._mailbox.send(actor, PeerUnreachable(ask.request, reason))
+            else:
+                self._tables.forwarded(actor, ask.peer)
+                first = self._tables.first_vouch(actor, ask.peer)
+                vouch = [Send("vault", Vouch(session_id(actor), ask.peer))] if first else []
+                answer = PeerAnswer(ask.request, frame, path_of(connection))
+                await self._mailbox.send_all([*vouch, Send(actor, answer)])
+        mine = self._running[actor]
+        mine.discard(scope)
+        if not mine:
+            del self._running[actor]
+
+    async def _exchange(self, peer: bytes, addresses: tuple[str, ...], frame: bytes) -> tuple[bytes, Any]:
+        """Send a frame and return the response and its connection; a failed connection gets one successor."""
+        existed = self._dialer.existing(peer) is not None
+        connection = await self._dialer.connect(peer, addresses)
+        try:
+            return await _one_exchange(connection, frame), connection
+        except streams.ProtocolBroken:
+            raise
+        except streams.StreamFailed:
+            await self._dialer.drop(connection)
+            if not existed:
+                raise
+        connection = await self._dialer.connect(peer, addresses)
+        return await _one_exchange(connection, frame), connection
+
+    def contact(self, peer: bytes) -> None:
+        """There is a connection with `peer`: repeat a decision to it, if the vault wants that."""
+        known = self._tables.known.get(peer)
+        if known is None or known.settle is None or peer in self._settling:
+            return
+        key = (peer, known.settle[-32:])
+        last = self._settled_at.get(key)
+        if last is not None and now() - last < _SETTLE_PAUSE:
+            return
+        self._settled_at.put(key, now())
+        self._settling.add(peer)
+        self._nursery.start_soon(self._settle, peer, known.settle)
+
+    async def _settle(self, peer: bytes, frame: bytes) -> None:
+        try:
+            with trio.move_on_after(_SETTLE_TIMEOUT):
+                try:
+                    answer, _connection = await self._exchange(peer, (), frame)
+                except Exception:  # as in _run_ask; a later contact brings another chance
+                    return
+                known = self._tables.known.get(peer)
+                if known is not None and known.settle == frame:
+                    await self._mailbox.send("vault", Settled(peer, answer))
+        finally:
+            self._settling.discard(peer)
+
+
+async def _one_exchange(connection: Any, frame: bytes) -> bytes:
+    async with streams.open_stream(connection, PROTOCOL_ID) as stream:
+        await streams.write_frame(stream, frame)
+        response = await streams.read_frame(stream)
+        if not isinstance(
+            decode_wire(response), Challenge | ChallengeConfirmation | DecisionReceived | Refused
+        ):
+            raise MalformedMessage("not a response")
+        return response
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MalformedMessage | streams.ProtocolBroken):
+        return "protocol"
+    if isinstance(error, Unreachable | streams.StreamFailed):
+        return str(error)[:200]
+    return "failed"

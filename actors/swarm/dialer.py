@@ -1,0 +1,191 @@
+"""Connections to peers: the ones that exist, and new ones over all addresses that are known of a peer.
+
+Dials staggered, in the given order with relayed addresses last, each 250 ms after the one before or as soon
+as that has failed; the first success wins. Checks the peer id. Never uses the library's own dialer, which
+tries two addresses at most and remembers failures (docs/decisions/0004-libp2p-corrections.md).
+"""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from . import addresses, corrections
+from .addresses import Endpoint
+
+STAGGER = 0.25
+_DIALS_AT_ONCE = 64
+_ONE_DIAL = 10.0
+_PATIENCE = 0.5
+
+
+class Unreachable(Exception):
+    """No connection with the peer. The text is short and says why."""
+
+
+@dataclass(slots=True)
+class _Race:
+    """One staggered dial: what its attempts have come to."""
+
+    over: trio.Event = field(default_factory=trio.Event)
+    winner: Any = None
+    running: int = 0
+    complete: bool = False
+    stopped: bool = False
+    scopes: list[trio.CancelScope] = field(default_factory=list)
+
+
+class Dialer:
+    """Finds or makes connections of one host. Its dials run in `nursery`."""
+
+    def __init__(
+        self,
+        network: Any,
+        own_peer: bytes,
+        nursery: trio.Nursery,
+        *,
+        lan_only: bool = False,
+        observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
+    ) -> None:
+        self._network = network
+        self._own_peer = own_peer
+        self._nursery = nursery
+        self._lan_only = lan_only
+        self._observe = observe
+        self._races: dict[bytes, _Race] = {}
+        self._limiter = trio.CapacityLimiter(_DIALS_AT_ONCE)
+
+    def existing(self, peer: bytes) -> Any | None:
+        """Return a live connection with `peer`, the newest first, or None."""
+        for connection in reversed(self._network.get_connections(ID(peer))):
+            if corrections.is_alive(connection):
+                return connection
+        return None
+
+    async def connect(self, peer: bytes, texts: Sequence[str]) -> Any:
+        """Return a live connection with `peer`, dialling `texts` if there is none. Raises Unreachable.
+
+        Has no deadline of its own: the caller sets one.
+        """
+        if peer == self._own_peer:
+            raise Unreachable("this is the own peer id")
+        connection = self.existing(peer)
+        if connection is not None:
+            return connection
+        targets = addresses.usable(texts)
+        if not targets:
+            raise Unreachable("no address to dial" if texts else "not connected")
+        if await self._other_race(peer):
+            connection = self.existing(peer)
+            if connection is not None:
+                return connection
+        return await self._race(peer, targets)
+
+    async def _other_race(self, peer: bytes) -> bool:
+        """Wait a little for a dial of the same peer that is under way; return whether there was one.
+
+        Only a little: it may be trying dead addresses while the caller's are good.
+        """
+        race = self._races.get(peer)
+        if race is None:
+            return False
+        with trio.move_on_after(_PATIENCE):
+            await race.over.wait()
+        return True
+
+    async def drop(self, connection: Any) -> None:
+        """Close a connection that has failed, so that it is not found again."""
+        await corrections.close_connection(connection)
+
+    async def drop_peer(self, peer: bytes) -> None:
+        """Close every connection with `peer`."""
+        for connection in list(self._network.get_connections(ID(peer))):
+            await corrections.close_connection(connection)
+
+    async def _race(self, peer: bytes, targets: Sequence[Endpoint]) -> Any:
+        race = self._races[peer] = _Race()
+        try:
+            for target in targets:
+                failed = trio.Event()
+                race.running += 1
+                self._nursery.start_soon(self._attempt, race, peer, target, failed)
+                with trio.move_on_after(STAGGER):
+                    await _either(failed, race.over)
+                if race.over.is_set():
+                    break
+            race.complete = True
+            if race.running == 0:
+                race.over.set()
+            await race.over.wait()
+        finally:
+            race.stopped = race.complete = True
+            race.over.set()
+            if self._races.get(peer) is race:
+                del self._races[peer]
+            for scope in race.scopes:
+                scope.cancel()
+        if race.winner is None:
+            raise Unreachable("no address answers as this peer")
+        return race.winner
+
+    async def _attempt(self, race: _Race, peer: bytes, target: Endpoint, failed: trio.Event) -> None:
+        with trio.move_on_after(_ONE_DIAL) as scope:
+            race.scopes.append(scope)
+            if race.stopped:
+                scope.cancel()
+            try:
+                connection = await self._dial(peer, target)
+            except (Unreachable, OSError):
+                pass
+            else:
+                if race.winner is None:
+                    race.winner = connection
+                    race.over.set()
+        race.running -= 1
+        failed.set()
+        if race.running == 0 and race.complete:
+            race.over.set()
+
+    async def _dial(self, peer: bytes, target: Endpoint) -> Any:
+        async with self._limiter:
+            for endpoint in await self._resolve(target):
+                began = trio.current_time()
+                try:
+                    connection = await self._network.dial_addr(Multiaddr(str(endpoint)), ID(peer))
+                except Exception:  # the library raises many unrelated types; all mean: not by this address
+                    self._observe("tcp", trio.current_time() - began, False)
+                    continue
+                if connection.muxed_conn.peer_id.to_bytes() != peer:
+                    await corrections.close_connection(connection)
+                    continue
+                self._observe("tcp", trio.current_time() - began, True)
+                return connection
+        raise Unreachable("no answer")
+
+    async def _resolve(self, target: Endpoint) -> list[Endpoint]:
+        """Turn a name into at most four addresses; leave out what --lan-only forbids."""
+        if target.ip is not None:
+            found = [target]
+        else:
+            infos = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
+            ips = dict.fromkeys(ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos)
+            versions = {"dns4": (4,), "dns6": (6,)}.get(target.family, (4, 6))
+            found = [target.with_ip(ip) for ip in ips if ip.version in versions][:4]
+        if self._lan_only:
+            found = [one for one in found if one.ip is not None and addresses.is_local_network(one.ip)]
+        return found
+
+
+async def _either(one: trio.Event, other: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def watch(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch, one)
+        nursery.start_soon(watch, other)

@@ -1,0 +1,148 @@
+"""Single Kademlia requests for discovery: one message to one peer, one answer, everything bounded.
+
+Owns no lookup and keeps nothing of what it learns. Implements the libp2p Kademlia specification's RPC
+messages (github.com/libp2p/specs, kad-dht) over the configured protocol id.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import trio
+import varint
+from google.protobuf.message import DecodeError
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from multiaddr import Multiaddr
+
+from ...messages.to_discovery import KadFailed, KadReply
+from ...messages.to_swarm import KadRequest
+from ...messages.types import PeerAddresses
+from . import addresses, corrections, streams
+from .dialer import Dialer, Unreachable
+
+LARGEST_ANSWER: Final = 256 * 1024
+MOST_CLOSER: Final = 20
+MOST_PROVIDERS: Final = 64
+_AT_ONCE = 256
+
+_TYPES = {
+    "find_node": Message.MessageType.FIND_NODE,
+    "get_providers": Message.MessageType.GET_PROVIDERS,
+    "add_provider": Message.MessageType.ADD_PROVIDER,
+}
+
+
+def encode_request(op: str, key: bytes, own_peer: bytes, own_addresses: Sequence[str]) -> bytes:
+    """Return one request as protobuf. Only add_provider says anything about this node."""
+    message = Message()
+    message.type = _TYPES[op]
+    message.key = key
+    if op == "add_provider":
+        provider = message.providerPeers.add()
+        provider.id = own_peer
+        provider.addrs.extend(Multiaddr(text).to_bytes() for text in own_addresses)
+    return bytes(message.SerializeToString())
+
+
+def decode_answer(
+    data: bytes, own_peer: bytes
+) -> tuple[tuple[PeerAddresses, ...], tuple[PeerAddresses, ...]]:
+    """Return (closer peers, providers) of an answer; malformed entries are dropped. Raises ValueError."""
+    message = Message()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise ValueError("not a Kademlia message") from None
+    return _peers(message.closerPeers, MOST_CLOSER, own_peer), _peers(
+        message.providerPeers, MOST_PROVIDERS, own_peer
+    )
+
+
+def _peers(entries: Any, most: int, own_peer: bytes) -> tuple[PeerAddresses, ...]:
+    found: dict[bytes, PeerAddresses] = {}
+    for entry in entries[: 2 * most]:
+        peer = bytes(entry.id)
+        if peer != own_peer and peer not in found and is_peer_id(peer):
+            found[peer] = PeerAddresses(peer, readable_addresses(entry.addrs))
+            if len(found) == most:
+                break
+    return tuple(found.values())
+
+
+def is_peer_id(peer: bytes) -> bool:
+    """Return whether these bytes are a peer id: an identity or sha2-256 multihash of a fitting length."""
+    if len(peer) == 34 and peer[:2] == b"\x12\x20":
+        return True
+    return 34 <= len(peer) <= 64 and peer[0] == 0 and peer[1] == len(peer) - 2
+
+
+def readable_addresses(entries: Sequence[Any]) -> tuple[str, ...]:
+    """Return the addresses that this node could dial, of the first 32, as text without /p2p."""
+    found: dict[str, None] = {}
+    for entry in entries[: addresses.MOST_ADDRESSES]:
+        try:
+            text = str(Multiaddr(bytes(entry)) if isinstance(entry, bytes) else entry)
+        except Exception:  # noqa: S112 - the parser raises many unrelated types; a malformed address is dropped
+            continue
+        for endpoint in addresses.usable([text]):
+            found[str(endpoint)] = None
+    return tuple(found)
+
+
+class KadClient:
+    """Runs discovery's Kademlia requests."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        protocol: str,
+        own_peer: bytes,
+        own_addresses: Sequence[str],
+        unreachable: Callable[[bytes], None],
+    ) -> None:
+        self._dialer = dialer
+        self._protocol = protocol
+        self._own_peer = own_peer
+        self._own_addresses = own_addresses
+        self._unreachable = unreachable
+        self._limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def run(self, request: KadRequest) -> KadReply | KadFailed:
+        """Do one request within its time-out."""
+        with trio.move_on_after(request.timeout):
+            try:
+                async with self._limiter:
+                    return await self._ask(request)
+            except Unreachable as error:
+                self._unreachable(request.peer)
+                return KadFailed(request.request, str(error)[:200])
+            except (streams.StreamFailed, ValueError) as error:
+                return KadFailed(request.request, str(error)[:200])
+        if self._dialer.existing(request.peer) is None:
+            self._unreachable(request.peer)
+        return KadFailed(request.request, "time-out")
+
+    async def _ask(self, request: KadRequest) -> KadReply:
+        existed = self._dialer.existing(request.peer) is not None
+        connection = await self._dialer.connect(request.peer, request.addresses)
+        try:
+            data = await self._exchange(connection, request)
+        except streams.StreamFailed as error:
+            # A server may reset one stream, at its rate limit say, while other streams go on.
+            if not existed or (corrections.is_alive(connection) and not isinstance(error, streams.NotOpened)):
+                raise
+            await self._dialer.drop(connection)
+            data = await self._exchange(await self._dialer.connect(request.peer, request.addresses), request)
+        closer, providers = decode_answer(data, self._own_peer)
+        return KadReply(request.request, closer, providers)
+
+    async def _exchange(self, connection: Any, request: KadRequest) -> bytes:
+        data = encode_request(request.op, request.key, self._own_peer, self._own_addresses)
+        async with streams.open_stream(connection, self._protocol) as stream:
+            await streams.write(stream, varint.encode(len(data)) + data)
+            try:
+                return await streams.read_varint_message(stream, LARGEST_ANSWER)
+            except streams.StreamFailed as error:
+                # An ADD_PROVIDER need not be answered: a server that closes the stream has taken it.
+                if request.op == "add_provider" and error.clean:
+                    return b""
+                raise

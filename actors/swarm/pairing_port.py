@@ -1,0 +1,179 @@
+"""Inbound pairing streams: one request frame in, handed to whom it concerns, one response frame out.
+
+Owns the limits that protect sessions from strangers. Never opens a frame: what is sealed and what an attempt
+is stay with the session. Implements docs/protocol.md, "Messages" and "Limits".
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from ...messages.base import MalformedMessage, encode
+from ...messages.to_session import PeerRequest
+from ...messages.to_vault import SettleRequest, Vouch
+from ...messages.types import Path
+from ...messages.wire import (
+    ChallengeResponse,
+    PairingDecision,
+    PairingRequest,
+    RefusalReason,
+    Refused,
+    WireRequest,
+    decode_wire,
+)
+from ..base import Send, now
+from . import addresses, streams
+from .limits import Abuse, Slots
+from .requests import ActorBusy, ActorGone, NoAnswer, Requests
+from .tables import Tables
+
+READ_DEADLINE = 5.0
+ANSWER_DEADLINE = 10.0
+WRITE_DEADLINE = 5.0
+_LAST_WORDS = 2.0
+
+
+def session_id(actor: str) -> str:
+    """Return the id in a session's actor name."""
+    return actor.removeprefix("session-")
+
+
+def path_of(_connection: Any) -> Path:
+    """Return how a connection runs. Relayed ones do not exist yet."""
+    return "direct"
+
+
+class PairingPort:
+    """Serves the streams of one host."""
+
+    def __init__(
+        self,
+        own_peer: bytes,
+        tables: Tables,
+        requests: Requests,
+        abuse: Abuse,
+        refused: Callable[[RefusalReason], None],
+        drop_peer: Callable[[bytes], Any],
+    ) -> None:
+        self._own_peer = own_peer
+        self._tables = tables
+        self._requests = requests
+        self._abuse = abuse
+        self._refused = refused
+        self._drop_peer = drop_peer
+        self._slots = Slots()
+
+    async def handle(self, stream: Any) -> None:
+        """Serve one stream from its first byte to its close."""
+        peer: bytes = stream.muxed_conn.peer_id.to_bytes()
+        block = _block(stream)
+        if self._abuse.is_blocked(peer, now()) or self._abuse.is_blocked(block, now()):
+            await streams.reset(stream)
+            await self._drop_peer(peer)
+            return
+        if not self._slots.take(peer):
+            await streams.reset(stream)
+            return
+        try:
+            with trio.move_on_after(READ_DEADLINE + ANSWER_DEADLINE + WRITE_DEADLINE + _LAST_WORDS) as whole:
+                await self._exchange(stream, peer, block)
+            if whole.cancelled_caught:
+                await streams.reset(stream)
+        finally:
+            self._slots.give_back(peer)
+
+    async def _exchange(self, stream: Any, peer: bytes, block: str | None) -> None:
+        request = await self._read(stream, peer, block)
+        if request is None:
+            return
+        message, frame = request
+        try:
+            response = await self._answer(message, frame, peer, block, path_of(stream))
+        except NoAnswer:
+            await streams.reset(stream)
+            return
+        try:
+            with trio.fail_after(WRITE_DEADLINE):
+                await streams.write_frame(stream, response)
+                await stream.close()
+        except Exception:  # the peer is gone; it asks again
+            await streams.reset(stream)
+            return
+        await _let_go(stream)
+
+    async def _read(self, stream: Any, peer: bytes, block: str | None) -> tuple[WireRequest, bytes] | None:
+        try:
+            with trio.fail_after(READ_DEADLINE):
+                frame = await streams.read_frame(stream)
+            message = decode_wire(frame)
+            if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
+                raise MalformedMessage("not a request")
+        except (MalformedMessage, streams.ProtocolBroken):
+            await streams.reset(stream)
+            await self._strike(peer, block)
+            return None
+        except (streams.StreamFailed, trio.TooSlowError):
+            await streams.reset(stream)
+            return None
+        return message, frame
+
+    async def _answer(
+        self, message: WireRequest, frame: bytes, peer: bytes, block: str | None, path: Path
+    ) -> bytes:
+        if self._abuse.too_often(peer + message.attempt, now()):
+            return self._refuse(message, "busy")
+        actor = self._tables.owner(self._own_peer, peer, message)
+        if actor is not None:
+            try:
+                return await self._ask_session(actor, frame, peer, path)
+            except ActorBusy:
+                return self._refuse(message, "busy")
+            except ActorGone:
+                pass  # the session has ended meanwhile: as if it had never been found
+        if self._tables.belongs_to_vault(peer, message):
+            number = self._requests.number()
+            settle = SettleRequest(number, peer, frame)
+            try:
+                return await self._requests.ask(number, "vault", settle, ANSWER_DEADLINE, [])
+            except ActorBusy:
+                return self._refuse(message, "busy")
+        if actor is None:
+            await self._strike(peer, block)
+        return self._refuse(message, "closed" if isinstance(message, PairingDecision) else "unavailable")
+
+    async def _ask_session(self, actor: str, frame: bytes, peer: bytes, path: Path) -> bytes:
+        number = self._requests.number()
+        vouch = (
+            [Send("vault", Vouch(session_id(actor), peer))] if self._tables.first_vouch(actor, peer) else []
+        )
+        self._tables.forwarded(actor, peer)
+        return await self._requests.ask(
+            number, actor, PeerRequest(number, peer, frame, path), ANSWER_DEADLINE, vouch
+        )
+
+    async def _strike(self, peer: bytes, block: str | None) -> None:
+        if self._abuse.strike(peer, block, now()):
+            await self._drop_peer(peer)
+
+    def _refuse(self, message: WireRequest, reason: RefusalReason) -> bytes:
+        self._refused(reason)
+        return encode(Refused(message.code_id, message.attempt, reason))
+
+
+def _block(stream: Any) -> str | None:
+    try:
+        remote = stream.muxed_conn.get_remote_address()
+    except Exception:  # the library raises many unrelated types for a connection that is gone
+        return None
+    return None if remote is None else addresses.block_of(str(remote[0]))
+
+
+async def _let_go(stream: Any) -> None:
+    """Wait a little for the peer to close its half too; a stream left half open would stay for ever."""
+    with trio.move_on_after(_LAST_WORDS):
+        try:
+            await stream.read(1)
+        except Exception:  # closed or reset: both are an end
+            return
+    await streams.reset(stream)

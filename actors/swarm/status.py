@@ -1,0 +1,74 @@
+"""What the swarm measures and says of itself: metrics, and the figures behind SwarmStatus. Pure.
+
+Labels hold no ids and no addresses (docs/operations.md).
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...messages.to_metrics import BUCKETS, Distribution, Observed, Sample
+from . import addresses
+from .addresses import Endpoint
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts for each bucket, each measurement in one."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one measurement."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+
+
+class Measurements:
+    """Everything that this incarnation of the swarm has measured."""
+
+    def __init__(self) -> None:
+        self._handshakes: dict[tuple[str, str], Histogram] = {}
+        self._refusals: Counter[str] = Counter()
+
+    def handshake(self, transport: str, seconds: float, succeeded: bool) -> None:
+        """Count one connection set-up, in either direction."""
+        labels = (transport, "ok" if succeeded else "failed")
+        self._handshakes.setdefault(labels, Histogram()).add(seconds)
+
+    def refusal(self, reason: str) -> None:
+        """Count one refusal that the swarm itself answered."""
+        self._refusals[reason] += 1
+
+    def observed(self, connections: Iterable[Any], dht_peers: int) -> Observed:
+        """Return all present values."""
+        open_now: Counter[tuple[str, str, str]] = Counter(
+            {("inbound", "tcp", "direct"): 0, ("outbound", "tcp", "direct"): 0}
+        )
+        for connection in connections:
+            direction = "inbound" if str(connection.direction) == "inbound" else "outbound"
+            open_now[(direction, "tcp", "direct")] += 1
+        samples = [Sample("connections", labels, float(count)) for labels, count in sorted(open_now.items())]
+        samples.append(Sample("dht_routing_table_peers", (), float(dht_peers)))
+        samples += [
+            Sample("pairing_refusals_total", (why,), float(n)) for why, n in sorted(self._refusals.items())
+        ]
+        distributions = [
+            Distribution("handshake_seconds", labels, tuple(histogram.counts), histogram.total)
+            for labels, histogram in sorted(self._handshakes.items())
+        ]
+        return Observed(tuple(samples), tuple(distributions))
+
+
+def reachability(texts: Iterable[str]) -> str:
+    """Return how far the announced addresses reach, as far as can be told without asking anybody."""
+    endpoints: list[Endpoint] = addresses.usable(texts)
+    ips = [endpoint.ip for endpoint in endpoints]
+    if any(ip is None or not addresses.is_local_network(ip) for ip in ips):
+        return "public"
+    if any(ip is not None and not ip.is_loopback for ip in ips):
+        return "private"
+    return "this host"

@@ -1,0 +1,82 @@
+"""What runs an actor, in a forked process and in a trio task alike: find its entry, run it, report its crash.
+
+A crash report names exception types and places in code, never values or messages: those may hold secrets.
+"""
+
+import importlib
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+
+import trio
+
+from ..messages.frames import Log, ToChild
+from .channel import Channel
+
+Entry = Callable[[Channel[ToChild]], Awaitable[None]]
+
+CRASHED = 70
+"""Exit status after an uncaught exception (EX_SOFTWARE)."""
+_FRAMES = 12
+
+
+def load_entry(entry: str) -> Entry:
+    """Import "package.module:function"."""
+    module, _, function = entry.partition(":")
+    found: Entry = getattr(importlib.import_module(module), function)
+    return found
+
+
+async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int:
+    """Find and run an actor's main; report an exception to the supervisor; return the exit status."""
+    try:
+        await find()(channel)
+    except trio.Cancelled:
+        raise
+    except (
+        Exception
+    ) as error:  # whatever it is: this is the top of the actor, and the supervisor must be told
+        with trio.move_on_after(1):
+            await _report(channel, error)
+        return CRASHED
+    return 0
+
+
+async def _report(channel: Channel[ToChild], error: Exception) -> None:
+    try:
+        await channel.send(crash_report(error))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return
+
+
+def crash_report(error: BaseException) -> Log:
+    """Describe an exception without its values: the types, and where each came from."""
+    leaves = list(_leaves(error))[:4]
+    fields: dict[str, str | int | float | bool | None] = {}
+    for number, leaf in enumerate(leaves):
+        suffix = "" if number == 0 else f"_{number + 1}"
+        fields["exception" + suffix] = _types(leaf)[:300]
+        fields["where" + suffix] = " < ".join(_places(leaf))[:1000]
+    return Log(level="error", event="actor crashed", fields=fields)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _types(error: BaseException) -> str:
+    names = [type(error).__qualname__]
+    cause = error.__cause__ or error.__context__
+    while cause is not None and len(names) < 4:
+        names.append(type(cause).__qualname__)
+        cause = cause.__cause__ or cause.__context__
+    return " from ".join(names)
+
+
+def _places(error: BaseException) -> list[str]:
+    """Return file:line of the innermost frames, innermost first; file names are cut to two components."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return [f"{'/'.join(name.split('/')[-2:])}:{line}" for name, line in reversed(frames[-_FRAMES:])]

@@ -1,0 +1,78 @@
+"""The seam between the tree and what actors run in: processes (process.py) or trio tasks (tasks.py)."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..messages.frames import FromChild
+from .channel import Channel
+from .specs import ChildSpec
+
+
+class HostLost(Exception):
+    """What the children run in is gone, and all of them with it."""
+
+
+class SpawnFailed(Exception):
+    """The system made no child this time (no process, no descriptor left)."""
+
+
+class HostBroken(Exception):
+    """Children cannot be made at all, now or later: raised out of `opened`. The text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of one process in bytes: resident, and private to it."""
+
+    rss: int = 0
+    private: int = 0
+
+
+class Handle(Protocol):
+    """One running child."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def channel(self) -> Channel[FromChild]:
+        """The supervisor's end of its channel."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once, without another frame. Does nothing if it is over."""
+        ...
+
+    async def wait(self) -> int | None:
+        """Wait until it is over; return its exit status (negative: a signal), None: it went with its host."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what belongs to it. It must be over."""
+        ...
+
+
+class Host(Protocol):
+    """Where children run."""
+
+    def opened(
+        self, *, preload: Sequence[str], on_lost: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Open it; ends every child at exit. `preload`: modules that sandboxed children need.
+
+        `on_lost` is called when all children are lost at once, before any of their `wait` returns.
+        """
+        ...
+
+    async def spawn(self, spec: ChildSpec) -> Handle:
+        """Start a child. Raises HostLost, SpawnFailed."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """The process that children run under; 0 if there is none."""
+        ...

@@ -1,0 +1,298 @@
+"""Actors as processes: the supervisor's side of the fork server.
+
+Owns the fork server's process and control socket, the descriptors of its children, and their exit statuses.
+Starts another fork server when one is lost, within an intensity of its own.
+"""
+
+import errno
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from ..messages.base import MalformedMessage, encode
+from ..messages.frames import FromChild, decode_from_child
+from .channel import Channel
+from .control import LARGEST, Exited, Fork, Forked, ForkFailed, decode_reply
+from .host import HostBroken, HostLost, Memory, SpawnFailed
+from .restart import GiveUp, History, cause_of
+from .specs import ChildSpec
+
+_FORK_DEADLINE = 30.0
+"""Covers the fork server's own start, imports included, on a slow and busy machine."""
+_END_GRACE = 0.5
+_INTENSITY = (20, 60.0)
+_BACKOFF = (0.010, 2.0)
+_MODULE = "spacedrive_node.supervisor.zygote"
+
+
+class ProcessHandle:
+    """One forked child."""
+
+    def __init__(self, pid: int, pidfd: int, stream: trio.SocketStream) -> None:
+        self._pid = pid
+        self._pidfd = pidfd
+        self._stream = stream
+        self._channel: Channel[FromChild] = Channel(stream, decode_from_child)
+        self._status: int | None = None
+        self._over = trio.Event()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._pid
+
+    @property
+    def channel(self) -> Channel[FromChild]:
+        """The supervisor's end of its channel."""
+        return self._channel
+
+    def kill(self) -> None:
+        """SIGKILL it, by its pidfd: never another process that has got its number."""
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def wait(self) -> int | None:
+        """Wait until it is over; return its exit status, None: the fork server went first."""
+        await self._over.wait()
+        return self._status
+
+    async def aclose(self) -> None:
+        """Release its descriptors."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        await self._stream.aclose()
+
+    def ended(self, status: int | None) -> None:
+        """Note the exit status that the fork server reported; None: the fork server is gone."""
+        if not self._over.is_set():
+            self._status = status
+            self._over.set()
+
+
+@dataclass(slots=True)
+class _Request:
+    """One fork asked for. Neither `child` (pid, pidfd) nor `failed` (errno) once answered: no answer came."""
+
+    event: trio.Event = field(default_factory=trio.Event)
+    child: tuple[int, int] | None = None
+    failed: int = 0
+
+
+class _Zygote:
+    """One fork server: its process, its socket, and the requests and children that depend on it."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", control: socket.socket) -> None:
+        self.process = process
+        self.control = control
+        self.started = trio.current_time()
+        self.requests: dict[int, _Request] = {}
+        self.children: dict[int, ProcessHandle] = {}
+        self.early: dict[int, int] = {}
+        """Exits of children that nobody has taken yet."""
+
+
+class ProcessHost:
+    """Runs children as processes. Open it on a thread that lives as long as the node: they end with it.
+
+    `preload` is imported by the fork server beside what the tree asks for; `environment` is added to its own.
+    """
+
+    def __init__(self, *, preload: Sequence[str] = (), environment: dict[str, str] | None = None) -> None:
+        self._preload = tuple(preload)
+        self._environment = environment or {}
+        self._history = History(_INTENSITY, _BACKOFF, random.random)
+        self._zygote: _Zygote | None = None
+        self._starting = trio.Lock()
+        self._number = 0
+        self._delay = 0.0
+
+    @property
+    def pid(self) -> int:
+        """The fork server's process id; 0 while there is none."""
+        return self._zygote.process.pid if self._zygote is not None else 0
+
+    @asynccontextmanager
+    async def opened(self, *, preload: Sequence[str], on_lost: Callable[[], None]) -> AsyncIterator[None]:
+        """Open it; at exit the fork server ends, and with it every child."""
+        self._preload = tuple(dict.fromkeys((*self._preload, *preload)))
+        self._on_lost = on_lost
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+                zygote, self._zygote = self._zygote, None
+                if zygote is not None:
+                    await _end_zygote(zygote)
+
+    async def spawn(self, spec: ChildSpec) -> ProcessHandle:
+        """Fork a child. Raises HostLost, SpawnFailed."""
+        zygote = await self._running()
+        try:
+            mine, theirs = socket.socketpair()
+        except OSError as error:
+            raise SpawnFailed(error.strerror) from None
+        mine.setblocking(False)
+        theirs.setblocking(False)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(mine))
+        try:
+            with theirs, trio.fail_after(_FORK_DEADLINE):
+                pid, pidfd = await self._fork(zygote, spec, theirs)
+        except BaseException as error:
+            mine.close()
+            if isinstance(error, trio.TooSlowError | OSError):
+                zygote.process.kill()
+                raise HostLost from None
+            raise
+        handle = ProcessHandle(pid, pidfd, stream)
+        self._adopt(zygote, handle)
+        return handle
+
+    async def _fork(self, zygote: _Zygote, spec: ChildSpec, channel: socket.socket) -> tuple[int, int]:
+        self._number += 1
+        request = Fork(self._number, spec.entry, spec.sandboxed, spec.network)
+        answered = zygote.requests[request.number] = _Request()
+        await _send(zygote.control, encode(request), [channel.fileno(), *spec.fds])
+        await answered.event.wait()
+        if answered.failed:
+            raise SpawnFailed(os.strerror(answered.failed))
+        if answered.child is None:
+            raise HostLost
+        return answered.child
+
+    def _adopt(self, zygote: _Zygote, handle: ProcessHandle) -> None:
+        if handle.pid in zygote.early:
+            handle.ended(zygote.early.pop(handle.pid))
+        elif zygote is not self._zygote:
+            handle.ended(None)
+        else:
+            zygote.children[handle.pid] = handle
+
+    async def _running(self) -> _Zygote:
+        async with self._starting:
+            if self._zygote is None:
+                await trio.sleep(self._delay)
+                self._zygote = _start_zygote(self._preload, self._environment)
+                self._nursery.start_soon(self._serve, self._zygote)
+            return self._zygote
+
+    async def _serve(self, zygote: _Zygote) -> None:
+        """Take the fork server's replies until it is gone; then all its children are."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(zygote.control.fileno())
+                try:
+                    data, fds, _, _ = socket.recv_fds(zygote.control, LARGEST, 1, socket.MSG_CMSG_CLOEXEC)
+                except BlockingIOError:
+                    continue
+                except ConnectionError:
+                    break
+                if not data:
+                    break
+                self._take(zygote, data, fds)
+        except MalformedMessage:
+            zygote.process.kill()
+        await _end_zygote(zygote)
+        self._lost(zygote)
+
+    def _take(self, zygote: _Zygote, data: bytes, fds: list[int]) -> None:
+        reply = decode_reply(data)
+        match reply:
+            case Forked():
+                request = zygote.requests.pop(reply.number)
+                request.child = reply.pid, fds[0]
+                request.event.set()
+            case ForkFailed():
+                request = zygote.requests.pop(reply.number)
+                request.failed = reply.errno
+                request.event.set()
+            case Exited():
+                handle = zygote.children.pop(reply.pid, None)
+                if handle is not None:
+                    handle.ended(reply.status)
+                else:
+                    zygote.early[reply.pid] = reply.status
+
+    def _lost(self, zygote: _Zygote) -> None:
+        self._zygote = None
+        now = trio.current_time()
+        cause = cause_of(zygote.process.returncode or 0)
+        verdict = self._history.exited(cause, now, lived=now - zygote.started)
+        if isinstance(verdict, GiveUp):
+            raise HostBroken(f"the fork server keeps ending: {verdict.why}")
+        self._delay = verdict.delay
+        self._on_lost()
+        for request in zygote.requests.values():
+            request.event.set()
+        for handle in zygote.children.values():
+            handle.ended(None)
+
+
+def _start_zygote(preload: Sequence[str], environment: dict[str, str]) -> _Zygote:
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mine.setblocking(False)
+    arguments = [sys.executable, "-m", _MODULE, str(theirs.fileno()), str(os.getpid()), ",".join(preload)]
+    with theirs:
+        # Popen here and now, not trio's own, which starts processes from a thread that soon ends.
+        process = subprocess.Popen(  # noqa: S603, the arguments are all our own
+            arguments,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **environment},
+        )
+    return _Zygote(process, mine)
+
+
+async def _end_zygote(zygote: _Zygote) -> None:
+    """See the fork server off: it ends with its control socket, its children with it."""
+    zygote.control.close()
+    if zygote.process.poll() is None:
+        pidfd = os.pidfd_open(zygote.process.pid)
+        try:
+            with trio.CancelScope(shield=True):
+                with trio.move_on_after(_END_GRACE):
+                    await trio.lowlevel.wait_readable(pidfd)
+                zygote.process.kill()
+                with trio.move_on_after(_END_GRACE):
+                    await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+        zygote.process.poll()
+
+
+async def _send(control: socket.socket, data: bytes, fds: Sequence[int]) -> None:
+    while True:
+        try:
+            socket.send_fds(control, [data], list(fds))
+            return
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(control.fileno())
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            await trio.sleep(0.001)
+
+
+def memory_of(pid: int) -> Memory:
+    """Return the memory of a process from /proc/<pid>/smaps_rollup; zeros where that cannot be read."""
+    sizes: dict[str, int] = {}
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()[1:]:
+            name, size, _unit = line.split()
+            sizes[name] = int(size) * 1024
+    except (OSError, ValueError):
+        return Memory()
+    return Memory(sizes.get("Rss:", 0), sizes.get("Private_Clean:", 0) + sizes.get("Private_Dirty:", 0))

@@ -1,0 +1,32 @@
+"""The C library's calls that Python does not offer."""
+
+import ctypes
+import os
+import signal
+
+libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+
+
+def check(result: int, what: str) -> int:
+    """Return the result of a C call. Raises OSError if it is negative."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return int(result)
+
+
+def prctl(option: int, value: int) -> None:
+    """Call prctl(2) with one value. Raises OSError."""
+    zero = ctypes.c_ulong(0)
+    check(libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), "prctl")
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that forked it ends; exit if it has ended already.
+
+    A change of credentials clears this, so it is called again after one.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

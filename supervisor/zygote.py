@@ -1,0 +1,178 @@
+"""The fork server: `python -m spacedrive_node.supervisor.zygote FD PARENT MODULE,MODULE`.
+
+Owns forking, and the knowledge of how each child ended. Single-threaded, never runs trio itself, holds no
+message and no key. Dies with its supervisor, and its children with it (docs/architecture.md, "The tree").
+
+    FD       a SOCK_SEQPACKET socket: one request or reply in each packet, descriptors beside it
+    PARENT   the pid of the supervisor, which must have started this with subprocess.Popen on a thread that
+             lives as long as it does: the kernel ties the end of a child to the thread that made it
+    MODULE   what to import before the first fork: a sandboxed child cannot import any more. If it has a
+             function `warm_up`, that is called once, so that its libraries have imported all they ever will
+"""
+
+import fcntl
+import gc
+import importlib
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import trio
+
+from ..messages.base import Decoder, encode
+from ..messages.frames import Log, ToChild, decode_to_child
+from .channel import Channel
+from .control import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed
+from .entry import CRASHED, Entry, load_entry, run_entry
+from .sandbox import REQUIRED, enter_sandbox, isolate_network
+from .specs import FIRST_EXTRA_FD
+from .syscalls import die_with_parent
+
+_CHANNEL_FD = 3
+_ASIDE = 200
+"""Descriptors are moved above this before they get their final numbers."""
+_decode_fork: Decoder[Fork] = Decoder(Fork)
+_PRELOAD = (
+    "traceback",
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.latin_1",
+    "spacedrive_node.actors.base",
+)
+
+
+def serve(control: socket.socket) -> NoReturn:
+    """Fork on request and report every exit, until the supervisor is gone."""
+    readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writable)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    can_isolate = _in_child(isolate_network)
+    gc.disable()
+    gc.collect()
+    gc.freeze()  # or the first collection in a child would copy every page that it inherited
+    while True:
+        ready, _, _ = select.select([control.fileno(), readable], [], [])
+        try:
+            if readable in ready:
+                os.read(readable, 4096)
+                _report_exits(control)
+            if control.fileno() in ready:
+                _serve_request(control, can_isolate)
+        except ConnectionError:
+            os._exit(0)
+
+
+def _report_exits(control: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        control.send(encode(Exited(pid, os.waitstatus_to_exitcode(status))))
+
+
+def _serve_request(control: socket.socket, can_isolate: bool) -> None:
+    data, fds, _, _ = socket.recv_fds(control, LARGEST, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        os._exit(0)
+    request = _decode_fork(data)
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _child(request, fds, parent, can_isolate)
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        control.send(encode(ForkFailed(request.number, error.errno or 0)))
+    else:
+        socket.send_fds(control, [encode(Forked(request.number, pid))], [pidfd])
+        os.close(pidfd)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _in_child(step: Callable[[], None]) -> bool:
+    """Say whether a step succeeds, by trying it in a child."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            step()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _child(request: Fork, fds: list[int], parent: int, can_isolate: bool) -> NoReturn:
+    status = CRASHED
+    try:
+        die_with_parent(parent)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _place_descriptors(fds)
+        if not request.network and not request.sandboxed and can_isolate:
+            isolate_network()
+            die_with_parent(parent)
+        gc.enable()
+        status = trio.run(_main, request)
+    except BaseException:  # nothing may return into the fork server's loop
+        os._exit(CRASHED)
+    os._exit(status)
+
+
+def _place_descriptors(fds: list[int]) -> None:
+    """Leave /dev/null as 0 to 2, the channel as 3, the others from 10 on, and nothing else open."""
+    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ASIDE) for fd in fds]
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.dup2(aside[0], _CHANNEL_FD, inheritable=False)
+    os.closerange(_CHANNEL_FD + 1, FIRST_EXTRA_FD)
+    for number, fd in enumerate(aside[1:], FIRST_EXTRA_FD):
+        os.dup2(fd, number, inheritable=False)
+    os.closerange(FIRST_EXTRA_FD + len(fds) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+async def _main(request: Fork) -> int:
+    sock = trio.socket.from_stdlib_socket(socket.socket(fileno=_CHANNEL_FD))
+    channel = Channel(trio.SocketStream(sock), decode_to_child)
+    find = _sandboxed if request.sandboxed else load_entry
+    return await run_entry(lambda: find(request.entry), channel)
+
+
+def _sandboxed(name: str) -> Entry:
+    entry = load_entry(name)
+    parent = os.getppid()
+
+    async def main(channel: Channel[ToChild]) -> None:
+        # Inside trio.run, which opens descriptors at its start; after the import, which opens files.
+        applied = enter_sandbox(parent)
+        missing = any(applied[step] != "ok" for step in REQUIRED)
+        await channel.send(Log(level="warning" if missing else "debug", event="sandbox", fields={**applied}))
+        await entry(channel)
+
+    return main
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Import what is to be shared by all children, then serve."""
+    fd, parent, modules = int(arguments[0]), int(arguments[1]), arguments[2]
+    die_with_parent(parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a terminal or service manager means the supervisor
+    for module in (*_PRELOAD, *filter(None, modules.split(","))):
+        loaded = importlib.import_module(module)
+        getattr(loaded, "warm_up", lambda: None)()
+    serve(socket.socket(fileno=fd))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,237 @@
+"""The ledger without I/O: every rule of delivery, and random schedules against a model."""
+
+import itertools
+import random
+
+import msgspec
+import pytest
+
+from spacedrive_node.messages.common import ActorRestarted
+from spacedrive_node.messages.frames import Outgoing, Step
+from spacedrive_node.supervisor.effects import Forward, Kill, Request, Retire, Spawn, Warn
+from spacedrive_node.supervisor.ledger import MAX_MESSAGES, Ledger
+
+NIL = msgspec.Raw(b"\xc0")
+A = "session-00000000000000aa"
+B = "session-00000000000000bb"
+
+
+def out(to, kind, body=b"\xc0", slot=b"", id=b"i" * 16):
+    return Outgoing(to=to, kind=kind, id=id, body=msgspec.Raw(body), slot=slot)
+
+
+def step(*sends, input=0, checkpoint=None, end=None):
+    return Step(input=input, out=sends, checkpoint=checkpoint, end=end)
+
+
+def start(ledger, name):
+    """Begin an incarnation; return its Start and what it is given once ready."""
+    first = ledger.begin(name, NIL)
+    return first, ledger.ready(name)
+
+
+def frames(effects, to):
+    return [effect.frame for effect in effects if isinstance(effect, Forward) and effect.to == to]
+
+
+def kinds(effects, to):
+    return [frame.kind for frame in frames(effects, to)]
+
+
+@pytest.fixture
+def ledger():
+    """A node whose singletons are ready."""
+    numbers = itertools.count()
+    books = Ledger(max_sessions=2, new_id=lambda: next(numbers).to_bytes(16, "big"))
+    for name in ("vault", "swarm", "discovery", "gateway", "metrics"):
+        books.add(name, stepping=name in ("vault", "metrics"))
+        start(books, name)
+    return books
+
+
+@pytest.fixture
+def with_session(ledger):
+    """The same with one session, which has taken its first message."""
+    assert Spawn(A) in ledger.apply("gateway", step(out(A, "StartPairing")))
+    _, given = start(ledger, A)
+    ledger.apply(A, step(input=frames(given, A)[0].input, checkpoint=b"1"))
+    return ledger
+
+
+def test_redelivery_is_the_same_envelope(with_session):
+    """Unacknowledged inputs come again in order, with the same number, id, sender and incarnation."""
+    sent = with_session.apply("gateway", step(out(A, "Decide", b"\x01"), out(A, "CancelPairing", b"\x02")))
+    with_session.died(A)
+    first, again = start(with_session, A)
+    assert first.checkpoint == b"1"
+    assert first.incarnation == 2
+    assert frames(again, A) == frames(sent, A)
+
+
+def test_step_is_a_whole(with_session):
+    """One forbidden message, and neither checkpoint nor any other message of that step exists."""
+    (given,) = frames(with_session.apply("gateway", step(out(A, "Decide"))), A)
+    bad = step(out("swarm", "Ask"), out("vault", "Accept"), input=given.input, checkpoint=b"2")
+    effects = with_session.apply(A, bad)
+    assert [type(effect) for effect in effects] == [Warn, Kill]
+    assert with_session.apply(A, step(out("swarm", "Ask"))) == [], "nothing after it counts either"
+    assert with_session.head(A) == given.input
+    with_session.died(A)
+    first, again = start(with_session, A)
+    assert first.checkpoint == b"1"
+    assert frames(again, A) == [given]
+
+
+@pytest.mark.parametrize(
+    ("sender", "bad"),
+    [
+        (A, step(input=99)),
+        ("swarm", step(input=1)),
+        ("swarm", step(checkpoint=b"x")),
+        ("vault", step(end="paired")),
+        (A, step(out("vault", "StoreDevice", bytes(1 << 20)))),
+        (A, step(checkpoint=bytes(1 << 20))),
+        (A, step(out(B, "Decide"))),
+    ],
+)
+def test_violations(with_session, sender, bad):
+    """Whoever does what its kind cannot do is killed."""
+    assert Kill(sender, "exit") in with_session.apply(sender, bad)
+
+
+def test_dead_sender_says_nothing(with_session):
+    """A step of an incarnation that has been given up for dead is not applied."""
+    with_session.died(A)
+    assert with_session.apply(A, step(out("swarm", "Ask"))) == []
+
+
+def test_live_receiver_forgets_what_was_written(ledger):
+    """A live receiver's restart brings what was not written yet, and not what was."""
+    first, second = frames(
+        ledger.apply("discovery", step(out("swarm", "Bootstrap"), out("swarm", "KadRequest"))), "swarm"
+    )
+    ledger.written("swarm", first.input)
+    ledger.died("swarm")
+    _, again = start(ledger, "swarm")
+    assert kinds(again, "swarm") == [second.kind]
+
+
+def test_standing_first(with_session):
+    """A restarted live receiver gets standing messages first: the last of each slot, none withdrawn."""
+    with_session.apply(
+        "vault",
+        step(
+            out("swarm", "KnownPeer", b"\x01", b"p"),
+            out("swarm", "KnownPeer", b"\x02", b"q"),
+            out("swarm", "KnownPeer", b"\x03", b"p"),
+            out("swarm", "ForgetPeer", slot=b"q"),
+        ),
+    )
+    with_session.written("swarm", 1 << 60)
+    with_session.died("swarm")
+    with_session.apply(A, step(out("swarm", "Ask"), out("swarm", "Serve")))
+    _, given = start(with_session, "swarm")
+    assert kinds(given, "swarm") == ["KnownPeer", "Serve", "Ask"]
+    assert bytes(frames(given, "swarm")[0].body) == b"\x03"
+    assert kinds(given, A) == kinds(given, "discovery") == [ActorRestarted.__name__]
+
+
+def test_session_end(with_session):
+    """At its end a session's standing messages go, its last view stays, and those who must know are told."""
+    with_session.apply(A, step(out("swarm", "Serve"), out("gateway", "SessionView", b"\x01")))
+    effects = with_session.apply(A, step(out("gateway", "SessionView", b"\x02"), end="cancelled"))
+    assert effects[-1] == Retire(A)
+    for watcher in ("vault", "swarm", "discovery", "gateway", "metrics"):
+        assert kinds(effects, watcher)[-1] == "SessionEnded"
+    for name in ("swarm", "gateway"):
+        with_session.written(name, 1 << 60)
+        with_session.died(name)
+    assert kinds(start(with_session, "swarm")[1], "swarm") == []
+    given = start(with_session, "gateway")[1]
+    assert kinds(given, "gateway") == ["SessionView", "SessionEnded"]
+    assert bytes(frames(given, "gateway")[0].body) == b"\x02"
+    assert with_session.apply("gateway", step(out(A, "StartPairing"))) == [], "it is not made again"
+
+
+def test_ended_sessions_are_bounded(ledger):
+    """Only the last 1024 ended sessions are kept for the gateway."""
+    for number in range(1100):
+        name = f"session-{number:016x}"
+        ledger.apply("gateway", step(out(name, "StartPairing")))
+        _, given = start(ledger, name)
+        ledger.apply(
+            name, step(out("gateway", "SessionView"), input=frames(given, name)[0].input, end="expired")
+        )
+        for watcher in ("gateway", "swarm", "discovery"):
+            ledger.written(watcher, 1 << 60)
+        for watcher in ("vault", "metrics"):
+            ledger.apply(watcher, step(input=ledger.head(watcher)))
+    ledger.died("gateway")
+    assert len(start(ledger, "gateway")[1]) == 2048
+
+
+def test_sessions_are_bounded(ledger):
+    """No more sessions than allowed, none while the node stops; the gateway is told: busy."""
+    for name in (A, B):
+        assert Spawn(name) in ledger.apply("gateway", step(out(name, "JoinPairing")))
+    third = out("session-00000000000000cc", "StartPairing")
+    assert kinds(ledger.apply("gateway", step(third)), "gateway") == ["Undeliverable"]
+    assert kinds(ledger.apply("gateway", step(out("session", "StartPairing"))), "gateway") == [
+        "Undeliverable"
+    ]
+
+
+def test_overflow(with_session):
+    """A full mailbox refuses the gateway, and costs its owner its life when anyone else goes on."""
+    for _ in range(MAX_MESSAGES):
+        with_session.apply("swarm", step(out(A, "PeerRequest")))
+    refused = with_session.apply("gateway", step(out(A, "Decide")))
+    assert kinds(refused, "gateway") == ["Undeliverable"]
+    assert kinds(with_session.apply("swarm", step(out(A, "PeerRequest"))), "swarm") == ["Undeliverable"]
+    killed = with_session.apply("discovery", step(out(A, "Candidate")))
+    assert Kill(A, "hang") in killed
+    assert with_session.apply("discovery", step(out(A, "Candidate"))) == []
+    assert with_session.mailbox(A) == MAX_MESSAGES
+
+
+def test_requests_to_the_supervisor(ledger):
+    """What is for the supervisor itself comes back as an effect, with its true sender."""
+    (effect,) = ledger.apply("metrics", step(out("supervisor", "AreYouAlive")))
+    assert isinstance(effect, Request)
+    assert effect.envelope.sender == "metrics"
+
+
+def test_bodies_do_not_show(with_session):
+    """No repr of an effect quotes a body."""
+    effects = with_session.apply("gateway", step(out(A, "Decide", b"\xa6secret")))
+    assert "secret" not in repr(effects)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_exactly_once_under_random_deaths(with_session, seed):
+    """Whenever the session dies, the checkpoints it leaves count each input once, in order."""
+    chance = random.Random(seed)
+    sent = 0
+    running = []
+    seen = []
+    while len(seen) < 200:
+        match chance.randrange(4):
+            case 0 if sent < 200:
+                body = msgspec.msgpack.encode(sent)
+                sent += 1
+                running += frames(with_session.apply("gateway", step(out(A, "Decide", body))), A)
+            case 1 | 2 if running:
+                given = running.pop(0)
+                value = msgspec.msgpack.decode(given.body)
+                effects = with_session.apply(
+                    A,
+                    step(out("swarm", "Ask", bytes(given.body)), input=given.input, checkpoint=b"%d" % value),
+                )
+                seen += [msgspec.msgpack.decode(frame.body) for frame in frames(effects, "swarm")]
+                with_session.written("swarm", 1 << 60)
+            case 3:
+                with_session.died(A)
+                first, given = start(with_session, A)
+                running = frames(given, A)
+                assert first.checkpoint == (b"%d" % seen[-1] if seen else b"1")
+    assert seen == list(range(200))

@@ -1,0 +1,271 @@
+"""The supervisor with real processes: start, step, restart, stop."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+import trio
+from actors_for_tests import Nothing
+from harness import HERE, node, session_name, spec
+
+from spacedrive_node.messages import to_gateway, to_session
+
+ACCEPT = to_session.Decide(True)
+
+
+@pytest.mark.parametrize("host", ["process", "task"])
+async def test_messages_go_round(host):
+    """A message makes a session, the session asks the vault, the vault answers, the gateway sees it."""
+    async with node(host) as seat:
+        limit = await seat.next(to_gateway.SessionLimit)
+        assert limit.limit == 4
+        await seat.open_session()
+        await seat.send(ACCEPT)
+        view = await seat.view(message="signed 1")
+        assert view.started == 1.0
+        assert set(await seat.actors()) >= {"supervisor", "vault", "swarm", "gateway", session_name()}
+
+
+async def test_kill_session():
+    """SIGKILL of a session between two inputs loses nothing."""
+    async with node() as seat:
+        await seat.open_session()
+        for round_ in range(1, 6):
+            await seat.send(ACCEPT)
+            await seat.view(message=f"signed {round_}")
+            os.kill(await seat.pid(session_name()), signal.SIGKILL)
+        await seat.send(ACCEPT)
+        view = await seat.view(message="signed 6")
+        assert view.started == 6.0
+
+
+@pytest.mark.parametrize("victim", ["session", "vault", "swarm"])
+async def test_kill_at_any_moment(victim):
+    """Whoever is killed while inputs are under way: each takes effect exactly once, in order."""
+    name = session_name() if victim == "session" else victim
+    rounds = 12
+    async with node() as seat:
+        await seat.open_session()
+        for _ in range(rounds):
+            pid = await seat.pid(name)
+            await seat.send(ACCEPT)
+            if pid:
+                with suppress(ProcessLookupError):  # it died in the round before
+                    os.kill(pid, signal.SIGKILL)
+        view = await seat.view(message=f"signed {rounds}")
+        assert view.started == rounds
+        counts = [message.started for _, message in seat.seen if isinstance(message, to_gateway.SessionView)]
+        assert counts == sorted(counts)
+
+
+async def test_kill_gateway():
+    """A restarted gateway is told first what stands: the limit, the sessions, also those that have ended."""
+    async with node() as seat:
+        await seat.open_session(1)
+        await seat.open_session(2)
+        await seat.send(to_session.CancelPairing(), to=session_name(2))
+        await seat.next(to_gateway.SessionEnded)
+        os.kill(await seat.pid("gateway"), signal.SIGKILL)
+        with trio.fail_after(10):
+            while (await seat.next()) is not None:
+                pass
+        told = [await seat.next() for _ in range(4)]
+        assert isinstance(told[0], to_gateway.SessionLimit)
+        assert isinstance(told[1], to_gateway.SessionView)
+        assert told[1].session == f"{1:016x}"
+        assert isinstance(told[2], to_gateway.SessionView)
+        assert told[2].outcome == "cancelled"
+        assert isinstance(told[3], to_gateway.SessionEnded)
+
+
+async def test_ended_session_is_not_made_again():
+    """What comes for a session that has ended is dropped: it does not begin anew."""
+    async with node() as seat:
+        await seat.open_session()
+        await seat.send(to_session.CancelPairing())
+        ended = await seat.next(to_gateway.SessionEnded)
+        assert ended.outcome == "cancelled"
+        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0))
+        await seat.open_session(2)
+        views = [message for _, message in seat.seen if isinstance(message, to_gateway.SessionView)]
+        assert [(view.session[-1], view.outcome) for view in views] == [
+            ("1", None),
+            ("1", "cancelled"),
+            ("2", None),
+        ]
+
+
+async def test_sessions_full():
+    """One session more than allowed is refused to the gateway, as busy."""
+    async with node(max_sessions=1) as seat:
+        await seat.open_session(1)
+        await seat.send(to_session.StartPairing(f"{2:016x}", 60.0), to=session_name(2), id=b"k" * 16)
+        refusal = await seat.next(to_gateway.Undeliverable)
+        assert refusal.busy
+        assert refusal.id == b"k" * 16
+
+
+@pytest.mark.parametrize("how", [1, 2, 4])
+async def test_poison(how):
+    """An input that kills its session by itself three times ends that session; secrets stay out of logs."""
+    async with node() as seat:
+        await seat.open_session(1)
+        await seat.open_session(2)
+        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), timeout=float(how)))
+        ended = await seat.next(to_gateway.SessionEnded)
+        assert (ended.session, ended.outcome) == (f"{1:016x}", "crashed")
+        restarts = [line for line in seat.logs if line[2] == "restarting"]
+        assert len(restarts) == 3
+        await seat.send(ACCEPT, to=session_name(2))
+        await seat.view(session=f"{2:016x}", message="signed 1")
+        assert "do-not-print-this" not in repr(seat.logs)
+        if how == 1:
+            crash = next(line for line in seat.logs if line[2] == "actor crashed")
+            assert crash[3]["exception"] == "ValueError"
+            assert "actors_for_tests.py:" in crash[3]["where"]
+
+
+async def test_hang():
+    """A session whose loop does not turn is killed, and given up when the same input hangs it three times."""
+    async with node(heartbeat=0.2) as seat:
+        await seat.open_session()
+        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), timeout=3.0))
+        ended = await seat.next(to_gateway.SessionEnded)
+        assert ended.outcome == "crashed"
+        assert [line[3]["cause"] for line in seat.logs if line[2] == "restarting"] == ["hang"] * 3
+
+
+async def test_stopped_child_stops_nobody():
+    """A flood to a child that does not read leaves the router free, and nothing of it is lost."""
+    async with node(heartbeat=5.0) as seat:
+        await seat.open_session(1)
+        await seat.open_session(2)
+        pid = await seat.pid(session_name(1))
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(1000):
+            await seat.send(ACCEPT, to=session_name(1))
+        await seat.send(ACCEPT, to=session_name(2))
+        await seat.view(session=f"{2:016x}", message="signed 1")
+        os.kill(pid, signal.SIGCONT)
+        await seat.view(session=f"{1:016x}", message="signed 1000")
+
+
+async def test_full_mailbox_refuses_the_gateway():
+    """What the gateway sends to a full mailbox comes back as undeliverable, busy."""
+    async with node(heartbeat=5.0) as seat:
+        await seat.open_session(1)
+        pid = await seat.pid(session_name(1))
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(45):
+            await seat.send(*[ACCEPT] * 50, to=session_name(1))
+        refusal = await seat.next(to_gateway.Undeliverable)
+        assert refusal.busy
+        os.kill(pid, signal.SIGCONT)
+        await seat.view(message="signed 2048")
+
+
+async def test_zygote_killed():
+    """The fork server's end takes every actor; all of them come back where they were."""
+    async with node() as seat:
+        await seat.open_session()
+        await seat.send(ACCEPT)
+        await seat.view(message="signed 1")
+        before = await seat.actors()
+        os.kill(before["zygote"].pid, signal.SIGKILL)
+        await seat.next(to_gateway.SessionLimit)
+        await seat.send(ACCEPT)
+        view = await seat.view(message="signed 2")
+        assert view.started == 2.0
+        after = await seat.actors()
+        assert not {row.pid for row in before.values()} - {os.getpid()} & {row.pid for row in after.values()}
+
+
+async def test_forbidden_message_kills_its_sender():
+    """A step with a message that its sender may not send has no effect, and costs the sender its life."""
+    async with node(session="forger") as seat:
+        await seat.open_session()
+        await seat.send(ACCEPT)
+        ended = await seat.next(to_gateway.SessionEnded)
+        assert ended.outcome == "crashed"
+        views = [message for _, message in seat.seen if isinstance(message, to_gateway.SessionView)]
+        assert all(view.started == 0.0 for view in views)
+        reasons = {line[3].get("why") for line in seat.logs if line[2] == "forbidden step"}
+        assert reasons == {"it may not send SwarmIdentity to swarm"}
+
+
+async def test_sandbox():
+    """A sandboxed session gets randomness; files, sockets, processes and threads are out of reach."""
+    async with node(session="prober", sandboxed=True) as seat:
+        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0))
+        view = await seat.view()
+        assert view.message == "random"
+        (applied,) = [line[3] for line in seat.logs if line[2] == "sandbox"]
+        assert {applied[step] for step in ("rlimits", "no_new_privs", "seccomp")} == {"ok"}
+
+
+async def test_order(tmp_path):
+    """Singletons start in their order and stop in the reverse one."""
+    trail = tmp_path / "trail"
+    kinds = ["vault", "swarm", "discovery"]
+    singletons = [spec(kind, "quiet_swarm", Nothing(str(trail))) for kind in kinds]
+    async with node(singletons=singletons):
+        pass
+    lines = trail.read_text().splitlines()
+    starts = [line.split()[0] for line in lines if line.endswith("start")]
+    stops = [line.split()[0] for line in lines if line.endswith("stop")]
+    assert starts == kinds
+    assert stops == kinds[::-1]
+
+
+async def test_fatal():
+    """What an actor says before it gives up is the node's failure, and nothing is tried again."""
+    async with node(singletons=[spec("swarm", "quiet_swarm", Nothing(fail="fatal"))]) as seat:
+        with trio.fail_after(20):
+            await seat.over.wait()
+    assert seat.failure == "port 1 is not yours"
+
+
+async def test_stubborn_child_is_killed_at_stop():
+    """A child that does not heed Stop delays the end of the node by its grace, no more."""
+    async with node(heartbeat=60.0, stop_grace=0.1) as seat:
+        await seat.open_session()
+        os.kill(await seat.pid(session_name()), signal.SIGSTOP)
+
+
+def test_supervisor_killed():
+    """Nothing survives the supervisor's SIGKILL."""
+    program = (
+        "import sys, trio\n"
+        f"sys.path.insert(0, {HERE!r})\n"
+        "from harness import node\n"
+        "async def main():\n"
+        "    async with node() as seat:\n"
+        "        await seat.open_session()\n"
+        "        print(*[row.pid for row in (await seat.actors()).values()], flush=True)\n"
+        "        await trio.sleep_forever()\n"
+        "trio.run(main)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as supervisor:
+        pids = [int(word) for word in supervisor.stdout.readline().split()]
+        assert len(pids) == 6
+        pidfds = [os.pidfd_open(pid) for pid in pids]
+        supervisor.kill()
+        for pidfd in pidfds:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            assert poll.poll(5000), "a process outlived the supervisor"
+            os.close(pidfd)
+
+
+async def test_body_of_another_kind():
+    """A body that is not of the kind that its envelope names is dropped, and harms nobody."""
+    async with node() as seat:
+        await seat.open_session()
+        await seat.send(to_session.CancelPairing(), kind="Decide")
+        await seat.send(ACCEPT)
+        await seat.view(message="signed 1")
+        assert [line[3] for line in seat.logs] == [{"kind": "Decide", "from": "gateway"}]

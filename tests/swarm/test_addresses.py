@@ -1,0 +1,78 @@
+"""The closed set of multiaddr forms, and what is announced."""
+
+import ipaddress
+
+import pytest
+
+from spacedrive_node.actors.swarm import addresses
+from spacedrive_node.actors.swarm.addresses import AddressError
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("/ip4/192.0.2.1/tcp/4001", "/ip4/192.0.2.1/tcp/4001"),
+        ("/ip6/2001:DB8::0:1/tcp/4001", "/ip6/2001:db8::1/tcp/4001"),
+        ("/dns4/node.example/tcp/80", "/dns4/node.example/tcp/80"),
+        (
+            "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
+            "/ip4/192.0.2.1/tcp/4001",
+        ),
+    ],
+)
+def test_allowed_forms(text: str, canonical: str) -> None:
+    """Addresses come out in one form, without /p2p."""
+    assert str(addresses.parse(text)) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/ip4/192.0.2.1",
+        "/ip4/192.0.2.999/tcp/1",
+        "/ip4/192.0.2.1/tcp/65536",
+        "/ip4/192.0.2.1/tcp/1/ws",
+        "/ip4/192.0.2.1/udp/1/quic-v1",
+        "/ip4/192.0.2.1/tcp/1/p2p/12D3Koo/p2p-circuit",
+        "/ip6/fe80::1%eth0/tcp/1",
+        "/dns4/-bad-/tcp/1",
+        "/dnsaddr/bootstrap.example/tcp/1",
+        "/unix/tmp/socket",
+        "/ip4/192.0.2.1/tcp/1\n",
+        "/dns4/" + "a" * 300 + "/tcp/1",
+    ],
+)
+def test_everything_else_is_refused(text: str) -> None:
+    """One exception for whatever is wrong."""
+    with pytest.raises(AddressError):
+        addresses.parse(text)
+
+
+def test_only_what_can_be_dialled_is_used() -> None:
+    """Unspecified, multicast, port 0, repeats and whatever is beyond the 32nd are left out."""
+    texts = ["/ip4/0.0.0.0/tcp/1", "/ip4/224.0.0.1/tcp/1", "/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/tcp/1"] * 2
+    assert [str(one) for one in addresses.usable(texts)] == ["/ip4/192.0.2.1/tcp/1"]
+    assert len(addresses.usable([f"/ip4/192.0.2.1/tcp/{port}" for port in range(1, 100)])) == 32
+
+
+def test_blocks() -> None:
+    """/24 and /56; an IPv4 address inside IPv6 counts as what it is."""
+    assert addresses.block_of("192.0.2.77") == addresses.block_of("::ffff:192.0.2.1") == "192.0.2.0/24"
+    assert addresses.block_of("2001:db8:0:ff::1") == "2001:db8::/56"
+    assert addresses.block_of("nonsense") is None
+
+
+def test_what_is_announced() -> None:
+    """Interfaces for 0.0.0.0, loopback apart; loopback only when there is nothing else."""
+    interfaces = [ipaddress.ip_address("192.0.2.9"), ipaddress.ip_address("2001:db8::9")]
+    everywhere, loopback = addresses.parse("/ip4/0.0.0.0/tcp/7"), addresses.parse("/ip4/127.0.0.1/tcp/8")
+    assert addresses.announced([everywhere, loopback], (), interfaces) == (
+        ("/ip4/192.0.2.9/tcp/7",),
+        ("/ip4/127.0.0.1/tcp/7", "/ip4/127.0.0.1/tcp/8"),
+    )
+    assert addresses.announced([loopback], (), interfaces)[0] == ("/ip4/127.0.0.1/tcp/8",)
+    assert addresses.announced([everywhere], (), [])[0] == ("/ip4/127.0.0.1/tcp/7",)
+    assert addresses.announced([everywhere], ("/dns4/a.example/tcp/1",), interfaces)[0] == (
+        "/dns4/a.example/tcp/1",
+    )

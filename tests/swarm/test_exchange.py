@@ -1,0 +1,235 @@
+"""Pairing frames between swarm actors: matched, forwarded, answered, and refused."""
+
+from typing import Any
+
+import pytest
+import trio
+
+from spacedrive_node.actors.swarm import limits
+from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.common import SessionEnded, Undeliverable
+from spacedrive_node.messages.config import SwarmConfig
+from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
+from spacedrive_node.messages.to_swarm import Ask, ForgetPeer, KnownPeer, PeerReply, Serve
+from spacedrive_node.messages.to_vault import Settled, SettleRequest, Vouch
+from spacedrive_node.messages.wire import Challenge, PairingDecision, PairingRequest, Refused, decode_wire
+from spacedrive_node.protocol.code import code_id
+
+ROUTE_KEY = b"r" * 32
+A = "session-" + "a" * 16
+B = "session-" + "b" * 16
+
+
+def request_frame(
+    initiator: Any, joiner: Any, attempt: bytes = b"t" * 16, route_key: bytes = ROUTE_KEY
+) -> bytes:
+    name = code_id(route_key, initiator.peer, joiner.peer)
+    return encode(PairingRequest(2, name, attempt, b"e" * 32, b"c" * 32))
+
+
+def challenge_frame(frame: bytes) -> bytes:
+    request = decode_wire(frame)
+    return encode(Challenge(request.code_id, request.attempt, b"e" * 32, b"n" * 32, b"p" * 32))
+
+
+async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: Any) -> None:
+    """Ask → PeerRequest → PeerReply → PeerAnswer, a Vouch before each first hand-over, in its step."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        frame = request_frame(a, b)
+        await b.tell(B, Ask(7, a.peer, a.addresses, frame))
+        request = await a.expect(PeerRequest, A)
+        assert (request.peer, request.frame, request.path) == (b.peer, frame, "direct")
+        step = next(s for s in a.steps if any(o.kind == "PeerRequest" for o in s.out))
+        assert [(o.to, o.kind) for o in step.out] == [("vault", "Vouch"), (A, "PeerRequest")]
+        assert (await a.expect(Vouch)) == Vouch("a" * 16, b.peer)
+        await a.tell(A, PeerReply(request.request, challenge_frame(frame)))
+        answer = await b.expect(PeerAnswer, B)
+        assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
+        assert (await b.expect(Vouch)) == Vouch("b" * 16, a.peer)
+
+
+async def ask(asker: Any, number: int, target: Any, frame: bytes, session: str = B, **more: Any) -> Any:
+    """Ask and return the answer, or the PeerUnreachable."""
+    await asker.tell(session, Ask(number, target.peer, target.addresses, frame, **more))
+    return await asker.expect(PeerAnswer | PeerUnreachable, session, lambda m: m.request == number)
+
+
+def reason(answer: Any) -> str:
+    refused = decode_wire(answer.frame)
+    assert isinstance(refused, Refused)
+    return refused.reason
+
+
+async def test_unknown_codes_are_refused_by_the_swarm_itself(swarm: Any) -> None:
+    """No session hears of a frame without a valid code_id; decisions get `closed`, others `unavailable`."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        assert reason(await ask(b, 1, a, request_frame(a, b, route_key=b"x" * 32))) == "unavailable"
+        # The same code in the other direction names something else: roles are not interchangeable.
+        assert reason(await ask(b, 2, a, request_frame(b, a))) == "unavailable"
+        decision = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
+        assert reason(await ask(b, 3, a, decision)) == "closed"
+        assert a.count(PeerRequest) == a.count(Vouch) == 0
+
+
+async def test_a_joiner_serves_the_frames_of_the_initiator(swarm: Any) -> None:
+    """With role joiner the code_id is computed with the remote peer as initiator."""
+    async with swarm("a") as a, swarm("b") as b:
+        await b.tell(B, Serve(ROUTE_KEY, "joiner"))
+        name = code_id(ROUTE_KEY, a.peer, b.peer)
+        frame = encode(PairingDecision(name, b"t" * 16, b"s" * 32))
+        await a.tell(A, Ask(1, b.peer, b.addresses, frame))
+        assert (await b.expect(PeerRequest, B)).frame == frame
+
+
+async def test_only_the_actor_that_was_asked_may_answer(swarm: Any) -> None:
+    """A PeerReply of another session is ignored, also when it knows the number."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        frame = request_frame(a, b)
+        await b.tell(B, Ask(1, a.peer, a.addresses, frame))
+        request = await a.expect(PeerRequest)
+        wrong = encode(Refused(b"i" * 16, b"t" * 16, "closed"))
+        await a.tell("session-" + "c" * 16, PeerReply(request.request, wrong))
+        await a.tell(A, PeerReply(request.request, challenge_frame(frame)))
+        assert (await b.expect(PeerAnswer)).frame == challenge_frame(frame)
+
+
+async def test_a_full_session_is_busy_and_an_ended_one_unavailable(swarm: Any) -> None:
+    """Undeliverable becomes a refusal; a session that ends meanwhile leaves nobody waiting."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await b.tell(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
+        request = await a.expect(PeerRequest)
+        await a.tell("supervisor", Undeliverable(A, "PeerRequest", a.envelope_id(request), True))
+        assert reason(await b.expect(PeerAnswer)) == "busy"
+        await b.tell(B, Ask(2, a.peer, a.addresses, request_frame(a, b)))
+        await a.expect(PeerRequest)
+        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "cancelled"))
+        assert reason(await b.expect(PeerAnswer)) == "unavailable"
+        assert a.count(Vouch) == 1
+
+
+async def test_whoever_crashed_a_session_is_blocked(swarm: Any) -> None:
+    """The peer whose frame a crashed session got last is refused for a while, and others are not."""
+    async with swarm("a") as a, swarm("b") as b, swarm("c") as c:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await b.tell(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
+        await a.expect(PeerRequest)
+        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "crashed"))
+        await b.expect(PeerUnreachable | PeerAnswer)
+        answer = await ask(b, 2, a, request_frame(a, b), timeout=3.0)
+        assert isinstance(answer, PeerUnreachable)
+        assert reason(await ask(c, 1, a, request_frame(a, c))) == "unavailable"
+
+
+async def test_a_known_peer_s_decision_goes_to_the_vault(swarm: Any) -> None:
+    """A decision that fits no session is the vault's, but only for peers that it has named."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell("vault", KnownPeer(b.peer))
+        frame = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
+        await b.tell(B, Ask(1, a.peer, a.addresses, frame))
+        request = await a.expect(SettleRequest, "vault")
+        assert (request.peer, request.frame) == (b.peer, frame)
+        kept = encode(Refused(b"i" * 16, b"t" * 16, "closed"))
+        await a.tell("vault", PeerReply(request.request, kept))
+        assert (await b.expect(PeerAnswer)).frame == kept
+        await a.tell("vault", ForgetPeer(b.peer))
+        assert reason(await ask(b, 2, a, frame)) == "closed"
+        assert a.count(SettleRequest) == 1
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+async def test_a_decision_to_settle_is_repeated_on_contact(swarm: Any, named_first: bool) -> None:
+    """Whoever opened the connection: the frame goes out, and its answer to the vault."""
+    async with swarm("a") as a, swarm("b") as b:
+        frame = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
+        if named_first:
+            await a.tell("vault", KnownPeer(b.peer, frame))
+        await ask(b, 1, a, request_frame(a, b))
+        if not named_first:
+            await a.tell("vault", KnownPeer(b.peer, frame))
+        settled = await a.expect(Settled, "vault")
+        assert settled.peer == b.peer
+        assert reason(settled) == "closed"
+
+
+async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:
+    """The thirtieth frame without a valid code_id in a minute closes the connection, and it stays closed."""
+    async with swarm("a") as a, swarm("b") as b:
+        for number in range(30):
+            frame = request_frame(a, b, attempt=number.to_bytes(16, "big"), route_key=b"x" * 32)
+            answer = await ask(b, number, a, frame, timeout=3.0)
+            if isinstance(answer, PeerUnreachable):
+                break
+        assert number >= 28
+        assert isinstance(await ask(b, 99, a, request_frame(a, b), timeout=3.0), PeerUnreachable)
+
+
+async def test_an_attempt_that_repeats_too_fast_is_busy(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten frames of one attempt in a window reach the session; more are answered `busy`."""
+    monkeypatch.setattr(limits, "REPEAT_WINDOW", 60.0)  # a slow machine must not stretch the second
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        frame = request_frame(a, b)
+
+        async def session() -> None:
+            while True:
+                request = await a.expect(PeerRequest)
+                await a.tell(A, PeerReply(request.request, challenge_frame(frame)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session)
+            async with trio.open_nursery() as asks:
+                for number in range(15):
+                    asks.start_soon(ask, b, number, a, frame)
+            nursery.cancel_scope.cancel()
+        answers = [decode_wire(m.frame) for _to, m, _id in b.sent if isinstance(m, PeerAnswer)]
+        assert a.count(PeerRequest) == 10
+        assert sum(isinstance(answer, Refused) and answer.reason == "busy" for answer in answers) == 5
+        assert len(answers) == 15
+
+
+async def test_a_peer_that_is_not_there_is_unreachable(swarm: Any) -> None:
+    """Dead addresses, forbidden ones, none at all, and the own peer id: each is told at once or in time."""
+    async with swarm("a") as a, swarm("b") as b:
+        stranger = bytes.fromhex("002408011220") + b"\x07" * 32
+        for number, (peer, addresses) in enumerate(
+            [
+                (stranger, ("/ip4/127.0.0.1/tcp/1",)),
+                (stranger, ("/unix/tmp/socket", "/ip4/127.0.0.1/udp/1/quic-v1", "nonsense")),
+                (stranger, ()),
+                (b.peer, b.addresses),
+                (stranger, a.addresses),  # somebody else listens there
+            ]
+        ):
+            await b.tell(B, Ask(number, peer, addresses, request_frame(a, b), timeout=5.0))
+            gone = await b.expect(PeerUnreachable, B)
+            assert (gone.request, gone.reason != "time-out") == (number, True)
+
+
+async def test_dead_addresses_do_not_hide_a_live_one(swarm: Any) -> None:
+    """The live address is found behind dead ones, and a peer that failed before is tried again at once."""
+    async with swarm("a") as a, swarm("b") as b:
+        dead = ("/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2", "/ip6/::1/tcp/3")
+        await b.tell(B, Ask(1, a.peer, dead, request_frame(a, b)))
+        await b.expect(PeerUnreachable)
+        await b.tell(B, Ask(2, a.peer, (*dead, *a.addresses), request_frame(a, b)))
+        assert reason(await b.expect(PeerAnswer)) == "unavailable"
+
+
+async def test_lan_only_stays_inside(swarm: Any) -> None:
+    """With --lan-only a public address is not dialled, and a private one is."""
+    config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), lan_only=True)
+    async with swarm("a", config) as a, swarm("b", config) as b:
+        await b.tell(B, Ask(1, a.peer, ("/ip4/8.8.8.8/tcp/1",), request_frame(a, b), timeout=5.0))
+        assert (await b.expect(PeerUnreachable)).reason != "time-out"
+        assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
+
+
+async def test_an_ask_ends_with_its_time_out(swarm: Any) -> None:
+    """A session that never answers costs the asker its own deadline and no more."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        assert (await ask(b, 1, a, request_frame(a, b), timeout=0.5)) == PeerUnreachable(1, "time-out")

@@ -1,0 +1,145 @@
+"""Peers that break the protocol, on a real libp2p host of the test's own: nothing of it reaches a session."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.swarm import corrections, streams
+from spacedrive_node.actors.swarm.limits import EXCHANGES_OF_PEER
+from spacedrive_node.messages.base import WIRE_LIMIT, encode
+from spacedrive_node.messages.to_metrics import Observed
+from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
+from spacedrive_node.messages.to_swarm import Ask, Serve
+from spacedrive_node.messages.wire import PROTOCOL_ID, PairingRequest, Refused, decode_wire
+
+A = "session-" + "a" * 16
+REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
+REFUSED = encode(Refused(b"i" * 16, b"t" * 16, "busy"))
+
+
+@asynccontextmanager
+async def stranger(number: int = 99) -> AsyncIterator[Any]:
+    host = corrections.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
+    async with corrections.run_host(host):
+        yield host
+
+
+async def dial(host: Any, node: Any) -> Any:
+    with trio.fail_after(10):
+        return await host.get_network().dial_addr(Multiaddr(node.addresses[0]), ID(node.peer))
+
+
+async def send(connection: Any, data: bytes) -> bytes:
+    """Send raw bytes on a new pairing stream and return the first byte of the answer."""
+    with trio.fail_after(10):
+        async with streams.open_stream(connection, PROTOCOL_ID) as stream:
+            await streams.write(stream, data)
+            return await streams.read_exactly(stream, 1)
+
+
+def framed(payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "big") + payload
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (WIRE_LIMIT + 1).to_bytes(4, "big"),
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x00",
+        framed(b"garbage"),
+        framed(REQUEST + b"\x00"),
+        framed(REFUSED),
+    ],
+    ids=["oversized", "huge", "empty", "garbage", "trailing", "response"],
+)
+async def test_a_broken_request_resets_the_stream(swarm: Any, data: bytes) -> None:
+    """Whatever is no canonical request frame gets no answer; the connection and its other streams go on."""
+    async with swarm("a") as a, stranger() as host:
+        connection = await dial(host, a)
+        with pytest.raises(streams.StreamFailed):
+            await send(connection, data)
+        with trio.fail_after(10):
+            async with streams.open_stream(connection, PROTOCOL_ID) as stream:
+                await streams.write_frame(stream, REQUEST)
+                answer = decode_wire(await streams.read_frame(stream))
+        assert isinstance(answer, Refused)
+        assert answer.reason == "unavailable"
+        assert a.count(PeerRequest) == 0
+
+
+async def test_thirty_broken_frames_close_the_connection(swarm: Any) -> None:
+    """Frames that cannot be decoded count as well; a new connection is closed at once."""
+    async with swarm("a") as a, stranger() as host:
+        connection = await dial(host, a)
+        for _ in range(30):
+            with pytest.raises(streams.StreamFailed):
+                await send(connection, framed(b"garbage"))
+        with trio.fail_after(10):
+            await connection.event_closed.wait()
+            again = await dial(host, a)
+            await again.event_closed.wait()
+
+
+@pytest.mark.parametrize("answer", [framed(REQUEST), b"\xff\xff\xff\xff", framed(b"garbage")])
+async def test_a_broken_answer_is_never_handed_on(swarm: Any, answer: bytes) -> None:
+    """A response that is no response frame is `protocol` to the session that asked."""
+
+    async def serve(stream: Any) -> None:
+        await streams.read_frame(stream)
+        await streams.write(stream, answer)
+        await streams.close(stream)
+
+    async with swarm("a") as a, stranger() as host:
+        host.set_stream_handler(PROTOCOL_ID, serve)
+        await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
+        addresses = tuple(str(address) for address in host.get_transport_addrs())
+        await a.tell(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST))
+        assert await a.expect(PeerUnreachable | PeerAnswer, A) == PeerUnreachable(1, "protocol")
+
+
+async def test_a_peer_without_the_protocol_is_unreachable(swarm: Any) -> None:
+    """Some other libp2p node: told at once, and the node goes on."""
+    async with swarm("a") as a, stranger() as host:
+        await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
+        addresses = tuple(str(address) for address in host.get_transport_addrs())
+        await a.tell(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST, timeout=5.0))
+        assert (await a.expect(PeerUnreachable, A)).reason != "time-out"
+
+
+async def test_silent_streams_of_one_peer_are_bounded(swarm: Any) -> None:
+    """One peer holds sixteen exchanges; another peer is served meanwhile."""
+    async with swarm("a") as a, stranger(98) as silent, stranger() as honest, AsyncExitStack() as held:
+        connection = await dial(silent, a)
+        for _ in range(EXCHANGES_OF_PEER):
+            await held.enter_async_context(streams.open_stream(connection, PROTOCOL_ID))
+        with pytest.raises(streams.StreamFailed):
+            await send(connection, framed(REQUEST))
+        assert await send(await dial(honest, a), framed(REQUEST))
+
+
+async def test_what_happens_is_measured(swarm: Any) -> None:
+    """Connections, handshakes and the swarm's own refusals appear in the figures, without any id."""
+    async with swarm("a") as a, stranger() as host:
+        await a.tell(A, Serve(b"r" * 32, "initiator"))
+        connection = await dial(host, a)
+        async with streams.open_stream(connection, PROTOCOL_ID) as stream:
+            await streams.write_frame(stream, REQUEST)
+            await streams.read_frame(stream)
+        observed = await a.expect(
+            Observed,
+            "metrics",
+            lambda m: any(sample.name == "pairing_refusals_total" for sample in m.samples),
+        )
+        values = {(sample.name, sample.labels): sample.value for sample in observed.samples}
+        assert values["pairing_refusals_total", ("unavailable",)] == 1
+        assert values["connections", ("inbound", "tcp", "direct")] == 1
+        assert values["dht_routing_table_peers", ()] == 0
+        handshakes = {one.labels: sum(one.counts) for one in observed.distributions}
+        assert handshakes == {("tcp", "ok"): 1}

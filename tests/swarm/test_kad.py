@@ -1,0 +1,128 @@
+"""Kademlia between real swarm actors: single requests, own records, the routing table, and its bounds."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.swarm import kad_client
+from spacedrive_node.messages.config import SwarmConfig
+from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerJoined, Servers
+from spacedrive_node.messages.to_gateway import SwarmStatus
+from spacedrive_node.messages.to_swarm import (
+    Bootstrap,
+    ClosestServers,
+    KadRequest,
+    ProvideLocally,
+    UnprovideLocally,
+)
+from spacedrive_node.messages.types import PeerAddresses
+
+KEY = b"\x12\x20" + hashlib.sha256(b"rendezvous").digest()
+
+
+async def kad(node: Any, number: int, server: Any, op: Any, key: bytes = KEY, within: float = 10.0) -> Any:
+    await node.tell("discovery", KadRequest(number, server.peer, server.addresses, op, key, within))
+    return await node.expect(KadReply | KadFailed, "discovery", lambda m: m.request == number)
+
+
+async def test_a_third_server_brings_two_together(swarm: Any) -> None:
+    """One node announces itself to a server, another asks that server and gets peer and addresses."""
+    async with swarm("server") as server, swarm("a") as a, swarm("b") as b:
+        assert (await kad(a, 1, server, "add_provider")) == KadReply(1)
+        found = await kad(b, 2, server, "get_providers")
+        assert found.providers == (PeerAddresses(a.peer, a.addresses),)
+        assert a.peer in [peer.peer for peer in found.closer]
+
+
+async def test_own_records_are_answered_until_withdrawn(swarm: Any) -> None:
+    """ProvideLocally needs no other server, and leaves no trace when withdrawn."""
+    async with swarm("a") as a, swarm("b") as b:
+        assert (await kad(b, 1, a, "get_providers")).providers == ()
+        await a.tell("discovery", ProvideLocally(KEY))
+        assert (await kad(b, 2, a, "get_providers")).providers == (PeerAddresses(a.peer, a.addresses),)
+        await a.tell("discovery", UnprovideLocally(KEY))
+        assert (await kad(b, 3, a, "get_providers")).providers == ()
+
+
+async def test_contact_fills_both_routing_tables(swarm: Any) -> None:
+    """Bootstrap makes each side a server in the other's table, which is told and can be asked."""
+    async with swarm("a") as a, swarm("b") as b:
+        await b.tell("discovery", Bootstrap(a.peer, a.addresses))
+        assert (await b.expect(ServerJoined)).server == PeerAddresses(a.peer, a.addresses)
+        assert (await a.expect(ServerJoined)).server == PeerAddresses(b.peer, b.addresses)
+        await a.tell("discovery", ClosestServers(5, KEY))
+        assert (await a.expect(Servers)) == Servers(5, (PeerAddresses(b.peer, b.addresses),))
+        assert (await a.expect(SwarmStatus, where=lambda m: m.dht_peers == 1)).dht_mode == "server"
+
+
+async def test_a_client_is_no_server(swarm: Any) -> None:
+    """A node in client mode asks and announces, but enters nobody's routing table and answers nobody."""
+    client = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), dht_mode="client")
+    async with swarm("a") as a, swarm("c", client) as c, swarm("b") as b:
+        assert (await kad(c, 1, a, "add_provider")) == KadReply(1)
+        assert (await kad(b, 2, a, "get_providers")).providers == (PeerAddresses(c.peer, c.addresses),)
+        assert isinstance(await kad(b, 3, c, "get_providers"), KadFailed)
+        await a.expect(ServerJoined, where=lambda m: m.server.peer == b.peer)
+        await a.tell("discovery", ClosestServers(5, KEY))
+        assert [peer.peer for peer in (await a.expect(Servers)).peers] == [b.peer]
+
+
+async def test_find_node_names_the_servers_that_are_known(swarm: Any) -> None:
+    """A server hands on the servers that it knows, with addresses, and not the one who asks."""
+    async with swarm("server") as server, swarm("a") as a, swarm("b") as b:
+        await a.tell("discovery", Bootstrap(server.peer, server.addresses))
+        await server.expect(ServerJoined, where=lambda m: m.server.peer == a.peer)
+        found = await kad(b, 1, server, "find_node")
+        assert PeerAddresses(a.peer, a.addresses) in found.closer
+        assert b.peer not in [peer.peer for peer in found.closer]
+
+
+async def test_a_server_that_has_gone_leaves_the_table(swarm: Any) -> None:
+    """A request to a dead server fails in time, and it is not named any more."""
+    async with swarm("a") as a:
+        async with swarm("b") as b:
+            await a.tell("discovery", Bootstrap(b.peer, b.addresses))
+            await a.expect(ServerJoined)
+        assert isinstance(await kad(a, 1, b, "find_node", within=3.0), KadFailed)
+        await a.tell("discovery", ClosestServers(5, KEY))
+        assert (await a.expect(Servers)).peers == ()
+
+
+async def test_a_restarted_server_is_found_again(swarm: Any) -> None:
+    """A server that comes back under the same identity at another address is served with the new one."""
+    async with swarm("a") as a:
+        async with swarm("b") as b:
+            await a.tell("discovery", Bootstrap(b.peer, b.addresses))
+            await a.expect(ServerJoined)
+        async with swarm("b") as b:
+            assert isinstance(await kad(b, 1, a, "find_node"), KadReply)
+            assert isinstance(await kad(a, 2, b, "find_node"), KadReply)
+
+
+def test_answers_are_read_with_suspicion() -> None:
+    """Entries that are no peers, no addresses, doubled or too many are dropped; the rest stays usable."""
+    message = Message()
+    message.type = Message.MessageType.GET_PROVIDERS
+    own = b"\x00\x24\x08\x01\x12\x20" + b"o" * 32
+    for number in range(100):
+        entry = message.providerPeers.add()
+        entry.id = b"\x00\x24\x08\x01\x12\x20" + number.to_bytes(32, "big")
+        for port in range(1, 101):
+            entry.addrs.append(Multiaddr(f"/ip4/127.0.0.1/tcp/{port}").to_bytes())
+    for identity in (b"", b"short", b"\x00\x25" + b"x" * 36, b"x" * 80, own):
+        message.closerPeers.add().id = identity
+    good = message.closerPeers.add()
+    good.id = b"\x12\x20" + b"g" * 32
+    good.addrs.append(b"\xff\xff\xff garbage")
+    good.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1").to_bytes())
+    good.addrs.append(Multiaddr("/ip4/0.0.0.0/tcp/1").to_bytes())
+    good.addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/4001").to_bytes())
+    closer, providers = kad_client.decode_answer(message.SerializeToString(), own)
+    assert len(providers) == 64
+    assert all(len(peer.addresses) == 32 for peer in providers)
+    assert closer == (PeerAddresses(good.id, ("/ip4/192.0.2.1/tcp/4001",)),)
+    with pytest.raises(ValueError, match="Kademlia"):
+        kad_client.decode_answer(b"\xff" * 40, own)
