@@ -4,7 +4,7 @@ A frame is a big-endian u32 length and then one map. Whoever decodes bytes that 
 :class:`MalformedMessage` for everything that can be wrong with them and nothing else.
 """
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -19,6 +19,7 @@ class MalformedMessage(ValueError):
     """Bytes that are not one message of the union that was expected. Its text never quotes them."""
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True):
     """Base of every message: immutable, tagged with its class name, closed against unknown fields."""
 

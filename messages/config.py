@@ -1,6 +1,6 @@
 """What each actor is told at its start: plain values, no secrets but file names."""
 
-from typing import Annotated
+from typing import Annotated, dataclass_transform
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +11,7 @@ from .types import Address, Addresses, DeviceName, DhtMode, PeerAddresses, Secon
 __all__ = ["DiscoveryConfig", "GatewayConfig", "MetricsConfig", "SessionConfig", "SwarmConfig", "VaultConfig"]
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class ActorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the configurations; encoded into frames.Start."""
 

@@ -9,6 +9,7 @@ from .common import ActorRestarted
 from .types import (
     Addresses,
     Bytes16,
+    Bytes32,
     Bytes64,
     Finder,
     Path,
@@ -23,19 +24,29 @@ from .types import (
 
 
 class StartPairing(Message):
-    """From the gateway; makes the session. It shows a new code that lives `lifetime` seconds."""
+    """From the gateway; makes the session. It shows a new code that lives `lifetime` seconds.
+
+    `own_peer` and `own_key` are the node's own (to_gateway.NodeIdentity): every transcript names them.
+    """
 
     session: SessionId
     lifetime: Annotated[float, Meta(ge=1, le=3600)]
+    own_peer: PeerId | None = None
+    own_key: Bytes32 | None = None
 
 
 class JoinPairing(Message):
-    """From the gateway; makes the session. It looks for whoever shows `code` (16 bytes: secret)."""
+    """From the gateway; makes the session. It looks for whoever shows `code` (16 bytes: secret).
+
+    `own_peer` and `own_key` as in StartPairing.
+    """
 
     session: SessionId
     code: Bytes16
     hints: Annotated[tuple[PeerAddresses, ...], Meta(max_length=4)] = ()
     timeout: Seconds = 60.0
+    own_peer: PeerId | None = None
+    own_key: Bytes32 | None = None
 
 
 class Decide(Message):

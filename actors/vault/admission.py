@@ -69,6 +69,8 @@ class Admission:
             fingerprint=fingerprint(message.secret),
             stored_at=stored_at,
             paired_at=None,
+            since=self._trust.since(session),
+            completed=None,
             decision=message.decision,
             expected_mac=message.expected_mac,
             peer_decision=message.peer_decision,

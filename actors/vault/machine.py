@@ -119,6 +119,7 @@ class Vault:
                 )
                 for record in old:
                     self._store.remove(record.generation)
+                self._store.drop_replies(self._wall() - UNCONFIRMED_LIFE)
         except sqlite3.OperationalError as error:
             return Effects(out=self._cannot_write(error))
         if not old:
@@ -131,7 +132,8 @@ class Vault:
         """See base.Stepper."""
         match incoming.message:
             case SignIdentity() as message:
-                return Effects(out=[Send(incoming.sender, self._sign(message))])
+                began = self._trust.begin(_session_of(incoming.sender), self._store.completed())
+                return self._remembering(began, Send(incoming.sender, self._sign(message)))
             case Accept(session=session, public_key=public_key, th3=th3):
                 return self._remembering(self._trust.accept(session, public_key, th3))
             case Vouch(session=session, peer=peer):
@@ -147,8 +149,8 @@ class Vault:
             case StoreDevice() | ConfirmDevice() | Settled() | RenameDevice() | ForgetDevice() as message:
                 return Effects(out=self._once(incoming, message))
 
-    def _remembering(self, changed: bool) -> Effects:
-        return Effects(checkpoint=self._trust.checkpoint() if changed else None)
+    def _remembering(self, changed: bool, *out: Send) -> Effects:
+        return Effects(out=list(out), checkpoint=self._trust.checkpoint() if changed else None)
 
     def _sign(self, message: SignIdentity) -> Signed:
         info = make_info(
@@ -211,7 +213,7 @@ class Vault:
     # -- a pairing
 
     def _add(self, sender: str, message: StoreDevice) -> Effect:
-        session = sender.removeprefix("session-")
+        session = _session_of(sender)
         try:
             info = self._admission.check(session, message)
         except NotAdmitted as error:
@@ -234,26 +236,28 @@ class Vault:
         return Effect(Stored(message.request, "unconfirmed"), _peers(record, *crowded))
 
     def _confirm(self, sender: str, message: ConfirmDevice) -> Effect:
-        session = sender.removeprefix("session-")
+        session = _session_of(sender)
         found = self._store.find("session = ? AND th3 = ?", session, message.th3)
         if not found:
             raise _Denied(StoreRefused(message.request, "no such device is stored"))
         if found[0].state == "paired":
             raise _Denied(Stored(message.request, "paired"))
-        return Effect(Stored(message.request, "paired"), self._pair(found[0]))
+        return Effect(Stored(message.request, "paired"), self._pair(found[0], live=True))
 
-    def _pair(self, record: Record) -> tuple[bytes, ...]:
-        """Make a record the device's paired one. Returns the peers concerned.
+    def _pair(self, record: Record, *, live: bool) -> tuple[bytes, ...]:
+        """Make a record the device's paired one, unless another stays. Returns the peers concerned.
 
-        A pairing that was stored later and is paired already stays; this one then ends without a record.
+        A device has one paired record; one that gives way loses its secret and goes on answering. `live`:
+        the session is still there to confirm it; else it settles what was left open.
         """
         former = [r for r in self._store.of_device(record.device_id) if r.state == "paired"]
-        if any(other.generation > record.generation for other in former):
-            self._store.remove(record.generation)
+        now = self._wall()
+        if any(_gives_way(record, other) if live else _is_later(other, record) for other in former):
+            self._store.replace(record, now)
         else:
             for other in former:
-                self._store.remove(other.generation)
-            self._store.set_paired(record.generation, self._wall())
+                self._store.replace(other, now)
+            self._store.set_paired(record.generation, now)
         return _peers(record, *former)
 
     # -- settling
@@ -271,6 +275,9 @@ class Vault:
                 if record.state == "unconfirmed":
                     out += self._announce(message.peer)
                 return out
+        reply = self._store.kept_reply(message.peer, message.frame)
+        if reply is not None:
+            return [Send("swarm", PeerReply(message.request, reply))]
         try:
             frame = decode_wire(message.frame)
         except MalformedMessage:
@@ -293,7 +300,7 @@ class Vault:
                 continue
             match answer:
                 case DecisionReceived(mac=mac) if hmac.compare_digest(mac, record.expected_mac):
-                    return Effect(None, self._pair(record))
+                    return Effect(None, self._pair(record, live=False))
                 case Refused(reason="closed"):
                     self._store.remove(record.generation)
                     return Effect(None, _peers(record))
@@ -312,7 +319,7 @@ class Vault:
 
     def _superseded(self, record: Record) -> bool:
         return any(
-            other.state == "paired" and other.generation > record.generation
+            other.state == "paired" and _is_later(other, record)
             for other in self._store.of_device(record.device_id)
         )
 
@@ -339,6 +346,23 @@ class Vault:
     def _can_write(self) -> list[Send]:
         failed, self._write_failed = self._write_failed, False
         return _readiness(True, "") if failed else []
+
+
+def _session_of(sender: str) -> str:
+    return sender.removeprefix("session-")
+
+
+def _gives_way(record: Record, paired: Record) -> bool:
+    """Say whether a pairing that completes now gives way to one that is complete.
+
+    Not to one that was complete before it began. Two that overlapped may complete in another order on the
+    other side, so the transcripts decide, which are the same on both.
+    """
+    return (paired.completed or 0) > record.since and paired.th3 > record.th3
+
+
+def _is_later(record: Record, other: Record) -> bool:
+    return record.generation > other.generation
 
 
 def _peers(*records: Record) -> tuple[bytes, ...]:

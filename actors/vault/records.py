@@ -44,6 +44,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fingerprint: Fingerprint
     stored_at: float
     paired_at: float | None
+    since: int
+    """Pairings that were complete when this one began …"""
+    completed: int | None
+    """… and its own number among them, once it is. Tells pairings that overlapped from later ones."""
     decision: EndingFrame
     expected_mac: Bytes32
     peer_decision: EndingFrame
@@ -99,7 +103,7 @@ def load(row: tuple[Any, ...], storage_key: bytes) -> Record:
 
 
 def _binding(record: Record) -> bytes:
-    # Everything that never changes in a record's life; state, label and paired_at do.
+    # Everything that never changes in a record's life; state, label, paired_at and completed do.
     return msgspec.msgpack.encode(
         (
             _LABEL,
@@ -114,6 +118,7 @@ def _binding(record: Record) -> bytes:
             record.app_version,
             record.fingerprint,
             record.stored_at,
+            record.since,
             record.decision,
             record.expected_mac,
             record.peer_decision,

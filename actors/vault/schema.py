@@ -34,6 +34,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             fingerprint TEXT NOT NULL,
             stored_at REAL NOT NULL,
             paired_at REAL,
+            since INTEGER NOT NULL,
+            completed INTEGER UNIQUE,
             decision BLOB NOT NULL,
             expected_mac BLOB NOT NULL,
             peer_decision BLOB NOT NULL,
@@ -43,6 +45,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX devices_paired ON devices (device_id) WHERE state = 'paired'",
         "CREATE UNIQUE INDEX devices_transcript ON devices (device_id, th3)",
         "CREATE INDEX devices_peer ON devices (peer)",
+        # What is still answered to decisions of pairings whose records later ones have replaced.
+        """CREATE TABLE replies (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            device_id BLOB NOT NULL,
+            peer BLOB NOT NULL,
+            peer_decision BLOB NOT NULL,
+            reply BLOB NOT NULL,
+            kept_at REAL NOT NULL
+        ) STRICT""",
+        "CREATE INDEX replies_peer ON replies (peer)",
         """CREATE TABLE journal (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             sender TEXT NOT NULL,

@@ -28,6 +28,8 @@ class Knowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of one session."""
 
     accepted: Accepted | None = None
+    since: int | None = None
+    """How many pairings the store had seen completed when the session first had something signed."""
     peers: Annotated[tuple[PeerId, ...], Meta(max_length=MAX_VOUCHES)] = ()
 
 
@@ -60,6 +62,18 @@ class Trust:
         others = tuple(other for other in known.peers if other != peer)
         self._put(session, msgspec.structs.replace(known, peers=(*others, peer)[-MAX_VOUCHES:]))
         return True
+
+    def begin(self, session: str, completed: int) -> bool:
+        """Note when the session began to prove itself, counted in completed pairings; the first counts."""
+        known = self._sessions.get(session, Knowledge())
+        if known.since is not None:
+            return False
+        self._put(session, msgspec.structs.replace(known, since=completed))
+        return True
+
+    def since(self, session: str) -> int:
+        """Return how many pairings had been completed when the session began; 0 if it is not known."""
+        return self._sessions.get(session, Knowledge()).since or 0
 
     def drop(self, session: str) -> bool:
         """Forget a session that has ended. Returns whether anything changed."""

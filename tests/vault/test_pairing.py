@@ -25,7 +25,12 @@ from spacedrive_node.protocol.identity import signing_input, verify
 from spacedrive_node.protocol.keys import fingerprint
 
 
+def _begun(host: Any, pairing: Any) -> None:
+    assert isinstance(host.ask(pairing.sender, SignIdentity(6, "initiator", pairing.th3)), Signed)
+
+
 def _stored(host: Any, pairing: Any) -> None:
+    _begun(host, pairing)
     host.admit(pairing)
     assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
 
@@ -199,17 +204,31 @@ def test_a_refused_new_pairing_leaves_the_old_record(host: Any, other: Any) -> N
     assert host.known == {other.peer: None}
 
 
-def test_two_pairings_at_once_leave_one_record(host: Any, other: Any) -> None:
-    """Both sessions hear `paired`; the pairing that was stored last is the one kept, in either order."""
-    one, two = other.pairing(), other.pairing()
-    _stored(host, one)
-    _stored(host, two)
-    assert host.ask(two.sender, ConfirmDevice(1, two.th3)) == Stored(1, "paired")
-    assert host.known == {other.peer: None}
-    assert host.ask(one.sender, ConfirmDevice(1, one.th3)) == Stored(1, "paired")
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+def test_pairings_at_once_leave_the_same_record_in_any_order(host: Any, other: Any, order: Any) -> None:
+    """Each session hears `paired`; whatever the order, the greatest transcript stays, as on the other side."""
+    pairings = sorted((other.pairing() for _ in range(3)), key=lambda pairing: pairing.th3)
+    for pairing in pairings:
+        _stored(host, pairing)
+    for number in order:
+        pairing = pairings[number]
+        assert host.ask(pairing.sender, ConfirmDevice(1, pairing.th3)) == Stored(1, "paired")
     (device,) = host.devices()
-    assert (device.state, device.fingerprint) == ("paired", fingerprint(two.secret))
+    assert (device.state, device.fingerprint) == ("paired", fingerprint(pairings[2].secret))
     assert host.vault._store.count() == 1
+    for pairing in pairings:  # a side that has not heard it yet gets its answer, whichever record stayed
+        (answer,) = host.step("swarm", SettleRequest(9, other.peer, pairing.peer_decision)).out
+        assert answer.message.frame == pairing.reply
+
+
+def test_forgetting_a_device_forgets_what_was_kept_of_replaced_pairings(host: Any, other: Any) -> None:
+    """After it, a decision of a former pairing is answered `closed`."""
+    former, latter = other.pairing(), other.pairing()
+    _paired(host, former)
+    _paired(host, latter)
+    host.ask("gateway", ForgetDevice(1, other.device_id))
+    (answer,) = host.step("swarm", SettleRequest(9, other.peer, former.peer_decision)).out
+    assert b"closed" in answer.message.frame
 
 
 def test_a_new_transport_identity_replaces_the_old_peer(host: Any, other: Any, new_device: Any) -> None:
@@ -330,6 +349,7 @@ def test_pages_of_devices(host: Any, new_device: Any) -> None:
 
 def test_records_are_bounded(host: Any, other: Any, new_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unconfirmed generations of one device push out the oldest; devices beyond the bound are refused."""
+    monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_WAITING", 4)
     pairings = [other.pairing() for _ in range(6)]
     for pairing in pairings:
         _stored(host, pairing)
