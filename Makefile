@@ -6,6 +6,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# What mypy sees: this tree under its package name, and trio itself in place of the stubs of an old trio
+# that libp2p's dependencies bring along.
+TYPES  := $(VENV)/types
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
@@ -25,7 +28,9 @@ test: $(DEV)
 check: $(DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@mkdir -p $(TYPES) && ln -sfn ../.. $(TYPES)/spacedrive_node
+	@ln -sfn "$$($(BIN)/python -c 'import os, trio; print(os.path.dirname(trio.__file__))')" $(TYPES)/trio
+	@cd $(TYPES) && ../bin/mypy --config-file ../../pyproject.toml -p spacedrive_node
 
 format: $(DEV)
 	@$(BIN)/ruff check --fix --quiet .

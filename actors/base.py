@@ -173,7 +173,8 @@ async def _reading(
 ) -> AsyncIterator["trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]"]:
     """Read frames in the background: answer heartbeats at once, queue deliveries, end at Stop or end-of-file.
 
-    The queue's bound is far above the supervisor's own bound for one child: reaching it is a defect there.
+    When the actor does not keep up, the queue fills and reading stops: the supervisor's bounds hold from
+    there on, and without Pongs an actor that stays so is a hang.
     """
     send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox] | None]](_INPUT_BUFFER)
 
@@ -190,7 +191,7 @@ async def _reading(
                         if incoming is None:
                             fields: dict[str, LogField] = {"kind": frame.kind, "from": frame.sender}
                             await channel.send(_log("error", "malformed message dropped", fields))
-                        send.send_nowait((frame.input, incoming))
+                        await send.send((frame.input, incoming))
                     case Ping():
                         await channel.send(Pong())
                     case Stop():
@@ -220,14 +221,14 @@ async def run_live(
 ) -> None:
     """Run a live actor until it returns or the node stops; then its mailbox ends and it should return."""
     start = await _first_frame(channel)
-    send, receive = trio.open_memory_channel[Incoming[Inbox]](_INPUT_BUFFER)
+    send, receive = trio.open_memory_channel[Incoming[Inbox]](0)
     mailbox = Mailbox(channel, start, receive)
 
     async def pump(inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]") -> None:
         with send:
             async for _number, incoming in inputs:
                 if incoming is not None:
-                    send.send_nowait(incoming)
+                    await send.send(incoming)
 
     try:
         async with _reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:

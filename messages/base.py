@@ -4,7 +4,8 @@ A frame is a big-endian u32 length and then one map. Whoever decodes bytes that 
 :class:`MalformedMessage` for everything that can be wrong with them and nothing else.
 """
 
-from typing import Any, Generic, TypeVar, dataclass_transform
+from collections.abc import Iterator
+from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -19,8 +20,29 @@ class MalformedMessage(ValueError):
     """Bytes that are not one message of the union that was expected. Its text never quotes them."""
 
 
+class Quiet:
+    """A repr that shows no bytes, which may be keys or sealed, and no field that is named in `_secret`."""
+
+    _secret: ClassVar[frozenset[str]] = frozenset()
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={self._show(name)}" for name in self.__struct_fields__)  # type: ignore[attr-defined]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _show(self, name: str) -> str:
+        value = getattr(self, name)
+        if name in self._secret and value is not None:
+            return "<secret>"
+        return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
+        """Show rich no more than anyone else."""
+        for name in self.__struct_fields__:  # type: ignore[attr-defined]
+            yield name, self._show(name)
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
-class Message(msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True):
+class Message(Quiet, msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True):
     """Base of every message: immutable, tagged with its class name, closed against unknown fields."""
 
 

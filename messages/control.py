@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .base import Decoder, Message
+from .base import Decoder, Message, Quiet
 from .to_gateway import ActorInfo, Device, Fingerprint
 from .types import (
     Addresses,
@@ -45,6 +45,8 @@ class StartPairing(Message):
 
 class JoinPairing(Message):
     """Enter a code: twelve words, or the text of a QR code. Reply: SessionStarted, or Error bad_code."""
+
+    _secret = frozenset({"code"})
 
     id: RequestId
     key: Bytes16
@@ -165,8 +167,10 @@ class ShownDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: Bytes32
 
 
-class SessionState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SessionState(Quiet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A session as a client sees it; states of one session are monotonic. Times are seconds from now."""
+
+    _secret = frozenset({"words", "qr"})
 
     session: SessionId
     role: Role

@@ -31,8 +31,8 @@ class StartPairing(Message):
 
     session: SessionId
     lifetime: Annotated[float, Meta(ge=1, le=3600)]
-    own_peer: PeerId | None = None
-    own_key: Bytes32 | None = None
+    own_peer: PeerId
+    own_key: Bytes32
 
 
 class JoinPairing(Message):
@@ -43,10 +43,10 @@ class JoinPairing(Message):
 
     session: SessionId
     code: Bytes16
+    own_peer: PeerId
+    own_key: Bytes32
     hints: Annotated[tuple[PeerAddresses, ...], Meta(max_length=4)] = ()
     timeout: Seconds = 60.0
-    own_peer: PeerId | None = None
-    own_key: Bytes32 | None = None
 
 
 class Decide(Message):

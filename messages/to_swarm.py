@@ -19,10 +19,15 @@ class SwarmIdentity(Message):
 
 
 class Serve(Message):
-    """From a session (standing): hand it frames whose code_id fits `route_key`. `role` is the session's."""
+    """From a session (standing): hand it frames whose code_id fits `route_key`. `role` is the session's.
+
+    `key`, of an initiator: answer GET_PROVIDERS for it with this node itself. All of it holds until the
+    session ends.
+    """
 
     route_key: Bytes32
     role: Role
+    key: RoutingKey | None = None
 
 
 class Ask(Message):
@@ -88,18 +93,6 @@ class ClosestServers(Message):
     key: RoutingKey
 
 
-class ProvideLocally(Message):
-    """From discovery: answer GET_PROVIDERS for `key` with this node itself, until withdrawn."""
-
-    key: RoutingKey
-
-
-class UnprovideLocally(Message):
-    """From discovery: withdraws ProvideLocally; the key is forgotten."""
-
-    key: RoutingKey
-
-
 class Listening(Message):
     """From the swarm to itself (standing): where it listens, so that a restart takes the same ports."""
 
@@ -116,8 +109,6 @@ SwarmInbox = (
     | Bootstrap
     | KadRequest
     | ClosestServers
-    | ProvideLocally
-    | UnprovideLocally
     | Listening
     | SessionEnded
     | Undeliverable

@@ -229,10 +229,10 @@ class Ledger:
                 return self._undeliverable(sender, out, busy=False, reason="no such actor")
             if self._standing.is_ended(out.to):
                 return []
-            if self.stopping or self._sessions >= self._max_sessions:
-                reason = (
-                    "the node is stopping" if self.stopping else "as many sessions as allowed are running"
-                )
+            if self.stopping:
+                return self._undeliverable(sender, out, busy=False, reason="the node is stopping")
+            if self._sessions >= self._max_sessions:
+                reason = "as many sessions as allowed are running"
                 return self._undeliverable(sender, out, busy=True, reason=reason)
             self.add(out.to, stepping=True, role=route.spawns)
             receiver = self._actors[out.to]

@@ -89,8 +89,6 @@ ROUTES: tuple[Route, ...] = (
     Route("ClosestServers", ("discovery",), "swarm"),
     Route("Servers", ("swarm",), "discovery"),
     Route("ServerJoined", ("swarm",), "discovery"),
-    Route("ProvideLocally", ("discovery",), "swarm", standing=True),
-    Route("UnprovideLocally", ("discovery",), "swarm", withdraws="ProvideLocally"),
     # measurements
     Route("Observed", ("session", "vault", "swarm", "discovery", "gateway"), "metrics"),
     Route("AreYouAlive", ("metrics",), "supervisor"),

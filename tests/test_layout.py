@@ -18,8 +18,10 @@ ALLOWED: dict[str, set[str]] = {
     "supervisor": {"messages", "supervisor"},
     "actors.base": {"messages", "supervisor.channel"},
     "paths": {"paths"},
-    "config": {"config", "messages", "protocol"},
-    "client": {"client", "messages", "protocol", "supervisor.channel"},
+    "config_values": {"config_values"},
+    "config": {"config", "config_values", "messages", "protocol"},
+    "control_link": {"control_link", "messages", "paths"},
+    "client": {"client", "control_link", "messages", "protocol", "paths"},
 }
 ACTOR_MAY_IMPORT = {"messages", "protocol", "actors.base", "supervisor.channel"}
 

@@ -21,7 +21,6 @@ from ...messages.to_discovery import (
     StopProviding,
     SwarmUp,
 )
-from ...messages.to_swarm import ProvideLocally, UnprovideLocally
 from ...messages.types import Instant, PeerAddresses
 from ..base import Send
 from .announce import Announcer
@@ -139,15 +138,12 @@ class Discovery:
             return
         self._stop_providing(session)
         self._providing[session] = key
-        # First of all this node answers for itself: whoever asks it needs no other server.
-        self._out.append(Send("swarm", ProvideLocally(key), slot=key))
         self._announcer.provide(key, now)
 
     def _stop_providing(self, session: str) -> None:
         key = self._providing.pop(session, None)
         if key is None or key in self._providing.values():
             return
-        self._out.append(Send("swarm", UnprovideLocally(key), slot=key))
         self._announcer.withdraw(key)
 
     def _start_finding(self, session: str, find: Find, now: Instant) -> None:

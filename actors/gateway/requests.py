@@ -106,7 +106,7 @@ async def _join(request: c.JoinPairing, exchange: Exchange) -> Message:
 
     def make(own: NodeIdentity) -> Message:
         return to_session.JoinPairing(
-            session, code, hints[:_HINTS], request.timeout, own.peer, own.public_key
+            session, code, own.peer, own.public_key, hints[:_HINTS], request.timeout
         )
 
     return await _begin(request.id, session, exchange, make)

@@ -23,7 +23,7 @@ from .turn import Turn
 def begin(turn: Turn) -> None:
     """Be findable under the code."""
     keys = turn.keys
-    turn.tell("swarm", Serve(keys.route_key, "initiator"))
+    turn.tell("swarm", Serve(keys.route_key, "initiator", keys.provider_key))
     turn.tell("discovery", StartProviding(keys.provider_key, keys.mdns_instance))
 
 
@@ -187,7 +187,7 @@ def due(turn: Turn) -> None:
     session = turn.session
     if session.phase == "SIGNING":
         if turn.now >= _end_of_signing(turn):
-            turn.end("crashed", view.NOT_READY)
+            turn.end("crashed", view.NOT_SIGNED)
         return
     session.guests = {peer: guest for peer, guest in session.guests.items() if turn.now < guest.until}
     if turn.now >= session.deadline and not _open_guests(session):

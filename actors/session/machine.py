@@ -95,9 +95,7 @@ class SessionMachine:
         self._keys = _keys_of(self._session)
         turn = self._turn(now)
         turn.tell("metrics", metrics.beginning(self._session))
-        if not self._session.own_peer:
-            turn.end("crashed", view.NOT_READY)
-        elif isinstance(message, StartPairing):
+        if isinstance(message, StartPairing):
             initiator.begin(turn)
         else:
             joiner.begin(turn, message.hints)
@@ -126,7 +124,7 @@ def _new(message: StartPairing | JoinPairing, entropy: Entropy, now: Instant) ->
         id=message.session,
         role="initiator" if starting else "joiner",
         code=entropy(16) if isinstance(message, StartPairing) else message.code,
-        own_peer=message.own_peer or b"",
+        own_peer=message.own_peer,
         own_key=message.own_key,
         started=now,
         deadline=now + (message.lifetime if isinstance(message, StartPairing) else message.timeout),

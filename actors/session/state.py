@@ -166,7 +166,7 @@ class Session(Private):
     role: Role
     code: bytes
     own_peer: bytes
-    own_key: bytes | None
+    own_key: bytes
     started: Instant
     deadline: Instant
     phase: Phase

@@ -25,7 +25,7 @@ LOST_STORED = (
 )
 CLOSED_BY_OTHER = "The other device has ended the pairing. Make a new code and start again."
 OWN_DEVICE = "The other side presented this device's own key. Nothing was stored; start again."
-NOT_READY = "The node does not know its own identity yet. Wait until it is ready and start again."
+NOT_SIGNED = "The node did not sign for this device in time. Start again; its log may say why."
 PAIRED = ""
 
 

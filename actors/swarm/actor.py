@@ -19,11 +19,9 @@ from ...messages.to_swarm import (
     KnownPeer,
     Listening,
     PeerReply,
-    ProvideLocally,
     Serve,
     SwarmIdentity,
     SwarmInbox,
-    UnprovideLocally,
     decode,
 )
 from ...supervisor.channel import Channel
@@ -111,10 +109,6 @@ class Swarm:
                     tables.serve(incoming.sender, serve)
                 case KnownPeer() as known:
                     tables.know(known)
-                case ProvideLocally(key=key):
-                    tables.provide(key)
-                case UnprovideLocally(key=key):
-                    tables.own_keys.pop(key, None)
                 case _:
                     return False
         except TableFull:

@@ -5,7 +5,7 @@ that is discovery's, request by request (kad_client.py). docs/decisions/0004-lib
 """
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable
 from typing import Any
 
 import libp2p.kad_dht.common
@@ -49,9 +49,9 @@ class Providers(ProviderStore):  # type: ignore[misc]
     Own keys stand apart: they never expire, go at once when withdrawn, and carry the present addresses.
     """
 
-    def __init__(self, host: Any, peer_routing: Any, own_keys: Container[bytes]) -> None:
+    def __init__(self, host: Any, peer_routing: Any, provides: Callable[[bytes], bool]) -> None:
         super().__init__(host=host, peer_routing=peer_routing)
-        self.own_keys = own_keys
+        self.provides = provides
         self._keys_of_peer: Counter[bytes] = Counter()
 
     def add_provider(self, key: bytes, provider: PeerInfo) -> None:
@@ -72,7 +72,7 @@ class Providers(ProviderStore):  # type: ignore[misc]
     def get_providers(self, key: bytes) -> list[PeerInfo]:
         """Return the providers of `key`, this node itself first if it is one."""
         found = [info for info in super().get_providers(key) if info.peer_id != self.local_peer_id]
-        if key in self.own_keys:
+        if self.provides(key):
             found.insert(0, PeerInfo(self.local_peer_id, [_bare(addr) for addr in self.host.get_addrs()]))
         return found
 
@@ -100,9 +100,11 @@ class Dht(KadDHT):  # type: ignore[misc]
     as a server (add_peer with skip_server_mode_check); here only one that identify has shown to be a server.
     """
 
-    def __init__(self, host: Any, mode: DHTMode, own_keys: Container[bytes] = ()) -> None:
+    def __init__(
+        self, host: Any, mode: DHTMode, provides: Callable[[bytes], bool] = lambda _key: False
+    ) -> None:
         super().__init__(host, mode)
-        self.provider_store = Providers(host, self.peer_routing, own_keys)
+        self.provider_store = Providers(host, self.peer_routing, provides)
         self._inbound_limiter = trio.CapacityLimiter(_STREAMS)
         self._streams_of_peer: Counter[bytes] = Counter()
 

@@ -110,7 +110,7 @@ class Node:
         self._port = PairingPort(
             host.peer, tables, self.requests, self._abuse, self._refused, self.dialer.drop_peer
         )
-        self._dht = Dht(host.libp2p, self._mode, tables.own_keys)
+        self._dht = Dht(host.libp2p, self._mode, tables.provides)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self._port.handle)
         host.network.register_notifee(_Events(self._connected, self._note_change))
         gate = _Gate(self._abuse, config.lan_only)

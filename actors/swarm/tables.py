@@ -14,7 +14,6 @@ from .limits import RecentTable
 _SERVED = 4096
 _KNOWN = 65536
 _VOUCHED = 8192
-_OWN_KEYS = 4096
 
 
 class TableFull(Exception):
@@ -27,7 +26,6 @@ class Tables:
 
     served: dict[str, Serve] = field(default_factory=dict)
     known: dict[bytes, KnownPeer] = field(default_factory=dict)
-    own_keys: dict[bytes, None] = field(default_factory=dict)
     _vouched: RecentTable[tuple[str, bytes], bool] = field(default_factory=lambda: RecentTable(_VOUCHED))
     _last_sender: dict[str, bytes] = field(default_factory=dict)
 
@@ -43,11 +41,9 @@ class Tables:
             raise TableFull("too many known peers")
         self.known[peer.peer] = peer
 
-    def provide(self, key: bytes) -> None:
-        """Add a key that this node itself provides."""
-        if key not in self.own_keys and len(self.own_keys) >= _OWN_KEYS:
-            raise TableFull("too many provided keys")
-        self.own_keys[key] = None
+    def provides(self, key: bytes) -> bool:
+        """Say whether this node itself is a provider of a DHT key: one of its sessions shows that code."""
+        return any(serve.key == key for serve in self.served.values())
 
     def owner(self, own: bytes, remote: bytes, request: WireRequest) -> str | None:
         """Return the session whose code this frame is about, or None.

@@ -139,7 +139,7 @@ class Vault:
             case Vouch(session=session, peer=peer):
                 return self._remembering(self._trust.vouch(session, peer))
             case SessionEnded(session=session):
-                return self._remembering(self._trust.drop(session))
+                return self._remembering(self._trust.drop(session), *self._left_open_by(session))
             case SettleRequest() as message:
                 return Effects(out=self._settle(message))
             case ListDevices(request=request, after=after):
@@ -306,14 +306,26 @@ class Vault:
                     return Effect(None, _peers(record))
         raise _Denied
 
+    def _left_open_by(self, session: str) -> list[Send]:
+        """Have the swarm settle what a session has left unconfirmed."""
+        records = self._store.find("session = ? AND state = 'unconfirmed'", session)
+        return [send for peer in _peers(*records) for send in self._announce(peer)]
+
     def _announce(self, peer: bytes) -> list[Send]:
-        """Tell the swarm what it must know of a peer, from the store as it is."""
+        """Tell the swarm what it must know of a peer, from the store as it is.
+
+        While a session lives, delivering its decision is its own affair.
+        """
         records = self._store.of_peer(peer)
         if not records:
             return [Send("swarm", ForgetPeer(peer), slot=peer)]
         settle = None
         for record in records:
-            if record.state == "unconfirmed" and not self._superseded(record):
+            if (
+                record.state == "unconfirmed"
+                and not self._trust.is_live(record.session)
+                and not self._superseded(record)
+            ):
                 settle = record.decision
         return [Send("swarm", KnownPeer(peer, settle), slot=peer)]
 

@@ -75,6 +75,10 @@ class Trust:
         """Return how many pairings had been completed when the session began; 0 if it is not known."""
         return self._sessions.get(session, Knowledge()).since or 0
 
+    def is_live(self, session: str) -> bool:
+        """Say whether the session has been heard of and has not ended."""
+        return session in self._sessions
+
     def drop(self, session: str) -> bool:
         """Forget a session that has ended. Returns whether anything changed."""
         return self._sessions.pop(session, None) is not None

@@ -7,7 +7,7 @@ from spacedrive_node.actors.discovery.lookup import K
 from spacedrive_node.messages.common import SessionEnded
 from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding
 from spacedrive_node.messages.to_metrics import Observed
-from spacedrive_node.messages.to_swarm import KadRequest, ProvideLocally, UnprovideLocally
+from spacedrive_node.messages.to_swarm import KadRequest
 
 from .network import KEY, OWN, PROVIDER, Network, at, peer
 
@@ -45,14 +45,6 @@ def test_dead_servers_do_not_delay_the_others() -> None:
     living = [server for server, its in net.servers.items() if its.behave is None]
     assert set(net.closest(KEY, living)) <= holders(net)
     assert len(adds(net)) <= 3 * K
-
-
-def test_it_is_provided_locally_first() -> None:
-    """Before the swarm is up, and before any server is asked, this node answers for itself."""
-    net = Network(1, 0)
-    net.provide()
-    first = next(send for _, send in net.sent if send.to == "swarm")
-    assert (first.message, first.slot) == (ProvideLocally(KEY), KEY)
 
 
 def test_a_server_that_joins_is_told_at_once() -> None:
@@ -125,7 +117,7 @@ def test_it_is_repeated() -> None:
 
 
 def test_withdrawing() -> None:
-    """After StopProviding, or the end of the session, nothing is announced and nothing is answered."""
+    """After StopProviding, or the end of the session, nothing more is announced."""
     for end in (
         (PROVIDER, StopProviding()),
         ("supervisor", SessionEnded(PROVIDER[8:], "initiator", "expired")),
@@ -139,8 +131,6 @@ def test_withdrawing() -> None:
         before = len(net.requests)
         net.run(REPEAT_EVERY * 2)
         assert len(net.requests) == before
-        [(_, gone)] = net.to_swarm(UnprovideLocally)
-        assert gone == UnprovideLocally(KEY)
 
 
 def test_a_restart_of_the_swarm_announces_again() -> None:

@@ -228,7 +228,9 @@ class Node:
         """Enter a code."""
         self.deliver(
             "gateway",
-            to_session.JoinPairing("fedcba9876543210", code, (), timeout, self.peer, self.vault.public_key),
+            to_session.JoinPairing(
+                "fedcba9876543210", code, self.peer, self.vault.public_key, timeout=timeout
+            ),
         )
 
     def find(self, other: "Node | bytes", finders: tuple[Any, ...] = ("dht",), **more: Any) -> None:

@@ -6,7 +6,7 @@ from spacedrive_node.messages.config import SessionConfig
 from spacedrive_node.messages.to_session import PeerRequest, StartPairing
 from spacedrive_node.messages.to_vault import SignIdentity
 
-from .harness import Faults, Pair, World, pair, settle
+from .harness import Faults, Pair, pair, settle
 
 
 @pytest.mark.parametrize("delays", [(0.0, 5.0), (5.0, 0.0), (1.0, 1.0)])
@@ -217,15 +217,6 @@ def test_a_vault_that_refuses_leaves_nobody_paired(side: int, first: bool) -> No
     assert two.stored() == (None, None)
 
 
-def test_without_an_identity_the_session_says_so() -> None:
-    """A gateway that does not know the node's identity gets an outcome, not silence."""
-    world = World()
-    node = world.node("early")
-    node.deliver("gateway", StartPairing("0123456789abcdef", 60.0))
-    assert node.outcome == "crashed"
-    assert "identity" in node.view.message
-
-
 def test_stages_only_go_forward_and_the_code_is_shown_until_it_is_claimed() -> None:
     """What users see: monotonic stages, the code while it can be used, one outcome, in the last view."""
     two = pair(3, Faults(loss=0.3, duplicate=0.3, delay=0.3))
@@ -288,7 +279,9 @@ def test_repeated_start_changes_nothing() -> None:
     """A second StartPairing for the same session is the first one repeated."""
     two = pair()
     code = two.initiator.start()
-    two.initiator.deliver("gateway", StartPairing("0123456789abcdef", 60.0))
+    two.initiator.deliver(
+        "gateway", StartPairing("0123456789abcdef", 60.0, two.initiator.peer, two.initiator.vault.public_key)
+    )
     assert two.initiator.view.code == code
     assert len(two.initiator.views) == 1
 

@@ -16,6 +16,9 @@ from spacedrive_node.supervisor.specs import SESSION_INTENSITY, ChildSpec
 from spacedrive_node.supervisor.tasks import TaskHost
 from spacedrive_node.supervisor.tree import NodeFailed, run_tree
 
+OWN = (b"p" * 38, b"k" * 32)
+"""Peer id and device key in the messages that make a session; the sessions here do not look at them."""
+
 HERE = str(Path(__file__).parent)
 DEADLINE = 30
 
@@ -76,7 +79,7 @@ class Seat:
         return (await self.actors())[name].pid
 
     async def open_session(self, number=1):
-        await self.send(to_session.StartPairing(f"{number:016x}", 60.0), to=session_name(number))
+        await self.send(to_session.StartPairing(f"{number:016x}", 60.0, *OWN), to=session_name(number))
         await self.view(session=f"{number:016x}")
 
 

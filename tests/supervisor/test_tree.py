@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 import trio
 from actors_for_tests import Nothing
-from harness import HERE, node, session_name, spec
+from harness import HERE, OWN, node, session_name, spec
 
 from spacedrive_node.messages import to_gateway, to_session
 
@@ -89,7 +89,7 @@ async def test_ended_session_is_not_made_again():
         await seat.send(to_session.CancelPairing())
         ended = await seat.next(to_gateway.SessionEnded)
         assert ended.outcome == "cancelled"
-        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0))
+        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0, *OWN))
         await seat.open_session(2)
         views = [message for _, message in seat.seen if isinstance(message, to_gateway.SessionView)]
         assert [(view.session[-1], view.outcome) for view in views] == [
@@ -103,7 +103,7 @@ async def test_sessions_full():
     """One session more than allowed is refused to the gateway, as busy."""
     async with node(max_sessions=1) as seat:
         await seat.open_session(1)
-        await seat.send(to_session.StartPairing(f"{2:016x}", 60.0), to=session_name(2), id=b"k" * 16)
+        await seat.send(to_session.StartPairing(f"{2:016x}", 60.0, *OWN), to=session_name(2), id=b"k" * 16)
         refusal = await seat.next(to_gateway.Undeliverable)
         assert refusal.busy
         assert refusal.id == b"k" * 16
@@ -115,7 +115,7 @@ async def test_poison(how):
     async with node() as seat:
         await seat.open_session(1)
         await seat.open_session(2)
-        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), timeout=float(how)))
+        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN, timeout=float(how)))
         ended = await seat.next(to_gateway.SessionEnded)
         assert (ended.session, ended.outcome) == (f"{1:016x}", "crashed")
         restarts = [line for line in seat.logs if line[2] == "restarting"]
@@ -133,7 +133,7 @@ async def test_hang():
     """A session whose loop does not turn is killed, and given up when the same input hangs it three times."""
     async with node(heartbeat=0.2) as seat:
         await seat.open_session()
-        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), timeout=3.0))
+        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN, timeout=3.0))
         ended = await seat.next(to_gateway.SessionEnded)
         assert ended.outcome == "crashed"
         assert [line[3]["cause"] for line in seat.logs if line[2] == "restarting"] == ["hang"] * 3
@@ -200,7 +200,7 @@ async def test_forbidden_message_kills_its_sender():
 async def test_sandbox():
     """A sandboxed session gets randomness; files, sockets, processes and threads are out of reach."""
     async with node(session="prober", sandboxed=True) as seat:
-        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0))
+        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0, *OWN))
         view = await seat.view()
         assert view.message == "random"
         (applied,) = [line[3] for line in seat.logs if line[2] == "sandbox"]

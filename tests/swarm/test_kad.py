@@ -8,6 +8,7 @@ from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm import kad_client
+from spacedrive_node.messages.common import SessionEnded
 from spacedrive_node.messages.config import SwarmConfig
 from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerJoined, Servers
 from spacedrive_node.messages.to_gateway import SwarmStatus
@@ -15,8 +16,7 @@ from spacedrive_node.messages.to_swarm import (
     Bootstrap,
     ClosestServers,
     KadRequest,
-    ProvideLocally,
-    UnprovideLocally,
+    Serve,
 )
 from spacedrive_node.messages.types import PeerAddresses
 
@@ -37,13 +37,16 @@ async def test_a_third_server_brings_two_together(swarm: Any) -> None:
         assert a.peer in [peer.peer for peer in found.closer]
 
 
+SESSION = "0123456789abcdef"
+
+
 async def test_own_records_are_answered_until_withdrawn(swarm: Any) -> None:
-    """ProvideLocally needs no other server, and leaves no trace when withdrawn."""
+    """Who shows a code is found by asking it alone; when the session ends, so does that."""
     async with swarm("a") as a, swarm("b") as b:
         assert (await kad(b, 1, a, "get_providers")).providers == ()
-        await a.tell("discovery", ProvideLocally(KEY))
+        await a.tell(f"session-{SESSION}", Serve(b"r" * 32, "initiator", KEY))
         assert (await kad(b, 2, a, "get_providers")).providers == (PeerAddresses(a.peer, a.addresses),)
-        await a.tell("discovery", UnprovideLocally(KEY))
+        await a.tell("supervisor", SessionEnded(SESSION, "initiator", "expired"))
         assert (await kad(b, 3, a, "get_providers")).providers == ()
 
 

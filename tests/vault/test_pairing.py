@@ -35,22 +35,41 @@ def _stored(host: Any, pairing: Any) -> None:
     assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
 
 
+def _left(host: Any, pairing: Any) -> None:
+    """The session ends and leaves its record unconfirmed."""
+    host.step("supervisor", SessionEnded(pairing.session, "joiner", "lost_contact"))
+
+
 def _paired(host: Any, pairing: Any) -> None:
     _stored(host, pairing)
     assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
 
 
 def test_a_pairing_from_store_to_paired(host: Any, other: Any) -> None:
-    """Stored as unconfirmed, with the swarm told to settle; then paired, without; listed once throughout."""
+    """Stored as unconfirmed, then paired; listed once throughout; the peer is known from the first."""
     pairing = other.pairing()
     _stored(host, pairing)
-    assert host.known == {other.peer: pairing.decision}
+    assert host.known == {other.peer: None}
     (device,) = host.devices()
     assert (device.state, device.device_id, device.name) == ("unconfirmed", other.device_id, "Other")
     assert device.fingerprint == fingerprint(pairing.secret)
     assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
     assert host.known == {other.peer: None}
     assert [device.state for device in host.devices()] == ["paired"]
+
+
+def test_what_a_session_left_unconfirmed_is_settled(host: Any, other: Any) -> None:
+    """While the session lives, delivering its decision is its own affair; then it is the swarm's, also
+    after a restart of the whole node, which knows of no session.
+    """
+    pairing = other.pairing()
+    _stored(host, pairing)
+    host.restart()
+    assert host.known == {other.peer: None}
+    _left(host, pairing)
+    assert host.known == {other.peer: pairing.decision}
+    host.restart()
+    assert host.known == {other.peer: pairing.decision}
 
 
 def test_start_says_known_peers_first_then_identity(host: Any, other: Any) -> None:
@@ -185,7 +204,7 @@ def test_pairing_again_keeps_the_old_record_until_the_new_is_paired(host: Any, o
     _stored(host, new)
     (device,) = host.devices()
     assert (device.state, device.fingerprint) == ("paired", fingerprint(old.secret))
-    assert host.known == {other.peer: new.decision}
+    assert host.known == {other.peer: None}
     assert host.ask(new.sender, ConfirmDevice(1, new.th3)) == Stored(1, "paired")
     (device,) = host.devices()
     assert (device.state, device.fingerprint, device.name) == ("paired", fingerprint(new.secret), "Kitchen")
@@ -206,7 +225,7 @@ def test_a_refused_new_pairing_leaves_the_old_record(host: Any, other: Any) -> N
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
 def test_pairings_at_once_leave_the_same_record_in_any_order(host: Any, other: Any, order: Any) -> None:
-    """Each session hears `paired`; whatever the order, the greatest transcript stays, as on the other side."""
+    """Each hears `paired`; whatever the order, the greatest transcript stays, as on the other side."""
     pairings = sorted((other.pairing() for _ in range(3)), key=lambda pairing: pairing.th3)
     for pairing in pairings:
         _stored(host, pairing)
@@ -246,6 +265,7 @@ def test_settled_with_the_expected_mac_is_paired(host: Any, other: Any) -> None:
     """Only the mac that was stored, from that peer, for that attempt."""
     pairing = other.pairing()
     _stored(host, pairing)
+    _left(host, pairing)
     wrong = encode(DecisionReceived(pairing.code_id, pairing.attempt, bytes(32)))
     elsewhere = encode(DecisionReceived(pairing.code_id, b"z" * 16, pairing.mac))
     for frame in (wrong, elsewhere, b"\xff", encode(Refused(pairing.code_id, pairing.attempt, "busy"))):
@@ -282,6 +302,7 @@ def test_settle_request_is_answered_from_the_store(host: Any, other: Any) -> Non
     """
     pairing = other.pairing()
     _stored(host, pairing)
+    _left(host, pairing)
     request = SettleRequest(5, other.peer, pairing.peer_decision)
     assert host.ask("swarm", request) == PeerReply(5, pairing.reply)
     assert host.known == {other.peer: pairing.decision}

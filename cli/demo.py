@@ -1,0 +1,68 @@
+"""`sdnode demo`: two real nodes on this machine pair before your eyes, and nothing stays behind.
+
+Owns the course of the demo. The nodes are demo_nodes.py's, what is shown is demo_view.py's.
+"""
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from . import exits
+from .choose import json_option
+
+if TYPE_CHECKING:
+    import trio
+
+    from .demo_view import DemoView
+
+
+@click.command()
+@json_option
+@click.option(
+    "--pairs",
+    type=click.IntRange(1, 32),
+    default=1,
+    metavar="N",
+    help="Pair one node with N others at once. [1]",
+)
+def demo(as_json: bool, pairs: int) -> int:
+    """Pair two nodes on this machine before your eyes.
+
+    The nodes run in temporary directories, the second knows the first as DHT bootstrap node only, and all are
+    stopped and removed at the end. Exit codes: 0 all paired, 1 not, 130 interrupted.
+    """
+    import trio
+
+    from .demo_view import JsonDemoView, TextDemoView
+
+    return trio.run(_main, JsonDemoView() if as_json else TextDemoView(), pairs)
+
+
+async def _main(view: "DemoView", pairs: int) -> int:
+    """Run the demo; the first signal ends it in order, a second one at once."""
+    import trio
+
+    from .demo_course import run_demo
+
+    scope = trio.CancelScope()
+    interrupted = False
+
+    async def watch(task_status: "trio.TaskStatus[None]") -> None:
+        nonlocal interrupted
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                if interrupted:
+                    os._exit(exits.INTERRUPTED)  # the nodes end with this process, by their lifelines
+                interrupted = True
+                scope.cancel()
+
+    code = exits.INTERRUPTED
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch)
+        with scope:
+            code = exits.OK if await run_demo(view, pairs) else exits.INTERNAL
+        nursery.cancel_scope.cancel()
+    return exits.INTERRUPTED if interrupted else code

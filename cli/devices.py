@@ -1,0 +1,164 @@
+"""`sdnode devices`: list the trusted devices, rename one, forget one."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from . import exits
+from .choose import connect, json_option, node_options, print_json
+
+if TYPE_CHECKING:
+    from ..messages.to_gateway import Device
+
+_SHORT_ID = 12
+Outer = tuple[str | None, str | None, bool]
+"""Options given before the name of the subcommand: data directory, control socket, JSON."""
+
+
+@click.group(invoke_without_command=True)
+@node_options
+@json_option
+@click.pass_context
+def devices(ctx: click.Context, data_dir: str | None, control: str | None, as_json: bool) -> int:
+    """List, rename and forget trusted devices; alone it lists them.
+
+    ID is the id of a device or its first digits, as long as they fit one device only.
+    """
+    ctx.obj = (data_dir, control, as_json)
+    if ctx.invoked_subcommand is not None:
+        return exits.OK
+    return _list(data_dir, control, as_json)
+
+
+@devices.command("list")
+@node_options
+@json_option
+@click.pass_obj
+def list_devices(outer: Outer, data_dir: str | None, control: str | None, as_json: bool) -> int:
+    """List the trusted devices."""
+    return _list(data_dir or outer[0], control or outer[1], as_json or outer[2])
+
+
+@devices.command()
+@click.argument("id")
+@click.argument("name")
+@node_options
+@json_option
+@click.pass_obj
+def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str | None, as_json: bool) -> int:
+    """Give a device another name on this node."""
+    import trio
+
+    async def main() -> None:
+        async with connect(data_dir or outer[0], control or outer[1]) as client:
+            device = the_one(id, await client.devices())
+            await client.rename(device.device_id, name)
+            _report(as_json or outer[2], "renamed", device, name)
+
+    trio.run(main)
+    return exits.OK
+
+
+@devices.command()
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@node_options
+@json_option
+@click.pass_obj
+def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str | None, as_json: bool) -> int:
+    """Trust a device no longer; to trust it again both must be paired again."""
+    import trio
+
+    async def find() -> "Device":
+        async with connect(data_dir or outer[0], control or outer[1]) as client:
+            return the_one(id, await client.devices())
+
+    async def remove(device: "Device") -> None:
+        async with connect(data_dir or outer[0], control or outer[1]) as client:
+            await client.forget(device.device_id)
+
+    device = trio.run(find)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise exits.Fail("nobody is there to ask; give --yes to forget without a question", exits.USAGE)
+        if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID]})?"):
+            raise exits.Fail("nothing was changed", exits.INTERRUPTED)
+    trio.run(remove, device)
+    _report(as_json or outer[2], "forgotten", device, device.name)
+    return exits.OK
+
+
+def the_one(prefix: str, known: "list[Device]") -> "Device":
+    """Return the device whose id begins with `prefix`. Raises Fail unless it is exactly one."""
+    wanted = prefix.strip().lower().replace(" ", "")
+    found = [device for device in known if wanted and device.device_id.hex().startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise exits.Fail(f"no trusted device has an id that begins with {prefix!r}", exits.USAGE)
+    lines = [f"  {device.device_id.hex()}  {device.name}" for device in found]
+    raise exits.Fail(
+        f"several devices have an id that begins with {prefix!r}:\n" + "\n".join(lines), exits.USAGE
+    )
+
+
+def _report(as_json: bool, event: str, device: "Device", name: str) -> None:
+    if as_json:
+        print_json({"event": event, "id": device.device_id.hex(), "name": name})
+    else:
+        click.echo(f"{event}: {name}" if name == device.name else f"{event}: {device.name} is now {name}")
+
+
+def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
+    import trio
+
+    async def main() -> "list[Device]":
+        async with connect(data_dir, control) as client:
+            return await client.devices()
+
+    found = trio.run(main)
+    if as_json:
+        for device in found:
+            print_json(as_object(device))
+    elif not found:
+        click.echo("no trusted devices yet; pair one with: sdnode pair")
+    else:
+        from .table import print_table
+
+        rows = [
+            (
+                device.device_id.hex()[:_SHORT_ID],
+                device.name,
+                device.os,
+                device.state,
+                local_time(device.paired_at),
+                device.fingerprint,
+            )
+            for device in found
+        ]
+        print_table(("id", "name", "system", "state", "paired", "fingerprint"), rows)
+    return exits.OK
+
+
+def as_object(device: "Device") -> dict[str, object]:
+    """Return a device as scripts read it; `paired_at` is Unix time in seconds."""
+    from ..protocol.identity import peer_id_text
+
+    return {
+        "id": device.device_id.hex(),
+        "name": device.name,
+        "os": device.os,
+        "peer_id": peer_id_text(device.peer),
+        "public_key": device.public_key.hex(),
+        "state": device.state,
+        "paired_at": device.paired_at,
+        "fingerprint": device.fingerprint,
+    }
+
+
+def local_time(seconds: float) -> str:
+    """Return a moment in local time, to the minute."""
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,56 @@
+"""The command group: names, short descriptions, and where each command is found when it is needed."""
+
+from importlib import import_module
+
+import click
+
+from .. import __version__
+
+# name: (module, attribute, description). Descriptions stand here so that help imports no command.
+_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "up": ("up", "up", "Run the node in the foreground."),
+    "pair": ("pairing", "pair", "Show twelve words for another device to enter."),
+    "join": ("pairing", "join", "Enter the twelve words that another device shows."),
+    "devices": ("devices", "devices", "List, rename and forget trusted devices."),
+    "status": ("status", "status", "Show addresses, reachability and sessions of the node."),
+    "actors": ("status", "actors", "Show the node's processes, with restarts and memory."),
+    "demo": ("demo", "demo", "Pair two nodes on this machine before your eyes."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(import_module(f".{module}", __package__), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"no such command: {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command takes --json (one object per line) and --debug (details of an unexpected error).",
+)
+@click.version_option(__version__, prog_name="sdnode", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Two devices find each other with twelve words and trust each other from then on."""

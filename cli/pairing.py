@@ -1,0 +1,121 @@
+"""`sdnode pair` and `sdnode join`: options and view; what happens then is in follow.py."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from .choose import connect, json_option, node_options
+
+if TYPE_CHECKING:
+    from .follow import Starter
+    from .view import View
+
+
+def _pairing_options(command: Callable[..., int]) -> Callable[..., int]:
+    command = click.option("--check", is_flag=True, help="Show six digits to compare on both devices.")(
+        command
+    )
+    command = click.option("--yes", is_flag=True, help="Accept whatever device knows the words.")(command)
+    return json_option(node_options(command))
+
+
+@click.command()
+@_pairing_options
+def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, check: bool) -> int:
+    """Show twelve words for another device to enter.
+
+    Asks before the device is trusted; with --json the answer, y or n, is a line on standard input.
+
+    Exit codes: 0 paired, 2 usage, 4 expired, 5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
+    """
+    return _follow(
+        lambda client: client.start_pairing(),
+        data_dir=data_dir,
+        control=control,
+        as_json=as_json,
+        yes=yes,
+        check=check,
+    )
+
+
+@click.command()
+@click.argument("words", nargs=-1)
+@click.option(
+    "--timeout", type=click.FloatRange(1, 3600), default=60.0, metavar="SECONDS", help="Search so long. [60]"
+)
+@_pairing_options
+def join(
+    words: tuple[str, ...],
+    timeout: float,
+    data_dir: str | None,
+    control: str | None,
+    as_json: bool,
+    yes: bool,
+    check: bool,
+) -> int:
+    """Enter the words that another device shows: as WORDS, the text of its QR code, or - for standard input.
+
+    Without WORDS it asks for them. Asks before the device is trusted; with --json the answer, y or n, is a
+    line on standard input.
+
+    Exit codes: 0 paired, 2 usage or words that cannot be a code, 3 not found, 4 wrong code or expired,
+    5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
+    """
+    from .words import code_text
+
+    text = code_text(words, interactive=not as_json and sys.stdin.isatty())
+    return _follow(
+        lambda client: client.join_pairing(text, timeout),
+        data_dir=data_dir,
+        control=control,
+        as_json=as_json,
+        yes=yes,
+        check=check,
+        search=timeout,
+    )
+
+
+def _follow(
+    start: "Starter",
+    *,
+    data_dir: str | None,
+    control: str | None,
+    as_json: bool,
+    yes: bool,
+    check: bool,
+    search: float | None = None,
+) -> int:
+    if yes and check:
+        raise click.UsageError("--yes asks nothing, so --check cannot ask for the digits; give one of them")
+    import trio
+
+    from .follow import Follower
+
+    view = _view(as_json, search)
+
+    async def main() -> int:
+        async with connect(data_dir, control) as client:
+            client.watch_connection(view.connected)
+            return await Follower(client, view, yes=yes, check=check, script=as_json).run(start)
+
+    try:
+        return trio.run(main)
+    finally:
+        view.close()
+
+
+def _view(as_json: bool, search: float | None) -> "View":
+    from . import view
+
+    if as_json:
+        return view.JsonView()
+    if not sys.stdout.isatty():
+        return view.PlainView()
+    from .terminal import TerminalView
+
+    terminal = TerminalView()
+    if search is not None:
+        terminal.countdown(search)
+    return terminal

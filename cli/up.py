@@ -1,0 +1,160 @@
+"""`sdnode up`: read the configuration, run the node in this process, say when it is ready.
+
+Owns what people and scripts see of a starting node. What a node is made of is node.py's; signals too.
+"""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import exits
+from .choose import json_option, print_json
+
+if TYPE_CHECKING:
+    from ..config import LoadedConfig
+    from ..node import Ready
+
+_MULTI = {"multiple": True, "metavar": "MULTIADDR"}
+# In the order of the help. No values are checked here: config.py does, wherever a value comes from.
+_FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "--data-dir",
+        {"metavar": "DIR", "help": "Where the device's identity and its trusted devices are kept."},
+    ),
+    ("--name", {"metavar": "TEXT", "help": "Name of this device, as others see it."}),
+    ("--control", {"metavar": "PATH", "help": "Control socket."}),
+    ("--metrics-listen", {"metavar": "HOST:PORT", "help": "Metrics over HTTP, or off. [127.0.0.1:9464]"}),
+    ("--listen", {**_MULTI, "help": "Listen here; may be repeated. [/ip4/0.0.0.0/tcp/7520]"}),
+    ("--announce", {**_MULTI, "help": "Tell others this address; may be repeated."}),
+    ("--bootstrap", {**_MULTI, "help": "Join the DHT through this node, with /p2p/ID; may be repeated."}),
+    ("--relay", {**_MULTI, "hidden": True}),
+    ("--relay-service", {"is_flag": True, "default": None, "hidden": True}),
+    ("--dht-protocol", {"metavar": "ID", "help": "Protocol id of the DHT. [/spacedrive/kad/1.0.0]"}),
+    ("--dht-mode", {"metavar": "auto|server|client", "help": "Answer the DHT requests of others? [auto]"}),
+    ("--mdns/--no-mdns", {"default": None, "help": "Find devices on the local network. [yes]"}),
+    (
+        "--same-host/--no-same-host",
+        {"default": None, "help": "Find other nodes of yours on this host. [yes]"},
+    ),
+    ("--lan-only/--no-lan-only", {"default": None, "help": "Speak with the local network only. [no]"}),
+    ("--max-sessions", {"metavar": "N", "help": "Pairings at once. [256]"}),
+    ("--code-lifetime", {"metavar": "SECONDS", "help": "How long a code may be used, 60 to 3600. [300]"}),
+    ("--log-format", {"metavar": "console|json", "help": "[console]"}),
+    ("--log-level", {"metavar": "LEVEL", "help": "debug, info, warning or error. [info]"}),
+)
+
+
+def _all_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, details in reversed(_FLAGS):
+        command = click.option(name, **details)(command)
+    return command
+
+
+@click.command()
+@click.option(
+    "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
+)
+@_all_flags
+@json_option
+@click.option(
+    "--check-config", is_flag=True, help="Print the effective configuration and its sources, and end."
+)
+@click.option("--lifeline", is_flag=True, hidden=True, help="Stop when standard input ends.")
+def up(file: str | None, as_json: bool, check_config: bool, lifeline: bool, **flags: object) -> int:
+    """Run the node in the foreground, until SIGTERM or Ctrl-C.
+
+    A flag counts before an SDNODE_… variable, that before the file, that before the default.
+    """
+    from ..config import ConfigError, load_config
+
+    try:
+        loaded = load_config(flags, os.environ, file)
+    except ConfigError as error:
+        raise exits.Fail(
+            "\n".join(["the configuration is not usable", *error.problems]), exits.USAGE
+        ) from None
+    if check_config:
+        click.echo(_effective(loaded), nl=False)
+        return exits.OK
+    return _run(loaded, as_json=as_json, lifeline=lifeline)
+
+
+def _effective(loaded: "LoadedConfig") -> str:
+    import platform
+
+    from ..config import to_toml
+    from ..paths import UnsafePath, control_path, default_data_dir
+
+    data_dir = loaded.config.data_dir or str(default_data_dir())
+    try:
+        control = str(control_path(data_dir))
+    except UnsafePath:
+        control = "in the runtime directory"
+    return to_toml(loaded, {"data-dir": data_dir, "control": control, "name": platform.node()})
+
+
+def _run(loaded: "LoadedConfig", *, as_json: bool, lifeline: bool) -> int:
+    from functools import partial
+
+    import trio
+
+    from ..logs import make_log
+    from ..node import NodeFailed, run_node
+    from .guard import leading
+
+    config = loaded.config
+    log = make_log(config.log_format, config.log_level)
+    for remark in loaded.remarks:
+        log("supervisor", "warning", remark, {})
+    is_ready = False
+
+    def ready(line: "Ready") -> None:
+        nonlocal is_ready
+        is_ready = True
+        if as_json:
+            print_json(ready_event(line))
+        else:
+            click.echo(ready_text(line, config.data_dir))
+
+    try:
+        trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline))
+    except BaseException as error:
+        failure = leading(error)
+        if not isinstance(failure, NodeFailed):
+            raise
+        # What keeps a node from starting is for the user to change; what ends a running one is not.
+        raise exits.Fail(str(failure), exits.INTERNAL if is_ready else exits.USAGE) from None
+    return exits.OK
+
+
+def ready_event(line: "Ready") -> dict[str, object]:
+    """Return the one line of --json."""
+    from ..protocol.identity import peer_id_text
+
+    return {
+        "event": "ready",
+        "name": line.name,
+        "peer_id": peer_id_text(line.peer),
+        "addresses": list(line.addresses),
+        "control": line.control,
+        "metrics": line.metrics,
+    }
+
+
+def ready_text(line: "Ready", data_dir: str | None) -> str:
+    """Return what people read when the node is ready."""
+    from ..paths import default_data_dir
+    from ..protocol.identity import peer_id_text
+
+    rows = [
+        ("peer id", peer_id_text(line.peer)),
+        *((("addresses" if index == 0 else ""), address) for index, address in enumerate(line.addresses)),
+        ("data", data_dir or str(default_data_dir())),
+        ("metrics", line.metrics or "off"),
+    ]
+    lines = [f"{line.name} is ready", *(f"  {left:<10}{right}" for left, right in rows)]
+    return "\n".join(
+        [*lines, "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node"]
+    )

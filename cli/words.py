@@ -1,0 +1,100 @@
+"""How the words of a code come in: as arguments, from standard input, or typed at a prompt.
+
+Whatever cannot be a code is refused here, before anything is sent to anybody. Never keeps the words: they
+stay out of the history of the line editor.
+"""
+
+import sys
+from contextlib import suppress
+
+import click
+
+from ..protocol.code import CodeError, complete, parse_code
+from . import exits
+
+_MAX_INPUT = 4096
+_TRIES = 3
+_WORDS = 12
+
+
+def code_text(words: tuple[str, ...], *, interactive: bool) -> str:
+    """Return the text of a code that is well formed. Raises Fail (exit 2) when there is none."""
+    if words == ("-",):
+        return _checked(sys.stdin.read(_MAX_INPUT + 1))
+    if words:
+        return _checked(" ".join(words))
+    if not interactive:
+        raise exits.Fail(
+            "no words: give them as arguments, or - to read them from standard input", exits.USAGE
+        )
+    return _prompted()
+
+
+def _checked(text: str) -> str:
+    try:
+        parse_code(text)
+    except CodeError as error:
+        raise exits.Fail(str(error), exits.USAGE) from None
+    return text.strip()
+
+
+def _prompted() -> str:
+    """Ask until it is a code; words may come on several lines. Gives up after three mistakes."""
+    click.echo("Enter the twelve words that the other device shows (Tab completes a word).")
+    _prepare_line_editor()
+    text = ""
+    mistakes = 0
+    while mistakes < _TRIES:
+        count = len(text.split())
+        line = _input(f"words {count + 1} to {_WORDS}: " if text else "words: ")
+        if not line.strip():
+            raise exits.Fail("no words, nothing was sent", exits.USAGE)
+        text = f"{text} {line}".strip()
+        try:
+            parse_code(text)
+        except CodeError as error:
+            if error.position is None and 0 < _typed(text) < _WORDS:
+                continue  # good so far: the rest may follow
+            mistakes += 1
+            text = _good_part(text, error)
+            click.echo(f"{error}")
+            if text:
+                click.echo(f"The first {_typed(text)} are fine; go on after them.")
+            continue
+        return text
+    raise exits.Fail("these are not the words of a code; nothing was sent", exits.USAGE)
+
+
+def _typed(text: str) -> int:
+    return len(text.split())
+
+
+def _good_part(text: str, error: CodeError) -> str:
+    """Return the words before the wrong one, when that is certain; else nothing, to begin again."""
+    pieces = text.split()
+    if error.position is None or error.position == 1 or not all(piece.isalpha() for piece in pieces):
+        return ""
+    return " ".join(pieces[: error.position - 1])
+
+
+def _input(prompt: str) -> str:
+    try:
+        return input(prompt)
+    except EOFError:
+        click.echo()
+        raise exits.Fail("no words, nothing was sent", exits.USAGE) from None
+
+
+def _prepare_line_editor() -> None:
+    with suppress(ImportError):  # not every Python has it; the prompt works without
+        import readline
+
+        readline.set_auto_history(False)
+        readline.set_completer(_completion)
+        readline.set_completer_delims(" ,\t\n")
+        readline.parse_and_bind("tab: complete")
+
+
+def _completion(prefix: str, number: int) -> str | None:
+    found = complete(prefix) if len(prefix) >= 2 else ()
+    return f"{found[number]} " if number < len(found) else None

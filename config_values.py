@@ -1,0 +1,244 @@
+"""Readers of single configuration values: text, numbers, switches, multiaddrs, host:port.
+
+Each takes what a flag, a variable or a TOML file holds and returns the value, or raises :class:`Wrong` with
+a message for people that says what would be right. No file, no socket; config.py adds where the value stood.
+"""
+
+import ipaddress
+import math
+import os
+import unicodedata
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+MAX_SOCKET_PATH = 100
+"""Bytes; the kernel allows 107, and the limit leaves room for temporary names beside it."""
+_MAX_ADDRESS = 256
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+class Wrong(ValueError):
+    """A value that cannot be used; the text says what would be right."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"a text in quotes is needed, not {_shown(value)}")
+    text = value.strip()
+    if not text:
+        raise Wrong("must not be empty")
+    if any(unicodedata.category(char) in _UNPRINTABLE for char in text):
+        raise Wrong("contains characters that cannot be printed")
+    return text
+
+
+def _shown(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    short = text if len(text) <= 80 else text[:77] + "…"
+    return repr(short) if isinstance(value, str) else short
+
+
+def directory(value: object) -> str:
+    """Return an absolute path."""
+    return os.path.abspath(os.path.expanduser(_text(value)))
+
+
+def control_path(value: object) -> str:
+    """Return an absolute path that fits into a socket address."""
+    path = directory(value)
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH:
+        raise Wrong(f"the path of a socket may have {MAX_SOCKET_PATH} bytes, this one has {size}")
+    return path
+
+
+def device_name(value: object) -> str:
+    """Return a device name: 1 to 64 printable characters, NFC."""
+    name = unicodedata.normalize("NFC", _text(value))
+    if len(name) > 64:
+        raise Wrong(f"a name may have 64 characters, this one has {len(name)}")
+    return name
+
+
+def switch(value: object) -> bool:
+    """Return a boolean."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in ("1", "true", "yes", "on"):
+            return True
+        if word in ("0", "false", "no", "off"):
+            return False
+    raise Wrong(f"true or false is needed, not {_shown(value)}")
+
+
+def choice(*words: str) -> Callable[[object], str]:
+    """Return a reader of one of some words."""
+
+    def read(value: object) -> str:
+        word = value.strip().lower() if isinstance(value, str) else value
+        if word not in words:
+            raise Wrong(f"one of {', '.join(words)} is needed, not {_shown(value)}")
+        return str(word)
+
+    return read
+
+
+def number(low: float, high: float, unit: str) -> Callable[[object], float]:
+    """Return a reader of a number within a range."""
+
+    def read(value: object) -> float:
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            result = float(value) if isinstance(value, int | float | str) else math.nan
+        except ValueError:
+            result = math.nan
+        if not low <= result <= high:
+            raise Wrong(f"a number from {low:g} to {high:g} ({unit}) is needed, not {_shown(value)}")
+        return result
+
+    return read
+
+
+def integer(low: int, high: int) -> Callable[[object], int]:
+    """Return a reader of a whole number within a range."""
+
+    def read(value: object) -> int:
+        result = low - 1
+        if isinstance(value, int) and not isinstance(value, bool):
+            result = value
+        elif isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+            result = int(value.strip()[:20])
+        if not low <= result <= high:
+            raise Wrong(f"a whole number from {low} to {high} is needed, not {_shown(value)}")
+        return result
+
+    return read
+
+
+def split_endpoint(text: str) -> tuple[str, int]:
+    """Split "host:port" or "[ipv6]:port". Raises Wrong."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or (":" in host and not bracketed):
+        raise Wrong(f"HOST:PORT is needed, as in 127.0.0.1:9464 or [::1]:9464, not {_shown(text)}")
+    if not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
+        raise Wrong(f"the port must be a number from 0 to 65535, not {_shown(port)}")
+    return host.strip("[]"), int(port)
+
+
+def endpoint(value: object) -> str | None:
+    """Return "host:port" with a numeric host or localhost; None for `off`."""
+    if value is False:
+        return None
+    text = _text(value)
+    if text.lower() == "off":
+        return None
+    host, _port = split_endpoint(text)
+    if host != "localhost":
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise Wrong(f"the host must be an IP address or localhost, not {_shown(host)}") from None
+    return text
+
+
+def protocol_id(value: object) -> str:
+    """Return a libp2p protocol id."""
+    text = _text(value)
+    if not text.startswith("/") or len(text) > 128 or any(char.isspace() for char in text):
+        raise Wrong(f"a protocol id such as /spacedrive/kad/1.0.0 is needed, not {_shown(value)}")
+    return text
+
+
+def many(read: Callable[[object], T], limit: int) -> Callable[[object], tuple[T, ...]]:
+    """Return a reader of several values: a list, or a text with spaces or commas between them."""
+
+    def read_all(value: object) -> tuple[T, ...]:
+        items: list[object]
+        if isinstance(value, str):
+            items = list(value.replace(",", " ").split())
+        elif isinstance(value, list | tuple):
+            items = list(value)
+        else:
+            raise Wrong(f"a list of texts is needed, not {_shown(value)}")
+        if len(items) > limit:
+            raise Wrong(f"at most {limit} are allowed, these are {len(items)}")
+        return tuple(dict.fromkeys(read(item) for item in items))
+
+    return read_all
+
+
+def _components(value: object) -> tuple[str, list[tuple[str, str | None]]]:
+    from multiaddr import Multiaddr
+    from multiaddr.exceptions import Error
+
+    text = _text(value)
+    if not text.startswith("/"):
+        raise Wrong(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {_shown(text)}")
+    try:
+        parsed = [(protocol.name, part) for protocol, part in Multiaddr(text).items()]
+    except (Error, ValueError) as error:
+        # The library's message repeats the address before and after what matters.
+        reason = str(error).partition("': ")[2].partition(" (string:")[0] or "not a multiaddr"
+        raise Wrong(f"{_shown(text)} is not a multiaddr: {reason}") from None
+    names = [name for name, _ in parsed]
+    if "p2p-circuit" in names:
+        raise Wrong(f"{_shown(text)} goes through a relay; relays are not part of this version")
+    if len(names) < 2 or names[1] not in ("tcp", "udp"):
+        raise Wrong(f"{_shown(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
+    if names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6"):
+        raise Wrong(f"{_shown(text)} must begin with /ip4, /ip6 or /dns")
+    if names[1] == "udp" and names[2:3] != ["quic-v1"]:
+        raise Wrong(f"{_shown(text)}: over UDP only /quic-v1 is spoken")
+    return text, parsed
+
+
+def _without_peer(text: str, names: list[str]) -> str:
+    if "p2p" in names:
+        raise Wrong(f"{_shown(text)} must not end with /p2p/…: that part is this node's own")
+    if len(text) > _MAX_ADDRESS:
+        raise Wrong(f"an address may have {_MAX_ADDRESS} characters")
+    return text
+
+
+def listen_address(value: object) -> str:
+    """Return a multiaddr to listen on."""
+    text, parts = _components(value)
+    names = [name for name, _ in parts]
+    if names[0] not in ("ip4", "ip6"):
+        raise Wrong(f"{_shown(text)}: to listen needs an address of this machine, /ip4/… or /ip6/…")
+    return _without_peer(text, names)
+
+
+def announce_address(value: object) -> str:
+    """Return a multiaddr to tell others."""
+    text, parts = _components(value)
+    if parts[1][1] == "0":
+        raise Wrong(f"{_shown(text)}: nobody can reach port 0")
+    return _without_peer(text, [name for name, _ in parts])
+
+
+def bootstrap_address(value: object) -> str:
+    """Return a multiaddr that ends with the peer id of the node there."""
+    text, parts = _components(value)
+    if parts[-1][0] != "p2p" or [name for name, _ in parts].count("p2p") != 1:
+        raise Wrong(f"{_shown(text)} must end with /p2p/ and the peer id of that node")
+    if len(text) > _MAX_ADDRESS + 64:
+        raise Wrong(f"an address may have {_MAX_ADDRESS} characters")
+    return text
+
+
+def refused_relay(value: object) -> None:
+    """Refuse relays."""
+    if value not in ((), []):
+        raise Wrong("relays are not part of this version; leave this out")
+
+
+def refused_relay_service(value: object) -> None:
+    """Refuse to be a relay; `false` is what the node does anyway."""
+    if switch(value):
+        raise Wrong("relays are not part of this version; leave this out")

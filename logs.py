@@ -1,0 +1,49 @@
+"""The node's log: one writer for the lines of all its processes, on standard error.
+
+Actors hand their lines to the supervisor as typed frames (messages/frames.py); only here are they given a
+time and a form. A line never holds a secret: fields are short scalars that the sender chose one by one.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import Literal, TextIO
+
+import structlog
+
+LogFormat = Literal["console", "json"]
+Field = str | int | float | bool | None
+WriteLog = Callable[[str, str, str, Mapping[str, Field]], None]
+"""Called with (actor, level, event, fields)."""
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def make_log(form: LogFormat, level: str, stream: TextIO | None = None) -> WriteLog:
+    """Return the function that writes log lines of at least `level` as `console` or `json`."""
+    out = sys.stderr if stream is None else stream
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=30)
+    )
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(out),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+    )
+    reserved = {"event", "level", "timestamp", "actor"}
+
+    def write(actor: str, level: str, event: str, fields: Mapping[str, Field]) -> None:
+        safe = {f"{key}_" if key in reserved else key: value for key, value in fields.items()}
+        try:
+            logger.log(_LEVELS[level], event, actor=actor, **safe)
+        except (OSError, ValueError):
+            # The reader of our standard error is gone, or the disk is full: the node goes on without its log.
+            return
+
+    return write

@@ -1,0 +1,292 @@
+"""Composition: which actors a node has, and with which configuration (docs/architecture.md, "The tree").
+
+Owns the descriptors that outlive actors (control socket, metrics socket), signals, and the moment at
+which the node is ready. Decides nothing about pairings.
+"""
+
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from . import __version__
+from .client import NodeGone, NoNodeRunning, open_client
+from .config import DEFAULT_LISTEN, NodeConfig
+from .logs import WriteLog
+from .messages.config import (
+    DiscoveryConfig,
+    GatewayConfig,
+    MetricsConfig,
+    SessionConfig,
+    SwarmConfig,
+    VaultConfig,
+)
+from .messages.control import NodeStatus
+from .messages.types import PeerAddresses
+from .paths import (
+    UnsafePath,
+    bind_control,
+    control_path,
+    default_data_dir,
+    register_node,
+    runtime_dir,
+    unregister_node,
+)
+from .protocol.identity import peer_id_from_text
+from .supervisor.host import Host
+from .supervisor.process import ProcessHost
+from .supervisor.specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
+from .supervisor.tree import NodeFailed, run_tree
+
+_READY_POLL = 0.05
+_METRICS_BACKLOG = 64
+
+__all__ = ["NodeFailed", "Ready", "run_node", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The node takes pairings: who it is, and where it can be reached."""
+
+    name: str
+    peer: bytes
+    addresses: tuple[str, ...]
+    control: str
+    metrics: str | None
+
+
+async def run_node(
+    config: NodeConfig, *, ready: Callable[[Ready], None], log: WriteLog, lifeline: bool = False
+) -> None:
+    """Run a node in this process until SIGTERM or SIGINT, or with `lifeline` until standard input ends.
+
+    `ready` is called once, when the node listens. Raises NodeFailed with a text for the user when it
+    cannot run: a port or data directory in use, a damaged identity, an actor that keeps dying.
+    """
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_signals, stop, log)
+        if lifeline:
+            nursery.start_soon(_watch_lifeline, stop)
+        await serve(config, host=ProcessHost(), stop=stop, ready=ready, log=log)
+        nursery.cancel_scope.cancel()
+
+
+async def serve(
+    config: NodeConfig, *, host: Host, stop: trio.Event, ready: Callable[[Ready], None], log: WriteLog
+) -> None:
+    """Run a node whose actors run in `host`, until `stop` is set. Raises NodeFailed."""
+    data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
+    with _Descriptors(config, data_dir, log) as (control, control_socket, metrics_socket):
+        specs = child_specs(config, data_dir, control_socket.fileno(), _fileno(metrics_socket))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_announce_ready, control, metrics_socket, ready)
+            await run_tree(
+                specs,
+                session_spec(),
+                host=host,
+                max_sessions=config.max_sessions,
+                on_log=log,
+                stop=stop,
+            )
+            nursery.cancel_scope.cancel()
+
+
+def child_specs(
+    config: NodeConfig, data_dir: Path, control_fd: int, metrics_fd: int | None
+) -> list[ChildSpec]:
+    """Return the singletons in the order in which they start."""
+    return [
+        ChildSpec(
+            kind="vault",
+            entry=_entry("vault"),
+            config=VaultConfig(data_dir=str(data_dir), device_name=config.name, app_version=__version__),
+            stepping=True,
+        ),
+        ChildSpec(
+            kind="metrics",
+            entry=_entry("metrics"),
+            config=MetricsConfig(
+                socket_fd=None if metrics_fd is None else FIRST_EXTRA_FD, version=__version__
+            ),
+            stepping=True,
+            fds=() if metrics_fd is None else (metrics_fd,),
+        ),
+        ChildSpec(
+            kind="gateway",
+            entry=_entry("gateway"),
+            config=GatewayConfig(
+                socket_fd=FIRST_EXTRA_FD, version=__version__, code_lifetime=config.code_lifetime
+            ),
+            fds=(control_fd,),
+        ),
+        ChildSpec(
+            kind="discovery",
+            entry=_entry("discovery"),
+            config=DiscoveryConfig(
+                runtime_dir=str(runtime_dir()),
+                bootstrap=tuple(_peer_addresses(text) for text in config.bootstrap),
+                same_host=config.same_host,
+                mdns=config.mdns,
+            ),
+        ),
+        ChildSpec(
+            kind="swarm",
+            entry=_entry("swarm"),
+            config=SwarmConfig(
+                listen=config.listen or (DEFAULT_LISTEN,),
+                default_port=not config.listen,
+                announce=config.announce,
+                dht_protocol=config.dht_protocol,
+                dht_mode=config.dht_mode,
+                lan_only=config.lan_only,
+            ),
+            network=True,
+        ),
+    ]
+
+
+def session_spec() -> ChildSpec:
+    """Return what every pairing session runs."""
+    return ChildSpec(
+        kind="session",
+        entry=_entry("session"),
+        config=SessionConfig(),
+        restart="transient",
+        stepping=True,
+        intensity=SESSION_INTENSITY,
+        sandboxed=True,
+    )
+
+
+def _entry(kind: str) -> str:
+    return f"{__package__}.actors.{kind}:main"
+
+
+def _peer_addresses(text: str) -> PeerAddresses:
+    address, _, peer = text.rpartition("/p2p/")
+    return PeerAddresses(peer=peer_id_from_text(peer), addresses=(address,))
+
+
+class _Descriptors:
+    """Open the control socket and the metrics socket, and register the node; undo it all at the end."""
+
+    def __init__(self, config: NodeConfig, data_dir: Path, log: WriteLog) -> None:
+        self._config, self._data_dir, self._log = config, data_dir, log
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> tuple[Path, socket.socket, socket.socket | None]:
+        try:
+            self._control = (
+                Path(self._config.control) if self._config.control else control_path(self._data_dir)
+            )
+            control = bind_control(self._control)
+            self._sockets.append(control)
+            metrics = self._bind_metrics()
+            register_node(self._data_dir, self._control)
+        except UnsafePath as error:
+            self._close()
+            raise NodeFailed(str(error)) from None
+        except BaseException:
+            self._close()
+            raise
+        return self._control, control, metrics
+
+    def _bind_metrics(self) -> socket.socket | None:
+        wanted = self._config.metrics_endpoint
+        if wanted is None:
+            return None
+        host, port, is_wish = wanted
+        try:
+            listener = _listen(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not is_wish:
+                raise NodeFailed(
+                    f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
+                    "choose another address with --metrics-listen, or --metrics-listen off"
+                ) from None
+            listener = _listen(host, 0)
+            actual = listener.getsockname()[1]
+            self._log("supervisor", "warning", "metrics port taken", {"wanted": port, "instead": actual})
+        self._sockets.append(listener)
+        return listener
+
+    def __exit__(self, *_: object) -> None:
+        unregister_node(self._data_dir, self._control)
+        self._close()
+
+    def _close(self) -> None:
+        for listener in self._sockets:
+            listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_METRICS_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _fileno(listener: socket.socket | None) -> int | None:
+    return None if listener is None else listener.fileno()
+
+
+async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if stop.is_set():
+                continue  # already stopping, which takes five seconds at most
+            log("supervisor", "info", "stopping", {"signal": signal.Signals(number).name})
+            stop.set()
+
+
+async def _watch_lifeline(stop: trio.Event) -> None:
+    async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
+        while await stdin.receive_some(4096):
+            pass
+    stop.set()
+
+
+async def _announce_ready(
+    control: Path, metrics_socket: socket.socket | None, ready: Callable[[Ready], None]
+) -> None:
+    """Ask the gateway, as any client does, until the node listens; then tell."""
+    status: NodeStatus | None = None
+    while status is None or not (status.peer and status.addresses):
+        try:
+            async with open_client(control) as client:
+                status = await client.status()
+                while not (status.peer and status.addresses):
+                    await trio.sleep(_READY_POLL)
+                    status = await client.status()
+        except (NodeGone, NoNodeRunning):
+            await trio.sleep(_READY_POLL)
+    ready(
+        Ready(
+            name=status.name,
+            peer=status.peer,
+            addresses=status.addresses,
+            control=str(control),
+            metrics=_endpoint(metrics_socket),
+        )
+    )
+
+
+def _endpoint(listener: socket.socket | None) -> str | None:
+    if listener is None:
+        return None
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,221 @@
+"""devices, status, actors, the choice of the node, and what a user sees of errors."""
+
+import json
+import sys
+
+import pytest
+from fake_node import KEY, PEER, FakeNode, device
+
+from spacedrive_node.cli import exits, guard, run
+from spacedrive_node.messages.control import ForgetDevice, RenameDevice
+from spacedrive_node.paths import register_node
+from spacedrive_node.protocol.identity import peer_id_text
+
+
+@pytest.fixture
+def three(node):
+    node.devices = [device(0x10, "one"), device(0x11, "two"), device(0x20, "three")]
+    return node
+
+
+def test_devices_json_has_the_documented_fields(three, capfd):
+    """All pages are listed, one object a line, with exactly these fields."""
+    assert run(["devices", "--json", "--control", str(three.path)]) == 0
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [one["name"] for one in found] == ["one", "two", "three"]
+    assert found[0] == {
+        "id": "10" + "00" * 15,
+        "name": "one",
+        "os": "linux",
+        "peer_id": peer_id_text(PEER),
+        "public_key": KEY.hex(),
+        "state": "paired",
+        "paired_at": 1_700_000_000.0,
+        "fingerprint": "0123456789abcdef",
+    }
+
+
+@pytest.mark.parametrize("arguments", [["devices", "list"], ["devices"]])
+def test_devices_for_people(three, capfd, arguments):
+    """Without --json a table; options may stand before or after `list`."""
+    assert run([*arguments, "--control", str(three.path)]) == 0
+    out = capfd.readouterr().out
+    assert "three" in out
+    assert "fingerprint" in out
+
+
+def test_rename_takes_a_unique_prefix(three, capfd):
+    """The first digits of an id are enough when one device has them."""
+    assert run(["devices", "rename", "2", "tablet", "--control", str(three.path)]) == 0
+    request = three.wait_for(RenameDevice)
+    assert (request.device_id, request.name) == (device(0x20, "").device_id, "tablet")
+
+
+@pytest.mark.parametrize("prefix", ["1", "3", "zz", ""])
+def test_prefixes_of_none_or_several_are_refused(three, capfd, prefix):
+    """An ambiguous or unknown id is exit 2 and nothing is sent; candidates are listed."""
+    assert run(["devices", "rename", prefix, "tablet", "--control", str(three.path)]) == 2
+    assert "RenameDevice" not in three.asked()
+    assert ("two" in capfd.readouterr().err) == (prefix == "1")
+
+
+def test_forget_with_yes(three, capfd):
+    """--yes forgets unasked; --json says what was forgotten."""
+    assert run(["devices", "forget", "20", "--yes", "--json", "--control", str(three.path)]) == 0
+    assert three.wait_for(ForgetDevice).device_id == device(0x20, "").device_id
+    assert json.loads(capfd.readouterr().out)["event"] == "forgotten"
+
+
+def test_forget_asks_otherwise(three, capfd):
+    """Without a terminal and without --yes nothing is forgotten."""
+    assert run(["devices", "forget", "20", "--control", str(three.path)]) == 2
+    assert "ForgetDevice" not in three.asked()
+
+
+def test_refusals_of_the_node_have_exit_codes(three, capfd):
+    """The node's own message is shown and mapped to an exit code."""
+    three.refuse = {"RenameDevice": ("invalid_name", "this name is blank")}
+    assert run(["devices", "rename", "20", "x", "--control", str(three.path)]) == 2
+    assert "this name is blank" in capfd.readouterr().err
+
+
+def test_status_json_has_the_documented_fields(node, capfd):
+    """status --json is one object with these fields (and what is missing for readiness)."""
+    assert run(["status", "--json", "--control", str(node.path)]) == 0
+    assert json.loads(capfd.readouterr().out) == {
+        "name": "desk",
+        "peer_id": peer_id_text(PEER),
+        "version": "0.1.0",
+        "addresses": ["/ip4/127.0.0.1/tcp/7520"],
+        "reachability": "private",
+        "dht": {"mode": "auto", "peers": 3},
+        "sessions": {"active": 1, "limit": 256},
+        "ready": False,
+        "missing": ["dht"],
+    }
+
+
+def test_actors_json_has_the_documented_fields(node, capfd):
+    """actors --json is one line per process, supervisor and zygote too."""
+    assert run(["actors", "--json", "--control", str(node.path)]) == 0
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [one["actor"] for one in found] == ["supervisor", "zygote", "vault"]
+    assert found[2] == {
+        "actor": "vault",
+        "pid": 12,
+        "state": "running",
+        "restarts": 2,
+        "uptime_seconds": 4.5,
+        "mailbox": 1,
+        "rss_bytes": 25 * 2**20,
+        "private_bytes": 3 * 2**20,
+    }
+
+
+def test_people_see_status_and_tree(node, capfd):
+    """Without --json the same in words."""
+    assert run(["status", "--control", str(node.path)]) == 0
+    assert "not ready: dht" in capfd.readouterr().out
+    assert run(["actors", "--control", str(node.path)]) == 0
+    assert "    vault" in capfd.readouterr().out
+
+
+@pytest.fixture
+def runtime(folder, monkeypatch):
+    for name in ("SDNODE_DATA_DIR", "SDNODE_CONTROL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
+
+
+def test_no_node_is_exit_7(runtime, capfd):
+    """Without a running node every command says how to start one."""
+    assert run(["status"]) == 7
+    assert "sdnode up" in capfd.readouterr().err
+    assert run(["status", "--control", str(runtime / "none")]) == 7
+
+
+def test_the_one_running_node_is_chosen(runtime, node, capfd):
+    """With one node no option is needed."""
+    register_node(runtime / "data", node.path)
+    assert run(["status", "--json"]) == 0
+    assert run(["status", "--json", "--data-dir", str(runtime / "data")]) == 0
+
+
+def test_several_nodes_are_listed(runtime, node, capfd):
+    """With several nodes none is guessed: they are listed, exit 2, and --control chooses."""
+    other = FakeNode(runtime / "d.sock")
+    try:
+        register_node(runtime / "one", node.path)
+        register_node(runtime / "two", other.path)
+        assert run(["status"]) == 2
+        err = capfd.readouterr().err
+        assert str(runtime / "one") in err
+        assert str(runtime / "two") in err
+        assert run(["status", "--json", "--control", str(other.path)]) == 0
+    finally:
+        other.stop()
+
+
+def test_an_unexpected_error_is_one_line_without_its_text(capfd, monkeypatch):
+    """No traceback and no text that might quote a secret; --debug shows more."""
+
+    def explode(*args, **kwargs):
+        raise ValueError("the secret words")
+
+    monkeypatch.setattr("spacedrive_node.cli.main.cli.main", explode)
+    assert run(["status"]) == exits.INTERNAL
+    err = capfd.readouterr().err
+    assert "secret" not in err
+    assert "ValueError" in err
+    assert err.count("\n") == 1
+    assert run(["status", "--debug"]) == exits.INTERNAL
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_errors_of_several_tasks_are_told_as_one():
+    """trio raises groups; the one that explains the rest is reported."""
+    group = BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [exits.Fail("why", 3)])])
+    assert str(guard.leading(group)) == "why"
+
+
+def test_usage_errors_are_exit_2_with_a_suggestion(capfd):
+    """A mistyped command names its neighbour."""
+    assert run(["jion"]) == 2
+    assert "'join'" in capfd.readouterr().err
+    assert run(["pair", "--no-such-option"]) == 2
+
+
+def test_version(capfd):
+    """--version names the program and its version."""
+    from spacedrive_node import __version__
+
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out == f"sdnode {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], {"rich", "trio", "libp2p", "cryptography"}),
+        (["status", "--json"], {"rich", "libp2p", "segno"}),
+    ],
+)
+def test_commands_import_only_what_they_need(node, environment, arguments, unwanted):
+    """Help needs no event loop, status no terminal library, nothing of the client needs libp2p."""
+    import subprocess
+
+    control = ["--control", str(node.path)] if arguments[0] == "status" else []
+    program = (
+        "import sys; from spacedrive_node.cli import run; code = run(sys.argv[1:]); "
+        "print(' '.join({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments, *control],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 0
+    assert not unwanted & set(done.stderr.split())

@@ -1,0 +1,193 @@
+"""Where settings come from, which source wins, and how a wrong one is reported."""
+
+import tomllib
+
+import pytest
+
+from spacedrive_node.cli import run
+from spacedrive_node.config import DEFAULT_METRICS, SETTINGS, ConfigError, NodeConfig, load_config, to_toml
+
+PEER = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
+
+
+def problems(flags=(), env=(), file=None):
+    with pytest.raises(ConfigError) as caught:
+        load_config(dict(flags), dict(env), file)
+    return caught.value.problems
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        path = tmp_path / "node.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_nothing_given_is_the_default():
+    """Without any source the configuration is NodeConfig()."""
+    assert load_config({}, {}).config == NodeConfig()
+
+
+def test_precedence(toml):
+    """A flag beats the variable, the variable the file, the file the default; a list counts as a whole."""
+    file = toml('name = "file"\nmax-sessions = 5\ndht-mode = "client"\nbootstrap = []\n')
+    env = {"SDNODE_NAME": "variable", "SDNODE_MAX_SESSIONS": "6"}
+    loaded = load_config({"name": "flag"}, env, file)
+    config = loaded.config
+    assert (config.name, config.max_sessions, config.dht_mode, config.log_level) == (
+        "flag",
+        6,
+        "client",
+        "info",
+    )
+    assert loaded.sources["name"] == "flag --name"
+    assert loaded.sources["max-sessions"] == "environment SDNODE_MAX_SESSIONS"
+    assert loaded.sources["dht-mode"] == f"{file}:3"
+
+
+def test_every_problem_is_reported_with_its_place(toml):
+    """One run names all that is wrong: the line of the file (of the item in a list), variable and flag."""
+    file = toml(
+        'metrics_listn = "x"\nlisten = [\n  "/ip4/127.0.0.1/tcp/1",\n'
+        '  "/ip4/127.0.0/tcp/1",\n]\nmax-sessions = 0\n'
+    )
+    found = problems({"dht_mode": "both"}, {"SDNODE_LOG_LEVEL": "loud"}, file)
+    assert [problem.split(": ")[0] for problem in found] == [
+        f"{file}:1",
+        f"{file}:4",
+        f"{file}:6",
+        "SDNODE_LOG_LEVEL",
+        "--dht-mode",
+    ]
+    assert "did you mean 'metrics-listen'" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("name = \n", 1, "Invalid value"),
+        ('name = "a"\nname = "b"\n', 2, "overwrite"),
+        ("[relay]\n", 1, "relays are not part of this version"),
+        ('name = "a"\n[nodes]\n', 2, "unknown table"),
+        ("mdns = true\nno-mdns = true\n", 2, "same setting"),
+        ("name = 5\n", 1, "text in quotes"),
+    ],
+)
+def test_errors_in_the_file_name_the_line(toml, text, line, words):
+    """Whatever is wrong with the file, the message begins with its name and the line."""
+    file = toml(text)
+    (found,) = problems(file=file)
+    assert found.startswith(f"{file}:{line}: ")
+    assert words in found
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """A missing file is an error with the path, never ignored."""
+    assert str(tmp_path / "none.toml") in problems(file=tmp_path / "none.toml")[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"listen": ("127.0.0.1:7520",)}, "a multiaddr such as"),
+        ({"listen": ("/dns4/example.org/tcp/1",)}, "address of this machine"),
+        ({"listen": ("/ip4/127.0.0.1/udp/1",)}, "quic-v1"),
+        ({"listen": (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",)}, "this node's own"),
+        ({"announce": ("/ip4/192.0.2.1/tcp/0",)}, "port 0"),
+        ({"bootstrap": ("/ip4/192.0.2.1/tcp/1",)}, "/p2p/"),
+        ({"bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit",)}, "relays are not part"),
+        ({"relay": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",)}, "relays are not part of this version"),
+        ({"relay_service": True}, "relays are not part of this version"),
+        ({"metrics_listen": "9464"}, "HOST:PORT"),
+        ({"metrics_listen": "::1:9464"}, "HOST:PORT"),
+        ({"metrics_listen": "127.0.0.1:99999"}, "0 to 65535"),
+        ({"max_sessions": "many"}, "whole number"),
+        ({"code_lifetime": "59"}, "from 60 to 3600"),
+        ({"code_lifetime": "nan"}, "from 60 to 3600"),
+        ({"name": "\x1b[31m"}, "cannot be printed"),
+        ({"name": "x" * 65}, "64"),
+        ({"control": "/" + "x" * 100}, "100 bytes"),
+        ({"dht_protocol": "kad"}, "protocol id"),
+    ],
+)
+def test_values_are_checked(flags, words):
+    """Each kind of value is refused with a message that says what would be right."""
+    (found,) = problems(flags)
+    assert found.startswith("--")
+    assert words in found
+
+
+def test_a_variable_nobody_knows_is_a_remark():
+    """Container hosts set variables by themselves, so an unknown one is told and not fatal."""
+    loaded = load_config({}, {"SDNODE_MAXSESSIONS": "1"})
+    assert "SDNODE_MAX_SESSIONS" in loaded.remarks[0]
+
+
+def test_a_default_port_is_a_wish_and_an_explicit_one_is_not():
+    """The same metrics address given explicitly must not be replaced silently."""
+    assert load_config({}, {}).config.metrics_endpoint == ("127.0.0.1", 9464, True)
+    explicit = load_config({"metrics_listen": DEFAULT_METRICS}, {}).config
+    assert explicit.metrics_endpoint == ("127.0.0.1", 9464, False)
+    assert load_config({"metrics_listen": "off"}, {}).config.metrics_endpoint is None
+
+
+def all_changed():
+    flags = {
+        "data_dir": "/tmp/data",
+        "name": "desk",
+        "control": "/tmp/c",
+        "metrics_listen": "[::1]:0",
+        "listen": ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"),
+        "announce": ("/dns4/example.org/tcp/7520",),
+        "bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",),
+        "dht_protocol": "/x/kad/1.0.0",
+        "dht_mode": "server",
+        "mdns": False,
+        "same_host": False,
+        "lan_only": True,
+        "max_sessions": 7,
+        "code_lifetime": 60.0,
+        "log_format": "json",
+        "log_level": "debug",
+    }
+    assert set(flags) == {setting.field for setting in SETTINGS.values()}
+    return load_config(flags, {})
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: load_config({}, {}), all_changed, lambda: load_config({"metrics_listen": "off"}, {})]
+)
+def test_argv_gives_the_same_configuration_again(make):
+    """to_argv and the command line are inverse, so a child gets exactly what its parent was told."""
+    import click
+
+    from spacedrive_node.cli.up import up
+
+    config = make().config
+    context = up.make_context("up", config.to_argv())
+    assert isinstance(context, click.Context)
+    flags = {key: value for key, value in context.params.items() if key in NodeConfig.__struct_fields__}
+    assert load_config(flags, {}).config == config
+
+
+@pytest.mark.parametrize("make", [lambda: load_config({}, {}), all_changed])
+def test_effective_configuration_is_a_file_that_gives_it_again(make, toml):
+    """What --check-config prints can be kept as the file."""
+    loaded = make()
+    text = to_toml(loaded, {"data-dir": "/x"})
+    tomllib.loads(text)
+    assert load_config({}, {}, toml(text)).config == loaded.config
+
+
+def test_check_config_exits_0_or_2(capfd, monkeypatch, tmp_path):
+    """--check-config prints values with their source; with a problem it prints that and exits 2."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert run(["up", "--check-config", "--max-sessions", "9"]) == 0
+    out = capfd.readouterr().out
+    assert "max-sessions = 9" in out
+    assert "# flag --max-sessions" in out
+    assert run(["up", "--check-config", "--max-sessions", "none"]) == 2
+    assert "--max-sessions" in capfd.readouterr().err

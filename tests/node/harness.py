@@ -1,0 +1,211 @@
+"""Whole nodes in one test: real forked actors, real libp2p, real SQLite; the supervisors share a process.
+
+`Killer` stands between a supervisor and its host and ends chosen children at chosen frames: with the input
+just written, or with the step taken and lost. Product code knows nothing of it.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from spacedrive_node.client import NodeClient, Pairing, open_client
+from spacedrive_node.config import NodeConfig
+from spacedrive_node.messages.base import FrameReader, encode, frame
+from spacedrive_node.messages.control import SessionState
+from spacedrive_node.messages.frames import (
+    Deliver,
+    FromChild,
+    Step,
+    decode_to_child,
+)
+from spacedrive_node.node import Ready, serve
+from spacedrive_node.protocol.identity import peer_id_text
+from spacedrive_node.supervisor.host import Handle, Host
+from spacedrive_node.supervisor.process import ProcessHost
+from spacedrive_node.supervisor.specs import ChildSpec
+
+LIMIT = 1 << 20
+DEADLINE = 60.0
+Verdict = Callable[[str, str, int], bool]
+"""Called with (kind of actor, "input" or "step", its running number for that kind): kill it now?"""
+
+
+def never(_kind: str, _event: str, _number: int) -> bool:
+    return False
+
+
+@dataclass
+class Killer:
+    """A Host that kills. Counts inputs and steps of each kind of actor since `reset`."""
+
+    inner: Host = field(default_factory=ProcessHost)
+    verdict: Verdict = never
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kills: int = 0
+    pids: dict[str, set[int]] = field(default_factory=dict)
+
+    def reset(self, verdict: Verdict = never) -> None:
+        self.verdict = verdict
+        self.counts.clear()
+        self.kills = 0
+
+    def count(self, kind: str, event: str) -> bool:
+        self.counts[kind, event] += 1
+        if self.verdict(kind, event, self.counts[kind, event]):
+            self.kills += 1
+            return True
+        return False
+
+    def opened(
+        self, *, preload: Sequence[str], on_lost: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        return self.inner.opened(preload=preload, on_lost=on_lost)
+
+    async def spawn(self, spec: ChildSpec) -> Handle:
+        handle = await self.inner.spawn(spec)
+        self.pids.setdefault(spec.kind, set()).add(handle.pid)
+        return _Handle(handle, spec.kind, self)
+
+    @property
+    def pid(self) -> int:
+        return self.inner.pid
+
+
+class _Handle:
+    def __init__(self, inner: Handle, kind: str, killer: Killer) -> None:
+        self.inner, self.kind, self.killer = inner, kind, killer
+        self.channel = _Channel(self)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+class _Channel:
+    """Looks at every frame, in both directions, as it passes."""
+
+    def __init__(self, handle: _Handle) -> None:
+        self._handle = handle
+        self._reader = FrameReader(LIMIT)
+
+    async def send_bytes(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (payload := self._reader.next_frame()) is not None:
+            await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
+            message = decode_to_child(payload)
+            if isinstance(message, Deliver) and self._handle.killer.count(self._handle.kind, "input"):
+                self._handle.inner.kill()
+
+    async def send(self, message: object) -> None:
+        await self.send_bytes(frame(encode(message), LIMIT))
+
+    async def receive(self) -> FromChild:
+        message = await self._handle.inner.channel.receive()
+        if isinstance(message, Step) and self._handle.killer.count(self._handle.kind, "step"):
+            self._handle.inner.kill()  # it has done its work, and nobody will hear of it
+            while True:
+                await self._handle.inner.channel.receive()
+        return message
+
+    async def aclose(self) -> None:
+        await self._handle.inner.channel.aclose()
+
+
+@dataclass
+class Node:
+    """One running node and a client of it."""
+
+    ready: Ready
+    client: NodeClient
+    killer: Killer
+    stop: trio.Event
+    logs: list[tuple[str, str, str, dict[str, object]]]
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{self.ready.addresses[0]}/p2p/{peer_id_text(self.ready.peer)}"
+
+    async def pids(self) -> dict[str, int]:
+        return {row.actor: row.pid for row in await self.client.actors()}
+
+
+@asynccontextmanager
+async def running_node(folder: Path, name: str, **settings: object) -> AsyncIterator[Node]:
+    """Run a node on loopback, on a free port, in `folder`; stop it at the end and see that it ended well."""
+    killer = Killer()
+    stop, is_ready, ready = trio.Event(), trio.Event(), []
+    logs: list[tuple[str, str, str, dict[str, object]]] = []
+    options: dict[str, object] = {
+        "listen": ("/ip4/127.0.0.1/tcp/0",),
+        "metrics_listen": None,
+        "mdns": False,
+        "same_host": False,
+        "control": str(folder / f"{name}.sock"),
+        "data_dir": str(folder / name),
+        "name": name,
+        **settings,
+    }
+    config = NodeConfig(**options)  # type: ignore[arg-type]
+
+    def log(actor: str, level: str, event: str, fields: dict[str, object]) -> None:
+        logs.append((actor, level, event, dict(fields)))
+
+    def on_ready(line: Ready) -> None:
+        ready.append(line)
+        is_ready.set()
+
+    async with trio.open_nursery() as nursery:
+        finished = trio.Event()
+
+        async def run() -> None:
+            await serve(config, host=killer, stop=stop, ready=on_ready, log=log)
+            finished.set()
+
+        nursery.start_soon(run)
+        with trio.fail_after(DEADLINE):
+            await is_ready.wait()
+        async with open_client(Path(ready[0].control)) as client:
+            yield Node(ready[0], client, killer, stop, logs)
+        stop.set()
+        with trio.fail_after(DEADLINE):
+            await finished.wait()
+
+
+@asynccontextmanager
+async def two_nodes(folder: Path, **settings: object) -> AsyncIterator[tuple[Node, Node]]:
+    """Run two nodes; the second knows the first as DHT server, so a real lookup finds the code."""
+    async with (
+        running_node(folder, "anna", **settings) as a,
+        running_node(folder, "bruno", bootstrap=(a.bootstrap,), **settings) as b,
+    ):
+        yield a, b
+
+
+@dataclass
+class Result:
+    """How one pairing ended on both sides."""
+
+    initiator: SessionState
+    joiner: SessionState
+
+
+async def pair(a: Node, b: Node) -> Result:
+    """Pair b (joins) with a (shows the code); both accept. Raises PairingFailed when either side fails."""
+    with trio.fail_after(DEADLINE):
+        showing = await a.client.start_pairing()
+        code = showing.code
+        joining = await b.client.join_pairing(" ".join(code.words), timeout=DEADLINE)
+        done: dict[str, SessionState] = {}
+
+        async def finish(side: str, pairing: Pairing) -> None:
+            await pairing.confirmation()
+            await pairing.accept()
+            done[side] = await pairing.paired()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish, "initiator", showing)
+            nursery.start_soon(finish, "joiner", joining)
+    return Result(done["initiator"], done["joiner"])

@@ -1,0 +1,77 @@
+"""SIGKILL at every step: the pairing completes, once, on both sides, and nobody else notices."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import trio
+
+from .harness import DEADLINE, Node, Result, pair, two_nodes
+
+
+async def _once(a: Node, b: Node, result: Result) -> None:
+    """Both sides hold exactly the other device, paired, with the secret of this pairing."""
+    assert result.initiator.fingerprint == result.joiner.fingerprint
+    for node in (a, b):
+        devices = await node.client.devices()
+        assert [(d.state, d.fingerprint) for d in devices] == [("paired", result.joiner.fingerprint)]
+
+
+@pytest.mark.parametrize("event", ["input", "step"])
+@pytest.mark.parametrize("kind", ["session", "vault"])
+@pytest.mark.timeout(300)
+async def test_a_kill_at_every_single_step(tmp_path: Path, kind: str, event: str) -> None:
+    """Each input of the session and of the vault, on either side: killed with the input just written, or
+    with the step done and lost on the way. Counted once over a whole pairing, then each in its own pairing.
+    """
+    async with two_nodes(tmp_path) as (a, b):
+        await pair(a, b)
+        for node in (a, b):
+            node.killer.reset()
+        await pair(a, b)
+        totals = [Counter(node.killer.counts)[kind, event] for node in (a, b)]
+        assert min(totals) >= 5
+        for node, total in zip((a, b), totals, strict=True):
+            for number in range(1, total + 1):
+                node.killer.reset(lambda k, e, n, at=number: (k, e, n) == (kind, event, at))
+                result = await pair(a, b)
+                await _once(a, b, result)
+                # Timing decides whether the very last messages come before or after the end of a pairing.
+                assert node.killer.kills == 1 or number > total - 3
+                node.killer.reset()
+
+
+@pytest.mark.parametrize("actor", ["swarm", "discovery", "gateway", "metrics", "zygote"])
+@pytest.mark.parametrize("moment", [1, 3, 5, 7])
+async def test_any_other_actor_is_killed_during_a_pairing(tmp_path: Path, actor: str, moment: int) -> None:
+    """On either side, when the session has taken so many inputs: the pairing completes, the node goes on."""
+    async with two_nodes(tmp_path) as (a, b):
+        for victim in (a, b):
+            pid = (await victim.pids())[actor]
+
+            def kill(kind: str, event: str, number: int, pid: int = pid) -> bool:
+                if (kind, event, number) == ("session", "input", moment):
+                    os.kill(pid, signal.SIGKILL)
+                return False
+
+            victim.killer.reset(kill)
+            await _once(a, b, await pair(a, b))
+            victim.killer.reset()
+            assert (await victim.pids())[actor] != pid
+        await _once(a, b, await pair(b, a))
+
+
+async def test_a_stopped_session_delays_no_other(tmp_path: Path) -> None:
+    """One session process stands still (SIGSTOP); another pairing of the same nodes runs to its end."""
+    async with two_nodes(tmp_path) as (a, b):
+        showing = await a.client.start_pairing()
+        pid = next(pid for actor, pid in (await a.pids()).items() if actor.startswith("session"))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await _once(a, b, await pair(a, b))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        with trio.fail_after(DEADLINE):
+            await showing.cancel()
