@@ -10,6 +10,7 @@ from ...messages.to_vault import StoreDevice
 from ...messages.wire import DecisionReceived, DeviceInfo, PairingDecision, WireMessage, decode_wire
 from ...protocol.identity import IdentityError, verify
 from ...protocol.keys import fingerprint
+from ...protocol.order import order_of
 from .records import DECISION_LIMIT, Record
 from .trust import Trust
 
@@ -69,8 +70,7 @@ class Admission:
             fingerprint=fingerprint(message.secret),
             stored_at=stored_at,
             paired_at=None,
-            since=self._trust.since(session),
-            completed=None,
+            order=order_of(self._trust.stated(session), info.app_version),
             decision=message.decision,
             expected_mac=message.expected_mac,
             peer_decision=message.peer_decision,

@@ -19,7 +19,7 @@ from ...messages.base import MalformedMessage, Message, encode
 from ...messages.common import SessionEnded
 from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, Readiness, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
-from ...messages.to_swarm import ForgetPeer, KnownPeer, PeerReply, SwarmIdentity
+from ...messages.to_swarm import PeerReply, SwarmIdentity
 from ...messages.to_vault import (
     Accept,
     ConfirmDevice,
@@ -36,16 +36,17 @@ from ...messages.to_vault import (
 from ...messages.types import Instant
 from ...messages.wire import DecisionReceived, Refused, decode_wire
 from ...protocol.identity import make_info, signing_input
+from ...protocol.order import state_clock
 from ..base import Effects, Incoming, Send
 from .admission import Admission, NotAdmitted
+from .generations import Generations, peers_of
 from .keys import Keys
 from .names import fit_name, fit_version, host_name, is_name, system_name
-from .records import Record
 from .store import MAX_RECORDS, MAX_WAITING, Effect, Store
 from .trust import Trust
 
 UNCONFIRMED_LIFE = 7 * 24 * 3600.0
-"""Seconds that an unconfirmed record is kept (docs/protocol.md, "Ending")."""
+"""Seconds that an unconfirmed record is kept (docs/protocol.md, "Ending"), and one that was replaced."""
 _SWEEP = 3600.0
 _PAGE = 64
 
@@ -78,6 +79,7 @@ class Vault:
         self._trust = Trust(checkpoint)
         self._admission = Admission(self._trust, keys.public_key, keys.peer)
         self._wall = wall
+        self._generations = Generations(store, self._trust, wall)
         self._version = fit_version(app_version)
         self._name = fit_name(device_name, store.own_name(), host_name())
         if device_name is not None and store.own_name() != self._name:
@@ -93,7 +95,9 @@ class Vault:
         effects = self.tick(now) or Effects()
         records, damaged = self._store.everything()
         effects.out += [
-            send for peer in dict.fromkeys(r.peer for r in records) for send in self._announce(peer)
+            send
+            for peer in dict.fromkeys(r.peer for r in records)
+            for send in self._generations.announce(peer)
         ]
         keys = self._keys
         effects.out += [
@@ -114,17 +118,16 @@ class Vault:
         self._next_sweep = now + _SWEEP
         try:
             with self._store.transaction():
-                old = self._store.find(
-                    "state = 'unconfirmed' AND stored_at < ?", self._wall() - UNCONFIRMED_LIFE
-                )
+                old = self._store.find("state != 'paired' AND stored_at < ?", self._wall() - UNCONFIRMED_LIFE)
                 for record in old:
                     self._store.remove(record.generation)
-                self._store.drop_replies(self._wall() - UNCONFIRMED_LIFE)
         except sqlite3.OperationalError as error:
             return Effects(out=self._cannot_write(error))
         if not old:
             return None
-        return Effects(out=[s for peer in dict.fromkeys(r.peer for r in old) for s in self._announce(peer)])
+        return Effects(
+            out=[s for peer in dict.fromkeys(r.peer for r in old) for s in self._generations.announce(peer)]
+        )
 
     # -- inputs
 
@@ -132,14 +135,13 @@ class Vault:
         """See base.Stepper."""
         match incoming.message:
             case SignIdentity() as message:
-                began = self._trust.begin(_session_of(incoming.sender), self._store.completed())
-                return self._remembering(began, Send(incoming.sender, self._sign(message)))
+                return self._sign(incoming.sender, message)
             case Accept(session=session, public_key=public_key, th3=th3):
                 return self._remembering(self._trust.accept(session, public_key, th3))
             case Vouch(session=session, peer=peer):
                 return self._remembering(self._trust.vouch(session, peer))
             case SessionEnded(session=session):
-                return self._remembering(self._trust.drop(session), *self._left_open_by(session))
+                return self._remembering(self._trust.drop(session), *self._generations.left_open_by(session))
             case SettleRequest() as message:
                 return Effects(out=self._settle(message))
             case ListDevices(request=request, after=after):
@@ -152,16 +154,17 @@ class Vault:
     def _remembering(self, changed: bool, *out: Send) -> Effects:
         return Effects(out=list(out), checkpoint=self._trust.checkpoint() if changed else None)
 
-    def _sign(self, message: SignIdentity) -> Signed:
+    def _sign(self, sender: str, message: SignIdentity) -> Effects:
+        version = self._trust.state(_session_of(sender), state_clock(self._version, self._store.clock()))
         info = make_info(
             public_key=self._keys.public_key,
             name=self._name,
             os=system_name(),
-            app_version=self._version,
+            app_version=version,
             nonce=message.nonce,
         )
         signature = self._keys.sign(signing_input(message.role, message.th, self._keys.peer, info))
-        return Signed(message.request, info, signature)
+        return self._remembering(True, Send(sender, Signed(message.request, info, signature)))
 
     def _once(self, incoming: Incoming[VaultInbox], message: Mutation) -> list[Send]:
         """Take an input that changes the store: now, or from the journal if it has been taken."""
@@ -175,7 +178,9 @@ class Vault:
         except _Denied as denied:
             out: list[Send] = []
             if isinstance(message, Settled):
-                out += self._announce(message.peer)  # the swarm asked for something that is no longer so
+                out += self._generations.announce(
+                    message.peer
+                )  # the swarm asked for something that is no longer so
             if denied.answer is not None:
                 out.append(Send(incoming.sender, denied.answer))
             return out
@@ -188,7 +193,7 @@ class Vault:
             return out
         out = self._can_write()
         # What others must know is read from the store as it is now; a journalled input may be long past.
-        out += [send for peer in effect.peers for send in self._announce(peer)]
+        out += [send for peer in effect.peers for send in self._generations.announce(peer)]
         if effect.answer is not None and not isinstance(message, Settled):
             answer = msgspec.structs.replace(effect.answer, request=message.request)
             out.append(Send(incoming.sender, answer))
@@ -233,32 +238,16 @@ class Vault:
         label = generations[-1].label if generations else None
         record = self._admission.record(session, message, info, label=label, stored_at=self._wall())
         self._store.add(record, message.secret)
-        return Effect(Stored(message.request, "unconfirmed"), _peers(record, *crowded))
+        return Effect(Stored(message.request, "unconfirmed"), peers_of(record, *crowded))
 
     def _confirm(self, sender: str, message: ConfirmDevice) -> Effect:
         session = _session_of(sender)
         found = self._store.find("session = ? AND th3 = ?", session, message.th3)
         if not found:
             raise _Denied(StoreRefused(message.request, "no such device is stored"))
-        if found[0].state == "paired":
+        if found[0].state != "unconfirmed":
             raise _Denied(Stored(message.request, "paired"))
-        return Effect(Stored(message.request, "paired"), self._pair(found[0], live=True))
-
-    def _pair(self, record: Record, *, live: bool) -> tuple[bytes, ...]:
-        """Make a record the device's paired one, unless another stays. Returns the peers concerned.
-
-        A device has one paired record; one that gives way loses its secret and goes on answering. `live`:
-        the session is still there to confirm it; else it settles what was left open.
-        """
-        former = [r for r in self._store.of_device(record.device_id) if r.state == "paired"]
-        now = self._wall()
-        if any(_gives_way(record, other) if live else _is_later(other, record) for other in former):
-            self._store.replace(record, now)
-        else:
-            for other in former:
-                self._store.replace(other, now)
-            self._store.set_paired(record.generation, now)
-        return _peers(record, *former)
+        return Effect(Stored(message.request, "paired"), self._generations.complete(found[0]))
 
     # -- settling
 
@@ -273,11 +262,8 @@ class Vault:
             if hmac.compare_digest(record.peer_decision, message.frame):
                 out = [Send("swarm", PeerReply(message.request, record.reply))]
                 if record.state == "unconfirmed":
-                    out += self._announce(message.peer)
+                    out += self._generations.announce(message.peer)
                 return out
-        reply = self._store.kept_reply(message.peer, message.frame)
-        if reply is not None:
-            return [Send("swarm", PeerReply(message.request, reply))]
         try:
             frame = decode_wire(message.frame)
         except MalformedMessage:
@@ -300,40 +286,11 @@ class Vault:
                 continue
             match answer:
                 case DecisionReceived(mac=mac) if hmac.compare_digest(mac, record.expected_mac):
-                    return Effect(None, self._pair(record, live=False))
+                    return Effect(None, self._generations.complete(record))
                 case Refused(reason="closed"):
                     self._store.remove(record.generation)
-                    return Effect(None, _peers(record))
+                    return Effect(None, peers_of(record))
         raise _Denied
-
-    def _left_open_by(self, session: str) -> list[Send]:
-        """Have the swarm settle what a session has left unconfirmed."""
-        records = self._store.find("session = ? AND state = 'unconfirmed'", session)
-        return [send for peer in _peers(*records) for send in self._announce(peer)]
-
-    def _announce(self, peer: bytes) -> list[Send]:
-        """Tell the swarm what it must know of a peer, from the store as it is.
-
-        While a session lives, delivering its decision is its own affair.
-        """
-        records = self._store.of_peer(peer)
-        if not records:
-            return [Send("swarm", ForgetPeer(peer), slot=peer)]
-        settle = None
-        for record in records:
-            if (
-                record.state == "unconfirmed"
-                and not self._trust.is_live(record.session)
-                and not self._superseded(record)
-            ):
-                settle = record.decision
-        return [Send("swarm", KnownPeer(peer, settle), slot=peer)]
-
-    def _superseded(self, record: Record) -> bool:
-        return any(
-            other.state == "paired" and _is_later(other, record)
-            for other in self._store.of_device(record.device_id)
-        )
 
     # -- the user's list
 
@@ -362,23 +319,6 @@ class Vault:
 
 def _session_of(sender: str) -> str:
     return sender.removeprefix("session-")
-
-
-def _gives_way(record: Record, paired: Record) -> bool:
-    """Say whether a pairing that completes now gives way to one that is complete.
-
-    Not to one that was complete before it began. Two that overlapped may complete in another order on the
-    other side, so the transcripts decide, which are the same on both.
-    """
-    return (paired.completed or 0) > record.since and paired.th3 > record.th3
-
-
-def _is_later(record: Record, other: Record) -> bool:
-    return record.generation > other.generation
-
-
-def _peers(*records: Record) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(record.peer for record in records))
 
 
 def _readiness(ready: bool, detail: str) -> list[Send]:

@@ -4,7 +4,7 @@ Pure. A record whose seal does not open with the fields that stand beside it is 
 """
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from msgspec import Meta
 
 from ...messages.to_gateway import Device, Fingerprint
-from ...messages.types import Bytes16, Bytes32, DeviceName, DeviceState, PeerId, SessionId, ShortText
+from ...messages.types import Bytes16, Bytes32, DeviceName, PeerId, SessionId, ShortText
 from ...protocol.identity import device_id
 
 DECISION_LIMIT = 512
@@ -21,6 +21,10 @@ _NONCE = 12
 _LABEL = b"spacedrive-node device secret 1"
 
 EndingFrame = Annotated[bytes, Meta(min_length=1, max_length=DECISION_LIMIT)]
+
+
+RecordState = Literal["unconfirmed", "paired", "replaced"]
+"""`replaced`: complete, but not the one in use any more; kept a while to answer for."""
 
 
 class DamagedRecord(Exception):
@@ -32,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     generation: int
     device_id: Bytes16
-    state: DeviceState
+    state: RecordState
     session: SessionId
     th3: Bytes32
     peer: PeerId
@@ -44,10 +48,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fingerprint: Fingerprint
     stored_at: float
     paired_at: float | None
-    since: int
-    """Pairings that were complete when this one began …"""
-    completed: int | None
-    """… and its own number among them, once it is. Tells pairings that overlapped from later ones."""
+    order: int
+    """Among pairings with this device, the same on both sides (protocol/order.py)."""
     decision: EndingFrame
     expected_mac: Bytes32
     peer_decision: EndingFrame
@@ -66,7 +68,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             os=self.os,
             peer=self.peer,
             public_key=self.public_key,
-            state=self.state,
+            state="unconfirmed" if self.state == "unconfirmed" else "paired",
             paired_at=self.stored_at if self.paired_at is None else self.paired_at,
             fingerprint=self.fingerprint,
         )
@@ -103,7 +105,7 @@ def load(row: tuple[Any, ...], storage_key: bytes) -> Record:
 
 
 def _binding(record: Record) -> bytes:
-    # Everything that never changes in a record's life; state, label, paired_at and completed do.
+    # Everything that never changes in a record's life; state, label and paired_at do.
     return msgspec.msgpack.encode(
         (
             _LABEL,
@@ -118,7 +120,7 @@ def _binding(record: Record) -> bytes:
             record.app_version,
             record.fingerprint,
             record.stored_at,
-            record.since,
+            record.order,
             record.decision,
             record.expected_mac,
             record.peer_decision,

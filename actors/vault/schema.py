@@ -18,11 +18,12 @@ _BUSY = 1.0
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
-        # One row for each pairing with a device: at most one of a device is paired, later ones may wait.
+        # One row for each pairing with a device: at most one of a device is paired, later ones may wait,
+        # and those that it replaced are still answered for.
         """CREATE TABLE devices (
             generation INTEGER PRIMARY KEY AUTOINCREMENT,
             device_id BLOB NOT NULL,
-            state TEXT NOT NULL CHECK (state IN ('unconfirmed', 'paired')),
+            state TEXT NOT NULL CHECK (state IN ('unconfirmed', 'paired', 'replaced')),
             session TEXT NOT NULL,
             th3 BLOB NOT NULL,
             peer BLOB NOT NULL,
@@ -34,8 +35,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             fingerprint TEXT NOT NULL,
             stored_at REAL NOT NULL,
             paired_at REAL,
-            since INTEGER NOT NULL,
-            completed INTEGER UNIQUE,
+            "order" INTEGER NOT NULL,
             decision BLOB NOT NULL,
             expected_mac BLOB NOT NULL,
             peer_decision BLOB NOT NULL,
@@ -45,16 +45,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX devices_paired ON devices (device_id) WHERE state = 'paired'",
         "CREATE UNIQUE INDEX devices_transcript ON devices (device_id, th3)",
         "CREATE INDEX devices_peer ON devices (peer)",
-        # What is still answered to decisions of pairings whose records later ones have replaced.
-        """CREATE TABLE replies (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            device_id BLOB NOT NULL,
-            peer BLOB NOT NULL,
-            peer_decision BLOB NOT NULL,
-            reply BLOB NOT NULL,
-            kept_at REAL NOT NULL
-        ) STRICT""",
-        "CREATE INDEX replies_peer ON replies (peer)",
         """CREATE TABLE journal (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             sender TEXT NOT NULL,

@@ -5,7 +5,6 @@ Pairing again makes a new *generation* of a device's record; docs/protocol.md, "
 the former one.
 """
 
-import hmac
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,13 +23,14 @@ MAX_RECORDS = 1024
 """Each is one standing message for the swarm at every start."""
 MAX_WAITING = 256
 """Unconfirmed records of one device, as many as sessions run at once by default; the oldest gives way."""
-MAX_REPLIES = 4096
-"""Replies kept for pairings that later ones have replaced; the oldest give way."""
+MAX_REPLACED = 64
+"""Records of one device that others have replaced; the oldest gives way."""
 JOURNAL_ROWS = 4096
 """Inputs remembered. A crash can cut off the last only; the rest serve clients that repeat a request."""
 
-_SELECT = f"SELECT {', '.join(FIELDS)} FROM devices"  # noqa: S608 -- names of our own struct
-_INSERT = f"INSERT INTO devices ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
+_COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
+_SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- names of our own struct
+_INSERT = f"INSERT INTO devices ({_COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -144,7 +144,10 @@ class Store:
 
         The paired one stands for a device; else its latest.
         """
-        sql = f"{_SELECT} WHERE device_id > ? ORDER BY device_id, state = 'paired' DESC, generation DESC"
+        sql = (
+            f"{_SELECT} WHERE device_id > ? AND state != 'replaced'"
+            " ORDER BY device_id, state = 'paired' DESC, generation DESC"
+        )
         page: list[Record] = []
         for record in self._find(sql, after)[0]:
             if page and page[-1].device_id == record.device_id:
@@ -161,40 +164,29 @@ class Store:
         record = msgspec.structs.replace(record, secret=seal(record, secret, self._storage_key))
         self._run(_INSERT, *(getattr(record, field) for field in FIELDS))
 
-    def completed(self) -> int:
-        """Return how many pairings have been completed, as far as their records are still there."""
-        return int(self._run("SELECT coalesce(max(completed), 0) FROM devices")[0][0])
+    def clock(self) -> int:
+        """Return the greatest order of any pairing that is stored."""
+        return int(self._run('SELECT coalesce(max("order"), 0) FROM devices')[0][0])
 
-    def set_paired(self, generation: int, at: float) -> None:
-        """Make an unconfirmed record a paired one."""
-        self._run(
-            "UPDATE devices SET state = 'paired', paired_at = ?,"
-            " completed = (SELECT coalesce(max(completed), 0) + 1 FROM devices) WHERE generation = ?",
-            at,
-            generation,
-        )
+    def complete(self, generation: int, at: float) -> None:
+        """Note that a pairing is complete; its record is `replaced` until it is put to use."""
+        self._run("UPDATE devices SET state = 'replaced', paired_at = ? WHERE generation = ?", at, generation)
 
-    def replace(self, record: Record, at: float) -> None:
-        """Delete a record with its secret, but go on answering its peer's decision."""
+    def use(self, record: Record) -> None:
+        """Make a completed record the paired one of its device, in place of any other."""
         self._run(
-            "INSERT INTO replies (device_id, peer, peer_decision, reply, kept_at) VALUES (?, ?, ?, ?, ?)",
+            "UPDATE devices SET state = 'replaced' WHERE device_id = ? AND state = 'paired'",
             record.device_id,
-            record.peer,
-            record.peer_decision,
-            record.reply,
-            at,
         )
-        self._run("DELETE FROM replies WHERE number <= (SELECT max(number) FROM replies) - ?", MAX_REPLIES)
-        self.remove(record.generation)
-
-    def kept_reply(self, peer: bytes, peer_decision: bytes) -> bytes | None:
-        """Return the reply to a decision of a pairing whose record has been replaced."""
-        rows = self._run("SELECT peer_decision, reply FROM replies WHERE peer = ?", peer)
-        return next((reply for kept, reply in rows if hmac.compare_digest(kept, peer_decision)), None)
-
-    def drop_replies(self, before: float) -> None:
-        """Drop replies that have been kept since before that time."""
-        self._run("DELETE FROM replies WHERE kept_at < ?", before)
+        self._run("UPDATE devices SET state = 'paired' WHERE generation = ?", record.generation)
+        self._run(
+            "DELETE FROM devices WHERE device_id = ? AND state = 'replaced' AND generation NOT IN"
+            " (SELECT generation FROM devices WHERE device_id = ? AND state = 'replaced'"
+            " ORDER BY generation DESC LIMIT ?)",
+            record.device_id,
+            record.device_id,
+            MAX_REPLACED,
+        )
 
     def set_label(self, device_id: bytes, label: str) -> None:
         """Give a device another name on this node."""
@@ -206,6 +198,5 @@ class Store:
 
     def forget(self, device_id: bytes) -> list[bytes] | None:
         """Delete every record of a device, damaged ones too; return their peers, None if there was none."""
-        self._run("DELETE FROM replies WHERE device_id = ?", device_id)
         rows = self._run("DELETE FROM devices WHERE device_id = ? RETURNING peer", device_id)
         return list(dict.fromkeys(row[0] for row in rows)) if rows else None

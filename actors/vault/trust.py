@@ -28,8 +28,8 @@ class Knowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of one session."""
 
     accepted: Accepted | None = None
-    since: int | None = None
-    """How many pairings the store had seen completed when the session first had something signed."""
+    stated: Annotated[str, Meta(max_length=32)] = ""
+    """The version, with this device's clock, that was signed for the session first (protocol/order.py)."""
     peers: Annotated[tuple[PeerId, ...], Meta(max_length=MAX_VOUCHES)] = ()
 
 
@@ -63,17 +63,17 @@ class Trust:
         self._put(session, msgspec.structs.replace(known, peers=(*others, peer)[-MAX_VOUCHES:]))
         return True
 
-    def begin(self, session: str, completed: int) -> bool:
-        """Note when the session began to prove itself, counted in completed pairings; the first counts."""
+    def state(self, session: str, version: str) -> str:
+        """Return the version to sign for the session: the first that was, else this one, which is noted."""
         known = self._sessions.get(session, Knowledge())
-        if known.since is not None:
-            return False
-        self._put(session, msgspec.structs.replace(known, since=completed))
-        return True
+        if not known.stated:
+            known = msgspec.structs.replace(known, stated=version)
+            self._put(session, known)
+        return known.stated
 
-    def since(self, session: str) -> int:
-        """Return how many pairings had been completed when the session began; 0 if it is not known."""
-        return self._sessions.get(session, Knowledge()).since or 0
+    def stated(self, session: str) -> str:
+        """Return the version that was signed for the session."""
+        return self._sessions.get(session, Knowledge()).stated
 
     def is_live(self, session: str) -> bool:
         """Say whether the session has been heard of and has not ended."""

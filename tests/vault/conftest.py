@@ -81,13 +81,14 @@ class OtherDevice:
     name: str = "Other"
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     transport: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    version: str = "1"
 
     def __post_init__(self) -> None:
         self.public_key = _raw(self.key)
         self.device_id = device_id(self.public_key)
         self.peer = peer_id_of(_raw(self.transport))
         self.info = make_info(
-            public_key=self.public_key, name=self.name, os="linux", app_version="1", nonce=None
+            public_key=self.public_key, name=self.name, os="linux", app_version=self.version, nonce=None
         )
 
     def pairing(self) -> Pairing:

@@ -20,19 +20,25 @@ from spacedrive_node.messages.to_vault import (
     SignIdentity,
     Vouch,
 )
-from spacedrive_node.messages.wire import DecisionReceived, PairingDecision, Refused, decode_wire
+from spacedrive_node.messages.wire import (
+    DecisionReceived,
+    PairingDecision,
+    Refused,
+    decode_device_info,
+    decode_wire,
+)
 from spacedrive_node.protocol.identity import signing_input, verify
 from spacedrive_node.protocol.keys import fingerprint
 
 
-def _begun(host: Any, pairing: Any) -> None:
-    assert isinstance(host.ask(pairing.sender, SignIdentity(6, "initiator", pairing.th3)), Signed)
-
-
 def _stored(host: Any, pairing: Any) -> None:
-    _begun(host, pairing)
+    assert isinstance(host.ask(pairing.sender, SignIdentity(6, "initiator", pairing.th3)), Signed)
     host.admit(pairing)
     assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+
+
+def _in_use(host: Any) -> int:
+    return sum(record.state != "replaced" for record in host.vault._store.everything()[0])
 
 
 def _left(host: Any, pairing: Any) -> None:
@@ -208,7 +214,7 @@ def test_pairing_again_keeps_the_old_record_until_the_new_is_paired(host: Any, o
     assert host.ask(new.sender, ConfirmDevice(1, new.th3)) == Stored(1, "paired")
     (device,) = host.devices()
     assert (device.state, device.fingerprint, device.name) == ("paired", fingerprint(new.secret), "Kitchen")
-    assert host.vault._store.count() == 1
+    assert _in_use(host) == 1
 
 
 def test_a_refused_new_pairing_leaves_the_old_record(host: Any, other: Any) -> None:
@@ -225,8 +231,10 @@ def test_a_refused_new_pairing_leaves_the_old_record(host: Any, other: Any) -> N
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
 def test_pairings_at_once_leave_the_same_record_in_any_order(host: Any, other: Any, order: Any) -> None:
-    """Each hears `paired`; whatever the order, the greatest transcript stays, as on the other side."""
+    """All stated the same clock; whatever the order, the greatest transcript stays, as on the other side."""
     pairings = sorted((other.pairing() for _ in range(3)), key=lambda pairing: pairing.th3)
+    for pairing in pairings:
+        host.ask(pairing.sender, SignIdentity(6, "initiator", pairing.th3))
     for pairing in pairings:
         _stored(host, pairing)
     for number in order:
@@ -234,10 +242,28 @@ def test_pairings_at_once_leave_the_same_record_in_any_order(host: Any, other: A
         assert host.ask(pairing.sender, ConfirmDevice(1, pairing.th3)) == Stored(1, "paired")
     (device,) = host.devices()
     assert (device.state, device.fingerprint) == ("paired", fingerprint(pairings[2].secret))
-    assert host.vault._store.count() == 1
+    assert _in_use(host) == 1
     for pairing in pairings:  # a side that has not heard it yet gets its answer, whichever record stayed
         (answer,) = host.step("swarm", SettleRequest(9, other.peer, pairing.peer_decision)).out
         assert answer.message.frame == pairing.reply
+
+
+def test_a_pairing_that_began_later_is_the_one_in_use_even_if_confirmed_first(host: Any, other: Any) -> None:
+    """Its order is greater on both sides, because the clock that was stated for it is."""
+    first, second = other.pairing(), other.pairing()
+    _stored(host, first)
+    _stored(host, second)
+    for pairing in (second, first):
+        host.ask(pairing.sender, ConfirmDevice(1, pairing.th3))
+    assert [device.fingerprint for device in host.devices()] == [fingerprint(second.secret)]
+
+
+def test_the_peers_clock_counts_too(host: Any, new_device: Any) -> None:
+    """What the other side has stored with others moves the order, so that it is the same there."""
+    busy = new_device(version="1.0+41")
+    _paired(host, busy.pairing())
+    signed = host.ask("session-0123456789abcdef", SignIdentity(3, "joiner", b"t" * 32, b"n" * 32))
+    assert decode_device_info(signed.info).app_version == "0.1+42"
 
 
 def test_forgetting_a_device_forgets_what_was_kept_of_replaced_pairings(host: Any, other: Any) -> None:
