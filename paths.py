@@ -253,7 +253,10 @@ def _remove_stale(path: Path) -> None:
     if found.st_uid != os.geteuid():
         raise UnsafePath(f"{path} belongs to another user; choose another path with --control")
     if is_listening(path):
-        raise UnsafePath(f"a node is already listening on {path}; choose another path with --control")
+        raise UnsafePath(
+            f"a node is already listening on {path}: run a second one on another data directory, with "
+            "--data-dir (or, if the directories differ, choose another path with --control)"
+        )
     _unlink(path)
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -237,8 +237,8 @@ async def run_live(
             await actor(mailbox, start)
             nursery.cancel_scope.cancel()
     except BaseException as error:
-        await _last_words(channel, error)
-        raise
+        if not await _last_words(channel, error):
+            raise
 
 
 async def run_stepping(
@@ -271,8 +271,8 @@ async def run_stepping(
             await _step_loop(channel, inputs, machine)
             nursery.cancel_scope.cancel()
     except BaseException as error:
-        await _last_words(channel, error)
-        raise
+        if not await _last_words(channel, error):
+            raise
 
 
 async def _step_loop(
@@ -299,16 +299,15 @@ async def _step_loop(
                 return
 
 
-async def _last_words(channel: ActorChannel, error: BaseException) -> None:
-    """Tell the user's reason of an ActorFailed; the crash itself is the host's to report."""
+async def _last_words(channel: ActorChannel, error: BaseException) -> bool:
+    """Tell the user's reason of an ActorFailed; False for a crash, which is the host's to report."""
     failure = _find_failure(error)
     if failure is None:
-        return
-    with trio.CancelScope(deadline=trio.current_time() + 1, shield=True):
-        try:
-            await channel.send(Fatal(message=str(failure)[:1000]))
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            return
+        return False
+    gone = suppress(trio.BrokenResourceError, trio.ClosedResourceError)
+    with trio.CancelScope(deadline=trio.current_time() + 1, shield=True), gone:
+        await channel.send(Fatal(message=str(failure)[:1000]))
+    return True
 
 
 def _find_failure(error: BaseException) -> ActorFailed | None:

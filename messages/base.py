@@ -35,14 +35,14 @@ class Quiet:
             return "<secret>"
         return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)
 
-    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
-        """Show rich no more than anyone else."""
-        for name in self.__struct_fields__:  # type: ignore[attr-defined]
-            yield name, self._show(name)
+    def __rich_repr__(self) -> Iterator[str]:  # what rich would show instead
+        yield repr(self)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
-class Message(Quiet, msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True):
+class Message(  # type: ignore[misc]  # its __rich_repr__ is annotated otherwise
+    Quiet, msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True
+):
     """Base of every message: immutable, tagged with its class name, closed against unknown fields."""
 
 

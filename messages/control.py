@@ -167,7 +167,7 @@ class ShownDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: Bytes32
 
 
-class SessionState(Quiet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SessionState(Quiet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):  # type: ignore[misc]
     """A session as a client sees it; states of one session are monotonic. Times are seconds from now."""
 
     _secret = frozenset({"words", "qr"})

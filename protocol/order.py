@@ -2,8 +2,8 @@
 
 Implements docs/protocol.md, "Which pairing is in use". Pure. A device's clock is the greatest order of any
 pairing that it has stored. Each side states its clock, signed, as build metadata of its version ("0.1.0+17").
-A pairing's order is one more than the greater of the two: greater, on both sides, than that of any pairing that
-either had stored before. Pairings of the same order overlapped, and are compared by their transcripts.
+A pairing's order is one more than the greater of the two: greater, on both sides, than that of any pairing
+that either had stored before. Pairings of the same order overlapped, and are compared by their transcripts.
 """
 
 import re

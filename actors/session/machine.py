@@ -9,6 +9,7 @@ import math
 from ...messages.base import MalformedMessage
 from ...messages.common import ActorRestarted
 from ...messages.config import SessionConfig
+from ...messages.to_gateway import SessionView
 from ...messages.to_session import (
     CancelPairing,
     Candidate,
@@ -101,7 +102,7 @@ class SessionMachine:
             joiner.begin(turn, message.hints)
         return self._effects(turn, None)
 
-    def _effects(self, turn: Turn, before: view.SessionView | None) -> Effects:
+    def _effects(self, turn: Turn, before: SessionView | None) -> Effects:
         session = turn.session
         after = view.view(session)
         if after != before:

@@ -227,11 +227,11 @@ class Vault:
         for known in generations:
             if known.th3 == message.th3:
                 if (known.session, known.peer, known.decision) == (session, message.peer, message.decision):
-                    raise _Denied(Stored(message.request, known.state))
+                    raise _Denied(Stored(message.request, known.shown().state))
                 raise _Denied(StoreRefused(message.request, "this pairing is stored already"))
         waiting = [known for known in generations if known.state == "unconfirmed"]
         crowded = waiting[: max(0, len(waiting) - MAX_WAITING + 1)]
-        if self._store.count() - len(crowded) >= MAX_RECORDS:
+        if self._store.count() - len(crowded) >= MAX_RECORDS and not self._store.drop_replaced():
             raise _Denied(StoreRefused(message.request, "too many devices; forget one first"))
         for known in crowded:
             self._store.remove(known.generation)

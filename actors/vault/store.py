@@ -188,6 +188,14 @@ class Store:
             MAX_REPLACED,
         )
 
+    def drop_replaced(self) -> bool:
+        """Delete the oldest record that another has replaced, to make room; False if there is none."""
+        rows = self._run(
+            "DELETE FROM devices WHERE generation ="
+            " (SELECT min(generation) FROM devices WHERE state = 'replaced') RETURNING generation"
+        )
+        return bool(rows)
+
     def set_label(self, device_id: bytes, label: str) -> None:
         """Give a device another name on this node."""
         self._run("UPDATE devices SET label = ? WHERE device_id = ?", label, device_id)

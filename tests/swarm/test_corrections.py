@@ -323,7 +323,7 @@ async def test_the_provider_store_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(kad_server, "MOST_KEYS_OF_PEER", 15)
     host = our_host(1)
     own = b"\x12\x20" + bytes(32)
-    library, ours = ProviderStore(host), kad_server.Providers(host, None, {own})
+    library, ours = ProviderStore(host), kad_server.Providers(host, None, own.__eq__)
     peers = [PeerInfo(ID.from_pubkey(keys(n).public_key), [LOCAL] * 50) for n in (2, 3, 4)]
     for number in range(100):
         for store in (library, ours):

@@ -435,3 +435,15 @@ def test_vouches_and_sessions_are_bounded(host: Any, new_device: Any) -> None:
     last = f"{trust.MAX_SESSIONS + 4:016x}"
     assert trust.Trust(table.checkpoint()).vouched(last, bytes([trust.MAX_VOUCHES]) * 38)
     assert not table.vouched(last, bytes([0]) * 38)
+
+
+def test_replaced_records_make_room_for_a_new_device(
+    host: Any, other: Any, new_device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are kept to be answered for, and are the first to go when the store is full."""
+    for _ in range(3):
+        _paired(host, other.pairing())
+    monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_RECORDS", 3)
+    _paired(host, new_device().pairing())
+    assert [record.state for record in host.vault._store.everything()[0]].count("paired") == 2
+    assert host.vault._store.count() == 3
