@@ -49,7 +49,8 @@ def _prompted() -> str:
         line = _input(f"words {count + 1} to {_WORDS}: " if text else "words: ")
         if not line.strip():
             raise exits.Fail("no words, nothing was sent", exits.USAGE)
-        text = f"{text} {line}".strip()
+        # Whoever begins again types all of them, whatever the prompt says.
+        text = line.strip() if _typed(line) >= _WORDS else f"{text} {line}".strip()
         try:
             parse_code(text)
         except CodeError as error:
@@ -59,7 +60,7 @@ def _prompted() -> str:
             text = _good_part(text, error)
             click.echo(f"{error}")
             if text:
-                click.echo(f"The first {_typed(text)} are fine; go on after them.")
+                click.echo(_kept(_typed(text)))
             continue
         return text
     raise exits.Fail("these are not the words of a code; nothing was sent", exits.USAGE)
@@ -67,6 +68,12 @@ def _prompted() -> str:
 
 def _typed(text: str) -> int:
     return len(text.split())
+
+
+def _kept(count: int) -> str:
+    if count == 1:
+        return "The first word is fine; go on after it, or enter all twelve again."
+    return f"The first {count} words are fine; go on after them, or enter all twelve again."
 
 
 def _good_part(text: str, error: CodeError) -> str:

@@ -29,6 +29,8 @@ from .specs import ChildSpec
 _FORK_DEADLINE = 30.0
 """Covers the fork server's own start, imports included, on a slow and busy machine."""
 _END_GRACE = 0.5
+_STATUS_GRACE = 0.5
+"""Below the second that a link waits for the exit status after the end of the channel."""
 _INTENSITY = (20, 60.0)
 _BACKOFF = (0.010, 2.0)
 _MODULE = "spacedrive_node.supervisor.zygote"
@@ -69,9 +71,18 @@ class ProcessHandle:
     async def aclose(self) -> None:
         """Release its descriptors."""
         if self._pidfd >= 0:
+            trio.lowlevel.notify_closing(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
         await self._stream.aclose()
+
+    async def watch(self) -> None:
+        """See the process end, by its pidfd; the fork server, which knows how, has a moment to say so."""
+        with suppress(trio.ClosedResourceError):
+            await trio.lowlevel.wait_readable(self._pidfd)
+            with trio.move_on_after(_STATUS_GRACE):
+                await self._over.wait()
+            self.ended(-signal.SIGKILL)  # nobody can tell; nothing is blamed on it
 
     def ended(self, status: int | None) -> None:
         """Note the exit status that the fork server reported; None: the fork server is gone."""
@@ -179,6 +190,7 @@ class ProcessHost:
             handle.ended(None)
         else:
             zygote.children[handle.pid] = handle
+            self._nursery.start_soon(handle.watch)
 
     async def _running(self) -> _Zygote:
         async with self._starting:

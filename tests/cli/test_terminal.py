@@ -168,6 +168,19 @@ def test_join_prompts_and_corrects_before_anything_is_sent(node, terminal):
     assert shell.end()[0] == 0
 
 
+def test_all_twelve_words_may_be_typed_again_after_a_mistake(node, terminal):
+    """The prompt asks for the rest; somebody who begins again from the first word is understood too."""
+    words = WORDS.split()
+    node.push(paired_state("joiner"))
+    shell = terminal("join", "--yes", "--control", str(node.path))
+    shell.expect("words: ")
+    shell.type(" ".join([words[0], "xyzzy", *words[2:]]) + "\n")
+    shell.expect("words 2 to 12: ")
+    shell.type(WORDS + "\n")
+    assert node.wait_for(JoinPairing).code.split() == words
+    assert shell.end()[0] == 0
+
+
 def test_three_mistakes_end_the_prompt(node, terminal):
     """After the third wrong input it ends with exit 2, and nothing was sent."""
     shell = terminal("join", "--control", str(node.path))

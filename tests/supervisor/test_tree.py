@@ -184,6 +184,25 @@ async def test_zygote_killed():
         assert not {row.pid for row in before.values()} - {os.getpid()} & {row.pid for row in after.values()}
 
 
+async def test_a_death_is_noticed_while_the_fork_server_stands_still():
+    """The pidfd tells of it; the restart waits for the fork server, and the others go on meanwhile."""
+    async with node() as seat:
+        await seat.open_session()
+        zygote = await seat.pid("zygote")
+        os.kill(zygote, signal.SIGSTOP)
+        try:
+            os.kill(await seat.pid(session_name()), signal.SIGKILL)
+            with trio.fail_after(20):
+                while not [line for line in seat.logs if line[2] == "restarting"]:
+                    await seat.actors()
+        finally:
+            os.kill(zygote, signal.SIGCONT)
+        (line,) = [line for line in seat.logs if line[2] == "restarting"]
+        assert line[3]["cause"] == "killed"
+        await seat.send(ACCEPT)
+        await seat.view(message="signed 1")
+
+
 async def test_forbidden_message_kills_its_sender():
     """A step with a message that its sender may not send has no effect, and costs the sender its life."""
     async with node(session="forger") as seat:
