@@ -1,6 +1,8 @@
 # make demo     two nodes on this machine pair before your eyes
 # make test     the tests
+# make chaos    pairings under random kills: make chaos PAIRINGS=400 SEED=7
 # make check    lint, types, layout
+# make fuzz     hostile bytes, many
 # Everything is installed into .venv, once, from requirements locked with hashes. Needs Python >= 3.11, venv, make.
 
 PYTHON ?= python3
@@ -13,8 +15,10 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 JOBS   ?= 2
+PAIRINGS ?= 100
+FUZZ   ?= 100000
 
-.PHONY: demo test check format bench lock clean install
+.PHONY: demo test fuzz chaos check format bench lock clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -24,6 +28,13 @@ demo: $(STAMP)
 
 test: $(DEV)
 	@$(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
+
+# A hundred thousand hostile byte strings at each decoder, 20 000 at each socket; the tests take a few thousand.
+fuzz: $(DEV)
+	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
+
+chaos: $(DEV)
+	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED))
 
 check: $(DEV)
 	@$(BIN)/ruff check .

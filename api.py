@@ -5,6 +5,7 @@ its own so that the host's threads, signals and descriptors stay out of it; it e
 the host ends, because its standard input is a pipe that the host holds. See docs/interfaces.md, "sdnode up".
 """
 
+import os
 import subprocess
 import sys
 from collections import deque
@@ -18,6 +19,7 @@ import trio
 from .client import NodeClient, open_link
 from .config import NodeConfig
 from .control_link import ControlLink
+from .messages.config import PASSPHRASE_LIMIT
 
 __all__ = ["Node", "NodeConfig", "NodeStartFailed", "open_node"]
 
@@ -60,11 +62,15 @@ class Node(NodeClient):
 
 
 @asynccontextmanager
-async def open_node(config: NodeConfig) -> AsyncIterator[Node]:
-    """Run a node while the block runs. Raises NodeStartFailed with what the node said."""
+async def open_node(config: NodeConfig, *, passphrase: bytes | None = None) -> AsyncIterator[Node]:
+    """Run a node while the block runs. Raises NodeStartFailed with what the node said.
+
+    With a passphrase, one line of 1 to 1024 bytes, the identity in the data directory is sealed with it.
+    """
     failure: BaseException | None = None
+    process = await _spawn(config, passphrase)
     async with trio.open_nursery() as nursery:
-        child = _Child(await _spawn(config))
+        child = _Child(process)
         nursery.start_soon(child.read_errors)
         try:
             ready = await child.ready()
@@ -86,9 +92,32 @@ def command(config: NodeConfig) -> list[str]:
     return [sys.executable, "-m", str(__package__), "up", *config.to_argv(), "--json", "--lifeline"]
 
 
-async def _spawn(config: NodeConfig) -> trio.Process:
+async def _spawn(config: NodeConfig, passphrase: bytes | None) -> trio.Process:
+    if passphrase is None:
+        return await _open_process(command(config), ())
+    fd = _piped(passphrase)
+    try:
+        return await _open_process([*command(config), "--passphrase-fd", str(fd)], (fd,))
+    finally:
+        os.close(fd)
+
+
+def _piped(passphrase: bytes) -> int:
+    """Return the readable end of a pipe that holds it."""
+    if not 0 < len(passphrase) <= PASSPHRASE_LIMIT:
+        raise ValueError(f"a passphrase has 1 to {PASSPHRASE_LIMIT} bytes")
+    readable, writable = os.pipe()
+    try:
+        os.write(writable, passphrase)  # fits into any pipe, so nothing waits
+    finally:
+        os.close(writable)
+    return readable
+
+
+async def _open_process(command: list[str], fds: tuple[int, ...]) -> trio.Process:
     return await trio.lowlevel.open_process(
-        command(config),
+        command,
+        pass_fds=fds,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

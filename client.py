@@ -106,6 +106,7 @@ class Pairing:
         self._failure: Exception | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._code: Code | None = None
+        self._shown: bytes | None = None  # the key of the device that an acceptance is for
         self._keys = {name: os.urandom(16) for name in ("accept", "reject", "cancel")}
         self._subscription: Subscription | None = None
 
@@ -166,8 +167,9 @@ class Pairing:
         raise AssertionError("states() ends with an outcome")
 
     async def accept(self) -> None:
-        """Trust the device shown. The first decision is final. Raises ControlError, NodeGone."""
-        await self._link.call(Done, lambda id: Decide(id, self._keys["accept"], self.id, True))
+        """Trust the device shown first. The first decision is final. Raises ControlError, NodeGone."""
+        key, shown = self._keys["accept"], self._shown
+        await self._link.call(Done, lambda id: Decide(id, key, self.id, True, shown))
 
     async def reject(self) -> None:
         """Refuse the device shown. The first decision is final. Raises ControlError, NodeGone."""
@@ -199,6 +201,8 @@ class Pairing:
             self._code = Code(tuple(state.words.split()), state.qr, state.expires_in)
         if self._history and not follows(self._history[-1], state):
             return
+        if self._shown is None and state.device is not None:
+            self._shown = state.device.public_key
         self._history.append(state)
         if len(self._history) > _HISTORY:
             del self._history[0]

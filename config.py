@@ -30,6 +30,7 @@ from .config_values import (
     many,
     number,
     protocol_id,
+    refused_passphrase,
     refused_relay,
     refused_relay_service,
     split_endpoint,
@@ -52,12 +53,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Everything a node is told when it starts. Holds no secret. The defaults suit a computer at home.
 
     `data_dir` None: the platform's user data directory. `control` None: a path that follows from the data
-    directory. `listen` empty: DEFAULT_LISTEN, or a free port when that one is taken. `metrics_listen` None:
-    no HTTP. `metrics_fallback`: with DEFAULT_METRICS a taken port is replaced by a free one; False when the
-    user has asked for exactly that port.
+    directory. `passphrase_file`: where `sdnode up` finds the passphrase of the identity. `listen` empty:
+    DEFAULT_LISTEN, or a free port when that one is taken. `metrics_listen` None: no HTTP. `metrics_fallback`:
+    with DEFAULT_METRICS a taken port is replaced by a free one; False when the user asked for exactly that.
     """
 
     data_dir: str | None = None
+    passphrase_file: str | None = None
     name: str | None = None
     control: str | None = None
     metrics_listen: str | None = DEFAULT_METRICS
@@ -130,6 +132,7 @@ SETTINGS: dict[str, Setting] = {
     setting.key: setting
     for setting in (
         Setting("data-dir", directory, is_path=True),
+        Setting("passphrase-file", directory, is_path=True),
         Setting("name", device_name),
         Setting("control", control_path, is_path=True),
         Setting("metrics-listen", endpoint),
@@ -141,7 +144,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("mdns", switch),
         Setting("same-host", switch),
         Setting("lan-only", switch),
-        Setting("max-sessions", integer(1, 4096)),
+        Setting("max-sessions", integer(1, 1000)),
         Setting("code-lifetime", number(60, 3600, "seconds")),
         Setting("log-format", choice("console", "json")),
         Setting("log-level", choice("debug", "info", "warning", "error")),
@@ -150,7 +153,11 @@ SETTINGS: dict[str, Setting] = {
 # Understood so that the answer is clear; no value of theirs is accepted.
 _REFUSED: dict[str, Setting] = {
     setting.key: setting
-    for setting in (Setting("relay", refused_relay), Setting("relay-service", refused_relay_service))
+    for setting in (
+        Setting("relay", refused_relay),
+        Setting("relay-service", refused_relay_service),
+        Setting("passphrase", refused_passphrase),
+    )
 }
 # `no-mdns = true` is what someone writes who knows the flag.
 _NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host"}
@@ -326,6 +333,8 @@ def to_toml(loaded: LoadedConfig, defaults: Mapping[str, str]) -> str:
             rows.append((f"# listen = [{_toml(DEFAULT_LISTEN)}]", f"{source}, or a free port"))
         elif key == "metrics-listen" and loaded.config.metrics_fallback:
             rows.append((f"# {key} = {_toml(value)}", f"{source}, or a free port"))
+        elif key == "passphrase-file" and value is None:
+            continue
         elif value is None and key != "metrics-listen":
             rows.append((f"# {key} = {_toml(defaults.get(key, ''))}", source))
         else:

@@ -188,12 +188,14 @@ def _components(value: object) -> tuple[str, list[tuple[str, str | None]]]:
     names = [name for name, _ in parsed]
     if "p2p-circuit" in names:
         raise Wrong(f"{_shown(text)} goes through a relay; relays are not part of this version")
-    if len(names) < 2 or names[1] not in ("tcp", "udp"):
+    if names[1:2] == ["udp"] or {"ws", "wss", "tls"} & set(names):
+        raise Wrong(f"{_shown(text)}: this version speaks TCP only, as in /ip4/192.0.2.1/tcp/7520")
+    if len(names) < 2 or names[1] != "tcp":
         raise Wrong(f"{_shown(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
     if names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6"):
         raise Wrong(f"{_shown(text)} must begin with /ip4, /ip6 or /dns")
-    if names[1] == "udp" and names[2:3] != ["quic-v1"]:
-        raise Wrong(f"{_shown(text)}: over UDP only /quic-v1 is spoken")
+    if [name for name in names[2:] if name != "p2p"]:
+        raise Wrong(f"{_shown(text)}: nothing may follow the port but /p2p/ and a peer id")
     return text, parsed
 
 
@@ -242,3 +244,8 @@ def refused_relay_service(value: object) -> None:
     """Refuse to be a relay; `false` is what the node does anyway."""
     if switch(value):
         raise Wrong("relays are not part of this version; leave this out")
+
+
+def refused_passphrase(value: object) -> None:
+    """Refuse a passphrase where others can read it; never quotes it."""
+    raise Wrong("a passphrase does not belong here; use passphrase-file or --ask-passphrase")

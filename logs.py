@@ -36,12 +36,20 @@ def make_log(form: LogFormat, level: str, stream: TextIO | None = None) -> Write
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
     )
-    reserved = {"event", "level", "timestamp", "actor"}
+    reserved = {"event", "level", "timestamp", "actor", "exception", "exc_info", "stack", "stack_info"}
+
+    def plain(value: Field) -> Field:
+        """Escape what could forge a line or command a terminal: fields may quote a peer."""
+        if not isinstance(value, str) or value.isprintable():
+            return value
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 
     def write(actor: str, level: str, event: str, fields: Mapping[str, Field]) -> None:
-        safe = {f"{key}_" if key in reserved else key: value for key, value in fields.items()}
+        safe = {
+            f"{key}_" if key in reserved else str(plain(key)): plain(value) for key, value in fields.items()
+        }
         try:
-            logger.log(_LEVELS[level], event, actor=actor, **safe)
+            logger.log(_LEVELS[level], plain(event), actor=actor, **safe)
         except (OSError, ValueError):
             # The reader of our standard error is gone, or the disk is full: the node goes on without its log.
             return

@@ -6,6 +6,7 @@ which the node is ready. Decides nothing about pairings.
 
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -62,29 +63,45 @@ class Ready:
 
 
 async def run_node(
-    config: NodeConfig, *, ready: Callable[[Ready], None], log: WriteLog, lifeline: bool = False
+    config: NodeConfig,
+    *,
+    ready: Callable[[Ready], None],
+    log: WriteLog,
+    lifeline: bool = False,
+    passphrase_fd: int | None = None,
 ) -> None:
     """Run a node in this process until SIGTERM or SIGINT, or with `lifeline` until standard input ends.
 
-    `ready` is called once, when the node listens. Raises NodeFailed with a text for the user when it
-    cannot run: a port or data directory in use, a damaged identity, an actor that keeps dying.
+    `ready` is called once, when the node listens. `passphrase_fd` holds the passphrase of the identity, which
+    only the vault reads (VaultConfig). Raises NodeFailed with a text for the user when it cannot run: a port
+    or data directory in use, a damaged identity, an actor that keeps dying.
     """
+    # No core dump of this process, or of any that it starts: they would hold keys.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
         if lifeline:
             nursery.start_soon(_watch_lifeline, stop)
-        await serve(config, host=ProcessHost(), stop=stop, ready=ready, log=log)
+        await serve(config, host=ProcessHost(), stop=stop, ready=ready, log=log, passphrase_fd=passphrase_fd)
         nursery.cancel_scope.cancel()
 
 
 async def serve(
-    config: NodeConfig, *, host: Host, stop: trio.Event, ready: Callable[[Ready], None], log: WriteLog
+    config: NodeConfig,
+    *,
+    host: Host,
+    stop: trio.Event,
+    ready: Callable[[Ready], None],
+    log: WriteLog,
+    passphrase_fd: int | None = None,
 ) -> None:
     """Run a node whose actors run in `host`, until `stop` is set. Raises NodeFailed."""
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
     with _Descriptors(config, data_dir, log) as (control, control_socket, metrics_socket):
-        specs = child_specs(config, data_dir, control_socket.fileno(), _fileno(metrics_socket))
+        specs = child_specs(
+            config, data_dir, control_socket.fileno(), _fileno(metrics_socket), passphrase_fd=passphrase_fd
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_announce_ready, control, metrics_socket, ready)
             await run_tree(
@@ -99,15 +116,26 @@ async def serve(
 
 
 def child_specs(
-    config: NodeConfig, data_dir: Path, control_fd: int, metrics_fd: int | None
+    config: NodeConfig,
+    data_dir: Path,
+    control_fd: int,
+    metrics_fd: int | None,
+    *,
+    passphrase_fd: int | None = None,
 ) -> list[ChildSpec]:
     """Return the singletons in the order in which they start."""
     return [
         ChildSpec(
             kind="vault",
             entry=_entry("vault"),
-            config=VaultConfig(data_dir=str(data_dir), device_name=config.name, app_version=__version__),
+            config=VaultConfig(
+                data_dir=str(data_dir),
+                passphrase_fd=None if passphrase_fd is None else FIRST_EXTRA_FD,
+                device_name=config.name,
+                app_version=__version__,
+            ),
             stepping=True,
+            fds=() if passphrase_fd is None else (passphrase_fd,),
         ),
         ChildSpec(
             kind="metrics",
@@ -193,6 +221,9 @@ class _Descriptors:
         except UnsafePath as error:
             self._close()
             raise NodeFailed(str(error)) from None
+        except OSError as error:
+            self._close()
+            raise NodeFailed(f"cannot register the node beside {self._control}: {error.strerror}") from None
         except BaseException:
             self._close()
             raise

@@ -83,7 +83,8 @@ def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str 
         if not sys.stdin.isatty():
             raise exits.Fail("nobody is there to ask; give --yes to forget without a question", exits.USAGE)
         if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID]})?"):
-            raise exits.Fail("nothing was changed", exits.INTERRUPTED)
+            click.echo("nothing was changed", err=True)
+            return exits.OK
     trio.run(remove, device)
     _report(as_json or outer[2], "forgotten", device, device.name)
     return exits.OK

@@ -5,6 +5,7 @@ Owns what people and scripts see of a starting node. What a node is made of is n
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from .choose import json_option, print_json
 if TYPE_CHECKING:
     from ..config import LoadedConfig
     from ..node import Ready
+    from .passphrase import Source
 
 _MULTI = {"multiple": True, "metavar": "MULTIADDR"}
 # In the order of the help. No values are checked here: config.py does, wherever a value comes from.
@@ -22,6 +24,10 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "--data-dir",
         {"metavar": "DIR", "help": "Where the device's identity and its trusted devices are kept."},
+    ),
+    (
+        "--passphrase-file",
+        {"metavar": "FILE", "help": "The identity is sealed with the passphrase in this file."},
     ),
     ("--name", {"metavar": "TEXT", "help": "Name of this device, as others see it."}),
     ("--control", {"metavar": "PATH", "help": "Control socket."}),
@@ -57,17 +63,31 @@ def _all_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
 )
 @_all_flags
+@click.option("--passphrase-fd", type=int, metavar="N", help="Read the passphrase from this descriptor.")
+@click.option("--ask-passphrase", "ask", is_flag=True, help="Ask for the passphrase on the terminal.")
 @json_option
 @click.option(
     "--check-config", is_flag=True, help="Print the effective configuration and its sources, and end."
 )
 @click.option("--lifeline", is_flag=True, hidden=True, help="Stop when standard input ends.")
-def up(file: str | None, as_json: bool, check_config: bool, lifeline: bool, **flags: object) -> int:
+def up(
+    file: str | None,
+    passphrase_fd: int | None,
+    ask: bool,
+    as_json: bool,
+    check_config: bool,
+    lifeline: bool,
+    **flags: object,
+) -> int:
     """Run the node in the foreground, until SIGTERM or Ctrl-C.
 
     A flag counts before an SDNODE_… variable, that before the file, that before the default.
+
+    With a passphrase the identity of this device is sealed, if it is not yet; without, only the mode of its
+    file protects it.
     """
     from ..config import ConfigError, load_config
+    from .passphrase import choose
 
     try:
         loaded = load_config(flags, os.environ, file)
@@ -75,10 +95,13 @@ def up(file: str | None, as_json: bool, check_config: bool, lifeline: bool, **fl
         raise exits.Fail(
             "\n".join(["the configuration is not usable", *error.problems]), exits.USAGE
         ) from None
+    source = choose(flags["passphrase_file"], loaded.config.passphrase_file, passphrase_fd, ask=ask)
+    if lifeline and passphrase_fd == 0:
+        raise exits.Fail("--lifeline needs standard input; give --passphrase-fd another one", exits.USAGE)
     if check_config:
         click.echo(_effective(loaded), nl=False)
         return exits.OK
-    return _run(loaded, as_json=as_json, lifeline=lifeline)
+    return _run(loaded, source, as_json=as_json, lifeline=lifeline)
 
 
 def _effective(loaded: "LoadedConfig") -> str:
@@ -95,7 +118,7 @@ def _effective(loaded: "LoadedConfig") -> str:
     return to_toml(loaded, {"data-dir": data_dir, "control": control, "name": platform.node()})
 
 
-def _run(loaded: "LoadedConfig", *, as_json: bool, lifeline: bool) -> int:
+def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: bool) -> int:
     from functools import partial
 
     import trio
@@ -103,11 +126,16 @@ def _run(loaded: "LoadedConfig", *, as_json: bool, lifeline: bool) -> int:
     from ..logs import make_log
     from ..node import NodeFailed, run_node
     from .guard import leading
+    from .passphrase import passphrase, readable_by_others
 
     config = loaded.config
     log = make_log(config.log_format, config.log_level)
     for remark in loaded.remarks:
         log("supervisor", "warning", remark, {})
+    if source.file is not None and readable_by_others(source.file):
+        log(
+            "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
+        )
     is_ready = False
 
     def ready(line: "Ready") -> None:
@@ -118,8 +146,15 @@ def _run(loaded: "LoadedConfig", *, as_json: bool, lifeline: bool) -> int:
         else:
             click.echo(ready_text(line, config.data_dir))
 
+    def is_new() -> bool:
+        from ..actors.vault.keys import would_seal
+        from ..paths import default_data_dir
+
+        return would_seal(Path(config.data_dir) if config.data_dir else default_data_dir())
+
     try:
-        trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline))
+        with passphrase(source, is_new) as fd:
+            trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline, passphrase_fd=fd))
     except BaseException as error:
         failure = leading(error)
         if not isinstance(failure, NodeFailed):

@@ -4,6 +4,7 @@ Whatever cannot be a code is refused here, before anything is sent to anybody. N
 stay out of the history of the line editor.
 """
 
+import os
 import sys
 from contextlib import suppress
 
@@ -20,7 +21,7 @@ _WORDS = 12
 def code_text(words: tuple[str, ...], *, interactive: bool) -> str:
     """Return the text of a code that is well formed. Raises Fail (exit 2) when there is none."""
     if words == ("-",):
-        return _checked(sys.stdin.read(_MAX_INPUT + 1))
+        return _checked(_piped())
     if words:
         return _checked(" ".join(words))
     if not interactive:
@@ -28,6 +29,21 @@ def code_text(words: tuple[str, ...], *, interactive: bool) -> str:
             "no words: give them as arguments, or - to read them from standard input", exits.USAGE
         )
     return _prompted()
+
+
+def _piped() -> str:
+    """Read standard input as far as a code goes: what follows may be the answer to a question."""
+    text = b""
+    while len(text) < _MAX_INPUT:
+        byte = os.read(sys.stdin.fileno(), 1)
+        text += byte
+        if byte in (b"\n", b""):
+            with suppress(CodeError):
+                parse_code(text.decode(errors="replace"))
+                break
+        if not byte:
+            break
+    return text.decode(errors="replace")
 
 
 def _checked(text: str) -> str:

@@ -14,6 +14,8 @@ class SessionEnded(Message):
     session: SessionId
     role: Role
     outcome: Outcome
+    poison: bool = False
+    """One input killed it again and again: the peer that sent it last is to be avoided for a while."""
 
 
 class ActorRestarted(Message):

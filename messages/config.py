@@ -8,7 +8,18 @@ from msgspec import Meta
 from .base import Decoder, M
 from .types import Address, Addresses, DeviceName, DhtMode, PeerAddresses, Seconds
 
-__all__ = ["DiscoveryConfig", "GatewayConfig", "MetricsConfig", "SessionConfig", "SwarmConfig", "VaultConfig"]
+__all__ = [
+    "PASSPHRASE_LIMIT",
+    "DiscoveryConfig",
+    "GatewayConfig",
+    "MetricsConfig",
+    "SessionConfig",
+    "SwarmConfig",
+    "VaultConfig",
+]
+
+PASSPHRASE_LIMIT = 1024
+"""Bytes: longer than anyone types, short enough for any pipe."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -17,9 +28,14 @@ class ActorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class VaultConfig(ActorConfig):
-    """The vault opens `data_dir` and nothing else does. `device_name` renames the device when given."""
+    """The vault opens `data_dir` and nothing else does. `device_name` renames the device when given.
+
+    `passphrase_fd` is a descriptor that holds the passphrase of the identity, at most PASSPHRASE_LIMIT bytes
+    from offset 0. The supervisor holds it too, so that a vault that starts again can read it again.
+    """
 
     data_dir: str
+    passphrase_fd: int | None = None
     device_name: DeviceName | None = None
     app_version: str = ""
 

@@ -55,12 +55,16 @@ class JoinPairing(Message):
 
 
 class Decide(Message):
-    """Accept or reject the device that the session shows. Reply: Done; the first decision is final."""
+    """Accept or reject the device that the session shows. Reply: Done; the first decision is final.
+
+    `public_key`: the device that the user saw; Error not_deciding when the session shows another one.
+    """
 
     id: RequestId
     key: Bytes16
     session: SessionId
     accept: bool
+    public_key: Bytes32 | None = None
 
 
 class CancelPairing(Message):

@@ -66,9 +66,15 @@ class Servers(Message):
 
 
 class ServerJoined(Message):
-    """From the swarm: a DHT server was added to the routing table: announce to it what is provided."""
+    """From the swarm: a DHT server is there, or there again: announce to it what is provided."""
 
     server: PeerAddresses
+
+
+class ServerLost(Message):
+    """From the swarm: the last connection with a DHT server has ended; it may have forgotten everything."""
+
+    peer: PeerId
 
 
 DiscoveryInbox = (
@@ -81,6 +87,7 @@ DiscoveryInbox = (
     | KadFailed
     | Servers
     | ServerJoined
+    | ServerLost
     | SessionEnded
     | ActorRestarted
 )

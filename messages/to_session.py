@@ -56,7 +56,7 @@ class Decide(Message):
 
 
 class CancelPairing(Message):
-    """From the gateway: the user gives up. Ignored once this side has accepted."""
+    """From the gateway: the user gives up. From the supervisor: the node stops. Ignored after accepting."""
 
 
 class PeerRequest(Message):

@@ -54,7 +54,7 @@ def crash_report(error: BaseException) -> Log:
     fields: dict[str, str | int | float | bool | None] = {}
     for number, leaf in enumerate(leaves):
         suffix = "" if number == 0 else f"_{number + 1}"
-        fields["exception" + suffix] = _types(leaf)[:300]
+        fields["error" + suffix] = _types(leaf)[:300]
         fields["where" + suffix] = " < ".join(_places(leaf))[:1000]
     return Log(level="error", event="actor crashed", fields=fields)
 

@@ -29,6 +29,13 @@ SUPERVISOR = "supervisor"
 MAX_MESSAGES = 2048
 """Messages that one receiver may have before it; the child's own input buffer holds twice as many."""
 MAX_BYTES = 8 * 1024 * 1024
+SESSION_SENDS = 64
+"""Envelopes in one step of a session, and those of one session before a receiver that is behind. An honest
+one has far fewer; sessions parse strangers' bytes, and a bad one must not harm those it talks to."""
+SESSION_STANDING = 48 * 1024
+SESSION_RETAINED = 4 * 1024
+"""Bytes of one standing message of a session, and of one that outlives it."""
+_BEHIND = 256
 MAX_BODY = INTERNAL_LIMIT - 1024
 """So that a Deliver fits into a frame around it."""
 MAX_CHECKPOINT = INTERNAL_LIMIT - 128 * 1024
@@ -79,6 +86,9 @@ class _Actor:
 
     def pop(self) -> None:
         self.size -= self.inbox.popleft().envelope.size
+
+    def waiting_from(self, sender: str) -> int:
+        return sum(entry.envelope.sender == sender for entry in self.inbox)
 
     def is_full(self, factor: int = 1) -> bool:
         return len(self.inbox) >= MAX_MESSAGES * factor or self.size >= MAX_BYTES * factor
@@ -153,15 +163,18 @@ class Ledger:
         actor.pop()
         return [Warn(name, "dropped poisonous input", {"kind": envelope.kind, "from": envelope.sender})]
 
-    def end_session(self, name: str, outcome: Outcome) -> list[Effect]:
-        """Close a session's books: drop its standing messages but the retained ones, tell the watchers."""
+    def end_session(self, name: str, outcome: Outcome, *, poison: bool = False) -> list[Effect]:
+        """Close a session's books: drop its standing messages but the retained ones, tell the watchers.
+
+        `poison`: one input has killed it again and again; whoever sent it is to be avoided.
+        """
         actor = self._actors.pop(name, None)
         if actor is None or actor.role is None:
             return []
         self._sessions -= 1
         session = name.partition("-")[2]
         self._standing.end(name, SUPERVISOR, session.encode())
-        ended = SessionEnded(session=session, role=actor.role, outcome=outcome)
+        ended = SessionEnded(session=session, role=actor.role, outcome=outcome, poison=poison)
         effects: list[Effect] = []
         for watcher in SESSION_END_WATCHERS:
             effects += self.post(watcher, ended, slot=session.encode(), standing=watcher == "gateway")
@@ -202,6 +215,8 @@ class Ledger:
             route = find_route(out.kind, name, out.to)
             assert route is not None
             effects += self._send(actor, out, route)
+            if actor.refused:
+                return effects
         if step.end is not None:
             effects += self.end_session(name, step.end)
         return effects
@@ -241,6 +256,11 @@ class Ledger:
             self._standing.withdraw(out.to, sender.name, route.withdraws, out.slot)
         if route.standing and not self._standing.keep(out.to, out.slot, envelope, retained=route.retained):
             effects.append(Warn(sender.name, "too many standing messages", {"kind": out.kind}))
+        behind = len(receiver.inbox) > _BEHIND
+        if sender.kind == SESSION and behind and receiver.waiting_from(sender.name) >= SESSION_SENDS:
+            sender.refused = True
+            fields: dict[str, str | int | float | bool | None] = {"to": receiver.name, "kind": out.kind}
+            return [*effects, Warn(sender.name, "flooding another actor", fields), Kill(sender.name, "exit")]
         if receiver.is_full():
             return effects + self._overflow(sender, receiver, out)
         return effects + self._deliver(receiver, envelope, route.standing)
@@ -302,9 +322,18 @@ def _violation(actor: _Actor, step: Step) -> str | None:
         return "its checkpoint is too large"
     if step.end is not None and actor.kind != SESSION:
         return "only a session ends"
+    if actor.kind == SESSION and len(step.out) > SESSION_SENDS:
+        return "it sends too much at once"
     for out in step.out:
-        if find_route(out.kind, actor.name, out.to) is None:
+        route = find_route(out.kind, actor.name, out.to)
+        if route is None:
             return f"it may not send {out.kind} to {out.to}"
-        if memoryview(out.body).nbytes > MAX_BODY:
+        if memoryview(out.body).nbytes > _largest_body(actor, route):
             return f"its {out.kind} is too large"
     return None
+
+
+def _largest_body(actor: _Actor, route: Route) -> int:
+    if actor.kind != SESSION or not route.standing:
+        return MAX_BODY
+    return SESSION_RETAINED if route.retained else SESSION_STANDING

@@ -89,8 +89,9 @@ ROUTES: tuple[Route, ...] = (
     Route("ClosestServers", ("discovery",), "swarm"),
     Route("Servers", ("swarm",), "discovery"),
     Route("ServerJoined", ("swarm",), "discovery"),
+    Route("ServerLost", ("swarm",), "discovery"),
     # measurements
-    Route("Observed", ("session", "vault", "swarm", "discovery", "gateway"), "metrics"),
+    Route("Observed", ("session", "swarm", "discovery"), "metrics"),
     Route("AreYouAlive", ("metrics",), "supervisor"),
 )
 

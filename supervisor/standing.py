@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 MAX_PER_SENDER = 4096
-MAX_PER_SESSION = 64
+MAX_PER_SESSION = 8
 MAX_ENDED = 1024
 """Ended sessions whose last words are kept for the gateway, and whose names are not used again."""
 

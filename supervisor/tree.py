@@ -15,6 +15,7 @@ import trio
 from ..messages.base import encode
 from ..messages.frames import Fatal, FromChild, Log, Ready, Step, Stop
 from ..messages.to_gateway import SessionLimit
+from ..messages.to_session import CancelPairing
 from .desk import Desk
 from .effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
 from .host import Host, HostBroken, HostLost, SpawnFailed
@@ -172,7 +173,7 @@ class _Tree:
         fields: dict[str, LogField] = {"cause": cause, "restarts": member.restarts}
         self.on_log(member.name, "info" if cause in ("killed", "zygote") else "warning", "restarting", fields)
         if verdict.poison and member.is_session:
-            await self._give_up(member, "one input killed it again and again")
+            await self._give_up(member, "one input killed it again and again", poison=True)
             return
         if verdict.poison:
             self._apply(self.ledger.drop_head(member.name))
@@ -181,11 +182,11 @@ class _Tree:
         else:
             await trio.sleep(verdict.delay)
 
-    async def _give_up(self, member: Member, why: str) -> None:
+    async def _give_up(self, member: Member, why: str, *, poison: bool = False) -> None:
         self.on_log(member.name, "error", "given up", {"why": why})
         if member.is_session:
             self.desk.crashed(member)
-            self._apply(self.ledger.end_session(member.name, "crashed"))
+            self._apply(self.ledger.end_session(member.name, "crashed", poison=poison))
         elif member.spec.restart == "permanent":
             self._fail(f"{member.name}: {why}")
         member.retired = True
@@ -271,15 +272,27 @@ class _Tree:
         self.stop.set()
 
     async def _stop_all(self) -> None:
-        """Stop sessions, all at once; then the singletons, last started first; then kill what is left."""
+        """End sessions, all at once; then the singletons, last started first; then kill what is left."""
         self.ledger.stopping = True
         with trio.move_on_after(STOP_ALL):
             sessions = [member for member in self.members.values() if member.is_session]
+            await self._dismiss(sessions)
             async with trio.open_nursery() as nursery:
                 for member in sessions:
                     nursery.start_soon(self._stop_one, member, STOP_SESSIONS)
             for spec in reversed(self.specs):
                 await self._stop_one(self.members[spec.kind], spec.stop_grace)
+
+    async def _dismiss(self, sessions: Sequence[Member]) -> None:
+        """Have sessions give up, with a word to the other device and to the user, while all others still run.
+
+        One that has accepted goes on for this moment, and is left to settle at the next contact.
+        """
+        for member in sessions:
+            self._apply(self.ledger.post(member.name, CancelPairing()))
+        with trio.move_on_after(STOP_SESSIONS):
+            for member in sessions:
+                await member.gone.wait()
 
     async def _stop_one(self, member: Member, grace: float) -> None:
         if member.link is not None:

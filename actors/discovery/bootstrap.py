@@ -15,6 +15,9 @@ from .walk import Surroundings
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+HURRY = 0.25
+LOSSES_APART = 30.0
+"""After a loss bootstrap peers are offered again so soon, and ever later while nothing comes of it."""
 
 
 class Bootstrapper:
@@ -25,6 +28,9 @@ class Bootstrapper:
         self._known = False
         self._pause = FIRST_PAUSE
         self._next_at: Instant = 0.0
+        self._missing = False
+        self._lost_at: Instant = -LOSSES_APART
+        self._hurry = HURRY
         self._said: Readiness | None = None
 
     def restart(self, now: Instant) -> None:
@@ -39,9 +45,19 @@ class Bootstrapper:
         self._pause = FIRST_PAUSE
         self._next_at = now
 
+    def server_lost(self, now: Instant) -> None:
+        """Take that a server has gone: it may be back in a moment, and the way into the DHT with it."""
+        soon = now - self._lost_at < LOSSES_APART
+        self._pause = min(self._hurry * 2, LONGEST_PAUSE) if soon else HURRY
+        self._hurry = self._pause
+        self._lost_at = now
+        self._missing = True
+        self._next_at = min(self._next_at, now + self._pause)
+
     def server_joined(self) -> None:
-        """Take that a server is in the routing table."""
+        """Take that a server is in the routing table, or is there again."""
         self._known = True
+        self._missing = False
 
     def answered(self, tag: bytes, answer: Answer, now: Instant) -> None:
         """Take what the routing table holds."""
@@ -64,7 +80,7 @@ class Bootstrapper:
         peers.pop(own, None)
         out: list[Message] = [Bootstrap(peer.peer, peer.addresses) for peer in peers.values()]
         out.append(ClosestServers(self._around.requests.open(self, b"", now), own))
-        if self._known:
+        if self._known and not self._missing:
             self._pause = LONGEST_PAUSE
         self._next_at = now + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)

@@ -15,6 +15,7 @@ from ...messages.to_discovery import (
     KadFailed,
     KadReply,
     ServerJoined,
+    ServerLost,
     Servers,
     StartProviding,
     StopFinding,
@@ -86,6 +87,8 @@ class Discovery:
                 self._around.requests.failed(message.request, now)
             case ServerJoined():
                 self._server_joined(message.server, now)
+            case ServerLost():
+                self._bootstrapper.server_lost(now)
 
     def same_host(self, nodes: tuple[PeerAddresses, ...], now: Instant) -> None:
         """Take which other nodes of this user run on this host."""

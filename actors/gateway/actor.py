@@ -7,6 +7,7 @@ root. Keeps no state of its own: a restarted gateway is told everything again by
 import os
 import socket
 import struct
+from contextlib import suppress
 
 import trio
 
@@ -76,15 +77,20 @@ class Gateway:
             nursery.start_soon(self._accept)
             async for incoming in self._mailbox:
                 for session in self._exchange.take(incoming):
-                    state = self._exchange.board.state(session, now())
-                    if state is not None:
-                        for connection in self._connections:
-                            connection.publish(state)
+                    self._publish(session)
             await self._drain()
             nursery.cancel_scope.cancel()
 
+    def _publish(self, session: str) -> None:
+        state = self._exchange.board.state(session, now())
+        if state is not None:
+            for connection in self._connections:
+                connection.publish(state)
+
     async def _drain(self) -> None:
         """The node stops: let the clients have what they are owed, the outcomes above all."""
+        for session in self._exchange.board.abandon():
+            self._publish(session)
         for connection in self._connections:
             connection.stop()
         with trio.move_on_after(_DRAIN):
@@ -124,7 +130,8 @@ class Gateway:
             if len(self._connections) >= CLIENTS:
                 refusal = Error(0, "busy", f"the node serves {CLIENTS} clients at once; try again later")
                 # An empty send buffer takes it at once; whoever filled it gets the end of the stream only.
-                with trio.move_on_after(1):
+                gone = suppress(trio.BrokenResourceError, trio.ClosedResourceError)
+                with trio.move_on_after(1), gone:
                     await trio.SocketStream(sock).send_all(frame(encode(refusal), CONTROL_LIMIT))
                 return
             connection = Connection(trio.SocketStream(sock), self._exchange, self._settings)

@@ -5,6 +5,7 @@ the state of a session never goes back and that every session that is over has a
 (docs/interfaces.md, "Control socket"). Never sends anything.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
@@ -22,6 +23,7 @@ from ...messages.to_gateway import (
 )
 from ...messages.types import Instant, Outcome, Role, SessionId, Stage
 from ...protocol.code import qr_payload, words_of
+from ...protocol.identity import IdentityError, check_name, device_id
 
 ENDED_KEPT = 128
 """Sessions that are over and still answered about; older ones are forgotten."""
@@ -43,6 +45,10 @@ _MESSAGES: dict[Outcome, str] = {
     "busy": "The other device is busy; try again later.",
 }
 """For an end that the session itself could not explain."""
+_STOPPED = (
+    "This node was stopped before the other device had answered. Start again; "
+    "if both had accepted, they settle it when they meet again: sdnode devices shows it."
+)
 
 
 @dataclass(slots=True)
@@ -55,6 +61,10 @@ class Record:
     ended: Outcome | None = None
     decision: bool | None = None
     """What the gateway has sent on as the user's decision; the session's own word follows in its view."""
+    confirmation: Confirmation | None = None
+    """What there is to decide about: the first that was shown, and never another."""
+    note: str = ""
+    """What to say of its end instead of the session's own words."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -70,11 +80,6 @@ class Record:
             return self.view.accepted
         return self.decision
 
-    @property
-    def confirmation(self) -> Confirmation | None:
-        """What there is to decide about."""
-        return None if self.view is None else self.view.confirmation
-
 
 class Board:
     """The fold. `fold` takes one message; everything else only reads."""
@@ -82,6 +87,8 @@ class Board:
     def __init__(self, version: str) -> None:
         self._version = version
         self._records: dict[SessionId, Record] = {}
+        self._joining: dict[SessionId, bytes] = {}
+        """A digest of the code that each session enters, while it runs."""
         self.identity: NodeIdentity | None = None
         """Who this device is; None until the vault has said it."""
         self._swarm: SwarmStatus | None = None
@@ -124,11 +131,19 @@ class Board:
         old = record.view
         if old is not None and (old.outcome is not None or _RANK[view.stage] < _RANK[old.stage]):
             return ()
-        if old == view:
+        if old == view or not _shows_fairly(view.confirmation, record.confirmation):
             return ()
         record.view = view
+        record.confirmation = record.confirmation or view.confirmation
         self._forget_old()
         return (view.session,)
+
+    def abandon(self) -> list[SessionId]:
+        """The node stops: every session that has not ended by now does, for its clients. Return them."""
+        open_ones = [record for record in self._records.values() if record.outcome is None]
+        for record in open_ones:
+            record.ended, record.note = "lost_contact", _STOPPED
+        return [record.session for record in open_ones]
 
     def _forget_old(self) -> None:
         ended = [id for id, record in self._records.items() if record.outcome is not None]
@@ -146,6 +161,21 @@ class Board:
             for record in self._records.values()
             if _shows_code(record)
         )
+
+    def joining(self, code: bytes, session: SessionId) -> SessionId | None:
+        """Note that `session` enters this code; or return the other session that does so already.
+
+        Not known any more after a restart of the gateway; the swarm then gives frames to the first of two.
+        """
+        digest = hashlib.sha256(code).digest()
+        for other, known in list(self._joining.items()):
+            record = self._records.get(other)
+            if record is not None and record.outcome is not None:
+                del self._joining[other]
+            elif known == digest and other != session:
+                return other
+        self._joining[session] = digest
+        return None
 
     def state(self, session: SessionId, now: Instant) -> SessionState | None:
         """Return the session as its user may see it at `now`."""
@@ -179,11 +209,11 @@ class Board:
             words=words,
             qr=qr,
             expires_in=expires_in,
-            device=None if view.confirmation is None else _shown(view.confirmation),
-            check=None if view.confirmation is None else view.confirmation.check,
+            device=None if record.confirmation is None else _shown(record.confirmation),
+            check=None if record.confirmation is None else record.confirmation.check,
             accepted=view.accepted,
             outcome=outcome,
-            message=view.message or ("" if outcome is None else _MESSAGES[outcome]),
+            message=record.note or view.message or ("" if outcome is None else _MESSAGES[outcome]),
             fingerprint=view.fingerprint,
             seconds=view.seconds,
             path=view.path,
@@ -226,6 +256,20 @@ class Board:
 
 def _shows_code(record: Record) -> bool:
     return record.view is not None and record.view.code is not None and record.outcome is None
+
+
+def _shows_fairly(confirmation: Confirmation | None, former: Confirmation | None) -> bool:
+    """Say whether a view may reach the user: a session that has been taken over may show one device, and then
+    another for the user's decision to fall upon, or a key under the id of another device.
+    """
+    if confirmation is None or confirmation == former:
+        return True
+    device = confirmation.device
+    try:
+        check_name(device.name)
+    except IdentityError:
+        return False
+    return former is None and device.device_id == device_id(device.public_key)
 
 
 def _shown(confirmation: Confirmation) -> ShownDevice:

@@ -103,6 +103,9 @@ async def _join(request: c.JoinPairing, exchange: Exchange) -> Message:
     session = session_of(request.key)
     if exchange.board.record(session) is None and exchange.board.shows_code(code):
         return c.Error(request.id, "bad_code", "this device is showing that code; enter it on the other one")
+    running = exchange.board.joining(code, session)
+    if running is not None:
+        return c.Error(request.id, "busy", f"this device is entering that code already, in session {running}")
 
     def make(own: NodeIdentity) -> Message:
         return to_session.JoinPairing(
@@ -145,6 +148,11 @@ async def _decide(request: c.Decide, exchange: Exchange) -> Message:
             return c.Error(request.id, "not_deciding", "no device has proved itself yet")
     elif record.accepted is not request.accept:
         return c.Error(request.id, "already_decided", f"the device was {_past(record.accepted)} before")
+    shown = record.confirmation
+    if request.public_key is not None and (shown is None or shown.device.public_key != request.public_key):
+        return c.Error(
+            request.id, "not_deciding", "the pairing does not show the device that was decided about"
+        )
     if _session_says(record) is None:
         record.decision = request.accept
         if (
@@ -183,7 +191,7 @@ async def _cancel(request: c.CancelPairing, exchange: Exchange) -> Message:
         send = Send(f"session-{record.session}", to_session.CancelPairing(), id=os.urandom(16))
         if await exchange.send_until([send], lambda: _session_says(record)) is None:
             return c.Error(request.id, "internal", "the pairing does not answer; see what becomes of it")
-    if record.outcome == "paired" or (record.outcome is None and record.accepted is not None):
+    if record.outcome == "paired" or (record.outcome is None and record.accepted is True):
         return c.Error(request.id, "already_decided", "the decision is made and cannot be taken back")
     return c.Done(request.id)
 

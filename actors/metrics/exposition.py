@@ -49,9 +49,11 @@ class TotalsCollector(Collector):
                 continue
             make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             values = make(name, metric.help, labels=metric.labels)
-            for (known, labels), value in numbers.items():
-                if known == metric.name:
-                    values.add_metric(labels, value)
+            present = {labels: value for (known, labels), value in numbers.items() if known == metric.name}
+            if metric.name == "pairing_sessions_active":  # known in full: 0 when no session reports it
+                present = {("initiator",): 0.0, ("joiner",): 0.0} | present
+            for labels, value in present.items():
+                values.add_metric(labels, value)
             yield values
 
 

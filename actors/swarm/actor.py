@@ -134,8 +134,8 @@ class Swarm:
             case ForgetPeer(peer=peer):
                 self._tables.known.pop(peer, None)
                 node.start(node.dialer.drop_peer, peer)
-            case SessionEnded(session=session, outcome=outcome):
-                node.session_ended(f"session-{session}", outcome)
+            case SessionEnded(session=session, poison=poison):
+                node.session_ended(f"session-{session}", poison=poison)
             case Undeliverable(id=envelope, busy=busy):
                 node.requests.undeliverable(envelope, busy)
             case _:

@@ -78,7 +78,7 @@ class Asking:
                 await self._mailbox.send(actor, PeerUnreachable(ask.request, reason))
             else:
                 self._tables.forwarded(actor, ask.peer)
-                first = self._tables.first_vouch(actor, ask.peer)
+                first = self._tables.needs_vouch(actor, ask.peer)
                 vouch = [Send("vault", Vouch(session_id(actor), ask.peer))] if first else []
                 answer = PeerAnswer(ask.request, frame, path_of(connection))
                 await self._mailbox.send_all([*vouch, Send(actor, answer)])

@@ -1,4 +1,5 @@
-"""Corrections of libp2p 0.8.1's host and network; those of its Kademlia stand in kad_server.py.
+"""Corrections of libp2p 0.8.1's host and network; those of its multiplexer stand in muxer.py,
+those of its Kademlia in kad_server.py.
 
 Each names the defect; tests/swarm/test_corrections.py shows it on the library as it is and shows that the
 correction removes it, so that a test fails as soon as one can go. docs/decisions/0004-libp2p-corrections.md
@@ -28,6 +29,7 @@ from libp2p.peer.peerstore import PeerStore
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 
+from . import addresses, muxer
 from .streams import shielded
 
 CORRECTED_VERSION = "0.8.1"
@@ -107,9 +109,11 @@ def new_host(keys: KeyPair, max_connections: int, announce: Callable[[], list[An
     """
     silence()
     know_ipv6_peers()
+    muxer.use_bounds()
     host = libp2p.new_host(
         key_pair=keys,
         sec_opt=noise_only(keys),
+        muxer_opt=muxer.muxers(),
         peerstore_opt=TolerantPeerStore(),
         connection_config=connection_config(max_connections),
         addrs_factory=lambda _candidates: announce(),
@@ -131,6 +135,9 @@ def contain_stream_handlers(network: Any) -> None:
     handle = network.common_stream_handler
 
     async def contained(stream: Any) -> None:
+        if muxer.has_too_many_streams(stream):
+            await close_connection(stream.swarm_conn)
+            return
         try:
             await handle(stream)
         except Exception:  # whatever went wrong concerns this stream alone
@@ -228,6 +235,15 @@ def remote_address(stream: Any) -> tuple[str, int] | None:
         return None
     stream._cached_remote_address = (str(name[0]).partition("%")[0], int(name[1]))
     return (str(name[0]).partition("%")[0], int(name[1]))
+
+
+def block_of(muxed: Any) -> str | None:
+    """Return the address block that a connection comes from; None when it is gone."""
+    try:
+        remote = muxed.get_remote_address()
+    except Exception:  # the library raises many unrelated types for a connection that is gone
+        return None
+    return None if remote is None else addresses.block_of(str(remote[0]))
 
 
 def know_ipv6_peers() -> None:

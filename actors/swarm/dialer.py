@@ -106,6 +106,12 @@ class Dialer:
         for connection in list(self._network.get_connections(ID(peer))):
             await corrections.close_connection(connection)
 
+    def drop_block(self, block: str) -> None:
+        """Close every connection with an address block, all at once."""
+        for connection in list(self._network.get_connections()):
+            if corrections.block_of(connection.muxed_conn) == block:
+                self._nursery.start_soon(corrections.close_connection, connection)
+
     async def _race(self, peer: bytes, targets: Sequence[Endpoint]) -> Any:
         race = self._races[peer] = _Race()
         try:

@@ -77,7 +77,7 @@ class Abuse:
     def __init__(self) -> None:
         self._peers: RateWindow[bytes] = RateWindow(STRIKES_OF_PEER - 1, STRIKE_WINDOW)
         self._blocks: RateWindow[str] = RateWindow(STRIKES_OF_BLOCK - 1, STRIKE_WINDOW)
-        self._attempts: RateWindow[bytes] = RateWindow(REPEATS, REPEAT_WINDOW)
+        self._attempts: RateWindow[bytes] = RateWindow(1 + REPEATS, REPEAT_WINDOW)
         self._blocked: RecentTable[bytes | str, float] = RecentTable()
 
     def strike(self, peer: bytes, block: str | None, now: float) -> bool:
@@ -102,7 +102,7 @@ class Abuse:
         return until > now
 
     def too_often(self, attempt: bytes, now: float) -> bool:
-        """Count a frame of one attempt; return whether it exceeds ten in a second."""
+        """Count a frame of one attempt; return whether it is more than one and ten repeats in a second."""
         return self._attempts.count(attempt, now)
 
 

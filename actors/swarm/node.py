@@ -15,11 +15,11 @@ from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 
 from ...messages.config import SwarmConfig
-from ...messages.to_discovery import ServerJoined, Servers, SwarmUp
+from ...messages.to_discovery import ServerJoined, ServerLost, Servers, SwarmUp
 from ...messages.to_gateway import SwarmStatus
 from ...messages.to_metrics import Observed
 from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
-from ...messages.types import Outcome, PeerAddresses
+from ...messages.types import PeerAddresses
 from ...messages.wire import PROTOCOL_ID
 from ..base import Mailbox, Send, now
 from . import addresses, corrections, kad_client, status
@@ -55,15 +55,15 @@ class _Gate:
 class _Events(INotifee):  # type: ignore[misc]
     """Passes the library's notifications on; none of them may wait."""
 
-    def __init__(self, connected: Callable[[Any], None], changed: Callable[[], None]) -> None:
+    def __init__(self, connected: Callable[[Any], None], disconnected: Callable[[Any], None]) -> None:
         self._connected = connected
-        self._changed = changed
+        self._disconnected = disconnected
 
     async def connected(self, network: Any, conn: Any) -> None:
         self._connected(conn)
 
     async def disconnected(self, network: Any, conn: Any) -> None:
-        self._changed()
+        self._disconnected(conn)
 
     async def opened_stream(self, network: Any, stream: Any) -> None:
         return
@@ -100,6 +100,8 @@ class Node:
         self._abuse = Abuse()
         self._measured = status.Measurements()
         self._changed = trio.Event()
+        self._lost: set[bytes] = set()
+        """Servers of the routing table with which no connection is left."""
         self._running = trio.Event()
         self._mode = DHTMode.CLIENT if config.dht_mode == "client" else DHTMode.SERVER
         self.requests = Requests(mailbox)
@@ -108,11 +110,17 @@ class Node:
         )
         self.asking = Asking(self.dialer, tables, mailbox, nursery)
         self._port = PairingPort(
-            host.peer, tables, self.requests, self._abuse, self._refused, self.dialer.drop_peer
+            host.peer,
+            tables,
+            self.requests,
+            self._abuse,
+            self._refused,
+            self.dialer.drop_peer,
+            self.dialer.drop_block,
         )
         self._dht = Dht(host.libp2p, self._mode, tables.provides)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self._port.handle)
-        host.network.register_notifee(_Events(self._connected, self._note_change))
+        host.network.register_notifee(_Events(self._connected, self._disconnected))
         gate = _Gate(self._abuse, config.lan_only)
         corrections.release_inbound_slots(host.network, gate, self._handshake)
         corrections.after_identify(host.libp2p, self._identified)
@@ -195,12 +203,12 @@ class Node:
                 return
             await self._offer(ID(peer))
 
-    def session_ended(self, actor: str, outcome: Outcome) -> None:
-        """Forget a session; whoever sent the last frame to one that crashed is not heard for a while."""
+    def session_ended(self, actor: str, *, poison: bool) -> None:
+        """Forget a session; whoever sent it a frame that no process survived is not heard for a while."""
         last = self._tables.end(actor)
         self.asking.end(actor)
         self.requests.actor_ended(actor)
-        if outcome == "crashed" and last is not None:
+        if poison and last is not None:
             self._abuse.block(last, now())
             self.start(self.dialer.drop_peer, last)
 
@@ -219,6 +227,14 @@ class Node:
         else:
             self.asking.contact(peer)
 
+    def _disconnected(self, connection: Any) -> None:
+        self._note_change()
+        peer_id = connection.muxed_conn.peer_id
+        peer = peer_id.to_bytes()
+        if self._dht.routing_table.peer_in_table(peer_id) and self.dialer.existing(peer) is None:
+            self._lost.add(peer)
+            self.start(self._mailbox.send, "discovery", ServerLost(peer))
+
     async def _identified(self, peer_id: ID) -> None:
         """Identify has told what a connected peer speaks."""
         self.start(self._offer, peer_id)
@@ -230,9 +246,11 @@ class Node:
             return
         table = self._dht.routing_table
         known = table.peer_in_table(peer_id)
+        is_news = not known or peer_id.to_bytes() in self._lost
+        self._lost.discard(peer_id.to_bytes())
         if known:
             table.remove_peer(peer_id)
-        if await self._dht.add_peer(peer_id) and not known:
+        if await self._dht.add_peer(peer_id) and is_news:
             self._note_change()
             await self._mailbox.send("discovery", ServerJoined(self._server(peer_id)))
 
@@ -246,6 +264,7 @@ class Node:
 
     def _unreachable(self, peer: bytes) -> None:
         """Take a server that does not answer out of the routing table; contact brings it back."""
+        self._lost.discard(peer)
         if self._dht.routing_table.peer_in_table(ID(peer)):
             self._dht.routing_table.remove_peer(ID(peer))
             self._note_change()

@@ -23,7 +23,7 @@ from ...messages.wire import (
     decode_wire,
 )
 from ..base import Send, now
-from . import addresses, streams
+from . import corrections, streams
 from .limits import Abuse, Slots
 from .requests import ActorBusy, ActorGone, NoAnswer, Requests
 from .tables import Tables
@@ -31,6 +31,8 @@ from .tables import Tables
 READ_DEADLINE = 5.0
 ANSWER_DEADLINE = 10.0
 WRITE_DEADLINE = 5.0
+EXCHANGE_DEADLINE = 10.0
+"""All of it together: the other side waits no longer (docs/protocol.md, "Limits")."""
 _LAST_WORDS = 2.0
 
 
@@ -55,6 +57,7 @@ class PairingPort:
         abuse: Abuse,
         refused: Callable[[RefusalReason], None],
         drop_peer: Callable[[bytes], Any],
+        drop_block: Callable[[str], None],
     ) -> None:
         self._own_peer = own_peer
         self._tables = tables
@@ -62,12 +65,13 @@ class PairingPort:
         self._abuse = abuse
         self._refused = refused
         self._drop_peer = drop_peer
+        self._drop_block = drop_block
         self._slots = Slots()
 
     async def handle(self, stream: Any) -> None:
         """Serve one stream from its first byte to its close."""
         peer: bytes = stream.muxed_conn.peer_id.to_bytes()
-        block = _block(stream)
+        block = corrections.block_of(stream.muxed_conn)
         if self._abuse.is_blocked(peer, now()) or self._abuse.is_blocked(block, now()):
             await streams.reset(stream)
             await self._drop_peer(peer)
@@ -76,31 +80,34 @@ class PairingPort:
             await streams.reset(stream)
             return
         try:
-            with trio.move_on_after(READ_DEADLINE + ANSWER_DEADLINE + WRITE_DEADLINE + _LAST_WORDS) as whole:
-                await self._exchange(stream, peer, block)
+            with trio.move_on_after(EXCHANGE_DEADLINE) as whole:
+                answered = await self._exchange(stream, peer, block)
             if whole.cancelled_caught:
                 await streams.reset(stream)
+            elif answered:
+                await _let_go(stream)
         finally:
             self._slots.give_back(peer)
 
-    async def _exchange(self, stream: Any, peer: bytes, block: str | None) -> None:
+    async def _exchange(self, stream: Any, peer: bytes, block: str | None) -> bool:
+        """Take the request and answer it; return whether the answer has been written."""
         request = await self._read(stream, peer, block)
         if request is None:
-            return
+            return False
         message, frame = request
         try:
             response = await self._answer(message, frame, peer, block, path_of(stream))
         except NoAnswer:
             await streams.reset(stream)
-            return
+            return False
         try:
             with trio.fail_after(WRITE_DEADLINE):
                 await streams.write_frame(stream, response)
                 await stream.close()
         except Exception:  # the peer is gone; it asks again
             await streams.reset(stream)
-            return
-        await _let_go(stream)
+            return False
+        return True
 
     async def _read(self, stream: Any, peer: bytes, block: str | None) -> tuple[WireRequest, bytes] | None:
         try:
@@ -145,7 +152,7 @@ class PairingPort:
     async def _ask_session(self, actor: str, frame: bytes, peer: bytes, path: Path) -> bytes:
         number = self._requests.number()
         vouch = (
-            [Send("vault", Vouch(session_id(actor), peer))] if self._tables.first_vouch(actor, peer) else []
+            [Send("vault", Vouch(session_id(actor), peer))] if self._tables.needs_vouch(actor, peer) else []
         )
         self._tables.forwarded(actor, peer)
         return await self._requests.ask(
@@ -154,19 +161,13 @@ class PairingPort:
 
     async def _strike(self, peer: bytes, block: str | None) -> None:
         if self._abuse.strike(peer, block, now()):
+            if block is not None and self._abuse.is_blocked(block, now()):
+                self._drop_block(block)
             await self._drop_peer(peer)
 
     def _refuse(self, message: WireRequest, reason: RefusalReason) -> bytes:
         self._refused(reason)
         return encode(Refused(message.code_id, message.attempt, reason))
-
-
-def _block(stream: Any) -> str | None:
-    try:
-        remote = stream.muxed_conn.get_remote_address()
-    except Exception:  # the library raises many unrelated types for a connection that is gone
-        return None
-    return None if remote is None else addresses.block_of(str(remote[0]))
 
 
 async def _let_go(stream: Any) -> None:

@@ -26,7 +26,7 @@ class Tables:
 
     served: dict[str, Serve] = field(default_factory=dict)
     known: dict[bytes, KnownPeer] = field(default_factory=dict)
-    _vouched: RecentTable[tuple[str, bytes], bool] = field(default_factory=lambda: RecentTable(_VOUCHED))
+    _vouched: RecentTable[str, bytes] = field(default_factory=lambda: RecentTable(_VOUCHED))
     _last_sender: dict[str, bytes] = field(default_factory=dict)
 
     def serve(self, actor: str, serve: Serve) -> None:
@@ -48,25 +48,26 @@ class Tables:
     def owner(self, own: bytes, remote: bytes, request: WireRequest) -> str | None:
         """Return the session whose code this frame is about, or None.
 
-        Every served code is compared, in constant time each, whether or not one has matched before.
+        Every served code is compared, in constant time each, whether or not one has matched before. Of two
+        sessions with the same words the first has it.
         """
         found: str | None = None
         for actor, serve in self.served.items():
             initiator, joiner = (own, remote) if serve.role == "initiator" else (remote, own)
             expected = code_id(serve.route_key, initiator, joiner)
             if hmac.compare_digest(expected, request.code_id):
-                found = actor
+                found = found or actor
         return found
 
     def belongs_to_vault(self, remote: bytes, request: WireRequest) -> bool:
         """Return whether a frame that fits no session is a known peer's decision."""
         return isinstance(request, PairingDecision) and remote in self.known
 
-    def first_vouch(self, actor: str, peer: bytes) -> bool:
-        """Return whether this session and peer have not been vouched for yet, and remember them."""
-        if self._vouched.get((actor, peer)):
+    def needs_vouch(self, actor: str, peer: bytes) -> bool:
+        """Say whether the vault must hear of this peer for this session; it keeps the latest few."""
+        if self._vouched.get(actor) == peer:
             return False
-        self._vouched.put((actor, peer), True)
+        self._vouched.put(actor, peer)
         return True
 
     def forwarded(self, actor: str, peer: bytes) -> None:

@@ -1,17 +1,20 @@
 """The vault's entry point: opens the data directory and drives the machine. See machine.py."""
 
+import os
+import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from ...messages.config import VaultConfig, decoder
+from ...messages.config import PASSPHRASE_LIMIT, VaultConfig, decoder
 from ...messages.frames import Start
 from ...messages.to_vault import decode
-from ..base import ActorChannel, run_stepping
+from ..base import ActorChannel, ActorFailed, run_stepping
 from .files import DataDir
 from .keys import open_keys
 from .machine import Vault
 from .schema import DATABASE_FILE
+from .sealing import COSTS, Costs
 from .store import Store, no_probe
 
 _decode_config = decoder(VaultConfig)
@@ -22,24 +25,42 @@ def open_vault(
     checkpoint: bytes | None,
     resources: ExitStack,
     probe: Callable[[str], None] = no_probe,
+    costs: Costs = COSTS,
 ) -> Vault:
     """Open the data directory, made when there is none, and restore the vault; `resources` close it again.
 
-    Raises ActorFailed with a text for the user.
+    `costs` are those of an identity that is sealed now. Raises ActorFailed with a text for the user.
     """
+    passphrase = None if config.passphrase_fd is None else _passphrase(config.passphrase_fd)
     directory = DataDir(Path(config.data_dir).expanduser().absolute())
     resources.callback(directory.close)
     database = directory.path / DATABASE_FILE
-    keys = open_keys(directory, may_create=not database.exists())
+    keys = open_keys(directory, may_create=not database.exists(), passphrase=passphrase, costs=costs)
     store = Store(database, keys.storage_key, probe)
     resources.callback(store.close)
-    return Vault(
-        keys,
-        store,
-        device_name=config.device_name,
-        app_version=config.app_version,
-        checkpoint=checkpoint,
-    )
+    try:
+        return Vault(
+            keys,
+            store,
+            device_name=config.device_name,
+            app_version=config.app_version,
+            checkpoint=checkpoint,
+        )
+    except sqlite3.OperationalError as error:
+        raise ActorFailed(
+            f"cannot use {database}: {error}; make room, or choose another data directory with --data-dir"
+        ) from None
+
+
+def _passphrase(fd: int) -> bytes:
+    """Return the passphrase; the descriptor stays as it was, for the next incarnation."""
+    try:
+        passphrase = os.pread(fd, PASSPHRASE_LIMIT, 0)
+    except OSError as error:
+        raise ActorFailed(f"cannot read the passphrase: {error.strerror}") from None
+    if not passphrase:
+        raise ActorFailed("the passphrase is empty")
+    return passphrase
 
 
 async def main(channel: ActorChannel) -> None:

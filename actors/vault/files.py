@@ -4,6 +4,7 @@ Owns file descriptors and paths, never the meaning of a file. Implements docs/ar
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -96,6 +97,10 @@ class DataDir:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UnsafeFile(f"{path} is a symbolic link; put the file itself there") from None
+            raise
         try:
             check_private(path, os.fstat(fd))
             return os.read(fd, _LARGEST_FILE)

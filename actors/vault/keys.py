@@ -1,11 +1,13 @@
 """The identity file: two Ed25519 seeds (device key, transport key) and the key that seals the store.
 
-Owns their format and their secrecy; they leave this module only as key objects and, the transport seed,
-towards the swarm. A damaged or too readable file is refused, never replaced. docs/operations.md, "Files".
+Owns the file and the secrecy of what is in it, which leaves this module only as key objects and, the
+transport seed, towards the swarm. A file that cannot be used is refused with advice, never replaced; only a
+whole one that stands open is, by the same identity sealed. docs/security.md, "The identity file".
 """
 
 import hashlib
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,17 +18,19 @@ from ...messages.types import Bytes32
 from ...protocol.identity import device_id, peer_id_of
 from ..base import ActorFailed
 from .files import DataDir
+from .sealing import COSTS, Costs, WrongPassphrase, parse, seal, unseal
+from .sealing import VERSION as SEALED
 
 KEY_FILE = "identity.key"
-_VERSION = 1
+_OPEN: Literal[1] = 1
+_FORMAT: Literal["spacedrive-node identity"] = "spacedrive-node identity"
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands in the file. `protection` names how `payload` is kept: another value, say a passphrase,
-    comes with a new version and fields of its own."""
+    """What stands in a file without a passphrase; sealing.py has the other."""
 
     format: Literal["spacedrive-node identity"]
-    version: int
+    version: Literal[1]
     protection: Literal["none"]
     payload: Annotated[bytes, msgspec.Meta(max_length=1024)]
     digest: Bytes32
@@ -72,7 +76,7 @@ _decode_seeds: Decoder[Seeds] = Decoder(Seeds)
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """As much of any version as it takes to say that it is too new."""
+    """What every version begins with."""
 
     format: str
     version: int
@@ -81,50 +85,105 @@ class _Head(msgspec.Struct, frozen=True):
 _decode_head: Decoder[_Head] = Decoder(_Head)
 
 
-def open_keys(directory: DataDir, *, may_create: bool) -> Keys:
+def open_keys(
+    directory: DataDir, *, may_create: bool, passphrase: bytes | None = None, costs: Costs = COSTS
+) -> Keys:
     """Return the keys of the data directory, made there when there are none.
 
-    With `may_create` false their absence is an error: a store that they sealed is there.
+    With `may_create` false their absence is an error: a store that they sealed is there. With a passphrase
+    they are sealed: new ones from the beginning, and those that stand open now, in place.
     Raises ActorFailed with advice.
     """
     path = directory.path / KEY_FILE
     try:
         content = directory.read(KEY_FILE)
-        if content is None and may_create:
-            content = _encode(Seeds(os.urandom(32), os.urandom(32), os.urandom(32)))
-            directory.write(KEY_FILE, content)
     except OSError as error:
-        raise ActorFailed(f"cannot read or write {path}: {error.strerror}") from None
-    if content is None:
         raise ActorFailed(
-            f"{path} is missing, but devices were stored with it; restore it from a backup, "
-            "or start as a new device with another --data-dir"
-        )
-    return Keys(_decode(content, str(path)))
-
-
-def _encode(seeds: Seeds) -> bytes:
-    payload = encode(seeds)
-    return encode(
-        KeyFile(
-            format="spacedrive-node identity",
-            version=_VERSION,
-            protection="none",
-            payload=payload,
-            digest=hashlib.sha256(payload).digest(),
-        )
-    )
-
-
-def _decode(content: bytes, path: str) -> Seeds:
+            f"cannot read {path}: {error.strerror}; the node must run as its owner, on a disk that works"
+        ) from None
     try:
-        if (version := _decode_head(content).version) > _VERSION:
-            raise ActorFailed(f"{path} has version {version}, made by a newer program; update this one")
-        file = _decode_file(content)
-        if file.version == _VERSION and hashlib.sha256(file.payload).digest() == file.digest:
-            return _decode_seeds(file.payload)
+        if content is not None:
+            return Keys(_open(directory, content, passphrase, costs))
+        if may_create:
+            seeds = Seeds(os.urandom(32), os.urandom(32), os.urandom(32))
+            _write(directory, seeds, passphrase, costs)
+            return Keys(seeds)
     except MalformedMessage:
-        pass  # said below, together with a wrong digest
+        raise ActorFailed(
+            f"{path} is damaged; restore it from a backup, or start as a new device with another --data-dir"
+        ) from None
+    except MemoryError:
+        raise ActorFailed(f"there is not enough memory to open {path}; end other programs") from None
     raise ActorFailed(
-        f"{path} is damaged; restore it from a backup, or start as a new device with another --data-dir"
+        f"{path} is missing, but devices were stored with it; restore it from a backup, "
+        "or start as a new device with another --data-dir"
     )
+
+
+def would_seal(data_dir: Path) -> bool:
+    """Say whether a passphrase that is given now would be a new one: there is no identity, or an open one.
+
+    Reads the first bytes of the file only, which hold no secret. False when that cannot be told: opening it
+    will say why.
+    """
+    head = encode(_Head(_FORMAT, _OPEN))[1:]  # whatever the number of fields
+    try:
+        fd = os.open(data_dir / KEY_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    try:
+        return os.read(fd, 1 + len(head))[1:] == head
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _open(directory: DataDir, content: bytes, passphrase: bytes | None, costs: Costs) -> Seeds:
+    """Return what is in the file; seal one that stands open when there is a passphrase for it.
+
+    Raises ActorFailed, MalformedMessage, MemoryError.
+    """
+    path = directory.path / KEY_FILE
+    version = _decode_head(content).version
+    if version > SEALED:
+        raise ActorFailed(f"{path} has version {version}, made by a newer program; update this one")
+    if version != SEALED:
+        seeds = _decode_open(content)
+        if passphrase is not None:
+            _write(directory, seeds, passphrase, costs)
+        return seeds
+    parse(content)  # a damaged file is told from one that lacks its passphrase
+    if passphrase is None:
+        raise ActorFailed(
+            f"{path} is sealed with a passphrase: start the node with --ask-passphrase, "
+            "--passphrase-file FILE or --passphrase-fd N"
+        )
+    try:
+        return _decode_seeds(unseal(content, passphrase))
+    except WrongPassphrase:
+        raise ActorFailed(f"this passphrase does not open {path}; try again with another") from None
+
+
+def _decode_open(content: bytes) -> Seeds:
+    file = _decode_file(content)
+    if hashlib.sha256(file.payload).digest() != file.digest:
+        raise MalformedMessage("digest")
+    return _decode_seeds(file.payload)
+
+
+def _write(directory: DataDir, seeds: Seeds, passphrase: bytes | None, costs: Costs) -> None:
+    """Put the identity into its file, as a whole or not at all. Raises ActorFailed, MemoryError."""
+    payload = encode(seeds)
+    if passphrase is not None:
+        content = seal(payload, passphrase, costs)
+    else:
+        digest = hashlib.sha256(payload).digest()
+        content = encode(KeyFile(_FORMAT, _OPEN, "none", payload, digest))
+    try:
+        directory.write(KEY_FILE, content)
+    except OSError as error:
+        raise ActorFailed(
+            f"cannot write {directory.path / KEY_FILE}: {error.strerror}; nothing was changed: "
+            "make room, or choose another data directory with --data-dir"
+        ) from None

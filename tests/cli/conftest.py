@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_node import PATIENCE, FakeNode
+from terminal import Terminal
 
 
 @pytest.fixture
@@ -118,3 +119,17 @@ def sdnode(environment):
         if command.process.poll() is None:
             command.process.kill()
         command.end()
+
+
+@pytest.fixture
+def terminal(environment):
+    """Start a command on a terminal."""
+    started = []
+
+    def start(*arguments):
+        started.append(Terminal(arguments, environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

@@ -94,7 +94,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     [
         ({"listen": ("127.0.0.1:7520",)}, "a multiaddr such as"),
         ({"listen": ("/dns4/example.org/tcp/1",)}, "address of this machine"),
-        ({"listen": ("/ip4/127.0.0.1/udp/1",)}, "quic-v1"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0/quic-v1",)}, "TCP only"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/ws",)}, "TCP only"),
+        ({"bootstrap": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "TCP only"),
         ({"listen": (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",)}, "this node's own"),
         ({"announce": ("/ip4/192.0.2.1/tcp/0",)}, "port 0"),
         ({"bootstrap": ("/ip4/192.0.2.1/tcp/1",)}, "/p2p/"),
@@ -137,10 +139,11 @@ def test_a_default_port_is_a_wish_and_an_explicit_one_is_not():
 def all_changed():
     flags = {
         "data_dir": "/tmp/data",
+        "passphrase_file": "/tmp/passphrase",
         "name": "desk",
         "control": "/tmp/c",
         "metrics_listen": "[::1]:0",
-        "listen": ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"),
+        "listen": ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"),
         "announce": ("/dns4/example.org/tcp/7520",),
         "bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",),
         "dht_protocol": "/x/kad/1.0.0",
@@ -180,6 +183,15 @@ def test_effective_configuration_is_a_file_that_gives_it_again(make, toml):
     text = to_toml(loaded, {"data-dir": "/x"})
     tomllib.loads(text)
     assert load_config({}, {}, toml(text)).config == loaded.config
+
+
+def test_a_passphrase_is_refused_where_others_could_read_it(toml):
+    """In a variable or in the file: the refusal says what to use instead and never quotes it."""
+    file = toml('passphrase = "correct horse"\n')
+    for found in (problems((), {"SDNODE_PASSPHRASE": "correct horse"}), problems(file=file)):
+        assert len(found) == 1
+        assert "passphrase-file" in found[0]
+        assert "horse" not in found[0]
 
 
 def test_check_config_exits_0_or_2(capfd, monkeypatch, tmp_path):

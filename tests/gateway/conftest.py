@@ -41,6 +41,7 @@ from spacedrive_node.messages.to_gateway import (
     SwarmStatus,
 )
 from spacedrive_node.paths import bind_control
+from spacedrive_node.protocol.identity import device_id
 from spacedrive_node.supervisor.channel import Channel
 
 PEER = bytes.fromhex("002408011220") + b"\x11" * 32
@@ -180,7 +181,9 @@ class Node:
 
 
 def confirmation() -> Confirmation:
-    return Confirmation(SeenDevice(b"d" * 16, "other", "linux", b"K" * 32, PEER), "012345", b"t" * 32)
+    return Confirmation(
+        SeenDevice(device_id(b"K" * 32), "other", "linux", b"K" * 32, PEER), "012345", b"t" * 32
+    )
 
 
 @pytest.fixture

@@ -198,6 +198,19 @@ async def test_a_bounded_number_of_clients(node, monkeypatch):
                 assert refused.code == "busy"
 
 
+async def test_a_client_too_many_that_is_gone_already_harms_nobody(node, monkeypatch):
+    """The refusal finds nobody to read it; the gateway serves the others as before."""
+    monkeypatch.setattr(actor, "CLIENTS", 1)
+    with trio.fail_after(10):
+        async with await trio.open_unix_socket(node.control) as first:
+            one = Raw(first)
+            for number in range(20):
+                second = await trio.open_unix_socket(node.control)
+                await second.aclose()
+                await one.send(Status(number))
+                assert isinstance(await one.receive(), NodeStatus)
+
+
 async def test_who_may_use_the_socket(node, monkeypatch):
     """The same user or root; anybody else is closed at once, and the log says so."""
     assert may_use(1000, 1000)

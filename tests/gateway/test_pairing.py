@@ -124,6 +124,43 @@ async def test_cancel(node, client, nursery, code):
             await pairing.paired()
 
 
+async def test_cancel_at_the_question(node, client, nursery, code, shown):
+    """With a device on the screen a cancellation is a refusal, never an acceptance; it is done at once."""
+    with trio.fail_after(10):
+        pairing = await begin(node, client, nursery, code)
+        await node.view(pairing.id, stage="deciding", confirmation=shown)
+        await pairing.confirmation()
+        async with trio.open_nursery() as inner:
+            inner.start_soon(pairing.cancel)
+            await node.step("CancelPairing")
+            await node.view(pairing.id, stage="deciding", confirmation=shown, accepted=False)
+        await node.view(pairing.id, stage="deciding", confirmation=shown, outcome="cancelled")
+        await pairing.cancel()
+
+
+async def test_the_same_code_is_not_entered_twice_at_once(node, client, nursery, code):
+    """A second join would take the first one's frames; it is refused until the first has ended."""
+    words = " ".join(words_of(code))
+    with trio.fail_after(10):
+        answers: list[object] = []
+
+        async def join() -> None:
+            answers.append(await client.join_pairing(words))
+
+        async with trio.open_nursery() as inner:
+            inner.start_soon(join)
+            first = to_session.decode((await node.step("JoinPairing"))[0].body)
+            await node.view(first.session, role="joiner", stage="searching")
+        with pytest.raises(ControlError, match="already"):
+            await client.join_pairing(words)
+        await node.view(first.session, role="joiner", stage="searching", outcome="not_found")
+        async with trio.open_nursery() as inner:
+            inner.start_soon(join)
+            again = to_session.decode((await node.step("JoinPairing"))[0].body)
+            await node.view(again.session, role="joiner", stage="searching")
+        assert first.session != again.session
+
+
 async def test_a_crashed_session_ends_with_an_outcome(node, client, nursery, code):
     """SessionEnded without a last view becomes the outcome, with words for people."""
     with trio.fail_after(10):

@@ -5,7 +5,7 @@ just written, or with the step taken and lost. Product code knows nothing of it.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +74,9 @@ class Killer:
     def pid(self) -> int:
         return self.inner.pid
 
+    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+        """Called with each log line of the node."""
+
 
 class _Handle:
     def __init__(self, inner: Handle, kind: str, killer: Killer) -> None:
@@ -133,9 +136,11 @@ class Node:
 
 
 @asynccontextmanager
-async def running_node(folder: Path, name: str, **settings: object) -> AsyncIterator[Node]:
+async def running_node(
+    folder: Path, name: str, *, killer: Killer | None = None, **settings: object
+) -> AsyncIterator[Node]:
     """Run a node on loopback, on a free port, in `folder`; stop it at the end and see that it ended well."""
-    killer = Killer()
+    killer = killer or Killer()
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []
     options: dict[str, object] = {
@@ -152,6 +157,7 @@ async def running_node(folder: Path, name: str, **settings: object) -> AsyncIter
 
     def log(actor: str, level: str, event: str, fields: dict[str, object]) -> None:
         logs.append((actor, level, event, dict(fields)))
+        killer.logged(actor, level, event, fields)
 
     def on_ready(line: Ready) -> None:
         ready.append(line)

@@ -116,7 +116,8 @@ def test_two_nodes_without_set_up_pair_by_words_and_remember_it(tmp_path: Path) 
     """up, up, pair, join, devices; then both are stopped and started again: same identity, same devices."""
     with up(tmp_path, "anna") as a, up(tmp_path, "bruno") as b:
         with pairing(a) as (words, shown):
-            events = b.run("join", "-", "--yes", stdin=words)
+            # The words, and on the next line the answer to the question that follows.
+            events = b.run("join", "-", stdin=f"{words}\ny\n")
             assert shown.wait(DEADLINE) == 0
             mine = [json.loads(line) for line in shown.stdout]
         assert (events[-1]["event"], mine[-1]["event"]) == ("paired", "paired")
@@ -172,6 +173,16 @@ def test_signals_stop_a_node_in_order(tmp_path: Path, number: signal.Signals) ->
         assert a.process.wait(DEADLINE) == 0
         assert not any(_alive(pid) for pid in pids)
         assert not Path(str(a.ready["control"])).exists()
+
+
+def test_a_node_that_stops_ends_its_pairings_with_a_word(tmp_path: Path) -> None:
+    """Before anything is accepted: the command that waits hears of it at once, as `cancelled`."""
+    with up(tmp_path, "anna") as a, pairing(a) as (_words, shown):
+        assert a.stop() == 0
+        assert shown.wait(DEADLINE) == 130
+        assert shown.stdout is not None
+        last = json.loads(shown.stdout.readlines()[-1])
+        assert (last["event"], last["outcome"]) == ("failed", "cancelled")
 
 
 def test_a_second_node_on_one_data_directory_refuses(tmp_path: Path) -> None:

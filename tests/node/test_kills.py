@@ -75,3 +75,20 @@ async def test_a_stopped_session_delays_no_other(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGCONT)
         with trio.fail_after(DEADLINE):
             await showing.cancel()
+
+
+async def test_the_only_server_comes_back_and_is_told_again(tmp_path: Path) -> None:
+    """The joiner's own swarm is the initiator's only DHT server, and dies after the code was announced.
+
+    It has forgotten the announcement, and nobody but the initiator can make contact again.
+    """
+    async with two_nodes(tmp_path) as (a, b):
+        showing = await b.client.start_pairing()  # b knows a alone, as its bootstrap server
+        pid = (await a.pids())["swarm"]
+        os.kill(pid, signal.SIGKILL)
+        with trio.fail_after(DEADLINE):
+            joining = await a.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE / 2)
+            await joining.confirmation()
+            await joining.cancel()
+            await showing.confirmation()
+        assert (await a.pids())["swarm"] != pid

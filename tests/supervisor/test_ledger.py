@@ -9,7 +9,7 @@ import pytest
 from spacedrive_node.messages.common import ActorRestarted
 from spacedrive_node.messages.frames import Outgoing, Step
 from spacedrive_node.supervisor.effects import Forward, Kill, Request, Retire, Spawn, Warn
-from spacedrive_node.supervisor.ledger import MAX_MESSAGES, Ledger
+from spacedrive_node.supervisor.ledger import MAX_MESSAGES, SESSION_RETAINED, SESSION_SENDS, Ledger
 
 NIL = msgspec.Raw(b"\xc0")
 A = "session-00000000000000aa"
@@ -235,3 +235,31 @@ def test_exactly_once_under_random_deaths(with_session, seed):
                 running = frames(given, A)
                 assert first.checkpoint == (b"%d" % seen[-1] if seen else b"1")
     assert seen == list(range(200))
+
+
+def test_a_session_that_floods_harms_only_itself(with_session):
+    """Too much in one step: the step is dropped and its sender ends, not the receiver."""
+    ledger = with_session
+    sign = out("vault", "SignIdentity")
+    effects = ledger.apply(A, step(*[sign] * (SESSION_SENDS + 1)))
+    assert kinds(effects, "vault") == []
+    assert Kill(A, "exit") in effects
+    assert not [effect for effect in effects if isinstance(effect, Kill) and effect.name != A]
+
+
+def test_standing_messages_of_a_session_are_small(with_session):
+    """They outlive steps, and retained ones outlive the session, in the supervisor's own memory."""
+    ledger = with_session
+    view = out("gateway", "SessionView", body=b"\xc4" + bytes(SESSION_RETAINED))
+    assert Kill(A, "exit") in ledger.apply(A, step(view))
+
+
+def test_a_session_that_floods_a_receiver_that_is_behind(with_session):
+    """Step by step too: the vault keeps its life and the inputs of others, the session loses its own."""
+    ledger = with_session
+    start(ledger, "vault")
+    for number in range(300):
+        ledger.apply("gateway", step(out("vault", "ListDevices", id=number.to_bytes(16, "big"))))
+    killed = [ledger.apply(A, step(out("vault", "SignIdentity"))) for _ in range(SESSION_SENDS + 1)]
+    assert Kill(A, "exit") in killed[-1]
+    assert ledger.mailbox("vault") == 300 + SESSION_SENDS

@@ -125,7 +125,7 @@ async def test_poison(how):
         assert "do-not-print-this" not in repr(seat.logs)
         if how == 1:
             crash = next(line for line in seat.logs if line[2] == "actor crashed")
-            assert crash[3]["exception"] == "ValueError"
+            assert crash[3]["error"] == "ValueError"
             assert "actors_for_tests.py:" in crash[3]["where"]
 
 
@@ -139,8 +139,9 @@ async def test_hang():
         assert [line[3]["cause"] for line in seat.logs if line[2] == "restarting"] == ["hang"] * 3
 
 
-async def test_stopped_child_stops_nobody():
+async def test_stopped_child_stops_nobody(monkeypatch):
     """A flood to a child that does not read leaves the router free, and nothing of it is lost."""
+    monkeypatch.setattr("spacedrive_node.supervisor.ledger.SESSION_SENDS", 10_000)
     async with node(heartbeat=5.0) as seat:
         await seat.open_session(1)
         await seat.open_session(2)
@@ -154,8 +155,9 @@ async def test_stopped_child_stops_nobody():
         await seat.view(session=f"{1:016x}", message="signed 1000")
 
 
-async def test_full_mailbox_refuses_the_gateway():
+async def test_full_mailbox_refuses_the_gateway(monkeypatch):
     """What the gateway sends to a full mailbox comes back as undeliverable, busy."""
+    monkeypatch.setattr("spacedrive_node.supervisor.ledger.SESSION_SENDS", 10_000)
     async with node(heartbeat=5.0) as seat:
         await seat.open_session(1)
         pid = await seat.pid(session_name(1))

@@ -111,17 +111,38 @@ async def test_a_full_session_is_busy_and_an_ended_one_unavailable(swarm: Any) -
         assert a.count(Vouch) == 1
 
 
-async def test_whoever_crashed_a_session_is_blocked(swarm: Any) -> None:
-    """The peer whose frame a crashed session got last is refused for a while, and others are not."""
+async def test_whoever_poisoned_a_session_is_blocked(swarm: Any) -> None:
+    """The peer whose frame killed a session again and again is refused for a while, and others are not."""
     async with swarm("a") as a, swarm("b") as b, swarm("c") as c:
         await a.tell(A, Serve(ROUTE_KEY, "initiator"))
         await b.tell(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
         await a.expect(PeerRequest)
-        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "crashed"))
+        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "crashed", poison=True))
         await b.expect(PeerUnreachable | PeerAnswer)
         answer = await ask(b, 2, a, request_frame(a, b), timeout=3.0)
         assert isinstance(answer, PeerUnreachable)
         assert reason(await ask(c, 1, a, request_frame(a, c))) == "unavailable"
+
+
+async def test_a_session_that_crashed_for_its_own_reasons_blocks_nobody(swarm: Any) -> None:
+    """A full disk or an impatient killer is not the peer's doing."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await b.tell(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
+        await a.expect(PeerRequest)
+        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "crashed"))
+        assert reason(await b.expect(PeerAnswer)) == "unavailable"
+        assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
+
+
+async def test_a_peer_is_vouched_for_again_when_others_came_between(swarm: Any) -> None:
+    """The vault keeps the latest peers of a session; decoys must not push out the true one."""
+    async with swarm("a") as a, swarm("b") as b, swarm("c") as c:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        for number, peer in enumerate((b, c, b)):
+            await peer.tell(B, Ask(number, a.peer, a.addresses, request_frame(a, peer)))
+            assert (await a.expect(Vouch, "vault")).peer == peer.peer
+            await a.expect(PeerRequest)
 
 
 async def test_a_known_peer_s_decision_goes_to_the_vault(swarm: Any) -> None:
@@ -168,7 +189,7 @@ async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:
 
 
 async def test_an_attempt_that_repeats_too_fast_is_busy(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten frames of one attempt in a window reach the session; more are answered `busy`."""
+    """A frame and ten repeats of it in a window reach the session; more are answered `busy`."""
     monkeypatch.setattr(limits, "REPEAT_WINDOW", 60.0)  # a slow machine must not stretch the second
     async with swarm("a") as a, swarm("b") as b:
         await a.tell(A, Serve(ROUTE_KEY, "initiator"))
@@ -186,8 +207,8 @@ async def test_an_attempt_that_repeats_too_fast_is_busy(swarm: Any, monkeypatch:
                     asks.start_soon(ask, b, number, a, frame)
             nursery.cancel_scope.cancel()
         answers = [decode_wire(m.frame) for _to, m, _id in b.sent if isinstance(m, PeerAnswer)]
-        assert a.count(PeerRequest) == 10
-        assert sum(isinstance(answer, Refused) and answer.reason == "busy" for answer in answers) == 5
+        assert a.count(PeerRequest) == 11
+        assert sum(isinstance(answer, Refused) and answer.reason == "busy" for answer in answers) == 4
         assert len(answers) == 15
 
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from spacedrive_node.actors.base import Effects, Incoming
 from spacedrive_node.actors.vault.actor import open_vault
 from spacedrive_node.actors.vault.machine import Vault
+from spacedrive_node.actors.vault.sealing import COSTS
 from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.config import VaultConfig
 from spacedrive_node.messages.to_gateway import Device, Devices
@@ -102,6 +103,7 @@ class Host:
         self.data_dir = data_dir
         self.wall = 1_700_000_000.0
         self.config = VaultConfig(data_dir=str(data_dir), device_name="Mine", app_version="0.1")
+        self.costs = COSTS
         self.checkpoint: bytes | None = None
         self.now = 1000.0
         self.known: dict[bytes, bytes | None] = {}
@@ -110,7 +112,7 @@ class Host:
         self.vault: Vault
 
     def open(self, probe: Callable[[str], None] = lambda _point: None) -> Effects:
-        self.vault = open_vault(self.config, self.checkpoint, self._resources, probe)
+        self.vault = open_vault(self.config, self.checkpoint, self._resources, probe, self.costs)
         self.vault._wall = lambda: self.wall
         return self._apply(self.vault.first(self.now))
 

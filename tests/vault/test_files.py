@@ -81,14 +81,14 @@ def test_a_readable_or_damaged_identity_is_refused(host: Any) -> None:
         path.write_bytes(content)
         _refused(host, "damaged; restore it from a backup")
         assert path.read_bytes() == content
-    path.write_bytes(whole.replace(b"\xa7version\x01", b"\xa7version\x02"))
+    path.write_bytes(whole.replace(b"\xa7version\x01", b"\xa7version\x03"))
     _refused(host, "newer program")
     elsewhere = host.data_dir / "elsewhere"
     elsewhere.write_bytes(whole)
     elsewhere.chmod(0o600)
     path.unlink()
     path.symlink_to(elsewhere)
-    _refused(host, "cannot read or write")
+    _refused(host, "symbolic link; put the file itself there")
     path.unlink()
     path.mkdir()
     _refused(host, "not a plain file")

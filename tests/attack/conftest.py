@@ -1,0 +1,24 @@
+"""What the tests of attacks share: a node whose sessions have been taken over, and its user."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .nodes import Killer, Node, running_node
+from .taken import Taker
+
+
+@asynccontextmanager
+async def taken_node(folder: Path, name: str) -> AsyncIterator[tuple[Node, Taker]]:
+    taker = Taker()
+    async with running_node(folder, name, killer=Killer(inner=taker)) as node:
+        yield node, taker
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> Callable[[], Any]:
+    """Open a node whose sessions have been taken over: `async with taken() as (node, taker)`."""
+    return lambda: taken_node(tmp_path, "taken")

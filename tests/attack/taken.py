@@ -1,0 +1,110 @@
+"""A session process that has been taken over: the real session, with somebody between it and its supervisor.
+
+The supervisor, the vault and all else are the real ones, in their own processes.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from os import urandom
+from typing import Any
+
+import msgspec
+import trio
+
+from spacedrive_node.actors.session import main as session_main
+from spacedrive_node.messages import to_session
+from spacedrive_node.messages.base import Message, encode
+from spacedrive_node.messages.frames import Deliver, Outgoing, Step
+from spacedrive_node.messages.to_vault import StoreDevice
+from spacedrive_node.messages.types import Outcome
+from spacedrive_node.supervisor.host import Handle
+from spacedrive_node.supervisor.process import ProcessHost
+from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.supervisor.tasks import TaskHost
+
+DEADLINE = 20.0
+_numbers = itertools.count()
+
+
+def out(to: str, message: Message, *, kind: str | None = None, slot: bytes = b"") -> Outgoing:
+    """Write an envelope; `kind` may lie."""
+    return Outgoing(to, kind or type(message).__name__, urandom(16), msgspec.Raw(encode(message)), slot)
+
+
+@dataclass
+class Taker:
+    """A Host whose sessions have been taken over: they work as always, and say what `push` is told."""
+
+    got: list[Deliver] = field(default_factory=list)
+    """What was delivered to the sessions."""
+    changed: trio.Event = field(default_factory=trio.Event)
+    refused: dict[int, str] = field(default_factory=dict)
+    """What the vault answered to each StoreDevice, by its number; "" when it was stored."""
+    channel: Any = None
+    processes: ProcessHost = field(default_factory=ProcessHost)
+    tasks: TaskHost = field(default_factory=TaskHost)
+
+    def __post_init__(self) -> None:
+        self._name = f"taken_{next(_numbers)}"
+
+    @asynccontextmanager
+    async def opened(self, *, preload: Sequence[str], on_lost: Callable[[], None]) -> AsyncIterator[None]:
+        async with (
+            self.processes.opened(preload=preload, on_lost=on_lost),
+            self.tasks.opened(preload=(), on_lost=on_lost),
+        ):
+            globals()[self._name] = self._main
+            yield
+            del globals()[self._name]
+
+    async def spawn(self, spec: ChildSpec) -> Handle:
+        if spec.kind == "session":
+            return await self.tasks.spawn(replace(spec, entry=f"{__name__}:{self._name}"))
+        return await self.processes.spawn(spec)
+
+    @property
+    def pid(self) -> int:
+        return self.processes.pid
+
+    async def _main(self, channel: Any) -> None:
+        self.channel = channel
+        try:
+            await session_main(_Between(channel, self))
+        except* trio.ClosedResourceError:  # how a task is killed
+            await trio.sleep_forever()
+
+    async def push(self, *envelopes: Outgoing, end: Outcome | None = None) -> None:
+        """Send a step of the intruder's making."""
+        await self.channel.send(Step(0, envelopes, end=end))
+
+    async def store(self, message: StoreDevice, **lie: str) -> str:
+        """Ask the vault to store a device; return why it refuses, "" if it does not."""
+        await self.push(out("vault", message, **lie))
+        with trio.fail_after(DEADLINE):
+            while message.request not in self.refused:
+                await self.changed.wait()
+        return self.refused[message.request]
+
+    def saw(self, deliver: Deliver) -> None:
+        self.got.append(deliver)
+        if deliver.kind in ("Stored", "StoreRefused"):
+            answer = to_session.decode(deliver.body)
+            self.refused[answer.request] = getattr(answer, "reason", "")
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+class _Between:
+    def __init__(self, inner: Any, taker: Taker) -> None:
+        self._inner, self._taker = inner, taker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def receive(self) -> Any:
+        message = await self._inner.receive()
+        if isinstance(message, Deliver):
+            self._taker.saw(message)
+        return message

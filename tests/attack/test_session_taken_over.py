@@ -1,0 +1,278 @@
+"""A session process that has been taken over, in a real node: what it may not do does not happen.
+
+`victim` is the device that the user sees and means; `intruder` is the device of whoever has taken the session
+over. It knows the words, and carries true frames of the session, so that the swarm vouches for it.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from spacedrive_node.client import Pairing
+from spacedrive_node.control_link import ControlError
+from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.common import SessionEnded
+from spacedrive_node.messages.frames import Step
+from spacedrive_node.messages.to_discovery import SwarmUp
+from spacedrive_node.messages.to_gateway import (
+    Confirmation,
+    Devices,
+    NodeIdentity,
+    Readiness,
+    SeenDevice,
+    SessionView,
+)
+from spacedrive_node.messages.to_metrics import Observed
+from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer, Listening, SwarmIdentity
+from spacedrive_node.messages.to_vault import Accept, ForgetDevice, Vouch
+from spacedrive_node.messages.wire import PairingDecision
+from spacedrive_node.protocol.code import CodeKeys
+from spacedrive_node.protocol.identity import device_id, make_info, signing_input
+from spacedrive_node.supervisor.effects import Kill
+from spacedrive_node.supervisor.ledger import SUPERVISOR, Ledger
+from spacedrive_node.supervisor.routes import ROUTES, find_route
+
+from .device import Device, Run, keys_of, open_device
+from .nodes import DEADLINE, Node
+from .taken import Taker, out
+
+SESSION = "session-" + "a" * 16
+OTHER = "session-" + "b" * 16
+
+
+async def start(node: Node) -> tuple[Pairing, CodeKeys]:
+    pairing = await node.client.start_pairing()
+    return pairing, keys_of(pairing.code.words)
+
+
+async def carry(node: Node, device: Device, keys: CodeKeys) -> Run:
+    """Let a device carry a frame of the session, and sign a true identity for it."""
+    attempt = device.begin(node, keys)
+    assert await device.reason(node, attempt.request_frame) == "Challenge"
+    th = os.urandom(32)
+    info = make_info(
+        public_key=device.public_key, name=device.name, os="test", app_version="1", nonce=attempt.nonce
+    )
+    return Run(
+        attempt, b"", info, device.key.sign(signing_input("joiner", th, device.peer, info)), th, b"", b""
+    )
+
+
+async def shows(node: Node, taker: Taker, forged: Run, intruder: Device, *views: SessionView) -> None:
+    """Have the session send views, and return when the gateway has taken them."""
+    number = len(taker.got) + 5000
+    await taker.push(*(out("gateway", one) for one in views))
+    assert await taker.store(intruder.store(forged, forged.th1, number))  # the supervisor has sent them on
+    await node.client.actors()  # the answer comes to the gateway behind them
+
+
+async def trusted(node: Node) -> list[bytes]:
+    return [device.public_key for device in await node.client.devices()]
+
+
+def seen(device: Device) -> SeenDevice:
+    return SeenDevice(device_id(device.public_key), device.name, "test", device.public_key, device.peer)
+
+
+def view(pairing: Pairing, shown: SeenDevice, th3: bytes) -> SessionView:
+    return SessionView(
+        pairing.id, "initiator", "deciding", 0.0, confirmation=Confirmation(shown, "123456", th3)
+    )
+
+
+async def test_nothing_is_stored_but_what_the_user_accepted(taken: Callable[[], Any]) -> None:
+    """Without acceptance, or for another key, peer, transcript or role, StoreDevice is refused."""
+    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+        with trio.fail_after(DEADLINE):
+            pairing, keys = await start(node)
+            forged = await carry(node, intruder, keys)
+            run = await victim.prove(node, keys)
+            proven = victim.finish(run)
+            await pairing.confirmation()
+            assert "not accepted" in await taker.store(victim.store(run, proven.th3, 2000))
+            await pairing.accept()
+            other = encode(PairingDecision(b"o" * 16, b"t" * 16, b"1" * 32))
+            lies = [
+                intruder.store(forged, proven.th3),
+                intruder.store(forged, forged.th1),
+                victim.store(run, proven.th3, peer=intruder.peer),
+                victim.store(run, proven.th3, peer=node.ready.peer),
+                victim.store(run, os.urandom(32)),
+                victim.store(run, proven.th3, role="initiator"),
+                victim.store(run, proven.th3, th=os.urandom(32)),
+                victim.store(run, proven.th3, info=forged.info),
+                victim.store(run, proven.th3, decision=b"garbage"),
+                victim.store(run, proven.th3, decision=other),
+            ]
+            for number, lie in enumerate(lies, 2001):
+                assert await taker.store(msgspec.structs.replace(lie, request=number))
+            assert await trusted(node) == []
+            assert await victim.reason(node, proven.decision_frame(True)) == "DecisionReceived"
+            await pairing.paired()
+            assert await trusted(node) == [victim.public_key]
+
+
+@pytest.mark.parametrize("gateway_killed", [False, True])
+async def test_another_device_than_the_one_shown(taken: Callable[[], Any], gateway_killed: bool) -> None:
+    """A device put in the place of the one that the user sees is not accepted, whatever restarts."""
+    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+        with trio.fail_after(DEADLINE):
+            pairing, keys = await start(node)
+            forged = await carry(node, intruder, keys)
+            run = await victim.prove(node, keys)
+            proven = victim.finish(run)
+            assert (await pairing.confirmation()).device.public_key == victim.public_key
+            await shows(node, taker, forged, intruder, view(pairing, seen(intruder), proven.th3))
+            if gateway_killed:
+                os.kill((await node.pids())["gateway"], signal.SIGKILL)
+                await node.client.status()
+            with suppress(ControlError):  # after the restart the gateway knows the other device only
+                await pairing.accept()
+            assert await taker.store(intruder.store(forged, proven.th3, 2000))
+            assert await trusted(node) == []
+
+
+async def test_a_device_id_that_does_not_belong_to_the_key_is_not_shown(taken: Callable[[], Any]) -> None:
+    """The intruder's key under the victim's id or with a deceiving name never reaches the user."""
+    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+        with trio.fail_after(DEADLINE):
+            pairing, keys = await start(node)
+            forged = await carry(node, intruder, keys)
+            mixed = msgspec.structs.replace(seen(intruder), device_id=device_id(victim.public_key))
+            turned = msgspec.structs.replace(seen(intruder), name="\u202egnp.exe")
+            views = [view(pairing, shown, forged.th1) for shown in (mixed, turned)]
+            await shows(node, taker, forged, intruder, *views)
+            assert (await node.client.session(pairing.id)).state.device is None
+            with pytest.raises(ControlError):
+                await pairing.accept()
+            assert await taker.store(intruder.store(forged, forged.th1, 2001))
+
+
+async def test_a_session_speaks_for_no_other_session(taken: Callable[[], Any]) -> None:
+    """Neither its views, nor its words to the vault, nor its answers to peers count for another session."""
+    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+        with trio.fail_after(DEADLINE):
+            pairing, keys = await start(node)
+            run = await victim.prove(node, keys)
+            proven = victim.finish(run)
+            await pairing.confirmation()
+            bad, bad_keys = await start(node)  # its channel is the one that is used from here on
+            forged = await carry(node, intruder, bad_keys)
+            other = view(pairing, seen(intruder), proven.th3)
+            await shows(
+                node, taker, forged, intruder, other, msgspec.structs.replace(other, outcome="rejected")
+            )
+            await pairing.accept()
+            assert await taker.store(victim.store(run, proven.th3, 2000))
+            assert await taker.store(intruder.store(forged, proven.th3, 2001))
+            await taker.push(end="paired")  # it may say so; nothing is trusted by it
+            await bad.paired()
+            assert await trusted(node) == []
+            assert await victim.reason(node, proven.decision_frame(True)) == "DecisionReceived"
+            await pairing.paired()
+            assert await trusted(node) == [victim.public_key]
+
+
+async def test_bodies_of_another_kind_do_nothing(taken: Callable[[], Any]) -> None:
+    """What a session may not send does not come through under the name of what it may send."""
+    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+        with trio.fail_after(DEADLINE):
+            pairing, keys = await start(node)
+            forged = await carry(node, intruder, keys)
+            before = await node.client.status()
+            pids = await node.pids()
+            smuggled = {
+                "vault": [
+                    Accept(pairing.id, intruder.public_key, forged.th1),
+                    Vouch(pairing.id, intruder.peer),
+                    ForgetDevice(1, device_id(victim.public_key)),
+                    SessionEnded(pairing.id, "initiator", "paired"),
+                ],
+                "swarm": [
+                    SwarmIdentity(os.urandom(32)),
+                    KnownPeer(intruder.peer),
+                    ForgetPeer(victim.peer),
+                    Listening(("/ip4/127.0.0.1/tcp/1",)),
+                ],
+                "gateway": [
+                    NodeIdentity(b"i" * 16, "intruder", intruder.public_key, intruder.peer),
+                    Readiness("vault", False, "no"),
+                    Devices(1, (), False),
+                ],
+                "discovery": [SwarmUp(intruder.peer, (), ())],
+                "metrics": [Readiness("vault", False, "no"), SessionEnded(pairing.id, "initiator", "paired")],
+            }
+            for receiver, bodies in smuggled.items():
+                kinds = [
+                    route.kind
+                    for route in ROUTES
+                    if "session" in route.senders and route.receiver == receiver
+                ]
+                assert kinds
+                await taker.push(*(out(receiver, body, kind=kind) for kind in kinds for body in bodies))
+            assert "not accepted" in await taker.store(intruder.store(forged, forged.th1, 2000))
+            after = await node.client.status()
+            assert msgspec.structs.replace(after, id=before.id) == before
+            assert await node.pids() == pids
+            run = await victim.prove(node, keys)
+            proven = victim.finish(run)
+            await pairing.confirmation()
+            await pairing.accept()
+            await victim.reason(node, proven.decision_frame(True))
+            await pairing.paired()
+            assert await trusted(node) == [victim.public_key]
+
+
+async def test_a_forbidden_message_ends_its_process_and_nothing_else(taken: Callable[[], Any]) -> None:
+    """The step is dropped whole and its sender killed; the session goes on from before it, and pairs."""
+    forbidden = {
+        "vault": Accept("a" * 16, b"k" * 32, b"t" * 32),
+        "swarm": SwarmIdentity(b"s" * 32),
+        "gateway": NodeIdentity(b"i" * 16, "x", b"k" * 32, b"\x00\x24" + b"p" * 36),
+        "supervisor": SessionEnded("a" * 16, "initiator", "paired"),
+        OTHER: Accept("a" * 16, b"k" * 32, b"t" * 32),
+    }
+    async with taken() as (node, taker), open_device("victim") as victim:
+        pids = await node.pids()
+        for number, (receiver, message) in enumerate(forbidden.items(), 1):
+            with trio.fail_after(DEADLINE):
+                pairing, keys = await start(node)
+                await taker.push(out("metrics", Observed(samples=())), out(receiver, message))
+                run = await victim.prove(node, keys)
+                assert (await pairing.confirmation()).device.public_key == victim.public_key
+                assert sum(line[2] == "forbidden step" for line in node.logs) == number
+        proven = victim.finish(run)
+        await pairing.accept()
+        await victim.reason(node, proven.decision_frame(True))
+        await pairing.paired()
+        assert pids.items() <= (await node.pids()).items()
+
+
+def test_every_forbidden_message_kills_its_sender() -> None:
+    """Every kind to every receiver: a session gets through with those of its own rows alone."""
+    kinds = {route.kind for route in ROUTES} | {"SessionEnded", "ActorRestarted", "Undeliverable", "Invented"}
+    receivers = ("vault", "swarm", "discovery", "gateway", "metrics", SUPERVISOR, SESSION, OTHER, "zygote")
+    allowed = 0
+    for kind in kinds:
+        for receiver in receivers:
+            ledger = Ledger(max_sessions=4, new_id=lambda: b"i" * 16)
+            for name in ("vault", "swarm", "discovery", "gateway", "metrics", SESSION, OTHER):
+                ledger.add(name, stepping=True, role="initiator" if "-" in name else None)
+                ledger.begin(name, msgspec.Raw(b"\x80"))
+                ledger.ready(name)
+            step = Step(
+                0, (out("metrics", Observed(samples=())), out(receiver, Observed(samples=()), kind=kind))
+            )
+            effects = ledger.apply(SESSION, step)
+            if find_route(kind, SESSION, receiver):
+                allowed += 1
+            else:
+                assert [effect for effect in effects if isinstance(effect, Kill)] == [Kill(SESSION, "exit")]
+                assert ledger.mailbox("metrics") == 0
+    assert allowed == 12

@@ -1,0 +1,58 @@
+"""Hostile bytes from a seed: frames that are nearly right, and bytes that are nothing.
+
+`FUZZ` in the environment is the number of cases of one test (make fuzz); without it a test runs its own few.
+A failing case is found again by its seed, which is in the test's name or message.
+"""
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+
+CASES = int(os.environ.get("FUZZ", "0"))
+_NESTED = (b"\x91", b"\x81\xa1t", b"\x81")
+_HEADS = bytes(
+    (0xC0, 0xC1, 0xC4, 0xC6, 0xC9, 0xCA, 0xCB, 0xCF, 0xD3, 0xD9, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF, 0xFF)
+)
+
+
+def cases(default: int, most: int = 1 << 30) -> int:
+    """Return how many cases to run; `most` where one case takes long."""
+    return min(CASES or default, most)
+
+
+def mutate(dice: random.Random, sample: bytes, others: Sequence[bytes]) -> bytes:
+    """Return `sample` changed in one to four places, or spliced with another."""
+    data = bytearray(sample)
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(len(data) + 1)
+        match dice.randrange(9):
+            case 0 if data:
+                data[place % len(data)] ^= 1 << dice.randrange(8)
+            case 1 if data:
+                data[place % len(data)] = dice.randrange(256)
+            case 2:
+                data[place:place] = dice.randbytes(dice.randint(1, 8))
+            case 3:
+                del data[place : place + dice.randint(1, 8)]
+            case 4:
+                del data[place:]
+            case 5:
+                data += dice.randbytes(dice.randint(1, 40))
+            case 6:
+                other = dice.choice(others)
+                data[place:] = other[dice.randrange(len(other) + 1) :]
+            case 7:
+                data[place : place + 1] = bytes((dice.choice(_HEADS),)) + dice.randbytes(dice.randint(0, 4))
+            case _:
+                data[place:place] = dice.choice(_NESTED) * dice.choice((1, 50, 2000))
+    return bytes(data)
+
+
+def hostile(seed: int, number: int, samples: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield `number` byte strings: most are mutated samples, some are random."""
+    dice = random.Random(seed)
+    for _ in range(number):
+        if dice.random() < 0.1:
+            yield dice.randbytes(dice.choice((0, 1, 3, 40, 400)))
+        else:
+            yield mutate(dice, dice.choice(samples), samples)

@@ -1,0 +1,232 @@
+"""Mutated and random bytes at every decoder that meets bytes of others: refused, or read as they stand."""
+
+import contextlib
+import json
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+from libp2p.kad_dht.pb.kademlia_pb2 import Message as KadMessage
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.discovery.same_host import Registration, SameHost
+from spacedrive_node.actors.session import state
+from spacedrive_node.actors.swarm.kad_client import MOST_CLOSER, MOST_PROVIDERS, decode_answer
+from spacedrive_node.messages.base import FrameReader, MalformedMessage, encode
+from spacedrive_node.messages.types import PeerAddresses
+from spacedrive_node.messages.wire import (
+    decode_decision,
+    decode_device_info,
+    decode_identity,
+    decode_wire,
+)
+from spacedrive_node.protocol.code import CodeError, parse_code, parse_words, qr_payload
+from spacedrive_node.protocol.identity import peer_id_from_text
+from spacedrive_node.tests.messages.test_codec import UNIONS, members
+from spacedrive_node.tests.session.harness import pair
+
+from .junk import cases, hostile
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+PEER = bytes.fromhex("002408011220") + b"\x11" * 32
+ADDRESS = Multiaddr("/ip4/127.0.0.1/tcp/4001").to_bytes()
+
+
+def frames_of_runs() -> list[bytes]:
+    """Every string of hex digits in the vectors that is a MessagePack map."""
+    found: list[bytes] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+        elif isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                data = bytes.fromhex(value)
+                if data and 0x80 <= data[0] <= 0x8F:
+                    found.append(data)
+
+    walk(json.loads((VECTORS / "run.json").read_text()))
+    assert len(found) > 10
+    return found
+
+
+FRAMES = frames_of_runs()
+
+
+@pytest.mark.parametrize("decode", [decode_wire, decode_device_info, decode_identity, decode_decision])
+def test_what_is_accepted_from_the_wire_is_canonical(decode: Any) -> None:
+    """A frame is refused with MalformedMessage, or it is exactly what its reading is written as."""
+    accepted = 0
+    for data in hostile(1, cases(4000), FRAMES):
+        try:
+            message = decode(data)
+        except MalformedMessage:
+            continue
+        accepted += 1
+        assert encode(message) == data
+        again = msgpack.unpackb(data, raw=False, strict_map_key=True)
+        assert msgpack.packb(again, use_bin_type=True) == data
+    assert accepted < cases(4000)
+
+
+def samples_of(union: Any) -> list[bytes]:
+    """Members with the simplest values, as far as those are allowed."""
+    found = [b"\x81\xa1t" + msgpack.packb(cls.__name__) for cls in members(union)]
+    for cls in members(union):
+        fields = {name: _guess(name) for name in cls.__struct_fields__}
+        found.append(msgpack.packb({"t": cls.__name__, **fields}))
+    return found
+
+
+def _guess(name: str) -> Any:
+    guesses = {
+        "session": "0" * 16,
+        "key": bytes(16),
+        "peer": PEER,
+        "own_peer": PEER,
+        "frame": b"f",
+        "lifetime": 60.0,
+        "timeout": 60.0,
+        "addresses": ["/ip4/127.0.0.1/tcp/1"],
+        "role": "initiator",
+        "outcome": "paired",
+        "actor": "swarm",
+        "text": "x",
+        "name": "x",
+    }
+    return guesses.get(name, 1 if name in ("request", "id", "v", "input") else bytes(32))
+
+
+@pytest.mark.parametrize(("union", "decoder"), UNIONS.values(), ids=UNIONS)
+def test_unions_refuse_with_one_exception(union: Any, decoder: Any) -> None:
+    """Of every union between our processes and of the control socket."""
+    samples = samples_of(union)
+    for data in hostile(2, cases(1500), samples):
+        with contextlib.suppress(MalformedMessage):
+            decoder(data)
+
+
+def test_a_frame_reader_keeps_no_more_than_its_limit() -> None:
+    """Any bytes, in any pieces: whole frames, MalformedMessage, or a bounded wait for more."""
+    for data in hostile(3, cases(2000), [len(f).to_bytes(4, "big") + f for f in FRAMES]):
+        reader = FrameReader(1024)
+        with contextlib.suppress(MalformedMessage):
+            for place in range(0, len(data), 7):
+                reader.feed(data[place : place + 7])
+                while reader.next_frame() is not None:
+                    pass
+                assert reader.pending <= 1024 + 4 + 7
+
+
+def kad_samples() -> list[bytes]:
+    message = KadMessage()
+    for _ in range(3):
+        for entry in (message.closerPeers.add(), message.providerPeers.add()):
+            entry.id = PEER
+            entry.addrs.extend([ADDRESS, Multiaddr("/dns4/example.org/tcp/1").to_bytes()])
+    crowded = KadMessage()
+    for number in range(300):
+        entry = crowded.providerPeers.add()
+        entry.id = PEER[:-2] + number.to_bytes(2, "big")
+        entry.addrs.extend([ADDRESS] * 40)
+    return [bytes(message.SerializeToString()), bytes(crowded.SerializeToString())]
+
+
+def test_kademlia_answers_are_bounded_and_readable() -> None:
+    """ValueError, or at most so many peers with addresses that messages to discovery take."""
+    decoder = msgspec.msgpack.Decoder(PeerAddresses)
+    for data in hostile(4, cases(800, most=20_000), kad_samples()):
+        try:
+            closer, providers = decode_answer(data, b"own")
+        except ValueError:
+            continue
+        assert len(closer) <= MOST_CLOSER
+        assert len(providers) <= MOST_PROVIDERS
+        for peer in (*closer, *providers):
+            decoder.decode(encode(peer))
+
+
+def test_codes_refuse_with_one_exception() -> None:
+    """Words and QR texts of any kind: CodeError, or a code."""
+    samples = [
+        qr_payload(bytes(range(16)), PEER, ["/ip4/127.0.0.1/tcp/1"]).encode(),
+        b"abandon " * 11 + b"about",
+        "1. abandon \ufeff２）ａｂａｎｄｏｎ".encode(),
+    ]
+    for data in hostile(5, cases(150, most=10_000), samples):
+        text = data.decode("utf-8", "surrogateescape")
+        for parse in (parse_code, parse_words):
+            with contextlib.suppress(CodeError):
+                parse(text)
+        with contextlib.suppress(ValueError):
+            peer_id_from_text(text)
+
+
+def test_checkpoints_are_read_or_refused() -> None:
+    """The supervisor keeps them, so this is damage rather than attack; still no other error."""
+    two = pair(accept=(None, None))
+    two.begin()
+    two.world.run(lambda: all(node.asked for node in two.nodes))
+    samples = [node.checkpoint for node in two.nodes if node.checkpoint]
+    assert len(samples) == 2
+    for data in hostile(6, cases(1500), samples):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            state.restore(data)
+
+
+def test_registrations_of_this_host(tmp_path: Path) -> None:
+    """A locked file with any content is ignored, or is the registration of the peer that it is named for."""
+    import fcntl
+
+    node = SameHost(tmp_path)
+    node.register(b"own peer" + bytes(30), ())
+    path = tmp_path / "nodes" / f"{PEER.hex()}.node"
+    good = encode(Registration(PEER, ("/ip4/127.0.0.1/tcp/1",)))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        for turn, data in enumerate(hostile(7, cases(600, most=20_000), [good])):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, data, 0)
+            for other in node.others(1000.0 * turn, busy=True):
+                assert other.peer == PEER
+                assert len(encode(other)) < 16 * 1024
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, good, 0)
+        assert [other.peer for other in node.others(1e9, busy=True)] == [PEER]
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        os.close(descriptor)
+        node.close()
+
+
+def test_refusing_keeps_nothing() -> None:
+    """Two thousand refusals of every kind later, the decoders hold no more than before."""
+
+    def refuse(seed: int) -> None:
+        for data in hostile(seed, 1000, FRAMES):
+            with contextlib.suppress(MalformedMessage):
+                decode_wire(data)
+        for data in hostile(seed, 50, kad_samples()):
+            with contextlib.suppress(ValueError):
+                decode_answer(data, b"own")
+
+    refuse(8)
+    tracemalloc.start()
+    try:
+        refuse(9)
+        first, _ = tracemalloc.get_traced_memory()
+        refuse(10)
+        second, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert second - first < 256 * 1024

@@ -1,0 +1,132 @@
+"""Frames that a child which has been taken over writes: they cost it its life and nobody else anything."""
+
+import itertools
+import random
+from pathlib import Path
+
+import harness
+import msgspec
+import pytest
+import trio
+from actors_for_tests import Nothing
+
+from spacedrive_node.messages import to_gateway, to_session
+from spacedrive_node.messages.base import INTERNAL_LIMIT, MalformedMessage, encode, frame
+from spacedrive_node.messages.frames import (
+    Fatal,
+    Log,
+    Outgoing,
+    Pong,
+    Ready,
+    Start,
+    Step,
+    decode_from_child,
+)
+from spacedrive_node.supervisor.effects import Forward
+from spacedrive_node.supervisor.ledger import MAX_BODY, MAX_CHECKPOINT, Ledger
+from spacedrive_node.supervisor.specs import ChildSpec
+
+from .garbler import KINDS
+from .junk import cases, hostile
+
+A = harness.session_name()
+NIL = msgspec.Raw(b"\xc0")
+ACCEPT = to_session.Decide(True)
+
+
+def samples() -> list[bytes]:
+    def out(to: str, kind: str, body: bytes = b"\xc0") -> Outgoing:
+        return Outgoing(to=to, kind=kind, id=b"i" * 16, body=msgspec.Raw(body), slot=b"s")
+
+    steps = [
+        Step(input=2, out=(out("gateway", "SessionView"),), checkpoint=b"c", end=None),
+        Step(input=0, out=(out("swarm", "Serve"), out("discovery", "Find"), out("vault", "SignIdentity"))),
+        Step(input=2, end="paired"),
+        Step(input=0, out=(out(A, "PeerRequest"), out("session-00000000000000bb", "StartPairing"))),
+    ]
+    return [encode(m) for m in (*steps, Log("info", "x", {"a": 1}), Pong(), Ready(), Fatal("x"))]
+
+
+def books() -> Ledger:
+    numbers = itertools.count()
+    ledger = Ledger(max_sessions=2, new_id=lambda: next(numbers).to_bytes(16, "big"))
+    for name in ("vault", "swarm", "discovery", "gateway", "metrics"):
+        ledger.add(name, stepping=name in ("vault", "metrics"))
+        ledger.begin(name, NIL)
+        ledger.ready(name)
+    ledger.apply("gateway", Step(0, (Outgoing(A, "StartPairing", b"i" * 16, NIL),)))
+    ledger.begin(A, NIL)
+    ledger.ready(A)
+    ledger.apply(A, Step(1))
+    ledger.apply("gateway", Step(0, (Outgoing(A, "Decide", b"i" * 16, NIL),)))
+    return ledger
+
+
+def test_any_step_is_applied_or_kills_its_sender() -> None:
+    """Mutated frames from every kind of actor: the books stay sound, and what is delivered fits a frame."""
+    dice = random.Random(11)
+    ledger = books()
+    for turn, data in enumerate(hostile(11, cases(4000), samples())):
+        if turn % 20 == 0:
+            ledger = books()
+        try:
+            message = decode_from_child(data)
+        except MalformedMessage:
+            continue
+        if isinstance(message, Step):
+            sender = dice.choice((A, A, "vault", "swarm", "discovery", "gateway", "metrics"))
+            for effect in ledger.apply(sender, message):
+                if isinstance(effect, Forward):
+                    frame(encode(effect.frame), INTERNAL_LIMIT)
+
+
+def test_the_largest_body_and_checkpoint_fit_the_frames_that_carry_them_on() -> None:
+    """What just passes from a child can be delivered and started from; the supervisor meets no limit."""
+    ledger = books()
+    body = b"\xc6" + (MAX_BODY - 5).to_bytes(4, "big") + bytes(MAX_BODY - 5)
+    step = Step(0, (Outgoing("swarm", "Ask", b"i" * 16, msgspec.Raw(body), slot=b"s" * 80),))
+    frame(encode(step), INTERNAL_LIMIT)
+    effects = [effect for effect in ledger.apply(A, step) if isinstance(effect, Forward)]
+    assert effects
+    for effect in effects:
+        frame(encode(effect.frame), INTERNAL_LIMIT)
+    ledger.apply(A, Step(0, checkpoint=bytes(MAX_CHECKPOINT)))
+    ledger.died(A)
+    start = ledger.begin(A, msgspec.Raw(b"\xc6" + (60_000).to_bytes(4, "big") + bytes(60_000)))
+    assert isinstance(start, Start)
+    assert start.checkpoint is not None
+    frame(encode(start), INTERNAL_LIMIT)
+
+
+def test_a_child_that_says_ready_again_and_again_gets_nothing_twice() -> None:
+    """Each Ready would otherwise queue the whole inbox once more, for a child that need not read."""
+    ledger = books()
+    assert [effect for _ in range(10) for effect in ledger.ready(A)] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_child_that_writes_garbage_dies_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real processes: whatever one session writes, it ends as crashed, and the others go on."""
+    here = str(Path(__file__).parent)
+    made = harness.spec
+
+    def spec(name: str, entry: str, config: msgspec.Struct | None = None, **options: object) -> ChildSpec:
+        if name != "session":
+            return made(name, entry, config, **options)
+        return ChildSpec(name, "garbler:garbler", Nothing(kind), **options)
+
+    monkeypatch.setattr(harness, "spec", spec)
+    monkeypatch.setenv("PYTHONPATH", here)
+    async with harness.node() as seat:
+        await seat.open_session(1)
+        await seat.open_session(2)
+        pids = {name: row.pid for name, row in (await seat.actors()).items()}
+        await seat.send(ACCEPT, to=harness.session_name(2))
+        with trio.fail_after(30):
+            ended = await seat.next(to_gateway.SessionEnded)
+        assert (ended.session, ended.outcome) == (f"{2:016x}", "crashed")
+        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *harness.OWN, timeout=0.0))
+        await seat.view(session=f"{1:016x}", message="signed 0")
+        after = {name: row.pid for name, row in (await seat.actors()).items()}
+        del pids[harness.session_name(2)]
+        assert after == pids

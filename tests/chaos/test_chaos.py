@@ -1,0 +1,67 @@
+"""A short storm with a fixed seed, and that the storm's judgement sees what is wrong."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from storm import Plan, Side, Storm, unsettled
+from victims import Timeline
+
+from spacedrive_node.actors.vault.schema import MIGRATIONS
+
+RUN = Path(__file__).with_name("run.py")
+COMPLETE = "--pairings 20 --seed 1 --concurrency 4 --frames 0.01 --every 2"
+SETTLE_LATER = "--pairings 8 --seed 11 --concurrency 2 --mode bursts --delivery 1.5"
+
+
+@pytest.mark.parametrize("options", [COMPLETE, SETTLE_LATER], ids=["complete", "settle-later"])
+@pytest.mark.timeout(180)
+def test_a_storm_leaves_nothing_wrong(options: str) -> None:
+    """Random SIGKILLs on both sides: complete, equal on both sides, and nothing is left over; see run.py."""
+    command = [sys.executable, str(RUN), *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def judged(accepts: tuple[bool, bool], one: Side, other: Side, stuck: bool = False) -> tuple[int, int]:
+    """Return (complete, failures) of one pairing that ended so."""
+    storm = Storm(0, (), (), (), Timeline())
+    storm._judge(Plan(0, (0, 1), accepts, (0.0, 0.0), ()), (one, other), 0.0, stuck)
+    return storm.report.complete, len(storm.report.failures)
+
+
+def test_the_storm_sees_a_disagreement() -> None:
+    """Another fingerprint, a device on one side only, a rejection that pairs, and what does not end."""
+    paired, rejected = Side("paired", "a" * 16), Side("rejected")
+    assert judged((True, True), paired, paired) == (1, 0)
+    assert judged((True, False), rejected, rejected) == (1, 0)
+    assert judged((True, True), paired, Side("lost_contact")) == (0, 0)
+    assert judged((True, True), paired, Side("paired", "b" * 16)) == (1, 1)
+    assert judged((True, True), paired, rejected) == (0, 1)
+    assert judged((True, False), paired, Side("lost_contact")) == (0, 1)
+    assert judged((True, True), Side("deciding"), Side(), stuck=True) == (0, 1)
+    assert judged((True, True), paired, Side("paired", "a" * 16, seconds=190.0)) == (1, 1)
+
+
+def test_the_storm_sees_an_entry_that_has_not_settled(tmp_path: Path) -> None:
+    """Unconfirmed counts, unless a pairing of a greater order with the same device is in use."""
+    database = sqlite3.connect(tmp_path / "devices.db")
+    for statement in (statement for step in MIGRATIONS for statement in step):
+        database.execute(statement)
+
+    def add(state: str, order: int) -> None:
+        values = (b"d", state, f"s{order}", bytes([order]), b"p", b"k", "n", None, "os", "1", f"f{order}")
+        rest = (0.0, None, order, b"", b"", b"", b"", b"")
+        database.execute(f"INSERT INTO devices VALUES (NULL{', ?' * 19})", (*values, *rest))
+        database.commit()
+
+    add("unconfirmed", 2)
+    assert unsettled(tmp_path) == [("f2", "s2")]
+    add("paired", 1)
+    assert unsettled(tmp_path) == [("f2", "s2")]
+    database.execute("""UPDATE devices SET "order" = 3 WHERE state = 'paired'""")
+    database.commit()
+    assert unsettled(tmp_path) == []
+    database.close()

@@ -1,0 +1,55 @@
+"""Every row of docs/protocol.md, "Limits", is reached by a test, which is named here."""
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parent.parent
+REACHED = {
+    "frame": ("limits/test_swarm.py::test_a_frame_of_sixteen_kibibytes_is_read_and_no_larger_one",),
+    "life of a code": (
+        "session/test_outcomes.py::test_code_expires_when_nobody_comes",
+        "session/test_outcomes.py::test_an_attempt_begun_in_time_outlives_the_code",
+    ),
+    "attempts open at once for a code": (
+        "session/test_limits.py::test_one_attempt_per_peer_eight_in_all_then_busy",
+        "limits/test_crowds.py::test_tens_of_peers_with_the_words_that_only_begin",
+    ),
+    "from Challenge to a valid ChallengeResponse": (
+        "session/test_limits.py::test_time_to_prove_is_over_after_ten_seconds",
+    ),
+    "one exchange": (
+        "limits/test_swarm.py::test_one_exchange_has_ten_seconds",
+        "swarm/test_exchange.py::test_an_ask_ends_with_its_time_out",
+    ),
+    "deciding": ("session/test_outcomes.py::test_a_user_who_never_decides",),
+    "delivering a decision": ("session/test_outcomes.py::test_contact_lost_while_deciding",),
+    "sessions at once on a node": (
+        "limits/test_crowds.py::test_sessions_at_once",
+        "supervisor/test_tree.py::test_sessions_full",
+    ),
+    "repeats": (
+        "limits/test_swarm.py::test_ten_repeats_in_a_second_pass",
+        "session/test_limits.py::test_more_than_ten_repeats_a_second_are_busy",
+    ),
+    "frames that cannot be decoded, or carry no valid code_id": (
+        "limits/test_swarm.py::test_a_peer_with_thirty_is_shut_out_for_ten_minutes",
+        "limits/test_swarm.py::test_three_hundred_useless_frames_of_an_address_block",
+    ),
+    "candidates that J asks for one code": (
+        "session/test_limits.py::test_at_most_128_candidates_eight_at_a_time",
+        "session/test_limits.py::test_those_that_several_finders_name_come_first",
+    ),
+    "unconfirmed entries": ("vault/test_pairing.py::test_unconfirmed_records_end_after_seven_days",),
+}
+
+
+def test_every_limit_is_reached() -> None:
+    """No row without a test, no test that is not there."""
+    text = (TESTS.parent / "docs" / "protocol.md").read_text()
+    table = text.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    rows = [row for row in re.findall(r"^\| ([^|]+?) \| ", table, re.MULTILINE) if row != "what"]
+    assert set(rows) == set(REACHED)
+    for tests in REACHED.values():
+        for test in tests:
+            file, _, name = test.partition("::")
+            assert re.search(rf"^(async )?def {name}\(", (TESTS / file).read_text(), re.MULTILINE), test

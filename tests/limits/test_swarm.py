@@ -1,0 +1,155 @@
+"""Limits of docs/protocol.md at the port of a real swarm, each reached by real peers."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import trio
+
+from spacedrive_node.actors.base import now
+from spacedrive_node.actors.swarm import node, pairing_port, streams
+from spacedrive_node.messages.base import WIRE_LIMIT, encode
+from spacedrive_node.messages.to_session import PeerRequest
+from spacedrive_node.messages.to_swarm import PeerReply, Serve
+from spacedrive_node.messages.wire import PROTOCOL_ID, Challenge, PairingRequest, Refused, decode_wire
+from spacedrive_node.protocol.code import code_id
+from spacedrive_node.tests.swarm.conftest import FakeSupervisor, open_swarm
+from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, send, stranger
+
+ROUTE_KEY = b"r" * 32
+
+
+async def exchange(connection: Any, frame: bytes) -> Any:
+    with trio.fail_after(20):
+        async with streams.open_stream(connection, PROTOCOL_ID) as stream:
+            await streams.write_frame(stream, frame)
+            return decode_wire(await streams.read_frame(stream))
+
+
+async def is_shut_out(host: Any, a: FakeSupervisor) -> bool:
+    """Whether a new connection is closed at once, or not even made."""
+    with trio.move_on_after(10):
+        try:
+            connection = await dial(host, a)
+        except Exception:  # the library has many names for a dial that fails
+            return True
+        with trio.move_on_after(0.2):
+            await connection.event_closed.wait()
+            return True
+        try:
+            await exchange(connection, REQUEST)
+        except streams.StreamFailed:
+            return True
+    return False
+
+
+async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many peers, none of them thirty: all connections of their block are closed, for ten minutes."""
+    async with open_swarm("a") as a, AsyncExitStack() as stack:
+        quiet = await dial(await stack.enter_async_context(stranger(500)), a)
+        strangers = [await stack.enter_async_context(stranger(600 + n)) for n in range(11)]
+        connections = [await dial(host, a) for host in strangers]
+        answers: list[Any] = []
+
+        async def be_useless(connection: Any) -> None:
+            for number in range(28):
+                try:
+                    answers.append(await exchange(connection, without_code(number)))
+                except streams.StreamFailed:
+                    return
+
+        async with trio.open_nursery() as nursery:
+            for connection in connections:
+                nursery.start_soon(be_useless, connection)
+        assert 290 <= len(answers) <= 300
+        assert {answer.reason for answer in answers} == {"unavailable"}
+        with trio.fail_after(10):
+            for connection in (*connections, quiet):
+                await connection.event_closed.wait()
+        late = await stack.enter_async_context(stranger(700))
+        assert await is_shut_out(late, a)
+        for module in (node, pairing_port):
+            monkeypatch.setattr(module, "now", lambda: now() + 601)
+        assert isinstance(await exchange(await dial(late, a), REQUEST), Refused)
+
+
+def without_code(number: int) -> bytes:
+    return encode(PairingRequest(2, b"i" * 16, number.to_bytes(16, "big"), b"e" * 32, b"c" * 32))
+
+
+@pytest.mark.parametrize("useless", [lambda _: b"garbage", without_code], ids=["undecodable", "no code"])
+async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
+    useless: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it alone: another peer of the same block is served meanwhile; afterwards it is again."""
+    async with open_swarm("a") as a, stranger(1) as host, stranger(2) as other:
+        connection = await dial(host, a)
+        for number in range(30):
+            try:
+                await send(connection, framed(useless(number)))
+            except streams.StreamFailed:
+                continue
+        with trio.fail_after(10):
+            await connection.event_closed.wait()
+        assert await is_shut_out(host, a)
+        assert isinstance(await exchange(await dial(other, a), REQUEST), Refused)
+        for module in (node, pairing_port):
+            monkeypatch.setattr(module, "now", lambda: now() + 601)
+        assert isinstance(await exchange(await dial(host, a), REQUEST), Refused)
+
+
+@pytest.mark.parametrize("beginning", [b"", b"\x00", (100).to_bytes(4, "big") + b"x"])
+async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream is reset when the time for reading is over; that is no offence."""
+    monkeypatch.setattr(pairing_port, "READ_DEADLINE", 0.2)
+    async with open_swarm("a") as a, stranger() as host:
+        connection = await dial(host, a)
+        with pytest.raises(streams.StreamFailed):
+            await send(connection, beginning)
+        assert isinstance(await exchange(connection, REQUEST), Refused)
+
+
+async def test_one_exchange_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading, the session's answer and writing together; then the stream is reset."""
+    assert pairing_port.EXCHANGE_DEADLINE == 10.0
+    monkeypatch.setattr(pairing_port, "EXCHANGE_DEADLINE", 0.3)
+    async with open_swarm("a") as a, stranger() as host:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        connection = await dial(host, a)
+        name = code_id(ROUTE_KEY, a.peer, host.get_id().to_bytes())
+        with pytest.raises(streams.StreamFailed):
+            await exchange(connection, encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32)))
+        assert a.count(PeerRequest) == 1
+
+
+async def test_a_frame_of_sixteen_kibibytes_is_read_and_no_larger_one() -> None:
+    """Both are refused, the larger one by its length alone."""
+    async with open_swarm("a") as a, stranger() as host:
+        connection = await dial(host, a)
+        for data in (framed(bytes(WIRE_LIMIT)), (WIRE_LIMIT + 1).to_bytes(4, "big")):
+            with pytest.raises(streams.StreamFailed):
+                await send(connection, data)
+        assert isinstance(await exchange(connection, REQUEST), Refused)
+
+
+async def test_ten_repeats_in_a_second_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frame and ten repeats reach the session; the next one is `busy`."""
+    async with open_swarm("a") as a, stranger() as host, trio.open_nursery() as nursery:
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        connection = await dial(host, a)
+        name = code_id(ROUTE_KEY, a.peer, host.get_id().to_bytes())
+        frame = encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32))
+
+        async def session() -> None:
+            while True:
+                request = await a.expect(PeerRequest)
+                challenge = Challenge(name, b"t" * 16, b"e" * 32, b"n" * 32, b"p" * 32)
+                await a.tell(A, PeerReply(request.request, encode(challenge)))
+
+        monotonic = pairing_port.now()
+        monkeypatch.setattr(pairing_port, "now", lambda: monotonic)
+        nursery.start_soon(session)
+        kinds = [type(await exchange(connection, frame)) for _ in range(13)]
+        nursery.cancel_scope.cancel()
+    assert kinds == [Challenge] * 11 + [Refused] * 2

@@ -1,0 +1,241 @@
+"""Real nodes with a sealed identity: they come back from SIGKILL unasked, and leak the passphrase nowhere."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from spacedrive_node import NodeConfig, NodeStartFailed, open_node
+from spacedrive_node.actors.vault.files import DataDir
+from spacedrive_node.actors.vault.keys import open_keys, would_seal
+from spacedrive_node.actors.vault.sealing import Costs
+
+from .test_command_line import DEADLINE, SDNODE, Up, up
+
+PHRASE = b"correct horse battery staple"
+CHEAP = Costs(memory=8, passes=1, lanes=1)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one, for the paths of sockets."""
+    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def phrase(tmp_path: Path) -> Path:
+    path = tmp_path / "phrase"
+    path.touch(0o600)
+    path.write_bytes(PHRASE + b"\n")
+    return path
+
+
+def identity(data_dir: Path, passphrase: bytes | None = None) -> bytes:
+    """Make a device there, and return its file."""
+    with ExitStack() as resources:
+        directory = DataDir(data_dir)
+        resources.callback(directory.close)
+        open_keys(directory, may_create=True, passphrase=passphrase, costs=CHEAP)
+    return (data_dir / "identity.key").read_bytes()
+
+
+def refused(folder: Path, *flags: str, data_dir: Path | None = None, largest: int | None = None) -> str:
+    """Run `sdnode up` to its end; return the one line that it says. `largest`: bytes a file may have."""
+
+    def limit() -> None:
+        if largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+
+    done = subprocess.run(
+        [
+            *SDNODE, "up", "--data-dir", str(data_dir or folder / "anna"), "--metrics-listen", "off",
+            "--listen", "/ip4/127.0.0.1/tcp/0", *flags,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=limit,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert PHRASE.decode() not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sdnode: ")
+    return line
+
+
+def vault_pid(node: Up) -> int:
+    """Return the vault's process once it runs."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        (row,) = [row for row in node.run("actors") if row["actor"] == "vault"]
+        if row["state"] == "running":
+            return int(str(row["pid"]))
+    raise AssertionError("the vault does not run")
+
+
+def test_a_killed_vault_comes_back_unasked(tmp_path: Path, phrase: Path) -> None:
+    """SIGKILL three times, the file with the passphrase being gone: the same device answers."""
+    with up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
+        phrase.unlink()
+        for _ in range(3):
+            pid = vault_pid(a)
+            os.kill(pid, signal.SIGKILL)
+            assert a.run("devices") == []
+            assert vault_pid(a) != pid
+        assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
+        assert a.stop() == 0
+    assert not would_seal(tmp_path / "anna")
+    assert "sealed with a passphrase" in refused(tmp_path)
+
+
+def test_a_lost_fork_server_brings_the_vault_back_too(tmp_path: Path, phrase: Path) -> None:
+    """A new fork server gets the descriptor from the supervisor again."""
+    with up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
+        pid = vault_pid(a)
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        zygote = int(stat[1])
+        assert zygote != a.process.pid
+        os.kill(zygote, signal.SIGKILL)
+        assert a.run("devices") == []
+        assert vault_pid(a) != pid
+
+
+def test_the_passphrase_is_nowhere_to_be_seen(tmp_path: Path, phrase: Path) -> None:
+    """Not in arguments, environments, files or the log; nor in the memory of any process but the vault's."""
+    with up(tmp_path, "anna", "--passphrase-file", str(phrase), "--log-level", "debug") as a:
+        phrase.unlink()
+        vault_pid(a)
+        pids = {str(row["actor"]): int(str(row["pid"])) for row in a.run("actors")}
+        for pid in pids.values():
+            for name in ("cmdline", "environ", "comm"):
+                assert PHRASE not in Path(f"/proc/{pid}/{name}").read_bytes()
+        assert in_memory(a.process.pid, str(a.data_dir).encode()), "the search finds nothing at all"
+        for name, pid in pids.items():
+            if name != "vault":
+                assert not in_memory(pid, PHRASE), name
+        assert a.stop() == 0
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or PHRASE not in path.read_bytes(), path
+
+
+def in_memory(pid: int, wanted: bytes) -> bool:
+    """Say whether a process has it anywhere in its writable memory."""
+    with open(f"/proc/{pid}/maps") as maps:
+        ranges = [
+            (int(found[1], 16), int(found[2], 16))
+            for line in maps
+            if (found := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line))
+        ]
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for start, end in ranges:
+            memory.seek(start)
+            try:
+                if wanted in memory.read(end - start):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def test_mistakes_with_a_sealed_identity(tmp_path: Path, phrase: Path) -> None:
+    """None and a wrong one: one message each, and the file stays as it is."""
+    before = identity(tmp_path / "anna", PHRASE)
+    assert "--ask-passphrase, --passphrase-file FILE or --passphrase-fd N" in refused(tmp_path)
+    phrase.write_bytes(PHRASE[:-1])
+    assert "does not open" in refused(tmp_path, "--passphrase-file", str(phrase))
+    assert (tmp_path / "anna" / "identity.key").read_bytes() == before
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_identity_that_cannot_be_used(tmp_path: Path, phrase: Path, sealed: bool) -> None:
+    """Empty, cut, damaged, of a newer version, readable by others, a link: one message, no change."""
+    whole = identity(tmp_path / "anna", PHRASE if sealed else None)
+    path = tmp_path / "anna" / "identity.key"
+    newer = whole.replace(b"version" + (b"\x02" if sealed else b"\x01"), b"version\x09", 1)
+    for content, said in (
+        (b"", "damaged"),
+        (whole[:40], "damaged"),
+        (whole[:-1], "damaged"),
+        (whole[:-5] + b"\0" + whole[-4:], "damaged"),
+        (newer, "version 9, made by a newer program"),
+    ):
+        path.write_bytes(content)
+        assert said in refused(tmp_path, "--passphrase-file", str(phrase))
+        assert path.read_bytes() == content
+    path.write_bytes(whole)
+    path.chmod(0o644)
+    assert "chmod 600" in refused(tmp_path, "--passphrase-file", str(phrase))
+    path.chmod(0o600)
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    assert "symbolic link" in refused(tmp_path, "--passphrase-file", str(phrase))
+    assert path.with_name("elsewhere").read_bytes() == whole
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["elsewhere", "identity.key", "lock"]
+
+
+def test_a_disk_that_takes_no_identity(tmp_path: Path, phrase: Path) -> None:
+    """Files may have 200 bytes, so each write stops in the middle: a new identity is not half made, and an
+    open one that was to be sealed stays as it was.
+    """
+    assert "cannot write" in refused(tmp_path, largest=200)
+    assert [path.name for path in (tmp_path / "anna").iterdir()] == ["lock"]
+    before = identity(tmp_path / "anna")
+    message = refused(tmp_path, "--passphrase-file", str(phrase), largest=200)
+    assert "nothing was changed" in message
+    assert (tmp_path / "anna" / "identity.key").read_bytes() == before
+
+
+def test_a_disk_that_takes_no_database(tmp_path: Path) -> None:
+    """The identity fits and the store does not."""
+    assert "devices.db" in refused(tmp_path, "--name", "Anna", largest=1000)
+
+
+def test_a_data_directory_that_cannot_be(tmp_path: Path, phrase: Path) -> None:
+    """Below a file, below what is no disk: one message that says what to do."""
+    for data_dir in (phrase / "data", Path("/proc/self/none")):
+        assert "choose another with --data-dir" in refused(tmp_path, data_dir=data_dir)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_data_directory_that_is_closed(tmp_path: Path) -> None:
+    """Not ours to write, or its identity not ours to read."""
+    before = identity(tmp_path / "anna")
+    (tmp_path / "anna" / "identity.key").chmod(0)
+    assert "cannot read" in refused(tmp_path)
+    (tmp_path / "anna" / "identity.key").chmod(0o600)
+    assert (tmp_path / "anna" / "identity.key").read_bytes() == before
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert "cannot use the data directory" in refused(tmp_path, data_dir=tmp_path / "closed")
+
+
+async def test_the_python_api_takes_a_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes through a pipe; a wrong one is a NodeStartFailed that says so."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    config = NodeConfig(
+        data_dir=str(tmp_path / "anna"), listen=("/ip4/127.0.0.1/tcp/0",), metrics_listen=None
+    )
+    with trio.fail_after(DEADLINE):
+        for _ in range(2):
+            async with open_node(config, passphrase=PHRASE) as node:
+                assert await node.devices() == []
+            assert not would_seal(tmp_path / "anna")
+        with pytest.raises(NodeStartFailed, match="does not open"):
+            async with open_node(config, passphrase=b"another"):
+                pass
+        for wrong in (b"", b"x" * 1025):
+            with pytest.raises(ValueError, match="1 to 1024"):
+                async with open_node(config, passphrase=wrong):
+                    pass
