@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -299,12 +299,29 @@ async def _send(control: socket.socket, data: bytes, fds: Sequence[int]) -> None
 
 
 def memory_of(pid: int) -> Memory:
-    """Return the memory of a process from /proc/<pid>/smaps_rollup; zeros where that cannot be read."""
-    sizes: dict[str, int] = {}
+    """Return the memory of a process; zeros when there is none.
+
+    From smaps_rollup, which only root may read of a process that cannot be dumped, such as a sandboxed one;
+    else from statm, which counts as shared only what is backed by files.
+    """
+    process = Path(f"/proc/{pid}")
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()[1:]:
-            name, size, _unit = line.split()
-            sizes[name] = int(size) * 1024
+        sizes = dict(_sizes((process / "smaps_rollup").read_text("ascii")))
+    except (OSError, ValueError):
+        return _from_statm(process)
+    return Memory(sizes.get("Rss:", 0), sizes.get("Private_Clean:", 0) + sizes.get("Private_Dirty:", 0))
+
+
+def _sizes(rollup: str) -> Iterator[tuple[str, int]]:
+    for line in rollup.splitlines()[1:]:
+        name, size, _unit = line.split()
+        yield name, int(size) * 1024
+
+
+def _from_statm(process: Path) -> Memory:
+    try:
+        _size, resident, shared, *_ = (process / "statm").read_text("ascii").split()
     except (OSError, ValueError):
         return Memory()
-    return Memory(sizes.get("Rss:", 0), sizes.get("Private_Clean:", 0) + sizes.get("Private_Dirty:", 0))
+    page = os.sysconf("SC_PAGE_SIZE")
+    return Memory(int(resident) * page, (int(resident) - int(shared)) * page)
