@@ -47,6 +47,19 @@ class Killer:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     kills: int = 0
     pids: dict[str, set[int]] = field(default_factory=dict)
+    delivered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many messages of each kind each kind of actor has been given."""
+    _more: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    def note(self, kind: str, message: Deliver) -> None:
+        self.delivered[kind, message.kind] += 1
+        self._more.unpark_all()
+
+    async def until_delivered(self, kind: str, message: str, number: int) -> None:
+        """Wait until that kind of actor has been given so many of these messages."""
+        with trio.fail_after(DEADLINE):
+            while self.delivered[kind, message] < number:
+                await self._more.park()
 
     def reset(self, verdict: Verdict = never) -> None:
         self.verdict = verdict
@@ -99,7 +112,10 @@ class _Channel:
         while (payload := self._reader.next_frame()) is not None:
             await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
             message = decode_to_child(payload)
-            if isinstance(message, Deliver) and self._handle.killer.count(self._handle.kind, "input"):
+            if not isinstance(message, Deliver):
+                continue
+            self._handle.killer.note(self._handle.kind, message)
+            if self._handle.killer.count(self._handle.kind, "input"):
                 self._handle.inner.kill()
 
     async def send(self, message: object) -> None:

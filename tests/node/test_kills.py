@@ -83,7 +83,12 @@ async def test_the_only_server_comes_back_and_is_told_again(tmp_path: Path) -> N
     It has forgotten the announcement, and nobody but the initiator can make contact again.
     """
     async with two_nodes(tmp_path) as (a, b):
-        showing = await b.client.start_pairing()  # b knows a alone, as its bootstrap server
+        # b knows a alone, as its bootstrap server, and is content with it: it will look again in a minute.
+        await b.killer.until_delivered("discovery", "Servers", 2)
+        # It asks a for servers and then tells it of the code.
+        answers = b.killer.delivered["discovery", "KadReply"]
+        showing = await b.client.start_pairing()
+        await b.killer.until_delivered("discovery", "KadReply", answers + 2)
         pid = (await a.pids())["swarm"]
         os.kill(pid, signal.SIGKILL)
         with trio.fail_after(DEADLINE):
