@@ -46,6 +46,7 @@ from .supervisor.specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.tree import NodeFailed, run_tree
 
 _READY_POLL = 0.05
+_STILL_STARTING = 10.0
 _METRICS_BACKLOG = 64
 
 __all__ = ["NodeFailed", "Ready", "run_node", "serve"]
@@ -103,7 +104,7 @@ async def serve(
             config, data_dir, control_socket.fileno(), _fileno(metrics_socket), passphrase_fd=passphrase_fd
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_announce_ready, control, metrics_socket, ready)
+            nursery.start_soon(_announce_ready, control, metrics_socket, ready, log)
             await run_tree(
                 specs,
                 session_spec(),
@@ -292,15 +293,19 @@ async def _watch_lifeline(stop: trio.Event) -> None:
 
 
 async def _announce_ready(
-    control: Path, metrics_socket: socket.socket | None, ready: Callable[[Ready], None]
+    control: Path, metrics_socket: socket.socket | None, ready: Callable[[Ready], None], log: WriteLog
 ) -> None:
-    """Ask the gateway, as any client does, until the node listens; then tell."""
+    """Ask the gateway, as any client does, until the node listens; say now and then what is missing."""
     status: NodeStatus | None = None
+    said = trio.current_time()
     while status is None or not (status.peer and status.addresses):
         try:
             async with open_client(control) as client:
                 status = await client.status()
                 while not (status.peer and status.addresses):
+                    if trio.current_time() - said > _STILL_STARTING:
+                        said = trio.current_time()
+                        log("supervisor", "warning", "still starting", {"missing": "; ".join(status.missing)})
                     await trio.sleep(_READY_POLL)
                     status = await client.status()
         except (NodeGone, NoNodeRunning):

@@ -4,6 +4,7 @@
     namespaces      no network, no shared memory of others        (where the system allows it)
     dumpable        nobody of the same user may attach to it
     no_new_privs    never to be regained
+    capabilities    none, not even within the namespaces
     landlock        no file, whatever its permissions             (where the kernel has it)
     seccomp         an allow-list of system calls                 (seccomp.py)
 
@@ -18,7 +19,7 @@ import struct
 from collections.abc import Callable
 
 from .seccomp import install_filter
-from .syscalls import check, die_with_parent, libc, prctl
+from .syscalls import check, die_with_parent, drop_capabilities, libc, prctl
 
 REQUIRED = ("rlimits", "no_new_privs", "seccomp")
 
@@ -42,6 +43,7 @@ def enter_sandbox(parent: int) -> dict[str, str]:
         ("rlimits", _rlimits),
         ("dumpable", lambda: prctl(_PR_SET_DUMPABLE, 0)),
         ("no_new_privs", lambda: prctl(_PR_SET_NO_NEW_PRIVS, 1)),
+        ("capabilities", drop_capabilities),
         ("landlock", _landlock),
         ("seccomp", install_filter),
     )
@@ -59,6 +61,8 @@ def isolate_network() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "wb") as file:
             file.write(text.encode())
+    # Whoever makes a user namespace has every capability in it, and modes of files would mean nothing.
+    drop_capabilities()
 
 
 def _attempt(step: Callable[[], None]) -> str:

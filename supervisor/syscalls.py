@@ -3,9 +3,11 @@
 import ctypes
 import os
 import signal
+import struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def check(result: int, what: str) -> int:
@@ -20,6 +22,13 @@ def prctl(option: int, value: int) -> None:
     """Call prctl(2) with one value. Raises OSError."""
     zero = ctypes.c_ulong(0)
     check(libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), "prctl")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability of this process (capset(2), version 3). Raises OSError."""
+    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION_3, 0))
+    nothing = ctypes.create_string_buffer(24)
+    check(libc.capset(header, nothing), "capset")
 
 
 def die_with_parent(parent: int) -> None:

@@ -98,8 +98,7 @@ class Vault:
         record = self.records.get(peer)
         if record is None or record.store.peer_decision != frame:
             return None
-        record.state = "paired"
-        return record.store.reply
+        return record.store.reply  # which alone does not make this side's own entry `paired`
 
     def state(self, peer: bytes) -> str | None:
         record = self.records.get(peer)

@@ -225,7 +225,7 @@ async def test_sandbox():
         view = await seat.view()
         assert view.message == "random"
         (applied,) = [line[3] for line in seat.logs if line[2] == "sandbox"]
-        assert {applied[step] for step in ("rlimits", "no_new_privs", "seccomp")} == {"ok"}
+        assert {applied[step] for step in ("rlimits", "no_new_privs", "capabilities", "seccomp")} == {"ok"}
 
 
 async def test_order(tmp_path):
