@@ -18,7 +18,7 @@ JOBS   ?= 2
 PAIRINGS ?= 100
 FUZZ   ?= 100000
 
-.PHONY: demo test fuzz chaos check format bench lock clean install
+.PHONY: demo test fuzz chaos check format lock clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)

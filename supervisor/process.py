@@ -98,6 +98,7 @@ class _Request:
     event: trio.Event = field(default_factory=trio.Event)
     child: tuple[int, int] | None = None
     failed: int = 0
+    abandoned: bool = False
 
 
 class _Zygote:
@@ -111,6 +112,8 @@ class _Zygote:
         self.children: dict[int, ProcessHandle] = {}
         self.early: dict[int, int] = {}
         """Exits of children that nobody has taken yet."""
+        self.abandoned: set[int] = set()
+        """Children that were asked for by somebody who has stopped waiting; they are ending."""
 
 
 class ProcessHost:
@@ -175,8 +178,16 @@ class ProcessHost:
         self._number += 1
         request = Fork(self._number, spec.entry, spec.sandboxed, spec.network)
         answered = zygote.requests[request.number] = _Request()
-        await _send(zygote.control, encode(request), [channel.fileno(), *spec.fds])
-        await answered.event.wait()
+        try:
+            await _send(zygote.control, encode(request), [channel.fileno(), *spec.fds])
+        except BaseException:
+            del zygote.requests[request.number]  # it has not left, so no answer will come
+            raise
+        try:
+            await answered.event.wait()
+        except trio.Cancelled:
+            answered.abandoned = True  # the child is made all the same, and ends with its channel
+            raise
         if answered.failed:
             raise SpawnFailed(os.strerror(answered.failed))
         if answered.child is None:
@@ -224,8 +235,12 @@ class ProcessHost:
         match reply:
             case Forked():
                 request = zygote.requests.pop(reply.number)
-                request.child = reply.pid, fds[0]
-                request.event.set()
+                if request.abandoned:
+                    os.close(fds[0])
+                    zygote.abandoned.add(reply.pid)
+                else:
+                    request.child = reply.pid, fds[0]
+                    request.event.set()
             case ForkFailed():
                 request = zygote.requests.pop(reply.number)
                 request.failed = reply.errno
@@ -234,6 +249,8 @@ class ProcessHost:
                 handle = zygote.children.pop(reply.pid, None)
                 if handle is not None:
                     handle.ended(reply.status)
+                elif reply.pid in zygote.abandoned:
+                    zygote.abandoned.remove(reply.pid)
                 else:
                     zygote.early[reply.pid] = reply.status
 

@@ -103,7 +103,9 @@ SESSION_END_WATCHERS: tuple[ActorKind, ...] = ("vault", "swarm", "discovery", "g
 
 Refusal = Literal["refuse", "kill"]
 OVERFLOW: dict[ActorKind, Refusal] = {"gateway": "refuse", "swarm": "refuse"}
-"""When a receiver is full: these senders are told Undeliverable; anyone else's message kills the receiver."""
+"""A full receiver: these senders are told Undeliverable; anyone else's message kills the receiver.
+
+Except that a session which floods a receiver is killed itself, long before (ledger.py, SESSION_SENDS)."""
 
 _TABLE = {(route.kind, sender, route.receiver): route for route in ROUTES for sender in route.senders}
 

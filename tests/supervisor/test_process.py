@@ -1,0 +1,38 @@
+"""The fork server's client: what becomes of a fork that nobody waits for any more."""
+
+import os
+import signal
+
+import trio
+import trio.testing
+from actors_for_tests import Nothing
+from harness import HERE, spec
+
+from spacedrive_node.supervisor.process import ProcessHost
+
+
+async def test_an_abandoned_fork_leaves_nothing_behind():
+    """Its descriptor is closed when the answer comes, and its exit is not kept for anybody."""
+    host, child = ProcessHost(environment={"PYTHONPATH": str(HERE)}), spec("swarm", "quiet_swarm", Nothing())
+    with trio.fail_after(30):
+        async with host.opened(preload=[], on_lost=lambda: None):
+            first = await host.spawn(child)
+            before = len(os.listdir("/proc/self/fd"))
+            os.kill(host.pid, signal.SIGSTOP)
+            with trio.move_on_after(0.1) as impatient:
+                await host.spawn(child)
+            assert impatient.cancelled_caught
+            os.kill(host.pid, signal.SIGCONT)
+            second = await host.spawn(child)  # answers come in order: the abandoned one has been taken
+            zygote = host._zygote
+            assert zygote.requests == {}
+            second.kill()
+            await second.wait()
+            await second.aclose()
+            while zygote.abandoned:  # it ends with its channel, and the fork server says so
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            assert zygote.early == {}
+            assert len(os.listdir("/proc/self/fd")) == before
+            first.kill()
+            await first.wait()
+            await first.aclose()
