@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from . import __version__
+from . import __version__, privileges
 from .client import NodeGone, NoNodeRunning, open_client
 from .config import DEFAULT_LISTEN, NodeConfig
 from .logs import WriteLog
@@ -43,6 +43,7 @@ from .protocol.identity import peer_id_from_text
 from .supervisor.host import Host
 from .supervisor.process import ProcessHost
 from .supervisor.specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
+from .supervisor.syscalls import set_dumpable
 from .supervisor.tree import NodeFailed, run_tree
 
 _READY_POLL = 0.05
@@ -79,6 +80,7 @@ async def run_node(
     """
     # No core dump of this process, or of any that it starts: they would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    set_dumpable(False)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
@@ -137,6 +139,7 @@ def child_specs(
             ),
             stepping=True,
             fds=() if passphrase_fd is None else (passphrase_fd,),
+            sandbox=privileges.vault(data_dir, sealed=passphrase_fd is not None),
         ),
         ChildSpec(
             kind="metrics",
@@ -146,6 +149,7 @@ def child_specs(
             ),
             stepping=True,
             fds=() if metrics_fd is None else (metrics_fd,),
+            sandbox=privileges.METRICS,
         ),
         ChildSpec(
             kind="gateway",
@@ -154,6 +158,7 @@ def child_specs(
                 socket_fd=FIRST_EXTRA_FD, version=__version__, code_lifetime=config.code_lifetime
             ),
             fds=(control_fd,),
+            sandbox=privileges.GATEWAY,
         ),
         ChildSpec(
             kind="discovery",
@@ -164,6 +169,7 @@ def child_specs(
                 same_host=config.same_host,
                 mdns=config.mdns,
             ),
+            sandbox=privileges.discovery(runtime_dir() if config.same_host else None),
         ),
         ChildSpec(
             kind="swarm",
@@ -176,7 +182,7 @@ def child_specs(
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
             ),
-            network=True,
+            sandbox=privileges.SWARM,
         ),
     ]
 
@@ -190,7 +196,8 @@ def session_spec() -> ChildSpec:
         restart="transient",
         stepping=True,
         intensity=SESSION_INTENSITY,
-        sandboxed=True,
+        sandbox=privileges.SESSION,
+        preload=True,
     )
 
 

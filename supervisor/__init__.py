@@ -10,7 +10,8 @@ restart    sans-IO: restart policy (permanent/transient/temporary, intensity, ba
 host       the seam between the tree and what actors run in
 process    actors as processes: the supervisor's side of the fork server
 zygote     the fork server process; control: what the two say to each other
-sandbox    what a forked session gives up; seccomp: the system calls that it keeps
+sandbox    what a forked actor gives up
+landlock   files: none but its own; seccomp: system calls, none but those of allowed
 tasks      the same actors as trio tasks of this process, for tests
 entry      what runs an actor in either, and reports its crash without quoting values
 link       one incarnation as the supervisor sees it: outbox, writer, reader, heartbeat

@@ -1,10 +1,12 @@
 """What the supervisor and its fork server say to each other, one message a packet."""
 
 from ..messages.base import Decoder, Message
+from .specs import Sandbox
 
 MAX_FDS = 9
 """The channel and up to eight others."""
-LARGEST = 4096
+LARGEST = 64 * 1024
+"""Bytes: a Sandbox names paths, which may have 4096 each."""
 
 
 class Fork(Message):
@@ -12,12 +14,19 @@ class Fork(Message):
 
     number: int
     entry: str
-    sandboxed: bool
-    network: bool
+    sandbox: Sandbox | None
+
+
+class Serving(Message):
+    """The fork server is there; the descriptor beside this, if any, is its account of memory."""
 
 
 class Forked(Message):
-    """It runs; the descriptor beside this is its pidfd."""
+    """It runs; the descriptors beside this are its pidfd and, where there is one, its account of memory.
+
+    The account is /proc/<pid>/smaps_rollup as the child itself has opened it: of a process that cannot be
+    dumped nobody else but root may.
+    """
 
     number: int
     pid: int
@@ -37,4 +46,5 @@ class Exited(Message):
     status: int
 
 
-decode_reply: Decoder[Forked | ForkFailed | Exited] = Decoder(Forked | ForkFailed | Exited)
+Reply = Serving | Forked | ForkFailed | Exited
+decode_reply: Decoder[Reply] = Decoder(Reply)

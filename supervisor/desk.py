@@ -25,6 +25,8 @@ from .standing import Envelope
 _MEMORY_EVERY = 5
 """Reports between two readings of memory, which costs a system call for each page table."""
 _MEMORY_GRAIN = 256 * 1024
+ZYGOTE = "zygote"
+"""The fork server, in `sdnode actors` and as a label."""
 
 
 class Desk:
@@ -45,6 +47,10 @@ class Desk:
     def exited(self, member: Member, cause: Cause) -> None:
         """Count an exit that was not asked for."""
         self._restarts[member.spec.kind, cause] += 1
+
+    def zygote_lost(self, cause: Cause) -> None:
+        """Count an end of the fork server; another is started."""
+        self._restarts[ZYGOTE, cause] += 1
 
     def crashed(self, member: Member) -> None:
         """Count a session that is given up."""
@@ -84,7 +90,7 @@ class Desk:
         return self._ledger.post("metrics", Observed(samples=samples))
 
     def _samples(self) -> tuple[Sample, ...]:
-        up: Counter[str] = Counter()
+        up = Counter({SUPERVISOR: 1, ZYGOTE: int(self._host.pid != 0)})
         depth: Counter[str] = Counter()
         for member in self._members.values():
             up[member.spec.kind] += member.ready.is_set()
@@ -104,7 +110,7 @@ class Desk:
     def _read_memory(self) -> None:
         total: Counter[str] = Counter({SUPERVISOR: memory_of(os.getpid()).private})
         if self._host.pid:
-            total["zygote"] = memory_of(self._host.pid).private
+            total[ZYGOTE] = memory_of(self._host.pid).private
         for member in self._members.values():
             total[member.spec.kind] += memory_of(member.pid).private if member.pid else 0
         self._memory = {kind: size // _MEMORY_GRAIN * _MEMORY_GRAIN for kind, size in total.items()}
@@ -113,7 +119,8 @@ class Desk:
         age = time.monotonic() - self._started
         rows = [_row(SUPERVISOR, os.getpid(), "running", 0, age, 0)]
         if self._host.pid:
-            rows.append(_row("zygote", self._host.pid, "running", 0, age, 0))
+            restarts = sum(count for (kind, _), count in self._restarts.items() if kind == ZYGOTE)
+            rows.append(_row(ZYGOTE, self._host.pid, "running", restarts, self._host.uptime, 0))
         for member in self._members.values():
             depth = self._ledger.mailbox(member.name)
             rows.append(_row(member.name, member.pid, member.state, member.restarts, member.uptime, depth))

@@ -17,6 +17,7 @@ Entry = Callable[[Channel[ToChild]], Awaitable[None]]
 CRASHED = 70
 """Exit status after an uncaught exception (EX_SOFTWARE)."""
 _FRAMES = 12
+_warm: set[str] = set()
 
 
 def load_entry(entry: str) -> Entry:
@@ -24,6 +25,14 @@ def load_entry(entry: str) -> Entry:
     module, _, function = entry.partition(":")
     found: Entry = getattr(importlib.import_module(module), function)
     return found
+
+
+def warm_up(module: str) -> None:
+    """Import a module and, once, what it and its libraries import at first use: its `warm_up` does."""
+    if module in _warm:
+        return
+    getattr(importlib.import_module(module), "warm_up", lambda: None)()
+    _warm.add(module)
 
 
 async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int:

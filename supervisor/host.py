@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ..messages.frames import FromChild
 from .channel import Channel
+from .restart import Cause
 from .specs import ChildSpec
 
 
@@ -60,11 +61,12 @@ class Host(Protocol):
     """Where children run."""
 
     def opened(
-        self, *, preload: Sequence[str], on_lost: Callable[[], None]
+        self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
     ) -> AbstractAsyncContextManager[None]:
-        """Open it; ends every child at exit. `preload`: modules that sandboxed children need.
+        """Open it; ends every child at exit. `preload`: modules that many children need.
 
-        `on_lost` is called when all children are lost at once, before any of their `wait` returns.
+        `on_lost` is called when all children are lost at once, with the reason, before any of their `wait`
+        returns.
         """
         ...
 
@@ -75,4 +77,9 @@ class Host(Protocol):
     @property
     def pid(self) -> int:
         """The process that children run under; 0 if there is none."""
+        ...
+
+    @property
+    def uptime(self) -> float:
+        """Seconds that this process has run; 0 if there is none."""
         ...

@@ -21,9 +21,9 @@ import trio
 from ..messages.base import MalformedMessage, encode
 from ..messages.frames import FromChild, decode_from_child
 from .channel import Channel
-from .control import LARGEST, Exited, Fork, Forked, ForkFailed, decode_reply
+from .control import LARGEST, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
 from .host import HostBroken, HostLost, Memory, SpawnFailed
-from .restart import GiveUp, History, cause_of
+from .restart import Cause, GiveUp, History, cause_of
 from .specs import ChildSpec
 
 _FORK_DEADLINE = 30.0
@@ -33,15 +33,19 @@ _STATUS_GRACE = 0.5
 """Below the second that a link waits for the exit status after the end of the channel."""
 _INTENSITY = (20, 60.0)
 _BACKOFF = (0.010, 2.0)
+_ROLLUP = 4096
+"""Bytes: more than smaps_rollup ever has."""
 _MODULE = "spacedrive_node.supervisor.zygote"
 
 
 class ProcessHandle:
     """One forked child."""
 
-    def __init__(self, pid: int, pidfd: int, stream: trio.SocketStream) -> None:
+    def __init__(self, pid: int, pidfd: int, account: int | None, stream: trio.SocketStream) -> None:
         self._pid = pid
         self._pidfd = pidfd
+        if account is not None:
+            _accounts[pid] = account
         self._stream = stream
         self._channel: Channel[FromChild] = Channel(stream, decode_from_child)
         self._status: int | None = None
@@ -74,6 +78,7 @@ class ProcessHandle:
             trio.lowlevel.notify_closing(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
+            _forget_account(self._pid)
         await self._stream.aclose()
 
     async def watch(self) -> None:
@@ -93,10 +98,11 @@ class ProcessHandle:
 
 @dataclass(slots=True)
 class _Request:
-    """One fork asked for. Neither `child` (pid, pidfd) nor `failed` (errno) once answered: no answer came."""
+    """One fork asked for. Neither `child` nor `failed` (errno) once answered: no answer came."""
 
     event: trio.Event = field(default_factory=trio.Event)
-    child: tuple[int, int] | None = None
+    child: tuple[int, int, int | None] | None = None
+    """pid, pidfd, account of memory"""
     failed: int = 0
     abandoned: bool = False
 
@@ -136,8 +142,15 @@ class ProcessHost:
         """The fork server's process id; 0 while there is none."""
         return self._zygote.process.pid if self._zygote is not None else 0
 
+    @property
+    def uptime(self) -> float:
+        """Seconds since the fork server was started; 0 while there is none."""
+        return trio.current_time() - self._zygote.started if self._zygote is not None else 0.0
+
     @asynccontextmanager
-    async def opened(self, *, preload: Sequence[str], on_lost: Callable[[], None]) -> AsyncIterator[None]:
+    async def opened(
+        self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
+    ) -> AsyncIterator[None]:
         """Open it; at exit the fork server ends, and with it every child."""
         self._preload = tuple(dict.fromkeys((*self._preload, *preload)))
         self._on_lost = on_lost
@@ -163,20 +176,22 @@ class ProcessHost:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(mine))
         try:
             with theirs, trio.fail_after(_FORK_DEADLINE):
-                pid, pidfd = await self._fork(zygote, spec, theirs)
+                child = await self._fork(zygote, spec, theirs)
         except BaseException as error:
             mine.close()
             if isinstance(error, trio.TooSlowError | OSError):
                 zygote.process.kill()
                 raise HostLost from None
             raise
-        handle = ProcessHandle(pid, pidfd, stream)
+        handle = ProcessHandle(*child, stream)
         self._adopt(zygote, handle)
         return handle
 
-    async def _fork(self, zygote: _Zygote, spec: ChildSpec, channel: socket.socket) -> tuple[int, int]:
+    async def _fork(
+        self, zygote: _Zygote, spec: ChildSpec, channel: socket.socket
+    ) -> tuple[int, int, int | None]:
         self._number += 1
-        request = Fork(self._number, spec.entry, spec.sandboxed, spec.network)
+        request = Fork(self._number, spec.entry, spec.sandbox)
         answered = zygote.requests[request.number] = _Request()
         try:
             await _send(zygote.control, encode(request), [channel.fileno(), *spec.fds])
@@ -217,7 +232,7 @@ class ProcessHost:
             while True:
                 await trio.lowlevel.wait_readable(zygote.control.fileno())
                 try:
-                    data, fds, _, _ = socket.recv_fds(zygote.control, LARGEST, 1, socket.MSG_CMSG_CLOEXEC)
+                    data, fds, _, _ = socket.recv_fds(zygote.control, LARGEST, 2, socket.MSG_CMSG_CLOEXEC)
                 except BlockingIOError:
                     continue
                 except ConnectionError:
@@ -236,11 +251,15 @@ class ProcessHost:
             case Forked():
                 request = zygote.requests.pop(reply.number)
                 if request.abandoned:
-                    os.close(fds[0])
+                    for fd in fds:
+                        os.close(fd)
                     zygote.abandoned.add(reply.pid)
                 else:
-                    request.child = reply.pid, fds[0]
+                    request.child = reply.pid, fds[0], fds[1] if len(fds) > 1 else None
                     request.event.set()
+            case Serving():
+                if fds:
+                    _accounts[zygote.process.pid] = fds[0]
             case ForkFailed():
                 request = zygote.requests.pop(reply.number)
                 request.failed = reply.errno
@@ -262,7 +281,7 @@ class ProcessHost:
         if isinstance(verdict, GiveUp):
             raise HostBroken(f"the fork server keeps ending: {verdict.why}")
         self._delay = verdict.delay
-        self._on_lost()
+        self._on_lost(cause)
         for request in zygote.requests.values():
             request.event.set()
         for handle in zygote.children.values():
@@ -288,6 +307,7 @@ def _start_zygote(preload: Sequence[str], environment: dict[str, str]) -> _Zygot
 async def _end_zygote(zygote: _Zygote) -> None:
     """See the fork server off: it ends with its control socket, its children with it."""
     zygote.control.close()
+    _forget_account(zygote.process.pid)
     if zygote.process.poll() is None:
         pidfd = os.pidfd_open(zygote.process.pid)
         try:
@@ -315,15 +335,29 @@ async def _send(control: socket.socket, data: bytes, fds: Sequence[int]) -> None
             await trio.sleep(0.001)
 
 
+_accounts: dict[int, int] = {}
+"""Descriptors of the smaps_rollup of children, which they have opened themselves, by pid."""
+
+
+def _forget_account(pid: int) -> None:
+    account = _accounts.pop(pid, None)
+    if account is not None:
+        os.close(account)
+
+
 def memory_of(pid: int) -> Memory:
     """Return the memory of a process; zeros when there is none.
 
-    From smaps_rollup, which only root may read of a process that cannot be dumped, such as a sandboxed one;
+    From smaps_rollup, which only root may open of a process that cannot be dumped, or the process itself;
     else from statm, which counts as shared only what is backed by files.
     """
     process = Path(f"/proc/{pid}")
     try:
-        sizes = dict(_sizes((process / "smaps_rollup").read_text("ascii")))
+        if pid in _accounts:
+            rollup = os.pread(_accounts[pid], _ROLLUP, 0).decode("ascii")
+        else:
+            rollup = (process / "smaps_rollup").read_text("ascii")
+        sizes = dict(_sizes(rollup))
     except (OSError, ValueError):
         return _from_statm(process)
     return Memory(sizes.get("Rss:", 0), sizes.get("Private_Clean:", 0) + sizes.get("Private_Dirty:", 0))

@@ -7,6 +7,7 @@ import struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -22,6 +23,14 @@ def prctl(option: int, value: int) -> None:
     """Call prctl(2) with one value. Raises OSError."""
     zero = ctypes.c_ulong(0)
     check(libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), "prctl")
+
+
+def set_dumpable(value: bool) -> None:
+    """Say whether processes of the same user may attach to this one and read its memory. Raises OSError.
+
+    False also makes its files in /proc root's, and keeps it out of core dumps (proc(5)). exec undoes it.
+    """
+    prctl(_PR_SET_DUMPABLE, int(value))
 
 
 def drop_capabilities() -> None:

@@ -14,6 +14,7 @@ import trio
 from ..messages.frames import FromChild, ToChild, decode_from_child, decode_to_child
 from .channel import Channel
 from .entry import load_entry, run_entry
+from .restart import Cause
 from .specs import ChildSpec
 
 
@@ -74,8 +75,15 @@ class TaskHost:
         """There is no process between."""
         return 0
 
+    @property
+    def uptime(self) -> float:
+        """There is no process between."""
+        return 0.0
+
     @asynccontextmanager
-    async def opened(self, *, preload: Sequence[str], on_lost: Callable[[], None]) -> AsyncIterator[None]:
+    async def opened(
+        self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
+    ) -> AsyncIterator[None]:
         """Open it; at exit every task is cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery

@@ -86,7 +86,7 @@ class _Tree:
             self.ledger.add(spec.kind, stepping=spec.stepping)
             self.members[spec.kind] = Member(spec.kind, spec, random.random)
         self._apply(self.ledger.post("gateway", SessionLimit(limit=self.max_sessions), standing=True))
-        preload = [spec.module for spec in (*self.specs, self.session_spec) if spec.sandboxed]
+        preload = [spec.module for spec in (*self.specs, self.session_spec) if spec.preload]
         async with (
             self.host.opened(preload=preload, on_lost=self._on_lost),
             trio.open_nursery() as self.nursery,
@@ -261,8 +261,9 @@ class _Tree:
                     member.link.beat()
             self._apply(self.desk.report())
 
-    def _on_lost(self) -> None:
+    def _on_lost(self, cause: Cause) -> None:
         """All children are gone at once: until it is ready again, nobody starts before the one before it."""
+        self.desk.zygote_lost(cause)
         self.on_log(SUPERVISOR, "warning", "fork server lost", {})
         for member in self.members.values():
             member.end_ready()

@@ -6,13 +6,14 @@ message and no key. Dies with its supervisor, and its children with it (docs/arc
     FD       a SOCK_SEQPACKET socket: one request or reply in each packet, descriptors beside it
     PARENT   the pid of the supervisor, which must have started this with subprocess.Popen on a thread that
              lives as long as it does: the kernel ties the end of a child to the thread that made it
-    MODULE   what to import before the first fork: a sandboxed child cannot import any more. If it has a
-             function `warm_up`, that is called once, so that its libraries have imported all they ever will
+    MODULE   what to import, and warm up, before the first fork: what many children need
+
+A sandboxed child cannot import any more. So before it enters, its module is imported, and if that has a
+function `warm_up`, it is called, so that its libraries have imported all they ever will.
 """
 
 import fcntl
 import gc
-import importlib
 import os
 import resource
 import select
@@ -20,6 +21,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 import trio
@@ -27,15 +29,17 @@ import trio
 from ..messages.base import Decoder, encode
 from ..messages.frames import Log, ToChild, decode_to_child
 from .channel import Channel
-from .control import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed
-from .entry import CRASHED, Entry, load_entry, run_entry
-from .sandbox import REQUIRED, enter_sandbox, isolate_network
-from .specs import FIRST_EXTRA_FD
-from .syscalls import die_with_parent
+from .control import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed, Serving
+from .entry import CRASHED, Entry, load_entry, run_entry, warm_up
+from .sandbox import enter_sandbox, gravity, isolate
+from .specs import FIRST_EXTRA_FD, Sandbox
+from .syscalls import die_with_parent, set_dumpable
 
 _CHANNEL_FD = 3
 _ASIDE = 200
 """Descriptors are moved above this before they get their final numbers."""
+_ACCOUNT_GRACE = 1.0
+"""Seconds for a child's very first step."""
 _decode_fork: Decoder[Fork] = Decoder(Fork)
 _PRELOAD = (
     "traceback",
@@ -51,7 +55,8 @@ def serve(control: socket.socket) -> NoReturn:
     readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writable)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    can_isolate = _in_child(isolate_network)
+    can_isolate = _in_child(isolate)
+    _send_fds(control, encode(Serving()), _open_account())
     gc.disable()
     gc.collect()
     gc.freeze()  # or the first collection in a child would copy every page that it inherited
@@ -85,18 +90,46 @@ def _serve_request(control: socket.socket, can_isolate: bool) -> None:
     request = _decode_fork(data)
     parent = os.getpid()
     try:
-        pid = os.fork()
-        if pid == 0:
-            _child(request, fds, parent, can_isolate)
-        pidfd = os.pidfd_open(pid)
+        told, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with told, tell:
+            pid = os.fork()
+            if pid == 0:
+                told.close()
+                _child(request, fds, parent, can_isolate, tell)
+            pidfd = os.pidfd_open(pid)
+            tell.close()
+            account = _take_account(told)
     except OSError as error:
         control.send(encode(ForkFailed(request.number, error.errno or 0)))
     else:
-        socket.send_fds(control, [encode(Forked(request.number, pid))], [pidfd])
-        os.close(pidfd)
+        _send_fds(control, encode(Forked(request.number, pid)), [pidfd, *account])
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _send_fds(sock: socket.socket, data: bytes, fds: list[int]) -> None:
+    """Send descriptors and close them here."""
+    socket.send_fds(sock, [data], fds)
+    for fd in fds:
+        os.close(fd)
+
+
+def _open_account() -> list[int]:
+    """Open this process's account of its memory; a process that cannot be dumped shows it to itself alone."""
+    try:
+        return [os.open("/proc/self/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)]
+    except OSError:  # before Linux 4.14
+        return []
+
+
+def _take_account(told: socket.socket) -> list[int]:
+    """Take a child's account of its memory; nothing if it does not come, whatever has become of the child."""
+    told.settimeout(_ACCOUNT_GRACE)
+    try:
+        return list(socket.recv_fds(told, 1, 1, socket.MSG_CMSG_CLOEXEC)[1])
+    except OSError:
+        return []
 
 
 def _in_child(step: Callable[[], None]) -> bool:
@@ -111,18 +144,17 @@ def _in_child(step: Callable[[], None]) -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _child(request: Fork, fds: list[int], parent: int, can_isolate: bool) -> NoReturn:
+def _child(request: Fork, fds: list[int], parent: int, can_isolate: bool, tell: socket.socket) -> NoReturn:
     status = CRASHED
     try:
         die_with_parent(parent)
+        with tell, suppress(OSError):  # the fork server has not waited so long
+            _send_fds(tell, b"m", _open_account())
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _place_descriptors(fds)
-        if not request.network and not request.sandboxed and can_isolate:
-            isolate_network()
-            die_with_parent(parent)
         gc.enable()
-        status = trio.run(_main, request)
+        status = trio.run(_main, request, can_isolate)
     except BaseException:  # nothing may return into the fork server's loop
         os._exit(CRASHED)
     os._exit(status)
@@ -141,22 +173,23 @@ def _place_descriptors(fds: list[int]) -> None:
     os.closerange(FIRST_EXTRA_FD + len(fds) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-async def _main(request: Fork) -> int:
+async def _main(request: Fork, can_isolate: bool) -> int:
     sock = trio.socket.from_stdlib_socket(socket.socket(fileno=_CHANNEL_FD))
     channel = Channel(trio.SocketStream(sock), decode_to_child)
-    find = _sandboxed if request.sandboxed else load_entry
-    return await run_entry(lambda: find(request.entry), channel)
+    return await run_entry(lambda: _find(request.entry, request.sandbox, can_isolate), channel)
 
 
-def _sandboxed(name: str) -> Entry:
+def _find(name: str, keep: Sandbox | None, can_isolate: bool) -> Entry:
     entry = load_entry(name)
+    if keep is None:
+        return entry
+    warm_up(name.partition(":")[0])
     parent = os.getppid()
 
     async def main(channel: Channel[ToChild]) -> None:
         # Inside trio.run, which opens descriptors at its start; after the import, which opens files.
-        applied = enter_sandbox(parent)
-        missing = any(applied[step] != "ok" for step in REQUIRED)
-        await channel.send(Log(level="warning" if missing else "debug", event="sandbox", fields={**applied}))
+        applied = enter_sandbox(keep, parent, can_isolate=can_isolate)
+        await channel.send(Log(level=gravity(keep, applied), event="sandbox", fields={**applied}))
         await entry(channel)
 
     return main
@@ -166,11 +199,11 @@ def main(arguments: list[str]) -> NoReturn:
     """Import what is to be shared by all children, then serve."""
     fd, parent, modules = int(arguments[0]), int(arguments[1]), arguments[2]
     die_with_parent(parent)
+    set_dumpable(False)  # its children will hold keys, and have all that it has
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal or service manager means the supervisor
     for module in (*_PRELOAD, *filter(None, modules.split(","))):
-        loaded = importlib.import_module(module)
-        getattr(loaded, "warm_up", lambda: None)()
+        warm_up(module)
     serve(socket.socket(fileno=fd))
 
 

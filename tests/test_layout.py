@@ -102,6 +102,13 @@ def test_layers_import_downwards_only(path: Path) -> None:
     assert not wrong, f"{module} must not import {sorted(wrong)}"
 
 
+def test_what_is_installed_does_not_know_its_benchmarks() -> None:
+    """They stand beside the product and are not installed with it."""
+    for path in sources():
+        if path.relative_to(ROOT).parts[0] != "benchmarks":
+            assert not any(within(name, {"benchmarks"}) for name in imports_of(path)), path
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda p: module_of(p) or "root")
 def test_modules_stay_readable(path: Path) -> None:
     """Every module says what it is for, and none grows past 400 lines."""
@@ -127,7 +134,11 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
     places = ["/" + "work/", "/" + "root/", "/" + "home/"]
     for path in ROOT.rglob("*"):
         parts = path.relative_to(ROOT).parts
-        if not path.is_file() or parts[0] in {".git", ".venv", "build"} or "__pycache__" in parts:
+        if (
+            not path.is_file()
+            or parts[0] in {".git", ".venv", ".venv-bench", "build"}
+            or "__pycache__" in parts
+        ):
             continue
         if parts[0].endswith(".egg-info") or parts[0] in {".mypy_cache", ".ruff_cache", ".hypothesis"}:
             continue

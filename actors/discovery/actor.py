@@ -45,6 +45,8 @@ class _Actor:
         self._same_host = SameHost(Path(config.runtime_dir)) if config.same_host else None
         self._look_at: Instant = -math.inf
         self._trouble = ""
+        self._looked = False
+        """Whether the directory of nodes has been there for this process."""
 
     def close(self) -> None:
         if self._same_host is not None:
@@ -91,7 +93,11 @@ class _Actor:
             if up is not None:
                 self._same_host.register(up.peer, up.local_addresses or up.addresses)
             self._core.same_host(self._same_host.others(moment, busy=busy), moment)
+            self._looked = True
         except OSError as error:
+            if self._looked and isinstance(error, PermissionError):
+                # The directory has been removed, and this process may make none: the next one is given one.
+                raise
             trouble = f"{type(error).__name__}: {error.strerror or error}"
         if trouble and trouble != self._trouble:
             await self._mailbox.log("warning", "nodes on this host cannot be found", reason=trouble)

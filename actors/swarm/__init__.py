@@ -9,3 +9,11 @@ async def main(channel: Channel[ToChild]) -> None:
     from .actor import run
 
     await run(channel)
+
+
+def warm_up() -> None:
+    """Import all of it, and what the libraries import at first use: in its sandbox it can open no module."""
+    from . import actor, corrections, names  # noqa: F401, `main` finds the actor imported
+
+    corrections.import_the_rest()
+    names.load_name_services()

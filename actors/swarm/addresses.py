@@ -121,6 +121,11 @@ def block_of(host: str) -> str | None:
     return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 56), strict=False))
 
 
+def is_loopback_block(block: str | None) -> bool:
+    """Return whether a block of `block_of` belongs to this host, where many nodes may share it."""
+    return block is not None and ipaddress.ip_network(block).is_loopback
+
+
 def interface_addresses() -> list[IpAddress]:
     """Return the addresses of this host's interfaces, without loopback and link-local ones."""
     found = [ipaddress.ip_address(text) for text in (*get_network_addrs(4), *get_network_addrs(6))]

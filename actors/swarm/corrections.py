@@ -7,8 +7,10 @@ tells the whole story. Nothing else in the project reaches into the library's pr
 """
 
 import errno
+import importlib
 import ipaddress
 import logging
+import pkgutil
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +20,7 @@ from typing import Any, Protocol
 import libp2p
 import libp2p.network.connection.swarm_connection as library_connection
 import libp2p.network.swarm as library_swarm
+import multiaddr.codecs
 import trio
 from libp2p.abc import IMuxedConn
 from libp2p.crypto.keys import KeyPair
@@ -26,10 +29,11 @@ from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.peerstore import PeerStore
+from libp2p.rcmgr import Direction
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 
-from . import addresses, muxer
+from . import addresses, limits, muxer
 from .streams import shielded
 
 CORRECTED_VERSION = "0.8.1"
@@ -64,6 +68,15 @@ def silence() -> None:
         logger.addHandler(logging.NullHandler())
     # swarm_connection.py calls logging.warning(), which is the root logger's.
     library_connection.logging = logging.getLogger("libp2p.network.connection")
+
+
+def import_the_rest() -> None:
+    """Defect: modules are imported in functions, at first use (network/connection/swarm_connection.py:234,
+    multiaddr/codecs/__init__.py), which in a sandbox is too late.
+    """
+    codecs = [module.name for module in pkgutil.iter_modules(multiaddr.codecs.__path__)]
+    for name in ("libp2p.utils.connection_shutdown", *(f"multiaddr.codecs.{codec}" for codec in codecs)):
+        importlib.import_module(name)
 
 
 def noise_only(keys: KeyPair) -> dict[Any, Any]:
@@ -180,11 +193,17 @@ def release_inbound_slots(
     """Defect: an inbound connection's slot is never given back (network/swarm.py:2044, 2060), so a host
     refuses everybody after some hundred connections in its life. Here it is held while the connection lives.
 
-    Defect: idle raw sockets take all slots until the upgrade times out. Here one address may hold a quarter.
-    `observe` gets (transport, seconds, success) of each upgrade.
+    Defect: idle raw sockets take all slots until the upgrade times out. Here one address may hold a quarter
+    of as many slots again. Defect: when as many peers are connected as may be, nobody else gets in, and no
+    dial out (network/swarm.py:1089, 2090): strangers of one address keep everybody out. Here an eighth is
+    left for dials, and a peer that has proved its id gets the place of another. `observe` gets (transport,
+    seconds, success) of each upgrade.
     """
     upgrading: Counter[str] = Counter()
-    most = max(1, network.connection_config.max_connections // 4)
+    most_in_all = network.connection_config.max_connections
+    most = max(1, most_in_all // 4)
+    most_inbound = most_in_all - most_in_all // 8
+    network._inbound_limiter.total_tokens = 2 * most_in_all
 
     async def handle(socket_stream: Any, address: Any, _failure: Any) -> None:
         remote = socket_stream.get_remote_address()
@@ -212,6 +231,17 @@ def release_inbound_slots(
             observe("tcp", trio.current_time() - began, succeeded)
         connection = next((c for c in network.get_connections() if c.muxed_conn is muxed), None)
         if connection is not None:
+            inbound = [
+                one
+                for one in network.get_connections()
+                if one._direction is Direction.INBOUND and one is not connection and not one.is_closed
+            ]
+            if len(inbound) >= most_inbound:
+                inbound.sort(key=lambda one: float(one._created_at))
+                ranks = [(block_of(one.muxed_conn), bool(one.streams)) for one in inbound]
+                going = inbound[limits.in_the_way(ranks)]
+                network.remove_conn(going)  # now: until it is closed its place would count as taken
+                await close_connection(going)
             await connection.event_closed.wait()
 
     network._do_handle_inbound_connection = handle

@@ -16,6 +16,7 @@ from multiaddr import Multiaddr
 
 from . import addresses, corrections
 from .addresses import Endpoint
+from .names import Names
 
 STAGGER = 0.25
 _DIALS_AT_ONCE = 64
@@ -58,6 +59,7 @@ class Dialer:
         self._observe = observe
         self._races: dict[bytes, _Race] = {}
         self._limiter = trio.CapacityLimiter(_DIALS_AT_ONCE)
+        self._names = Names()
 
     def existing(self, peer: bytes) -> Any | None:
         """Return a live connection with `peer`, the newest first, or None."""
@@ -177,7 +179,7 @@ class Dialer:
         if target.ip is not None:
             found = [target]
         else:
-            infos = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
+            infos = await self._names.resolve(target.host, target.port)
             ips = dict.fromkeys(ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos)
             versions = {"dns4": (4,), "dns6": (6,)}.get(target.family, (4, 6))
             found = [target.with_ip(ip) for ip in ips if ip.version in versions][:4]

@@ -4,9 +4,12 @@ Pure: every function gets the present; nothing here knows sockets. All tables ar
 the entry that was used least recently goes.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from . import addresses
 
 STRIKES_OF_PEER = 30
 STRIKES_OF_BLOCK = 300
@@ -15,6 +18,7 @@ BLOCKED_FOR = 600.0
 REPEATS = 10
 REPEAT_WINDOW = 1.0
 EXCHANGES = 256
+EXCHANGES_OF_BLOCK = 64
 EXCHANGES_OF_PEER = 16
 _TABLE = 4096
 
@@ -106,29 +110,77 @@ class Abuse:
         return self._attempts.count(attempt, now)
 
 
+def in_the_way(connections: Sequence[tuple[str | None, bool]]) -> int:
+    """Return which of these connections makes room; each is (address block, has streams), the oldest first.
+
+    One of the block that has most of them, without streams if there is one, and of these the oldest.
+    """
+    of_block = Counter(block for block, _ in connections)
+    ranks = [(of_block[block], not has_streams) for block, has_streams in connections]
+    return ranks.index(max(ranks))
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """One inbound exchange. `waits_for_peer`: it is the peer's turn, to send, to read or to close."""
+
+    peer: bytes
+    block: str | None
+    lose: Callable[[], None]
+    waits_for_peer: bool = True
+
+
 class Slots:
-    """Bounds how many inbound exchanges run at once, in all and for each peer."""
+    """Bounds how many inbound exchanges run at once: in all, for each address block and for each peer.
 
-    def __init__(self, total: int = EXCHANGES, for_peer: int = EXCHANGES_OF_PEER) -> None:
+    Strangers could hold every slot for seconds by saying nothing. So where all are taken, one that waits for
+    its peer makes room: of the block and then of the peer that hold most of them, the one that began first.
+    One that waits for a session or the vault never does: only who knows a code gets so far.
+    """
+
+    def __init__(
+        self,
+        total: int = EXCHANGES,
+        for_block: int = EXCHANGES_OF_BLOCK,
+        for_peer: int = EXCHANGES_OF_PEER,
+    ) -> None:
         self._total = total
+        self._for_block = for_block
         self._for_peer = for_peer
-        self._taken: dict[bytes, int] = {}
-        self._sum = 0
+        self._taken: dict[Slot, None] = {}
+        """In the order in which they were taken."""
 
-    def take(self, peer: bytes) -> bool:
-        """Take a slot for `peer`; return False when none is free."""
-        mine = self._taken.get(peer, 0)
-        if mine >= self._for_peer or self._sum >= self._total:
+    def take(self, peer: bytes, block: str | None, lose: Callable[[], None]) -> Slot | None:
+        """Take a slot, or return None when there is none; `lose` is called if it goes to another later."""
+        of_block, of_peer = self._counts()
+        if of_peer[peer] >= self._for_peer:
+            return None
+        if of_block[block] >= self._for_block and not addresses.is_loopback_block(block):
+            room = self._make_room([slot for slot in self._taken if slot.block == block])
+        elif len(self._taken) >= self._total:
+            room = self._make_room(self._taken)
+        else:
+            room = True
+        if not room:
+            return None
+        slot = Slot(peer, block, lose)
+        self._taken[slot] = None
+        return slot
+
+    def give_back(self, slot: Slot) -> None:
+        """Return a slot; one that was lost is returned already."""
+        self._taken.pop(slot, None)
+
+    def _make_room(self, slots: Iterable[Slot]) -> bool:
+        waiting = [slot for slot in slots if slot.waits_for_peer]
+        if not waiting:
             return False
-        self._taken[peer] = mine + 1
-        self._sum += 1
+        of_block, of_peer = self._counts()
+        # max returns the first of equals, and so the one that was taken first.
+        worst = max(waiting, key=lambda slot: (of_block[slot.block], of_peer[slot.peer]))
+        self.give_back(worst)
+        worst.lose()
         return True
 
-    def give_back(self, peer: bytes) -> None:
-        """Return a slot that was taken."""
-        mine = self._taken[peer] - 1
-        self._sum -= 1
-        if mine:
-            self._taken[peer] = mine
-        else:
-            del self._taken[peer]
+    def _counts(self) -> tuple[Counter[str | None], Counter[bytes]]:
+        return Counter(slot.block for slot in self._taken), Counter(slot.peer for slot in self._taken)

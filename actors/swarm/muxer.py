@@ -1,10 +1,12 @@
-"""Corrections of libp2p 0.8.1's stream multiplexing: what one connection may make this node keep.
+"""Corrections of libp2p 0.8.1's stream multiplexing: what connections may make this node keep, one and all.
 
 Each names the defect; tests/limits/test_muxer.py shows it on the library as it is and shows that the
 correction removes it. docs/decisions/0004-libp2p-corrections.md tells the whole story.
 """
 
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import libp2p.protocol_muxer.multiselect_communicator as library_communicator
 import libp2p.stream_muxer.muxer_multistream as library_multistream
@@ -19,6 +21,8 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 MOST_UNREAD = 4 * 1024 * 1024
 """Bytes that a connection may have sent and nobody here has read. An honest peer sends at most 256 KiB to a
 stream that is not read: that is sixteen of them, and all that is spoken here is read as it comes."""
+MOST_UNREAD_IN_ALL = 64 * 1024 * 1024
+"""The same for all connections of this process together."""
 MOST_STREAMS = 256
 """Streams that a peer may have open on one connection; no multiplexer's other end opens more by itself."""
 MOST_REMEMBERED = 1024
@@ -29,15 +33,57 @@ MOST_NEGOTIATION = 16 * 1024
 
 class BoundedYamux(Yamux):  # type: ignore[misc]
     """Defect: what a peer sends beyond the receive window is kept, with a warning (yamux.py:1513), also for
-    streams that have been reset: one connection fills the memory. Here it is closed.
+    streams that have been reset: one connection fills the memory. Here it is closed; and when all together
+    hold too much, the one that holds most.
     """
 
+    _arriving = 0
+    _reading = False
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were sent, or announced by a frame that is arriving, and that nobody here has read."""
+        if self.event_shutting_down.is_set():
+            return 0
+        # Between its arrival and its stream's buffer a frame may wait for the lock.
+        waiting = self._reading or self.streams_lock.locked()
+        return sum(map(len, self.stream_buffers.values())) + (self._arriving if waiting else 0)
+
+    def drop(self) -> None:
+        """Close this connection from outside, whatever its peer does: the bytes are gone at once."""
+        self.event_shutting_down.set()
+        for buffer in self.stream_buffers.values():
+            buffer.clear()
+        with suppress(AttributeError, RuntimeError):  # it has not begun, or has just ended
+            self._nursery.start_soon(self._cleanup_on_error)
+
     async def _read_data_body(self, length: int) -> bytes:
-        unread = length + sum(map(len, self.stream_buffers.values()))
-        if unread > MOST_UNREAD or len(self.streams) > MOST_REMEMBERED:
-            # The one exception upon which the library closes the connection, whatever the frame was.
-            raise trio.TooSlowError
-        return bytes(await super()._read_data_body(length))
+        self._arriving, self._reading = length, True
+        try:
+            worst = _too_much(self)
+            if worst is self or self.unread > MOST_UNREAD or len(self.streams) > MOST_REMEMBERED:
+                # The one exception upon which the library closes the connection, whatever the frame was.
+                raise trio.TooSlowError
+            if worst is not None:
+                worst.drop()
+            return bytes(await super()._read_data_body(length))
+        finally:
+            self._reading = False
+
+
+_unread: WeakKeyDictionary[BoundedYamux, int] = WeakKeyDictionary()
+"""What each connection held when its last frame came, or when all were counted last: now it may be less."""
+
+
+def _too_much(connection: BoundedYamux) -> BoundedYamux | None:
+    """Count a connection again; return the one that holds most if all together hold too much."""
+    _unread[connection] = connection.unread
+    if sum(_unread.values()) > MOST_UNREAD_IN_ALL:
+        for other in list(_unread):
+            _unread[other] = other.unread
+        if sum(_unread.values()) > MOST_UNREAD_IN_ALL:
+            return max(_unread, key=lambda one: _unread[one])
+    return None
 
 
 def muxers() -> dict[TProtocol, type[Any]]:

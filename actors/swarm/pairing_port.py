@@ -24,7 +24,7 @@ from ...messages.wire import (
 )
 from ..base import Send, now
 from . import corrections, streams
-from .limits import Abuse, Slots
+from .limits import Abuse, Slot, Slots
 from .requests import ActorBusy, ActorGone, NoAnswer, Requests
 from .tables import Tables
 
@@ -76,27 +76,30 @@ class PairingPort:
             await streams.reset(stream)
             await self._drop_peer(peer)
             return
-        if not self._slots.take(peer):
+        whole = trio.CancelScope()
+        slot = self._slots.take(peer, block, whole.cancel)
+        if slot is None:
             await streams.reset(stream)
             return
         try:
-            with trio.move_on_after(EXCHANGE_DEADLINE) as whole:
-                answered = await self._exchange(stream, peer, block)
-            if whole.cancelled_caught:
+            with whole:
+                with trio.move_on_after(EXCHANGE_DEADLINE) as in_time:
+                    answered = await self._exchange(stream, slot)
+                if not in_time.cancelled_caught and answered:
+                    await _let_go(stream)
+            if whole.cancelled_caught or in_time.cancelled_caught:
                 await streams.reset(stream)
-            elif answered:
-                await _let_go(stream)
         finally:
-            self._slots.give_back(peer)
+            self._slots.give_back(slot)
 
-    async def _exchange(self, stream: Any, peer: bytes, block: str | None) -> bool:
+    async def _exchange(self, stream: Any, slot: Slot) -> bool:
         """Take the request and answer it; return whether the answer has been written."""
-        request = await self._read(stream, peer, block)
+        request = await self._read(stream, slot.peer, slot.block)
         if request is None:
             return False
         message, frame = request
         try:
-            response = await self._answer(message, frame, peer, block, path_of(stream))
+            response = await self._answer(message, frame, slot, path_of(stream))
         except NoAnswer:
             await streams.reset(stream)
             return False
@@ -125,7 +128,14 @@ class PairingPort:
             return None
         return message, frame
 
-    async def _answer(
+    async def _answer(self, message: WireRequest, frame: bytes, slot: Slot, path: Path) -> bytes:
+        slot.waits_for_peer = False
+        try:
+            return await self._ask(message, frame, slot.peer, slot.block, path)
+        finally:
+            slot.waits_for_peer = True
+
+    async def _ask(
         self, message: WireRequest, frame: bytes, peer: bytes, block: str | None, path: Path
     ) -> bytes:
         if self._abuse.too_often(peer + message.attempt, now()):

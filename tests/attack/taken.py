@@ -21,6 +21,7 @@ from spacedrive_node.messages.to_vault import StoreDevice
 from spacedrive_node.messages.types import Outcome
 from spacedrive_node.supervisor.host import Handle
 from spacedrive_node.supervisor.process import ProcessHost
+from spacedrive_node.supervisor.restart import Cause
 from spacedrive_node.supervisor.specs import ChildSpec
 from spacedrive_node.supervisor.tasks import TaskHost
 
@@ -50,7 +51,9 @@ class Taker:
         self._name = f"taken_{next(_numbers)}"
 
     @asynccontextmanager
-    async def opened(self, *, preload: Sequence[str], on_lost: Callable[[], None]) -> AsyncIterator[None]:
+    async def opened(
+        self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
+    ) -> AsyncIterator[None]:
         async with (
             self.processes.opened(preload=preload, on_lost=on_lost),
             self.tasks.opened(preload=(), on_lost=on_lost),
@@ -67,6 +70,10 @@ class Taker:
     @property
     def pid(self) -> int:
         return self.processes.pid
+
+    @property
+    def uptime(self) -> float:
+        return self.processes.uptime
 
     async def _main(self, channel: Any) -> None:
         self.channel = channel

@@ -21,6 +21,23 @@ REACHED = {
         "limits/test_swarm.py::test_one_exchange_has_ten_seconds",
         "swarm/test_exchange.py::test_an_ask_ends_with_its_time_out",
     ),
+    "connections at once": (
+        "limits/test_swarm.py::test_strangers_who_take_all_connections_keep_nobody_out",
+        "swarm/test_limits.py::test_the_connection_that_makes_room_is_one_of_a_crowd",
+    ),
+    "exchanges that run at once, of all peers": (
+        "limits/test_swarm.py::test_strangers_who_hold_all_exchanges_keep_nobody_out",
+        "swarm/test_limits.py::test_slots_of_a_peer_are_bounded",
+        "swarm/test_limits.py::test_slots_of_a_block_are_bounded",
+        "swarm/test_limits.py::test_slots_of_this_host_are_not_bounded_by_its_block",
+        "swarm/test_limits.py::test_when_all_slots_are_taken_those_who_hold_most_make_room",
+        "swarm/test_limits.py::test_strangers_cannot_keep_anybody_out",
+    ),
+    "bytes that peers have sent and nobody has read": (
+        "limits/test_muxer.py::test_what_exceeds_the_window_is_not_kept",
+        "limits/test_muxer.py::test_what_all_connections_hold_together_is_bounded",
+        "limits/test_muxer.py::test_bytes_that_are_announced_count_as_bytes_that_are_there",
+    ),
     "deciding": ("session/test_outcomes.py::test_a_user_who_never_decides",),
     "delivering a decision": ("session/test_outcomes.py::test_contact_lost_while_deciding",),
     "sessions at once on a node": (

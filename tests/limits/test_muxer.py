@@ -5,7 +5,8 @@ A test whose first half fails says that the library no longer needs that correct
 
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import libp2p
@@ -54,6 +55,30 @@ async def attacked(corrected: bool) -> AsyncIterator[tuple[Any, Any]]:
             while not (theirs := host.get_network().get_connections(ID(stranger.get_id().to_bytes()))):
                 await trio.lowlevel.checkpoint()
         yield theirs[0], ours.muxed_conn.secured_conn
+
+
+@dataclass
+class Connected:
+    """One connection as its two ends have it, and the secured connection under the peer's multiplexer."""
+
+    ours: Any
+    theirs: Any
+
+    @property
+    def wire(self) -> Any:
+        return self.ours.muxed_conn.secured_conn
+
+
+async def connected(stack: AsyncExitStack, host: Any, number: int) -> Connected:
+    """Connect another peer to a corrected host."""
+    stranger = host_of(number, True)
+    await stack.enter_async_context(corrections.run_host(stranger))
+    with trio.fail_after(DEADLINE):
+        address = Multiaddr(str(host.get_transport_addrs()[0]))
+        ours = await stranger.get_network().dial_addr(address, host.get_id())
+        while not (theirs := host.get_network().get_connections(ID(stranger.get_id().to_bytes()))):
+            await trio.lowlevel.checkpoint()
+    return Connected(ours, theirs[0])
 
 
 async def flood(theirs: Any, wire: Any, chunks: list[bytes]) -> bool:
@@ -107,6 +132,49 @@ async def test_what_exceeds_the_window_is_not_kept(corrected: bool, reset: bool)
         elif not reset:
             assert not closed
             assert held(theirs) > 7 << 20
+
+
+async def test_what_all_connections_hold_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stays below its own bound: the connection that holds most goes, and room is made at once."""
+    monkeypatch.setattr(muxer, "MOST_UNREAD_IN_ALL", 8 << 20)
+    piece = yamux(DATA, 0, 1, 32 * 1024) + bytes(32 * 1024)
+    sizes = {"large": 100, "small": 20, "middle": 60, "late": 90}  # pieces: 270 of them are more than 8 MiB
+    async with AsyncExitStack() as stack:
+        host = host_of(1, True)
+        await stack.enter_async_context(corrections.run_host(host))
+        await host.get_network().listen(LOCAL)
+        taken: dict[str, Any] = {}
+        for number, (name, size) in enumerate(sizes.items(), 60):
+            one = await connected(stack, host, number)
+            taken[name] = one.theirs
+            closed = await flood(one.theirs, one.wire, [yamux(WINDOW, SYN, 1, 0), *[piece] * size])
+            assert not closed, name
+            with trio.fail_after(DEADLINE):
+                while name == "late" and not taken["large"].is_closed:
+                    await trio.lowlevel.checkpoint()
+            in_all = sum(map(held, taken.values()))
+            assert in_all <= muxer.MOST_UNREAD_IN_ALL
+        assert {name: one.muxed_conn.is_closed for name, one in taken.items()} == {
+            "large": True, "small": False, "middle": False, "late": False
+        }  # fmt: skip
+
+
+async def test_bytes_that_are_announced_count_as_bytes_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Frames that never end are memory too, once their bytes trickle in."""
+    monkeypatch.setattr(muxer, "MOST_UNREAD_IN_ALL", 8 << 20)
+    async with AsyncExitStack() as stack:
+        host = host_of(1, True)
+        await stack.enter_async_context(corrections.run_host(host))
+        await host.get_network().listen(LOCAL)
+        taken = [await connected(stack, host, number) for number in range(60, 63)]
+        for one in taken:
+            await one.wire.write(yamux(WINDOW, SYN, 1, 0) + yamux(DATA, 0, 1, 3 << 20) + b"x")
+        with trio.fail_after(DEADLINE):
+            while not any(one.theirs.is_closed for one in taken):
+                await trio.lowlevel.checkpoint()
+        assert sum(one.theirs.is_closed for one in taken) == 1
 
 
 @pytest.mark.parametrize("corrected", [False, True])

@@ -1,18 +1,30 @@
 """Limits of docs/protocol.md at the port of a real swarm, each reached by real peers."""
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
 import trio
+from libp2p.custom_types import TProtocol
+from libp2p.network.exceptions import SwarmException
+from libp2p.protocol_muxer.multiselect_client import MultiselectClient
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
 from spacedrive_node.actors.base import now
-from spacedrive_node.actors.swarm import node, pairing_port, streams
+from spacedrive_node.actors.swarm import limits, node, pairing_port, streams
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
-from spacedrive_node.messages.to_session import PeerRequest
-from spacedrive_node.messages.to_swarm import PeerReply, Serve
-from spacedrive_node.messages.wire import PROTOCOL_ID, Challenge, PairingRequest, Refused, decode_wire
+from spacedrive_node.messages.config import SwarmConfig
+from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
+from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
+from spacedrive_node.messages.wire import (
+    PROTOCOL_ID,
+    Challenge,
+    PairingDecision,
+    PairingRequest,
+    Refused,
+    decode_wire,
+)
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.swarm.conftest import FakeSupervisor, open_swarm
 from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, send, stranger
@@ -121,6 +133,86 @@ async def test_one_exchange_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(streams.StreamFailed):
             await exchange(connection, encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32)))
         assert a.count(PeerRequest) == 1
+
+
+async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen peers with sixteen streams each say nothing; who comes then is answered, one of theirs ends.
+
+    A peer's seventeenth stream is reset.
+    """
+    for name in ("READ_DEADLINE", "EXCHANGE_DEADLINE"):
+        monkeypatch.setattr(pairing_port, name, 60.0)
+    ended: list[int] = []
+
+    async def hold(number: int, stream: Any) -> None:
+        with suppress(streams.StreamFailed):
+            await streams.read_exactly(stream, 1)
+        ended.append(number)
+
+    async def occupy(a: FakeSupervisor, number: int, task_status: Any) -> None:
+        async with stranger(300 + number) as host, trio.open_nursery() as readers:
+            connection = await dial(host, a)
+            for _ in range(limits.EXCHANGES_OF_PEER):
+                stream = await connection.new_stream()
+                choice = MultiselectCommunicator(stream)
+                await MultiselectClient().select_one_of([TProtocol(PROTOCOL_ID)], choice, 10)
+                await streams.write(stream, b"\x00")
+                readers.start_soon(hold, number, stream)
+            if number == 0:
+                with pytest.raises(streams.StreamFailed):
+                    await exchange(connection, REQUEST)
+            task_status.started()
+
+    async with open_swarm("a") as a, stranger(1) as late, trio.open_nursery() as crowd:
+        with trio.fail_after(60):
+            for number in range(limits.EXCHANGES // limits.EXCHANGES_OF_PEER):
+                await crowd.start(occupy, a, number)
+            assert ended == []
+            connection = await dial(late, a)
+            for _ in range(3):
+                assert isinstance(await exchange(connection, REQUEST), Refused)
+            while not ended:
+                await trio.lowlevel.checkpoint()
+        assert ended[0] == 0
+        assert len(ended) <= 3
+        crowd.cancel_scope.cancel()
+
+
+async def test_strangers_who_take_all_connections_keep_nobody_out() -> None:
+    """Twice as many peers of one address block as may connect: a device of another one gets in and stays, and
+    this node can still dial.
+    """
+    config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), max_connections=16)
+    async with (
+        open_swarm("a", config) as a,
+        open_swarm("b") as b,
+        stranger(1) as first,
+        stranger(2) as second,
+        AsyncExitStack() as stack,
+    ):
+        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        early = await dial(first, a)
+        hosts = [await stack.enter_async_context(stranger(300 + number)) for number in range(32)]
+        crowd: list[Any] = []
+        for host in hosts:
+            with suppress(SwarmException):  # it comes faster than others can be closed
+                crowd.append(await dial(host, a, source=("127.1.0.1", 0)))
+
+        async def crowd_is(most: int) -> None:
+            with trio.fail_after(20):
+                while sum(not one.is_closed for one in crowd) > most:
+                    await trio.lowlevel.checkpoint()
+
+        await crowd_is(13)  # fourteen may come in
+        late = await dial(second, a)
+        await crowd_is(12)
+        for connection in (early, late):
+            assert isinstance(await exchange(connection, REQUEST), Refused)
+        assert sum(not one.is_closed for one in crowd) == 12
+        await b.tell(A, Serve(ROUTE_KEY, "joiner"))
+        decision = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
+        await a.tell(A, Ask(1, b.peer, b.addresses, decision))
+        assert (await a.expect(PeerAnswer)).request == 1
 
 
 async def test_a_frame_of_sixteen_kibibytes_is_read_and_no_larger_one() -> None:

@@ -19,6 +19,7 @@ from spacedrive_node.messages.control import SessionState
 from spacedrive_node.messages.frames import (
     Deliver,
     FromChild,
+    Start,
     Step,
     decode_to_child,
 )
@@ -26,6 +27,7 @@ from spacedrive_node.node import Ready, serve
 from spacedrive_node.protocol.identity import peer_id_text
 from spacedrive_node.supervisor.host import Handle, Host
 from spacedrive_node.supervisor.process import ProcessHost
+from spacedrive_node.supervisor.restart import Cause
 from spacedrive_node.supervisor.specs import ChildSpec
 
 LIMIT = 1 << 20
@@ -55,6 +57,12 @@ class Killer:
         self.delivered[kind, message.kind] += 1
         self._more.unpark_all()
 
+    async def passing(self, actor: str, message: Deliver | Step) -> None:
+        """Called with each input before it is written to an actor, and with each step before it is taken.
+
+        Nothing of it happens, nor anything else of that actor, before this returns.
+        """
+
     async def until_delivered(self, kind: str, message: str, number: int) -> None:
         """Wait until that kind of actor has been given so many of these messages."""
         with trio.fail_after(DEADLINE):
@@ -74,7 +82,7 @@ class Killer:
         return False
 
     def opened(
-        self, *, preload: Sequence[str], on_lost: Callable[[], None]
+        self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
     ) -> AbstractAsyncContextManager[None]:
         return self.inner.opened(preload=preload, on_lost=on_lost)
 
@@ -87,6 +95,10 @@ class Killer:
     def pid(self) -> int:
         return self.inner.pid
 
+    @property
+    def uptime(self) -> float:
+        return self.inner.uptime
+
     def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         """Called with each log line of the node."""
 
@@ -94,6 +106,7 @@ class Killer:
 class _Handle:
     def __init__(self, inner: Handle, kind: str, killer: Killer) -> None:
         self.inner, self.kind, self.killer = inner, kind, killer
+        self.name = kind
         self.channel = _Channel(self)
 
     def __getattr__(self, name: str) -> object:
@@ -110,8 +123,12 @@ class _Channel:
     async def send_bytes(self, data: bytes) -> None:
         self._reader.feed(data)
         while (payload := self._reader.next_frame()) is not None:
-            await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
             message = decode_to_child(payload)
+            if isinstance(message, Start):
+                self._handle.name = message.name
+            elif isinstance(message, Deliver):
+                await self._handle.killer.passing(self._handle.name, message)
+            await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
             if not isinstance(message, Deliver):
                 continue
             self._handle.killer.note(self._handle.kind, message)
@@ -123,6 +140,8 @@ class _Channel:
 
     async def receive(self) -> FromChild:
         message = await self._handle.inner.channel.receive()
+        if isinstance(message, Step):
+            await self._handle.killer.passing(self._handle.name, message)
         if isinstance(message, Step) and self._handle.killer.count(self._handle.kind, "step"):
             self._handle.inner.kill()  # it has done its work, and nobody will hear of it
             while True:

@@ -3,12 +3,13 @@
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
 
-from .harness import DEADLINE, Node, Result, pair, two_nodes
+from .harness import DEADLINE, Node, Result, pair, running_node, two_nodes
 
 
 async def _once(a: Node, b: Node, result: Result) -> None:
@@ -61,6 +62,42 @@ async def test_any_other_actor_is_killed_during_a_pairing(tmp_path: Path, actor:
             victim.killer.reset()
             assert (await victim.pids())[actor] != pid
         await _once(a, b, await pair(b, a))
+
+
+async def test_the_loss_of_the_fork_server_is_counted(tmp_path: Path) -> None:
+    """In `actors` and in the metrics, as a restart of its own beside those of the actors that went too."""
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0") as a:
+        before = {row.actor: row for row in await a.client.actors()}
+        os.kill(before["zygote"].pid, signal.SIGKILL)
+        with trio.fail_after(DEADLINE):
+            while 'restarts_total{actor="zygote",reason="killed"} 1.0' not in (text := await scrape(a)):
+                await trio.lowlevel.checkpoint()
+            while not {'up{actor="zygote"} 1.0', 'up{actor="vault"} 1.0'} <= up(text):
+                text = await scrape(a)
+        assert 'up{actor="supervisor"} 1.0' in up(text)
+        assert 'restarts_total{actor="supervisor"' not in text
+        after = {row.actor: row for row in await a.client.actors()}
+        assert (before["zygote"].restarts, after["zygote"].restarts) == (0, 1)
+        assert after["zygote"].uptime_seconds < after["supervisor"].uptime_seconds
+
+
+def up(text: str) -> set[str]:
+    prefix = "spacedrive_node_actor_"
+    return {line.removeprefix(prefix) for line in text.splitlines() if line.startswith(prefix + "up{")}
+
+
+async def scrape(node: Node) -> str:
+    """Return /metrics; nothing while metrics is away."""
+    assert node.ready.metrics is not None
+    host, _, port = node.ready.metrics.rpartition(":")
+    request = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    text = b""
+    with suppress(OSError, trio.BrokenResourceError):
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(request.encode())
+            async for piece in stream:
+                text += piece
+    return text.decode()
 
 
 async def test_a_stopped_session_delays_no_other(tmp_path: Path) -> None:

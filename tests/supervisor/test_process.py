@@ -2,20 +2,23 @@
 
 import os
 import signal
+from pathlib import Path
 
 import trio
 import trio.testing
 from actors_for_tests import Nothing
 from harness import HERE, spec
 
+from spacedrive_node.supervisor import process
 from spacedrive_node.supervisor.process import ProcessHost
+from spacedrive_node.supervisor.specs import Sandbox
 
 
 async def test_an_abandoned_fork_leaves_nothing_behind():
     """Its descriptor is closed when the answer comes, and its exit is not kept for anybody."""
     host, child = ProcessHost(environment={"PYTHONPATH": str(HERE)}), spec("swarm", "quiet_swarm", Nothing())
     with trio.fail_after(30):
-        async with host.opened(preload=[], on_lost=lambda: None):
+        async with host.opened(preload=[], on_lost=lambda _cause: None):
             first = await host.spawn(child)
             before = len(os.listdir("/proc/self/fd"))
             os.kill(host.pid, signal.SIGSTOP)
@@ -36,3 +39,21 @@ async def test_an_abandoned_fork_leaves_nothing_behind():
             first.kill()
             await first.wait()
             await first.aclose()
+
+
+async def test_the_memory_of_children_is_told_exactly_to_any_user():
+    """They cannot be looked into, and yet what they share with the fork server is not counted as theirs."""
+    host = ProcessHost(environment={"PYTHONPATH": str(HERE)})
+    child = spec("swarm", "quiet_swarm", Nothing(), sandbox=Sandbox())
+    with trio.fail_after(30):
+        async with host.opened(preload=[], on_lost=lambda _cause: None):
+            handle = await host.spawn(child)
+            for pid in (handle.pid, host.pid):
+                exact, rough = process.memory_of(pid), process._from_statm(Path(f"/proc/{pid}"))
+                assert 0 < exact.private < rough.private
+            handle.kill()
+            await handle.wait()
+            assert process.memory_of(handle.pid) == process.Memory()
+            await handle.aclose()
+            assert set(process._accounts) == {host.pid}
+    assert process._accounts == {}

@@ -13,6 +13,7 @@ from actors_for_tests import Nothing
 from harness import HERE, OWN, node, session_name, spec
 
 from spacedrive_node.messages import to_gateway, to_session
+from spacedrive_node.supervisor.specs import Sandbox
 
 ACCEPT = to_session.Decide(True)
 
@@ -184,6 +185,9 @@ async def test_zygote_killed():
         assert view.started == 2.0
         after = await seat.actors()
         assert not {row.pid for row in before.values()} - {os.getpid()} & {row.pid for row in after.values()}
+        assert [rows["zygote"].restarts for rows in (before, after)] == [0, 1]
+        assert [rows["supervisor"].restarts for rows in (before, after)] == [0, 0]
+        assert after["zygote"].uptime_seconds < after["supervisor"].uptime_seconds
 
 
 async def test_a_death_is_noticed_while_the_fork_server_stands_still():
@@ -220,7 +224,7 @@ async def test_forbidden_message_kills_its_sender():
 
 async def test_sandbox():
     """A sandboxed session gets randomness; files, sockets, processes and threads are out of reach."""
-    async with node(session="prober", sandboxed=True) as seat:
+    async with node(session="prober", sandbox=Sandbox()) as seat:
         await seat.send(to_session.StartPairing(f"{1:016x}", 60.0, *OWN))
         view = await seat.view()
         assert view.message == "random"

@@ -30,9 +30,10 @@ async def stranger(number: int = 99) -> AsyncIterator[Any]:
         yield host
 
 
-async def dial(host: Any, node: Any) -> Any:
+async def dial(host: Any, node: Any, source: tuple[str, int] | None = None) -> Any:
     with trio.fail_after(10):
-        return await host.get_network().dial_addr(Multiaddr(node.addresses[0]), ID(node.peer))
+        address = Multiaddr(node.addresses[0])
+        return await host.get_network().dial_addr(address, ID(node.peer), source=source)
 
 
 async def send(connection: Any, data: bytes) -> bytes:
