@@ -3,6 +3,7 @@
 # make chaos    pairings under random kills: make chaos PAIRINGS=400 SEED=7
 # make check    lint, types, layout
 # make fuzz     hostile bytes, many
+# make bench    how good it is on this machine, in ratios; one alone: make bench ONLY=pairing
 # Everything is installed into .venv, once, from requirements locked with hashes. Needs Python >= 3.11, venv, make.
 
 PYTHON ?= python3
@@ -13,12 +14,15 @@ BIN    := $(VENV)/bin
 TYPES  := $(VENV)/types
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+BARE_PIP := python -m pip install --quiet --disable-pip-version-check --no-deps
+PIP    := $(BIN)/$(BARE_PIP)
 JOBS   ?= 2
 PAIRINGS ?= 100
 FUZZ   ?= 100000
+# What the benchmarks compare with and draw with stays out of the environment that they measure.
+BESIDE := .venv-bench
 
-.PHONY: demo test fuzz chaos check format lock clean install
+.PHONY: demo test fuzz chaos bench bench-long check format lock clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -35,6 +39,14 @@ fuzz: $(DEV)
 
 chaos: $(DEV)
 	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED))
+
+# Without .venv-bench all runs but the comparison with magic-wormhole and the plots, and says so.
+bench: $(STAMP)
+	@$(MAKE) --no-print-directory $(BESIDE)/.installed || true
+	@$(BIN)/python -m spacedrive_node.benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) $(if $(PUBLISH),--publish)
+
+bench-long:
+	@$(MAKE) --no-print-directory bench LONG=1
 
 check: $(DEV)
 	@$(BIN)/ruff check .
@@ -60,12 +72,20 @@ $(DEV): $(STAMP) requirements/dev.txt
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
+$(BESIDE)/.installed: requirements/build.txt requirements/bench.txt
+	@echo "setting up $(BESIDE) (once, about half a minute) …"
+	@$(PYTHON) -m venv $(BESIDE)
+	@$(BESIDE)/bin/$(BARE_PIP) --require-hashes -r requirements/build.txt
+	@$(BESIDE)/bin/$(BARE_PIP) --require-hashes --no-build-isolation -r requirements/bench.txt
+	@touch $@
+
 # Maintainers only: needs uv on the PATH.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 lock:
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) requirements/runtime.in --override requirements/overrides.txt -o requirements/runtime.txt
 	$(LOCK) requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+	$(LOCK) requirements/bench.in -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BESIDE) benchmarks/results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,35 @@
+"""How many messages pass the supervisor in a second, with routes, steps and checkpoints."""
+
+from .bench import Bench, median
+from .processes import own, talker
+
+AIM = 20_000.0
+_SESSIONS = (1, 4, 16)
+_MESSAGES = 16_000
+_RUNS = 3
+
+
+async def run(bench: Bench) -> None:
+    """Flood a node of tiny actors (flood.py) with few and with many senders."""
+    bench.data["floods"] = []
+    for sessions in _SESSIONS:
+        runs = []
+        for number in range(_RUNS):
+            bench.progress(f"{sessions} senders", number, _RUNS)
+            async with talker(own("flood", str(sessions), str(_MESSAGES // sessions))) as flood:
+                runs.append(await flood.hear())
+        rate = median([one["messages"] / one["seconds"] for one in runs])
+        by_processor = median([one["messages"] / one["processor"] for one in runs])
+        bench.data["floods"].append(
+            {"senders": sessions, "per_second": rate, "per_second_of_processor": by_processor, "runs": runs}
+        )
+    best = max(bench.data["floods"], key=lambda one: float(one["per_second"]))
+    bench.row(
+        "messages a second through the supervisor",
+        best["per_second"],
+        "/s",
+        aim=AIM,
+        at="least",
+        beside=("for each second of its own processor time", best["per_second_of_processor"]),
+        note=f"{best['senders']} senders",
+    )

@@ -1,0 +1,95 @@
+"""One node as such: its start, its memory, and what it does when there is nothing to do."""
+
+import time
+from pathlib import Path
+
+import trio
+
+from ..api import Node, open_node
+from . import machine
+from .bench import Bench, median, summary
+from .nodes import config, processes, two_nodes
+
+AIM_START, AIM_MEMORY, AIM_CPU = 1.5, 120.0, 0.5
+_STARTS = 5
+_IDLE, _IDLE_LONG = 20.0, 120.0
+_SETTLED = 3.0
+"""Seconds after which a node that has just started is idle."""
+
+
+async def run(bench: Bench) -> None:
+    """Measure all of it."""
+    await _starts(bench)
+    async with two_nodes(bench, "idle") as (a, b):
+        await _idle(bench, a, b)
+    await _memory(bench)
+
+
+async def _starts(bench: Bench) -> None:
+    """Start a node that has been there before, until its line `ready`; and one whose identity is made."""
+    first, again = [], []
+    for number in bench.times("starts", _STARTS, 20.0, least=3):
+        folder = bench.folder_for(f"start{number}")
+        first.append(await _start(folder))
+        again.append(await _start(folder))
+    bench.data["start_seconds"] = {"first": summary(first), "again": summary(again)}
+    for name, found in (("the first time", first), ("again", again)):
+        bench.row(f"sdnode up to ready, {name}", median(found), "s", aim=AIM_START, note=f"n = {len(found)}")
+
+
+async def _start(folder: Path) -> float:
+    began = time.monotonic()
+    async with open_node(config(folder, "anna", same_host=False)):
+        return time.monotonic() - began
+
+
+async def _idle(bench: Bench, *nodes: Node) -> None:
+    """Let two nodes that know each other be; measure the processor time of all their processes."""
+    seconds = _IDLE_LONG if bench.long else _IDLE
+    for left in range(int(_SETTLED), 0, -1):
+        bench.progress(f"idle in {left} s")
+        await trio.sleep(1)
+    trees = [await processes(node) for node in nodes]
+    before, began = _used(trees), time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        bench.progress("idle", int(passed), int(seconds))
+        await trio.sleep(1)
+    after, passed = _used(trees), time.monotonic() - began
+    shares = {actor: 100 * (after[actor] - before[actor]) / passed / len(nodes) for actor in before}
+    bench.data["idle_cpu_percent"] = shares
+    bench.data["idle_seconds"] = passed
+    bench.row(
+        "processor of an idle node, all processes",
+        sum(shares.values()),
+        "%",
+        aim=AIM_CPU,
+        note=f"of one core, {passed:.0f} s",
+    )
+
+
+def _used(trees: list[dict[str, int]]) -> dict[str, float]:
+    used: dict[str, float] = {}
+    for tree in trees:
+        for actor, pid in tree.items():
+            if not actor.startswith("session"):
+                used[actor] = used.get(actor, 0.0) + machine.cpu(pid)
+    return used
+
+
+async def _memory(bench: Bench) -> None:
+    """Read the proportional memory of each process of a node that runs alone, and is idle."""
+    async with open_node(config(bench.folder_for("memory"), "anna", same_host=False)) as node:
+        bench.progress("memory")
+        await trio.sleep(_SETTLED)
+        found = {actor: machine.memory(pid) for actor, pid in (await processes(node)).items()}
+    bench.data["memory_mib"] = {
+        actor: {"pss": one.pss / 2**20, "private": one.private / 2**20} for actor, one in found.items()
+    }
+    exact = all(one.exact for one in found.values())
+    bench.row(
+        "memory of an idle node, all processes (PSS)",
+        sum(one.pss for one in found.values()) / 2**20,
+        "MiB",
+        aim=AIM_MEMORY if exact else None,
+        note="" if exact else machine.ROUGH,
+    )

@@ -1,0 +1,139 @@
+"""Real nodes, each a process tree of its own as `sdnode up` makes it, and pairings between them.
+
+The time of a pairing runs from the call of `join_pairing` until clients of both nodes have been told
+`paired`; both accept as soon as they are shown a device.
+"""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from ..api import Node, NodeConfig, open_node
+from ..client import NodeClient, Pairing
+from . import machine
+from .bench import Bench, environment
+
+SETTLE = 30.0
+_LOOK = 0.001
+_CLOSING = 0.03
+_DEADLINE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a pairing began and when each side was told `paired`: nanoseconds of the monotonic clock."""
+
+    began: int
+    initiator: int
+    joiner: int
+
+    @property
+    def seconds(self) -> float:
+        """From `join` to both paired."""
+        return (max(self.initiator, self.joiner) - self.began) / 1e9
+
+
+def config(folder: Path, name: str, **settings: object) -> NodeConfig:
+    """Return the configuration of a node on loopback, on free ports."""
+    values: dict[str, object] = {
+        "data_dir": str(folder / name),
+        "control": str(folder / f"{name}.sock"),
+        "name": name,
+        "listen": ("/ip4/127.0.0.1/tcp/0",),
+        "metrics_listen": None,
+        "mdns": False,
+        "log_level": "warning",
+        **settings,
+    }
+    return NodeConfig(**values)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def two_nodes(bench: Bench, name: str, **settings: object) -> AsyncIterator[tuple[Node, Node]]:
+    """Run two nodes of one user on one host, warm: each knows the other, and they have paired."""
+    folder = bench.folder_for(name)
+    (folder / "run").mkdir(mode=0o700)
+    bench.progress("two nodes start")
+    with environment(XDG_RUNTIME_DIR=str(folder / "run")):
+        async with (
+            open_node(config(folder, "anna", **settings)) as a,
+            open_node(config(folder, "bruno", **settings)) as b,
+        ):
+            await acquainted(a, b)
+            for _ in range(3):
+                await pair(a, b)
+            yield a, b
+
+
+async def acquainted(*nodes: NodeClient) -> None:
+    """Wait until each node knows a DHT server, which here is the other one."""
+    with trio.fail_after(SETTLE):
+        for node in nodes:
+            while not (await node.status()).dht_peers:
+                await trio.sleep(0.05)
+
+
+async def pair(a: NodeClient, b: NodeClient, showing: Pairing | None = None) -> Times:
+    """Pair b, which joins, with a, which shows the code; return when."""
+    showing = showing or await a.start_pairing()
+    told: dict[str, int] = {}
+
+    async def finish(side: str, pairing: Pairing) -> None:
+        await pairing.paired(accept=True)
+        told[side] = time.monotonic_ns()
+
+    words = " ".join(showing.code.words)
+    with trio.fail_after(_DEADLINE):
+        began = time.monotonic_ns()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish, "initiator", showing)
+            nursery.start_soon(finish, "joiner", await b.join_pairing(words, timeout=_DEADLINE))
+    return Times(began, told["initiator"], told["joiner"])
+
+
+async def disconnect(b: NodeClient, ports: Sequence[int]) -> bool:
+    """Have b forget its devices, and so close its connections with them; say whether none leads to `ports`
+    now.
+
+    Only the side that joins forgets: its last pairings still ask the other side whether all is well, and
+    there they must be known, or they count as abuse. They may also connect anew before this looks.
+    """
+    for device in await b.devices():
+        await b.forget(device.device_id)
+    with trio.move_on_after(_CLOSING):
+        while machine.connections_to(ports):
+            await trio.sleep(_LOOK)
+        return True
+    return False
+
+
+async def quiet(*nodes: NodeClient) -> None:
+    """Wait until no session's process is left: a joiner's stays for some seconds after `paired`.
+
+    Asks the kernel, not the node: to list its processes costs a node more than a pairing.
+    """
+    for node in nodes:
+        tree = await processes(node)
+        others = {pid for actor, pid in tree.items() if not actor.startswith("session")}
+        with trio.fail_after(SETTLE):
+            while set(machine.children(tree["zygote"])) - others:
+                await trio.sleep(0.05)
+
+
+def port(node: Node) -> int:
+    """Return the TCP port of a node."""
+    return int(node.addresses[0].rpartition("/")[2])
+
+
+def bootstrap(node: Node) -> str:
+    """Return what another node is told as `--bootstrap`."""
+    return f"{node.addresses[0]}/p2p/{node.peer_id}"
+
+
+async def processes(node: NodeClient) -> dict[str, int]:
+    """Return the node's processes by name."""
+    return {row.actor: row.pid for row in await node.actors() if row.pid}

@@ -1,0 +1,155 @@
+"""How long a pairing takes between two warm nodes of one host, beside what it could not be done without.
+
+The three things are done in turn, so that whatever else this machine does falls on all of them alike:
+
+- a pairing, over a connection that exists and over one that has to be made;
+- a connection and one request of the same size between two plain libp2p hosts, in two processes;
+- a short text through magic-wormhole, whose processes are as warm.
+"""
+
+from contextlib import AsyncExitStack
+
+import trio
+
+from ..api import Node, open_node
+from ..messages.base import encode
+from ..messages.wire import Challenge, PairingRequest
+from . import wormhole
+from .bench import Bench, median, quantile, summary
+from .costs import processor_time, traced
+from .nodes import acquainted, bootstrap, config, disconnect, pair, port, two_nodes
+from .processes import Talker, own, talker
+from .scrape import value_of
+
+AIM = 0.100
+AIM_OVER_BARE = 3.0
+AIM_OVER_WORMHOLE = 0.7
+_ENOUGH, _MOST, _SECONDS = 100, 250, 60.0
+_BARE_EVERY, _WORMHOLE_EVERY = 2, 4
+"""One in so many times what stands beside is done too."""
+_BY_DHT = 10
+_ANNOUNCED = 60.0
+
+
+async def run(bench: Bench) -> None:
+    """Measure all of it."""
+    async with two_nodes(bench, "pairing") as (a, b), AsyncExitStack() as stack:
+        bare = Bare(
+            await stack.enter_async_context(talker(own("bare_host", "serve"))),
+            await stack.enter_async_context(talker(own("bare_host", "dial"))),
+        )
+        await bare.begin()
+        beside = await stack.enter_async_context(wormhole.warm(bench))
+        times: dict[str, list[float]] = {
+            "connected": [],
+            "fresh": [],
+            "bare": [],
+            "exchange": [],
+            "wormhole": [],
+        }
+        ports = (port(a), port(b))
+        for number in bench.times("pairings", _MOST, _SECONDS, least=20):
+            if min(len(times["connected"]), len(times["fresh"])) >= _ENOUGH:
+                break
+            if len(times["connected"]) < _ENOUGH:
+                times["connected"].append((await pair(a, b)).seconds)
+            showing = await a.start_pairing()
+            kind = "fresh" if await disconnect(b, ports) else "connected"
+            times[kind].append((await pair(a, b, showing)).seconds)
+            if number % _BARE_EVERY == 0:
+                connect, request = await bare.once()
+                times["bare"].append(connect + request)
+                times["exchange"].append(request)
+            if beside is not None and number % _WORMHOLE_EVERY == 0:
+                times["wormhole"].append((await beside.transfer()).seconds)
+        bench.data["seconds"] = {name: summary(values) for name, values in times.items()}
+        bench.data["samples"] = times
+        _rows(bench, times)
+        await processor_time(bench, a, b)
+    await traced(bench)
+    await _by_dht(bench)
+
+
+class Bare:
+    """Two plain hosts; one connects with the other, asks once, and closes."""
+
+    def __init__(self, server: Talker, dialer: Talker) -> None:
+        self._server, self._dialer = server, dialer
+
+    async def begin(self) -> None:
+        """Wait until both are there, and make them warm."""
+        self._where = await self._server.hear()
+        await self._dialer.hear()
+        self._size, self._answer = sizes()
+        for _ in range(3):
+            await self.once()
+
+    async def once(self) -> tuple[float, float]:
+        """Return the seconds of the connection and of the request on it."""
+        took = await self._dialer.ask(**self._where, requests=1, size=self._size, answer=self._answer)
+        return took["connect"], took["requests"][0]
+
+
+def sizes() -> tuple[int, int]:
+    """Return the bytes of the first request of a pairing and of its answer."""
+    few, many = bytes(16), bytes(32)
+    request = PairingRequest(v=2, code_id=few, attempt=few, eph=many, commit=many)
+    answer = Challenge(code_id=few, attempt=few, eph=many, nonce=many, proof=many)
+    return len(encode(request)), len(encode(answer))
+
+
+def _rows(bench: Bench, times: dict[str, list[float]]) -> None:
+    milliseconds = {name: [1000 * value for value in values] for name, values in times.items()}
+    bare = ("bare connect + request", median(milliseconds["bare"]))
+    for name, what in (("connected", "a connection exists"), ("fresh", "a new connection")):
+        found = milliseconds[name]
+        count = f"n = {len(found)}"
+        bench.row(f"join to both paired, {what}", median(found), "ms", aim=1000 * AIM, note=count)
+        bench.row(f"… its 95th percentile, {what}", quantile(found, 0.95), "ms")
+        bench.row(
+            f"… over bare libp2p, {what}", median(found), "ms", aim=AIM_OVER_BARE, beside=bare, of_ratio=True
+        )
+    if milliseconds["wormhole"]:
+        other = ("magic-wormhole, warm", median(milliseconds["wormhole"]))
+        bench.row(
+            "… over magic-wormhole, a new connection", median(milliseconds["fresh"]), "ms", beside=other
+        )
+
+
+async def _by_dht(bench: Bench) -> None:
+    """Two nodes that know a third one only: the code is announced to it and looked up through it."""
+    folder = bench.folder_for("dht")
+    bench.progress("three nodes start")
+    async with open_node(config(folder, "server", same_host=False)) as server:
+        known = {"same_host": False, "bootstrap": (bootstrap(server),)}
+        async with (
+            open_node(config(folder, "anna", metrics_listen="127.0.0.1:0", **known)) as a,
+            open_node(config(folder, "bruno", **known)) as b,
+        ):
+            await acquainted(a, b)
+            found = await _pairings_by_dht(bench, a, b)
+    bench.data["seconds"]["dht"] = summary(found)
+    bench.row(
+        "join to both paired, found by the DHT",
+        1000 * median(found),
+        "ms",
+        aim=1000 * AIM,
+        note=f"n = {len(found)}",
+    )
+
+
+async def _pairings_by_dht(bench: Bench, a: Node, b: Node) -> list[float]:
+    codes = [await a.start_pairing() for _ in range(_BY_DHT)]
+    with trio.fail_after(_ANNOUNCED):
+        while (told := await _announced(a)) < _BY_DHT:
+            bench.progress("codes are announced to a DHT server", told, _BY_DHT)
+            await trio.sleep(0.2)
+    return [
+        (await pair(a, b, codes[number])).seconds
+        for number in bench.times("pairings by the DHT", _BY_DHT, 30.0)
+    ]
+
+
+async def _announced(node: Node) -> int:
+    labels = {"operation": "announce", "outcome": "stored"}
+    return int(await value_of(node, "dht_query_seconds_count", **labels))

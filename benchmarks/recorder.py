@@ -1,0 +1,171 @@
+"""A Host that notes every frame between a supervisor and its children. Product code knows nothing of it.
+
+Notes what, when and between whom, never what is in it: names, kinds, ids, request numbers, sizes, and a
+hash of the wire frame that a message carries, by which it is recognised on the other node.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+
+from ..messages.base import INTERNAL_LIMIT, FrameReader, encode, frame
+from ..messages.frames import Deliver, FromChild, Start, Step, decode_to_child
+from ..supervisor.host import Handle, Host
+from ..supervisor.process import ProcessHost
+from ..supervisor.specs import ChildSpec
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """One message that passed the supervisor's end of a channel.
+
+    at         nanoseconds of the monotonic clock
+    actor      the child: "session-7f…", "vault", …
+    wire       kind of the wire frame that the message carries, `wire_size` its bytes, `carries` a hash of it
+    direction  "in": given to the child (Deliver); "out": in a Step of it; "step": a Step, after what it sends
+    input      number of the Deliver, or of the one that the Step answers (0: the actor's own accord)
+    """
+
+    at: int
+    actor: str
+    direction: str
+    input: int
+    kind: str = ""
+    other: str = ""
+    id: str = ""
+    size: int = 0
+    request: int | None = None
+    op: str = ""
+    carries: str = ""
+    wire: str = ""
+    wire_size: int = 0
+    shown: str = ""
+
+
+@dataclass
+class Recorder:
+    """Wraps a Host. While `recording`, raw frames pile up; `passed` makes them readable afterwards."""
+
+    inner: Host = field(default_factory=ProcessHost)
+    recording: bool = True
+    spawned: list[tuple[str, int]] = field(default_factory=list)
+    """(kind, pid) of every child, in order."""
+    watch: Callable[[str, FromChild], None] | None = None
+    """Called with each frame of a child, recording or not: its name and the frame."""
+    _raw: list[tuple[int, "_Handle", Any]] = field(default_factory=list)
+
+    def opened(self, *, preload: Sequence[str], on_lost: Any) -> AbstractAsyncContextManager[None]:
+        """As Host.opened."""
+        return self.inner.opened(preload=preload, on_lost=on_lost)
+
+    async def spawn(self, spec: ChildSpec) -> Handle:
+        """As Host.spawn."""
+        handle = await self.inner.spawn(spec)
+        self.spawned.append((spec.kind, handle.pid))
+        return cast(Handle, _Handle(handle, spec.kind, self))
+
+    @property
+    def pid(self) -> int:
+        """As Host.pid."""
+        return self.inner.pid
+
+    @property
+    def uptime(self) -> float:
+        """As Host.uptime."""
+        return float(self.inner.uptime)
+
+    def note(self, handle: "_Handle", what: Any) -> None:
+        """Keep a frame and the time."""
+        if self.recording:
+            self._raw.append((time.monotonic_ns(), handle, what))
+
+    def clear(self) -> None:
+        """Forget what has passed."""
+        self._raw.clear()
+        self.spawned.clear()
+
+    def passed(self) -> list[Passed]:
+        """Return all that has passed, in order."""
+        found: list[Passed] = []
+        for at, handle, what in self._raw:
+            if isinstance(what, Deliver):
+                body = _about(what.body)
+                found.append(
+                    Passed(at, handle.name, "in", what.input, what.kind, what.sender, what.id.hex(), **body)
+                )
+            else:
+                for out in what.out:
+                    body = _about(out.body)
+                    found.append(
+                        Passed(at, handle.name, "out", what.input, out.kind, out.to, out.id.hex(), **body)
+                    )
+                found.append(Passed(at, handle.name, "step", what.input, size=len(what.checkpoint or b"")))
+        return found
+
+
+def _about(body: msgspec.Raw) -> dict[str, Any]:
+    """Return what may be told of a message."""
+    fields = msgspec.msgpack.decode(body)
+    carried = fields.get("frame")
+    wire = msgspec.msgpack.decode(carried)["t"] if carried else ""
+    return {
+        "size": len(memoryview(body)),
+        "request": fields.get("request"),
+        "op": fields.get("op") or "",
+        "carries": hashlib.sha256(carried).hexdigest()[:16] if carried else "",
+        "wire": wire,
+        "wire_size": len(carried or b""),
+        "shown": str(fields.get("outcome") or fields.get("stage") or ""),
+    }
+
+
+class _Handle:
+    """A child, with its channel watched."""
+
+    def __init__(self, inner: Handle, kind: str, recorder: Recorder) -> None:
+        self._inner = inner
+        self.name = kind
+        self.channel = _Channel(self, inner.channel, recorder)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class _Channel:
+    """Lets frames pass and notes them."""
+
+    def __init__(self, handle: _Handle, inner: Any, recorder: Recorder) -> None:
+        self._handle, self._inner, self._recorder = handle, inner, recorder
+        self._reader = FrameReader(INTERNAL_LIMIT)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """To the child."""
+        self._reader.feed(data)
+        while (payload := self._reader.next_frame()) is not None:
+            message = decode_to_child(payload)
+            if isinstance(message, Deliver):
+                self._recorder.note(self._handle, message)
+            elif isinstance(message, Start):
+                self._handle.name = message.name
+        await self._inner.send_bytes(data)
+
+    async def send(self, message: msgspec.Struct) -> None:
+        """To the child."""
+        await self.send_bytes(frame(encode(message), INTERNAL_LIMIT))
+
+    async def receive(self) -> FromChild:
+        """From the child."""
+        message: FromChild = await self._inner.receive()
+        if isinstance(message, Step):
+            self._recorder.note(self._handle, message)
+        if self._recorder.watch is not None:
+            self._recorder.watch(self._handle.name, message)
+        return message
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._inner.aclose()

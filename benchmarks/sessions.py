@@ -1,0 +1,173 @@
+"""What a process for each pairing costs: to start one, to restart one, and its memory.
+
+Beside it the same work by Python's own multiprocessing: a child that imports what a session needs and
+answers.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from ..api import open_node
+from ..client import NodeClient, Pairing, open_client
+from ..messages.base import encode
+from ..messages.frames import Deliver, FromChild, Ready, Start, Step
+from ..messages.to_session import StartPairing
+from ..node import Ready as NodeReady
+from ..node import serve, session_spec
+from ..supervisor.process import ProcessHost
+from . import machine
+from .bench import Bench, median, summary
+from .nodes import config, processes
+from .processes import own, talker
+from .recorder import Recorder
+
+AIM_SPAWN, AIM_RESTART, AIM_MEMORY = 0.008, 0.012, 3.5
+_SPAWNS, _RESTARTS = 100, 60
+_KILLS_EACH = 3
+"""Kills of one session: far fewer than make it be given up."""
+_COUNTS = (1, 50, 500)
+_BESIDE = 20
+_DEADLINE = 60.0
+_IDENTITY = (b"p" * 38, b"k" * 32)
+
+
+async def run(bench: Bench) -> None:
+    """Measure all of it."""
+    spawn = await _spawns(bench)
+    beside: dict[str, list[float]] = {}
+    memory: dict[str, list[int]] = {}
+    for method in ("spawn", "forkserver"):
+        bench.progress(f"multiprocessing, {method}")
+        async with talker(own("mp_children", method)) as python:
+            beside[method] = (await python.ask(times=_BESIDE))["seconds"]
+            memory[method] = (await python.ask(memory=_BESIDE))["private"]
+    restart = await _restarts(bench)
+    bench.data["seconds"] = {
+        name: summary(found) for name, found in {"spawn": spawn, "restart": restart, **beside}.items()
+    }
+    for method, found in beside.items():
+        bench.row(
+            "from the fork to a session's first message",
+            1000 * median(spawn),
+            "ms",
+            aim=1000 * AIM_SPAWN,
+            beside=(f"multiprocessing {method}", 1000 * median(found)),
+        )
+    bench.row(
+        "from SIGKILL to its successor's being ready",
+        1000 * median(restart),
+        "ms",
+        aim=1000 * AIM_RESTART,
+        note=f"n = {len(restart)}",
+    )
+    await _memory(bench, {name: median(found) / 2**20 for name, found in memory.items()})
+
+
+async def _spawns(bench: Bench) -> list[float]:
+    """Fork sessions as the supervisor does, one after another, each until its answer to StartPairing."""
+    spec = session_spec()
+    host = ProcessHost()
+    found = []
+    async with host.opened(preload=[spec.module], on_lost=lambda _cause: None):
+        for number in bench.times("spawns", _SPAWNS + 1, 20.0):
+            began = time.monotonic()
+            handle = await host.spawn(spec)
+            session = f"{number:016x}"
+            await handle.channel.send(Start(f"session-{session}", 1, msgspec.Raw(encode(spec.config))))
+            await _next(handle.channel.receive, Ready)
+            body = msgspec.Raw(encode(StartPairing(session, 60.0, *_IDENTITY)))
+            await handle.channel.send(Deliver(1, "gateway", 1, "StartPairing", os.urandom(16), body))
+            await _next(handle.channel.receive, Step)
+            found.append(time.monotonic() - began)
+            handle.kill()
+            await handle.wait()
+            await handle.aclose()
+    return found[1:]  # the first waits for the fork server too
+
+
+async def _next(receive: Callable[[], Awaitable[FromChild]], kind: type) -> None:
+    with trio.fail_after(_DEADLINE):
+        while not isinstance(await receive(), kind):
+            pass
+
+
+async def _restarts(bench: Bench) -> list[float]:
+    """Kill sessions of a whole node, each a few times, until the next process says that it is ready."""
+    recorder = Recorder(recording=False)
+    stop, up, ready = trio.Event(), trio.Event(), trio.lowlevel.ParkingLot()
+    found: list[float] = []
+    told: list[NodeReady] = []
+
+    def watch(name: str, frame: FromChild) -> None:
+        if isinstance(frame, Ready) and name.startswith("session"):
+            ready.unpark_all()
+
+    def on_ready(line: NodeReady) -> None:
+        told.append(line)
+        up.set()
+
+    recorder.watch = watch
+    folder = bench.folder_for("restarts")
+    settings = config(folder, "anna", same_host=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            lambda: serve(settings, host=recorder, stop=stop, ready=on_ready, log=lambda *_: None)
+        )
+        with trio.fail_after(_DEADLINE):
+            await up.wait()
+        async with open_client(Path(told[0].control)) as client:
+            for _ in bench.times("restarts", _RESTARTS // _KILLS_EACH, 20.0):
+                showing = await client.start_pairing()
+                for _ in range(_KILLS_EACH):
+                    pid = (await processes(client))[f"session-{showing.id}"]
+                    began = time.monotonic()
+                    os.kill(pid, signal.SIGKILL)
+                    with trio.fail_after(_DEADLINE):
+                        await ready.park()
+                    found.append(time.monotonic() - began)
+                await showing.cancel()
+        stop.set()
+    return found
+
+
+async def _memory(bench: Bench, beside: dict[str, float]) -> None:
+    folder = bench.folder_for("memory")
+    kept: list[Pairing] = []
+    bench.data["memory"] = {}
+    async with open_node(config(folder, "anna", same_host=False, max_sessions=_COUNTS[-1])) as node:
+        for count in _COUNTS:
+            await _open(bench, node, kept, count)
+            await _row_of_memory(bench, node, count, beside)
+    bench.data["memory_of_multiprocessing_mib"] = beside
+
+
+async def _open(bench: Bench, node: NodeClient, kept: list[Pairing], count: int) -> None:
+    while len(kept) < count:
+        bench.progress("sessions are opened", len(kept), count)
+        kept.append(await node.start_pairing())
+
+
+async def _row_of_memory(bench: Bench, node: NodeClient, count: int, beside: dict[str, float]) -> None:
+    pids = [pid for actor, pid in (await processes(node)).items() if actor.startswith("session")]
+    found = [machine.memory(pid) for pid in pids]
+    private = [one.private / 2**20 for one in found]
+    exact = all(one.exact for one in found)
+    bench.data["memory"][str(count)] = {
+        "private_mib": summary(private),
+        "pss_mib": summary([one.pss / 2**20 for one in found]),
+        "exact": exact,
+    }
+    bench.row(
+        f"private memory of each of {count} sessions",
+        median(private),
+        "MiB",
+        aim=AIM_MEMORY if exact else None,
+        beside=("multiprocessing forkserver", beside["forkserver"]),
+        note="" if exact else machine.ROUGH,
+    )
