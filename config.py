@@ -344,6 +344,20 @@ def to_toml(loaded: LoadedConfig, defaults: Mapping[str, str]) -> str:
     return "\n".join([*lines, *(f"# {remark}" for remark in loaded.remarks)]) + "\n"
 
 
+def effective(loaded: LoadedConfig, defaults: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    """Return each setting by key: {"value", "source"}; null where there is none, as with a port that is free.
+
+    `defaults` as for :func:`to_toml`.
+    """
+    found: dict[str, dict[str, object]] = {}
+    for setting in SETTINGS.values():
+        value = getattr(loaded.config, setting.field)
+        if value is None:
+            value = "off" if setting.key == "metrics-listen" else defaults.get(setting.key)
+        found[setting.key] = {"value": value, "source": loaded.sources.get(setting.key, "default")}
+    return found
+
+
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"

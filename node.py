@@ -36,6 +36,7 @@ from .paths import (
     control_path,
     default_data_dir,
     register_node,
+    remove_control,
     runtime_dir,
     unregister_node,
 )
@@ -72,11 +73,12 @@ async def run_node(
     lifeline: bool = False,
     passphrase_fd: int | None = None,
 ) -> None:
-    """Run a node in this process until SIGTERM or SIGINT, or with `lifeline` until standard input ends.
+    """Run a node in this process until a signal stops it, or with `lifeline` until standard input ends.
 
-    `ready` is called once, when the node listens. `passphrase_fd` holds the passphrase of the identity, which
-    only the vault reads (VaultConfig). Raises NodeFailed with a text for the user when it cannot run: a port
-    or data directory in use, a damaged identity, an actor that keeps dying.
+    Signals are SIGTERM, SIGINT, and SIGHUP unless it is ignored (nohup). `ready` is called once, when the
+    node listens. `passphrase_fd` holds the passphrase of the identity, which only the vault reads
+    (VaultConfig). Raises NodeFailed with a text for the user when it cannot run: a port or data directory in
+    use, a damaged identity, an actor that keeps dying.
     """
     # No core dump of this process, or of any that it starts: they would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -227,15 +229,21 @@ class _Descriptors:
             metrics = self._bind_metrics()
             register_node(self._data_dir, self._control)
         except UnsafePath as error:
-            self._close()
+            self._undo()
             raise NodeFailed(str(error)) from None
         except OSError as error:
-            self._close()
+            self._undo()
             raise NodeFailed(f"cannot register the node beside {self._control}: {error.strerror}") from None
         except BaseException:
-            self._close()
+            self._undo()
             raise
         return self._control, control, metrics
+
+    def _undo(self) -> None:
+        """A node that does not start leaves no socket behind; one that was bound by another stays."""
+        if self._sockets:
+            remove_control(self._control)
+        self._close()
 
     def _bind_metrics(self) -> socket.socket | None:
         wanted = self._config.metrics_endpoint
@@ -284,7 +292,10 @@ def _fileno(listener: socket.socket | None) -> int | None:
 
 
 async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: it outlives its terminal
+        numbers.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*numbers) as signals:
         async for number in signals:
             if stop.is_set():
                 continue  # already stopping, which takes five seconds at most

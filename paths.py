@@ -154,12 +154,23 @@ def unregister_node(data_dir: Path | str, control: Path) -> None:
     record = _read_record(folder)
     if record is None or record.pid != os.getpid():
         return
-    for file in (control, folder / _RECORD):
-        _unlink(file)
+    _unlink(folder / _RECORD)
+    remove_control(control)
+    _remove_folder(folder)
+
+
+def remove_control(path: Path) -> None:
+    """Remove the socket file that this process has bound, and its folder if the node made that for it."""
+    _unlink(path)
+    if path.parent.parent == runtime_dir():
+        _remove_folder(path.parent)
+
+
+def _remove_folder(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        # Something else lies there; it is not ours to remove.
+        # Something else lies there, which is not ours to remove; or it is gone.
         return
 
 

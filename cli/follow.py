@@ -6,6 +6,7 @@ Owns the order of things and the exit code. How it looks is the view's, what hap
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
@@ -44,7 +45,11 @@ class Follower:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             with self._scope:
-                code = await self._pair(start)
+                try:
+                    code = await self._pair(start)
+                except Exception:  # nobody can be shown how it goes on: the output is closed, or full
+                    await self._cancel(tell=False)
+                    raise
             if self._interrupted:
                 await self._cancel()
             nursery.cancel_scope.cancel()
@@ -132,14 +137,16 @@ class Follower:
                 self._starting.deadline = trio.current_time() + _START_GRACE
                 self._scope.cancel()
 
-    async def _cancel(self) -> None:
-        self._view.close()
+    async def _cancel(self, *, tell: bool = True) -> None:
+        with suppress(OSError):
+            self._view.close()
         if self._pairing is None:
             return
         with trio.move_on_after(_CANCEL_GRACE):
             try:
                 await self._pairing.cancel()
-                self._view.show(failed(self._pairing.id, "cancelled", ""))
+                if tell:
+                    self._view.show(failed(self._pairing.id, "cancelled", ""))
             except ControlError as error:
                 if error.code == "already_decided":
                     self._view.note("this device has already accepted; the node goes on with the pairing")

@@ -4,6 +4,7 @@ No traceback reaches a user, and no text of an unexpected error either, for it m
 come only with --debug.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -22,6 +23,7 @@ def guarded(argv: list[str]) -> int:
     debug = "--debug" in argv or bool(os.environ.get("SDNODE_DEBUG"))
     if "--debug" in argv:
         argv = [argument for argument in argv if argument != "--debug"]
+    _open_standard_streams()
     try:
         from .main import cli
 
@@ -33,6 +35,18 @@ def guarded(argv: list[str]) -> int:
             traceback.print_exc()
         code = report(leading(error))
     return code
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream is closed: whatever is opened next would take its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:  # it was closed when the interpreter began
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for the whole process
 
 
 def leading(error: BaseException) -> BaseException:
@@ -68,6 +82,10 @@ def report(error: BaseException) -> int:
             return error.exit_code
         case BrokenPipeError():
             _mute_stdout()
+            return exits.INTERNAL
+        case OSError(errno=errno.ENOSPC):
+            _mute_stdout()
+            say("no space left on the device that the output, or a file, was to be written to")
             return exits.INTERNAL
     return _report_node_error(error)
 

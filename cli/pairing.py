@@ -57,7 +57,8 @@ def join(
 ) -> int:
     """Enter the words that another device shows: as WORDS, the text of its QR code, or - for standard input.
 
-    Without WORDS it asks for them. Asks before the device is trusted; with --json the answer, y or n, is a
+    Without WORDS it asks for them, which is best where others use the machine: until they are hidden, all of
+    its users can see arguments. Asks before the device is trusted; with --json the answer, y or n, is a
     line on standard input.
 
     Exit codes: 0 paired, 2 usage or words that cannot be a code, 3 not found, 4 wrong code or expired,

@@ -79,7 +79,7 @@ def up(
     lifeline: bool,
     **flags: object,
 ) -> int:
-    """Run the node in the foreground, until SIGTERM or Ctrl-C.
+    """Run the node in the foreground, until SIGTERM, Ctrl-C or the end of its terminal (nohup outlives that).
 
     A flag counts before an SDNODE_… variable, that before the file, that before the default.
 
@@ -99,15 +99,15 @@ def up(
     if lifeline and passphrase_fd == 0:
         raise exits.Fail("--lifeline needs standard input; give --passphrase-fd another one", exits.USAGE)
     if check_config:
-        click.echo(_effective(loaded), nl=False)
+        _show_effective(loaded, as_json=as_json)
         return exits.OK
     return _run(loaded, source, as_json=as_json, lifeline=lifeline)
 
 
-def _effective(loaded: "LoadedConfig") -> str:
+def _show_effective(loaded: "LoadedConfig", *, as_json: bool) -> None:
     import platform
 
-    from ..config import to_toml
+    from ..config import effective, to_toml
     from ..paths import UnsafePath, control_path, default_data_dir
 
     data_dir = loaded.config.data_dir or str(default_data_dir())
@@ -115,7 +115,11 @@ def _effective(loaded: "LoadedConfig") -> str:
         control = str(control_path(data_dir))
     except UnsafePath:
         control = "in the runtime directory"
-    return to_toml(loaded, {"data-dir": data_dir, "control": control, "name": platform.node()})
+    defaults = {"data-dir": data_dir, "control": control, "name": platform.node()}
+    if as_json:
+        print_json({"event": "config", "settings": effective(loaded, defaults), "remarks": loaded.remarks})
+    else:
+        click.echo(to_toml(loaded, defaults), nl=False)
 
 
 def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: bool) -> int:

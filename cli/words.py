@@ -23,12 +23,35 @@ def code_text(words: tuple[str, ...], *, interactive: bool) -> str:
     if words == ("-",):
         return _checked(_piped())
     if words:
+        hide_arguments(words)
         return _checked(" ".join(words))
     if not interactive:
         raise exits.Fail(
             "no words: give them as arguments, or - to read them from standard input", exits.USAGE
         )
     return _prompted()
+
+
+def hide_arguments(secrets: tuple[str, ...]) -> None:
+    """Overwrite these arguments of this process, which every user of the machine can read (proc(5), cmdline).
+
+    Until here, some hundredths of a second, they stood there, and where a shell has kept them they still
+    do: the prompt and standard input have neither. Does nothing where the system does not say where they lie.
+    """
+    import ctypes
+
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 of all
+    except (OSError, IndexError, ValueError):
+        return
+    if not 0 < begin < end:
+        return
+    hidden = {os.fsencode(secret) for secret in secrets}
+    arguments = ctypes.string_at(begin, end - begin).split(b"\0")
+    shown = b"\0".join(b"*" * len(one) if one in hidden else one for one in arguments)
+    ctypes.memmove(begin, shown, len(shown))
 
 
 def _piped() -> str:

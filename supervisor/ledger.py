@@ -163,17 +163,20 @@ class Ledger:
         actor.pop()
         return [Warn(name, "dropped poisonous input", {"kind": envelope.kind, "from": envelope.sender})]
 
-    def end_session(self, name: str, outcome: Outcome, *, poison: bool = False) -> list[Effect]:
+    def end_session(
+        self, name: str, outcome: Outcome, *, poison: bool = False, last_words: bool = False
+    ) -> list[Effect]:
         """Close a session's books: drop its standing messages but the retained ones, tell the watchers.
 
         `poison`: one input has killed it again and again; whoever sent it is to be avoided.
+        `last_words`: it has ended itself, and what it said last may be kept.
         """
         actor = self._actors.pop(name, None)
         if actor is None or actor.role is None:
             return []
         self._sessions -= 1
         session = name.partition("-")[2]
-        self._standing.end(name, SUPERVISOR, session.encode())
+        self._standing.end(name, SUPERVISOR, session.encode(), last_words=last_words)
         ended = SessionEnded(session=session, role=actor.role, outcome=outcome, poison=poison)
         effects: list[Effect] = []
         for watcher in SESSION_END_WATCHERS:
@@ -218,7 +221,7 @@ class Ledger:
             if actor.refused:
                 return effects
         if step.end is not None:
-            effects += self.end_session(name, step.end)
+            effects += self.end_session(name, step.end, last_words=True)
         return effects
 
     def post(self, to: str, message: Message, *, slot: bytes = b"", standing: bool = False) -> list[Effect]:

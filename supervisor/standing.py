@@ -67,14 +67,17 @@ class Standing:
         """Return the standing messages for `receiver`, in the order in which they were sent."""
         return list(self._owed.get(receiver, {}).values())
 
-    def end(self, session: str, supervisor: str, slot: bytes) -> None:
-        """Drop what an ended session said and is owed, but for what is retained; that stays for a while."""
+    def end(self, session: str, supervisor: str, slot: bytes, *, last_words: bool) -> None:
+        """Drop what an ended session said and is owed, but for what is retained; that stays for a while.
+
+        `last_words`: it has ended itself. What a session said that was ended in the middle is dropped whole:
+        it may show a code.
+        """
         self._owed.pop(session, None)
         said = self._said.pop(session, {})
-        for (to, key), retained in said.items():
-            if not retained:
-                self._owed.get(to, {}).pop(key, None)
-        kept = [place for place, retained in said.items() if retained]
+        kept = [place for place, retained in said.items() if retained and last_words]
+        for to, key in said.keys() - kept:
+            self._owed.get(to, {}).pop(key, None)
         self._ended[session] = [*kept, ("gateway", (supervisor, "SessionEnded", slot))]
         while len(self._ended) > MAX_ENDED:
             _, places = self._ended.popitem(last=False)

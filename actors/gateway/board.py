@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
+from msgspec.structs import replace
+
 from ...messages.common import SessionEnded
 from ...messages.control import NodeStatus, SessionState, ShownDevice
 from ...messages.to_gateway import (
@@ -108,6 +110,9 @@ class Board:
                 record = self._records.setdefault(session, Record(session, role))
                 known = record.outcome is not None
                 record.ended = record.ended or outcome
+                if record.view is not None and record.view.code is not None:
+                    record.view = replace(record.view, code=None)  # killed while it showed one
+                self._joining.pop(session, None)
                 self._forget_old()
                 return () if known else (session,)
             case NodeIdentity():

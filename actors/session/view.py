@@ -11,7 +11,10 @@ REJECTED_THERE = "The other device did not accept. Nothing was stored; ask its u
 CANCELLED = "The pairing was cancelled. Start again when you are ready."
 CODE_EXPIRED = "Nobody used the code before it expired. Make a new code and enter it on the other device."
 NOT_DECIDED = "Nobody accepted or rejected in time. Start again and confirm on both devices."
-CODE_USED = "The code has expired or another device has used it. Make a new code and enter that one."
+CODE_USED = (
+    "A device answered that the code has expired or that another device has used it. "
+    "Make a new code and enter that one."
+)
 NOT_FOUND = (
     "No device showing these words was found. Check the words, that the code has not expired, "
     "and that both devices are online; then try again."

@@ -153,6 +153,15 @@ def test_session_end(with_session):
     assert with_session.apply("gateway", step(out(A, "StartPairing"))) == [], "it is not made again"
 
 
+def test_a_session_that_is_ended_in_the_middle_leaves_no_view(with_session):
+    """Its last view may show a code; a gateway that is started later hears that it has ended, and no more."""
+    with_session.apply(A, step(out("gateway", "SessionView", b"\x01")))
+    with_session.end_session(A, "crashed")
+    with_session.written("gateway", 1 << 60)
+    with_session.died("gateway")
+    assert kinds(start(with_session, "gateway")[1], "gateway") == ["SessionEnded"]
+
+
 def test_ended_sessions_are_bounded(ledger):
     """Only the last 1024 ended sessions are kept for the gateway."""
     for number in range(1100):

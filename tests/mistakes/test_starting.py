@@ -1,0 +1,127 @@
+"""What people do wrong when they start a node or look for one: one message, nothing left or changed."""
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from .command import run
+
+up = sys.modules["nodes_by_command"].up
+
+LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "off", "--no-mdns")
+
+
+def runtime_files(folder: Path) -> list[str]:
+    """What nodes have left in the runtime directory."""
+    runtime = folder / "spacedrive-node"
+    found = (str(path.relative_to(runtime)) for path in runtime.rglob("*"))
+    return sorted(name for name in found if name != "nodes")  # where those of one host find each other
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("pair",), ("join", "abandon " * 11 + "about"), ("devices",), ("status",), ("actors",),
+     ("devices", "forget", "00" * 16)],
+)  # fmt: skip
+@pytest.mark.parametrize("which", [(), ("--data-dir", "{}/none"), ("--control", "{}/none.sock")])
+def test_no_node_is_running(folder: Path, command: tuple[str, ...], which: tuple[str, ...]) -> None:
+    """Exit code 7, and how to start one; asking makes no data directory."""
+    named = [part.format(folder) for part in which]
+    run(folder, *command, *named).refused(7, "sdnode up")
+    assert runtime_files(folder) == []
+    assert not (folder / "none").exists()
+
+
+def test_several_nodes_are_running(folder: Path) -> None:
+    """Exit code 2, with both data directories to choose from."""
+    with up(folder, "anna"), up(folder, "bruno"):
+        run(folder, "status").refused(2, "--data-dir", str(folder / "anna"), str(folder / "bruno"))
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--metrics-listen"])
+def test_a_port_that_is_taken(folder: Path, flag: str) -> None:
+    """One that was named is not replaced by another: exit code 2, and which flag to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        value = f"/ip4/127.0.0.1/tcp/{port}" if flag == "--listen" else f"127.0.0.1:{port}"
+        arguments = [*LOOPBACK]
+        arguments[arguments.index(flag) + 1] = value
+        done = run(folder, "up", "--data-dir", str(folder / "anna"), *arguments)
+    assert done.code == 2, done.err
+    assert flag in done.err
+    assert str(port) in done.err
+    assert "Traceback" not in done.err
+    assert runtime_files(folder) == []
+
+
+def test_a_register_that_cannot_be_written(folder: Path) -> None:
+    """The node does not start, and takes its socket away again."""
+    with up(folder, "anna"):
+        (record,) = (folder / "spacedrive-node").glob("*/node.json")
+    record.mkdir(parents=True, mode=0o700)
+    record.parent.chmod(0o700)
+    record.parent.parent.chmod(0o700)
+    own = folder / "own.sock"
+    run(folder, "up", "--data-dir", str(folder / "anna"), "--control", str(own), *LOOPBACK).refused(
+        2, "register"
+    )
+    assert not own.exists()
+    assert [path.name for path in record.parent.iterdir()] == ["node.json"]
+
+
+def test_another_nodes_socket_stays_when_a_second_one_is_refused(folder: Path) -> None:
+    """One data directory, two nodes: the second is refused, and commands still reach the first."""
+    with up(folder, "anna") as a:
+        run(folder, "up", "--data-dir", str(a.data_dir), *LOOPBACK).refused(2, "--data-dir")
+        assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("max-sessions = 'many'", ["max-sessions"]),
+        ("max-session = 3", ["max-session"]),
+        ("listen = ['nowhere']\ncode-lifetime = 1", ["listen", "code-lifetime"]),
+        ("max-sessions =", ["node.toml:1"]),
+        ("bootstrap = ['/ip4/127.0.0.1/tcp/1']", ["bootstrap", "/p2p/"]),
+        ("\x00\xff", []),
+    ],
+)
+def test_a_configuration_with_errors(folder: Path, content: str, said: list[str]) -> None:
+    """All of them at once, each with its key; the node has not begun."""
+    file = folder / "node.toml"
+    file.write_bytes(content.encode("latin-1"))
+    for more in ([], ["--check-config"], ["--check-config", "--json"]):
+        done = run(folder, "up", "--config", str(file), "--data-dir", str(folder / "anna"), *more)
+        done.refused(2, "configuration", *said)
+        assert done.out == ""
+    assert not (folder / "anna").exists()
+
+
+def test_a_configuration_that_is_not_there(folder: Path) -> None:
+    run(folder, "up", "--config", str(folder / "none.toml")).refused(2, "none.toml")
+
+
+def test_the_effective_configuration_as_json(folder: Path) -> None:
+    """One object, with the value and the source of every setting."""
+    done = run(folder, "up", "--check-config", "--json", "--max-sessions", "9", "--metrics-listen", "off")
+    assert done.code == 0
+    (line,) = done.out.splitlines()
+    settings = json.loads(line)["settings"]
+    assert settings["max-sessions"] == {"value": 9, "source": "flag --max-sessions"}
+    assert settings["metrics-listen"]["value"] == "off"
+    assert settings["code-lifetime"] == {"value": 300.0, "source": "default"}
+    assert settings["data-dir"]["value"].startswith(str(folder))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["stauts"], ["status", "--jsn"], ["pair", "--yes", "--check"], ["join", "--timeout", "0", "x"],
+     ["devices", "rename", "zz"], ["up", "--max-sessions", "-1"], ["demo", "--pairs", "0"]],
+)  # fmt: skip
+def test_a_command_line_that_is_wrong(folder: Path, arguments: list[str]) -> None:
+    """Exit code 2 and one message, without a node."""
+    run(folder, *arguments).refused(2)

@@ -1,0 +1,115 @@
+"""Signals, terminals and pipes that end in the middle: no traceback, and no pairing that nobody sees."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from .command import DEADLINE, SDNODE, WORDS_OF_NOBODY, Done, Running, environment, run
+
+Up, up = sys.modules["nodes_by_command"].Up, sys.modules["nodes_by_command"].up
+
+
+async def _no_session(node: Up) -> None:
+    """Wait until no pairing is under way."""
+    with trio.fail_after(DEADLINE):
+        while True:
+            (status,) = await trio.to_thread.run_sync(node.run, "status")
+            if status["sessions"]["active"] == 0:
+                return
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_cancels_the_pairing(folder: Path, number: int) -> None:
+    """Of both commands, while they wait: exit code 130, told once, and the node has no session left."""
+    with up(folder, "anna") as a:
+        control = str(a.ready["control"])
+        showing = Running(folder, "pair", "--json", "--control", control)
+        await showing.event("code")
+        joining = Running(folder, "join", WORDS_OF_NOBODY, "--json", "--control", control)
+        await joining.event("stage")
+        for command in (showing, joining):
+            command.signal(number)
+            (await command.end()).failed(130, "cancelled")
+        await _no_session(a)
+
+
+def test_a_terminal_that_closes_stops_the_node_in_order(folder: Path) -> None:
+    """SIGHUP: exit code 0, and no runtime files."""
+    with up(folder, "anna") as a:
+        a.process.send_signal(signal.SIGHUP)
+        assert a.process.wait(DEADLINE) == 0
+        assert not Path(str(a.ready["control"])).exists()
+
+
+def test_a_node_that_was_started_with_nohup_outlives_its_terminal(folder: Path) -> None:
+    """SIGHUP is ignored when whoever started it wanted that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with up(folder, "anna") as a:
+            a.process.send_signal(signal.SIGHUP)
+            assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
+            assert a.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("where", ["full", "closed"])
+@pytest.mark.parametrize("command", [["status"], ["devices", "--json"], ["pair", "--json"], ["pair"]])
+async def test_an_output_that_takes_nothing(folder: Path, where: str, command: list[str]) -> None:
+    """A full disk has its message, a pipe whose reader has gone has none; a pairing is cancelled."""
+    with up(folder, "anna") as a:
+        if command[0] == "devices":
+            command = ["actors", "--json"]  # a list of no devices writes nothing
+        reader, writer = os.pipe()
+        os.close(reader)
+        output = os.open("/dev/full", os.O_WRONLY) if where == "full" else os.dup(writer)
+        os.close(writer)
+        done = await trio.to_thread.run_sync(
+            lambda: subprocess.run(
+                [*SDNODE, *command, "--control", str(a.ready["control"])],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=DEADLINE,
+                env=environment(folder),
+            )
+        )
+        os.close(output)
+        assert done.returncode == 1, done.stderr
+        said = ["sdnode: no space left"] if where == "full" else []
+        assert [line[: len("sdnode: no space left")] for line in done.stderr.splitlines()] == said
+        await _no_session(a)
+
+
+def test_an_input_that_is_closed(folder: Path) -> None:
+    """`join -` without an input: no words, exit code 2; a question that nobody can answer: declined."""
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *SDNODE, "join", "-"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=environment(folder),
+    )
+    Done(done.returncode, done.stdout, done.stderr).refused(2)
+    run(folder, "join", "-").refused(2, "No words")
+
+
+async def test_words_given_as_arguments_are_hidden_from_other_users(folder: Path) -> None:
+    """While the command runs, none of them is in what `ps` shows."""
+    with up(folder, "anna") as a:
+        command = Running(
+            folder, "join", *WORDS_OF_NOBODY.split(), "--json", "--control", str(a.ready["control"])
+        )
+        await command.event("stage")
+        shown = await trio.Path(f"/proc/{command.pid}/cmdline").read_bytes()
+        assert b"join\0*******\0" in shown
+        assert b"abandon" not in shown
+        assert b"--control" in shown
+        command.signal(signal.SIGINT)
+        await command.end()
