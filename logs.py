@@ -4,12 +4,30 @@ Actors hand their lines to the supervisor as typed frames (messages/frames.py); 
 time and a form. A line never holds a secret: fields are short scalars that the sender chose one by one.
 """
 
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from typing import Literal, TextIO
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, TextIO
 
-import structlog
+
+def _without_rich() -> ModuleType:
+    """Import structlog without rich: 3 MiB for tracebacks, of which a log of ours has none."""
+    had = "rich" in sys.modules
+    if not had:
+        sys.modules["rich"] = None  # type: ignore[assignment] # so its import fails
+    try:
+        return importlib.import_module("structlog")
+    finally:
+        if not had:
+            del sys.modules["rich"]
+
+
+if TYPE_CHECKING:
+    import structlog
+else:
+    structlog = _without_rich()
 
 LogFormat = Literal["console", "json"]
 Field = str | int | float | bool | None

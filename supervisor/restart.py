@@ -116,5 +116,7 @@ class History:
 
     def _delay(self) -> float:
         shortest, longest = self.backoff
-        full = min(longest, shortest * 2.0 ** min(self._backing_off - 1, 30))
+        if self._backing_off == 1:
+            return 0.0  # it has worked until now: who waits for it should not wait longer
+        full = min(longest, shortest * 2.0 ** min(self._backing_off - 2, 30))
         return full * (0.5 + 0.5 * self.jitter())

@@ -2,18 +2,23 @@
 
 from ...messages.frames import ToChild
 from ...supervisor.channel import Channel
+from .lean import left_out
 
 
 async def main(channel: Channel[ToChild]) -> None:
     """Run the swarm until the node stops. libp2p is imported only here: it is large and slow to load."""
-    from .actor import run
+    with left_out():
+        from .actor import run
 
     await run(channel)
 
 
 def warm_up() -> None:
     """Import all of it, and what the libraries import at first use: in its sandbox it can open no module."""
-    from . import actor, corrections, names  # noqa: F401, `main` finds the actor imported
+    import encodings.idna  # noqa: F401, every look-up of an address uses it
 
-    corrections.import_the_rest()
-    names.load_name_services()
+    with left_out():
+        from . import actor, corrections, names  # noqa: F401, `main` finds the actor imported
+
+        corrections.import_the_rest()
+        names.load_name_services()

@@ -123,6 +123,8 @@ def new_host(keys: KeyPair, max_connections: int, announce: Callable[[], list[An
     silence()
     know_ipv6_peers()
     muxer.use_bounds()
+    # Made for each network and never asked: names are resolved before an address comes here (names.py).
+    library_swarm.DNSResolver = object
     host = libp2p.new_host(
         key_pair=keys,
         sec_opt=noise_only(keys),

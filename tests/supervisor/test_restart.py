@@ -75,6 +75,14 @@ def test_backoff_and_hopelessness():
     assert isinstance(verdicts[-1], GiveUp)
 
 
+def test_the_first_restart_is_at_once():
+    """Whoever has worked for a second and then dies is not waited with; the second death in a row is."""
+    past = history()
+    assert past.exited("killed", 10.0, lived=5.0).delay == 0.0
+    assert 0.0 < past.exited("killed", 10.1, lived=0.1).delay <= 0.010
+    assert past.exited("killed", 20.0, lived=5.0).delay == 0.0
+
+
 def test_success_resets_backoff():
     """A second of life after Ready makes the next restart quick again."""
     past = history()

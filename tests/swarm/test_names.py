@@ -115,9 +115,10 @@ def test_nothing_that_the_swarm_uses_is_imported_later() -> None:
         "libp2p.network.health.monitor",
         "libp2p.transport.webrtc.private_transport",
         "libp2p.transport.webrtc.transport",
-        "libp2p.transport.websocket.proxy",
-        "libp2p.transport.websocket.proxy_env",
+        "libp2p.transport.websocket.connection",
+        "libp2p.transport.websocket.transport",
         "libp2p.transport.webtransport",
+        "trio_websocket",
     ]
 
 
