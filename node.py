@@ -50,6 +50,8 @@ from .supervisor.tree import NodeFailed, run_tree
 _READY_POLL = 0.05
 _STILL_STARTING = 10.0
 _METRICS_BACKLOG = 64
+_OWN_DESCRIPTORS, _SESSION_DESCRIPTORS = 128, 3
+"""That the supervisor has open without sessions, with room, and for each of them."""
 
 __all__ = ["NodeFailed", "Ready", "run_node", "serve"]
 
@@ -83,6 +85,7 @@ async def run_node(
     # No core dump of this process, or of any that it starts: they would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     set_dumpable(False)
+    _allow_descriptors(config.max_sessions, log)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
@@ -285,6 +288,19 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _allow_descriptors(max_sessions: int, log: WriteLog) -> None:
+    """Raise the soft limit of this process as far as its sessions need; its actors have their own."""
+    needed = _OWN_DESCRIPTORS + _SESSION_DESCRIPTORS * max_sessions
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        sessions = max(allowed - _OWN_DESCRIPTORS, 0) // _SESSION_DESCRIPTORS
+        log("supervisor", "warning", "open files are limited: fewer sessions", {"sessions": sessions})
 
 
 def _fileno(listener: socket.socket | None) -> int | None:

@@ -15,4 +15,5 @@ if NAME not in sys.modules:
 
 Killer = sys.modules[NAME].Killer
 Node = sys.modules[NAME].Node
+pair = sys.modules[NAME].pair
 running_node = sys.modules[NAME].running_node

@@ -1,0 +1,42 @@
+"""The limit of open files, which every shell sets to 1024 and few users ever think of."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from . import test_command_line
+from .test_command_line import SDNODE, up
+
+
+def _soft_limit(pid: int) -> int:
+    found = re.search(r"Max open files +(\d+)", Path(f"/proc/{pid}/limits").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def _limited(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    shell = ["sh", "-c", f'ulimit {limit} && exec "$@"', "sh"]
+    monkeypatch.setattr(test_command_line, "SDNODE", [*shell, *SDNODE])
+
+
+def test_a_node_of_many_sessions_raises_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The soft one: 1000 sessions need more than a shell gives."""
+    _limited(monkeypatch, "-Sn 256")
+    with (
+        tempfile.TemporaryDirectory(prefix="sdnode-") as folder,
+        up(Path(folder), "anna", "--max-sessions", "1000") as a,
+    ):
+        assert _soft_limit(a.process.pid) >= 3000
+
+
+def test_a_hard_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node runs, and its log says for how many sessions there is room."""
+    _limited(monkeypatch, "-n 400")
+    with (
+        tempfile.TemporaryDirectory(prefix="sdnode-") as folder,
+        up(Path(folder), "anna", "--max-sessions", "1000") as a,
+    ):
+        assert _soft_limit(a.process.pid) == 400
+        assert "fewer sessions" in (Path(folder) / "anna.log").read_text()
