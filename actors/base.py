@@ -1,19 +1,17 @@
-"""What every actor stands on: start, receive, step, log; the same in a process and in a trio task.
+"""What every actor stands on: start, receive, send, log; the same in a process and in a trio task.
 
-Two forms. A *stepping* actor (vault, session, metrics) is a state machine: `run_stepping` feeds it one
-input at a time and sends back one Step each, so the supervisor can replay whatever a crash cut off.
+Two forms. A *stepping* actor (vault, session, metrics) is a state machine; stepping.py drives it.
 A *live* actor (swarm, discovery, gateway) has tasks of its own: it gets a :class:`Mailbox`.
 
 Owns the child's half of messages/frames.py. Never decides anything.
 """
 
-import math
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import trio
@@ -37,14 +35,11 @@ from ..supervisor.channel import Channel
 
 Inbox = TypeVar("Inbox")
 InboxCo = TypeVar("InboxCo", covariant=True)
-InboxContra = TypeVar("InboxContra", contravariant=True)
 ActorChannel = Channel[ToChild]
 LogField = str | int | float | bool | None
 
-# A timer never sleeps longer than this, so that time spent in suspend (which trio's clock does not count)
-# is noticed.
-_LONGEST_SLEEP = 5.0
-_INPUT_BUFFER = 4096
+INPUT_BUFFER = 4096
+"""Deliveries that an actor reads ahead of what it does."""
 
 
 class ActorFailed(Exception):
@@ -95,7 +90,8 @@ def _outgoing(send: Send) -> Outgoing:
     )
 
 
-def _step(number: int, effects: Effects) -> Step:
+def as_step(number: int, effects: Effects) -> Step:
+    """Return the frame of what a step does; `number` is that of its input, 0: none."""
     return Step(
         input=number,
         out=tuple(_outgoing(send) for send in effects.out),
@@ -104,7 +100,7 @@ def _step(number: int, effects: Effects) -> Step:
     )
 
 
-def _incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | None:
+def as_incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | None:
     """Decode a delivery; None if its body is malformed, or not of the kind that was allowed to come here."""
     try:
         message = decoder(deliver.body)
@@ -115,20 +111,10 @@ def _incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | No
     return Incoming(deliver.sender, deliver.incarnation, deliver.id, message)
 
 
-class Stepper(Protocol[InboxContra]):
-    """A stepping actor: a state machine that its host drives. Restored by its constructor."""
-
-    def step(self, incoming: Incoming[InboxContra], now: Instant) -> Effects:
-        """Take one input and return its whole effect."""
-        ...
-
-    def tick(self, now: Instant) -> Effects | None:
-        """Take the passing of time; None: nothing is due. Called at `wake_at` and now and then."""
-        ...
-
-    def wake_at(self) -> Instant:
-        """Return when `tick` has something to do next; math.inf for never."""
-        ...
+def as_complaint(deliver: Deliver) -> Log:
+    """Return the log line about a delivery that could not be decoded."""
+    fields: dict[str, LogField] = {"kind": deliver.kind, "from": deliver.sender}
+    return as_log("error", "malformed message dropped", fields)
 
 
 class Mailbox(Generic[Inbox]):
@@ -155,20 +141,21 @@ class Mailbox(Generic[Inbox]):
 
     async def send_all(self, sends: Sequence[Send]) -> None:
         """Send several messages as one step: the supervisor takes all of them, in this order, or none."""
-        await self._channel.send(_step(0, Effects(out=list(sends))))
+        await self._channel.send(as_step(0, Effects(out=list(sends))))
 
     async def log(self, level: str, event: str, **fields: LogField) -> None:
         """Write one log line. Fields are bounded and never secret."""
-        await self._channel.send(_log(level, event, fields))
+        await self._channel.send(as_log(level, event, fields))
 
 
-def _log(level: str, event: str, fields: dict[str, LogField]) -> Log:
+def as_log(level: str, event: str, fields: dict[str, LogField]) -> Log:
+    """Return the frame of a log line, its texts cut to length."""
     short = {key: value[:300] if isinstance(value, str) else value for key, value in fields.items()}
     return Log(level=level, event=event[:200], fields=short)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def _reading(
+async def reading(
     channel: ActorChannel, decode_inbox: Decoder[Inbox]
 ) -> AsyncIterator["trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]"]:
     """Read frames in the background: answer heartbeats at once, queue deliveries, end at Stop or end-of-file.
@@ -176,7 +163,7 @@ async def _reading(
     When the actor does not keep up, the queue fills and reading stops: the supervisor's bounds hold from
     there on, and without Pongs an actor that stays so is a hang.
     """
-    send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox] | None]](_INPUT_BUFFER)
+    send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox] | None]](INPUT_BUFFER)
 
     async def read() -> None:
         with send:
@@ -187,10 +174,9 @@ async def _reading(
                     return
                 match frame:
                     case Deliver():
-                        incoming = _incoming(frame, decode_inbox)
+                        incoming = as_incoming(frame, decode_inbox)
                         if incoming is None:
-                            fields: dict[str, LogField] = {"kind": frame.kind, "from": frame.sender}
-                            await channel.send(_log("error", "malformed message dropped", fields))
+                            await channel.send(as_complaint(frame))
                         await send.send((frame.input, incoming))
                     case Ping():
                         await channel.send(Pong())
@@ -207,8 +193,8 @@ async def _reading(
             nursery.cancel_scope.cancel()
 
 
-async def _first_frame(channel: ActorChannel) -> Start:
-    frame = await channel.receive()
+def check_start(frame: ToChild) -> Start:
+    """Return the first frame, which is a Start."""
     if not isinstance(frame, Start):
         raise RuntimeError(f"expected Start, got {type(frame).__name__}")
     return frame
@@ -220,7 +206,7 @@ async def run_live(
     actor: Callable[[Mailbox[Inbox], Start], Awaitable[None]],
 ) -> None:
     """Run a live actor until it returns or the node stops; then its mailbox ends and it should return."""
-    start = await _first_frame(channel)
+    start = check_start(await channel.receive())
     send, receive = trio.open_memory_channel[Incoming[Inbox]](0)
     mailbox = Mailbox(channel, start, receive)
 
@@ -231,83 +217,31 @@ async def run_live(
                     await send.send(incoming)
 
     try:
-        async with _reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
+        async with reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
             nursery.start_soon(pump, inputs)
             await channel.send(Ready())
             await actor(mailbox, start)
             nursery.cancel_scope.cancel()
     except BaseException as error:
-        if not await _last_words(channel, error):
+        if not await last_words(channel, error):
             raise
 
 
-async def run_stepping(
-    channel: ActorChannel,
-    decode_inbox: Decoder[Inbox],
-    make: Callable[[Start], Stepper[Inbox]],
-    *,
-    first: Callable[[Any, Instant], Effects] | None = None,
-    background: Callable[[Any, Callable[[Send], Awaitable[None]]], Awaitable[None]] | None = None,
-) -> None:
-    """Drive a stepping actor until it ends or the node stops.
-
-    `make` restores it from Start; `first` gives effects to send at every start (standing messages of the
-    vault, say); `background` runs beside it (the HTTP server of metrics, say), with a function that sends one
-    message as a step of its own, and must not change the machine's state.
-    """
-    start = await _first_frame(channel)
-
-    async def send(message: Send) -> None:
-        await channel.send(_step(0, Effects(out=[message])))
-
-    try:
-        machine = make(start)
-        async with _reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
-            if background is not None:
-                nursery.start_soon(background, machine, send)
-            await channel.send(Ready())
-            if first is not None:
-                await channel.send(_step(0, first(machine, now())))
-            await _step_loop(channel, inputs, machine)
-            nursery.cancel_scope.cancel()
-    except BaseException as error:
-        if not await _last_words(channel, error):
-            raise
-
-
-async def _step_loop(
-    channel: ActorChannel,
-    inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]",
-    machine: Stepper[Inbox],
-) -> None:
-    while True:
-        pause = min(max(machine.wake_at() - now(), 0.0), _LONGEST_SLEEP)
-        received: tuple[int, Incoming[Inbox] | None] | None = None
-        with trio.move_on_after(pause if math.isfinite(pause) else _LONGEST_SLEEP):
-            try:
-                received = await inputs.receive()
-            except trio.EndOfChannel:
-                return
-        if received is None:
-            number, effects = 0, machine.tick(now())
-        else:
-            number, incoming = received
-            effects = Effects() if incoming is None else machine.step(incoming, now())
-        if effects is not None:
-            await channel.send(_step(number, effects))
-            if effects.end is not None:
-                return
-
-
-async def _last_words(channel: ActorChannel, error: BaseException) -> bool:
+async def last_words(channel: ActorChannel, error: BaseException) -> bool:
     """Tell the user's reason of an ActorFailed; False for a crash, which is the host's to report."""
-    failure = _find_failure(error)
-    if failure is None:
+    fatal = as_fatal(error)
+    if fatal is None:
         return False
     gone = suppress(trio.BrokenResourceError, trio.ClosedResourceError)
     with trio.CancelScope(deadline=trio.current_time() + 1, shield=True), gone:
-        await channel.send(Fatal(message=str(failure)[:1000]))
+        await channel.send(fatal)
     return True
+
+
+def as_fatal(error: BaseException) -> Fatal | None:
+    """Return the last words of an actor that has failed; None: it has crashed."""
+    failure = _find_failure(error)
+    return None if failure is None else Fatal(message=str(failure)[:1000])
 
 
 def _find_failure(error: BaseException) -> ActorFailed | None:

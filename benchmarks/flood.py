@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 import trio
 
-from ..actors.base import Effects, Incoming, Mailbox, Send, run_live, run_stepping
+from ..actors.base import Effects, Incoming, Mailbox, Send, run_live
+from ..actors.stepping import run_stepping
 from ..messages import to_gateway, to_session, to_vault
 from ..messages.common import SessionEnded
 from ..messages.frames import Start, ToChild

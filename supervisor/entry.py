@@ -6,13 +6,25 @@ A crash report names exception types and places in code, never values or message
 import importlib
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import Protocol, runtime_checkable
 
 import trio
 
 from ..messages.frames import Log, ToChild
-from .channel import Channel
+from .channel import BlockingChannel, Channel
 
 Entry = Callable[[Channel[ToChild]], Awaitable[None]]
+
+
+@runtime_checkable
+class Served(Protocol):
+    """An entry that can also be run without an event loop, in a process that does nothing else."""
+
+    def serve(self, channel: BlockingChannel[ToChild]) -> None:
+        """Run until it ends or the node stops."""
+        ...
+
 
 CRASHED = 70
 """Exit status after an uncaught exception (EX_SOFTWARE)."""
@@ -36,25 +48,16 @@ def warm_up(module: str) -> None:
 
 
 async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int:
-    """Find and run an actor's main; report an exception to the supervisor; return the exit status."""
+    """Find and run an actor on trio; report an exception to the supervisor; return the exit status."""
     try:
         await find()(channel)
     except trio.Cancelled:
         raise
-    except (
-        Exception
-    ) as error:  # whatever it is: this is the top of the actor, and the supervisor must be told
-        with trio.move_on_after(1):
-            await _report(channel, error)
+    except Exception as error:  # the top of the actor: whatever it is, the supervisor must be told
+        with trio.move_on_after(1), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await channel.send(crash_report(error))
         return CRASHED
     return 0
-
-
-async def _report(channel: Channel[ToChild], error: Exception) -> None:
-    try:
-        await channel.send(crash_report(error))
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return
 
 
 def crash_report(error: BaseException) -> Log:

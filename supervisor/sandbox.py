@@ -1,6 +1,6 @@
 """What a forked actor gives up: everything but computing, its clock, randomness, and what its Sandbox names.
 
-    namespaces     no network, no shared memory of others       (where allowed; not if it has the internet)
+    namespaces     no network, no memory shared with others     (where allowed; not with the internet)
     rlimits        no core, few descriptors, bounded memory; no files to write, no threads, where none are due
     dumpable       nobody of the same user may attach to it, or read its memory
     no_new_privs   never to be regained
@@ -16,26 +16,22 @@ imported before: afterwards no module can be opened. docs/architecture.md, "Priv
 import errno
 import os
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from .allowed import allowed
+from . import nowhere
 from .landlock import confine
-from .seccomp import install_filter
+from .seccomp import filter_for, install_filter
 from .specs import Sandbox
-from .syscalls import check, die_with_parent, drop_capabilities, libc, prctl, set_dumpable
+from .syscalls import die_with_parent, drop_capabilities, prctl, set_dumpable
 
 _PR_SET_NO_NEW_PRIVS = 38
-_CLONE_NEWUTS = 0x04000000
-_CLONE_NEWIPC = 0x08000000
-_CLONE_NEWUSER = 0x10000000
-_CLONE_NEWNET = 0x40000000
 
 
-def enter_sandbox(keep: Sandbox, parent: int, *, can_isolate: bool = True) -> dict[str, str]:
+def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int]) -> dict[str, str]:
     """Give everything up, for good, but `keep` and the end with `parent`; return "ok" or why not, by step.
 
-    `can_isolate` False: namespaces are not possible here, and are not tried.
+    `namespaces` are those of nowhere.py, none where they are not possible.
     """
     steps: list[tuple[str, Callable[[], None]]] = [
         ("rlimits", lambda: _limit_resources(keep)),
@@ -44,10 +40,10 @@ def enter_sandbox(keep: Sandbox, parent: int, *, can_isolate: bool = True) -> di
         ("capabilities", drop_capabilities),
         ("alone", _check_alone),
         ("landlock", lambda: confine(keep)),
-        ("seccomp", lambda: install_filter(allowed(keep))),
+        ("seccomp", lambda: install_filter(filter_for(keep))),
     ]
     if keep.reach != "internet":
-        steps.insert(0, ("namespaces", lambda: _leave(parent, can_isolate)))
+        steps.insert(0, ("namespaces", lambda: _leave(parent, namespaces)))
     return {name: _attempt(step) for name, step in steps}
 
 
@@ -62,22 +58,6 @@ def gravity(keep: Sandbox, applied: Mapping[str, str]) -> Literal["debug", "info
     return "warning" if missing - tolerable else "info" if missing else "debug"
 
 
-def isolate() -> None:
-    """Move this process into namespaces of its own. Raises OSError where that is not allowed."""
-    flags = _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
-    if os.geteuid() == 0:
-        check(libc.unshare(flags), "unshare")
-        return
-    uid, gid = os.geteuid(), os.getegid()
-    set_dumpable(True)  # or the files below belong to root; it holds nothing yet
-    check(libc.unshare(_CLONE_NEWUSER | flags), "unshare")
-    # Without a mapping of its own ids the process could not create a file any more, and would take every
-    # other user for the same one.
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        with open(f"/proc/self/{name}", "wb") as file:
-            file.write(text.encode())
-
-
 def _attempt(step: Callable[[], None]) -> str:
     try:
         step()
@@ -86,16 +66,15 @@ def _attempt(step: Callable[[], None]) -> str:
     return "ok"
 
 
-def _leave(parent: int, can_isolate: bool) -> None:
-    if not can_isolate:
+def _leave(parent: int, namespaces: Sequence[int]) -> None:
+    if not namespaces:
         raise OSError(errno.EPERM, "not permitted here")
-    isolate()
+    nowhere.enter(namespaces)
     die_with_parent(parent)  # new credentials have cleared it
 
 
 def _limit_resources(keep: Sandbox) -> None:
-    with open("/proc/self/statm", "rb") as file:
-        memory = int(file.read().split()[0]) * resource.getpagesize() + keep.memory
+    memory = int(_read("/proc/self/statm").split()[0]) * resource.getpagesize() + keep.memory
     limits = [
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, keep.descriptors),
@@ -110,6 +89,14 @@ def _limit_resources(keep: Sandbox) -> None:
         _, hard = resource.getrlimit(kind)
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (limit, limit))
+
+
+def _read(name: str) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 def _check_alone() -> None:

@@ -9,8 +9,10 @@ import errno
 import os
 import struct
 import sys
+from functools import lru_cache
 
-from .allowed import Absent, Calls, Condition, Only, With, Without
+from .allowed import Absent, Calls, Condition, Only, With, Without, allowed
+from .specs import Sandbox
 from .syscalls import check, libc
 
 _PR_SET_SECCOMP = 22
@@ -32,12 +34,20 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def install_filter(calls: Calls) -> None:
-    """Install the filter on this thread. Raises OSError, also on a machine whose numbers are not known."""
+@lru_cache(maxsize=32)
+def filter_for(keep: Sandbox) -> bytes:
+    """Return the program for such a child on this machine. Raises OSError: its numbers are not known.
+
+    Kept, for whoever forks many children alike and has it made before.
+    """
     machine = os.uname().machine
     if machine not in MACHINES or sys.maxsize < 2**32:  # a 32-bit process has other numbers
         raise OSError(errno.ENOSYS, f"no seccomp table for {machine}")
-    code = program(machine, calls)
+    return program(machine, allowed(keep))
+
+
+def install_filter(code: bytes) -> None:
+    """Install a program on this thread. Raises OSError."""
     buffer = ctypes.create_string_buffer(code, len(code))
     filter_ = _Program(len(code) // 8, ctypes.addressof(buffer))
     check(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_), 0, 0), "seccomp")

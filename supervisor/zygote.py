@@ -20,19 +20,21 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 import trio
 
 from ..messages.base import Decoder, encode
-from ..messages.frames import Log, ToChild, decode_to_child
-from .channel import Channel
+from ..messages.frames import Log, decode_to_child
+from . import nowhere
+from .channel import BlockingChannel, Channel
 from .control import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed, Serving
-from .entry import CRASHED, Entry, load_entry, run_entry, warm_up
-from .sandbox import enter_sandbox, gravity, isolate
-from .specs import FIRST_EXTRA_FD, Sandbox
+from .entry import CRASHED, Entry, Served, crash_report, load_entry, run_entry, warm_up
+from .sandbox import enter_sandbox, gravity
+from .seccomp import filter_for
+from .specs import FIRST_EXTRA_FD
 from .syscalls import die_with_parent, set_dumpable
 
 _CHANNEL_FD = 3
@@ -55,7 +57,7 @@ def serve(control: socket.socket) -> NoReturn:
     readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writable)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    can_isolate = _in_child(isolate)
+    namespaces = _set_aside(nowhere.make())
     _send_fds(control, encode(Serving()), _open_account())
     gc.disable()
     gc.collect()
@@ -67,7 +69,7 @@ def serve(control: socket.socket) -> NoReturn:
                 os.read(readable, 4096)
                 _report_exits(control)
             if control.fileno() in ready:
-                _serve_request(control, can_isolate)
+                _serve_request(control, namespaces)
         except ConnectionError:
             os._exit(0)
 
@@ -83,19 +85,20 @@ def _report_exits(control: socket.socket) -> None:
         control.send(encode(Exited(pid, os.waitstatus_to_exitcode(status))))
 
 
-def _serve_request(control: socket.socket, can_isolate: bool) -> None:
+def _serve_request(control: socket.socket, namespaces: Sequence[int]) -> None:
     data, fds, _, _ = socket.recv_fds(control, LARGEST, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     if not data:
         os._exit(0)
     request = _decode_fork(data)
     parent = os.getpid()
+    _prepare(request)
     try:
         told, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with told, tell:
             pid = os.fork()
             if pid == 0:
                 told.close()
-                _child(request, fds, parent, can_isolate, tell)
+                _child(request, fds, parent, namespaces, tell)
             pidfd = os.pidfd_open(pid)
             tell.close()
             account = _take_account(told)
@@ -106,6 +109,13 @@ def _serve_request(control: socket.socket, can_isolate: bool) -> None:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _prepare(request: Fork) -> None:
+    """Do here, once, what each child of that kind would have to do again."""
+    if request.sandbox is not None:
+        with suppress(OSError):  # it says so itself
+            filter_for(request.sandbox)
 
 
 def _send_fds(sock: socket.socket, data: bytes, fds: list[int]) -> None:
@@ -132,19 +142,9 @@ def _take_account(told: socket.socket) -> list[int]:
         return []
 
 
-def _in_child(step: Callable[[], None]) -> bool:
-    """Say whether a step succeeds, by trying it in a child."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            step()
-        except OSError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1] == 0
-
-
-def _child(request: Fork, fds: list[int], parent: int, can_isolate: bool, tell: socket.socket) -> NoReturn:
+def _child(
+    request: Fork, fds: list[int], parent: int, namespaces: Sequence[int], tell: socket.socket
+) -> NoReturn:
     status = CRASHED
     try:
         die_with_parent(parent)
@@ -152,47 +152,73 @@ def _child(request: Fork, fds: list[int], parent: int, can_isolate: bool, tell: 
             _send_fds(tell, b"m", _open_account())
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _place_descriptors(fds)
+        _place_descriptors(fds, len(namespaces))
         gc.enable()
-        status = trio.run(_main, request, can_isolate)
+        status = _run(request, parent, namespaces)
     except BaseException:  # nothing may return into the fork server's loop
         os._exit(CRASHED)
     os._exit(status)
 
 
-def _place_descriptors(fds: list[int]) -> None:
-    """Leave /dev/null as 0 to 2, the channel as 3, the others from 10 on, and nothing else open."""
-    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ASIDE) for fd in fds]
+def _set_aside(fds: Sequence[int]) -> Sequence[int]:
+    """Move descriptors out of the way of those of a child, one after another from _ASIDE on."""
+    for number, fd in enumerate(fds, _ASIDE):
+        os.dup2(fd, number, inheritable=False)
+        os.close(fd)
+    return range(_ASIDE, _ASIDE + len(fds))
+
+
+def _place_descriptors(fds: list[int], aside: int) -> None:
+    """Leave /dev/null as 0 to 2, the channel as 3, the others from 10 on, so many aside, and nothing else."""
+    first = _ASIDE + aside
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first) for fd in fds]
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    os.dup2(aside[0], _CHANNEL_FD, inheritable=False)
+    os.dup2(moved[0], _CHANNEL_FD, inheritable=False)
     os.closerange(_CHANNEL_FD + 1, FIRST_EXTRA_FD)
-    for number, fd in enumerate(aside[1:], FIRST_EXTRA_FD):
+    for number, fd in enumerate(moved[1:], FIRST_EXTRA_FD):
         os.dup2(fd, number, inheritable=False)
-    os.closerange(FIRST_EXTRA_FD + len(fds) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(FIRST_EXTRA_FD + len(fds) - 1, _ASIDE)
+    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-async def _main(request: Fork, can_isolate: bool) -> int:
-    sock = trio.socket.from_stdlib_socket(socket.socket(fileno=_CHANNEL_FD))
-    channel = Channel(trio.SocketStream(sock), decode_to_child)
-    return await run_entry(lambda: _find(request.entry, request.sandbox, can_isolate), channel)
+def _run(request: Fork, parent: int, namespaces: Sequence[int]) -> int:
+    """Run the actor, on trio unless it needs no event loop; return the exit status."""
+    sock = socket.socket(fileno=_CHANNEL_FD)
+    channel = BlockingChannel(sock, decode_to_child)
+    try:
+        entry = load_entry(request.entry)
+        if request.sandbox is not None:
+            warm_up(request.entry.partition(":")[0])
+
+        def give_up() -> Log | None:
+            """Enter the sandbox: after the imports, and after the start of trio, both of which open files."""
+            if request.sandbox is None:
+                return None
+            applied = enter_sandbox(request.sandbox, parent, namespaces)
+            for fd in namespaces:
+                os.close(fd)
+            return Log(level=gravity(request.sandbox, applied), event="sandbox", fields={**applied})
+
+        if not isinstance(entry, Served):
+            return trio.run(_on_trio, entry, sock, give_up)
+        if (log := give_up()) is not None:
+            channel.send(log)
+        entry.serve(channel)
+    except trio.EndOfChannel:
+        return 0
+    except Exception as error:  # the top of the process: whatever it is, the supervisor must be told
+        channel.send(crash_report(error))
+        return CRASHED
+    return 0
 
 
-def _find(name: str, keep: Sandbox | None, can_isolate: bool) -> Entry:
-    entry = load_entry(name)
-    if keep is None:
-        return entry
-    warm_up(name.partition(":")[0])
-    parent = os.getppid()
-
-    async def main(channel: Channel[ToChild]) -> None:
-        # Inside trio.run, which opens descriptors at its start; after the import, which opens files.
-        applied = enter_sandbox(keep, parent, can_isolate=can_isolate)
-        await channel.send(Log(level=gravity(keep, applied), event="sandbox", fields={**applied}))
-        await entry(channel)
-
-    return main
+async def _on_trio(entry: Entry, sock: socket.socket, give_up: Callable[[], Log | None]) -> int:
+    channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), decode_to_child)
+    if (log := give_up()) is not None:
+        await channel.send(log)
+    return await run_entry(lambda: entry, channel)
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from ...messages.config import MetricsConfig, decoder
 from ...messages.frames import Start
 from ...messages.to_metrics import decode
-from ..base import ActorChannel, Send, run_stepping
+from ..base import ActorChannel, Send
+from ..stepping import run_stepping
 from .http import HttpServer
 from .machine import Metrics
 

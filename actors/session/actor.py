@@ -4,19 +4,22 @@ Owns nothing else. docs/architecture.md, "Steps".
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ...messages.config import SessionConfig, decoder
 from ...messages.frames import Start
 from ...messages.to_session import decode
-from ..base import ActorChannel, run_stepping
+from ..stepping import Stepping
 from .machine import SessionMachine
 
-
-async def main(channel: ActorChannel) -> None:
-    """Run one pairing until it ends or the node stops."""
-    await run_stepping(channel, decode, _restore)
+_decode_config = decoder(SessionConfig)
 
 
-def _restore(start: Start) -> SessionMachine:
-    config = decoder(SessionConfig)(start.config)
-    return SessionMachine(config, os.urandom, start.checkpoint)
+@contextmanager
+def _restored(start: Start) -> Iterator[SessionMachine]:
+    yield SessionMachine(_decode_config(start.config), os.urandom, start.checkpoint)
+
+
+main = Stepping(decode, _restored)
+"""Runs one pairing until it ends or the node stops."""

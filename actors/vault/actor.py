@@ -2,14 +2,15 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ...messages.config import PASSPHRASE_LIMIT, VaultConfig, decoder
 from ...messages.frames import Start
 from ...messages.to_vault import decode
-from ..base import ActorChannel, ActorFailed, run_stepping
+from ..base import ActorFailed
+from ..stepping import Stepping
 from .files import DataDir
 from .keys import open_keys
 from .machine import Vault
@@ -63,11 +64,11 @@ def _passphrase(fd: int) -> bytes:
     return passphrase
 
 
-async def main(channel: ActorChannel) -> None:
-    """Run the vault until the node stops."""
+@contextmanager
+def _opened(start: Start) -> Iterator[Vault]:
     with ExitStack() as resources:
+        yield open_vault(_decode_config(start.config), start.checkpoint, resources)
 
-        def make(start: Start) -> Vault:
-            return open_vault(_decode_config(start.config), start.checkpoint, resources)
 
-        await run_stepping(channel, decode, make, first=Vault.first)
+main = Stepping(decode, _opened, first=Vault.first)
+"""Runs the vault until the node stops."""

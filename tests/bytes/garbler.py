@@ -3,7 +3,8 @@
 import msgspec
 from actors_for_tests import Counter, Nothing
 
-from spacedrive_node.actors.base import Effects, run_stepping
+from spacedrive_node.actors.base import Effects
+from spacedrive_node.actors.stepping import run_stepping
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.base import INTERNAL_LIMIT, encode, frame
 from spacedrive_node.messages.frames import Outgoing, Ready, Step

@@ -8,7 +8,8 @@ import threading
 import msgspec
 import trio
 
-from spacedrive_node.actors.base import ActorFailed, Effects, Incoming, Send, run_live, run_stepping
+from spacedrive_node.actors.base import ActorFailed, Effects, Incoming, Send, run_live
+from spacedrive_node.actors.stepping import run_stepping
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.frames import Outgoing, Step
