@@ -16,7 +16,7 @@ from typing import Any
 import trio
 from libp2p.custom_types import TProtocol
 
-from ..actors.swarm import corrections, streams
+from ..actors.swarm import corrections, muxer, streams
 from ..actors.swarm.dialer import Dialer
 from ..actors.swarm.host import Host, open_host
 from ..messages.config import SwarmConfig
@@ -35,8 +35,9 @@ class _Open:
 async def _serve(host: Host) -> None:
     async def answer(stream: Any) -> None:
         frame = await streams.read_frame(stream)
-        await streams.write_frame(stream, bytes(int.from_bytes(frame[:2], "big")))
-        await stream.close()
+        async with muxer.together(stream):
+            await streams.write_frame(stream, bytes(int.from_bytes(frame[:2], "big")))
+            await stream.close()
 
     async def note(level: str, text: str) -> None:
         return
@@ -63,8 +64,7 @@ async def _once(dialer: Dialer, order: dict[str, Any]) -> dict[str, Any]:
     connection = await dialer.connect(bytes.fromhex(order["peer"]), [order["address"]])
     marks.append(time.monotonic())
     for _ in range(order["requests"]):
-        async with streams.open_stream(connection, PROTOCOL) as stream:
-            await streams.write_frame(stream, frame)
+        async with streams.open_stream(connection, PROTOCOL, streams.as_frame(frame)) as stream:
             await streams.read_frame(stream)
         marks.append(time.monotonic())
     await dialer.drop(connection)

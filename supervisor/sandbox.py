@@ -28,7 +28,7 @@ from .syscalls import die_with_parent, drop_capabilities, prctl, set_dumpable
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int]) -> dict[str, str]:
+def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int] = ()) -> dict[str, str]:
     """Give everything up, for good, but `keep` and the end with `parent`; return "ok" or why not, by step.
 
     `namespaces` are those of nowhere.py, none where they are not possible.

@@ -130,8 +130,7 @@ class Asking:
 
 
 async def _one_exchange(connection: Any, frame: bytes) -> bytes:
-    async with streams.open_stream(connection, PROTOCOL_ID) as stream:
-        await streams.write_frame(stream, frame)
+    async with streams.open_stream(connection, PROTOCOL_ID, streams.as_frame(frame)) as stream:
         response = await streams.read_frame(stream)
         if not isinstance(
             decode_wire(response), Challenge | ChallengeConfirmation | DecisionReceived | Refused

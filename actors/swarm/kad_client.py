@@ -137,8 +137,8 @@ class KadClient:
 
     async def _exchange(self, connection: Any, request: KadRequest) -> bytes:
         data = encode_request(request.op, request.key, self._own_peer, self._own_addresses)
-        async with streams.open_stream(connection, self._protocol) as stream:
-            await streams.write(stream, varint.encode(len(data)) + data)
+        asked = varint.encode(len(data)) + data
+        async with streams.open_stream(connection, self._protocol, asked) as stream:
             try:
                 return await streams.read_varint_message(stream, LARGEST_ANSWER)
             except streams.StreamFailed as error:

@@ -103,6 +103,8 @@ class Node:
         self._lost: set[bytes] = set()
         """Servers of the routing table with which no connection is left."""
         self._running = trio.Event()
+        self._over = False
+        """The host still closes its connections, and says so."""
         self._mode = DHTMode.CLIENT if config.dht_mode == "client" else DHTMode.SERVER
         self.requests = Requests(mailbox)
         self.dialer = Dialer(
@@ -151,12 +153,15 @@ class Node:
                 nursery.start_soon(node._report)
                 node._note_change()
                 node._running.set()
-                yield node
+                try:
+                    yield node
+                finally:
+                    node._over = True
                 nursery.cancel_scope.cancel()
 
     def start(self, run: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-        """Run one request in a task of its own; dropped when there are far too many."""
-        if self._tasks < _MOST_TASKS:
+        """Run one request in a task of its own; dropped when there are far too many, or while it closes."""
+        if not self._over and self._tasks < _MOST_TASKS:
             self._tasks += 1
             self._nursery.start_soon(self._contained, run, arguments)
 

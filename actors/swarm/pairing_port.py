@@ -23,7 +23,7 @@ from ...messages.wire import (
     decode_wire,
 )
 from ..base import Send, now
-from . import corrections, streams
+from . import corrections, muxer, streams
 from .limits import Abuse, Slot, Slots
 from .requests import ActorBusy, ActorGone, NoAnswer, Requests
 from .tables import Tables
@@ -105,8 +105,9 @@ class PairingPort:
             return False
         try:
             with trio.fail_after(WRITE_DEADLINE):
-                await streams.write_frame(stream, response)
-                await stream.close()
+                async with muxer.together(stream):
+                    await streams.write_frame(stream, response)
+                    await stream.close()
         except Exception:  # the peer is gone; it asks again
             await streams.reset(stream)
             return False

@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
+import varint
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
 from ...messages.base import LENGTH_BYTES, WIRE_LIMIT, frame
+from . import muxer
 
 _NEGOTIATION = 10
 _FAREWELL = 1.0
@@ -66,9 +69,14 @@ async def read_frame(stream: Any) -> bytes:
     return await read_exactly(stream, size)
 
 
+def as_frame(payload: bytes) -> bytes:
+    """Return a frame of the pairing protocol, with its length."""
+    return frame(payload, WIRE_LIMIT)
+
+
 async def write_frame(stream: Any, payload: bytes) -> None:
     """Write one frame of the pairing protocol. Raises StreamFailed."""
-    await write(stream, frame(payload, WIRE_LIMIT))
+    await write(stream, as_frame(payload))
 
 
 async def read_varint_message(stream: Any, limit: int) -> bytes:
@@ -118,25 +126,51 @@ async def reset(stream: Any) -> None:
 
 
 @asynccontextmanager
-async def open_stream(connection: Any, protocol: str) -> AsyncIterator[Any]:
+async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> AsyncIterator[Any]:
     """Open a stream for `protocol` on this very connection; closed at the end, reset after an error.
 
-    Raises StreamFailed when the connection is dead or the peer does not speak the protocol.
+    `request` is all that will be written: it goes out with the proposal, in one packet, and the own half is
+    closed (multistream-select allows both sides to speak before they have heard the other). Raises
+    StreamFailed when the connection is dead or the peer does not speak the protocol.
     """
     try:
         stream = await connection.new_stream()
     except Exception as error:  # see read_exactly
         raise NotOpened(f"no stream: {type(error).__name__}") from error
     try:
-        try:
-            await MultiselectClient().select_one_of(
-                [TProtocol(protocol)], MultiselectCommunicator(stream), _NEGOTIATION
-            )
-        except Exception as error:  # see read_exactly
-            raise StreamFailed(f"negotiation failed: {type(error).__name__}") from error
+        if request:
+            await _propose_and_ask(stream, protocol, request)
+        else:
+            await _negotiate(stream, protocol)
         yield stream
     except BaseException:
         await reset(stream)
         raise
     else:
         await close(stream)
+
+
+async def _negotiate(stream: Any, protocol: str) -> None:
+    try:
+        await MultiselectClient().select_one_of(
+            [TProtocol(protocol)], MultiselectCommunicator(stream), _NEGOTIATION
+        )
+    except Exception as error:  # see read_exactly
+        raise StreamFailed(f"negotiation failed: {type(error).__name__}") from error
+
+
+async def _propose_and_ask(stream: Any, protocol: str, request: bytes) -> None:
+    """Write everything at once, then read that the peer agrees. Raises StreamFailed."""
+    proposals = [MULTISELECT_PROTOCOL_ID.encode() + b"\n", protocol.encode() + b"\n"]
+    async with muxer.together(stream):
+        await write(stream, b"".join(varint.encode(len(one)) + one for one in proposals) + request)
+        try:
+            await stream.close_write()
+        except Exception as error:  # see read_exactly
+            raise StreamFailed(f"write failed: {type(error).__name__}") from error
+    with trio.move_on_after(_NEGOTIATION) as limit:
+        for proposal in proposals:
+            if await read_varint_message(stream, len(proposal)) != proposal:
+                raise StreamFailed("negotiation failed: another protocol")
+    if limit.cancelled_caught:
+        raise StreamFailed("negotiation failed: time-out")
