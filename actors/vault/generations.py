@@ -27,7 +27,7 @@ class Generations:
 
     def complete(self, record: Record) -> tuple[bytes, ...]:
         """Complete a record and choose which one of its device is in use. Returns the peers concerned."""
-        former = next((r for r in self._store.of_device(record.device_id) if r.state == "paired"), None)
+        former = next(iter(self._store.of_device(record.device_id, "paired")), None)
         self._store.complete(record.generation, self._wall())
         if former is None:
             self._store.use(record)
@@ -46,7 +46,7 @@ class Generations:
 
         While a session lives, delivering its decision is its own affair.
         """
-        records = [record for record in self._store.of_peer(peer) if record.state != "replaced"]
+        records = self._store.of_peer(peer, "paired", "unconfirmed")
         if not records:
             return [Send("swarm", ForgetPeer(peer), slot=peer)]
         settle = None
@@ -61,8 +61,7 @@ class Generations:
 
     def _superseded(self, record: Record) -> bool:
         return any(
-            other.state == "paired" and _rank(other) > _rank(record)
-            for other in self._store.of_device(record.device_id)
+            _rank(other) > _rank(record) for other in self._store.of_device(record.device_id, "paired")
         )
 
 

@@ -223,19 +223,17 @@ class Vault:
             info = self._admission.check(session, message)
         except NotAdmitted as error:
             raise _Denied(StoreRefused(message.request, str(error))) from None
-        generations = self._store.of_device(info.device_id)
-        for known in generations:
-            if known.th3 == message.th3:
-                if (known.session, known.peer, known.decision) == (session, message.peer, message.decision):
-                    raise _Denied(Stored(message.request, known.shown().state))
-                raise _Denied(StoreRefused(message.request, "this pairing is stored already"))
-        waiting = [known for known in generations if known.state == "unconfirmed"]
+        for known in self._store.find("device_id = ? AND th3 = ?", info.device_id, message.th3):
+            if (known.session, known.peer, known.decision) == (session, message.peer, message.decision):
+                raise _Denied(Stored(message.request, known.shown().state))
+            raise _Denied(StoreRefused(message.request, "this pairing is stored already"))
+        waiting = self._store.of_device(info.device_id, "unconfirmed")
         crowded = waiting[: max(0, len(waiting) - MAX_WAITING + 1)]
         if self._store.count() - len(crowded) >= MAX_RECORDS and not self._store.drop_replaced():
             raise _Denied(StoreRefused(message.request, "too many devices; forget one first"))
         for known in crowded:
             self._store.remove(known.generation)
-        label = generations[-1].label if generations else None
+        label = self._store.label(info.device_id)
         record = self._admission.record(session, message, info, label=label, stored_at=self._wall())
         self._store.add(record, message.secret)
         return Effect(Stored(message.request, "unconfirmed"), peers_of(record, *crowded))
@@ -258,12 +256,11 @@ class Vault:
         decision whose answer was lost and waiting for ours, and were ours not sent any more, the peer would
         end with nothing. Ours goes out at this same contact (KnownPeer.settle), and its answer decides.
         """
-        for record in self._store.of_peer(message.peer):
-            if hmac.compare_digest(record.peer_decision, message.frame):
-                out = [Send("swarm", PeerReply(message.request, record.reply))]
-                if record.state == "unconfirmed":
-                    out += self._generations.announce(message.peer)
-                return out
+        for record in self._store.find("peer = ? AND peer_decision = ?", message.peer, message.frame):
+            out = [Send("swarm", PeerReply(message.request, record.reply))]
+            if record.state == "unconfirmed":
+                out += self._generations.announce(message.peer)
+            return out
         try:
             frame = decode_wire(message.frame)
         except MalformedMessage:
@@ -277,12 +274,9 @@ class Vault:
             answer = decode_wire(message.frame)
         except MalformedMessage:
             raise _Denied from None
-        for record in self._store.of_peer(message.peer):
+        for record in self._store.of_peer(message.peer, "unconfirmed"):
             own = decode_wire(record.decision)
-            if record.state != "unconfirmed" or (own.code_id, own.attempt) != (
-                answer.code_id,
-                answer.attempt,
-            ):
+            if (own.code_id, own.attempt) != (answer.code_id, answer.attempt):
                 continue
             match answer:
                 case DecisionReceived(mac=mac) if hmac.compare_digest(mac, record.expected_mac):

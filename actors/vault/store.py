@@ -16,7 +16,7 @@ from ...messages.base import Decoder, encode
 from ...messages.to_gateway import DeviceChanged
 from ...messages.to_session import Stored
 from ...messages.types import PeerId
-from .records import FIELDS, DamagedRecord, Record, load, seal
+from .records import FIELDS, DamagedRecord, Record, RecordState, load, seal
 from .schema import open_database
 
 MAX_RECORDS = 1024
@@ -131,13 +131,25 @@ class Store:
                 damaged += 1
         return records, damaged
 
-    def of_peer(self, peer: bytes) -> list[Record]:
-        """Return the records of a transport identity."""
-        return self.find("peer = ?", peer)
+    def of_peer(self, peer: bytes, *states: RecordState) -> list[Record]:
+        """Return the records of a transport identity that are in one of these states; by default all."""
+        return self._in_state("peer = ?", peer, states)
 
-    def of_device(self, device_id: bytes) -> list[Record]:
-        """Return the generations of a device."""
-        return self.find("device_id = ?", device_id)
+    def of_device(self, device_id: bytes, *states: RecordState) -> list[Record]:
+        """Return the generations of a device that are in one of these states; by default all."""
+        return self._in_state("device_id = ?", device_id, states)
+
+    def _in_state(self, where: str, value: bytes, states: tuple[RecordState, ...]) -> list[Record]:
+        if not states:
+            return self.find(where, value)
+        return self.find(f"{where} AND state IN ({', '.join('?' * len(states))})", value, *states)
+
+    def label(self, device_id: bytes) -> str | None:
+        """Return the name that a device has on this node, if it was given one."""
+        rows = self._run(
+            "SELECT label FROM devices WHERE device_id = ? ORDER BY generation DESC LIMIT 1", device_id
+        )
+        return rows[0][0] if rows else None
 
     def page(self, after: bytes, limit: int) -> tuple[list[Record], bool]:
         """Return one record for each of the next `limit` devices after an id, and whether others follow.
