@@ -203,6 +203,7 @@ def session_spec() -> ChildSpec:
         intensity=SESSION_INTENSITY,
         sandbox=privileges.SESSION,
         preload=True,
+        spare=True,
     )
 
 

@@ -44,7 +44,7 @@ def _processor_times(trees: dict[str, dict[str, int]]) -> dict[str, float]:
     found = {}
     for side, tree in trees.items():
         for actor, pid in tree.items():
-            if not actor.startswith("session"):
+            if not actor.startswith(("session", "spare")):
                 found[f"{actor} {side}"] = machine.cpu(pid)
         found[f"sessions {side}"] = machine.cpu_of_children(tree["zygote"])
     return found

@@ -6,7 +6,7 @@ hash of the wire frame that a message carries, by which it is recognised on the 
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -72,6 +72,11 @@ class Recorder:
     def pid(self) -> int:
         """As Host.pid."""
         return self.inner.pid
+
+    @property
+    def spares(self) -> Mapping[str, int]:
+        """As Host.spares."""
+        return dict(self.inner.spares)
 
     @property
     def uptime(self) -> float:

@@ -1,6 +1,6 @@
 """The seam between the tree and what actors run in: processes (process.py) or trio tasks (tasks.py)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -72,6 +72,11 @@ class Host(Protocol):
 
     async def spawn(self, spec: ChildSpec) -> Handle:
         """Start a child. Raises HostLost, SpawnFailed."""
+        ...
+
+    @property
+    def spares(self) -> Mapping[str, int]:
+        """The pids of the children that wait to be needed, by kind (ChildSpec.spare)."""
         ...
 
     @property

@@ -11,10 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import trio
 
@@ -22,7 +21,8 @@ from ..messages.base import MalformedMessage, encode
 from ..messages.frames import FromChild, decode_from_child
 from .channel import Channel
 from .control import LARGEST, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
-from .host import HostBroken, HostLost, Memory, SpawnFailed
+from .host import HostBroken, HostLost, SpawnFailed
+from .memory import accounts, forget_account
 from .restart import Cause, GiveUp, History, cause_of
 from .specs import ChildSpec
 
@@ -33,8 +33,6 @@ _STATUS_GRACE = 0.5
 """Below the second that a link waits for the exit status after the end of the channel."""
 _INTENSITY = (20, 60.0)
 _BACKOFF = (0.010, 2.0)
-_ROLLUP = 4096
-"""Bytes: more than smaps_rollup ever has."""
 _MODULE = "spacedrive_node.supervisor.zygote"
 
 
@@ -45,7 +43,7 @@ class ProcessHandle:
         self._pid = pid
         self._pidfd = pidfd
         if account is not None:
-            _accounts[pid] = account
+            accounts[pid] = account
         self._stream = stream
         self._channel: Channel[FromChild] = Channel(stream, decode_from_child)
         self._status: int | None = None
@@ -78,7 +76,7 @@ class ProcessHandle:
             trio.lowlevel.notify_closing(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
-            _forget_account(self._pid)
+            forget_account(self._pid)
         await self._stream.aclose()
 
     async def watch(self) -> None:
@@ -88,6 +86,11 @@ class ProcessHandle:
             with trio.move_on_after(_STATUS_GRACE):
                 await self._over.wait()
             self.ended(-signal.SIGKILL)  # nobody can tell; nothing is blamed on it
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._over.is_set()
 
     def ended(self, status: int | None) -> None:
         """Note the exit status that the fork server reported; None: the fork server is gone."""
@@ -134,6 +137,8 @@ class ProcessHost:
         self._history = History(_INTENSITY, _BACKOFF, random.random)
         self._zygote: _Zygote | None = None
         self._starting = trio.Lock()
+        self._spares: dict[str, ProcessHandle] = {}
+        self._making: set[str] = set()
         self._number = 0
         self._delay = 0.0
 
@@ -146,6 +151,11 @@ class ProcessHost:
     def uptime(self) -> float:
         """Seconds since the fork server was started; 0 while there is none."""
         return trio.current_time() - self._zygote.started if self._zygote is not None else 0.0
+
+    @property
+    def spares(self) -> Mapping[str, int]:
+        """The pids of the children that wait to be needed, by kind."""
+        return {kind: handle.pid for kind, handle in self._spares.items() if not handle.is_over}
 
     @asynccontextmanager
     async def opened(
@@ -163,9 +173,32 @@ class ProcessHost:
                 zygote, self._zygote = self._zygote, None
                 if zygote is not None:
                     await _end_zygote(zygote)
+                with trio.CancelScope(shield=True):
+                    for spare in self._spares.values():
+                        await spare.aclose()
 
     async def spawn(self, spec: ChildSpec) -> ProcessHandle:
-        """Fork a child. Raises HostLost, SpawnFailed."""
+        """Return a child: the one that waits, or a new one. Raises HostLost, SpawnFailed."""
+        handle = self._spares.pop(spec.kind, None)
+        if handle is not None and handle.is_over:
+            await handle.aclose()
+            handle = None
+        if handle is None:
+            handle = await self._make(spec)
+        if spec.spare and spec.kind not in self._making:
+            self._making.add(spec.kind)
+            self._nursery.start_soon(self._make_spare, spec)
+        return handle
+
+    async def _make_spare(self, spec: ChildSpec) -> None:
+        """Fork the next child of this kind before it is needed; if that fails, it is forked when it is."""
+        try:
+            with suppress(HostLost, SpawnFailed):
+                self._spares[spec.kind] = await self._make(spec)
+        finally:
+            self._making.discard(spec.kind)
+
+    async def _make(self, spec: ChildSpec) -> ProcessHandle:
         zygote = await self._running()
         try:
             mine, theirs = socket.socketpair()
@@ -259,7 +292,7 @@ class ProcessHost:
                     request.event.set()
             case Serving():
                 if fds:
-                    _accounts[zygote.process.pid] = fds[0]
+                    accounts[zygote.process.pid] = fds[0]
             case ForkFailed():
                 request = zygote.requests.pop(reply.number)
                 request.failed = reply.errno
@@ -307,7 +340,7 @@ def _start_zygote(preload: Sequence[str], environment: dict[str, str]) -> _Zygot
 async def _end_zygote(zygote: _Zygote) -> None:
     """See the fork server off: it ends with its control socket, its children with it."""
     zygote.control.close()
-    _forget_account(zygote.process.pid)
+    forget_account(zygote.process.pid)
     if zygote.process.poll() is None:
         pidfd = os.pidfd_open(zygote.process.pid)
         try:
@@ -333,46 +366,3 @@ async def _send(control: socket.socket, data: bytes, fds: Sequence[int]) -> None
             if error.errno != errno.ENOBUFS:
                 raise
             await trio.sleep(0.001)
-
-
-_accounts: dict[int, int] = {}
-"""Descriptors of the smaps_rollup of children, which they have opened themselves, by pid."""
-
-
-def _forget_account(pid: int) -> None:
-    account = _accounts.pop(pid, None)
-    if account is not None:
-        os.close(account)
-
-
-def memory_of(pid: int) -> Memory:
-    """Return the memory of a process; zeros when there is none.
-
-    From smaps_rollup, which only root may open of a process that cannot be dumped, or the process itself;
-    else from statm, which counts as shared only what is backed by files.
-    """
-    process = Path(f"/proc/{pid}")
-    try:
-        if pid in _accounts:
-            rollup = os.pread(_accounts[pid], _ROLLUP, 0).decode("ascii")
-        else:
-            rollup = (process / "smaps_rollup").read_text("ascii")
-        sizes = dict(_sizes(rollup))
-    except (OSError, ValueError):
-        return _from_statm(process)
-    return Memory(sizes.get("Rss:", 0), sizes.get("Private_Clean:", 0) + sizes.get("Private_Dirty:", 0))
-
-
-def _sizes(rollup: str) -> Iterator[tuple[str, int]]:
-    for line in rollup.splitlines()[1:]:
-        name, size, _unit = line.split()
-        yield name, int(size) * 1024
-
-
-def _from_statm(process: Path) -> Memory:
-    try:
-        _size, resident, shared, *_ = (process / "statm").read_text("ascii").split()
-    except (OSError, ValueError):
-        return Memory()
-    page = os.sysconf("SC_PAGE_SIZE")
-    return Memory(int(resident) * page, (int(resident) - int(shared)) * page)

@@ -59,6 +59,7 @@ class ChildSpec:
     backoff          shortest and longest pause before a restart, in seconds
     fds              descriptors of this process that the child inherits as 10, 11, …
     sandbox          what it keeps once its module is imported; None: everything, for tests
+    spare            one is kept ready: forked, in its sandbox, waiting to be told who it is
     preload          its module is imported, and warmed up, by the fork server: it starts the faster for it
     start_deadline   seconds from the fork to Ready
     stop_grace       seconds from Stop to SIGKILL
@@ -74,6 +75,7 @@ class ChildSpec:
     fds: tuple[int, ...] = ()
     sandbox: Sandbox | None = None
     preload: bool = False
+    spare: bool = False
     start_deadline: float = 30.0
     stop_grace: float = 2.0
 

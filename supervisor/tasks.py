@@ -6,7 +6,7 @@ An actor cannot tell the difference, but for descriptors: ChildSpec.fds keep the
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -74,6 +74,11 @@ class TaskHost:
     def pid(self) -> int:
         """There is no process between."""
         return 0
+
+    @property
+    def spares(self) -> Mapping[str, int]:
+        """A task is made as fast as it is found."""
+        return {}
 
     @property
     def uptime(self) -> float:

@@ -4,7 +4,7 @@ The supervisor, the vault and all else are the real ones, in their own processes
 """
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from os import urandom
@@ -70,6 +70,10 @@ class Taker:
     @property
     def pid(self) -> int:
         return self.processes.pid
+
+    @property
+    def spares(self) -> Mapping[str, int]:
+        return self.processes.spares
 
     @property
     def uptime(self) -> float:

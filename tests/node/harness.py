@@ -96,6 +96,10 @@ class Killer:
         return self.inner.pid
 
     @property
+    def spares(self) -> Mapping[str, int]:
+        return self.inner.spares
+
+    @property
     def uptime(self) -> float:
         return self.inner.uptime
 

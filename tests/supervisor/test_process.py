@@ -9,7 +9,7 @@ import trio.testing
 from actors_for_tests import Nothing
 from harness import HERE, spec
 
-from spacedrive_node.supervisor import process
+from spacedrive_node.supervisor import memory
 from spacedrive_node.supervisor.process import ProcessHost
 from spacedrive_node.supervisor.specs import Sandbox
 
@@ -49,11 +49,11 @@ async def test_the_memory_of_children_is_told_exactly_to_any_user():
         async with host.opened(preload=[], on_lost=lambda _cause: None):
             handle = await host.spawn(child)
             for pid in (handle.pid, host.pid):
-                exact, rough = process.memory_of(pid), process._from_statm(Path(f"/proc/{pid}"))
+                exact, rough = memory.memory_of(pid), memory._from_statm(Path(f"/proc/{pid}"))
                 assert 0 < exact.private < rough.private
             handle.kill()
             await handle.wait()
-            assert process.memory_of(handle.pid) == process.Memory()
+            assert memory.memory_of(handle.pid) == memory.Memory()
             await handle.aclose()
-            assert set(process._accounts) == {host.pid}
-    assert process._accounts == {}
+            assert set(memory.accounts) == {host.pid}
+    assert memory.accounts == {}

@@ -1,0 +1,86 @@
+"""A child that is forked before it is needed: taken when one is, made again, and never left over."""
+
+import os
+import signal
+
+import trio
+import trio.testing
+from actors_for_tests import Nothing
+from harness import FIRST, HERE, node, spec
+
+from spacedrive_node.messages import to_session
+from spacedrive_node.supervisor import memory
+from spacedrive_node.supervisor.process import ProcessHost
+from spacedrive_node.supervisor.specs import Sandbox
+
+CHILD = spec("session", "counter", Nothing(), sandbox=Sandbox(), spare=True)
+
+
+def is_there(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
+
+
+async def waiting(host: ProcessHost) -> int:
+    """Wait until a spare is there; return its pid."""
+    while not host.spares:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    return host.spares["session"]
+
+
+async def test_the_next_child_waits_already():
+    """Each spawn takes the spare, and has another one made; at the end all of them are gone."""
+    host = ProcessHost(environment={"PYTHONPATH": str(HERE)})
+    pids = []
+    with trio.fail_after(30):
+        async with host.opened(preload=[], on_lost=lambda _cause: None):
+            taken = [await host.spawn(CHILD)]
+            for _ in range(3):
+                pids.append(await waiting(host))
+                taken.append(await host.spawn(CHILD))
+            assert [handle.pid for handle in taken[1:]] == pids
+            pids.append(await waiting(host))
+            for handle in taken:
+                handle.kill()
+                await handle.wait()
+                await handle.aclose()
+        while any(is_there(pid) for pid in pids):  # the last one ends with its fork server
+            await trio.lowlevel.checkpoint()
+    assert memory.accounts == {}
+
+
+async def test_a_spare_that_was_killed_is_not_handed_out():
+    """Nor one that went with its fork server."""
+    host = ProcessHost(environment={"PYTHONPATH": str(HERE)})
+    with trio.fail_after(30):
+        async with host.opened(preload=[], on_lost=lambda _cause: None):
+            first = await host.spawn(CHILD)
+            killed = await waiting(host)
+            os.kill(killed, signal.SIGKILL)
+            while host.spares:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            second = await host.spawn(CHILD)
+            assert second.pid != killed
+            lost = await waiting(host)
+            os.kill(host.pid, signal.SIGKILL)
+            assert await first.wait() is None
+            third = await host.spawn(CHILD)
+            assert third.pid != lost
+            for handle in (first, second, third):
+                handle.kill()
+                await handle.aclose()
+    assert memory.accounts == {}
+
+
+async def test_a_killed_session_goes_on_in_the_spare():
+    """It is in the list of processes while it waits, and its sandbox is told of like any other's."""
+    async with node(sandbox=Sandbox(), spare=True) as seat:
+        await seat.open_session()
+        with trio.fail_after(30):
+            while "spare" not in (rows := await seat.actors()):
+                await trio.lowlevel.checkpoint()
+        assert rows["spare"].state == "waiting"
+        os.kill(rows[FIRST].pid, signal.SIGKILL)
+        await seat.send(to_session.Decide(True))
+        await seat.view(message="signed 1")
+        assert (await seat.actors())[FIRST].pid == rows["spare"].pid
+        assert sum(line[2] == "sandbox" for line in seat.logs) == 2
