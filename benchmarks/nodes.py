@@ -20,6 +20,7 @@ from .bench import Bench, environment
 SETTLE = 30.0
 _LOOK = 0.001
 _CLOSING = 0.03
+_LIST_AGAIN = 2.0
 _DEADLINE = 60.0
 
 
@@ -114,14 +115,22 @@ async def disconnect(b: NodeClient, ports: Sequence[int]) -> bool:
 async def quiet(*nodes: NodeClient) -> None:
     """Wait until no session's process is left: a joiner's stays for some seconds after `paired`.
 
-    Asks the kernel, not the node: to list its processes costs a node more than a pairing.
+    Asks the kernel, and the node now and then: to list its processes costs a node more than a pairing.
     """
     for node in nodes:
-        tree = await processes(node)
-        others = {pid for actor, pid in tree.items() if not actor.startswith("session")}
         with trio.fail_after(SETTLE):
-            while set(machine.children(tree["zygote"])) - others:
+            while not await _is_quiet(node):
                 await trio.sleep(0.05)
+
+
+async def _is_quiet(node: NodeClient) -> bool:
+    tree = await processes(node)
+    others = {pid for actor, pid in tree.items() if not actor.startswith("session")}
+    with trio.move_on_after(_LIST_AGAIN):  # the next session's process may have been made meanwhile
+        while set(machine.children(tree["zygote"])) - others:
+            await trio.sleep(0.05)
+        return True
+    return False
 
 
 def port(node: Node) -> int:
