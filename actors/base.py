@@ -117,12 +117,14 @@ def as_complaint(deliver: Deliver) -> Log:
     return as_log("error", "malformed message dropped", fields)
 
 
+Inputs = trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]
+"""Deliveries by number; None: it was malformed."""
+
+
 class Mailbox(Generic[Inbox]):
     """A live actor's connection with the rest of the node."""
 
-    def __init__(
-        self, channel: ActorChannel, start: Start, inputs: "trio.MemoryReceiveChannel[Incoming[Inbox]]"
-    ) -> None:
+    def __init__(self, channel: ActorChannel, start: Start, inputs: Inputs[Inbox]) -> None:
         self._channel = channel
         self._inputs = inputs
         self.name = start.name
@@ -130,10 +132,15 @@ class Mailbox(Generic[Inbox]):
 
     async def receive(self) -> Incoming[Inbox]:
         """Return the next message; raises trio.EndOfChannel when the node stops."""
-        return await self._inputs.receive()
+        while True:
+            _number, incoming = await self._inputs.receive()
+            if incoming is not None:
+                return incoming
 
-    def __aiter__(self) -> AsyncIterator[Incoming[Inbox]]:
-        return self._inputs.__aiter__()
+    async def __aiter__(self) -> AsyncIterator[Incoming[Inbox]]:
+        async for _number, incoming in self._inputs:
+            if incoming is not None:
+                yield incoming
 
     async def send(self, to: str, message: Message, *, slot: bytes = b"", id: bytes | None = None) -> None:
         """Send one message."""
@@ -155,9 +162,7 @@ def as_log(level: str, event: str, fields: dict[str, LogField]) -> Log:
 
 
 @asynccontextmanager
-async def reading(
-    channel: ActorChannel, decode_inbox: Decoder[Inbox]
-) -> AsyncIterator["trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]"]:
+async def reading(channel: ActorChannel, decode_inbox: Decoder[Inbox]) -> AsyncIterator[Inputs[Inbox]]:
     """Read frames in the background: answer heartbeats at once, queue deliveries, end at Stop or end-of-file.
 
     When the actor does not keep up, the queue fills and reading stops: the supervisor's bounds hold from
@@ -207,21 +212,10 @@ async def run_live(
 ) -> None:
     """Run a live actor until it returns or the node stops; then its mailbox ends and it should return."""
     start = check_start(await channel.receive())
-    send, receive = trio.open_memory_channel[Incoming[Inbox]](0)
-    mailbox = Mailbox(channel, start, receive)
-
-    async def pump(inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]") -> None:
-        with send:
-            async for _number, incoming in inputs:
-                if incoming is not None:
-                    await send.send(incoming)
-
     try:
-        async with reading(channel, decode_inbox) as inputs, trio.open_nursery() as nursery:
-            nursery.start_soon(pump, inputs)
+        async with reading(channel, decode_inbox) as inputs:
             await channel.send(Ready())
-            await actor(mailbox, start)
-            nursery.cancel_scope.cancel()
+            await actor(Mailbox(channel, start, inputs), start)
     except BaseException as error:
         if not await last_words(channel, error):
             raise

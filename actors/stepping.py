@@ -23,6 +23,7 @@ from .base import (
     Effects,
     Inbox,
     Incoming,
+    Inputs,
     Send,
     as_complaint,
     as_fatal,
@@ -161,7 +162,7 @@ async def _run(channel: ActorChannel, actor: Stepping[Inbox], background: Backgr
 
 async def _loop(
     channel: ActorChannel,
-    inputs: "trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]",
+    inputs: Inputs[Inbox],
     machine: Stepper[Inbox],
 ) -> None:
     while True:
