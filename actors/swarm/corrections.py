@@ -39,6 +39,8 @@ from .streams import shielded
 CORRECTED_VERSION = "0.8.1"
 UPGRADE_TIMEOUT = 5.0
 _HEAD_START = 0.02
+_IDENTIFY_AGAIN = (0.5, 2.0, 8.0, 0.0)
+"""Seconds after each time that it failed."""
 _CLOSE_ONE = 0.4
 _CLOSE_ALL = 0.9
 
@@ -297,12 +299,18 @@ def know_ipv6_peers() -> None:
 
 def after_identify(host: Any, then: Callable[[Any], Awaitable[None]]) -> None:
     """Defect: nothing tells when identify has run for a peer (host/basic_host.py:1212), so nobody knows when
-    to look at its protocols. `then` gets the peer id each time, and may not wait long.
+    to look at its protocols. `then` gets the peer id each time, and may not wait long. Defect: where it
+    failed (its stream was reset, say) it is not tried again while the connection lasts, so that a server is
+    never known as one.
     """
     identify = host._identify_peer
 
     async def identify_and_tell(peer_id: Any, *, reason: str) -> None:
-        await identify(peer_id, reason=reason)
+        for pause in _IDENTIFY_AGAIN:
+            await identify(peer_id, reason=reason)
+            if peer_id in host._identified_peers or not host.get_network().get_connections(peer_id):
+                break
+            await trio.sleep(pause)
         await then(peer_id)
 
     host._identify_peer = identify_and_tell
