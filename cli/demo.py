@@ -11,6 +11,7 @@ import click
 
 from . import exits
 from .choose import json_option
+from .command import Command
 
 if TYPE_CHECKING:
     import trio
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .demo_view import DemoView
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 @click.option(
     "--pairs",

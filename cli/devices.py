@@ -1,5 +1,6 @@
 """`sdnode devices`: list the trusted devices, rename one, forget one."""
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -7,16 +8,18 @@ import click
 
 from . import exits
 from .choose import connect, json_option, node_options, print_json
+from .command import Group
 
 if TYPE_CHECKING:
     from ..messages.to_gateway import Device
 
 _SHORT_ID = 12
+_IS_ID = re.compile("[0-9a-f]{1,32}").fullmatch
 Outer = tuple[str | None, str | None, bool]
 """Options given before the name of the subcommand: data directory, control socket, JSON."""
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @node_options
 @json_option
 @click.pass_context
@@ -93,14 +96,18 @@ def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str 
 def the_one(prefix: str, known: "list[Device]") -> "Device":
     """Return the device whose id begins with `prefix`. Raises Fail unless it is exactly one."""
     wanted = prefix.strip().lower().replace(" ", "")
-    found = [device for device in known if wanted and device.device_id.hex().startswith(wanted)]
+    if not _IS_ID(wanted):
+        raise exits.Fail(
+            "an id has up to 32 digits and letters a to f, as `sdnode devices` shows them", exits.USAGE
+        )
+    found = [device for device in known if device.device_id.hex().startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise exits.Fail(f"no trusted device has an id that begins with {prefix!r}", exits.USAGE)
+        raise exits.Fail(f"no trusted device has an id that begins with {wanted!r}", exits.USAGE)
     lines = [f"  {device.device_id.hex()}  {device.name}" for device in found]
     raise exits.Fail(
-        f"several devices have an id that begins with {prefix!r}:\n" + "\n".join(lines), exits.USAGE
+        f"several devices have an id that begins with {wanted!r}:\n" + "\n".join(lines), exits.USAGE
     )
 
 

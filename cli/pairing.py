@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .choose import connect, json_option, node_options
+from .command import Command
 
 if TYPE_CHECKING:
     from .follow import Starter
@@ -21,7 +22,7 @@ def _pairing_options(command: Callable[..., int]) -> Callable[..., int]:
     return json_option(node_options(command))
 
 
-@click.command()
+@click.command(cls=Command)
 @_pairing_options
 def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, check: bool) -> int:
     """Show twelve words for another device to enter.
@@ -40,7 +41,7 @@ def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, ch
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("words", nargs=-1)
 @click.option(
     "--timeout", type=click.FloatRange(1, 3600), default=60.0, metavar="SECONDS", help="Search so long. [60]"

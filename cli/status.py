@@ -7,13 +7,14 @@ import click
 
 from . import exits
 from .choose import connect, json_option, node_options, print_json
+from .command import Command
 
 if TYPE_CHECKING:
     from ..messages.control import NodeStatus
     from ..messages.to_gateway import ActorInfo
 
 
-@click.command()
+@click.command(cls=Command)
 @node_options
 @json_option
 def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
@@ -69,7 +70,7 @@ def _peer(peer: bytes) -> str:
     return peer_id_text(peer) if peer else ""
 
 
-@click.command()
+@click.command(cls=Command)
 @node_options
 @json_option
 def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:

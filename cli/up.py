@@ -12,6 +12,7 @@ import click
 
 from . import exits
 from .choose import json_option, print_json
+from .command import Command
 
 if TYPE_CHECKING:
     from ..config import LoadedConfig
@@ -58,7 +59,7 @@ def _all_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
 )

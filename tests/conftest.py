@@ -1,6 +1,14 @@
-"""Settings that hold for all tests."""
+"""Settings that hold for all tests, and the sweep for secrets after each of them (tests/secrets/judge.py)."""
 
 from hypothesis import HealthCheck, settings
+
+from spacedrive_node.tests.secrets.judge import (
+    pytest_runtest_call,
+    pytest_runtest_setup,
+    pytest_runtest_teardown,
+)
+
+__all__ = ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]
 
 settings.register_profile(
     "default", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]

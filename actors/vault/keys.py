@@ -8,7 +8,7 @@ whole one that stands open is, by the same identity sealed. docs/security.md, "T
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -39,6 +39,10 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __repr__(self) -> str:
         return f"KeyFile(version={self.version})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show nothing to rich either, which would otherwise list the fields."""
+        return []
+
 
 class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The payload: secret through and through."""
@@ -49,6 +53,10 @@ class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         return "Seeds(…)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show nothing to rich either."""
+        return []
 
 
 class Keys:

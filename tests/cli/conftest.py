@@ -15,8 +15,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_node import PATIENCE, FakeNode
+from fake_node import PATIENCE, WORDS, FakeNode
 from terminal import Terminal
+
+from spacedrive_node.tests.secrets import watch
 
 
 @pytest.fixture
@@ -101,6 +103,8 @@ class Command:
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
+        watch.code(WORDS)
+        watch.said("standard error of a command", "".join(self.err))
         return code, "".join(self.out), "".join(self.err)
 
 

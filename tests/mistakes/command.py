@@ -11,6 +11,8 @@ from typing import Any
 
 import trio
 
+from spacedrive_node.tests.secrets import watch
+
 DEADLINE = 60.0
 SDNODE = (sys.executable, "-m", "spacedrive_node")
 WORDS_OF_NOBODY = "abandon " * 11 + "about"
@@ -58,6 +60,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 def run(folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None) -> Done:
     """Run one command to its end."""
+    watch.folder(folder)
+    watch.passphrase_of(arguments)
     done = subprocess.run(
         [*SDNODE, *arguments],
         input=stdin,
@@ -66,6 +70,8 @@ def run(folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] 
         timeout=DEADLINE,
         env={**environment(folder), **(more or {})},
     )
+    watch.shown(done.stdout)
+    watch.said(f"standard error of {arguments[0]}", done.stderr)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -96,6 +102,7 @@ class Running:
                 self._process.stdout.readline, abandon_on_cancel=True
             ):
                 self._read += line
+                watch.shown(line)
                 if (event := json.loads(line))["event"] == kind:
                     return event
         raise AssertionError(f"it ended without {kind}: {self._read}")
@@ -119,6 +126,8 @@ class Running:
             err = await trio.to_thread.run_sync(self._process.stderr.read, abandon_on_cancel=True)
             code = await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
         self.close()
+        watch.shown(out)
+        watch.said("standard error of a command", err)
         return Done(code, self._read + out, err)
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ from spacedrive_node.supervisor.host import Handle, Host
 from spacedrive_node.supervisor.process import ProcessHost
 from spacedrive_node.supervisor.restart import Cause
 from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.tests.secrets import watch
 
 LIMIT = 1 << 20
 DEADLINE = 60.0
@@ -144,6 +145,8 @@ class _Channel:
 
     async def receive(self) -> FromChild:
         message = await self._handle.inner.channel.receive()
+        if isinstance(message, Step) and message.checkpoint is not None and self._handle.kind == "session":
+            watch.checkpoint(message.checkpoint)
         if isinstance(message, Step):
             await self._handle.killer.passing(self._handle.name, message)
         if isinstance(message, Step) and self._handle.killer.count(self._handle.kind, "step"):
@@ -193,9 +196,11 @@ async def running_node(
         **settings,
     }
     config = NodeConfig(**options)  # type: ignore[arg-type]
+    watch.folder(folder)
 
     def log(actor: str, level: str, event: str, fields: dict[str, object]) -> None:
         logs.append((actor, level, event, dict(fields)))
+        watch.log_line(name, actor, level, event, fields)
         killer.logged(actor, level, event, fields)
 
     def on_ready(line: Ready) -> None:

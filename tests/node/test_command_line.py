@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from spacedrive_node import NodeConfig, open_node
+from spacedrive_node.tests.secrets import watch
 
 DEADLINE = 60
 SDNODE = [sys.executable, "-m", "spacedrive_node"]
@@ -31,6 +32,8 @@ class Up:
 
     def __init__(self, folder: Path, name: str, *flags: str) -> None:
         self.folder, self.data_dir = folder, folder / name
+        watch.folder(folder)
+        watch.passphrase_of(flags)
         log = (folder / f"{name}.log").open("ab")
         self.process = subprocess.Popen(
             [
@@ -73,6 +76,8 @@ class Up:
         )
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
+        watch.shown(done.stdout)
+        watch.said(f"standard error of {arguments[0]}", done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def stop(self) -> int:
@@ -104,7 +109,9 @@ def pairing(node: Up) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     )
     assert process.stdout is not None
     try:
-        yield json.loads(process.stdout.readline())["words"], process
+        words = json.loads(process.stdout.readline())["words"]
+        watch.code(words)
+        yield words, process
     finally:
         if process.poll() is None:
             process.kill()
@@ -237,6 +244,7 @@ async def test_the_python_api_pairs_two_nodes(tmp_path: Path, monkeypatch: pytes
     with trio.fail_after(DEADLINE):
         async with open_node(config("anna")) as a, open_node(config("bruno")) as b:
             session = await a.start_pairing()
+            watch.code(" ".join(session.code.words))
             joining = await b.join_pairing(" ".join(session.code.words))
             seen = await session.confirmation()
             assert seen.device.name == "bruno"

@@ -18,6 +18,7 @@ from spacedrive_node import NodeConfig, NodeStartFailed, open_node
 from spacedrive_node.actors.vault.files import DataDir
 from spacedrive_node.actors.vault.keys import open_keys, would_seal
 from spacedrive_node.actors.vault.sealing import Costs
+from spacedrive_node.tests.secrets import watch
 
 from .test_command_line import DEADLINE, SDNODE, Up, up
 
@@ -38,6 +39,7 @@ def phrase(tmp_path: Path) -> Path:
     path = tmp_path / "phrase"
     path.touch(0o600)
     path.write_bytes(PHRASE + b"\n")
+    watch.passphrase_of(["--passphrase-file", str(path)])
     return path
 
 
@@ -72,6 +74,8 @@ def refused(folder: Path, *flags: str, data_dir: Path | None = None, largest: in
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert PHRASE.decode() not in done.stderr
+    watch.passphrase(PHRASE)
+    watch.said("standard error of up", done.stderr)
     (line,) = done.stderr.splitlines()
     assert line.startswith("sdnode: ")
     return line

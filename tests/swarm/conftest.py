@@ -34,9 +34,10 @@ from spacedrive_node.messages.frames import (
     decode_to_child,
 )
 from spacedrive_node.messages.to_discovery import SwarmUp
-from spacedrive_node.messages.to_swarm import SwarmIdentity
+from spacedrive_node.messages.to_swarm import Serve, SwarmIdentity
 from spacedrive_node.supervisor.channel import Channel
 from spacedrive_node.supervisor.routes import actor_kind, find_route
+from spacedrive_node.tests.secrets import watch
 
 DECODERS: dict[str, Callable[[Any], Any]] = {
     "session": to_session.decode,
@@ -97,6 +98,7 @@ class FakeSupervisor:
                 self.fatal = text
             case Log():
                 self.logs.append(frame)
+                watch.log_line("the swarm", "swarm", frame.level, frame.event, frame.fields)
             case Ready():
                 return
 
@@ -106,6 +108,10 @@ class FakeSupervisor:
     async def tell(self, sender: str, message: Message) -> None:
         """Deliver a message to the actor."""
         assert find_route(type(message).__name__, sender, "swarm") or sender == "supervisor"
+        if isinstance(message, Serve):
+            watch.secret("route_key", message.route_key)
+        if isinstance(message, SwarmIdentity):
+            watch.secret("transport seed", message.seed)
         number = next(self._inputs)
         body = msgspec.Raw(encode(message))
         await self.channel.send(

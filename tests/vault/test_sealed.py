@@ -193,6 +193,7 @@ def test_a_damaged_open_identity_is_not_sealed(tmp_path: Path, with_passphrase: 
     path.write_bytes(whole)
     path.chmod(0o644)
     _refused(with_passphrase(tmp_path), "chmod 600")
+    path.chmod(0o600)
 
 
 @pytest.mark.parametrize(

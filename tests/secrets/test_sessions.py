@@ -1,0 +1,189 @@
+"""The keys that live in a session only (prk, ephemeral keys, keys of decisions) are nowhere outside of it.
+
+Two whole nodes whose supervisors are in this process: what passes between them and their sessions is known.
+"""
+
+import io
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+
+from spacedrive_node.client import Pairing, PairingFailed
+from spacedrive_node.logs import make_log
+from spacedrive_node.messages.frames import Deliver, Step
+from spacedrive_node.supervisor.process import ProcessHost
+from spacedrive_node.tests.node.harness import DEADLINE, Killer, Node, pair, running_node
+from spacedrive_node.tests.secrets import known
+from spacedrive_node.tests.secrets.forms import Sweep
+from spacedrive_node.tests.secrets.places import find_in_files, find_in_texts, http
+from spacedrive_node.tests.secrets.processes import Watcher
+
+HERE = "spacedrive_node.tests.secrets"
+
+
+@dataclass
+class Listener(Killer):
+    """Knows all that the sessions of a node know."""
+
+    checkpoints: list[bytes] = field(default_factory=list)
+    crashes: int = 0
+    crashed: trio.Event = field(default_factory=trio.Event)
+    """An actor has failed for the third time."""
+
+    async def passing(self, actor: str, message: Deliver | Step) -> None:
+        if isinstance(message, Step) and actor.startswith("session") and message.checkpoint is not None:
+            self.checkpoints.append(message.checkpoint)
+
+    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+        self.crashes += event == "actor crashed"
+        if self.crashes == 3:
+            self.crashed.set()
+
+
+def listener(module: str, **environment: str) -> Listener:
+    """One whose fork server imports a module of this area first."""
+    return Listener(inner=ProcessHost(preload=(f"{HERE}.{module}",), environment=environment))
+
+
+@dataclass
+class Two:
+    """Two nodes that know each other, and those who listen to them."""
+
+    folder: Path
+    a: Node
+    b: Node
+    watcher: Watcher
+
+    def sweep(self) -> Sweep:
+        """All secrets of both."""
+        sweep = Sweep()
+        for node in (self.a, self.b):
+            for checkpoint in node.killer.checkpoints:  # type: ignore[attr-defined]
+                known.add_session(sweep, checkpoint)
+        for name in ("anna", "bruno"):
+            assert known.add_data(sweep, self.folder / name)
+        return sweep
+
+    def found(self, sweep: Sweep) -> list[str]:
+        """What of them is in logs of either form, in processes and in files."""
+        texts = [*self.watcher.texts()]
+        for node in (self.a, self.b):
+            assert node.logs
+            for form in ("console", "json"):
+                out = io.StringIO()
+                write = make_log(form, "debug", out)
+                for line in node.logs:
+                    write(*line)  # type: ignore[arg-type]
+                texts.append((f"the log as {form}", out.getvalue().encode()))
+        return find_in_texts(sweep, texts) + find_in_files(sweep, self.folder)
+
+
+@asynccontextmanager
+async def two(folder: Path, module: str, **environment: str) -> AsyncIterator[Two]:
+    """Run both; only the first has the module."""
+    listening = {"killer": listener(module, **environment), "metrics_listen": "127.0.0.1:0"}
+    with Watcher() as watcher:
+        async with (
+            running_node(folder, "anna", **listening) as a,  # type: ignore[arg-type]
+            running_node(folder, "bruno", killer=listener("known"), bootstrap=(a.bootstrap,)) as b,
+        ):
+            for node in (a, b):
+                watcher.add(node.killer.pid)
+            yield Two(folder, a, b, watcher)
+
+
+async def scrape(node: Node) -> list[tuple[str, bytes]]:
+    """What the node says over HTTP."""
+    address = node.ready.metrics
+    assert address is not None
+    return [
+        (path, await trio.to_thread.run_sync(http, address, path))
+        for path in ("/metrics", "/livez", "/readyz")
+    ]
+
+
+async def test_the_keys_of_a_pairing(folder: Path) -> None:
+    """A complete pairing, and one that a user refuses; the initiator's own dice are loaded."""
+    async with two(folder, "dice") as both:
+        await pair(both.a, both.b)
+        await _refuse(both.a, both.b)
+        texts = await scrape(both.a)
+        sweep = both.sweep()
+        sweep.add("ephemeral", known.DICE * 3)
+        assert sweep.names == known.OF_CODE | known.OF_SESSION | known.OF_IDENTITY
+        assert both.found(sweep) == []
+        assert find_in_texts(sweep, texts) == []
+        assert any(known.DICE in checkpoint for checkpoint in both.a.killer.checkpoints)  # type: ignore[attr-defined]
+    assert both.found(sweep) == []
+
+
+async def _refuse(a: Node, b: Node) -> None:
+    with trio.fail_after(DEADLINE):
+        showing = await a.client.start_pairing()
+        joining = await b.client.join_pairing(" ".join(showing.code.words))
+        await showing.confirmation()
+        await joining.confirmation()
+        await joining.accept()
+        await showing.reject()
+        for side in (showing, joining):
+            with pytest.raises(PairingFailed):
+                await side.paired()
+
+
+async def test_a_code_that_expires(folder: Path) -> None:
+    """Its words and keys are in no log, process or file, before and after."""
+    with Watcher() as watcher:
+        async with running_node(folder, "anna", killer=listener("dice"), code_lifetime=1.0) as a:
+            watcher.add(a.killer.pid)
+            with trio.fail_after(DEADLINE):
+                showing = await a.client.start_pairing()
+                watcher.look()
+                with pytest.raises(PairingFailed, match="expired"):
+                    await showing.paired()
+            both = Two(folder, a, a, watcher)
+            sweep = Sweep()
+            known.add_code(sweep, " ".join(showing.code.words))
+            assert both.found(sweep) == []
+    assert both.found(sweep) == []
+
+
+@pytest.mark.parametrize("kind", ["PeerRequest", "StoreDevice"])
+async def test_actors_that_fail_with_all_they_know(folder: Path, kind: str) -> None:
+    """A session at its peer's bytes, a vault at a pairing secret: exceptions full of secrets, three times.
+
+    The session ends as `crashed`, the vault drops the message. That they failed is logged, and where.
+    """
+    async with two(folder, "mine", SECRETS_MINE=kind) as both:
+        with trio.fail_after(DEADLINE):
+            showing = await both.a.client.start_pairing()
+            joining = await both.b.client.join_pairing(" ".join(showing.code.words), timeout=5.0)
+            async with trio.open_nursery() as nursery:
+                for side in (showing, joining):
+                    nursery.start_soon(_accept, side)
+                await both.a.killer.crashed.wait()  # type: ignore[attr-defined]
+                if kind == "PeerRequest":
+                    with pytest.raises(PairingFailed) as failure:
+                        await showing.paired()
+                    assert failure.value.outcome == "crashed"
+                nursery.cancel_scope.cancel()
+        crashes = [fields for _, _, event, fields in both.a.logs if event == "actor crashed"]
+        assert all("mine.py:" in str(fields["where"]) for fields in crashes)
+        assert all(str(fields["error"]).startswith("ValueError") for fields in crashes)
+        sweep = both.sweep()
+        assert sweep.names >= known.OF_CODE | known.OF_IDENTITY
+        assert kind == "PeerRequest" or "pairing_secret" in sweep.names
+        assert both.found(sweep) == []
+    assert both.found(sweep) == []
+
+
+async def _accept(side: Pairing) -> None:
+    try:
+        await side.confirmation()
+        await side.accept()
+        await side.paired()
+    except PairingFailed:
+        return
