@@ -121,12 +121,14 @@ class Asking:
                 try:
                     answer, _connection = await self._exchange(peer, (), frame)
                 except Exception:  # as in _run_ask; a later contact brings another chance
-                    return
-                known = self._tables.known.get(peer)
-                if known is not None and known.settle == frame:
+                    answer = b""
+                if answer and peer in self._tables.known:
                     await self._mailbox.send("vault", Settled(peer, answer))
         finally:
             self._settling.discard(peer)
+        known = self._tables.known.get(peer)
+        if known is not None and known.settle != frame:
+            self.contact(peer)  # what the vault has asked for meanwhile
 
 
 async def _one_exchange(connection: Any, frame: bytes) -> bytes:

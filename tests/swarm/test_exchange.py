@@ -9,8 +9,9 @@ from spacedrive_node.actors.swarm import limits
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.common import SessionEnded, Undeliverable
 from spacedrive_node.messages.config import SwarmConfig
+from spacedrive_node.messages.to_discovery import Servers
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
-from spacedrive_node.messages.to_swarm import Ask, ForgetPeer, KnownPeer, PeerReply, Serve
+from spacedrive_node.messages.to_swarm import Ask, ClosestServers, ForgetPeer, KnownPeer, PeerReply, Serve
 from spacedrive_node.messages.to_vault import Settled, SettleRequest, Vouch
 from spacedrive_node.messages.wire import Challenge, PairingDecision, PairingRequest, Refused, decode_wire
 from spacedrive_node.protocol.code import code_id
@@ -47,6 +48,12 @@ async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: An
         answer = await b.expect(PeerAnswer, B)
         assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
         assert (await b.expect(Vouch)) == Vouch("b" * 16, a.peer)
+
+
+def refusal(frame: bytes) -> bytes:
+    """The answer of a vault that keeps nothing of it."""
+    decision = decode_wire(frame)
+    return encode(Refused(decision.code_id, decision.attempt, "closed"))
 
 
 async def ask(asker: Any, number: int, target: Any, frame: bytes, session: str = B, **more: Any) -> Any:
@@ -174,6 +181,25 @@ async def test_a_decision_to_settle_is_repeated_on_contact(swarm: Any, named_fir
         settled = await a.expect(Settled, "vault")
         assert settled.peer == b.peer
         assert reason(settled) == "closed"
+
+
+async def test_decisions_of_two_sessions_are_settled_at_one_contact(swarm: Any) -> None:
+    """The second comes while the first is under way: neither the answer to the first nor it is lost."""
+    async with swarm("a") as a, swarm("b") as b:
+        frames = [encode(PairingDecision(b"i" * 16, b"t" * 16, bytes([n]) * 32)) for n in (1, 2)]
+        await b.tell("vault", KnownPeer(a.peer))
+        await ask(b, 1, a, request_frame(a, b))
+        await a.tell("vault", KnownPeer(b.peer, frames[0]))
+        first = await b.expect(SettleRequest)
+        await a.tell("vault", KnownPeer(b.peer, frames[1]))
+        await a.tell("discovery", ClosestServers(1, b"k" * 32))
+        await a.expect(Servers)  # so the one before it has been taken
+        await b.tell("vault", PeerReply(first.request, refusal(frames[0])))
+        assert (await a.expect(Settled)).frame == refusal(frames[0])
+        second = await b.expect(SettleRequest)
+        assert second.frame == frames[1]
+        await b.tell("vault", PeerReply(second.request, refusal(frames[1])))
+        assert (await a.expect(Settled)).frame == refusal(frames[1])
 
 
 async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:

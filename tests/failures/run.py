@@ -1,0 +1,98 @@
+"""Have one of two devices vanish before and after every message of a pairing, in every manner.
+
+    python tests/failures/run.py --workers 8
+
+Each moment (moments.py), with either side as the victim: killed, stopped, or without its cable, for ever and
+for ten seconds. Exit status 0: every case ended as docs/protocol.md says, and nothing is left over.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "chaos")]
+
+import trio
+from moments import Case, every_case
+from network import opened
+from vanish import Figures, run_case
+
+
+async def run(cases: list[Case], workers: int, folder: Path, figures: Figures) -> str:
+    """Run all cases, so many at once; returns what a pulled cable is on this machine."""
+    waiting = list(enumerate(cases))
+    async with opened() as network, trio.open_nursery() as nodes:
+
+        async def worker() -> None:
+            while waiting:
+                number, case = waiting.pop(0)
+                begin = time.monotonic()
+                wrong = await run_case(case, folder / str(number), network, nodes, figures)
+                print(f"{figures.cases}/{len(cases)}, {time.monotonic() - begin:.0f} s: {case}", flush=True)
+                if wrong:
+                    print("---- FAILED", wrong, "----", sep="\n", flush=True)
+
+        async with trio.open_nursery() as running:
+            for _ in range(workers):
+                running.start_soon(worker)
+        nodes.cancel_scope.cancel()
+    return network.kind
+
+
+async def until_told(scope: trio.CancelScope, *, task_status: "trio.TaskStatus[None]") -> None:
+    """Stop in good order at Ctrl-C and SIGTERM: every process and network is taken down on the way."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+async def guarded(cases: list[Case], workers: int, folder: Path, figures: Figures) -> str | None:
+    """Run all cases; returns None when it was told to stop."""
+    kind = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(until_told, nursery.cancel_scope)
+        kind = await run(cases, workers, folder, figures)
+        nursery.cancel_scope.cancel()
+    return kind
+
+
+def show(figures: Figures, cases: int, kind: str | None, seconds: float) -> None:
+    print(f"{figures.cases} of {cases} cases, {figures.pairings} pairings, {seconds:.0f} s")
+    print(f"a pulled cable is {kind}")
+    for what, counts in sorted(figures.outcomes.items()):
+        print(f"  {what}: {dict(counts.most_common())}")
+    print(f"longest until all pairings of a case were held {figures.longest_hold:.1f} s")
+    print(f"slowest end after the comeback, with the usual deadlines, {figures.slowest_back:.1f} s")
+    print(f"slowest agreement after contact {figures.slowest_agreement:.1f} s")
+    print(f"failures {len(figures.failures)}")
+    for case in figures.failures:
+        print("  at", case)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--workers", type=int, default=8, help="pairs of nodes at once")
+    parser.add_argument("--together", type=int, default=4, help="pairings at once of each pair of nodes")
+    parser.add_argument("--only", default="", metavar="SUBSTRING", help="of the case, as it is printed")
+    parser.add_argument("--limit", type=int, help="so many cases")
+    parser.add_argument("--seed", type=int, default=0, help="which moments come together, in which order")
+    arguments = parser.parse_args()
+    cases = [c for c in every_case(arguments.seed, arguments.together) if arguments.only in str(c)]
+    cases = cases[: arguments.limit]
+    figures, begin = Figures(), time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="sdn-failures-"))
+    try:
+        kind = trio.run(guarded, cases, arguments.workers, folder, figures)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    show(figures, len(cases), kind, time.monotonic() - begin)
+    return 0 if figures.cases == len(cases) and not figures.failures else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
