@@ -185,7 +185,7 @@ class ProcessHost:
             handle = None
         if handle is None:
             handle = await self._make(spec)
-        if spec.spare and spec.kind not in self._making:
+        if spec.spare and spec.kind not in self._making and spec.kind not in self._spares:
             self._making.add(spec.kind)
             self._nursery.start_soon(self._make_spare, spec)
         return handle

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import trio
 import trio.testing
@@ -45,6 +46,35 @@ async def test_the_next_child_waits_already():
                 await handle.aclose()
         while any(is_there(pid) for pid in pids):  # the last one ends with its fork server
             await trio.lowlevel.checkpoint()
+    assert memory.accounts == {}
+
+
+def children(pid: int) -> set[int]:
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+async def test_two_at_once_leave_one_spare():
+    """One takes it, the other forks; whichever of both and of the next spare is there first, one is left."""
+    host, taken = ProcessHost(environment={"PYTHONPATH": str(HERE)}), []
+
+    async def take() -> None:
+        taken.append(await host.spawn(CHILD))
+
+    with trio.fail_after(60):
+        async with host.opened(preload=[], on_lost=lambda _cause: None):
+            await take()
+            for _ in range(12):
+                await waiting(host)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(take)
+                    nursery.start_soon(take)
+            await waiting(host)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert children(host.pid) == {handle.pid for handle in taken} | set(host.spares.values())
+            for handle in taken:
+                handle.kill()
+                await handle.wait()
+                await handle.aclose()
     assert memory.accounts == {}
 
 
