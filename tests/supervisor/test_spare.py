@@ -53,25 +53,19 @@ def children(pid: int) -> set[int]:
     return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-async def test_two_at_once_leave_one_spare():
-    """One takes it, the other forks; whichever of both and of the next spare is there first, one is left."""
-    host, taken = ProcessHost(environment={"PYTHONPATH": str(HERE)}), []
-
-    async def take() -> None:
-        taken.append(await host.spawn(CHILD))
-
-    with trio.fail_after(60):
+async def test_whoever_comes_while_one_is_made_leaves_one_spare():
+    """It forks for itself, finds the spare there afterwards, and has no second one made."""
+    host = ProcessHost(environment={"PYTHONPATH": str(HERE)})
+    with trio.fail_after(30):
         async with host.opened(preload=[], on_lost=lambda _cause: None):
-            await take()
-            for _ in range(12):
-                await waiting(host)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(take)
-                    nursery.start_soon(take)
+            taken = [await host.spawn(CHILD)]
+            while not host._zygote.requests:
+                await trio.lowlevel.checkpoint()
+            taken.append(await host.spawn(CHILD))
             await waiting(host)
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            assert children(host.pid) == {handle.pid for handle in taken} | set(host.spares.values())
-            for handle in taken:
+            third = await host.spawn(spec("swarm", "quiet_swarm", Nothing()))  # forks come in order
+            assert children(host.pid) == {h.pid for h in (*taken, third)} | set(host.spares.values())
+            for handle in (*taken, third):
                 handle.kill()
                 await handle.wait()
                 await handle.aclose()
