@@ -1,6 +1,7 @@
 # make demo     two nodes on this machine pair before your eyes
 # make test     the tests
 # make chaos    pairings under random kills: make chaos PAIRINGS=400 SEED=7
+# make failures the other side vanishes at every message, in every manner (some 25 minutes)
 # make check    lint, types, layout
 # make fuzz     hostile bytes, many
 # make bench    how good it is on this machine, in ratios; one alone: make bench ONLY=pairing
@@ -22,7 +23,7 @@ FUZZ   ?= 100000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: demo test fuzz chaos bench bench-long check format lock clean install
+.PHONY: demo test fuzz chaos failures bench bench-long check format lock clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -39,6 +40,9 @@ fuzz: $(DEV)
 
 chaos: $(DEV)
 	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED))
+
+failures: $(DEV)
+	@$(BIN)/python tests/failures/run.py
 
 # Without .venv-bench all runs but the comparison with magic-wormhole and the plots, and says so.
 bench: $(STAMP)
