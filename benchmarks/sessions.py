@@ -4,6 +4,7 @@ Beside it the same work by Python's own multiprocessing: a child that imports wh
 answers.
 """
 
+import dataclasses
 import os
 import signal
 import time
@@ -21,6 +22,7 @@ from ..messages.to_session import StartPairing
 from ..node import Ready as NodeReady
 from ..node import serve, session_spec
 from ..supervisor.process import ProcessHost
+from ..supervisor.specs import ChildSpec
 from . import machine
 from .bench import Bench, median, summary
 from .nodes import config, processes
@@ -39,7 +41,9 @@ _IDENTITY = (b"p" * 38, b"k" * 32)
 
 async def run(bench: Bench) -> None:
     """Measure all of it."""
-    spawn = await _spawns(bench)
+    spec = session_spec()
+    spawn = await _spawns(bench, "spawns", dataclasses.replace(spec, spare=False))
+    spare = await _spawns(bench, "spawns with a spare", spec)
     beside: dict[str, list[float]] = {}
     memory: dict[str, list[int]] = {}
     for method in ("spawn", "forkserver"):
@@ -49,7 +53,8 @@ async def run(bench: Bench) -> None:
             memory[method] = (await python.ask(memory=_BESIDE))["private"]
     restart = await _restarts(bench)
     bench.data["seconds"] = {
-        name: summary(found) for name, found in {"spawn": spawn, "restart": restart, **beside}.items()
+        name: summary(found)
+        for name, found in {"spawn": spawn, "spare": spare, "restart": restart, **beside}.items()
     }
     for method, found in beside.items():
         bench.row(
@@ -60,6 +65,12 @@ async def run(bench: Bench) -> None:
             beside=(f"multiprocessing {method}", 1000 * median(found)),
         )
     bench.row(
+        "the same where one waits already, as in a node",
+        1000 * median(spare),
+        "ms",
+        beside=("multiprocessing forkserver", 1000 * median(beside["forkserver"])),
+    )
+    bench.row(
         "from SIGKILL to its successor's being ready",
         1000 * median(restart),
         "ms",
@@ -69,13 +80,14 @@ async def run(bench: Bench) -> None:
     await _memory(bench, {name: median(found) / 2**20 for name, found in memory.items()})
 
 
-async def _spawns(bench: Bench) -> list[float]:
-    """Fork sessions as the supervisor does, one after another, each until its answer to StartPairing."""
-    spec = session_spec()
+async def _spawns(bench: Bench, what: str, spec: ChildSpec) -> list[float]:
+    """Start sessions as the supervisor does, one after another, each until its answer to StartPairing."""
     host = ProcessHost()
     found = []
     async with host.opened(preload=[spec.module], on_lost=lambda _cause: None):
-        for number in bench.times("spawns", _SPAWNS + 1, 20.0):
+        for number in bench.times(what, _SPAWNS + 1, 20.0):
+            while spec.spare and number and not host.spares:
+                await trio.sleep(0.001)
             began = time.monotonic()
             handle = await host.spawn(spec)
             session = f"{number:016x}"
