@@ -36,6 +36,15 @@ class Counting(Recorder):
             while not any(holds(message) for message in self.passed()):
                 await self._more.park()
 
+    async def at_rest(self) -> None:
+        """Wait until the node knows the other as DHT server, and has looked once more whether it does.
+
+        After that it looks again in a minute only (discovery/bootstrap.py).
+        """
+        await self.until(lambda m: m.kind == "ServerJoined")
+        joined = next(m.at for m in self.passed() if m.kind == "ServerJoined")
+        await self.until(lambda m: m.kind == "Servers" and m.at > joined)
+
     async def announced(self) -> None:
         """Wait until a DHT server has answered that it keeps the code."""
         await self.until(lambda m: m.op == "add_provider")
@@ -98,10 +107,8 @@ async def _run(folder: Path) -> OnePairing:
         harness.running_node(folder, "anna", killer=a_counts) as a,
         harness.running_node(folder, "bruno", killer=b_counts, bootstrap=(a.bootstrap,)) as b,
     ):
-        # Each knows the other as DHT server, and has nothing to do.
-        await a_counts.until(lambda m: m.kind == "ServerJoined")
-        await b_counts.until(lambda m: m.kind == "ServerJoined")
         for counts in (a_counts, b_counts):
+            await counts.at_rest()
             counts.clear()
         await _pair(a, b, a_counts)
         return OnePairing(

@@ -39,7 +39,8 @@ class Pair:
                     break
                 await trio.sleep(_POLL)  # the control socket tells of sessions, not of their processes
         return [
-            {row.actor: _descriptors(row.pid) for row in rows if row.actor != "zygote"} for rows in actors
+            {row.actor: _descriptors(row.pid) for row in rows if row.actor not in ("zygote", "spare")}
+            for rows in actors
         ]
 
 

@@ -9,12 +9,12 @@ import os
 
 import msgspec
 
-from spacedrive_node.actors import base
+from spacedrive_node.actors import stepping
 from spacedrive_node.actors.session.machine import SessionMachine
 from spacedrive_node.protocol.code import derive, words_of
 
 KIND = os.environ["SECRETS_MINE"]
-_incoming, _step = base._incoming, SessionMachine.step
+_incoming, _step = stepping.as_incoming, SessionMachine.step
 
 
 def blow_up(*known: object) -> None:
@@ -46,6 +46,6 @@ def step(self, message, now):  # type: ignore[no-untyped-def]
 
 
 if KIND == "StoreDevice":
-    base._incoming = incoming
+    stepping.as_incoming = incoming
 else:
     SessionMachine.step = step  # type: ignore[method-assign]
