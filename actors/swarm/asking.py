@@ -43,7 +43,8 @@ class Asking:
         self._nursery = nursery
         self._running: dict[str, set[trio.CancelScope]] = {}
         self._settled_at: RecentTable[tuple[bytes, bytes], float] = RecentTable()
-        self._settling: set[bytes] = set()
+        self._settling: dict[bytes, trio.Event] = {}
+        """By peer: set when there is a reason to look again."""
 
     async def ask(self, actor: str, ask: Ask) -> None:
         """Begin an Ask of a session."""
@@ -103,32 +104,44 @@ class Asking:
         return await _one_exchange(connection, frame), connection
 
     def contact(self, peer: bytes) -> None:
-        """There is a connection with `peer`: repeat a decision to it, if the vault wants that."""
+        """There is a connection with `peer`: repeat a decision to it, as long as the vault wants that."""
         known = self._tables.known.get(peer)
-        if known is None or known.settle is None or peer in self._settling:
-            return
-        key = (peer, known.settle[-32:])
-        last = self._settled_at.get(key)
-        if last is not None and now() - last < _SETTLE_PAUSE:
-            return
-        self._settled_at.put(key, now())
-        self._settling.add(peer)
-        self._nursery.start_soon(self._settle, peer, known.settle)
+        if peer in self._settling:
+            self._settling[peer].set()
+        elif known is not None and known.settle is not None:
+            self._settling[peer] = trio.Event()
+            self._nursery.start_soon(self._settle, peer)
 
-    async def _settle(self, peer: bytes, frame: bytes) -> None:
+    async def _settle(self, peer: bytes) -> None:
+        """Put each decision that the vault names to the peer, now and then, while there is a connection."""
         try:
-            with trio.move_on_after(_SETTLE_TIMEOUT):
-                try:
-                    answer, _connection = await self._exchange(peer, (), frame)
-                except Exception:  # as in _run_ask; a later contact brings another chance
-                    answer = b""
-                if answer and peer in self._tables.known:
-                    await self._mailbox.send("vault", Settled(peer, answer))
+            while (known := self._tables.known.get(peer)) is not None and known.settle is not None:
+                pause = self._pause(peer, known.settle)
+                if pause <= 0:
+                    await self._settle_once(peer, known.settle)
+                else:
+                    self._settling[peer] = trio.Event()
+                    with trio.move_on_after(pause):
+                        await self._settling[peer].wait()  # the vault names another one, or it is back
+                if self._dialer.existing(peer) is None:
+                    break
         finally:
-            self._settling.discard(peer)
-        known = self._tables.known.get(peer)
-        if known is not None and known.settle != frame:
-            self.contact(peer)  # what the vault has asked for meanwhile
+            del self._settling[peer]
+
+    def _pause(self, peer: bytes, frame: bytes) -> float:
+        """Return for how long this decision is not to be put again."""
+        last = self._settled_at.get((peer, frame[-32:]))
+        return 0.0 if last is None else last + _SETTLE_PAUSE - now()
+
+    async def _settle_once(self, peer: bytes, frame: bytes) -> None:
+        self._settled_at.put((peer, frame[-32:]), now())
+        with trio.move_on_after(_SETTLE_TIMEOUT):
+            try:
+                answer, _connection = await self._exchange(peer, (), frame)
+            except Exception:  # as in _run_ask; it is tried again
+                return
+            if peer in self._tables.known:
+                await self._mailbox.send("vault", Settled(peer, answer))
 
 
 async def _one_exchange(connection: Any, frame: bytes) -> bytes:

@@ -38,7 +38,7 @@ async def run_all(cases: list[Case], folder: Path, network: Network, at_once: in
 async def test_the_other_side_vanishes(tmp_path: Path, how: How) -> None:
     """Each moment once: both sides end as documented, agree at the next contact, and can pair again."""
     async with opened() as network:
-        figures = await run_all(sample(SEED, how, TOGETHER), tmp_path, network, at_once=8)
+        figures = await run_all(sample(SEED, how, TOGETHER), tmp_path, network, at_once=4)
     assert figures.pairings == len(MOMENTS)
 
 

@@ -119,14 +119,14 @@ class Vanishing:
         for number, moment in enumerate(self.case.moments):
             if moment.actor != "session":
                 await self._held(number)  # it holds up all that comes after it
-            self.attempts.append(await self._begin(moment, users))
+            self.attempts.append(await self._begin(number, moment, users))
         await self._held(len(self.case.moments))
         self.figures.longest_hold = max(self.figures.longest_hold, trio.current_time() - begin)
         for attempt in self.attempts:
             if early := [end for end in attempt.ends.values() if end.outcome not in ("running", "paired")]:
                 raise NotHeld(f"over before the failure: {early} at {attempt.moment}")
 
-    async def _begin(self, moment: Moment, users: trio.Nursery) -> Attempt:
+    async def _begin(self, number: int, moment: Moment, users: trio.Nursery) -> Attempt:
         """Start one pairing that will be held at its moment; both users are there."""
         attempt = Attempt(moment, {side: End(began=trio.current_time()) for side in SIDES})
         at = [moment.event, moment.name, moment.number]
@@ -137,6 +137,8 @@ class Vanishing:
         initiator, joiner = (self.seats[side].client for side in SIDES)
         showing = await initiator.start_pairing()
         users.start_soon(self._user, "initiator", showing, attempt)
+        if moment.name == "add_provider":
+            await self._held(number + 1)  # or the code is found, and claimed, before it has been announced
         search = SHORT_CODE if self.pair.short else SEARCH
         joining = await joiner.join_pairing(" ".join(showing.code.words), search)
         users.start_soon(self._user, "joiner", joining, attempt)

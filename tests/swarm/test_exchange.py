@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from spacedrive_node.actors.swarm import limits
+from spacedrive_node.actors.swarm import asking, limits
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.common import SessionEnded, Undeliverable
 from spacedrive_node.messages.config import SwarmConfig
@@ -200,6 +200,23 @@ async def test_decisions_of_two_sessions_are_settled_at_one_contact(swarm: Any) 
         assert second.frame == frames[1]
         await b.tell("vault", PeerReply(second.request, refusal(frames[1])))
         assert (await a.expect(Settled)).frame == refusal(frames[1])
+
+
+async def test_a_decision_is_settled_again_while_the_connection_lasts(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer is busy, or the first attempt went down with a dead connection: no new one is needed."""
+    monkeypatch.setattr(asking, "_SETTLE_PAUSE", 0.2)
+    async with swarm("a") as a, swarm("b") as b:
+        frame = encode(PairingDecision(b"i" * 16, b"t" * 16, bytes(32)))
+        await b.tell("vault", KnownPeer(a.peer))
+        await ask(b, 1, a, request_frame(a, b))
+        await a.tell("vault", KnownPeer(b.peer, frame))
+        for _ in range(3):
+            asked = await b.expect(SettleRequest)
+            await b.tell("vault", PeerReply(asked.request, encode(Refused(b"i" * 16, b"t" * 16, "busy"))))
+            assert reason(await a.expect(Settled)) == "busy"
+        await a.tell("vault", KnownPeer(b.peer))
 
 
 async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:
