@@ -18,6 +18,7 @@ from spacedrive_node.benchmarks.recorder import Passed, Recorder
 
 harness = sys.modules["harness_of_whole_nodes"]
 DEADLINE = 60.0
+TRIES = 4
 
 
 @dataclass
@@ -97,8 +98,18 @@ class OnePairing:
 
 
 def one_pairing(folder: Path) -> OnePairing:
-    """Run two nodes, have them pair once, and return what passed."""
-    return trio.run(_run, folder)
+    """Run two nodes, have them pair once, and return what passed.
+
+    A machine that is so busy that a DHT server does not answer for seconds makes a node ask again: then there
+    is nothing to count, and it is done once more.
+    """
+    for number in range(TRIES):
+        own = folder / str(number)
+        own.mkdir()
+        pairing = trio.run(_run, own)
+        if not any(side.delivered()["KadFailed"] for side in (pairing.initiator, pairing.joiner)):
+            break
+    return pairing
 
 
 async def _run(folder: Path) -> OnePairing:
