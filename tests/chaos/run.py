@@ -2,7 +2,8 @@
 
     python tests/chaos/run.py --pairings 200 --seed 7 --concurrency 4
 
-Exit status 0: nothing failed and at least 99 % were complete (with few pairings: all but one).
+Exit status 0: nothing failed and at least 99 % were complete (with few pairings: all but one). Ctrl-C and
+SIGTERM end it early, with what is known until then.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,11 +27,14 @@ from whole_nodes import Node, running_node
 import spacedrive_node.node
 from spacedrive_node.messages.config import SessionConfig
 from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.tests.secrets import watch
 
 NAMES = ("anna", "bruno", "clara")
 DATA = {"devices.db", "identity.key", "lock"}
 _GONE = 5.0
 """Seconds until the last process is gone."""
+_TELL = 15.0
+"""Seconds from one line of progress to the next."""
 _DESCRIPTORS_MORE = 8
 """That an actor may have more than at first: connections that are about to close."""
 
@@ -58,13 +61,22 @@ async def by_actor(node: Node) -> dict[str, int]:
     return {actor: descriptors(pid).total() for actor, pid in pids.items() if pid and actor != "supervisor"}
 
 
-Outcome = tuple[Report, Counter[str]]
+def all_victims(arguments: argparse.Namespace, timeline: Timeline) -> list[Victims]:
+    """One for each node."""
+    return [
+        Victims(name=name, timeline=timeline, draw=random.Random(f"{arguments.seed}/{name}"))
+        for name in NAMES[: arguments.nodes]
+    ]
 
 
-async def storm(arguments: argparse.Namespace, folder: Path, timeline: Timeline) -> Outcome:
+async def storm(
+    arguments: argparse.Namespace,
+    folder: Path,
+    timeline: Timeline,
+    victims: list[Victims],
+    report: Report,
+) -> None:
     names = NAMES[: arguments.nodes]
-    draws = [random.Random(f"{arguments.seed}/{name}") for name in names]
-    victims = [Victims(name=n, timeline=timeline, draw=d) for n, d in zip(names, draws, strict=True)]
     before = descriptors()
     async with AsyncExitStack() as stack:
         nodes: list[Node] = []
@@ -81,10 +93,12 @@ async def storm(arguments: argparse.Namespace, folder: Path, timeline: Timeline)
         await running.run(2, 1)
         await running.quiet()
         warm, at_first = descriptors(), [await by_actor(node) for node in nodes]
-        running.mode, running.report = arguments.mode, Report()
-        await running.run(arguments.pairings, arguments.concurrency)
-        await running.quiet()
-        report = running.report
+        running.mode, running.report = arguments.mode, report
+        async with trio.open_nursery() as beside:
+            beside.start_soon(tell, arguments.pairings, report, victims, timeline)
+            await running.run(arguments.pairings, arguments.concurrency)
+            await running.quiet()
+            beside.cancel_scope.cancel()
         if (more := descriptors() - warm).total():
             report.failures.append(f"the supervisors' process has descriptors left over: {more}")
         for node, then in zip(nodes, at_first, strict=True):
@@ -96,7 +110,18 @@ async def storm(arguments: argparse.Namespace, folder: Path, timeline: Timeline)
         report.failures.append(f"processes left over: {left}")
     if (more := descriptors() - before).total():
         report.failures.append(f"descriptors left over after the end: {more}")
-    return report, sum((one.killed for one in victims), Counter())
+
+
+async def tell(pairings: int, report: Report, victims: list[Victims], timeline: Timeline) -> None:
+    """Say how far it is, again and again."""
+    while True:
+        await trio.sleep(_TELL)
+        kills = sum(one.killed.total() for one in victims)
+        print(
+            f"{timeline.now():6.0f} s: {report.pairings} of {pairings} pairings, {report.complete} complete,"
+            f" {kills} kills, {len(report.failures)} failures",
+            flush=True,
+        )
 
 
 async def still_there(victims: list[Victims]) -> list[int]:
@@ -161,9 +186,12 @@ def main() -> int:
     if arguments.delivery is not None:
         shorten(arguments.delivery)
     folder = Path(tempfile.mkdtemp(prefix="sdn-chaos-"))
-    timeline = Timeline()
-    begin = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    timeline, report = Timeline(), Report()
+    victims = all_victims(arguments, timeline)
+    stopped = False
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    watch.begin()
     try:
         for name in ("run", "tmp"):
             (folder / name).mkdir(mode=0o700)
@@ -171,15 +199,23 @@ def main() -> int:
         os.environ["XDG_RUNTIME_DIR"], os.environ["TMPDIR"] = str(folder / "run"), str(folder / "tmp")
         tempfile.tempdir = None
         print(f"seed {arguments.seed}", flush=True)
-        report, kills = trio.run(storm, arguments, folder, timeline)
+        try:
+            trio.run(storm, arguments, folder, timeline, victims, report)
+        except KeyboardInterrupt:
+            stopped = True
+        tempfile.tempdir = str(folder.parent)  # the sweep looks below it
         if files := left_behind(folder):
             report.failures.append(f"files left over: {files}")
-        good = show(arguments, report, kills, time.monotonic() - begin)
+        report.failures += [f"a secret where none belongs: {what}" for what in watch.found()]
+        kills = sum((one.killed for one in victims), Counter[str]())
+        good = show(arguments, report, kills, timeline.now())
+        if stopped:
+            print(f"stopped after {report.pairings} of {arguments.pairings} pairings")
     finally:
         if arguments.timeline is not None:
             arguments.timeline.write_text("\n".join(timeline.between(0, timeline.now())) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
-    return 0 if good else 1
+    return 0 if good and not stopped else 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from whole_nodes import Node
 
 from spacedrive_node.client import ControlError, Pairing, PairingFailed
 from spacedrive_node.messages.control import SessionState
+from spacedrive_node.tests.secrets import watch
 
 SEARCH = 60.0
 DEADLINE = 180.0
@@ -168,10 +169,12 @@ class Storm:
         except (ControlError, ConnectionError) as error:
             sides[0].outcome = f"start: {error!r}"
             return
+        words = " ".join(showing.code.words)
+        watch.code(words)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._finish, plan, 0, showing, sides)
             try:
-                joining = await joiner.join_pairing(" ".join(showing.code.words), timeout=SEARCH)
+                joining = await joiner.join_pairing(words, timeout=SEARCH)
             except (ControlError, ConnectionError) as error:
                 sides[1].outcome = f"join: {error!r}"
                 nursery.cancel_scope.cancel()

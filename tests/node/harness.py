@@ -4,6 +4,8 @@
 just written, or with the step taken and lost. Product code knows nothing of it.
 """
 
+import random
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -33,6 +35,8 @@ from spacedrive_node.tests.secrets import watch
 
 LIMIT = 1 << 20
 DEADLINE = 60.0
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_UNPRIVILEGED = 10_240
 Verdict = Callable[[str, str, int], bool]
 """Called with (kind of actor, "input" or "step", its running number for that kind): kill it now?"""
 
@@ -177,16 +181,35 @@ class Node:
         return {row.actor: row.pid for row in await self.client.actors()}
 
 
+def port_of_its_own() -> int:
+    """Return a free port of 127.0.0.1 that the kernel gives to nobody who asks for any.
+
+    A swarm that was killed gets it back: another program that asks for any port meanwhile cannot have it,
+    and the other devices, which know this port only, find the node again.
+    """
+    ephemeral = int(_EPHEMERAL.read_text().split()[0])
+    below = range(min(_UNPRIVILEGED, ephemeral - 1), ephemeral)
+    while True:
+        port = random.SystemRandom().choice(below)
+        with socket.socket() as there:
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                there.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
 @asynccontextmanager
 async def running_node(
     folder: Path, name: str, *, killer: Killer | None = None, **settings: object
 ) -> AsyncIterator[Node]:
-    """Run a node on loopback, on a free port, in `folder`; stop it at the end and see that it ended well."""
+    """Run a node on loopback, on a port of its own, in `folder`; at the end stop it and see it end well."""
     killer = killer or Killer()
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []
     options: dict[str, object] = {
-        "listen": ("/ip4/127.0.0.1/tcp/0",),
+        "listen": (f"/ip4/127.0.0.1/tcp/{port_of_its_own()}",),
         "metrics_listen": None,
         "mdns": False,
         "same_host": False,
