@@ -15,7 +15,8 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from .control_link import ControlError, ControlLink, NodeGone, Subscription
+from .control_answers import ControlError, NodeGone
+from .control_link import ControlLink, Subscription
 from .messages.base import Message
 from .messages.control import (
     ActorList,
@@ -56,7 +57,6 @@ __all__ = [
 
 # A session has six stages and a few facts beside them; far more states than this cannot follow one another.
 _HISTORY = 256
-_LONGEST_NAME = 64
 _STAGES: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "deciding", "storing")
 _R = TypeVar("_R", bound=Message)
 
@@ -286,8 +286,6 @@ class NodeClient:
 
     async def rename(self, device_id: bytes, name: str) -> None:
         """Give a trusted device another name. ControlError `no_such_device`, `invalid_name`."""
-        if not 1 <= len(name) <= _LONGEST_NAME:
-            raise ControlError("invalid_name", f"a name has 1 to {_LONGEST_NAME} characters")
         key = os.urandom(16)
         await self._link.call(Done, lambda id: RenameDevice(id, key, device_id, name))
 

@@ -16,23 +16,18 @@ from typing import TypeVar
 
 import trio
 
+from . import control_answers
+from .control_answers import ControlError, NodeGone, answer_of, check_request, gone, unanswered
 from .messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
 from .messages.control import (
     Error,
-    ErrorCode,
     Reply,
     SessionEvent,
     SessionState,
     Subscribe,
     decode_reply,
-    decode_request,
 )
 from .paths import NoNodeRunning, check_length
-
-PATIENCE = 30.0
-"""Seconds without a node after which what waits for it fails."""
-ANSWER = 60.0
-"""Seconds for one answer; the node itself answers every request within about 20."""
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
@@ -43,19 +38,6 @@ _CHUNK = 64 * 1024
 # Below the number that the node takes from one connection.
 _OPEN_CALLS = 32
 _R = TypeVar("_R", bound=Message)
-
-
-class NodeGone(ConnectionError):
-    """No node has answered for a while, or it came back without knowing what was asked about."""
-
-
-class ControlError(Exception):
-    """The node refused a request; `code` is from the closed list of messages/control.py."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code: ErrorCode = code
-        self.message = message
 
 
 @dataclass(slots=True, eq=False)
@@ -110,37 +92,32 @@ class ControlLink:
         """
         async with self._slots:
             if self._gone:
-                raise _gone()
+                raise gone()
             id = self._new_id()
             request = make(id)
-            _check(request)
+            check_request(request)
             call = self._calls[id] = _Call(request, absent)
             try:
                 self._post(call.request)
-                with trio.move_on_after(ANSWER):
+                with trio.move_on_after(control_answers.ANSWER):
                     await call.answered.wait()
             finally:
                 del self._calls[id]
-        match call.result:
-            case None:
-                raise NodeGone(f"the node has not answered for {ANSWER:.0f} s")
-            case Exception() as error:
-                raise error
-            case Error() as refusal:
-                raise ControlError(refusal.code, refusal.message)
-            case reply if isinstance(reply, expected):
-                return reply
-        raise ControlError("internal", "the node's answer is not of the kind that was asked for")
+        if call.result is None:
+            raise unanswered()
+        if isinstance(call.result, Exception):
+            raise call.result
+        return answer_of(call.result, expected)
 
     def subscribe(
         self, session: str, take: Callable[[SessionState], None], fail: Callable[[Exception], None]
     ) -> Subscription:
         """Have `take` called with each state of a session, across reconnections; `fail` at most once."""
         id = self._new_id()
-        _check(Subscribe(id, session))
+        check_request(Subscribe(id, session))
         subscription = self._subscriptions[id] = Subscription(Subscribe(id, session), take, fail)
         if self._gone:
-            self._drop(id, _gone())
+            self._drop(id, gone())
         else:
             self._post(subscription.request)
         return subscription
@@ -174,7 +151,7 @@ class ControlLink:
                 pause = _FIRST_PAUSE
                 self._notice(False)
                 continue
-            if trio.current_time() - down_since > PATIENCE:
+            if trio.current_time() - down_since > control_answers.PATIENCE:
                 self._give_up()
             # The pause between two attempts is the backoff; nothing announces that a node is back.
             await trio.sleep(pause)
@@ -223,9 +200,9 @@ class ControlLink:
     def _give_up(self) -> None:
         self._gone = True
         for call in self._calls.values():
-            call.settle(_gone())
+            call.settle(gone())
         for id in list(self._subscriptions):
-            self._drop(id, _gone())
+            self._drop(id, gone())
 
     def _repeat_all(self) -> None:
         """On a new connection everything that is open is asked again, in the order of its first asking."""
@@ -296,19 +273,6 @@ class ControlLink:
         """Hand a request to the writer; its queue holds no more than what is open."""
         self._outgoing.append(frame(encode(request), CONTROL_LIMIT))
         self._more.set()
-
-
-def _check(request: Message) -> None:
-    """Refuse here what the node would refuse together with the whole connection."""
-    try:
-        decode_request(encode(request))
-    except MalformedMessage:
-        kind = type(request).__name__
-        raise ControlError("bad_request", f"a value of {kind} is out of its bounds") from None
-
-
-def _gone() -> NodeGone:
-    return NodeGone(f"no node has answered for {PATIENCE:.0f} s")
 
 
 async def _connect(control: Path) -> trio.SocketStream:

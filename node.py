@@ -40,7 +40,7 @@ from .paths import (
     runtime_dir,
     unregister_node,
 )
-from .protocol.identity import peer_id_from_text
+from .protocol.peer_ids import peer_id_from_text
 from .supervisor.host import Host
 from .supervisor.process import ProcessHost
 from .supervisor.specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec

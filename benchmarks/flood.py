@@ -9,7 +9,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import msgspec
 import trio
 
 from ..actors.base import Effects, Incoming, Mailbox, Send, run_live
-from ..actors.stepping import run_stepping
+from ..actors.stepping import Stepper, Stepping
 from ..messages import to_gateway, to_session, to_vault
 from ..messages.common import SessionEnded
 from ..messages.frames import Start, ToChild
@@ -87,14 +88,16 @@ class Session(_Quiet):
         return Effects(out=out, checkpoint=_CHECKPOINT, end=end)  # type: ignore[arg-type]
 
 
-async def vault(channel: Channel[ToChild]) -> None:
-    """Entry of the vault."""
-    await run_stepping(channel, to_vault.decode, Vault)
+def _entry(decode: Any, machine: Callable[[Start], Stepper[Any]]) -> Stepping[Any]:
+    @contextmanager
+    def opened(start: Start) -> Iterator[Stepper[Any]]:
+        yield machine(start)
+
+    return Stepping(decode, opened)
 
 
-async def session(channel: Channel[ToChild]) -> None:
-    """Entry of a session."""
-    await run_stepping(channel, to_session.decode, Session)
+vault = _entry(to_vault.decode, Vault)
+session = _entry(to_session.decode, Session)
 
 
 async def gateway(channel: Channel[ToChild]) -> None:

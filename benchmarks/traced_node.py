@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from ..node import Ready, serve
-from ..protocol.identity import peer_id_text
+from ..protocol.peer_ids import peer_id_text
 from .nodes import config
 from .recorder import Recorder
 

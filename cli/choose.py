@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..client import NodeClient
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,12 +30,18 @@ def node_options(command: F) -> F:
     )(command)
 
 
-def connect(data_dir: str | None, control: str | None) -> "AbstractAsyncContextManager[NodeClient]":
-    """Connect with the node that is meant. Raises NoNodeRunning, SeveralNodes, UnsafePath."""
-    from ..client import open_client
+def chosen(data_dir: str | None, control: str | None) -> "Path":
+    """Return the control socket of the node that is meant. Raises NoNodeRunning, SeveralNodes, UnsafePath."""
     from ..paths import choose_node
 
-    return open_client(choose_node(data_dir, control))
+    return choose_node(data_dir, control)
+
+
+def connect(data_dir: str | None, control: str | None) -> "AbstractAsyncContextManager[NodeClient]":
+    """Connect with the node that is meant, for longer than one question. Raises as `chosen`."""
+    from ..client import open_client
+
+    return open_client(chosen(data_dir, control))
 
 
 def print_json(value: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from ..client import NodeClient, Pairing, PairingFailed, open_client
-from ..control_link import ControlError, NodeGone
+from ..control_answers import ControlError, NodeGone
 from ..messages.control import SessionState
 from .demo_nodes import DemoNode, NodeDidNotStart, running_node, temporary_folder
 from .demo_view import DemoView, Result

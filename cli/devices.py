@@ -1,5 +1,6 @@
 """`sdnode devices`: list the trusted devices, rename one, forget one."""
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -7,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from . import exits
-from .choose import connect, json_option, node_options, print_json
+from .choose import chosen, json_option, node_options, print_json
 from .command import Group
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..messages.to_gateway import Device
 
 _SHORT_ID = 12
@@ -51,15 +54,14 @@ def list_devices(outer: Outer, data_dir: str | None, control: str | None, as_jso
 @click.pass_obj
 def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Give a device another name on this node."""
-    import trio
+    from ..messages.control import Done, RenameDevice
+    from ..question import ask
 
-    async def main() -> None:
-        async with connect(data_dir or outer[0], control or outer[1]) as client:
-            device = the_one(id, await client.devices())
-            await client.rename(device.device_id, name)
-            _report(as_json or outer[2], "renamed", device, name)
-
-    trio.run(main)
+    node = chosen(data_dir or outer[0], control or outer[1])
+    device = the_one(id, known_devices(node))
+    key = os.urandom(16)
+    ask(node, Done, lambda id: RenameDevice(id, key, device.device_id, name))
+    _report(as_json or outer[2], "renamed", device, name)
     return exits.OK
 
 
@@ -71,26 +73,36 @@ def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str 
 @click.pass_obj
 def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Trust a device no longer; to trust it again both must be paired again."""
-    import trio
+    from ..messages.control import Done, ForgetDevice
+    from ..question import ask
 
-    async def find() -> "Device":
-        async with connect(data_dir or outer[0], control or outer[1]) as client:
-            return the_one(id, await client.devices())
-
-    async def remove(device: "Device") -> None:
-        async with connect(data_dir or outer[0], control or outer[1]) as client:
-            await client.forget(device.device_id)
-
-    device = trio.run(find)
+    node = chosen(data_dir or outer[0], control or outer[1])
+    device = the_one(id, known_devices(node))
     if not yes:
         if not sys.stdin.isatty():
             raise exits.Fail("nobody is there to ask; give --yes to forget without a question", exits.USAGE)
         if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID]})?"):
             click.echo("nothing was changed", err=True)
             return exits.OK
-    trio.run(remove, device)
+    key = os.urandom(16)
+    ask(node, Done, lambda id: ForgetDevice(id, key, device.device_id))
     _report(as_json or outer[2], "forgotten", device, device.name)
     return exits.OK
+
+
+def known_devices(node: "Path") -> "list[Device]":
+    """Ask a node for all its trusted devices, page after page."""
+    from ..messages.control import DeviceList, ListDevices
+    from ..question import ask
+
+    found: list[Device] = []
+    more = True
+    while more:
+        after = found[-1].device_id if found else b""
+        page = ask(node, DeviceList, lambda id, after=after: ListDevices(id, after))  # type: ignore[misc]
+        found += page.devices
+        more = page.more and bool(page.devices)
+    return found
 
 
 def the_one(prefix: str, known: "list[Device]") -> "Device":
@@ -119,13 +131,7 @@ def _report(as_json: bool, event: str, device: "Device", name: str) -> None:
 
 
 def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
-    import trio
-
-    async def main() -> "list[Device]":
-        async with connect(data_dir, control) as client:
-            return await client.devices()
-
-    found = trio.run(main)
+    found = known_devices(chosen(data_dir, control))
     if as_json:
         for device in found:
             print_json(as_object(device))
@@ -151,7 +157,7 @@ def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
 
 def as_object(device: "Device") -> dict[str, object]:
     """Return a device as scripts read it; `paired_at` is Unix time in seconds."""
-    from ..protocol.identity import peer_id_text
+    from ..protocol.peer_ids import peer_id_text
 
     return {
         "id": device.device_id.hex(),

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..messages.control import SessionState, ShownDevice
 from ..messages.types import Outcome
-from ..protocol.identity import peer_id_text
+from ..protocol.peer_ids import peer_id_text
 
 Event = dict[str, Any]
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import trio
 
 from ..client import NodeClient, Pairing
-from ..control_link import ControlError, NodeGone
+from ..control_answers import ControlError, NodeGone
 from ..messages.control import SessionState
 from . import exits
 from .ask import NobodyThere, answers, discard_typed, yes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import exits
-from .choose import connect, json_option, node_options, print_json
+from .choose import chosen, json_option, node_options, print_json
 from .command import Command
 
 if TYPE_CHECKING:
@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 @json_option
 def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Show addresses, reachability and sessions of the node."""
-    import trio
+    from ..messages.control import NodeStatus, Status
+    from ..question import ask
 
-    async def main() -> "NodeStatus":
-        async with connect(data_dir, control) as client:
-            return await client.status()
-
-    found = trio.run(main)
+    found = ask(chosen(data_dir, control), NodeStatus, Status)
     if as_json:
         print_json(status_object(found))
     else:
@@ -65,7 +62,7 @@ def status_lines(found: "NodeStatus") -> list[str]:
 
 
 def _peer(peer: bytes) -> str:
-    from ..protocol.identity import peer_id_text
+    from ..protocol.peer_ids import peer_id_text
 
     return peer_id_text(peer) if peer else ""
 
@@ -75,13 +72,10 @@ def _peer(peer: bytes) -> str:
 @json_option
 def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Show the node's processes, with restarts and memory."""
-    import trio
+    from ..messages.control import ActorList, ListActors
+    from ..question import ask
 
-    async def main() -> "Sequence[ActorInfo]":
-        async with connect(data_dir, control) as client:
-            return await client.actors()
-
-    found = trio.run(main)
+    found = ask(chosen(data_dir, control), ActorList, ListActors).actors
     if as_json:
         for actor in found:
             print_json(actor_object(actor))

@@ -171,7 +171,7 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
 
 def ready_event(line: "Ready") -> dict[str, object]:
     """Return the one line of --json."""
-    from ..protocol.identity import peer_id_text
+    from ..protocol.peer_ids import peer_id_text
 
     return {
         "event": "ready",
@@ -186,7 +186,7 @@ def ready_event(line: "Ready") -> dict[str, object]:
 def ready_text(line: "Ready", data_dir: str | None) -> str:
     """Return what people read when the node is ready."""
     from ..paths import default_data_dir
-    from ..protocol.identity import peer_id_text
+    from ..protocol.peer_ids import peer_id_text
 
     rows = [
         ("peer id", peer_id_text(line.peer)),

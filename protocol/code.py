@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from ..messages.types import PeerAddresses
 from . import keys
-from .identity import peer_id_from_text, peer_id_text
+from .peer_ids import peer_id_from_text, peer_id_text
 from .words import WORDS, CodeError, complete, parse_words, suggest, words_of
 
 __all__ = [

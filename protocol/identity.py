@@ -1,4 +1,4 @@
-"""Who a device says it is: peer ids, device ids, the rules for names, and the signature that binds them.
+"""Who a device says it is: device ids, the rules for names, and the signature that binds them to a peer.
 
 Pure checks and encodings of docs/protocol.md, "Identity". Never signs: private keys are the vault's alone.
 Everything that a peer can get wrong here is an IdentityError.
@@ -7,7 +7,6 @@ Everything that a peer can get wrong here is an IdentityError.
 import unicodedata
 from typing import Final
 
-import base58
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -26,9 +25,6 @@ __all__ = [
     "device_id",
     "is_small_order",
     "make_info",
-    "peer_id_from_text",
-    "peer_id_of",
-    "peer_id_text",
     "signing_input",
     "verify",
 ]
@@ -41,12 +37,6 @@ _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _VISIBLE = frozenset("LNPS")
 _FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and symbols by category that are drawn as nothing."""
-
-_ED25519_PREFIX: Final = bytes.fromhex("002408011220")
-"""Identity multihash of a protobuf PublicKey{type = Ed25519, data = 32 bytes} (libp2p spec, peer-ids)."""
-_SHA256_PREFIX: Final = bytes.fromhex("1220")
-
-_PEER_TEXT_LIMIT = 100
 
 _SMALL_ORDER = frozenset(
     bytes.fromhex(y)
@@ -71,34 +61,6 @@ def is_small_order(key: bytes) -> bool:
 def device_id(public_key: bytes) -> bytes:
     """Return the 16 bytes that name the device with this Ed25519 key. Nobody can claim another's."""
     return sha256(lp(DEVICE_ID_LABEL) + public_key)[:16]
-
-
-def peer_id_of(public_key: bytes) -> bytes:
-    """Return the binary peer id (38 bytes) of a 32-byte Ed25519 transport key."""
-    if len(public_key) != 32:
-        raise ValueError("an Ed25519 public key has 32 bytes")
-    return _ED25519_PREFIX + public_key
-
-
-def peer_id_text(peer: bytes) -> str:
-    """Return a peer id as people and multiaddrs write it: base58btc, "12D3Koo…"."""
-    return base58.b58encode(peer).decode("ascii")
-
-
-def peer_id_from_text(text: str) -> bytes:
-    """Read what :func:`peer_id_text` writes (also "Qm…"). Raises ValueError for anything else."""
-    if not text or len(text) > _PEER_TEXT_LIMIT:
-        raise ValueError("not a peer id")
-    try:
-        peer = base58.b58decode(text.encode("ascii"))
-    except ValueError:
-        raise ValueError("not a peer id") from None
-    ed25519 = len(peer) == 38 and peer.startswith(_ED25519_PREFIX)
-    hashed = len(peer) == 34 and peer.startswith(_SHA256_PREFIX)
-    # Decoding strips white space, so compare: one peer id has one text.
-    if not (ed25519 or hashed) or peer_id_text(peer) != text:
-        raise ValueError("not a peer id")
-    return peer
 
 
 def check_text(text: str, limit: int, what: str) -> None:

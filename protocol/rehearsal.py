@@ -6,7 +6,7 @@ use; so the process that sandboxed ones are forked from goes through everything 
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from . import code, identity
+from . import code, identity, peer_ids
 from .attempt import InitiatorAttempt, JoinerAttempt
 
 
@@ -16,8 +16,8 @@ def rehearse() -> None:
     code.words_of(secret)
     derived = code.derive(secret)
     shown, entered = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
-    initiator, joiner = (identity.peer_id_of(key.public_key().public_bytes_raw()) for key in (shown, entered))
-    identity.peer_id_text(initiator)
+    initiator, joiner = (peer_ids.peer_id_of(key.public_key().public_bytes_raw()) for key in (shown, entered))
+    peer_ids.peer_id_text(initiator)
     a = JoinerAttempt.begin(
         auth_key=derived.auth_key,
         route_key=derived.route_key,

@@ -20,8 +20,10 @@ ALLOWED: dict[str, set[str]] = {
     "paths": {"paths"},
     "config_values": {"config_values"},
     "config": {"config", "config_values", "messages", "protocol"},
-    "control_link": {"control_link", "messages", "paths"},
-    "client": {"client", "control_link", "messages", "protocol", "paths"},
+    "control_answers": {"control_answers", "messages"},
+    "control_link": {"control_answers", "control_link", "messages", "paths"},
+    "question": {"control_answers", "question", "messages", "paths"},
+    "client": {"client", "control_answers", "control_link", "messages", "protocol", "paths"},
 }
 ACTOR_MAY_IMPORT = {"messages", "protocol", "actors.base", "actors.stepping", "supervisor.channel"}
 

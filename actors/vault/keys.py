@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ...messages.base import Decoder, MalformedMessage, encode
 from ...messages.types import Bytes32
-from ...protocol.identity import device_id, peer_id_of
+from ...protocol.identity import device_id
+from ...protocol.peer_ids import peer_id_of
 from ..base import ActorFailed
 from .files import DataDir
 from .sealing import COSTS, Costs, WrongPassphrase, parse, seal, unseal

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from spacedrive_node.client import Pairing
-from spacedrive_node.control_link import ControlError
+from spacedrive_node.control_answers import ControlError
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.common import SessionEnded
 from spacedrive_node.messages.frames import Step

@@ -25,7 +25,7 @@ from spacedrive_node.messages.wire import (
     decode_wire,
 )
 from spacedrive_node.protocol.code import CodeError, parse_code, parse_words, qr_payload
-from spacedrive_node.protocol.identity import peer_id_from_text
+from spacedrive_node.protocol.peer_ids import peer_id_from_text
 from spacedrive_node.tests.messages.test_codec import UNIONS, members
 from spacedrive_node.tests.session.harness import pair
 

@@ -35,7 +35,8 @@ from spacedrive_node.messages.control import (
 )
 from spacedrive_node.messages.to_gateway import ActorInfo, Device
 from spacedrive_node.protocol.code import qr_payload, words_of
-from spacedrive_node.protocol.identity import device_id, peer_id_of
+from spacedrive_node.protocol.identity import device_id
+from spacedrive_node.protocol.peer_ids import peer_id_of
 
 SESSION = "00112233aabbccdd"
 ENTROPY = bytes(range(16))

@@ -9,7 +9,7 @@ from fake_node import KEY, PEER, FakeNode, device
 from spacedrive_node.cli import exits, guard, run
 from spacedrive_node.messages.control import ForgetDevice, RenameDevice
 from spacedrive_node.paths import register_node
-from spacedrive_node.protocol.identity import peer_id_text
+from spacedrive_node.protocol.peer_ids import peer_id_text
 
 
 @pytest.fixture
@@ -198,14 +198,15 @@ def test_version(capfd):
     ("arguments", "unwanted"),
     [
         (["--help"], {"rich", "trio", "libp2p", "cryptography"}),
-        (["status", "--json"], {"rich", "libp2p", "segno"}),
+        (["status", "--json"], {"rich", "libp2p", "segno", "trio", "cryptography"}),
+        (["devices", "--json"], {"rich", "libp2p", "segno", "trio", "cryptography"}),
     ],
 )
 def test_commands_import_only_what_they_need(node, environment, arguments, unwanted):
-    """Help needs no event loop, status no terminal library, nothing of the client needs libp2p."""
+    """One question needs neither event loop nor cryptography, with --json no terminal library."""
     import subprocess
 
-    control = ["--control", str(node.path)] if arguments[0] == "status" else []
+    control = ["--control", str(node.path)] if arguments[0] != "--help" else []
     program = (
         "import sys; from spacedrive_node.cli import run; code = run(sys.argv[1:]); "
         "print(' '.join({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"

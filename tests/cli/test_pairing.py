@@ -17,7 +17,7 @@ from fake_node import (
 )
 
 from spacedrive_node.messages.control import CancelPairing, Decide, JoinPairing, Subscribe
-from spacedrive_node.protocol.identity import peer_id_text
+from spacedrive_node.protocol.peer_ids import peer_id_text
 
 EXIT_CODES = {
     "not_found": 3,

@@ -17,7 +17,7 @@ from tap import Sight
 from victims import start_of
 
 from spacedrive_node.client import NodeClient, open_client
-from spacedrive_node.protocol.identity import peer_id_text
+from spacedrive_node.protocol.peer_ids import peer_id_text
 
 PROGRAM = str(Path(__file__).with_name("node_process.py"))
 READY = 60.0

@@ -26,7 +26,7 @@ from spacedrive_node.messages.frames import (
     decode_to_child,
 )
 from spacedrive_node.node import Ready, serve
-from spacedrive_node.protocol.identity import peer_id_text
+from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.supervisor.host import Handle, Host
 from spacedrive_node.supervisor.process import ProcessHost
 from spacedrive_node.supervisor.restart import Cause

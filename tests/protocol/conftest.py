@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from spacedrive_node.protocol import code, identity
+from spacedrive_node.protocol import code, identity, peer_ids
 from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedConfirmation, Proven
 
 HERE = Path(__file__).parent
@@ -29,7 +29,7 @@ class Device:
         self.key = Ed25519PrivateKey.from_private_bytes(seed(name + " device"))
         self.public_key = self.key.public_key().public_bytes_raw()
         transport = Ed25519PrivateKey.from_private_bytes(seed(name + " transport"))
-        self.peer = identity.peer_id_of(transport.public_key().public_bytes_raw())
+        self.peer = peer_ids.peer_id_of(transport.public_key().public_bytes_raw())
 
     def info(self, nonce: bytes | None) -> bytes:
         return identity.make_info(

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.protocol import code, identity
+from spacedrive_node.protocol import code, peer_ids
 from spacedrive_node.protocol.code import CodeError
 
 RELAXED = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -13,7 +13,7 @@ RELAXED = settings(deadline=None, database=None, suppress_health_check=[HealthCh
 
 ENTROPY = bytes.fromhex("9e885d952ad362caeb4efe34a8e91bd2")
 PHRASE = "ozone drill grab fiber curtain grace pudding thank cruise elder eight picnic"
-PEER = identity.peer_id_of(bytes(range(32)))
+PEER = peer_ids.peer_id_of(bytes(range(32)))
 
 FORMS = {
     "as shown": PHRASE,
@@ -188,8 +188,8 @@ def test_keys_are_all_different_and_hidden():
 def test_code_id_depends_on_both_peers_and_their_roles():
     """A decoy that was asked cannot use it towards another peer, nor with roles exchanged."""
     route_key = code.derive(ENTROPY).route_key
-    other = identity.peer_id_of(bytes(32))
-    third = identity.peer_id_of(b"\x01" * 32)
+    other = peer_ids.peer_id_of(bytes(32))
+    third = peer_ids.peer_id_of(b"\x01" * 32)
     ids = {code.code_id(route_key, a, b) for a in (PEER, other, third) for b in (PEER, other, third)}
     assert len(ids) == 9
     assert all(len(identifier) == 16 for identifier in ids)
@@ -199,7 +199,7 @@ def test_code_id_depends_on_both_peers_and_their_roles():
 
 
 HYPHENATED = PHRASE.replace(" ", "-")
-PEER_TEXT = identity.peer_id_text(PEER)
+PEER_TEXT = peer_ids.peer_id_text(PEER)
 
 
 def qr(*, v="2", w=HYPHENATED, p=PEER_TEXT, a=(), extra="") -> str:
@@ -210,7 +210,7 @@ def qr(*, v="2", w=HYPHENATED, p=PEER_TEXT, a=(), extra="") -> str:
 @given(st.lists(st.from_regex(r"\A/[!-~]{1,60}\Z"), max_size=8, unique=True))
 def test_qr_round_trip(addresses):
     """Whatever an address contains, percent-encoding brings it back."""
-    suffix = "/p2p/" + identity.peer_id_text(PEER)
+    suffix = "/p2p/" + peer_ids.peer_id_text(PEER)
     kept = [address for address in addresses if not address.endswith(suffix)]
     text = code.qr_payload(ENTROPY, PEER, kept)
     assert text.isascii()
@@ -254,14 +254,14 @@ def test_bad_qr_texts_are_refused_with_a_reason(text, said):
     [
         (qr(p=""), None),
         (qr(p="12D3KooWnotapeer"), None),
-        (qr(extra="&p=" + identity.peer_id_text(PEER)), None),
+        (qr(extra="&p=" + peer_ids.peer_id_text(PEER)), None),
         (qr(a=["192.0.2.1:7520"]), ()),
         (qr(a=["/ip4/192.0.2.1%0Atcp/1"]), ()),
         (qr(a=["/%FF%FE"]), ()),
         (qr(a=["/ip4/192.0.2.1/tcp/1" + "x" * 300]), ()),
         (qr(a=["/ip4/192.0.2.1/tcp/1"] * 3), ("/ip4/192.0.2.1/tcp/1",)),
         (
-            qr(a=["/ip4/192.0.2.1/tcp/1/p2p/" + identity.peer_id_text(PEER)]),
+            qr(a=["/ip4/192.0.2.1/tcp/1/p2p/" + peer_ids.peer_id_text(PEER)]),
             ("/ip4/192.0.2.1/tcp/1",),
         ),
         (

@@ -10,7 +10,7 @@ from libp2p.peer.id import ID
 
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.wire import DeviceInfo, decode_device_info
-from spacedrive_node.protocol import identity
+from spacedrive_node.protocol import identity, peer_ids
 from spacedrive_node.protocol.errors import ProtocolError
 from spacedrive_node.protocol.identity import IdentityError
 
@@ -37,33 +37,33 @@ def spoil(info: bytes, **changes) -> bytes:
 def test_peer_ids_are_those_of_libp2p():
     """The binary form and the text are what py-libp2p makes of the same key."""
     pair = create_new_key_pair(bytes(range(32)))
-    peer = identity.peer_id_of(pair.public_key.to_bytes())
+    peer = peer_ids.peer_id_of(pair.public_key.to_bytes())
     assert peer == ID.from_pubkey(pair.public_key).to_bytes()
-    assert identity.peer_id_text(peer) == ID(peer).to_base58()
-    assert identity.peer_id_text(peer).startswith("12D3Koo")
+    assert peer_ids.peer_id_text(peer) == ID(peer).to_base58()
+    assert peer_ids.peer_id_text(peer).startswith("12D3Koo")
 
 
 @RELAXED
 @given(st.binary(min_size=32, max_size=32))
 def test_peer_id_text_round_trip(key):
     """Both kinds of peer id are read back; the hashed one is that of large keys such as RSA."""
-    for peer in (identity.peer_id_of(key), b"\x12\x20" + key):
-        assert identity.peer_id_from_text(identity.peer_id_text(peer)) == peer
+    for peer in (peer_ids.peer_id_of(key), b"\x12\x20" + key):
+        assert peer_ids.peer_id_from_text(peer_ids.peer_id_text(peer)) == peer
 
 
 @pytest.mark.parametrize("text", ["", "0OIl", "é", " 12D3", "1" * 52, "1" * 5000, "QmX"])
 def test_text_that_is_no_peer_id(text):
     """Anything else is a ValueError, long input too."""
     with pytest.raises(ValueError, match="not a peer id"):
-        identity.peer_id_from_text(text)
+        peer_ids.peer_id_from_text(text)
 
 
 def test_one_peer_id_has_one_text():
     """White space around is not forgiven: two texts for one peer would defeat comparisons."""
-    text = identity.peer_id_text(identity.peer_id_of(bytes(range(32))))
+    text = peer_ids.peer_id_text(peer_ids.peer_id_of(bytes(range(32))))
     for other in (text + "\n", " " + text, text[:-1], text + "1"):
         with pytest.raises(ValueError, match="not a peer id"):
-            identity.peer_id_from_text(other)
+            peer_ids.peer_id_from_text(other)
 
 
 @RELAXED
@@ -71,7 +71,7 @@ def test_one_peer_id_has_one_text():
 def test_any_text_is_a_peer_id_or_a_value_error(text):
     """No other exception escapes."""
     with pytest.raises(ValueError, match="not a peer id"):
-        identity.peer_id_from_text(text)
+        peer_ids.peer_id_from_text(text)
 
 
 # --- small-order keys ---------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control import Decide, Error, JoinPairing, Request, Status, decode_reply
 from spacedrive_node.protocol.code import qr_payload, words_of
-from spacedrive_node.protocol.identity import peer_id_from_text
+from spacedrive_node.protocol.peer_ids import peer_id_from_text
 from spacedrive_node.tests.secrets import known
 from spacedrive_node.tests.secrets.places import http
 from spacedrive_node.tests.secrets.town import DEADLINE, Command, Town, town

@@ -26,7 +26,7 @@ from spacedrive_node.messages.wire import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.protocol import identity
+from spacedrive_node.protocol import peer_ids
 
 from .neighbours import Swarm, Vault
 
@@ -107,7 +107,7 @@ class Node:
         self.world = world
         self.name = name
         transport = Ed25519PrivateKey.from_private_bytes(world.random.randbytes(32))
-        self.peer = identity.peer_id_of(transport.public_key().public_bytes_raw())
+        self.peer = peer_ids.peer_id_of(transport.public_key().public_bytes_raw())
         self.vault = Vault(self)
         self.swarm = Swarm(self)
         self.machine = self._rebuild(None)

@@ -18,7 +18,7 @@ from spacedrive_node.messages.frames import (
 )
 from spacedrive_node.messages.to_gateway import SessionView
 from spacedrive_node.messages.to_session import CancelPairing, StartPairing
-from spacedrive_node.protocol.identity import peer_id_of
+from spacedrive_node.protocol.peer_ids import peer_id_of
 from spacedrive_node.supervisor.channel import Channel
 
 NAME = "session-0123456789abcdef"

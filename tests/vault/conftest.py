@@ -20,7 +20,8 @@ from spacedrive_node.messages.to_gateway import Device, Devices
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer
 from spacedrive_node.messages.to_vault import Accept, ListDevices, StoreDevice, Vouch
 from spacedrive_node.messages.wire import DecisionReceived, PairingDecision
-from spacedrive_node.protocol.identity import device_id, make_info, peer_id_of, signing_input
+from spacedrive_node.protocol.identity import device_id, make_info, signing_input
+from spacedrive_node.protocol.peer_ids import peer_id_of
 
 
 def _raw(key: Ed25519PrivateKey) -> bytes:

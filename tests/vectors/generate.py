@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.wire import Refused
-from spacedrive_node.protocol import code, identity, keys
+from spacedrive_node.protocol import code, identity, keys, peer_ids
 from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt
 
 HERE = Path(__file__).parent
@@ -64,7 +64,7 @@ def codes() -> list[dict[str, Any]]:
 
 def qr_texts() -> list[dict[str, Any]]:
     entropy = bytes.fromhex(ENTROPIES[4])
-    peer = identity.peer_id_of(public(seed("qr")))
+    peer = peer_ids.peer_id_of(public(seed("qr")))
     lists = (
         [],
         ["/ip4/192.0.2.7/tcp/7520"],
@@ -74,7 +74,7 @@ def qr_texts() -> list[dict[str, Any]]:
         {
             "entropy": entropy.hex(),
             "peer": peer.hex(),
-            "peer_text": identity.peer_id_text(peer),
+            "peer_text": peer_ids.peer_id_text(peer),
             "addresses": addresses,
             "text": code.qr_payload(entropy, peer, addresses),
         }
@@ -89,7 +89,7 @@ def run(title: str, name_i: str, name_j: str, accept_i: bool, accept_j: bool) ->
     transport_i, transport_j = seed(title, "transport i"), seed(title, "transport j")
     eph_i, eph_j = seed(title, "eph i"), seed(title, "eph j")
     nonce_i, nonce_j = seed(title, "nonce i"), seed(title, "nonce j")
-    peer_i, peer_j = identity.peer_id_of(public(transport_i)), identity.peer_id_of(public(transport_j))
+    peer_i, peer_j = peer_ids.peer_id_of(public(transport_i)), peer_ids.peer_id_of(public(transport_j))
     joiner = JoinerAttempt.begin(
         auth_key=derived.auth_key,
         route_key=derived.route_key,
