@@ -13,8 +13,8 @@ from .turn import Turn
 PRESENCE = 2.0
 PRESENCE_REFUSED = 8.0
 """Pauses of a joiner that has nothing to ask. After a refusal longer: misses are limited to 30 a minute."""
-LINGER = 1.0
-LINGER_ANSWERS = 3
+LINGER = 1.5
+LINGER_ANSWERS = 2
 LINGER_LONGEST = 30.0
 """After `paired` a joiner stays until it has been answered so often: time for a swarm to be there again."""
 
