@@ -145,6 +145,7 @@ def child_specs(
             stepping=True,
             fds=() if passphrase_fd is None else (passphrase_fd,),
             sandbox=privileges.vault(data_dir, sealed=passphrase_fd is not None),
+            preload=True,
         ),
         ChildSpec(
             kind="metrics",
@@ -155,6 +156,7 @@ def child_specs(
             stepping=True,
             fds=() if metrics_fd is None else (metrics_fd,),
             sandbox=privileges.METRICS,
+            preload=True,
         ),
         ChildSpec(
             kind="gateway",
@@ -164,6 +166,7 @@ def child_specs(
             ),
             fds=(control_fd,),
             sandbox=privileges.GATEWAY,
+            preload=True,
         ),
         ChildSpec(
             kind="discovery",
@@ -175,6 +178,7 @@ def child_specs(
                 mdns=config.mdns,
             ),
             sandbox=privileges.discovery(runtime_dir() if config.same_host else None),
+            preload=True,
         ),
         ChildSpec(
             kind="swarm",

@@ -1,7 +1,7 @@
 """The fork server: `python -m spacedrive_node.supervisor.zygote FD PARENT MODULE,MODULE`.
 
-Owns forking, and the knowledge of how each child ended. Single-threaded, never runs trio itself, holds no
-message and no key. Dies with its supervisor, and its children with it (docs/architecture.md, "The tree").
+Owns forking, and the knowledge of how each child ended. Single-threaded, runs trio only to warm it up, holds
+no message and no key. Dies with its supervisor, and its children with it (docs/architecture.md, "The tree").
 
     FD       a SOCK_SEQPACKET socket: one request or reply in each packet, descriptors beside it
     PARENT   the pid of the supervisor, which must have started this with subprocess.Popen on a thread that
@@ -10,6 +10,9 @@ message and no key. Dies with its supervisor, and its children with it (docs/arc
 
 A sandboxed child cannot import any more. So before it enters, its module is imported, and if that has a
 function `warm_up`, it is called, so that its libraries have imported all they ever will.
+
+What was imported and has run here is cheaper in every child: both write into pages all over the heap (the
+interpreter adapts code as it runs), and each page that a child writes into is one that it no longer shares.
 """
 
 import fcntl
@@ -27,7 +30,7 @@ from typing import NoReturn
 import trio
 
 from ..messages.base import Decoder, encode
-from ..messages.frames import Log, decode_to_child
+from ..messages.frames import Log, Ping, decode_to_child
 from . import nowhere
 from .channel import BlockingChannel, Channel
 from .control import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed, Serving
@@ -42,6 +45,8 @@ _ASIDE = 200
 """Descriptors are moved above this before they get their final numbers."""
 _ACCOUNT_GRACE = 1.0
 """Seconds for a child's very first step."""
+_TURNS = 12
+"""Runs after which the interpreter has adapted nearly all that it adapts (measured: fewer pages written)."""
 _decode_fork: Decoder[Fork] = Decoder(Fork)
 _PRELOAD = (
     "traceback",
@@ -221,6 +226,18 @@ async def _on_trio(entry: Entry, sock: socket.socket, give_up: Callable[[], Log 
     return await run_entry(lambda: entry, channel)
 
 
+async def _talk() -> None:
+    """Do what every actor on trio does: wait, with a limit, for a frame that another task sends."""
+    ends = [trio.socket.from_stdlib_socket(end) for end in socket.socketpair()]
+    here, there = (Channel(trio.SocketStream(end), decode_to_child) for end in ends)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.send, Ping())
+        with trio.move_on_after(1):
+            await there.receive()
+    for channel in (here, there):
+        await channel.aclose()
+
+
 def main(arguments: list[str]) -> NoReturn:
     """Import what is to be shared by all children, then serve."""
     fd, parent, modules = int(arguments[0]), int(arguments[1]), arguments[2]
@@ -230,6 +247,8 @@ def main(arguments: list[str]) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)  # a terminal or service manager means the supervisor
     for module in (*_PRELOAD, *filter(None, modules.split(","))):
         warm_up(module)
+    for _ in range(_TURNS):
+        trio.run(_talk)
     serve(socket.socket(fileno=fd))
 
 

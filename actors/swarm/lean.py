@@ -21,7 +21,9 @@ NOT_USED = (
     "libp2p.transport.webrtc",
     "libp2p.transport.websocket",
     "libp2p.transport.webtransport",
+    "libp2p.security.secio",
     "aioquic",
+    "cryptography.x509",
     "trio_websocket",
     # Finding peers, and the names of hosts: discovery and names.py do that.
     "libp2p.discovery",
@@ -30,6 +32,8 @@ NOT_USED = (
     "zeroconf",
     # Services that it does not run.
     "libp2p.bitswap",
+    "libp2p.pubsub",
+    "cbor2",
     "httpx",
     "requests",
     # Figures: the metrics actor has them.
