@@ -34,7 +34,7 @@ demo: $(STAMP)
 test: $(DEV)
 	@$(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
 
-# A hundred thousand hostile byte strings at each decoder, 20 000 at each socket; the tests take a few thousand.
+# A hundred thousand hostile byte strings at each decoder and socket; the tests take a few thousand.
 fuzz: $(DEV)
 	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
 

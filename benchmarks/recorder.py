@@ -15,7 +15,7 @@ import msgspec
 
 from ..messages.base import INTERNAL_LIMIT, FrameReader, encode, frame
 from ..messages.frames import Deliver, FromChild, Start, Step, decode_to_child
-from ..supervisor.host import Handle, Host
+from ..supervisor.host import Handle, Host, Spare
 from ..supervisor.process import ProcessHost
 from ..supervisor.specs import ChildSpec
 
@@ -74,7 +74,7 @@ class Recorder:
         return self.inner.pid
 
     @property
-    def spares(self) -> Mapping[str, int]:
+    def spares(self) -> Mapping[str, Spare]:
         """As Host.spares."""
         return dict(self.inner.spares)
 

@@ -113,8 +113,8 @@ class Desk:
         total: Counter[str] = Counter({SUPERVISOR: memory_of(os.getpid()).private})
         if self._host.pid:
             total[ZYGOTE] = memory_of(self._host.pid).private
-        for pid in self._host.spares.values():
-            total[SPARE] += memory_of(pid).private
+        for spare in self._host.spares.values():
+            total[SPARE] += memory_of(spare.pid).private
         for member in self._members.values():
             total[member.spec.kind] += memory_of(member.pid).private if member.pid else 0
         self._memory = {kind: size // _MEMORY_GRAIN * _MEMORY_GRAIN for kind, size in total.items()}
@@ -125,7 +125,8 @@ class Desk:
         if self._host.pid:
             restarts = sum(count for (kind, _), count in self._restarts.items() if kind == ZYGOTE)
             rows.append(_row(ZYGOTE, self._host.pid, "running", restarts, self._host.uptime, 0))
-        rows += [_row(SPARE, pid, "waiting", 0, 0.0, 0) for pid in self._host.spares.values()]
+        for spare in self._host.spares.values():
+            rows.append(_row(SPARE, spare.pid, "waiting", 0, spare.uptime, 0))
         for member in self._members.values():
             depth = self._ledger.mailbox(member.name)
             rows.append(_row(member.name, member.pid, member.state, member.restarts, member.uptime, depth))

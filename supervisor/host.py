@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..messages.frames import FromChild
 from .channel import Channel
@@ -29,6 +29,13 @@ class Memory:
 
     rss: int = 0
     private: int = 0
+
+
+class Spare(NamedTuple):
+    """A child that waits to be needed: its process, and for how many seconds it has run."""
+
+    pid: int
+    uptime: float
 
 
 class Handle(Protocol):
@@ -75,8 +82,8 @@ class Host(Protocol):
         ...
 
     @property
-    def spares(self) -> Mapping[str, int]:
-        """The pids of the children that wait to be needed, by kind (ChildSpec.spare)."""
+    def spares(self) -> Mapping[str, Spare]:
+        """The children that wait to be needed, by kind (ChildSpec.spare)."""
         ...
 
     @property

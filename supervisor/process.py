@@ -21,7 +21,7 @@ from ..messages.base import MalformedMessage, encode
 from ..messages.frames import FromChild, decode_from_child
 from .channel import Channel
 from .control import LARGEST, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
-from .host import HostBroken, HostLost, SpawnFailed
+from .host import HostBroken, HostLost, Spare, SpawnFailed
 from .memory import accounts, forget_account
 from .restart import Cause, GiveUp, History, cause_of
 from .specs import ChildSpec
@@ -42,6 +42,7 @@ class ProcessHandle:
     def __init__(self, pid: int, pidfd: int, account: int | None, stream: trio.SocketStream) -> None:
         self._pid = pid
         self._pidfd = pidfd
+        self.since = trio.current_time()
         if account is not None:
             accounts[pid] = account
         self._stream = stream
@@ -153,9 +154,13 @@ class ProcessHost:
         return trio.current_time() - self._zygote.started if self._zygote is not None else 0.0
 
     @property
-    def spares(self) -> Mapping[str, int]:
-        """The pids of the children that wait to be needed, by kind."""
-        return {kind: handle.pid for kind, handle in self._spares.items() if not handle.is_over}
+    def spares(self) -> Mapping[str, Spare]:
+        """The children that wait to be needed, by kind."""
+        return {
+            kind: Spare(handle.pid, trio.current_time() - handle.since)
+            for kind, handle in self._spares.items()
+            if not handle.is_over
+        }
 
     @asynccontextmanager
     async def opened(

@@ -14,6 +14,7 @@ import trio
 from ..messages.frames import FromChild, ToChild, decode_from_child, decode_to_child
 from .channel import Channel
 from .entry import load_entry, run_entry
+from .host import Spare
 from .restart import Cause
 from .specs import ChildSpec
 
@@ -76,7 +77,7 @@ class TaskHost:
         return 0
 
     @property
-    def spares(self) -> Mapping[str, int]:
+    def spares(self) -> Mapping[str, Spare]:
         """A task is made as fast as it is found."""
         return {}
 

@@ -19,7 +19,7 @@ from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.frames import Deliver, Outgoing, Step
 from spacedrive_node.messages.to_vault import StoreDevice
 from spacedrive_node.messages.types import Outcome
-from spacedrive_node.supervisor.host import Handle
+from spacedrive_node.supervisor.host import Handle, Spare
 from spacedrive_node.supervisor.process import ProcessHost
 from spacedrive_node.supervisor.restart import Cause
 from spacedrive_node.supervisor.specs import ChildSpec
@@ -72,7 +72,7 @@ class Taker:
         return self.processes.pid
 
     @property
-    def spares(self) -> Mapping[str, int]:
+    def spares(self) -> Mapping[str, Spare]:
         return self.processes.spares
 
     @property

@@ -27,7 +27,7 @@ from spacedrive_node.messages.frames import (
 )
 from spacedrive_node.node import Ready, serve
 from spacedrive_node.protocol.peer_ids import peer_id_text
-from spacedrive_node.supervisor.host import Handle, Host
+from spacedrive_node.supervisor.host import Handle, Host, Spare
 from spacedrive_node.supervisor.process import ProcessHost
 from spacedrive_node.supervisor.restart import Cause
 from spacedrive_node.supervisor.specs import ChildSpec
@@ -101,7 +101,7 @@ class Killer:
         return self.inner.pid
 
     @property
-    def spares(self) -> Mapping[str, int]:
+    def spares(self) -> Mapping[str, Spare]:
         return self.inner.spares
 
     @property

@@ -25,7 +25,7 @@ async def waiting(host: ProcessHost) -> int:
     """Wait until a spare is there; return its pid."""
     while not host.spares:
         await trio.testing.wait_all_tasks_blocked(0.01)
-    return host.spares["session"]
+    return host.spares["session"].pid
 
 
 async def test_the_next_child_waits_already():
@@ -64,7 +64,8 @@ async def test_whoever_comes_while_one_is_made_leaves_one_spare():
             taken.append(await host.spawn(CHILD))
             await waiting(host)
             third = await host.spawn(spec("swarm", "quiet_swarm", Nothing()))  # forks come in order
-            assert children(host.pid) == {h.pid for h in (*taken, third)} | set(host.spares.values())
+            there = (*taken, third, *host.spares.values())
+            assert children(host.pid) == {one.pid for one in there}
             for handle in (*taken, third):
                 handle.kill()
                 await handle.wait()
@@ -103,6 +104,7 @@ async def test_a_killed_session_goes_on_in_the_spare():
             while "spare" not in (rows := await seat.actors()):
                 await trio.lowlevel.checkpoint()
         assert rows["spare"].state == "waiting"
+        assert rows["spare"].uptime_seconds > 0
         os.kill(rows[FIRST].pid, signal.SIGKILL)
         await seat.send(to_session.Decide(True))
         await seat.view(message="signed 1")
