@@ -21,6 +21,8 @@ from moments import Case, every_case
 from network import opened
 from vanish import Figures, run_case
 
+from spacedrive_node.tests.secrets import watch
+
 
 async def run(cases: list[Case], workers: int, folder: Path, figures: Figures) -> str:
     """Run all cases, so many at once; returns what a pulled cable is on this machine."""
@@ -86,12 +88,16 @@ def main() -> int:
     cases = cases[: arguments.limit]
     figures, begin = Figures(), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="sdn-failures-"))
+    watch.begin()
     try:
         kind = trio.run(guarded, cases, arguments.workers, folder, figures)
+        secrets = watch.found()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(figures, len(cases), kind, time.monotonic() - begin)
-    return 0 if figures.cases == len(cases) and not figures.failures else 1
+    for what in secrets:
+        print("a secret where none belongs:", what)
+    return 0 if figures.cases == len(cases) and not (figures.failures or secrets) else 1
 
 
 if __name__ == "__main__":

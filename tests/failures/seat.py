@@ -18,6 +18,7 @@ from victims import start_of
 
 from spacedrive_node.client import NodeClient, open_client
 from spacedrive_node.protocol.peer_ids import peer_id_text
+from spacedrive_node.tests.secrets import watch
 
 PROGRAM = str(Path(__file__).with_name("node_process.py"))
 READY = 60.0
@@ -78,6 +79,7 @@ class Seat:
         life = self._life = self._begin()
         self.nursery.start_soon(self._read, life)
         control = self.folder / f"{self.name}.sock"
+        watch.folder(self.folder)
         config = {
             "listen": [self.host.listen],
             "announce": [self.host.announce] if self.host.announce != self.host.listen else [],
@@ -138,6 +140,8 @@ class Seat:
                 self.ever.add((pid, start))
             return
         self.note(line)
+        if "log" in line:
+            watch.log_line(self.name, *line["log"])
         if "sight" in line:
             sight = Sight(*line["sight"])
             self.sights[sight[:3]] = sight.number

@@ -17,6 +17,7 @@ from spacedrive_node.client import Pairing
 from spacedrive_node.messages.frames import Deliver, FromChild, Step
 from spacedrive_node.supervisor.host import Handle
 from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.tests.secrets import watch
 
 DEADLINE = 120.0
 EVENTS = {
@@ -121,6 +122,7 @@ class Two:
     async def begin(self, search: float = DEADLINE) -> tuple[Pairing, Pairing]:
         """The first shows a code and the second enters it."""
         showing = await self.nodes[0].client.start_pairing()
+        watch.code(" ".join(showing.code.words))
         return showing, await self.nodes[1].client.join_pairing(" ".join(showing.code.words), search)
 
     async def pair(self, first: int) -> None:

@@ -15,6 +15,7 @@ from seat import NotStarted, Seat
 
 from spacedrive_node.client import ControlError, NodeGone, Pairing, PairingFailed
 from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.tests.secrets import watch
 
 TEN = 10.0
 AGAIN = 45.0
@@ -136,6 +137,7 @@ class Vanishing:
             await self.seats[moment.side].order(arm=[*at[:2], 1], actor=moment.actor)
         initiator, joiner = (self.seats[side].client for side in SIDES)
         showing = await initiator.start_pairing()
+        watch.code(" ".join(showing.code.words))
         users.start_soon(self._user, "initiator", showing, attempt)
         if moment.name == "add_provider":
             await self._held(number + 1)  # or the code is found, and claimed, before it has been announced
@@ -269,6 +271,7 @@ class Vanishing:
         try:
             with trio.fail_after(_CONTACT):
                 showing = await initiator.client.start_pairing()
+                watch.code(" ".join(showing.code.words))
                 joining = await joiner.client.join_pairing(" ".join(showing.code.words), _CONTACT)
                 await showing.confirmation()
                 await joining.confirmation()
