@@ -19,9 +19,9 @@ import trio
 from . import document, machine, report
 from .bench import Bench, environment
 
-ALL = {"pairing": 80, "commands": 20, "sessions": 20, "node": 42, "load": 55, "messages": 14, "discovery": 75}
-"""Each benchmark, and the seconds that it is expected to take; all of them together have BUDGET."""
-BUDGET = 290.0
+ALL = {"pairing": 84, "commands": 28, "sessions": 27, "node": 37, "load": 50, "messages": 11, "discovery": 78}
+"""Each benchmark, and the seconds that it takes on a slow machine; all of them together have BUDGET."""
+BUDGET = 250.0
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 

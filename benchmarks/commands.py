@@ -22,8 +22,8 @@ from .nodes import two_nodes
 
 AIM_OVER_WORMHOLE = 0.7
 AIM_START = 0.25
-_MOST, _SECONDS = 10, 30.0
-_STARTS, _STARTS_SECONDS = 10, 15.0
+_MOST, _SECONDS = 10, 18.0
+_STARTS, _STARTS_SECONDS = 10, 10.0
 _DEADLINE = 60.0
 _LINE = 1 << 16
 _SHOWN = "Wormhole code is: "

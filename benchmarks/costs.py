@@ -16,7 +16,7 @@ from .path import Part, PathLost, path_of
 from .processes import Talker, own, talker
 from .recorder import Passed
 
-_TRACED = 20
+_TRACED = 12
 _COUNTED = 20
 
 

@@ -24,7 +24,7 @@ from ..actors.swarm.host import open_host
 from ..actors.swarm.kad_server import use_protocol
 from ..messages.config import SwarmConfig
 
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 _IDENTIFIED = 10.0
 _CONNECTIONS = 512
 

@@ -16,8 +16,8 @@ AIM_RATE = 25.0
 _AT_ONCE, _AT_ONCE_LONG = (4, 8), (1, 2, 4, 8, 16, 32)
 _SUSTAINED, _SUSTAINED_LONG = 4.0, 30.0
 _SESSIONS = (1, 10, 100, 500)
-_BESIDE_SESSIONS = 20
-_IN_A_ROW, _IN_A_ROW_LONG = 120, 2000
+_BESIDE_SESSIONS = 12
+_IN_A_ROW, _IN_A_ROW_LONG = 60, 2000
 _LOOKS = 20
 _WARM = 0.25
 """The share of them that fills caches, tables and allocators before anything is compared."""

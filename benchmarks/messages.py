@@ -6,7 +6,7 @@ from .processes import own, talker
 AIM = 20_000.0
 _SESSIONS = (1, 4, 16)
 _MESSAGES = 16_000
-_RUNS = 3
+_RUNS = 2
 
 
 async def run(bench: Bench) -> None:

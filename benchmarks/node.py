@@ -12,7 +12,7 @@ from .nodes import config, processes, two_nodes
 
 AIM_START, AIM_MEMORY, AIM_CPU = 1.5, 120.0, 0.5
 _STARTS = 5
-_IDLE, _IDLE_LONG = 20.0, 120.0
+_IDLE, _IDLE_LONG = 10.0, 120.0
 _SETTLED = 3.0
 """Seconds after which a node that has just started is idle."""
 

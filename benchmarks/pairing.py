@@ -24,10 +24,10 @@ from .scrape import value_of
 AIM = 0.100
 AIM_OVER_BARE = 3.0
 AIM_OVER_WORMHOLE = 0.7
-_ENOUGH, _MOST, _SECONDS = 100, 250, 60.0
+_ENOUGH, _MOST, _SECONDS = 100, 250, 50.0
 _BARE_EVERY, _WORMHOLE_EVERY = 2, 4
 """One in so many times what stands beside is done too."""
-_BY_DHT = 10
+_BY_DHT = 6
 _ANNOUNCED = 60.0
 
 

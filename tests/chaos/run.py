@@ -113,9 +113,10 @@ async def storm(
 
 
 async def tell(pairings: int, report: Report, victims: list[Victims], timeline: Timeline) -> None:
-    """Say how far it is, again and again."""
+    """Say how far it is, again and again, and have the sweep for secrets turn over with it."""
     while True:
         await trio.sleep(_TELL)
+        watch.turn()
         kills = sum(one.killed.total() for one in victims)
         print(
             f"{timeline.now():6.0f} s: {report.pairings} of {pairings} pairings, {report.complete} complete,"

@@ -72,6 +72,7 @@ class Sweep:
         self._names: set[str] = set()
         self._exact: dict[bytes, str] = {}
         self._folded: dict[bytes, str] = {}
+        self._added: set[tuple[str, bytes]] = set()
         self._runs: dict[tuple[str, ...], tuple[bytes, bytes, re.Pattern[bytes], str]] = {}
 
     @property
@@ -82,8 +83,9 @@ class Sweep:
     def add(self, name: str, value: bytes) -> None:
         """Look for a value of at least eight bytes from now on, unless it could be anything."""
         self._names.add(name)
-        if len(set(value)) < VARIETY:
+        if len(set(value)) < VARIETY or (name, value) in self._added:
             return
+        self._added.add((name, value))
         for form, part in forms(value):
             into = self._folded if form == "hex" else self._exact
             into.setdefault(part, f"{name} as {form}")
@@ -93,6 +95,9 @@ class Sweep:
         and for the whole code in the forms of a value, and as the numbers of its words.
         """
         self._names.add(name)
+        if (name, whole := " ".join(words).encode()) in self._added:
+            return
+        self._added.add((name, whole))
         runs = [tuple(words[begin : begin + RUN]) for begin in range(len(words) - RUN + 1)]
         table = [tuple(words[row::ROWS][:RUN]) for row in range(ROWS) if len(words) >= ROWS * RUN]
         for run in (*runs, *table):

@@ -31,6 +31,8 @@ PLANTED = {
     "shown": "watch.shown(json.dumps({'event': 'code', 'words': CODE})); print(CODE.split()[3:7])",
     "file": "watch.code(CODE); (place / 'deep').mkdir(); (place / 'deep' / 'db').write_bytes(CODE.encode())",
     "log": "watch.code(CODE); watch.log_line('anna', 'vault', 'info', 'it failed', {'why': CODE[6:40]})",
+    "turned": "watch.code(CODE); watch.log_line('anna', 'vault', 'info', CODE, {}); watch.turn()",
+    "late": "watch.code(CODE); watch.turn(); watch.log_line('anna', 'vault', 'info', CODE, {})",
     "passphrase": "watch.passphrase(b'orchestral plum'); (place / 'x').write_text('Orchestral plum')",
 }
 CLEAN = {

@@ -32,14 +32,17 @@ class Watch:
     texts: list[tuple[str, bytes]] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
     allowed: set[Path] = field(default_factory=set)
+    before: "Watch | None" = None
+    """The watch that this one has taken over from: what it knew is looked for here too."""
 
     def sweep(self) -> Sweep:
         """Put together all secrets of the test."""
         sweep = Sweep()
-        for code in self.codes:
-            known.add_code(sweep, code)
-        for checkpoint in self.checkpoints:
-            known.add_session(sweep, checkpoint)
+        for watch in (self, self.before) if self.before is not None else (self,):
+            for code in watch.codes:
+                known.add_code(sweep, code)
+            for checkpoint in watch.checkpoints:
+                known.add_session(sweep, checkpoint)
         for phrase in self.passphrases:
             sweep.add_phrase("passphrase", phrase)
         for name, value in self.values:
@@ -73,21 +76,45 @@ class Watch:
 
 
 _current: list[Watch] = []
+_former: list[Watch] = []
+"""Those that the present one has taken over from."""
 
 
 def begin() -> Watch:
     """Watch from now on."""
+    _former.clear()
     _current[:] = [Watch()]
     return _current[0]
 
 
+def turn() -> None:
+    """Begin a watch of what is said from now on, for what has come to be known since the last turn.
+
+    A search takes as long as there are secrets, times what was said: a run of a thousand pairings turns.
+    Files are searched once, at the end, for what is in them and what the last two watches know.
+    """
+    for watch in list(_current):
+        _former.append(watch)
+        _current[:] = [
+            Watch(
+                passphrases=set(watch.passphrases),
+                values=set(watch.values),
+                folders=watch.folders,
+                allowed=set(watch.allowed),
+                before=watch,
+            )
+        ]
+        watch.folders = set()
+
+
 def found() -> list[str]:
     """Return what was found, of the test that is watched, where it must not be."""
-    return [what for watch in _current for what in watch.found()]
+    return sorted({what for watch in (*_former, *_current) for what in watch.found()})
 
 
 def end() -> None:
     """Watch no more."""
+    _former.clear()
     _current.clear()
 
 
