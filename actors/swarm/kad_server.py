@@ -52,22 +52,23 @@ class Providers(ProviderStore):  # type: ignore[misc]
     def __init__(self, host: Any, peer_routing: Any, provides: Callable[[bytes], bool]) -> None:
         super().__init__(host=host, peer_routing=peer_routing)
         self.provides = provides
-        self._keys_of_peer: Counter[bytes] = Counter()
+        self._keys_of_peer: dict[str, dict[bytes, None]] = {}
+        """The key announced last is the last one."""
 
     def add_provider(self, key: bytes, provider: PeerInfo) -> None:
-        """Keep a record for `key`, within the bounds."""
-        peer = provider.peer_id.to_bytes()
-        known = self.providers.get(key, {})
-        if str(provider.peer_id) not in known:
-            if self._keys_of_peer[peer] >= MOST_KEYS_OF_PEER:
-                return
-            while key not in self.providers and len(self.providers) >= MOST_KEYS:
-                self._drop(next(iter(self.providers)))
+        """Keep a record for `key`, within the bounds: a peer's oldest one makes room for its newest."""
+        peer = str(provider.peer_id)
+        keys = self._keys_of_peer.get(peer, {})
+        if key not in keys and len(keys) >= MOST_KEYS_OF_PEER:
+            self._drop(next(iter(keys)), peer)
+        while key not in self.providers and len(self.providers) >= MOST_KEYS:
+            self._drop(next(iter(self.providers)))
         bounded = PeerInfo(provider.peer_id, list(provider.addrs)[:_ADDRESSES_OF_PROVIDER])
-        before = len(known)
         super().add_provider(key, bounded)
-        if len(self.providers[key]) > before:
-            self._keys_of_peer[peer] += 1
+        if peer in self.providers[key]:
+            keys = self._keys_of_peer.setdefault(peer, {})
+            keys.pop(key, None)
+            keys[key] = None
 
     def get_providers(self, key: bytes) -> list[PeerInfo]:
         """Return the providers of `key`, this node itself first if it is one."""
@@ -77,15 +78,26 @@ class Providers(ProviderStore):  # type: ignore[misc]
         return found
 
     def cleanup_expired(self) -> None:
-        """Drop expired records and count again."""
+        """Drop expired records, and what is kept about them."""
         super().cleanup_expired()
-        self._keys_of_peer = Counter(
-            record.peer_id.to_bytes() for records in self.providers.values() for record in records.values()
-        )
+        for peer, keys in list(self._keys_of_peer.items()):
+            for key in [key for key in keys if peer not in self.providers.get(key, {})]:
+                self._forget(key, peer)
 
-    def _drop(self, key: bytes) -> None:
-        for record in self.providers.pop(key).values():
-            self._keys_of_peer[record.peer_id.to_bytes()] -= 1
+    def _drop(self, key: bytes, peer: str | None = None) -> None:
+        """Drop the record of one peer for a key, or all of them."""
+        records = self.providers.get(key, {})  # the library has dropped it already if it had expired
+        for one in list(records) if peer is None else [peer]:
+            records.pop(one, None)
+            self._forget(key, one)
+        if not records:
+            self.providers.pop(key, None)
+
+    def _forget(self, key: bytes, peer: str) -> None:
+        keys = self._keys_of_peer.get(peer, {})
+        keys.pop(key, None)
+        if not keys:
+            self._keys_of_peer.pop(peer, None)
 
 
 def _bare(address: Any) -> Any:

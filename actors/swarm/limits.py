@@ -47,6 +47,10 @@ class RecentTable(Generic[K, V]):
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
+    def oldest(self) -> tuple[K, V] | None:
+        """Return the entry that was used least recently."""
+        return next(iter(self._entries.items()), None)
+
     def pop(self, key: K) -> V | None:
         """Remove and return an entry."""
         return self._entries.pop(key, None)
@@ -65,6 +69,7 @@ class RateWindow(Generic[K]):
 
     def count(self, key: K, now: float) -> bool:
         """Record one event; return whether that makes more than the allowed number in the window."""
+        self._forget(now - self._window)
         times = self._times.get(key)
         if times is None:
             times = deque(maxlen=self._most + 1)
@@ -73,6 +78,14 @@ class RateWindow(Generic[K]):
             times.popleft()
         times.append(now)
         return len(times) > self._most
+
+    def _forget(self, before: float) -> None:
+        """Drop the keys whose last event has left the window."""
+        while (oldest := self._times.oldest()) is not None and oldest[1][-1] <= before:
+            self._times.pop(oldest[0])
+
+    def __len__(self) -> int:
+        return len(self._times)
 
 
 class Abuse:

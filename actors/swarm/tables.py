@@ -77,4 +77,5 @@ class Tables:
     def end(self, actor: str) -> bytes | None:
         """Forget a session; return the peer whose frame it got last."""
         self.served.pop(actor, None)
+        self._vouched.pop(actor)
         return self._last_sender.pop(actor, None)

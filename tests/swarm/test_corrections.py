@@ -6,6 +6,7 @@ A test whose first half fails says that the library no longer needs that correct
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -332,6 +333,28 @@ async def test_the_provider_store_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     assert len(ours.providers) == 20
     assert all(len(r.addresses) == 32 for records in ours.providers.values() for r in records.values())
     assert [info.peer_id for info in ours.get_providers(own)] == [host.get_id()]
+    assert sum(len(keys) for keys in ours._keys_of_peer.values()) == 20
+
+
+async def test_the_newest_announcement_of_a_peer_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that shows one code after another is found by the last ones, and pushes out only its own."""
+    monkeypatch.setattr(kad_server, "MOST_KEYS_OF_PEER", 15)
+    ours = kad_server.Providers(our_host(1), None, lambda _key: False)
+    busy, other = (PeerInfo(ID.from_pubkey(keys(n).public_key), [LOCAL]) for n in (2, 3))
+    wanted = [number.to_bytes(34, "big") for number in range(100)]
+    ours.add_provider(wanted[0], other)
+    for key in wanted:
+        ours.add_provider(key, busy)
+        ours.add_provider(wanted[0], busy)  # announced again and again
+    there = [number for number, key in enumerate(wanted) if ours.get_providers(key)]
+    assert there == [0, *range(86, 100)]
+    assert {info.peer_id for info in ours.get_providers(wanted[0])} == {busy.peer_id, other.peer_id}
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert ours.get_providers(wanted[0]) == []
+    ours.add_provider(wanted[1], busy)
+    ours.cleanup_expired()
+    assert list(ours._keys_of_peer) == [str(busy.peer_id)]
+    assert len(ours.providers) == len(ours._keys_of_peer[str(busy.peer_id)]) == 1
 
 
 @pytest.mark.parametrize("corrected", [False, True])

@@ -9,6 +9,8 @@ from spacedrive_node.actors.swarm.limits import (
     Slots,
     in_the_way,
 )
+from spacedrive_node.actors.swarm.tables import Tables
+from spacedrive_node.messages.to_swarm import Serve
 
 PEER = b"p" * 38
 BLOCK = "192.0.2.0/24"
@@ -57,6 +59,17 @@ def test_tables_are_bounded() -> None:
     assert (table.get(1), table.get(2), table.get(3), len(table)) == (1, None, 3, 2)
     window: RateWindow[int] = RateWindow(3, 10.0)
     assert [window.count(1, float(time)) for time in range(6)] == [False, False, False, True, True, True]
+
+
+def test_a_window_keeps_nobody_whose_events_have_left_it() -> None:
+    """A thousand attempts, one after another, leave only the last ones: there is one for each pairing."""
+    window: RateWindow[int] = RateWindow(3, 10.0)
+    for attempt in range(1000):
+        window.count(attempt, float(attempt))
+        window.count(attempt - 1, float(attempt))
+    assert len(window) < 15
+    assert not window.count(998, 1000.0)
+    assert window.count(998, 1000.0)
 
 
 def test_the_connection_that_makes_room_is_one_of_a_crowd() -> None:
@@ -145,3 +158,18 @@ def test_strangers_cannot_keep_anybody_out() -> None:
         for number in range(1000):
             assert taken.take(f"late {number}", f"10.0.{number % blocks}.0/24", f"late {number}")
         assert "legitimate" not in taken.lost
+
+
+def test_a_session_that_has_ended_is_in_no_table() -> None:
+    """A node that makes a thousand pairings a day keeps nothing of them here."""
+    tables = Tables()
+    for number in range(3):
+        actor = f"session-{number:016x}"
+        tables.serve(actor, Serve(bytes(32), "initiator"))
+        assert tables.needs_vouch(actor, b"peer")
+        assert not tables.needs_vouch(actor, b"peer")
+        tables.forwarded(actor, b"peer")
+        assert tables.end(actor) == b"peer"
+    assert not tables.served
+    assert not tables._last_sender
+    assert len(tables._vouched) == 0
