@@ -24,7 +24,7 @@ from .scrape import value_of
 AIM = 0.100
 AIM_OVER_BARE = 3.0
 AIM_OVER_WORMHOLE = 0.7
-_ENOUGH, _MOST, _SECONDS = 100, 250, 50.0
+_ENOUGH, _MOST, _SECONDS, _SECONDS_LONG = 100, 400, 50.0, 150.0
 _BARE_EVERY, _WORMHOLE_EVERY = 2, 4
 """One in so many times what stands beside is done too."""
 _BY_DHT = 6
@@ -48,7 +48,8 @@ async def run(bench: Bench) -> None:
             "wormhole": [],
         }
         ports = (port(a), port(b))
-        for number in bench.times("pairings", _MOST, _SECONDS, least=20):
+        seconds = _SECONDS_LONG if bench.long else _SECONDS
+        for number in bench.times("pairings", _MOST, seconds, least=20):
             if min(len(times["connected"]), len(times["fresh"])) >= _ENOUGH:
                 break
             if len(times["connected"]) < _ENOUGH:
