@@ -17,7 +17,7 @@ from .processes import Talker, own, talker
 from .recorder import Passed
 
 _TRACED = 12
-_COUNTED = 20
+_COUNTED = 12
 
 
 async def processor_time(bench: Bench, a: Node, b: Node) -> None:

@@ -27,7 +27,7 @@ _VICTIMS = 0.2
 _LOOKUPS, _SECONDS = 8, 6.0
 _BY_LIBRARY = 1
 """Lookups by the library's own means, which may last until it is given up: so many in each network."""
-_SETTLED = 1.5
+_SETTLED = 1.0
 _KNOWN = 3
 SEED = 7
 

@@ -24,7 +24,7 @@ from .scrape import value_of
 AIM = 0.100
 AIM_OVER_BARE = 3.0
 AIM_OVER_WORMHOLE = 0.7
-_ENOUGH, _MOST, _SECONDS, _SECONDS_LONG = 100, 400, 50.0, 150.0
+_ENOUGH, _MOST, _SECONDS, _SECONDS_LONG = 100, 400, 45.0, 150.0
 _BARE_EVERY, _WORMHOLE_EVERY = 2, 4
 """One in so many times what stands beside is done too."""
 _BY_DHT = 6

@@ -31,7 +31,7 @@ from .processes import own, talker
 from .recorder import Recorder
 
 AIM_SPAWN, AIM_RESTART, AIM_MEMORY = 0.008, 0.012, 3.5
-_SPAWNS, _RESTARTS = 100, 40
+_SPAWNS, _RESTARTS = 100, 25
 _LOOK = 0.002
 _COUNTS = (1, 50, 500)
 _BESIDE = 10
