@@ -46,15 +46,17 @@ def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R
         raise NoNodeRunning(
             f"no node answers on {control} ({error.strerror or error}); start one with: sdnode up"
         ) from None
-    pause, patience = _FIRST_PAUSE, time.monotonic() + control_answers.PATIENCE
+    pause, patience = _FIRST_PAUSE, 0.0
     while True:
         try:
             with sock:
                 return answer_of(_exchange(sock, data, deadline), expected)
-        except (_Lost, MalformedMessage, OSError) as error:
-            if isinstance(error, TimeoutError):
-                raise unanswered() from None
-            if time.monotonic() > patience:
+        except TimeoutError:
+            raise unanswered() from None
+        except (_Lost, MalformedMessage, OSError):
+            now = time.monotonic()
+            patience = patience or now + control_answers.PATIENCE  # it begins when the node is first missed
+            if now > patience:
                 raise gone() from None
         # The pause between two attempts is the backoff; nothing announces that a node is back.
         time.sleep(pause)

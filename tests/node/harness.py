@@ -37,6 +37,7 @@ LIMIT = 1 << 20
 DEADLINE = 60.0
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _UNPRIVILEGED = 10_240
+_TRIED_PORTS = 100
 Verdict = Callable[[str, str, int], bool]
 """Called with (kind of actor, "input" or "step", its running number for that kind): kill it now?"""
 
@@ -188,9 +189,8 @@ def port_of_its_own() -> int:
     and the other devices, which know this port only, find the node again.
     """
     ephemeral = int(_EPHEMERAL.read_text().split()[0])
-    below = range(min(_UNPRIVILEGED, ephemeral - 1), ephemeral)
-    while True:
-        port = random.SystemRandom().choice(below)
+    below = range(min(_UNPRIVILEGED, ephemeral - _TRIED_PORTS), ephemeral)
+    for port in random.SystemRandom().sample(below, _TRIED_PORTS):
         with socket.socket() as there:
             there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -198,6 +198,7 @@ def port_of_its_own() -> int:
             except OSError:
                 continue
         return port
+    raise RuntimeError(f"of {_TRIED_PORTS} ports below {ephemeral} none is free")
 
 
 @asynccontextmanager
