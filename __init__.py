@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .api import Node, NodeStartFailed, open_node
-    from .client import (
+    from .client.embedded import Node, NodeStartFailed, open_node
+    from .client.node_client import (
         Code,
         Confirmation,
         ControlError,
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from .paths import NoNodeRunning, SeveralNodes, UnsafePath
 
 _WHERE = {
-    "Code": "client",
-    "Confirmation": "client",
-    "ControlError": "client",
+    "Code": "client.node_client",
+    "Confirmation": "client.node_client",
+    "ControlError": "client.node_client",
     "NoNodeRunning": "paths",
-    "Node": "api",
-    "NodeClient": "client",
+    "Node": "client.embedded",
+    "NodeClient": "client.node_client",
     "NodeConfig": "config",
-    "NodeGone": "client",
-    "NodeStartFailed": "api",
-    "Pairing": "client",
-    "PairingFailed": "client",
+    "NodeGone": "client.node_client",
+    "NodeStartFailed": "client.embedded",
+    "Pairing": "client.node_client",
+    "PairingFailed": "client.node_client",
     "SeveralNodes": "paths",
     "UnsafePath": "paths",
-    "open_client": "client",
-    "open_node": "api",
+    "open_client": "client.node_client",
+    "open_node": "client.embedded",
 }
 
 __all__ = [

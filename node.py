@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from . import __version__, privileges
-from .client import NodeGone, NoNodeRunning, open_client
+from .client.node_client import NodeGone, NoNodeRunning, open_client
 from .config import DEFAULT_LISTEN, NodeConfig
 from .logs import WriteLog
 from .messages.config import (

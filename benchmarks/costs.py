@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ..api import Node
-from ..client import NodeClient, open_client
+from ..client.embedded import Node
+from ..client.node_client import NodeClient, open_client
 from . import machine
 from .bench import Bench, environment, median
 from .nodes import Times, acquainted, disconnect, pair, processes, quiet

@@ -6,8 +6,8 @@ from typing import Any
 
 import trio
 
-from ..api import Node
-from ..client import Pairing
+from ..client.embedded import Node
+from ..client.node_client import Pairing
 from . import machine
 from .bench import Bench, median, quantile, summary
 from .nodes import pair, processes, quiet, two_nodes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from ..api import Node, open_node
+from ..client.embedded import Node, open_node
 from . import machine
 from .bench import Bench, median, summary
 from .nodes import config, processes, two_nodes

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
-from ..api import Node, NodeConfig, open_node
-from ..client import NodeClient, Pairing
+from ..client.embedded import Node, NodeConfig, open_node
+from ..client.node_client import NodeClient, Pairing
 from . import machine
 from .bench import Bench, environment
 

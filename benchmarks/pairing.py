@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from ..api import Node, open_node
+from ..client.embedded import Node, open_node
 from ..messages.base import encode
 from ..messages.wire import Challenge, PairingRequest
 from . import wormhole

@@ -3,7 +3,7 @@
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from ..api import Node
+from ..client.embedded import Node
 
 PREFIX = "spacedrive_node_"
 _DEADLINE = 10.0

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from ..api import open_node
-from ..client import NodeClient, Pairing, open_client
+from ..client.embedded import open_node
+from ..client.node_client import NodeClient, Pairing, open_client
 from ..messages.base import encode
 from ..messages.frames import Deliver, FromChild, Ready, Start, Step
 from ..messages.to_session import StartPairing

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..client import NodeClient
+    from ..client.node_client import NodeClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ def chosen(data_dir: str | None, control: str | None) -> "Path":
 
 def connect(data_dir: str | None, control: str | None) -> "AbstractAsyncContextManager[NodeClient]":
     """Connect with the node that is meant, for longer than one question. Raises as `chosen`."""
-    from ..client import open_client
+    from ..client.node_client import open_client
 
     return open_client(chosen(data_dir, control))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import trio
 
-from ..client import NodeClient, Pairing, PairingFailed, open_client
-from ..control_answers import ControlError, NodeGone
+from ..client.errors import ControlError, NodeGone
+from ..client.node_client import NodeClient, Pairing, PairingFailed, open_client
 from ..messages.control import SessionState
 from .demo_nodes import DemoNode, NodeDidNotStart, running_node, temporary_folder
 from .demo_view import DemoView, Result

@@ -54,8 +54,8 @@ def list_devices(outer: Outer, data_dir: str | None, control: str | None, as_jso
 @click.pass_obj
 def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Give a device another name on this node."""
+    from ..client.one_shot import ask
     from ..messages.control import Done, RenameDevice
-    from ..question import ask
 
     node = chosen(data_dir or outer[0], control or outer[1])
     device = the_one(id, known_devices(node))
@@ -73,8 +73,8 @@ def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str 
 @click.pass_obj
 def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Trust a device no longer; to trust it again both must be paired again."""
+    from ..client.one_shot import ask
     from ..messages.control import Done, ForgetDevice
-    from ..question import ask
 
     node = chosen(data_dir or outer[0], control or outer[1])
     device = the_one(id, known_devices(node))
@@ -92,8 +92,8 @@ def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str 
 
 def known_devices(node: "Path") -> "list[Device]":
     """Ask a node for all its trusted devices, page after page."""
+    from ..client.one_shot import ask
     from ..messages.control import DeviceList, ListDevices
-    from ..question import ask
 
     found: list[Device] = []
     more = True

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import trio
 
-from ..client import NodeClient, Pairing
-from ..control_answers import ControlError, NodeGone
+from ..client.errors import ControlError, NodeGone
+from ..client.node_client import NodeClient, Pairing
 from ..messages.control import SessionState
 from . import exits
 from .ask import NobodyThere, answers, discard_typed, yes

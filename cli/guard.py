@@ -108,8 +108,8 @@ def _report_node_error(error: BaseException) -> int:
             case SeveralNodes() | UnsafePath():
                 say(str(error))
                 return exits.USAGE
-    if "spacedrive_node.control_answers" in sys.modules:
-        from ..control_answers import ControlError, NodeGone
+    if "spacedrive_node.client.errors" in sys.modules:
+        from ..client.errors import ControlError, NodeGone
 
         match error:
             case ControlError():

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @json_option
 def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Show addresses, reachability and sessions of the node."""
+    from ..client.one_shot import ask
     from ..messages.control import NodeStatus, Status
-    from ..question import ask
 
     found = ask(chosen(data_dir, control), NodeStatus, Status)
     if as_json:
@@ -72,8 +72,8 @@ def _peer(peer: bytes) -> str:
 @json_option
 def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Show the node's processes, with restarts and memory."""
+    from ..client.one_shot import ask
     from ..messages.control import ActorList, ListActors
-    from ..question import ask
 
     found = ask(chosen(data_dir, control), ActorList, ListActors).actors
     if as_json:

@@ -20,10 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "paths": {"paths"},
     "config_values": {"config_values"},
     "config": {"config", "config_values", "messages", "protocol"},
-    "control_answers": {"control_answers", "messages"},
-    "control_link": {"control_answers", "control_link", "messages", "paths"},
-    "question": {"control_answers", "question", "messages", "paths"},
-    "client": {"client", "control_answers", "control_link", "messages", "protocol", "paths"},
+    "client": {"client", "config", "config_values", "messages", "protocol", "paths"},
 }
 ACTOR_MAY_IMPORT = {"messages", "protocol", "actors.base", "actors.stepping", "supervisor.channel"}
 

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 import trio
 
-from spacedrive_node.client import Pairing
-from spacedrive_node.control_answers import ControlError
+from spacedrive_node.client.errors import ControlError
+from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.common import SessionEnded
 from spacedrive_node.messages.frames import Step

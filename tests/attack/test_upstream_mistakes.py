@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import trio
 
-from spacedrive_node.control_answers import ControlError
+from spacedrive_node.client.errors import ControlError
 from spacedrive_node.messages.control import CancelPairing, Decide, Done
 from spacedrive_node.messages.frames import Outgoing, Step
 from spacedrive_node.messages.to_session import PeerAnswer

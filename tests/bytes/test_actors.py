@@ -16,7 +16,7 @@ from libp2p.kad_dht.common import PROTOCOL_ID as KAD
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm import corrections, limits, streams
-from spacedrive_node.client import open_client
+from spacedrive_node.client.node_client import open_client
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control import (
     Error,

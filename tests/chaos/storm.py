@@ -15,7 +15,7 @@ import trio
 from victims import Timeline, Victims, choose
 from whole_nodes import Node
 
-from spacedrive_node.client import ControlError, Pairing, PairingFailed
+from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailed
 from spacedrive_node.messages.control import SessionState
 from spacedrive_node.tests.secrets import watch
 

@@ -16,7 +16,7 @@ from network import Host
 from tap import Sight
 from victims import start_of
 
-from spacedrive_node.client import NodeClient, open_client
+from spacedrive_node.client.node_client import NodeClient, open_client
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.tests.secrets import watch
 

@@ -13,7 +13,7 @@ from relay import Relay
 from tap import Sight, Tap
 from whole_nodes import Node, running_node
 
-from spacedrive_node.client import Pairing
+from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.frames import Deliver, FromChild, Step
 from spacedrive_node.supervisor.host import Handle
 from spacedrive_node.supervisor.specs import ChildSpec

@@ -17,7 +17,7 @@ from moments import SIDES
 from striking import DEADLINE, Two, two_struck
 
 import spacedrive_node.node
-from spacedrive_node.client import ControlError, Pairing, PairingFailed
+from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailed
 from spacedrive_node.messages.config import SessionConfig
 
 pytestmark = pytest.mark.timeout(600)

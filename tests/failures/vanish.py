@@ -13,7 +13,7 @@ from news import until
 from pairs import SHORT, SHORT_CODE, Pair, pair_of_seats
 from seat import NotStarted, Seat
 
-from spacedrive_node.client import ControlError, NodeGone, Pairing, PairingFailed
+from spacedrive_node.client.node_client import ControlError, NodeGone, Pairing, PairingFailed
 from spacedrive_node.messages.config import SessionConfig
 from spacedrive_node.tests.secrets import watch
 

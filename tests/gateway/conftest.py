@@ -13,7 +13,7 @@ import trio
 
 from spacedrive_node.actors.base import now
 from spacedrive_node.actors.gateway import main
-from spacedrive_node.client import NodeClient, open_client
+from spacedrive_node.client.node_client import NodeClient, open_client
 from spacedrive_node.messages import to_supervisor, to_vault
 from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.config import GatewayConfig

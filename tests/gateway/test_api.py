@@ -6,8 +6,8 @@ import sys
 import pytest
 import trio
 
-from spacedrive_node import api
-from spacedrive_node.api import NodeConfig, NodeStartFailed, command, open_node
+from spacedrive_node.client import embedded
+from spacedrive_node.client.embedded import NodeConfig, NodeStartFailed, command, open_node
 
 READY = """
 import json, signal, sys
@@ -25,7 +25,7 @@ def run(monkeypatch):
     """Have open_node start this program instead."""
 
     def use(program: str, *arguments: str) -> None:
-        monkeypatch.setattr(api, "command", lambda config: [sys.executable, "-c", program, *arguments])
+        monkeypatch.setattr(embedded, "command", lambda config: [sys.executable, "-c", program, *arguments])
 
     return use
 
@@ -68,7 +68,7 @@ open({str(mark)!r}, 'w').close()
 
 async def test_a_node_that_hangs_is_killed(node, run, monkeypatch):
     """One that ignores everything does not keep its host."""
-    monkeypatch.setattr(api, "STOP", 0.1)
+    monkeypatch.setattr(embedded, "STOP", 0.1)
     run(f"{IGNORE}\n{READY}\nsignal.pause()", str(node.control))
     with trio.fail_after(30):
         async with open_node(NodeConfig()) as mine:
@@ -86,7 +86,7 @@ async def test_a_failed_start_says_why(run):
 
 async def test_a_node_that_never_gets_ready(run, monkeypatch):
     """The start has a deadline."""
-    monkeypatch.setattr(api, "START", 0.2)
+    monkeypatch.setattr(embedded, "START", 0.2)
     run("import sys; sys.stdin.read()")
     with trio.fail_after(30):
         with pytest.raises(NodeStartFailed, match="not ready within"):

@@ -9,7 +9,7 @@ import trio
 
 from spacedrive_node.actors.gateway import actor, connection
 from spacedrive_node.actors.gateway.actor import may_use, peer_uid
-from spacedrive_node.client import ControlError, NodeClient
+from spacedrive_node.client.node_client import ControlError, NodeClient
 from spacedrive_node.messages import to_vault
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.common import SessionEnded

@@ -5,7 +5,7 @@ import os
 import pytest
 import trio
 
-from spacedrive_node.client import ControlError, NodeClient, PairingFailed
+from spacedrive_node.client.node_client import ControlError, NodeClient, PairingFailed
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.common import SessionEnded, Undeliverable
 from spacedrive_node.messages.control import SessionStarted, StartPairing
@@ -267,7 +267,7 @@ async def test_a_repeated_start_reaches_the_same_session(node, client):
 async def test_not_ready_names_what_is_missing(bare, monkeypatch):
     """Before vault and swarm are there a pairing is refused, and says which is missing."""
     from spacedrive_node.actors.gateway import requests
-    from spacedrive_node.client import open_client
+    from spacedrive_node.client.node_client import open_client
 
     monkeypatch.setattr(requests, "READY_WAIT", 0.05)
     with trio.fail_after(10):

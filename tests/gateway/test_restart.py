@@ -3,9 +3,9 @@
 import pytest
 import trio
 
-from spacedrive_node import client as client_module
-from spacedrive_node import control_answers
-from spacedrive_node.client import NodeGone, NoNodeRunning, open_client
+from spacedrive_node.client import errors
+from spacedrive_node.client import node_client as client_module
+from spacedrive_node.client.node_client import NodeGone, NoNodeRunning, open_client
 from spacedrive_node.messages import to_session, to_vault
 from spacedrive_node.messages.to_gateway import DeviceChanged
 
@@ -132,7 +132,7 @@ async def test_nothing_there(tmp_path):
 
 async def test_gone_for_good(node, client, nursery, code, monkeypatch):
     """After the patience without a node whatever waits fails with NodeGone, and so do new requests."""
-    monkeypatch.setattr(control_answers, "PATIENCE", 0.2)
+    monkeypatch.setattr(errors, "PATIENCE", 0.2)
     with trio.fail_after(20):
         pairing = await start(node, client, code)
         node.listener.close()

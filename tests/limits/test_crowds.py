@@ -12,7 +12,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm import streams
-from spacedrive_node.client import ControlError
+from spacedrive_node.client.node_client import ControlError
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.wire import (
     PROTOCOL_ID,

@@ -18,7 +18,7 @@ import spacedrive_node.actors
 import spacedrive_node.messages
 import spacedrive_node.protocol
 from spacedrive_node.actors.session import state
-from spacedrive_node.client import Code
+from spacedrive_node.client.node_client import Code
 from spacedrive_node.messages.base import MalformedMessage
 from spacedrive_node.messages.frames import Log
 from spacedrive_node.protocol.code import derive, words_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spacedrive_node.client import Pairing, PairingFailed
+from spacedrive_node.client.node_client import Pairing, PairingFailed
 from spacedrive_node.logs import make_log
 from spacedrive_node.messages.frames import Deliver, Step
 from spacedrive_node.supervisor.process import ProcessHost

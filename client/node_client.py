@@ -1,7 +1,7 @@
 """The Python client of a running node: everything that the control socket offers, as methods.
 
 Owns the Pairing as a program sees it: states that only go forward, also across a restart of the node's
-gateway. Never touches the socket itself (control_link.py does) and never decides about a device by
+gateway. Never touches the socket itself (control_connection.py does) and never decides about a device by
 itself. Implements the client's side of docs/interfaces.md, "Control socket".
 """
 
@@ -15,10 +15,8 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from .control_answers import ControlError, NodeGone
-from .control_link import ControlLink, Subscription
-from .messages.base import Message
-from .messages.control import (
+from ..messages.base import Message
+from ..messages.control import (
     ActorList,
     CancelPairing,
     Decide,
@@ -39,9 +37,11 @@ from .messages.control import (
     StartPairing,
     Status,
 )
-from .messages.to_gateway import ActorInfo, Device
-from .messages.types import Outcome, Role, Stage
-from .paths import NoNodeRunning
+from ..messages.to_gateway import ActorInfo, Device
+from ..messages.types import Outcome, Role, Stage
+from ..paths import NoNodeRunning
+from .control_connection import ControlLink, Subscription
+from .errors import ControlError, NodeGone
 
 __all__ = [
     "Code",

@@ -16,18 +16,11 @@ from typing import TypeVar
 
 import trio
 
-from . import control_answers
-from .control_answers import ControlError, NodeGone, answer_of, check_request, gone, unanswered
-from .messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
-from .messages.control import (
-    Error,
-    Reply,
-    SessionEvent,
-    SessionState,
-    Subscribe,
-    decode_reply,
-)
-from .paths import NoNodeRunning, check_length
+from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
+from ..messages.control import Error, Reply, SessionEvent, SessionState, Subscribe, decode_reply
+from ..paths import NoNodeRunning, check_length
+from . import errors
+from .errors import ControlError, NodeGone, answer_of, check_request, gone, unanswered
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
@@ -99,7 +92,7 @@ class ControlLink:
             call = self._calls[id] = _Call(request, absent)
             try:
                 self._post(call.request)
-                with trio.move_on_after(control_answers.ANSWER):
+                with trio.move_on_after(errors.ANSWER):
                     await call.answered.wait()
             finally:
                 del self._calls[id]
@@ -151,7 +144,7 @@ class ControlLink:
                 pause = _FIRST_PAUSE
                 self._notice(False)
                 continue
-            if trio.current_time() - down_since > control_answers.PATIENCE:
+            if trio.current_time() - down_since > errors.PATIENCE:
                 self._give_up()
             # The pause between two attempts is the backoff; nothing announces that a node is back.
             await trio.sleep(pause)

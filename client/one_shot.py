@@ -2,7 +2,7 @@
 
 Owns a connection for the length of the question. When it is lost the question is repeated on another, which
 is safe, for what changes something carries a key of its own (docs/interfaces.md, "Control socket"). Whatever
-lasts longer than one answer is client.py's.
+lasts longer than one answer is node_client.py's.
 """
 
 import socket
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from . import control_answers
-from .control_answers import answer_of, check_request, gone, unanswered
-from .messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
-from .messages.control import Error, Reply, decode_reply
-from .paths import NoNodeRunning, check_length
+from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
+from ..messages.control import Error, Reply, decode_reply
+from ..paths import NoNodeRunning, check_length
+from . import errors
+from .errors import answer_of, check_request, gone, unanswered
 
 _ID = 1
 _CONNECTING = 5
@@ -39,7 +39,7 @@ def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R
     request = make(_ID)
     check_request(request)
     data = frame(encode(request), CONTROL_LIMIT)
-    deadline = time.monotonic() + control_answers.ANSWER
+    deadline = time.monotonic() + errors.ANSWER
     try:
         sock = _connect(control)
     except OSError as error:
@@ -55,7 +55,7 @@ def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R
             raise unanswered() from None
         except (_Lost, MalformedMessage, OSError):
             now = time.monotonic()
-            patience = patience or now + control_answers.PATIENCE  # it begins when the node is first missed
+            patience = patience or now + errors.PATIENCE  # it begins when the node is first missed
             if now > patience:
                 raise gone() from None
         # The pause between two attempts is the backoff; nothing announces that a node is back.

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 import trio
 
-from .client import NodeClient, open_link
-from .config import NodeConfig
-from .control_link import ControlLink
-from .messages.config import PASSPHRASE_LIMIT
+from ..config import NodeConfig
+from ..messages.config import PASSPHRASE_LIMIT
+from .control_connection import ControlLink
+from .node_client import NodeClient, open_link
 
 __all__ = ["Node", "NodeConfig", "NodeStartFailed", "open_node"]
 
@@ -89,7 +89,8 @@ async def open_node(config: NodeConfig, *, passphrase: bytes | None = None) -> A
 
 def command(config: NodeConfig) -> list[str]:
     """Return the command that runs a node with this configuration, for as long as its input is open."""
-    return [sys.executable, "-m", str(__package__), "up", *config.to_argv(), "--json", "--lifeline"]
+    package = __name__.partition(".")[0]
+    return [sys.executable, "-m", package, "up", *config.to_argv(), "--json", "--lifeline"]
 
 
 async def _spawn(config: NodeConfig, passphrase: bytes | None) -> trio.Process:

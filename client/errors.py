@@ -1,12 +1,12 @@
 """What a node's answer on its control socket means to whoever asked: the answer, or an exception.
 
-Shared by the connection that lasts (control_link.py) and the single question (question.py). Never does I/O.
+Shared by control_connection.py and one_shot.py. Never does I/O.
 """
 
 from typing import TypeVar
 
-from .messages.base import MalformedMessage, Message, encode
-from .messages.control import Error, ErrorCode, RenameDevice, Reply, decode_request
+from ..messages.base import MalformedMessage, Message, encode
+from ..messages.control import Error, ErrorCode, RenameDevice, Reply, decode_request
 
 PATIENCE = 30.0
 """Seconds without a node after which what waits for it fails."""

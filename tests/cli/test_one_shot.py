@@ -6,12 +6,12 @@ import threading
 import pytest
 from fake_node import KEY, status
 
-from spacedrive_node import control_answers
-from spacedrive_node.control_answers import ControlError, NodeGone
+from spacedrive_node.client import errors
+from spacedrive_node.client.errors import ControlError, NodeGone
+from spacedrive_node.client.one_shot import ask
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control import DeviceList, Done, Error, NodeStatus, RenameDevice, Status
 from spacedrive_node.paths import NoNodeRunning
-from spacedrive_node.question import ask
 
 
 class Bare:
@@ -82,7 +82,7 @@ def test_an_answer_of_another_kind(folder):
 
 def test_a_node_that_goes_away_for_good(node, monkeypatch):
     """It was there, and does not come back: NodeGone after the patience, and no wait for ever."""
-    monkeypatch.setattr(control_answers, "PATIENCE", 0.2)
+    monkeypatch.setattr(errors, "PATIENCE", 0.2)
     node.silent = {"Status"}
     gone = threading.Thread(target=lambda: (node.wait_for(Status), node.stop()), daemon=True)
     gone.start()
@@ -109,7 +109,7 @@ def test_a_node_that_comes_back(node):
 
 def test_a_node_that_never_answers(node, monkeypatch):
     """It listens and says nothing: that has an end too."""
-    monkeypatch.setattr(control_answers, "ANSWER", 0.2)
+    monkeypatch.setattr(errors, "ANSWER", 0.2)
     node.silent = {"Status"}
     with pytest.raises(NodeGone, match="has not answered for"):
         ask(node.path, NodeStatus, Status)
