@@ -20,23 +20,23 @@ if TYPE_CHECKING:
         PairingFailed,
         open_client,
     )
-    from .config import NodeConfig
-    from .paths import NoNodeRunning, SeveralNodes, UnsafePath
+    from .config.paths import NoNodeRunning, SeveralNodes, UnsafePath
+    from .config.settings import NodeConfig
 
 _WHERE = {
     "Code": "client.node_client",
     "Confirmation": "client.node_client",
     "ControlError": "client.node_client",
-    "NoNodeRunning": "paths",
+    "NoNodeRunning": "config.paths",
     "Node": "client.embedded",
     "NodeClient": "client.node_client",
-    "NodeConfig": "config",
+    "NodeConfig": "config.settings",
     "NodeGone": "client.node_client",
     "NodeStartFailed": "client.embedded",
     "Pairing": "client.node_client",
     "PairingFailed": "client.node_client",
-    "SeveralNodes": "paths",
-    "UnsafePath": "paths",
+    "SeveralNodes": "config.paths",
+    "UnsafePath": "config.paths",
     "open_client": "client.node_client",
     "open_node": "client.embedded",
 }

@@ -16,9 +16,19 @@ from pathlib import Path
 
 import trio
 
-from . import __version__, privileges
+from . import __version__, sandbox_profiles
 from .client.node_client import NodeGone, NoNodeRunning, open_client
-from .config import DEFAULT_LISTEN, NodeConfig
+from .config.paths import (
+    UnsafePath,
+    bind_control,
+    control_path,
+    default_data_dir,
+    register_node,
+    remove_control,
+    runtime_dir,
+    unregister_node,
+)
+from .config.settings import DEFAULT_LISTEN, NodeConfig
 from .logs import WriteLog
 from .messages.config import (
     DiscoveryConfig,
@@ -30,16 +40,6 @@ from .messages.config import (
 )
 from .messages.control import NodeStatus
 from .messages.types import PeerAddresses
-from .paths import (
-    UnsafePath,
-    bind_control,
-    control_path,
-    default_data_dir,
-    register_node,
-    remove_control,
-    runtime_dir,
-    unregister_node,
-)
 from .protocol.peer_ids import peer_id_from_text
 from .supervisor.host import Host
 from .supervisor.process import ProcessHost
@@ -144,7 +144,7 @@ def child_specs(
             ),
             stepping=True,
             fds=() if passphrase_fd is None else (passphrase_fd,),
-            sandbox=privileges.vault(data_dir, sealed=passphrase_fd is not None),
+            sandbox=sandbox_profiles.vault(data_dir, sealed=passphrase_fd is not None),
             preload=True,
         ),
         ChildSpec(
@@ -155,7 +155,7 @@ def child_specs(
             ),
             stepping=True,
             fds=() if metrics_fd is None else (metrics_fd,),
-            sandbox=privileges.METRICS,
+            sandbox=sandbox_profiles.METRICS,
             preload=True,
         ),
         ChildSpec(
@@ -165,7 +165,7 @@ def child_specs(
                 socket_fd=FIRST_EXTRA_FD, version=__version__, code_lifetime=config.code_lifetime
             ),
             fds=(control_fd,),
-            sandbox=privileges.GATEWAY,
+            sandbox=sandbox_profiles.GATEWAY,
             preload=True,
         ),
         ChildSpec(
@@ -177,7 +177,7 @@ def child_specs(
                 same_host=config.same_host,
                 mdns=config.mdns,
             ),
-            sandbox=privileges.discovery(runtime_dir() if config.same_host else None),
+            sandbox=sandbox_profiles.discovery(runtime_dir() if config.same_host else None),
             preload=True,
         ),
         ChildSpec(
@@ -191,7 +191,7 @@ def child_specs(
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
             ),
-            sandbox=privileges.SWARM,
+            sandbox=sandbox_profiles.SWARM,
         ),
     ]
 
@@ -205,7 +205,7 @@ def session_spec() -> ChildSpec:
         restart="transient",
         stepping=True,
         intensity=SESSION_INTENSITY,
-        sandbox=privileges.SESSION,
+        sandbox=sandbox_profiles.SESSION,
         preload=True,
         spare=True,
     )

@@ -32,7 +32,7 @@ def node_options(command: F) -> F:
 
 def chosen(data_dir: str | None, control: str | None) -> "Path":
     """Return the control socket of the node that is meant. Raises NoNodeRunning, SeveralNodes, UnsafePath."""
-    from ..paths import choose_node
+    from ..config.paths import choose_node
 
     return choose_node(data_dir, control)
 

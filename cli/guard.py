@@ -92,14 +92,14 @@ def report(error: BaseException) -> int:
 
 def _report_node_error(error: BaseException) -> int:
     # Only what a command has imported can have been raised; a command that needed no node pays for nothing.
-    if "spacedrive_node.config" in sys.modules:
-        from ..config import ConfigError
+    if "spacedrive_node.config.settings" in sys.modules:
+        from ..config.settings import ConfigError
 
         if isinstance(error, ConfigError):
             say("\n".join(["the configuration is not usable", *error.problems]))
             return exits.USAGE
-    if "spacedrive_node.paths" in sys.modules:
-        from ..paths import NoNodeRunning, SeveralNodes, UnsafePath
+    if "spacedrive_node.config.paths" in sys.modules:
+        from ..config.paths import NoNodeRunning, SeveralNodes, UnsafePath
 
         match error:
             case NoNodeRunning():

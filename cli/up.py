@@ -15,12 +15,12 @@ from .choose import json_option, print_json
 from .command import Command
 
 if TYPE_CHECKING:
-    from ..config import LoadedConfig
+    from ..config.settings import LoadedConfig
     from ..node import Ready
     from .passphrase import Source
 
 _MULTI = {"multiple": True, "metavar": "MULTIADDR"}
-# In the order of the help. No values are checked here: config.py does, wherever a value comes from.
+# In the order of the help. No values are checked here: config/settings.py does, wherever a value comes from.
 _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "--data-dir",
@@ -87,7 +87,7 @@ def up(
     With a passphrase the identity of this device is sealed, if it is not yet; without, only the mode of its
     file protects it.
     """
-    from ..config import ConfigError, load_config
+    from ..config.settings import ConfigError, load_config
     from .passphrase import choose
 
     try:
@@ -108,8 +108,8 @@ def up(
 def _show_effective(loaded: "LoadedConfig", *, as_json: bool) -> None:
     import platform
 
-    from ..config import effective, to_toml
-    from ..paths import UnsafePath, control_path, default_data_dir
+    from ..config.paths import UnsafePath, control_path, default_data_dir
+    from ..config.settings import effective, to_toml
 
     data_dir = loaded.config.data_dir or str(default_data_dir())
     try:
@@ -153,7 +153,7 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
 
     def is_new() -> bool:
         from ..actors.vault.keys import would_seal
-        from ..paths import default_data_dir
+        from ..config.paths import default_data_dir
 
         return would_seal(Path(config.data_dir) if config.data_dir else default_data_dir())
 
@@ -185,7 +185,7 @@ def ready_event(line: "Ready") -> dict[str, object]:
 
 def ready_text(line: "Ready", data_dir: str | None) -> str:
     """Return what people read when the node is ready."""
-    from ..paths import default_data_dir
+    from ..config.paths import default_data_dir
     from ..protocol.peer_ids import peer_id_text
 
     rows = [

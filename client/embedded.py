@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from ..config import NodeConfig
+from ..config.settings import NodeConfig
 from ..messages.config import PASSPHRASE_LIMIT
 from .control_connection import ControlLink
 from .node_client import NodeClient, open_link

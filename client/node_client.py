@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
+from ..config.paths import NoNodeRunning
 from ..messages.base import Message
 from ..messages.control import (
     ActorList,
@@ -39,7 +40,6 @@ from ..messages.control import (
 )
 from ..messages.to_gateway import ActorInfo, Device
 from ..messages.types import Outcome, Role, Stage
-from ..paths import NoNodeRunning
 from .control_connection import ControlLink, Subscription
 from .errors import ControlError, NodeGone
 

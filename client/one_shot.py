@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ..config.paths import NoNodeRunning, check_length
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
 from ..messages.control import Error, Reply, decode_reply
-from ..paths import NoNodeRunning, check_length
 from . import errors
 from .errors import answer_of, check_request, gone, unanswered
 

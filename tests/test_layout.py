@@ -17,10 +17,10 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": {"messages", "protocol"},
     "supervisor": {"messages", "supervisor"},
     "actors.base": {"messages", "supervisor.channel"},
-    "paths": {"paths"},
-    "config_values": {"config_values"},
-    "config": {"config", "config_values", "messages", "protocol"},
-    "client": {"client", "config", "config_values", "messages", "protocol", "paths"},
+    "config.paths": {"config.paths"},
+    "config.values": {"config.values"},
+    "config": {"config", "messages", "protocol"},
+    "client": {"client", "config", "messages", "protocol"},
 }
 ACTOR_MAY_IMPORT = {"messages", "protocol", "actors.base", "actors.stepping", "supervisor.channel"}
 

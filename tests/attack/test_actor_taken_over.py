@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from spacedrive_node.paths import runtime_dir
+from spacedrive_node.config.paths import runtime_dir
 from spacedrive_node.supervisor.host import Handle
 from spacedrive_node.supervisor.process import ProcessHost
 from spacedrive_node.supervisor.restart import Cause

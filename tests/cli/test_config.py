@@ -5,7 +5,14 @@ import tomllib
 import pytest
 
 from spacedrive_node.cli import run
-from spacedrive_node.config import DEFAULT_METRICS, SETTINGS, ConfigError, NodeConfig, load_config, to_toml
+from spacedrive_node.config.settings import (
+    DEFAULT_METRICS,
+    SETTINGS,
+    ConfigError,
+    NodeConfig,
+    load_config,
+    to_toml,
+)
 
 PEER = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
 

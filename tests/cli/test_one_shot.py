@@ -9,9 +9,9 @@ from fake_node import KEY, status
 from spacedrive_node.client import errors
 from spacedrive_node.client.errors import ControlError, NodeGone
 from spacedrive_node.client.one_shot import ask
+from spacedrive_node.config.paths import NoNodeRunning
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control import DeviceList, Done, Error, NodeStatus, RenameDevice, Status
-from spacedrive_node.paths import NoNodeRunning
 
 
 class Bare:

@@ -29,7 +29,7 @@ from tap import Sight, Tap
 from victims import start_of
 
 import spacedrive_node.node
-from spacedrive_node.config import NodeConfig
+from spacedrive_node.config.settings import NodeConfig
 from spacedrive_node.messages.config import SessionConfig
 from spacedrive_node.node import NodeFailed, Ready, serve
 from spacedrive_node.supervisor import link

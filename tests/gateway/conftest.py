@@ -14,6 +14,7 @@ import trio
 from spacedrive_node.actors.base import now
 from spacedrive_node.actors.gateway import main
 from spacedrive_node.client.node_client import NodeClient, open_client
+from spacedrive_node.config.paths import bind_control
 from spacedrive_node.messages import to_supervisor, to_vault
 from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.config import GatewayConfig
@@ -40,7 +41,6 @@ from spacedrive_node.messages.to_gateway import (
     SessionView,
     SwarmStatus,
 )
-from spacedrive_node.paths import bind_control
 from spacedrive_node.protocol.identity import device_id
 from spacedrive_node.supervisor.channel import Channel
 from spacedrive_node.tests.secrets import watch

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from spacedrive_node import paths
-from spacedrive_node.paths import (
+from spacedrive_node.config import paths
+from spacedrive_node.config.paths import (
     NoNodeRunning,
     RunningNode,
     SeveralNodes,

@@ -15,7 +15,7 @@ from pathlib import Path
 import trio
 
 from spacedrive_node.client.node_client import NodeClient, Pairing, open_client
-from spacedrive_node.config import NodeConfig
+from spacedrive_node.config.settings import NodeConfig
 from spacedrive_node.messages.base import FrameReader, encode, frame
 from spacedrive_node.messages.control import SessionState
 from spacedrive_node.messages.frames import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node import privileges
+from spacedrive_node import sandbox_profiles
 from spacedrive_node.supervisor.allowed import allowed
 from spacedrive_node.supervisor.seccomp import MACHINES, program
 from spacedrive_node.supervisor.specs import Sandbox
@@ -16,13 +16,13 @@ from spacedrive_node.supervisor.specs import Sandbox
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 REFUSE, UNKNOWN = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 ACTORS = {
-    "session": privileges.SESSION,
-    "vault": privileges.vault(Path("/data"), sealed=False),
-    "sealed vault": privileges.vault(Path("/data"), sealed=True),
-    "metrics": privileges.METRICS,
-    "gateway": privileges.GATEWAY,
-    "discovery": privileges.discovery(Path("/run")),
-    "swarm": privileges.SWARM,
+    "session": sandbox_profiles.SESSION,
+    "vault": sandbox_profiles.vault(Path("/data"), sealed=False),
+    "sealed vault": sandbox_profiles.vault(Path("/data"), sealed=True),
+    "metrics": sandbox_profiles.METRICS,
+    "gateway": sandbox_profiles.GATEWAY,
+    "discovery": sandbox_profiles.discovery(Path("/run")),
+    "swarm": sandbox_profiles.SWARM,
 }
 # name: (x86-64, aarch64), None: does not exist there
 NEVER: dict[str, tuple[int | None, int | None]] = {
@@ -152,7 +152,7 @@ def test_threads_are_for_those_that_need_them(actor: str) -> None:
 def test_calls_of_another_architecture_kill(machine: str) -> None:
     """i386 on x86-64, arm on aarch64, and x32, whose numbers mean something else."""
     _, architecture = MACHINES[machine]
-    code = program(machine, allowed(privileges.SWARM))
+    code = program(machine, allowed(sandbox_profiles.SWARM))
     assert verdict(code, 0x40000003, 3) == KILL
     assert verdict(code, 0x40000028, 3) == KILL
     assert verdict(code, architecture, 0x40000000) == KILL

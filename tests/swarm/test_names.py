@@ -23,7 +23,7 @@ from pathlib import Path
 from spacedrive_node.actors.swarm import warm_up
 from spacedrive_node.actors.swarm.names import Names, FilesReplaced
 from spacedrive_node.messages.frames import Log
-from spacedrive_node.privileges import SWARM
+from spacedrive_node.sandbox_profiles import SWARM
 from spacedrive_node.supervisor.sandbox import enter_sandbox
 from msgspec.structs import replace
 

@@ -1,7 +1,7 @@
 """Readers of single configuration values: text, numbers, switches, multiaddrs, host:port.
 
 Each takes what a flag, a variable or a TOML file holds and returns the value, or raises :class:`Wrong` with
-a message for people that says what would be right. No file, no socket; config.py adds where the value stood.
+a message for people that says what would be right. No file, no socket: settings.py adds where it stood.
 """
 
 import ipaddress

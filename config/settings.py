@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from .config_values import (
+from ..messages.types import DhtMode
+from .values import (
     Wrong,
     announce_address,
     bootstrap_address,
@@ -36,7 +37,6 @@ from .config_values import (
     split_endpoint,
     switch,
 )
-from .messages.types import DhtMode
 
 DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7520"
 DEFAULT_METRICS = "127.0.0.1:9464"
