@@ -16,9 +16,9 @@ from typing import Any
 import trio
 from libp2p.custom_types import TProtocol
 
-from ..actors.swarm import corrections, muxer, streams
-from ..actors.swarm.dialer import Dialer
+from ..actors.swarm.dial.dialer import Dialer
 from ..actors.swarm.host import Host, open_host
+from ..actors.swarm.library import corrections, multiplexer, streams
 from ..messages.config import SwarmConfig
 
 PROTOCOL = "/benchmark/echo/1.0.0"
@@ -35,7 +35,7 @@ class _Open:
 async def _serve(host: Host) -> None:
     async def answer(stream: Any) -> None:
         frame = await streams.read_frame(stream)
-        async with muxer.together(stream):
+        async with multiplexer.together(stream):
             await streams.write_frame(stream, bytes(int.from_bytes(frame[:2], "big")))
             await stream.close()
 

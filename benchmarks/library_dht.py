@@ -19,9 +19,9 @@ from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from ..actors.swarm.dialer import Dialer
+from ..actors.swarm.dial.dialer import Dialer
 from ..actors.swarm.host import open_host
-from ..actors.swarm.kad_server import use_protocol
+from ..actors.swarm.kad.dht_server import use_protocol
 from ..messages.config import SwarmConfig
 
 _PATIENCE = 5.0

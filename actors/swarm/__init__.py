@@ -2,7 +2,7 @@
 
 from ...messages.frames import ToChild
 from ...supervisor.channel import Channel
-from .lean import left_out
+from .library.import_stubs import left_out
 
 
 async def main(channel: Channel[ToChild]) -> None:
@@ -18,7 +18,9 @@ def warm_up() -> None:
     import encodings.idna  # noqa: F401, every look-up of an address uses it
 
     with left_out():
-        from . import actor, corrections, names  # noqa: F401, `main` finds the actor imported
+        from . import actor  # noqa: F401, `main` finds it imported
+        from .dial import resolver
+        from .library import corrections
 
         corrections.import_the_rest()
-        names.load_name_services()
+        resolver.load_name_services()

@@ -27,7 +27,7 @@ from ...messages.to_swarm import (
 from ...supervisor.channel import Channel
 from ..base import Incoming, Mailbox, Send, run_live
 from .node import Node
-from .tables import TableFull, Tables
+from .pairing.frame_routing import TableFull, Tables
 
 _QUIET = 0.02
 _LONGEST_START = 0.5

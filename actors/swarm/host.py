@@ -17,8 +17,9 @@ from multiaddr import Multiaddr
 
 from ...messages.config import SwarmConfig
 from ..base import ActorFailed
-from . import addresses, corrections
-from .addresses import Endpoint
+from .dial import addresses
+from .dial.addresses import Endpoint
+from .library import corrections
 
 PATIENCE = 2.0
 """Seconds to wait for a port that a dead predecessor may still hold."""

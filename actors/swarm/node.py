@@ -22,16 +22,19 @@ from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
 from ...messages.types import PeerAddresses
 from ...messages.wire import PROTOCOL_ID
 from ..base import Mailbox, Send, now
-from . import addresses, corrections, kad_client, status
-from .asking import Asking
-from .dialer import Dialer, Unreachable
+from . import metrics
+from .dial import addresses
+from .dial.dialer import Dialer, Unreachable
 from .host import Host, open_host
-from .kad_client import KadClient
-from .kad_server import Dht, use_protocol
-from .limits import Abuse
-from .pairing_port import PairingPort
-from .requests import Requests
-from .tables import Tables
+from .kad import dht_client
+from .kad.dht_client import KadClient
+from .kad.dht_server import Dht, use_protocol
+from .library import corrections
+from .pairing.frame_routing import Tables
+from .pairing.inbound import PairingPort
+from .pairing.limits import Abuse
+from .pairing.outbound import Asking
+from .pairing.pending_requests import Requests
 
 _REPORT_EVERY = 1.0
 _BOOTSTRAP_DEADLINE = 15.0
@@ -98,7 +101,7 @@ class Node:
         self._host = host
         self._tasks = 0
         self._abuse = Abuse()
-        self._measured = status.Measurements()
+        self._measured = metrics.Measurements()
         self._changed = trio.Event()
         self._lost: set[bytes] = set()
         """Servers of the routing table with which no connection is left."""
@@ -194,8 +197,8 @@ class Node:
 
     def servers(self, request: int, key: bytes) -> Servers:
         """Return the servers of the routing table closest to `key`."""
-        closest = self._dht.routing_table.find_local_closest_peers(key, kad_client.MOST_CLOSER)
-        return Servers(request, tuple(self._server(peer) for peer in closest[: kad_client.MOST_CLOSER]))
+        closest = self._dht.routing_table.find_local_closest_peers(key, dht_client.MOST_CLOSER)
+        return Servers(request, tuple(self._server(peer) for peer in closest[: dht_client.MOST_CLOSER]))
 
     async def bootstrap(self, peer: bytes, texts: tuple[str, ...]) -> None:
         """Connect to a DHT server; identify then brings it into the routing table."""
@@ -265,7 +268,7 @@ class Node:
         except Exception:  # expired in the peer store: what the routing table remembers will do
             info = self._dht.routing_table.get_peer_info(peer_id)
             known = [] if info is None else info.addrs
-        return PeerAddresses(peer_id.to_bytes(), kad_client.readable_addresses(known))
+        return PeerAddresses(peer_id.to_bytes(), dht_client.readable_addresses(known))
 
     def _unreachable(self, peer: bytes) -> None:
         """Take a server that does not answer out of the routing table; contact brings it back."""
@@ -292,7 +295,7 @@ class Node:
         return SwarmStatus(
             peer=host.peer,
             addresses=host.announced,
-            reachability=status.reachability(host.announced),
+            reachability=metrics.reachability(host.announced),
             dht_mode="client" if self._mode is DHTMode.CLIENT else "server",
             dht_peers=self._dht.get_routing_table_size(),
         )

@@ -18,8 +18,8 @@ from libp2p.kad_dht.pb.kademlia_pb2 import Message as KadMessage
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import corrections, streams
-from spacedrive_node.actors.swarm.kad_client import encode_request
+from spacedrive_node.actors.swarm.kad.dht_client import encode_request
+from spacedrive_node.actors.swarm.library import corrections, streams
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.config import SwarmConfig
 from spacedrive_node.messages.to_vault import StoreDevice

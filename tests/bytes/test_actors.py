@@ -15,7 +15,8 @@ import varint
 from libp2p.kad_dht.common import PROTOCOL_ID as KAD
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import corrections, limits, streams
+from spacedrive_node.actors.swarm.library import corrections, streams
+from spacedrive_node.actors.swarm.pairing import limits
 from spacedrive_node.client.node_client import open_client
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control import (
@@ -41,7 +42,7 @@ from .test_decoders import FRAMES, kad_samples
 
 WORKERS = 8
 BATCH = 200
-"""Cases on one connection: what streams leave unread counts for a minute (actors/swarm/muxer.py)."""
+"""Cases on one connection: what streams leave unread counts for a minute (swarm/library/multiplexer.py)."""
 DEADLINE = 100 if os.environ.get("FUZZ") is None else 3600
 
 

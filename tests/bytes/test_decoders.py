@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 
 from spacedrive_node.actors.discovery.same_host import Registration, SameHost
 from spacedrive_node.actors.session import state
-from spacedrive_node.actors.swarm.kad_client import MOST_CLOSER, MOST_PROVIDERS, decode_answer
+from spacedrive_node.actors.swarm.kad.dht_client import MOST_CLOSER, MOST_PROVIDERS, decode_answer
 from spacedrive_node.messages.base import FrameReader, MalformedMessage, encode
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.messages.wire import (

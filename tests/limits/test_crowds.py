@@ -11,7 +11,7 @@ import trio
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import streams
+from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.client.node_client import ControlError
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.wire import (

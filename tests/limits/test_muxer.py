@@ -21,7 +21,7 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.mplex.mplex import MPLEX_PROTOCOL_ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import corrections, muxer
+from spacedrive_node.actors.swarm.library import corrections, multiplexer
 
 LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
 DATA, WINDOW = 0, 1
@@ -46,7 +46,7 @@ def host_of(number: int, corrected: bool) -> Any:
 async def attacked(corrected: bool) -> AsyncIterator[tuple[Any, Any]]:
     """A host, and a raw secured connection of a peer to it on which it may write any multiplexer's frame."""
     host, stranger = host_of(1, corrected), host_of(2, True)
-    multistream.Yamux = muxer.BoundedYamux if corrected else muxer.Yamux
+    multistream.Yamux = multiplexer.BoundedYamux if corrected else multiplexer.Yamux
     async with corrections.run_host(host), corrections.run_host(stranger):
         await host.get_network().listen(LOCAL)
         address = host.get_transport_addrs()[0]
@@ -100,15 +100,15 @@ async def flood(theirs: Any, wire: Any, chunks: list[bytes]) -> bool:
 def ping_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Note the pings that a multiplexer answers: frames are taken in order."""
     monkeypatch.setattr(multistream, "Yamux", multistream.Yamux)  # put back afterwards
-    write = muxer.Yamux._write_frame
+    write = multiplexer.Yamux._write_frame
 
     async def noted(self: Any, data: bytes) -> None:
         if data[1] == 2 and data[3] == 2:  # the answer to a ping
             self._ping_seen = int.from_bytes(data[8:12], "big")
         await write(self, data)
 
-    monkeypatch.setattr(muxer.Yamux, "_ping_seen", 0, raising=False)
-    monkeypatch.setattr(muxer.Yamux, "_write_frame", noted)
+    monkeypatch.setattr(multiplexer.Yamux, "_ping_seen", 0, raising=False)
+    monkeypatch.setattr(multiplexer.Yamux, "_write_frame", noted)
 
 
 def held(theirs: Any) -> int:
@@ -136,7 +136,7 @@ async def test_what_exceeds_the_window_is_not_kept(corrected: bool, reset: bool)
 
 async def test_what_all_connections_hold_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stays below its own bound: the connection that holds most goes, and room is made at once."""
-    monkeypatch.setattr(muxer, "MOST_UNREAD_IN_ALL", 8 << 20)
+    monkeypatch.setattr(multiplexer, "MOST_UNREAD_IN_ALL", 8 << 20)
     piece = yamux(DATA, 0, 1, 32 * 1024) + bytes(32 * 1024)
     sizes = {"large": 100, "small": 20, "middle": 60, "late": 90}  # pieces: 270 of them are more than 8 MiB
     async with AsyncExitStack() as stack:
@@ -153,7 +153,7 @@ async def test_what_all_connections_hold_together_is_bounded(monkeypatch: pytest
                 while name == "late" and not taken["large"].is_closed:
                     await trio.lowlevel.checkpoint()
             in_all = sum(map(held, taken.values()))
-            assert in_all <= muxer.MOST_UNREAD_IN_ALL
+            assert in_all <= multiplexer.MOST_UNREAD_IN_ALL
         assert {name: one.muxed_conn.is_closed for name, one in taken.items()} == {
             "large": True, "small": False, "middle": False, "late": False
         }  # fmt: skip
@@ -163,7 +163,7 @@ async def test_bytes_that_are_announced_count_as_bytes_that_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Frames that never end are memory too, once their bytes trickle in."""
-    monkeypatch.setattr(muxer, "MOST_UNREAD_IN_ALL", 8 << 20)
+    monkeypatch.setattr(multiplexer, "MOST_UNREAD_IN_ALL", 8 << 20)
     async with AsyncExitStack() as stack:
         host = host_of(1, True)
         await stack.enter_async_context(corrections.run_host(host))
@@ -193,10 +193,10 @@ async def test_closed_streams_that_are_remembered_are_bounded() -> None:
     async with attacked(True) as (theirs, wire):
         one = [
             yamux(DATA, SYN, number, 1) + b"x" + yamux(WINDOW, RST, number, 0)
-            for number in range(101, 101 + 4 * muxer.MOST_REMEMBERED, 2)
+            for number in range(101, 101 + 4 * multiplexer.MOST_REMEMBERED, 2)
         ]
         await flood(theirs, wire, one)
-        assert len(theirs.muxed_conn.streams) <= muxer.MOST_REMEMBERED + 1
+        assert len(theirs.muxed_conn.streams) <= multiplexer.MOST_REMEMBERED + 1
 
 
 async def test_only_a_multiplexer_with_flow_control_is_offered() -> None:
@@ -206,7 +206,7 @@ async def test_only_a_multiplexer_with_flow_control_is_offered() -> None:
         for corrected in (False, True)
     ]
     assert MPLEX_PROTOCOL_ID in offered[0]
-    assert offered[1] == set(muxer.muxers())
+    assert offered[1] == set(multiplexer.muxers())
 
 
 class Endless:
@@ -230,7 +230,7 @@ async def test_a_message_of_the_negotiation_is_bounded(
 ) -> None:
     """Before it is known who a peer is, it can make a host keep what it likes; corrected, 16 KiB."""
     if corrected:
-        muxer.use_bounds()
+        multiplexer.use_bounds()
     else:
         monkeypatch.setattr(communicator, "read_delim", libp2p.utils.read_delim)
     endless = Endless()

@@ -12,7 +12,9 @@ from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
 from spacedrive_node.actors.base import now
-from spacedrive_node.actors.swarm import limits, node, pairing_port, streams
+from spacedrive_node.actors.swarm import node
+from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.actors.swarm.pairing import inbound, limits
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
 from spacedrive_node.messages.config import SwarmConfig
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
@@ -81,7 +83,7 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
                 await connection.event_closed.wait()
         late = await stack.enter_async_context(stranger(700))
         assert await is_shut_out(late, a)
-        for module in (node, pairing_port):
+        for module in (node, inbound):
             monkeypatch.setattr(module, "now", lambda: now() + 601)
         assert isinstance(await exchange(await dial(late, a), REQUEST), Refused)
 
@@ -106,7 +108,7 @@ async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
             await connection.event_closed.wait()
         assert await is_shut_out(host, a)
         assert isinstance(await exchange(await dial(other, a), REQUEST), Refused)
-        for module in (node, pairing_port):
+        for module in (node, inbound):
             monkeypatch.setattr(module, "now", lambda: now() + 601)
         assert isinstance(await exchange(await dial(host, a), REQUEST), Refused)
 
@@ -114,7 +116,7 @@ async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
 @pytest.mark.parametrize("beginning", [b"", b"\x00", (100).to_bytes(4, "big") + b"x"])
 async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream is reset when the time for reading is over; that is no offence."""
-    monkeypatch.setattr(pairing_port, "READ_DEADLINE", 0.2)
+    monkeypatch.setattr(inbound, "READ_DEADLINE", 0.2)
     async with open_swarm("a") as a, stranger() as host:
         connection = await dial(host, a)
         with pytest.raises(streams.StreamFailed):
@@ -124,8 +126,8 @@ async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: 
 
 async def test_one_exchange_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading, the session's answer and writing together; then the stream is reset."""
-    assert pairing_port.EXCHANGE_DEADLINE == 10.0
-    monkeypatch.setattr(pairing_port, "EXCHANGE_DEADLINE", 0.3)
+    assert inbound.EXCHANGE_DEADLINE == 10.0
+    monkeypatch.setattr(inbound, "EXCHANGE_DEADLINE", 0.3)
     async with open_swarm("a") as a, stranger() as host:
         await a.tell(A, Serve(ROUTE_KEY, "initiator"))
         connection = await dial(host, a)
@@ -141,7 +143,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
     A peer's seventeenth stream is reset.
     """
     for name in ("READ_DEADLINE", "EXCHANGE_DEADLINE"):
-        monkeypatch.setattr(pairing_port, name, 60.0)
+        monkeypatch.setattr(inbound, name, 60.0)
     ended: list[int] = []
 
     async def hold(number: int, stream: Any) -> None:
@@ -239,8 +241,8 @@ async def test_ten_repeats_in_a_second_pass(monkeypatch: pytest.MonkeyPatch) -> 
                 challenge = Challenge(name, b"t" * 16, b"e" * 32, b"n" * 32, b"p" * 32)
                 await a.tell(A, PeerReply(request.request, encode(challenge)))
 
-        monotonic = pairing_port.now()
-        monkeypatch.setattr(pairing_port, "now", lambda: monotonic)
+        monotonic = inbound.now()
+        monkeypatch.setattr(inbound, "now", lambda: monotonic)
         nursery.start_soon(session)
         kinds = [type(await exchange(connection, frame)) for _ in range(13)]
         nursery.cancel_scope.cancel()

@@ -4,8 +4,8 @@ import ipaddress
 
 import pytest
 
-from spacedrive_node.actors.swarm import addresses
-from spacedrive_node.actors.swarm.addresses import AddressError
+from spacedrive_node.actors.swarm.dial import addresses
+from spacedrive_node.actors.swarm.dial.addresses import AddressError
 
 
 @pytest.mark.parametrize(

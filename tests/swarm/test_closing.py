@@ -6,7 +6,7 @@ import trio
 from libp2p.peer.id import ID
 
 from spacedrive_node.actors.swarm.node import Node
-from spacedrive_node.actors.swarm.tables import Tables
+from spacedrive_node.actors.swarm.pairing.frame_routing import Tables
 
 from .conftest import LOCAL, seed
 

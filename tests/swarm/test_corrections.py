@@ -34,7 +34,8 @@ from libp2p.peer.peerstore import PeerStore
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import corrections, kad_client, kad_server, streams
+from spacedrive_node.actors.swarm.kad import dht_client, dht_server
+from spacedrive_node.actors.swarm.library import corrections, streams
 
 PROTOCOL = TProtocol("/test/1")
 LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
@@ -295,12 +296,12 @@ async def test_exact_reads_have_no_limit_of_pieces() -> None:
 
 async def test_the_dht_protocol_can_be_chosen() -> None:
     """KadDHT(protocol_prefix=…) changes nothing; use_protocol does."""
-    kad_server.use_protocol("/ipfs/kad/1.0.0")
+    dht_server.use_protocol("/ipfs/kad/1.0.0")
     host = our_host(1)
     KadDHT(host, DHTMode.SERVER, protocol_prefix=TProtocol("/mine"))
     assert not any("mine" in str(protocol) for protocol in host.get_mux().get_protocols())
-    kad_server.use_protocol("/mine/kad/1.0.0")
-    kad_server.Dht(host, DHTMode.SERVER)
+    dht_server.use_protocol("/mine/kad/1.0.0")
+    dht_server.Dht(host, DHTMode.SERVER)
     assert TProtocol("/mine/kad/1.0.0") in host.get_mux().get_protocols()
 
 
@@ -320,11 +321,11 @@ def test_an_older_peer_record_is_no_offence() -> None:
 
 async def test_the_provider_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library keeps whatever it is sent; ours keeps so many keys, in all and of each peer."""
-    monkeypatch.setattr(kad_server, "MOST_KEYS", 20)
-    monkeypatch.setattr(kad_server, "MOST_KEYS_OF_PEER", 15)
+    monkeypatch.setattr(dht_server, "MOST_KEYS", 20)
+    monkeypatch.setattr(dht_server, "MOST_KEYS_OF_PEER", 15)
     host = our_host(1)
     own = b"\x12\x20" + bytes(32)
-    library, ours = ProviderStore(host), kad_server.Providers(host, None, own.__eq__)
+    library, ours = ProviderStore(host), dht_server.Providers(host, None, own.__eq__)
     peers = [PeerInfo(ID.from_pubkey(keys(n).public_key), [LOCAL] * 50) for n in (2, 3, 4)]
     for number in range(100):
         for store in (library, ours):
@@ -338,8 +339,8 @@ async def test_the_provider_store_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_the_newest_announcement_of_a_peer_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that shows one code after another is found by the last ones, and pushes out only its own."""
-    monkeypatch.setattr(kad_server, "MOST_KEYS_OF_PEER", 15)
-    ours = kad_server.Providers(our_host(1), None, lambda _key: False)
+    monkeypatch.setattr(dht_server, "MOST_KEYS_OF_PEER", 15)
+    ours = dht_server.Providers(our_host(1), None, lambda _key: False)
     busy, other = (PeerInfo(ID.from_pubkey(keys(n).public_key), [LOCAL]) for n in (2, 3))
     wanted = [number.to_bytes(34, "big") for number in range(100)]
     ours.add_provider(wanted[0], other)
@@ -360,12 +361,12 @@ async def test_the_newest_announcement_of_a_peer_is_kept(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("corrected", [False, True])
 async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve streams that say nothing keep the library's server busy for ever; ours bounds a peer's share."""
-    monkeypatch.setattr(kad_server, "_STREAMS", 12)
-    monkeypatch.setattr(kad_server, "_STREAMS_OF_PEER", 4)
-    kad_server.use_protocol("/test/kad")
+    monkeypatch.setattr(dht_server, "_STREAMS", 12)
+    monkeypatch.setattr(dht_server, "_STREAMS_OF_PEER", 4)
+    dht_server.use_protocol("/test/kad")
     server, client, other = our_host(1), our_host(2), our_host(3)
-    dht: Any = kad_server.Dht(server, DHTMode.SERVER) if corrected else KadDHT(server, DHTMode.SERVER)
-    request = kad_client.encode_request("find_node", b"\x12\x20" + bytes(32), b"", ())
+    dht: Any = dht_server.Dht(server, DHTMode.SERVER) if corrected else KadDHT(server, DHTMode.SERVER)
+    request = dht_client.encode_request("find_node", b"\x12\x20" + bytes(32), b"", ())
     async with running(server, client, other) as (address, *_), AsyncExitStack() as silent:
         connection = await client.get_network().dial_addr(address, server.get_id())
         for _ in range(12):
@@ -385,10 +386,10 @@ async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: 
 
 async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours resets a stream that lives too long; the library would wait for ever."""
-    monkeypatch.setattr(kad_server, "_STREAM_LIFE", 0.05)
-    kad_server.use_protocol("/test/kad")
+    monkeypatch.setattr(dht_server, "_STREAM_LIFE", 0.05)
+    dht_server.use_protocol("/test/kad")
     server, client = our_host(1), our_host(2)
-    kad_server.Dht(server, DHTMode.SERVER)
+    dht_server.Dht(server, DHTMode.SERVER)
     async with running(server, client) as (address, _):
         connection = await client.get_network().dial_addr(address, server.get_id())
         with pytest.raises(streams.StreamFailed), trio.fail_after(5):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from spacedrive_node.actors.swarm import asking, limits
+from spacedrive_node.actors.swarm.pairing import limits, outbound
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.common import SessionEnded, Undeliverable
 from spacedrive_node.messages.config import SwarmConfig
@@ -206,7 +206,7 @@ async def test_a_decision_is_settled_again_while_the_connection_lasts(
     swarm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The peer is busy, or the first attempt went down with a dead connection: no new one is needed."""
-    monkeypatch.setattr(asking, "_SETTLE_PAUSE", 0.2)
+    monkeypatch.setattr(outbound, "_SETTLE_PAUSE", 0.2)
     async with swarm("a") as a, swarm("b") as b:
         frame = encode(PairingDecision(b"i" * 16, b"t" * 16, bytes(32)))
         await b.tell("vault", KnownPeer(a.peer))

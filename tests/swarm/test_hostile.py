@@ -10,8 +10,8 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import corrections, streams
-from spacedrive_node.actors.swarm.limits import EXCHANGES_OF_PEER
+from spacedrive_node.actors.swarm.library import corrections, streams
+from spacedrive_node.actors.swarm.pairing.limits import EXCHANGES_OF_PEER
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable

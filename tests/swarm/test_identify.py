@@ -8,7 +8,7 @@ import trio.testing
 from libp2p.crypto.ed25519 import create_new_key_pair
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import corrections
+from spacedrive_node.actors.swarm.library import corrections
 
 DEADLINE = 20
 

@@ -7,7 +7,7 @@ import pytest
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import kad_client
+from spacedrive_node.actors.swarm.kad import dht_client
 from spacedrive_node.messages.common import SessionEnded
 from spacedrive_node.messages.config import SwarmConfig
 from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerJoined, Servers
@@ -123,9 +123,9 @@ def test_answers_are_read_with_suspicion() -> None:
     good.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1").to_bytes())
     good.addrs.append(Multiaddr("/ip4/0.0.0.0/tcp/1").to_bytes())
     good.addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/4001").to_bytes())
-    closer, providers = kad_client.decode_answer(message.SerializeToString(), own)
+    closer, providers = dht_client.decode_answer(message.SerializeToString(), own)
     assert len(providers) == 64
     assert all(len(peer.addresses) == 32 for peer in providers)
     assert closer == (PeerAddresses(good.id, ("/ip4/192.0.2.1/tcp/4001",)),)
     with pytest.raises(ValueError, match="Kademlia"):
-        kad_client.decode_answer(b"\xff" * 40, own)
+        dht_client.decode_answer(b"\xff" * 40, own)

@@ -1,6 +1,7 @@
 """The limits of docs/protocol.md as pure functions of time."""
 
-from spacedrive_node.actors.swarm.limits import (
+from spacedrive_node.actors.swarm.pairing.frame_routing import Tables
+from spacedrive_node.actors.swarm.pairing.limits import (
     EXCHANGES,
     Abuse,
     RateWindow,
@@ -9,7 +10,6 @@ from spacedrive_node.actors.swarm.limits import (
     Slots,
     in_the_way,
 )
-from spacedrive_node.actors.swarm.tables import Tables
 from spacedrive_node.messages.to_swarm import Serve
 
 PEER = b"p" * 38

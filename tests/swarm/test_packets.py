@@ -16,11 +16,11 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.peerstore import PeerStoreError
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm import corrections, muxer, streams
+from spacedrive_node.actors.swarm.library import corrections, multiplexer, streams
 
 LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
 PROTOCOL = "/test/echo/1.0.0"
-LIBRARY_CREDIT = muxer._give_credit
+LIBRARY_CREDIT = multiplexer._give_credit
 DEADLINE = 20
 
 
@@ -29,7 +29,7 @@ def put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The corrections are process-wide."""
     monkeypatch.setattr(multistream, "Yamux", multistream.Yamux)
     name = "_auto_tune_and_send_window_update"
-    monkeypatch.setattr(muxer.YamuxStream, name, getattr(muxer.YamuxStream, name))
+    monkeypatch.setattr(multiplexer.YamuxStream, name, getattr(multiplexer.YamuxStream, name))
 
 
 @asynccontextmanager
@@ -39,12 +39,12 @@ async def two_hosts(corrected: bool) -> AsyncIterator[tuple[Any, Any]]:
         corrections.new_host(create_new_key_pair(bytes([number]) * 32), 16, list) for number in (1, 2)
     )
     if not corrected:
-        multistream.Yamux = muxer.Yamux
-        muxer.YamuxStream._auto_tune_and_send_window_update = LIBRARY_CREDIT
+        multistream.Yamux = multiplexer.Yamux
+        multiplexer.YamuxStream._auto_tune_and_send_window_update = LIBRARY_CREDIT
 
     async def echo(stream: Any) -> None:
         frame = await streams.read_frame(stream)
-        async with muxer.together(stream):
+        async with multiplexer.together(stream):
             await streams.write_frame(stream, frame)
             await stream.close()
 
@@ -139,7 +139,7 @@ async def test_what_waits_is_sent_before_an_answer_is_waited_for() -> None:
     async with (
         two_hosts(True) as (_serving, connection),
         streams.open_stream(connection, PROTOCOL) as stream,
-        muxer.together(stream),
+        multiplexer.together(stream),
     ):
         await streams.write_frame(stream, b"x")
         assert await streams.read_frame(stream) == b"x"

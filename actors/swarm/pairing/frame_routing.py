@@ -6,9 +6,9 @@ Never reads a frame beyond its kind and code_id (docs/protocol.md, "Messages").
 import hmac
 from dataclasses import dataclass, field
 
-from ...messages.to_swarm import KnownPeer, Serve
-from ...messages.wire import PairingDecision, WireRequest
-from ...protocol.code import code_id
+from ....messages.to_swarm import KnownPeer, Serve
+from ....messages.wire import PairingDecision, WireRequest
+from ....protocol.code import code_id
 from .limits import RecentTable
 
 _SERVED = 4096

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...messages.to_metrics import BUCKETS, Distribution, Observed, Sample
-from . import addresses
-from .addresses import Endpoint
+from .dial import addresses
+from .dial.addresses import Endpoint
 
 
 @dataclass(slots=True)

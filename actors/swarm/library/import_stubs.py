@@ -25,7 +25,7 @@ NOT_USED = (
     "aioquic",
     "cryptography.x509",
     "trio_websocket",
-    # Finding peers, and the names of hosts: discovery and names.py do that.
+    # Finding peers, and the names of hosts: discovery and swarm/dial/resolver.py do that.
     "libp2p.discovery",
     "dns",
     "miniupnpc",

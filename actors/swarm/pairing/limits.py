@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from . import addresses
+from ..dial import addresses
 
 STRIKES_OF_PEER = 30
 STRIKES_OF_BLOCK = 300

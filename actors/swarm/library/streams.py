@@ -16,8 +16,8 @@ from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
-from ...messages.base import LENGTH_BYTES, WIRE_LIMIT, frame
-from . import muxer
+from ....messages.base import LENGTH_BYTES, WIRE_LIMIT, frame
+from . import multiplexer
 
 _NEGOTIATION = 10
 _FAREWELL = 1.0
@@ -162,7 +162,7 @@ async def _negotiate(stream: Any, protocol: str) -> None:
 async def _propose_and_ask(stream: Any, protocol: str, request: bytes) -> None:
     """Write everything at once, then read that the peer agrees. Raises StreamFailed."""
     proposals = [MULTISELECT_PROTOCOL_ID.encode() + b"\n", protocol.encode() + b"\n"]
-    async with muxer.together(stream):
+    async with multiplexer.together(stream):
         await write(stream, b"".join(varint.encode(len(one)) + one for one in proposals) + request)
         try:
             await stream.close_write()

@@ -7,16 +7,16 @@ import sys
 PROGRAM = """
 import json, sys
 from spacedrive_node.actors import swarm
-from spacedrive_node.actors.swarm import lean
+from spacedrive_node.actors.swarm.library import import_stubs
 
 swarm.warm_up()
 modules = len(sys.modules)
-there = [n for n in sys.modules if any(n == u or n.startswith(u + ".") for u in lean.NOT_USED)]
+there = [n for n in sys.modules if any(n == u or n.startswith(u + ".") for u in import_stubs.NOT_USED)]
 import libp2p
 try:
     libp2p.QUICTransport()
     raised = ""
-except lean.LeftOut as error:
+except import_stubs.LeftOut as error:
     raised = str(error)
 from libp2p.transport.quic.config import QUICTransportConfig
 print(json.dumps([there, modules, raised, QUICTransportConfig().idle_timeout > 0]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spacedrive_node.actors.swarm.names import FilesReplaced, Names, load_name_services
+from spacedrive_node.actors.swarm.dial.resolver import FilesReplaced, Names, load_name_services
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_swarm import Ask
 from spacedrive_node.tests.swarm.conftest import open_swarm
@@ -21,7 +21,7 @@ CONFINED = """
 import sys, trio
 from pathlib import Path
 from spacedrive_node.actors.swarm import warm_up
-from spacedrive_node.actors.swarm.names import Names, FilesReplaced
+from spacedrive_node.actors.swarm.dial.resolver import Names, FilesReplaced
 from spacedrive_node.messages.frames import Log
 from spacedrive_node.sandbox_profiles import SWARM
 from spacedrive_node.supervisor.sandbox import enter_sandbox

@@ -8,11 +8,11 @@ from typing import Any
 
 import trio
 
-from ...messages.base import MalformedMessage
-from ...messages.to_session import PeerAnswer, PeerUnreachable
-from ...messages.to_swarm import Ask
-from ...messages.to_vault import Settled, Vouch
-from ...messages.wire import (
+from ....messages.base import MalformedMessage
+from ....messages.to_session import PeerAnswer, PeerUnreachable
+from ....messages.to_swarm import Ask
+from ....messages.to_vault import Settled, Vouch
+from ....messages.wire import (
     PROTOCOL_ID,
     Challenge,
     ChallengeConfirmation,
@@ -20,12 +20,12 @@ from ...messages.wire import (
     Refused,
     decode_wire,
 )
-from ..base import Mailbox, Send, now
-from . import streams
-from .dialer import Dialer, Unreachable
+from ...base import Mailbox, Send, now
+from ..dial.dialer import Dialer, Unreachable
+from ..library import streams
+from .frame_routing import Tables
+from .inbound import path_of, session_id
 from .limits import RecentTable
-from .pairing_port import path_of, session_id
-from .tables import Tables
 
 _MOST = 2048
 _MOST_OF_SESSION = 32

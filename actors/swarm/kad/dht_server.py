@@ -1,7 +1,7 @@
 """The Kademlia server of this node: the library's, with its defects corrected (libp2p 0.8.1).
 
 Answers other peers' requests and keeps the routing table. Never looks anything up and never announces:
-that is discovery's, request by request (kad_client.py). docs/decisions/0004-libp2p-corrections.md.
+that is discovery's, request by request (dht_client.py). docs/decisions/0004-libp2p-corrections.md.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from libp2p.kad_dht.provider_store import ProviderStore
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 
-from . import streams
+from ..library import streams
 
 _MODULES = (
     libp2p.kad_dht.common,

@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
-from ...messages.to_discovery import KadFailed, KadReply
-from ...messages.to_swarm import KadRequest
-from ...messages.types import PeerAddresses
-from . import addresses, corrections, streams
-from .dialer import Dialer, Unreachable
+from ....messages.to_discovery import KadFailed, KadReply
+from ....messages.to_swarm import KadRequest
+from ....messages.types import PeerAddresses
+from ..dial import addresses
+from ..dial.dialer import Dialer, Unreachable
+from ..library import corrections, streams
 
 LARGEST_ANSWER: Final = 256 * 1024
 MOST_CLOSER: Final = 20

@@ -1,5 +1,5 @@
-"""Corrections of libp2p 0.8.1's host and network; those of its multiplexer stand in muxer.py,
-those of its Kademlia in kad_server.py.
+"""Corrections of libp2p 0.8.1's host and network; those of its multiplexer stand in multiplexer.py,
+those of its Kademlia in swarm/kad/dht_server.py.
 
 Each names the defect; tests/swarm/test_corrections.py shows it on the library as it is and shows that the
 correction removes it, so that a test fails as soon as one can go. docs/decisions/0004-libp2p-corrections.md
@@ -33,7 +33,9 @@ from libp2p.rcmgr import Direction
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 
-from . import addresses, limits, muxer
+from ..dial import addresses
+from ..pairing import limits
+from . import multiplexer
 from .streams import shielded
 
 CORRECTED_VERSION = "0.8.1"
@@ -124,13 +126,13 @@ def new_host(keys: KeyPair, max_connections: int, announce: Callable[[], list[An
     """
     silence()
     know_ipv6_peers()
-    muxer.use_bounds()
-    # Made for each network and never asked: names are resolved before an address comes here (names.py).
+    multiplexer.use_bounds()
+    # Made for each network and never asked: names are resolved before they come here (dial/resolver.py).
     library_swarm.DNSResolver = object
     host = libp2p.new_host(
         key_pair=keys,
         sec_opt=noise_only(keys),
-        muxer_opt=muxer.muxers(),
+        muxer_opt=multiplexer.muxers(),
         peerstore_opt=TolerantPeerStore(),
         connection_config=connection_config(max_connections),
         addrs_factory=lambda _candidates: announce(),
@@ -153,7 +155,7 @@ def contain_stream_handlers(network: Any) -> None:
     handle = network.common_stream_handler
 
     async def contained(stream: Any) -> None:
-        if muxer.has_too_many_streams(stream):
+        if multiplexer.has_too_many_streams(stream):
             await close_connection(stream.swarm_conn)
             return
         try:
@@ -169,11 +171,11 @@ def contain_stream_handlers(network: Any) -> None:
 
 
 def answer_proposals_at_once(host: Any) -> None:
-    """Defect: each line of a negotiation is a packet of its own (muxer.py)."""
+    """Defect: each line of a negotiation is a packet of its own (multiplexer.py)."""
     negotiate = host.multiselect.negotiate
 
     async def at_once(communicator: Any, *args: Any) -> Any:
-        async with muxer.together(communicator.read_writer):
+        async with multiplexer.together(communicator.read_writer):
             return await negotiate(communicator, *args)
 
     host.multiselect.negotiate = at_once

@@ -10,8 +10,8 @@ from typing import Any
 
 import trio
 
-from ...messages.base import Message
-from ..base import Mailbox, Send
+from ....messages.base import Message
+from ...base import Mailbox, Send
 
 _MOST = 1024
 

@@ -14,9 +14,10 @@ import trio
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from . import addresses, corrections
+from ..library import corrections
+from . import addresses
 from .addresses import Endpoint
-from .names import Names
+from .resolver import Names
 
 STAGGER = 0.25
 _DIALS_AT_ONCE = 64

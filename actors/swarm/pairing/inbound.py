@@ -9,11 +9,11 @@ from typing import Any
 
 import trio
 
-from ...messages.base import MalformedMessage, encode
-from ...messages.to_session import PeerRequest
-from ...messages.to_vault import SettleRequest, Vouch
-from ...messages.types import Path
-from ...messages.wire import (
+from ....messages.base import MalformedMessage, encode
+from ....messages.to_session import PeerRequest
+from ....messages.to_vault import SettleRequest, Vouch
+from ....messages.types import Path
+from ....messages.wire import (
     ChallengeResponse,
     PairingDecision,
     PairingRequest,
@@ -22,11 +22,11 @@ from ...messages.wire import (
     WireRequest,
     decode_wire,
 )
-from ..base import Send, now
-from . import corrections, muxer, streams
+from ...base import Send, now
+from ..library import corrections, multiplexer, streams
+from .frame_routing import Tables
 from .limits import Abuse, Slot, Slots
-from .requests import ActorBusy, ActorGone, NoAnswer, Requests
-from .tables import Tables
+from .pending_requests import ActorBusy, ActorGone, NoAnswer, Requests
 
 READ_DEADLINE = 5.0
 ANSWER_DEADLINE = 10.0
@@ -105,7 +105,7 @@ class PairingPort:
             return False
         try:
             with trio.fail_after(WRITE_DEADLINE):
-                async with muxer.together(stream):
+                async with multiplexer.together(stream):
                     await streams.write_frame(stream, response)
                     await stream.close()
         except Exception:  # the peer is gone; it asks again

@@ -1,0 +1,1 @@
+"""Kademlia: this node's server, and single requests to other servers."""
