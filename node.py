@@ -41,10 +41,10 @@ from .messages.config import (
 from .messages.control import NodeStatus
 from .messages.types import PeerAddresses
 from .protocol.peer_ids import peer_id_from_text
-from .supervisor.host import Host
-from .supervisor.process import ProcessHost
-from .supervisor.specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
-from .supervisor.syscalls import set_dumpable
+from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
+from .supervisor.libc import set_dumpable
+from .supervisor.process_spawner import ProcessHost
+from .supervisor.spawner import Host
 from .supervisor.tree import NodeFailed, run_tree
 
 _READY_POLL = 0.05

@@ -6,7 +6,7 @@ actor reads its first message. docs/security.md, "Who holds what".
 
 from pathlib import Path
 
-from .supervisor.specs import Sandbox
+from .supervisor.child_specs import Sandbox
 
 _MIB = 1024 * 1024
 

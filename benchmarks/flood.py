@@ -23,8 +23,8 @@ from ..messages import to_gateway, to_session, to_vault
 from ..messages.common import SessionEnded
 from ..messages.frames import Start, ToChild
 from ..supervisor.channel import Channel
-from ..supervisor.process import ProcessHost
-from ..supervisor.specs import ChildSpec
+from ..supervisor.child_specs import ChildSpec
+from ..supervisor.process_spawner import ProcessHost
 from ..supervisor.tree import run_tree
 
 _OPEN = 32

@@ -15,9 +15,9 @@ import msgspec
 
 from ..messages.base import INTERNAL_LIMIT, FrameReader, encode, frame
 from ..messages.frames import Deliver, FromChild, Start, Step, decode_to_child
-from ..supervisor.host import Handle, Host, Spare
-from ..supervisor.process import ProcessHost
-from ..supervisor.specs import ChildSpec
+from ..supervisor.child_specs import ChildSpec
+from ..supervisor.process_spawner import ProcessHost
+from ..supervisor.spawner import Handle, Host, Spare
 
 
 class Passed(msgspec.Struct, frozen=True):

@@ -21,9 +21,9 @@ from ..messages.frames import Deliver, FromChild, Ready, Start, Step
 from ..messages.to_session import StartPairing
 from ..node import Ready as NodeReady
 from ..node import serve, session_spec
-from ..supervisor.desk import SPARE
-from ..supervisor.process import ProcessHost
-from ..supervisor.specs import ChildSpec
+from ..supervisor.child_specs import ChildSpec
+from ..supervisor.introspection import SPARE
+from ..supervisor.process_spawner import ProcessHost
 from . import machine
 from .bench import Bench, median, summary
 from .nodes import config, processes
@@ -112,7 +112,7 @@ async def _next(receive: Callable[[], Awaitable[FromChild]], kind: type) -> None
 async def _restarts(bench: Bench) -> list[float]:
     """Kill sessions of a whole node, each once, until the next process says that it is ready.
 
-    Once, because a second death soon after the first is answered with a pause (supervisor/restart.py).
+    Once, because a second death soon after the first is answered with a pause (supervisor/restart_policy.py).
     """
     recorder = Recorder(recording=False)
     stop, up, ready = trio.Event(), trio.Event(), trio.lowlevel.ParkingLot()

@@ -10,8 +10,8 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from .specs import Sandbox
-from .syscalls import check, libc
+from .child_specs import Sandbox
+from .libc import check, libc
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1

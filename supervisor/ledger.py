@@ -20,10 +20,10 @@ from ..messages.base import INTERNAL_LIMIT, Message, encode
 from ..messages.common import ActorRestarted, SessionEnded, Undeliverable
 from ..messages.frames import Deliver, Outgoing, Start, Step
 from ..messages.types import Outcome, Role
-from .effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
+from .child_specs import SESSION
+from .ledger_effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
 from .routes import OVERFLOW, RESTART_WATCHERS, SESSION_END_WATCHERS, Route, actor_kind, find_route
-from .specs import SESSION
-from .standing import Envelope, Standing
+from .standing_messages import Envelope, Standing
 
 SUPERVISOR = "supervisor"
 MAX_MESSAGES = 2048

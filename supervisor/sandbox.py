@@ -6,7 +6,7 @@
     no_new_privs   never to be regained
     capabilities   none, not even within the namespaces
     landlock       no file but those that it is given           (where the kernel has it; landlock.py)
-    seccomp        an allow-list of system calls                (allowed.py, seccomp.py)
+    seccomp        an allow-list of system calls                (syscall_allowlist.py, seccomp.py)
     alone          no thread runs already, which would keep all of it
 
 Every step reports whether it took; `gravity` says how bad it is if one did not. What is needed later must be
@@ -19,11 +19,11 @@ import resource
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from . import nowhere
+from .child_specs import Sandbox
 from .landlock import confine
+from .libc import die_with_parent, drop_capabilities, prctl, set_dumpable
+from .namespaces import enter_namespaces
 from .seccomp import filter_for, install_filter
-from .specs import Sandbox
-from .syscalls import die_with_parent, drop_capabilities, prctl, set_dumpable
 
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -31,7 +31,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int] = ()) -> dict[str, str]:
     """Give everything up, for good, but `keep` and the end with `parent`; return "ok" or why not, by step.
 
-    `namespaces` are those of nowhere.py, none where they are not possible.
+    `namespaces` are those of namespaces.py, none where they are not possible.
     """
     steps: list[tuple[str, Callable[[], None]]] = [
         ("rlimits", lambda: _limit_resources(keep)),
@@ -69,7 +69,7 @@ def _attempt(step: Callable[[], None]) -> str:
 def _leave(parent: int, namespaces: Sequence[int]) -> None:
     if not namespaces:
         raise OSError(errno.EPERM, "not permitted here")
-    nowhere.enter(namespaces)
+    enter_namespaces(namespaces)
     die_with_parent(parent)  # new credentials have cleared it
 
 

@@ -1,7 +1,7 @@
 """Refuses every system call that is not on a list, with a classic BPF program (seccomp(2)).
 
 Owns the form of that program. A call that is not allowed fails with EPERM, one of another architecture kills
-the process. What is allowed stands in allowed.py.
+the process. What is allowed stands in syscall_allowlist.py.
 """
 
 import ctypes
@@ -11,9 +11,9 @@ import struct
 import sys
 from functools import lru_cache
 
-from .allowed import Absent, Calls, Condition, Only, With, Without, allowed
-from .specs import Sandbox
-from .syscalls import check, libc
+from .child_specs import Sandbox
+from .libc import check, libc
+from .syscall_allowlist import Absent, Calls, Condition, Only, With, Without, allowed
 
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
@@ -27,7 +27,7 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _X32 = 0x40000000
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""The column of a machine in the tables of allowed.py, and its AUDIT_ARCH."""
+"""The column of a machine in the tables of syscall_allowlist.py, and its AUDIT_ARCH."""
 
 
 class _Program(ctypes.Structure):

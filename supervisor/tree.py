@@ -1,7 +1,7 @@
 """The supervisor itself: starts the actors in order, applies the ledger's effects, stops in reverse order.
 
 Owns the running children and nothing else: what is due to whom is ledger.py's, whether to try again is
-restart.py's, what others may ask is desk.py's. See docs/architecture.md, "The tree".
+restart_policy.py's, what others may ask is introspection.py's. See docs/architecture.md, "The tree".
 """
 
 import os
@@ -16,14 +16,14 @@ from ..messages.base import encode
 from ..messages.frames import Fatal, FromChild, Log, Ready, Step, Stop
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
-from .desk import Desk
-from .effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
-from .host import Host, HostBroken, HostLost, SpawnFailed
+from .child import Member
+from .child_channel import Link
+from .child_specs import ChildSpec
+from .introspection import Desk
 from .ledger import SUPERVISOR, Ledger
-from .link import Link
-from .member import Member
-from .restart import Cause, GiveUp
-from .specs import ChildSpec
+from .ledger_effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
+from .restart_policy import Cause, GiveUp
+from .spawner import Host, HostBroken, HostLost, SpawnFailed
 
 LogField = str | int | float | bool | None
 OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]

@@ -116,7 +116,7 @@ def test_modules_stay_readable(path: Path) -> None:
     assert len(text.splitlines()) <= 400, f"{path.name} has {len(text.splitlines())} lines"
 
 
-@pytest.mark.parametrize("module", ["spacedrive_node", "spacedrive_node.supervisor.zygote"])
+@pytest.mark.parametrize("module", ["spacedrive_node", "spacedrive_node.supervisor.fork_server"])
 def test_light_modules_import_nothing_heavy(module: str) -> None:
     """Only the swarm imports libp2p; the package itself and the fork server stay small."""
     heavy = {"libp2p", "rich", "click", "prometheus_client", "segno"}

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from spacedrive_node.messages.frames import Log
-from spacedrive_node.supervisor.entry import Entry
-from spacedrive_node.supervisor.entry import warm_up as warm_up_module
+from spacedrive_node.supervisor.actor_entry import Entry
+from spacedrive_node.supervisor.actor_entry import warm_up as warm_up_module
 
 EVENT = "what the burglar could do"
 SPOTS = "BURGLAR_SPOTS"

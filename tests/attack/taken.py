@@ -19,11 +19,11 @@ from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.frames import Deliver, Outgoing, Step
 from spacedrive_node.messages.to_vault import StoreDevice
 from spacedrive_node.messages.types import Outcome
-from spacedrive_node.supervisor.host import Handle, Spare
-from spacedrive_node.supervisor.process import ProcessHost
-from spacedrive_node.supervisor.restart import Cause
-from spacedrive_node.supervisor.specs import ChildSpec
-from spacedrive_node.supervisor.tasks import TaskHost
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.restart_policy import Cause
+from spacedrive_node.supervisor.spawner import Handle, Spare
+from spacedrive_node.supervisor.task_spawner import TaskHost
 
 DEADLINE = 20.0
 _numbers = itertools.count()

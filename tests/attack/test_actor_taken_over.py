@@ -18,10 +18,10 @@ import pytest
 import trio
 
 from spacedrive_node.config.paths import runtime_dir
-from spacedrive_node.supervisor.host import Handle
-from spacedrive_node.supervisor.process import ProcessHost
-from spacedrive_node.supervisor.restart import Cause
-from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.restart_policy import Cause
+from spacedrive_node.supervisor.spawner import Handle
 from spacedrive_node.tests.attack import burglar
 
 from .nodes import DEADLINE, Killer, Node, pair, running_node

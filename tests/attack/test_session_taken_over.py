@@ -34,8 +34,8 @@ from spacedrive_node.messages.to_vault import Accept, ForgetDevice, Vouch
 from spacedrive_node.messages.wire import PairingDecision
 from spacedrive_node.protocol.code import CodeKeys
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
-from spacedrive_node.supervisor.effects import Kill
 from spacedrive_node.supervisor.ledger import SUPERVISOR, Ledger
+from spacedrive_node.supervisor.ledger_effects import Kill
 from spacedrive_node.supervisor.routes import ROUTES, find_route
 
 from .device import Device, Run, keys_of, open_device

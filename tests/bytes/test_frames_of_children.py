@@ -22,9 +22,9 @@ from spacedrive_node.messages.frames import (
     Step,
     decode_from_child,
 )
-from spacedrive_node.supervisor.effects import Forward
+from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.ledger import MAX_BODY, MAX_CHECKPOINT, Ledger
-from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.supervisor.ledger_effects import Forward
 
 from .garbler import KINDS
 from .junk import cases, hostile

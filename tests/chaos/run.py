@@ -26,7 +26,7 @@ from whole_nodes import Node, running_node
 
 import spacedrive_node.node
 from spacedrive_node.messages.config import SessionConfig
-from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.tests.secrets import watch
 
 NAMES = ("anna", "bruno", "clara")

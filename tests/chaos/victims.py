@@ -15,8 +15,8 @@ from pathlib import Path
 
 from whole_nodes import Killer
 
-from spacedrive_node.supervisor.host import Handle
-from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.spawner import Handle
 
 WEIGHTS = {
     "session": 30,

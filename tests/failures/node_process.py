@@ -32,13 +32,13 @@ import spacedrive_node.node
 from spacedrive_node.config.settings import NodeConfig
 from spacedrive_node.messages.config import SessionConfig
 from spacedrive_node.node import NodeFailed, Ready, serve
-from spacedrive_node.supervisor import link
-from spacedrive_node.supervisor.host import Handle
-from spacedrive_node.supervisor.specs import ChildSpec
-from spacedrive_node.supervisor.syscalls import die_with_parent
+from spacedrive_node.supervisor import child_channel
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.libc import die_with_parent
+from spacedrive_node.supervisor.spawner import Handle
 
 NEVER = ("", "", 0)
-USUAL_TURNS = link.MISSED_TURNS
+USUAL_TURNS = child_channel.MISSED_TURNS
 
 
 def say(**line: object) -> None:
@@ -55,7 +55,7 @@ class Holding(Tap):
     released: trio.Event = field(default_factory=trio.Event)
 
     def release(self) -> None:
-        link.MISSED_TURNS = USUAL_TURNS
+        child_channel.MISSED_TURNS = USUAL_TURNS
         self.released.set()
         self.released = trio.Event()
 
@@ -81,7 +81,7 @@ class Holding(Tap):
         held = self.armed.get(sight.actor) == sight[1:]
         say(sight=sight, held=held)
         if held:
-            link.MISSED_TURNS = sys.maxsize  # its answers to the heartbeat are held up, too
+            child_channel.MISSED_TURNS = sys.maxsize  # its answers to the heartbeat are held up, too
             await self.released.wait()
             self.armed[sight.actor] = NEVER
 

@@ -15,8 +15,8 @@ from whole_nodes import Node, running_node
 
 from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.frames import Deliver, FromChild, Step
-from spacedrive_node.supervisor.host import Handle
-from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.spawner import Handle
 from spacedrive_node.tests.secrets import watch
 
 DEADLINE = 120.0

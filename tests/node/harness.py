@@ -27,10 +27,10 @@ from spacedrive_node.messages.frames import (
 )
 from spacedrive_node.node import Ready, serve
 from spacedrive_node.protocol.peer_ids import peer_id_text
-from spacedrive_node.supervisor.host import Handle, Host, Spare
-from spacedrive_node.supervisor.process import ProcessHost
-from spacedrive_node.supervisor.restart import Cause
-from spacedrive_node.supervisor.specs import ChildSpec
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.restart_policy import Cause
+from spacedrive_node.supervisor.spawner import Handle, Host, Spare
 from spacedrive_node.tests.secrets import watch
 
 LIMIT = 1 << 20

@@ -24,7 +24,7 @@ from spacedrive_node.messages.frames import Log
 from spacedrive_node.protocol.code import derive, words_of
 from spacedrive_node.protocol.errors import ProtocolError
 from spacedrive_node.protocol.secret import SecretStruct
-from spacedrive_node.supervisor.entry import crash_report
+from spacedrive_node.supervisor.actor_entry import crash_report
 from spacedrive_node.tests.secrets import known
 from spacedrive_node.tests.secrets.forms import Sweep
 

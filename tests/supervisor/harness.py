@@ -11,9 +11,9 @@ from actors_for_tests import BridgeConfig, Nothing, Order, Seen
 
 from spacedrive_node.messages import to_gateway, to_session, to_supervisor
 from spacedrive_node.messages.base import encode
-from spacedrive_node.supervisor.process import ProcessHost
-from spacedrive_node.supervisor.specs import SESSION_INTENSITY, ChildSpec
-from spacedrive_node.supervisor.tasks import TaskHost
+from spacedrive_node.supervisor.child_specs import SESSION_INTENSITY, ChildSpec
+from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.task_spawner import TaskHost
 from spacedrive_node.supervisor.tree import NodeFailed, run_tree
 
 OWN = (b"p" * 38, b"k" * 32)

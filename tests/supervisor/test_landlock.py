@@ -13,8 +13,8 @@ PROGRAM = """
 import errno, os, sys
 from pathlib import Path
 from spacedrive_node.supervisor.landlock import confine
-from spacedrive_node.supervisor.specs import Sandbox
-from spacedrive_node.supervisor.syscalls import prctl
+from spacedrive_node.supervisor.child_specs import Sandbox
+from spacedrive_node.supervisor.libc import prctl
 
 home = Path(sys.argv[1])
 prctl(38, 1)  # no_new_privs, which confinement takes
@@ -55,8 +55,8 @@ def has_landlock() -> bool:
 
 CHECK = """
 from spacedrive_node.supervisor.landlock import confine
-from spacedrive_node.supervisor.specs import Sandbox
-from spacedrive_node.supervisor.syscalls import prctl
+from spacedrive_node.supervisor.child_specs import Sandbox
+from spacedrive_node.supervisor.libc import prctl
 
 prctl(38, 1)
 confine(Sandbox())

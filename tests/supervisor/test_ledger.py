@@ -8,8 +8,8 @@ import pytest
 
 from spacedrive_node.messages.common import ActorRestarted
 from spacedrive_node.messages.frames import Outgoing, Step
-from spacedrive_node.supervisor.effects import Forward, Kill, Request, Retire, Spawn, Warn
 from spacedrive_node.supervisor.ledger import MAX_MESSAGES, SESSION_RETAINED, SESSION_SENDS, Ledger
+from spacedrive_node.supervisor.ledger_effects import Forward, Kill, Request, Retire, Spawn, Warn
 
 NIL = msgspec.Raw(b"\xc0")
 A = "session-00000000000000aa"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from spacedrive_node import sandbox_profiles
-from spacedrive_node.supervisor.allowed import allowed
+from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.seccomp import MACHINES, program
-from spacedrive_node.supervisor.specs import Sandbox
+from spacedrive_node.supervisor.syscall_allowlist import allowed
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 REFUSE, UNKNOWN = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS

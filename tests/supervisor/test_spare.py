@@ -10,9 +10,9 @@ from actors_for_tests import Nothing
 from harness import FIRST, HERE, node, spec
 
 from spacedrive_node.messages import to_session
-from spacedrive_node.supervisor import memory
-from spacedrive_node.supervisor.process import ProcessHost
-from spacedrive_node.supervisor.specs import Sandbox
+from spacedrive_node.supervisor import memory_usage
+from spacedrive_node.supervisor.child_specs import Sandbox
+from spacedrive_node.supervisor.process_spawner import ProcessHost
 
 CHILD = spec("session", "counter", Nothing(), sandbox=Sandbox(), spare=True)
 
@@ -46,7 +46,7 @@ async def test_the_next_child_waits_already():
                 await handle.aclose()
         while any(is_there(pid) for pid in pids):  # the last one ends with its fork server
             await trio.lowlevel.checkpoint()
-    assert memory.accounts == {}
+    assert memory_usage.accounts == {}
 
 
 def children(pid: int) -> set[int]:
@@ -70,7 +70,7 @@ async def test_whoever_comes_while_one_is_made_leaves_one_spare():
                 handle.kill()
                 await handle.wait()
                 await handle.aclose()
-    assert memory.accounts == {}
+    assert memory_usage.accounts == {}
 
 
 async def test_a_spare_that_was_killed_is_not_handed_out():
@@ -93,7 +93,7 @@ async def test_a_spare_that_was_killed_is_not_handed_out():
             for handle in (first, second, third):
                 handle.kill()
                 await handle.aclose()
-    assert memory.accounts == {}
+    assert memory_usage.accounts == {}
 
 
 async def test_a_killed_session_goes_on_in_the_spare():

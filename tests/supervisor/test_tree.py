@@ -13,7 +13,7 @@ from actors_for_tests import Nothing
 from harness import HERE, OWN, node, session_name, spec
 
 from spacedrive_node.messages import to_gateway, to_session
-from spacedrive_node.supervisor.specs import Sandbox
+from spacedrive_node.supervisor.child_specs import Sandbox
 
 ACCEPT = to_session.Decide(True)
 

@@ -6,7 +6,7 @@ arguments that are allowed. Nothing here makes a process, runs a program, or att
 
 from dataclasses import dataclass
 
-from .specs import Sandbox
+from .child_specs import Sandbox
 
 Numbers = tuple[int | None, int | None]
 """On (x86-64, aarch64); None: does not exist there."""

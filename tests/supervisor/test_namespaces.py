@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from spacedrive_node.supervisor import nowhere
+from spacedrive_node.supervisor import namespaces
 
 
 def refused() -> None:
@@ -20,8 +20,8 @@ def endless() -> None:
 @pytest.mark.parametrize("isolate", [refused, endless])
 def test_a_child_that_makes_none_is_none(isolate: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may not, or it hangs: there are no namespaces then, and no child and no descriptor is left."""
-    monkeypatch.setattr(nowhere, "_isolate", isolate)
-    monkeypatch.setattr(nowhere, "_DEADLINE", 0.2 if isolate is endless else 30.0)
+    monkeypatch.setattr(namespaces, "_isolate", isolate)
+    monkeypatch.setattr(namespaces, "_DEADLINE", 0.2 if isolate is endless else 30.0)
     made: list[int] = []
     fork = os.fork
 
@@ -31,6 +31,6 @@ def test_a_child_that_makes_none_is_none(isolate: object, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "fork", noted)
     before = len(os.listdir("/proc/self/fd"))
-    assert nowhere.make() == []
+    assert namespaces.make_namespaces() == []
     assert len(os.listdir("/proc/self/fd")) == before
     assert not os.path.exists(f"/proc/{made[0]}")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import trio
 
 from ..messages.frames import Deliver
-from .link import Link
-from .restart import Cause, GiveUp, History, Verdict
-from .specs import SESSION, ChildSpec
+from .child_channel import Link
+from .child_specs import SESSION, ChildSpec
+from .restart_policy import Cause, GiveUp, History, Verdict
 
 _LOG_LINES = 200
 _LOG_WINDOW = 10.0

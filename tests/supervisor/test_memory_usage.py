@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from spacedrive_node.supervisor import memory
+from spacedrive_node.supervisor import memory_usage
 
 
 def test_a_process_that_cannot_be_looked_into_still_has_a_size(tmp_path: Path) -> None:
     """statm is there for everyone, and says about the same."""
-    exact, rough = memory.memory_of(os.getpid()), memory._from_statm(Path("/proc/self"))
+    exact, rough = memory_usage.memory_of(os.getpid()), memory_usage._from_statm(Path("/proc/self"))
     assert 0 < exact.private <= exact.rss
     assert 0 < rough.private <= rough.rss
     assert abs(exact.rss - rough.rss) < 0.2 * exact.rss
-    assert memory._from_statm(tmp_path) == memory.memory_of(2**22 + 1) == memory.Memory()
+    assert memory_usage._from_statm(tmp_path) == memory_usage.memory_of(2**22 + 1) == memory_usage.Memory()

@@ -11,8 +11,8 @@ import trio
 
 from ..messages.base import INTERNAL_LIMIT, MalformedMessage, encode, frame
 from ..messages.frames import Deliver, FromChild, Ping, Pong, Start, Stop
-from .host import Handle
-from .restart import Cause, cause_of
+from .restart_policy import Cause, cause_of
+from .spawner import Handle
 
 MISSED_TURNS = 3
 """Turns of the heartbeat without a Pong after which a child is deaf."""

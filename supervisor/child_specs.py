@@ -1,7 +1,7 @@
 """Child specifications as data: what to run, with what, how stubbornly, and what it is left with.
 
-Owns no behaviour: restart.py reads the numbers, zygote.py the entry and the descriptors, sandbox.py what a
-child keeps, tree.py the order. See docs/architecture.md, "The tree".
+Owns no behaviour: restart_policy.py reads the numbers, fork_server.py the entry and the descriptors,
+sandbox.py what a child keeps, tree.py the order. See docs/architecture.md, "The tree".
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The seam between the tree and what actors run in: processes (process.py) or trio tasks (tasks.py)."""
+"""The seam between the tree and what its actors run in: processes or trio tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 from ..messages.frames import FromChild
 from .channel import Channel
-from .restart import Cause
-from .specs import ChildSpec
+from .child_specs import ChildSpec
+from .restart_policy import Cause
 
 
 class HostLost(Exception):

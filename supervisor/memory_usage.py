@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .host import Memory
+from .spawner import Memory
 
 _ROLLUP = 4096
 """Bytes: more than smaps_rollup ever has."""

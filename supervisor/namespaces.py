@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Sequence
 
-from .syscalls import check, libc, set_dumpable
+from .libc import check, libc, set_dumpable
 
 _CLONE_NEWUTS = 0x04000000
 _CLONE_NEWIPC = 0x08000000
@@ -21,7 +21,7 @@ _DEADLINE = 10.0
 """Seconds for the child that makes them, on a slow and busy machine."""
 
 
-def make() -> list[int]:
+def make_namespaces() -> list[int]:
     """Make a set, by a child that ends; return its descriptors, none where it is not allowed."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with mine, theirs:
@@ -45,7 +45,7 @@ def make() -> list[int]:
     return found
 
 
-def enter(namespaces: Sequence[int]) -> None:
+def enter_namespaces(namespaces: Sequence[int]) -> None:
     """Move this process, which must have one thread, into them, for good. Raises OSError."""
     for namespace in namespaces:
         check(libc.setns(namespace, 0), "setns")

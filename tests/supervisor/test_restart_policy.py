@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from spacedrive_node.supervisor.restart import QUICK_FAILURES, GiveUp, History, Restart, cause_of
+from spacedrive_node.supervisor.restart_policy import QUICK_FAILURES, GiveUp, History, Restart, cause_of
 
 
 def history(intensity=(120, 60.0)):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from ..messages.frames import Deliver
-from .restart import Cause
-from .standing import Envelope
+from .restart_policy import Cause
+from .standing_messages import Envelope
 
 
 @dataclass(frozen=True, slots=True, repr=False)

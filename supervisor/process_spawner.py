@@ -20,11 +20,11 @@ import trio
 from ..messages.base import MalformedMessage, encode
 from ..messages.frames import FromChild, decode_from_child
 from .channel import Channel
-from .control import LARGEST, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
-from .host import HostBroken, HostLost, Spare, SpawnFailed
-from .memory import accounts, forget_account
-from .restart import Cause, GiveUp, History, cause_of
-from .specs import ChildSpec
+from .child_specs import ChildSpec
+from .fork_protocol import LARGEST, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
+from .memory_usage import accounts, forget_account
+from .restart_policy import Cause, GiveUp, History, cause_of
+from .spawner import HostBroken, HostLost, Spare, SpawnFailed
 
 _FORK_DEADLINE = 30.0
 """Covers the fork server's own start, imports included, on a slow and busy machine."""
@@ -33,7 +33,7 @@ _STATUS_GRACE = 0.5
 """Below the second that a link waits for the exit status after the end of the channel."""
 _INTENSITY = (20, 60.0)
 _BACKOFF = (0.010, 2.0)
-_MODULE = "spacedrive_node.supervisor.zygote"
+_MODULE = "spacedrive_node.supervisor.fork_server"
 
 
 class ProcessHandle:

@@ -1,7 +1,7 @@
 """What the supervisor and its fork server say to each other, one message a packet."""
 
 from ..messages.base import Decoder, Message
-from .specs import Sandbox
+from .child_specs import Sandbox
 
 MAX_FDS = 9
 """The channel and up to eight others."""

@@ -1,4 +1,4 @@
-"""The fork server: `python -m spacedrive_node.supervisor.zygote FD PARENT MODULE,MODULE`.
+"""The fork server: `python -m spacedrive_node.supervisor.fork_server FD PARENT MODULE,MODULE`.
 
 Owns forking, and the knowledge of how each child ended. Single-threaded, runs trio only to warm it up, holds
 no message and no key. Dies with its supervisor, and its children with it (docs/architecture.md, "The tree").
@@ -31,14 +31,14 @@ import trio
 
 from ..messages.base import Decoder, encode
 from ..messages.frames import Log, Ping, decode_to_child
-from . import nowhere
+from .actor_entry import CRASHED, Entry, Served, crash_report, load_entry, run_entry, warm_up
 from .channel import BlockingChannel, Channel
-from .control import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed, Serving
-from .entry import CRASHED, Entry, Served, crash_report, load_entry, run_entry, warm_up
+from .child_specs import FIRST_EXTRA_FD
+from .fork_protocol import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed, Serving
+from .libc import die_with_parent, set_dumpable
+from .namespaces import make_namespaces
 from .sandbox import enter_sandbox, gravity
 from .seccomp import filter_for
-from .specs import FIRST_EXTRA_FD
-from .syscalls import die_with_parent, set_dumpable
 
 _CHANNEL_FD = 3
 _ASIDE = 200
@@ -69,7 +69,7 @@ def serve(control: socket.socket) -> NoReturn:
     readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writable)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    namespaces = _set_aside(nowhere.make())
+    namespaces = _set_aside(make_namespaces())
     _send_fds(control, encode(Serving()), _open_account())
     gc.disable()
     gc.collect()

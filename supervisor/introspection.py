@@ -14,13 +14,13 @@ from ..messages.to_gateway import ActorInfo, Actors
 from ..messages.to_metrics import Alive, Observed, Sample
 from ..messages.to_supervisor import AreYouAlive, ListActors, Shutdown, decode
 from ..messages.types import Role
-from .effects import Effect, Warn
-from .host import Host, Memory
+from .child import Member
 from .ledger import SUPERVISOR, Ledger
-from .member import Member
-from .memory import memory_of
-from .restart import Cause
-from .standing import Envelope
+from .ledger_effects import Effect, Warn
+from .memory_usage import memory_of
+from .restart_policy import Cause
+from .spawner import Host, Memory
+from .standing_messages import Envelope
 
 _MEMORY_EVERY = 5
 """Reports between two readings of memory, which costs a system call for each page table."""

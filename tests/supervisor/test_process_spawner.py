@@ -9,9 +9,9 @@ import trio.testing
 from actors_for_tests import Nothing
 from harness import HERE, spec
 
-from spacedrive_node.supervisor import memory
-from spacedrive_node.supervisor.process import ProcessHost
-from spacedrive_node.supervisor.specs import Sandbox
+from spacedrive_node.supervisor import memory_usage
+from spacedrive_node.supervisor.child_specs import Sandbox
+from spacedrive_node.supervisor.process_spawner import ProcessHost
 
 
 async def test_an_abandoned_fork_leaves_nothing_behind():
@@ -49,11 +49,11 @@ async def test_the_memory_of_children_is_told_exactly_to_any_user():
         async with host.opened(preload=[], on_lost=lambda _cause: None):
             handle = await host.spawn(child)
             for pid in (handle.pid, host.pid):
-                exact, rough = memory.memory_of(pid), memory._from_statm(Path(f"/proc/{pid}"))
+                exact, rough = memory_usage.memory_of(pid), memory_usage._from_statm(Path(f"/proc/{pid}"))
                 assert 0 < exact.private < rough.private
             handle.kill()
             await handle.wait()
-            assert memory.memory_of(handle.pid) == memory.Memory()
+            assert memory_usage.memory_of(handle.pid) == memory_usage.Memory()
             await handle.aclose()
-            assert set(memory.accounts) == {host.pid}
-    assert memory.accounts == {}
+            assert set(memory_usage.accounts) == {host.pid}
+    assert memory_usage.accounts == {}

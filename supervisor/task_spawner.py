@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 import trio
 
 from ..messages.frames import FromChild, ToChild, decode_from_child, decode_to_child
+from .actor_entry import load_entry, run_entry
 from .channel import Channel
-from .entry import load_entry, run_entry
-from .host import Spare
-from .restart import Cause
-from .specs import ChildSpec
+from .child_specs import ChildSpec
+from .restart_policy import Cause
+from .spawner import Spare
 
 
 class TaskHandle:
