@@ -30,7 +30,7 @@ from .config.paths import (
 )
 from .config.settings import DEFAULT_LISTEN, NodeConfig
 from .logs import WriteLog
-from .messages.config import (
+from .messages.actor_configs import (
     DiscoveryConfig,
     GatewayConfig,
     MetricsConfig,
@@ -38,7 +38,7 @@ from .messages.config import (
     SwarmConfig,
     VaultConfig,
 )
-from .messages.control import NodeStatus
+from .messages.control_protocol import NodeStatus
 from .messages.types import PeerAddresses
 from .protocol.peer_ids import peer_id_from_text
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec

@@ -3,7 +3,7 @@
 Two forms. A *stepping* actor (vault, session, metrics) is a state machine; stepping.py drives it.
 A *live* actor (swarm, discovery, gateway) has tasks of its own: it gets a :class:`Mailbox`.
 
-Owns the child's half of messages/frames.py. Never decides anything.
+Owns the child's half of messages/child_protocol.py. Never decides anything.
 """
 
 import os
@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from ..messages.base import Decoder, MalformedMessage, Message, encode
-from ..messages.frames import (
+from ..messages.child_protocol import (
     Deliver,
     Fatal,
     Log,

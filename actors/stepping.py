@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import trio
 
 from ..messages.base import Decoder
-from ..messages.frames import Deliver, Ping, Pong, Ready, Start, Step, Stop, ToChild
+from ..messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Step, Stop, ToChild
 from ..messages.types import Instant
 from ..supervisor.channel import BlockingChannel
 from .base import (

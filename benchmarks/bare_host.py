@@ -19,7 +19,7 @@ from libp2p.custom_types import TProtocol
 from ..actors.swarm.dial.dialer import Dialer
 from ..actors.swarm.host import Host, open_host
 from ..actors.swarm.library import corrections, multiplexer, streams
-from ..messages.config import SwarmConfig
+from ..messages.actor_configs import SwarmConfig
 
 PROTOCOL = "/benchmark/echo/1.0.0"
 _CONNECTIONS = 64

@@ -20,8 +20,8 @@ import trio
 from ..actors.base import Effects, Incoming, Mailbox, Send, run_live
 from ..actors.stepping import Stepper, Stepping
 from ..messages import to_gateway, to_session, to_vault
-from ..messages.common import SessionEnded
-from ..messages.frames import Start, ToChild
+from ..messages.child_protocol import Start, ToChild
+from ..messages.from_supervisor import SessionEnded
 from ..supervisor.channel import Channel
 from ..supervisor.child_specs import ChildSpec
 from ..supervisor.process_spawner import ProcessHost

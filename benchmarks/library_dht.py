@@ -22,7 +22,7 @@ from multiaddr import Multiaddr
 from ..actors.swarm.dial.dialer import Dialer
 from ..actors.swarm.host import open_host
 from ..actors.swarm.kad.dht_server import use_protocol
-from ..messages.config import SwarmConfig
+from ..messages.actor_configs import SwarmConfig
 
 _PATIENCE = 5.0
 _IDENTIFIED = 10.0

@@ -17,9 +17,17 @@ import trio.testing
 
 from ..actors.discovery import main as discovery
 from ..actors.swarm import main as swarm
+from ..messages.actor_configs import DiscoveryConfig, SwarmConfig
 from ..messages.base import Message, encode
-from ..messages.config import DiscoveryConfig, SwarmConfig
-from ..messages.frames import Deliver, FromChild, Start, Step, ToChild, decode_from_child, decode_to_child
+from ..messages.child_protocol import (
+    Deliver,
+    FromChild,
+    Start,
+    Step,
+    ToChild,
+    decode_from_child,
+    decode_to_child,
+)
 from ..messages.to_discovery import KadFailed, KadReply, ServerJoined, Servers, SwarmUp
 from ..messages.to_swarm import KadRequest, SwarmIdentity
 from ..messages.types import DhtMode, PeerAddresses

@@ -13,7 +13,7 @@ import trio
 
 from ..client.embedded import Node, open_node
 from ..messages.base import encode
-from ..messages.wire import Challenge, PairingRequest
+from ..messages.peer_protocol import Challenge, PairingRequest
 from . import wormhole
 from .bench import Bench, median, quantile, summary
 from .costs import processor_time, traced

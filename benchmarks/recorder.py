@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from ..messages.base import INTERNAL_LIMIT, FrameReader, encode, frame
-from ..messages.frames import Deliver, FromChild, Start, Step, decode_to_child
+from ..messages.child_protocol import Deliver, FromChild, Start, Step, decode_to_child
 from ..supervisor.child_specs import ChildSpec
 from ..supervisor.process_spawner import ProcessHost
 from ..supervisor.spawner import Handle, Host, Spare

@@ -17,7 +17,7 @@ import trio
 from ..client.embedded import open_node
 from ..client.node_client import NodeClient, Pairing, open_client
 from ..messages.base import encode
-from ..messages.frames import Deliver, FromChild, Ready, Start, Step
+from ..messages.child_protocol import Deliver, FromChild, Ready, Start, Step
 from ..messages.to_session import StartPairing
 from ..node import Ready as NodeReady
 from ..node import serve, session_spec

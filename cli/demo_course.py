@@ -8,7 +8,7 @@ import trio
 
 from ..client.errors import ControlError, NodeGone
 from ..client.node_client import NodeClient, Pairing, PairingFailed, open_client
-from ..messages.control import SessionState
+from ..messages.control_protocol import SessionState
 from .demo_nodes import DemoNode, NodeDidNotStart, running_node, temporary_folder
 from .demo_view import DemoView, Result
 

@@ -55,7 +55,7 @@ def list_devices(outer: Outer, data_dir: str | None, control: str | None, as_jso
 def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Give a device another name on this node."""
     from ..client.one_shot import ask
-    from ..messages.control import Done, RenameDevice
+    from ..messages.control_protocol import Done, RenameDevice
 
     node = chosen(data_dir or outer[0], control or outer[1])
     device = the_one(id, known_devices(node))
@@ -74,7 +74,7 @@ def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str 
 def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Trust a device no longer; to trust it again both must be paired again."""
     from ..client.one_shot import ask
-    from ..messages.control import Done, ForgetDevice
+    from ..messages.control_protocol import Done, ForgetDevice
 
     node = chosen(data_dir or outer[0], control or outer[1])
     device = the_one(id, known_devices(node))
@@ -93,7 +93,7 @@ def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str 
 def known_devices(node: "Path") -> "list[Device]":
     """Ask a node for all its trusted devices, page after page."""
     from ..client.one_shot import ask
-    from ..messages.control import DeviceList, ListDevices
+    from ..messages.control_protocol import DeviceList, ListDevices
 
     found: list[Device] = []
     more = True

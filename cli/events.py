@@ -6,7 +6,7 @@ Pure: session states in, events out, each once and in order. Knows nothing of te
 from dataclasses import dataclass
 from typing import Any
 
-from ..messages.control import SessionState, ShownDevice
+from ..messages.control_protocol import SessionState, ShownDevice
 from ..messages.types import Outcome
 from ..protocol.peer_ids import peer_id_text
 

@@ -12,7 +12,7 @@ import trio
 
 from ..client.errors import ControlError, NodeGone
 from ..client.node_client import NodeClient, Pairing
-from ..messages.control import SessionState
+from ..messages.control_protocol import SessionState
 from . import exits
 from .ask import NobodyThere, answers, discard_typed, yes
 from .events import EventMaker, failed

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hmac import compare_digest
 
-from ..messages.config import PASSPHRASE_LIMIT
+from ..messages.actor_configs import PASSPHRASE_LIMIT
 from . import exits
 
 _READ = PASSPHRASE_LIMIT + 3

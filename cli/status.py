@@ -10,7 +10,7 @@ from .choose import chosen, json_option, node_options, print_json
 from .command import Command
 
 if TYPE_CHECKING:
-    from ..messages.control import NodeStatus
+    from ..messages.control_protocol import NodeStatus
     from ..messages.to_gateway import ActorInfo
 
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Show addresses, reachability and sessions of the node."""
     from ..client.one_shot import ask
-    from ..messages.control import NodeStatus, Status
+    from ..messages.control_protocol import NodeStatus, Status
 
     found = ask(chosen(data_dir, control), NodeStatus, Status)
     if as_json:
@@ -73,7 +73,7 @@ def _peer(peer: bytes) -> str:
 def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Show the node's processes, with restarts and memory."""
     from ..client.one_shot import ask
-    from ..messages.control import ActorList, ListActors
+    from ..messages.control_protocol import ActorList, ListActors
 
     found = ask(chosen(data_dir, control), ActorList, ListActors).actors
     if as_json:

@@ -18,7 +18,7 @@ import trio
 
 from ..config.paths import NoNodeRunning, check_length
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
-from ..messages.control import Error, Reply, SessionEvent, SessionState, Subscribe, decode_reply
+from ..messages.control_protocol import Error, Reply, SessionEvent, SessionState, Subscribe, decode_reply
 from . import errors
 from .errors import ControlError, NodeGone, answer_of, check_request, gone, unanswered
 

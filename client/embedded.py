@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from ..config.settings import NodeConfig
-from ..messages.config import PASSPHRASE_LIMIT
+from ..messages.actor_configs import PASSPHRASE_LIMIT
 from .control_connection import ControlLink
 from .node_client import NodeClient, open_link
 

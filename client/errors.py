@@ -6,7 +6,7 @@ Shared by control_connection.py and one_shot.py. Never does I/O.
 from typing import TypeVar
 
 from ..messages.base import MalformedMessage, Message, encode
-from ..messages.control import Error, ErrorCode, RenameDevice, Reply, decode_request
+from ..messages.control_protocol import Error, ErrorCode, RenameDevice, Reply, decode_request
 
 PATIENCE = 30.0
 """Seconds without a node after which what waits for it fails."""
@@ -22,7 +22,7 @@ class NodeGone(ConnectionError):
 
 
 class ControlError(Exception):
-    """The node refused a request; `code` is from the closed list of messages/control.py."""
+    """The node refused a request; `code` is from the closed list of messages/control_protocol.py."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)

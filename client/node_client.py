@@ -17,7 +17,7 @@ import trio
 
 from ..config.paths import NoNodeRunning
 from ..messages.base import Message
-from ..messages.control import (
+from ..messages.control_protocol import (
     ActorList,
     CancelPairing,
     Decide,

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ..config.paths import NoNodeRunning, check_length
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
-from ..messages.control import Error, Reply, decode_reply
+from ..messages.control_protocol import Error, Reply, decode_reply
 from . import errors
 from .errors import answer_of, check_request, gone, unanswered
 

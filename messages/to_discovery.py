@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .common import ActorRestarted, SessionEnded
+from .from_supervisor import ActorRestarted, SessionEnded
 from .to_swarm import RoutingKey
 from .types import Addresses, PeerAddresses, PeerId, PeerList, Reason, RequestId
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .common import SessionEnded, Undeliverable
+from .from_supervisor import SessionEnded, Undeliverable
 from .types import (
     Addresses,
     Bytes16,

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .common import SessionEnded
+from .from_supervisor import SessionEnded
 from .to_gateway import Readiness
 from .types import RequestId
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .common import ActorRestarted
+from .from_supervisor import ActorRestarted
 from .types import (
     Addresses,
     Bytes16,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .common import SessionEnded, Undeliverable
+from .from_supervisor import SessionEnded, Undeliverable
 from .types import Addresses, Bytes32, PeerId, RequestId, Role, Seconds, WireFrame
 
 RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=80)]

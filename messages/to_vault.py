@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .common import SessionEnded
+from .from_supervisor import SessionEnded
 from .types import Bytes32, Bytes64, DeviceName, PeerId, RequestId, Role, SessionId, WireFrame
 
 

@@ -19,8 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from ..messages.base import MalformedMessage, encode
-from ..messages.types import Bytes16, Bytes32, Bytes64, PeerId, Role, WireFrame
-from ..messages.wire import (
+from ..messages.peer_protocol import (
     Challenge,
     ChallengeConfirmation,
     ChallengeResponse,
@@ -31,11 +30,12 @@ from ..messages.wire import (
     decode_identity,
     decode_wire,
 )
+from ..messages.types import Bytes16, Bytes32, Bytes64, PeerId, Role, WireFrame
 from . import identity, keys
 from .code import code_id
 from .errors import IdentityError, ProofFailed, ProtocolError
-from .proven import Proven
-from .secret import SecretStruct
+from .pairing_keys import Proven
+from .secret_struct import SecretStruct
 
 __all__ = [
     "IdentityError",

@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ..messages.base import MalformedMessage, encode
+from ..messages.peer_protocol import DeviceInfo, decode_device_info
 from ..messages.types import Role
-from ..messages.wire import DeviceInfo, decode_device_info
 from .errors import IdentityError, ProtocolError
 from .keys import DEVICE_ID_LABEL, SIGNATURE_LABEL, equal, lp, sha256
 

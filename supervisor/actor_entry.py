@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import trio
 
-from ..messages.frames import Log, ToChild
+from ..messages.child_protocol import Log, ToChild
 from .channel import BlockingChannel, Channel
 
 Entry = Callable[[Channel[ToChild]], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""Frames over a trio stream: the one form in which two of our processes talk (messages/frames.py).
+"""Frames over a trio stream: the one form in which two of our processes talk (messages/child_protocol.py).
 
 Owns the framing and nothing else. Both ends use it; what a frame means is the caller's business.
 """

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import trio
 
-from ..messages.frames import Deliver
+from ..messages.child_protocol import Deliver
 from .child_channel import Link
 from .child_specs import SESSION, ChildSpec
 from .restart_policy import Cause, GiveUp, History, Verdict

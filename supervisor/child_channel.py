@@ -10,7 +10,7 @@ from collections.abc import Callable
 import trio
 
 from ..messages.base import INTERNAL_LIMIT, MalformedMessage, encode, frame
-from ..messages.frames import Deliver, FromChild, Ping, Pong, Start, Stop
+from ..messages.child_protocol import Deliver, FromChild, Ping, Pong, Start, Stop
 from .restart_policy import Cause, cause_of
 from .spawner import Handle
 

@@ -30,7 +30,7 @@ from typing import NoReturn
 import trio
 
 from ..messages.base import Decoder, encode
-from ..messages.frames import Log, Ping, decode_to_child
+from ..messages.child_protocol import Log, Ping, decode_to_child
 from .actor_entry import CRASHED, Entry, Served, crash_report, load_entry, run_entry, warm_up
 from .channel import BlockingChannel, Channel
 from .child_specs import FIRST_EXTRA_FD

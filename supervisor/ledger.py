@@ -17,8 +17,8 @@ from typing import Literal
 import msgspec
 
 from ..messages.base import INTERNAL_LIMIT, Message, encode
-from ..messages.common import ActorRestarted, SessionEnded, Undeliverable
-from ..messages.frames import Deliver, Outgoing, Start, Step
+from ..messages.child_protocol import Deliver, Outgoing, Start, Step
+from ..messages.from_supervisor import ActorRestarted, SessionEnded, Undeliverable
 from ..messages.types import Outcome, Role
 from .child_specs import SESSION
 from .ledger_effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..messages.frames import Deliver
+from ..messages.child_protocol import Deliver
 from .restart_policy import Cause
 from .standing_messages import Envelope
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import trio
 
 from ..messages.base import MalformedMessage, encode
-from ..messages.frames import FromChild, decode_from_child
+from ..messages.child_protocol import FromChild, decode_from_child
 from .channel import Channel
 from .child_specs import ChildSpec
 from .fork_protocol import LARGEST, Exited, Fork, Forked, ForkFailed, Serving, decode_reply

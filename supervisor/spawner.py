@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from ..messages.frames import FromChild
+from ..messages.child_protocol import FromChild
 from .channel import Channel
 from .child_specs import ChildSpec
 from .restart_policy import Cause

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from ..messages.frames import FromChild, ToChild, decode_from_child, decode_to_child
+from ..messages.child_protocol import FromChild, ToChild, decode_from_child, decode_to_child
 from .actor_entry import load_entry, run_entry
 from .channel import Channel
 from .child_specs import ChildSpec

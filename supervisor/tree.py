@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from ..messages.base import encode
-from ..messages.frames import Fatal, FromChild, Log, Ready, Step, Stop
+from ..messages.child_protocol import Fatal, FromChild, Log, Ready, Step, Stop
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
 from .child import Member

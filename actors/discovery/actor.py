@@ -9,8 +9,8 @@ from pathlib import Path
 
 import trio
 
-from ...messages.config import DiscoveryConfig, decoder
-from ...messages.frames import Start
+from ...messages.actor_configs import DiscoveryConfig, decoder
+from ...messages.child_protocol import Start
 from ...messages.to_discovery import DiscoveryInbox, decode
 from ...messages.types import Instant
 from ..base import ActorChannel, Incoming, Mailbox, now, run_live

@@ -6,9 +6,9 @@ clock, no files, no sockets; actor.py drives it, tests drive it with virtual tim
 
 import math
 
+from ...messages.actor_configs import DiscoveryConfig
 from ...messages.base import Message
-from ...messages.common import ActorRestarted, SessionEnded
-from ...messages.config import DiscoveryConfig
+from ...messages.from_supervisor import ActorRestarted, SessionEnded
 from ...messages.to_discovery import (
     DiscoveryInbox,
     Find,

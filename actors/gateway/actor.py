@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import trio
 
+from ...messages.actor_configs import GatewayConfig
+from ...messages.actor_configs import decoder as config_decoder
 from ...messages.base import CONTROL_LIMIT, encode, frame
-from ...messages.config import GatewayConfig
-from ...messages.config import decoder as config_decoder
-from ...messages.control import Error
-from ...messages.frames import Start
+from ...messages.child_protocol import Start
+from ...messages.control_protocol import Error
 from ...messages.to_gateway import GatewayInbox, decode
 from ...messages.to_supervisor import ListActors
 from ..base import ActorChannel, ActorFailed, Mailbox, now, run_live

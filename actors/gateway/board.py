@@ -12,8 +12,8 @@ from typing import get_args
 
 from msgspec.structs import replace
 
-from ...messages.common import SessionEnded
-from ...messages.control import NodeStatus, SessionState, ShownDevice
+from ...messages.control_protocol import NodeStatus, SessionState, ShownDevice
+from ...messages.from_supervisor import SessionEnded
 from ...messages.to_gateway import (
     Confirmation,
     GatewayInbox,

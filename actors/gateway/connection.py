@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message
-from ...messages.control import Error, Request, SessionState, Subscribe, decode_request
+from ...messages.control_protocol import Error, Request, SessionState, Subscribe, decode_request
 from ..base import now
 from .exchange import Exchange
 from .outbox import Outbox

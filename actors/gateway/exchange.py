@@ -12,7 +12,7 @@ from typing import TypeVar
 import trio
 
 from ...messages.base import Message
-from ...messages.common import Undeliverable
+from ...messages.from_supervisor import Undeliverable
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, GatewayInbox, VaultError
 from ...messages.types import SessionId
 from ..base import Incoming, Mailbox, Send

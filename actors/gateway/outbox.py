@@ -7,7 +7,7 @@ up: a state carries everything, so an older one that has not been sent is simply
 from collections import deque
 
 from ...messages.base import CONTROL_LIMIT, Message, encode, frame
-from ...messages.control import Done, Error, SessionEvent, SessionState, Subscribe
+from ...messages.control_protocol import Done, Error, SessionEvent, SessionState, Subscribe
 from ...messages.types import SessionId
 
 SUBSCRIPTIONS = 512

@@ -1,7 +1,7 @@
 """What each request of a client does: one function for each, from the request to its one reply.
 
-Owns the answers and their error codes (messages/control.py). Never touches a socket, and never decides
-about a device: it sends the user's decision on, together with what the user was shown.
+Owns the answers and their error codes (messages/control_protocol.py). Never touches a socket, and never
+decides about a device: it sends the user's decision on, together with what the user was shown.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ...messages import control as c
+from ...messages import control_protocol as c
 from ...messages import to_session, to_supervisor, to_vault
 from ...messages.base import CONTROL_LIMIT, Message, encode
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity, VaultError

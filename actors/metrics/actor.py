@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from ...messages.config import MetricsConfig, decoder
-from ...messages.frames import Start
+from ...messages.actor_configs import MetricsConfig, decoder
+from ...messages.child_protocol import Start
 from ...messages.to_metrics import decode
 from ..base import ActorChannel, Send
 from ..stepping import run_stepping

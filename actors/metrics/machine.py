@@ -12,7 +12,7 @@ import trio
 from msgspec import Meta
 
 from ...messages.base import Decoder
-from ...messages.common import SessionEnded
+from ...messages.from_supervisor import SessionEnded
 from ...messages.to_gateway import Readiness
 from ...messages.to_metrics import Alive, MetricsInbox, Observed
 from ...messages.types import Instant, Reason

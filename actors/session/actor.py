@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...messages.config import SessionConfig, decoder
-from ...messages.frames import Start
+from ...messages.actor_configs import SessionConfig, decoder
+from ...messages.child_protocol import Start
 from ...messages.to_session import decode
 from ..stepping import Stepping
 from .machine import SessionMachine

@@ -8,9 +8,9 @@ is repeated with the same bytes, afterwards a fresh attempt begins, because the 
 import math
 
 from ...messages.base import MalformedMessage
+from ...messages.peer_protocol import RefusalReason, Refused, decode_wire
 from ...messages.to_session import Candidate as Named
 from ...messages.types import Instant
-from ...messages.wire import RefusalReason, Refused, decode_wire
 from ...protocol.attempt import JoinerAttempt
 from ...protocol.errors import ProtocolError
 from .state import ADDRESSES_KEPT, ATTEMPTS_OPEN, CANDIDATES, Candidate, Errand, Session

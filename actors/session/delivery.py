@@ -5,8 +5,8 @@ answered already, so that the connection that only a joiner can make is there. D
 """
 
 from ...messages.base import MalformedMessage
+from ...messages.peer_protocol import Refused, decode_wire
 from ...messages.types import Outcome
-from ...messages.wire import Refused, decode_wire
 from .state import Ending, Errand, Session
 from .turn import Turn
 

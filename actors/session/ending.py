@@ -6,12 +6,12 @@ proved itself.
 
 import math
 
+from ...messages.peer_protocol import PairingDecision
 from ...messages.to_session import PeerAnswer, PeerUnreachable
 from ...messages.types import Instant, Outcome
-from ...messages.wire import PairingDecision
 from ...protocol.attempt import OpenedIdentity
 from ...protocol.errors import ProtocolError
-from ...protocol.proven import Proven
+from ...protocol.pairing_keys import Proven
 from . import delivery, storing, view
 from .delivery import of
 from .state import Ending, Errand, Session

@@ -6,12 +6,12 @@ the device that claimed: that is ending.py.
 
 import math
 
+from ...messages.peer_protocol import ChallengeResponse, PairingDecision, PairingRequest, WireRequest
 from ...messages.to_discovery import StartProviding, StopProviding
 from ...messages.to_session import PeerRequest, Signed
 from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant
-from ...messages.wire import ChallengeResponse, PairingDecision, PairingRequest, WireRequest
 from ...protocol.attempt import InitiatorAttempt
 from ...protocol.code import code_id
 from ...protocol.errors import ProtocolError

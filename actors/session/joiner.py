@@ -5,13 +5,13 @@ device before the candidate's proof holds, and has one ChallengeResponse outstan
 claims two codes. What a single candidate is asked stands in candidates.py.
 """
 
+from ...messages.peer_protocol import PairingDecision, RefusalReason, WireRequest
 from ...messages.to_discovery import Find, StopFinding
 from ...messages.to_session import Candidate as Named
 from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Signed
 from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant, PeerAddresses
-from ...messages.wire import PairingDecision, RefusalReason, WireRequest
 from ...protocol.errors import ProtocolError
 from . import candidates, ending, view
 from .state import Chosen, Errand, Session

@@ -6,9 +6,10 @@ the second ending.py, the order of everything table.py. Does no I/O; clock and r
 
 import math
 
+from ...messages.actor_configs import SessionConfig
 from ...messages.base import MalformedMessage
-from ...messages.common import ActorRestarted
-from ...messages.config import SessionConfig
+from ...messages.from_supervisor import ActorRestarted
+from ...messages.peer_protocol import ChallengeResponse, PairingDecision, PairingRequest, decode_wire
 from ...messages.to_gateway import SessionView
 from ...messages.to_session import (
     CancelPairing,
@@ -25,7 +26,6 @@ from ...messages.to_session import (
     StoreRefused,
 )
 from ...messages.types import Instant
-from ...messages.wire import ChallengeResponse, PairingDecision, PairingRequest, decode_wire
 from ...protocol.code import CodeKeys, derive
 from ..base import Effects, Incoming
 from . import ending, initiator, joiner, metrics, storing, view

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from ...messages.types import Finder, Instant, Outcome, Path, Role, Stage
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
-from ...protocol.proven import Proven
+from ...protocol.pairing_keys import Proven
 from .table import Phase
 
 ATTEMPTS_OPEN = 8

@@ -7,11 +7,11 @@ what to say or when. docs/architecture.md, "Steps"; docs/protocol.md, "Limits".
 import math
 from collections.abc import Callable
 
+from ...messages.actor_configs import SessionConfig
 from ...messages.base import Message, encode
-from ...messages.config import SessionConfig
+from ...messages.peer_protocol import RefusalReason, Refused, WireRequest
 from ...messages.to_swarm import Ask, PeerReply
 from ...messages.types import Instant, Outcome
-from ...messages.wire import RefusalReason, Refused, WireRequest
 from ...protocol.code import CodeKeys
 from ..base import Send
 from .state import WAITERS, Errand, Meter, Session, Waiter

@@ -1,6 +1,6 @@
 """The swarm: the libp2p host, and the one actor that has the network (docs/architecture.md, "Swarm")."""
 
-from ...messages.frames import ToChild
+from ...messages.child_protocol import ToChild
 from ...supervisor.channel import Channel
 from .library.import_stubs import left_out
 

@@ -6,9 +6,9 @@ actor is only what a restart may mend. Implements docs/architecture.md, "Swarm".
 
 import trio
 
-from ...messages.common import SessionEnded, Undeliverable
-from ...messages.config import SwarmConfig, decoder
-from ...messages.frames import Start, ToChild
+from ...messages.actor_configs import SwarmConfig, decoder
+from ...messages.child_protocol import Start, ToChild
+from ...messages.from_supervisor import SessionEnded, Undeliverable
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import (
     Ask,

@@ -15,7 +15,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from ...messages.config import SwarmConfig
+from ...messages.actor_configs import SwarmConfig
 from ..base import ActorFailed
 from .dial import addresses
 from .dial.addresses import Endpoint

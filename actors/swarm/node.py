@@ -14,13 +14,13 @@ from libp2p.kad_dht.kad_dht import DHTMode
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 
-from ...messages.config import SwarmConfig
+from ...messages.actor_configs import SwarmConfig
+from ...messages.peer_protocol import PROTOCOL_ID
 from ...messages.to_discovery import ServerJoined, ServerLost, Servers, SwarmUp
 from ...messages.to_gateway import SwarmStatus
 from ...messages.to_metrics import Observed
 from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
 from ...messages.types import PeerAddresses
-from ...messages.wire import PROTOCOL_ID
 from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses

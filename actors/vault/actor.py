@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ...messages.config import PASSPHRASE_LIMIT, VaultConfig, decoder
-from ...messages.frames import Start
+from ...messages.actor_configs import PASSPHRASE_LIMIT, VaultConfig, decoder
+from ...messages.child_protocol import Start
 from ...messages.to_vault import decode
 from ..base import ActorFailed
 from ..stepping import Stepping

@@ -6,11 +6,11 @@ Pure. Implements docs/protocol.md, "Messages" (the vault verifies the signature 
 from collections.abc import Callable
 
 from ...messages.base import MalformedMessage
+from ...messages.peer_protocol import DecisionReceived, DeviceInfo, PairingDecision, WireMessage, decode_wire
 from ...messages.to_vault import StoreDevice
-from ...messages.wire import DecisionReceived, DeviceInfo, PairingDecision, WireMessage, decode_wire
 from ...protocol.identity import IdentityError, verify
 from ...protocol.keys import fingerprint
-from ...protocol.order import order_of
+from ...protocol.pairing_clock import order_of
 from .records import DECISION_LIMIT, Record
 from .trust import Trust
 

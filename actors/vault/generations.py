@@ -4,8 +4,8 @@ A device may have several records: one `paired`, the one in use; `unconfirmed` o
 acknowledgement; `replaced` ones that are only answered for. Implements docs/protocol.md, "Ending". Runs
 within the caller's transaction; never decides whether a device may be trusted.
 
-Both sides give pairings with each other the same order (protocol/order.py), so whatever overlaps and however
-the last words arrive, both use the same one.
+Both sides give pairings with each other the same order (protocol/pairing_clock.py), so whatever overlaps and
+however the last words arrive, both use the same one.
 """
 
 from collections.abc import Callable

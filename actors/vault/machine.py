@@ -16,7 +16,8 @@ from collections.abc import Callable
 import msgspec
 
 from ...messages.base import MalformedMessage, Message, encode
-from ...messages.common import SessionEnded
+from ...messages.from_supervisor import SessionEnded
+from ...messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, Readiness, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
 from ...messages.to_swarm import PeerReply, SwarmIdentity
@@ -34,9 +35,8 @@ from ...messages.to_vault import (
     Vouch,
 )
 from ...messages.types import Instant
-from ...messages.wire import DecisionReceived, Refused, decode_wire
 from ...protocol.identity import make_info, signing_input
-from ...protocol.order import state_clock
+from ...protocol.pairing_clock import state_clock
 from ..base import Effects, Incoming, Send
 from .admission import Admission, NotAdmitted
 from .generations import Generations, peers_of

@@ -49,7 +49,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stored_at: float
     paired_at: float | None
     order: int
-    """Among pairings with this device, the same on both sides (protocol/order.py)."""
+    """Among pairings with this device, the same on both sides (protocol/pairing_clock.py)."""
     decision: EndingFrame
     expected_mac: Bytes32
     peer_decision: EndingFrame

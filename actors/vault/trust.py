@@ -29,7 +29,7 @@ class Knowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     accepted: Accepted | None = None
     stated: Annotated[str, Meta(max_length=32)] = ""
-    """The version, with this device's clock, that was signed for the session first (protocol/order.py)."""
+    """The version, with this device's clock, that was signed first for the session (pairing_clock.py)."""
     peers: Annotated[tuple[PeerId, ...], Meta(max_length=MAX_VOUCHES)] = ()
 
 

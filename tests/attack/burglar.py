@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from spacedrive_node.messages.frames import Log
+from spacedrive_node.messages.child_protocol import Log
 from spacedrive_node.supervisor.actor_entry import Entry
 from spacedrive_node.supervisor.actor_entry import warm_up as warm_up_module
 

@@ -20,11 +20,9 @@ from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.kad.dht_client import encode_request
 from spacedrive_node.actors.swarm.library import corrections, streams
+from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.config import SwarmConfig
-from spacedrive_node.messages.to_vault import StoreDevice
-from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     PROTOCOL_ID,
     DecisionReceived,
     DeviceInfo,
@@ -33,11 +31,13 @@ from spacedrive_node.messages.wire import (
     decode_device_info,
     decode_wire,
 )
+from spacedrive_node.messages.to_vault import StoreDevice
+from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import CodeKeys, derive
 from spacedrive_node.protocol.code import parse_words as parse
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
-from spacedrive_node.protocol.proven import Proven
+from spacedrive_node.protocol.pairing_keys import Proven
 
 KAD = SwarmConfig(listen=()).dht_protocol
 DEADLINE = 20.0

@@ -16,7 +16,7 @@ import trio
 from spacedrive_node.actors.session import main as session_main
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.frames import Deliver, Outgoing, Step
+from spacedrive_node.messages.child_protocol import Deliver, Outgoing, Step
 from spacedrive_node.messages.to_vault import StoreDevice
 from spacedrive_node.messages.types import Outcome
 from spacedrive_node.supervisor.child_specs import ChildSpec

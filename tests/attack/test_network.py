@@ -10,8 +10,7 @@ import pytest
 import trio
 
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     Challenge,
     ChallengeResponse,
     DeviceInfo,
@@ -20,6 +19,7 @@ from spacedrive_node.messages.wire import (
     Refused,
     decode_wire,
 )
+from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.attempt import JoinerAttempt, ProofFailed
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.protocol.identity import device_id

@@ -17,8 +17,9 @@ import trio
 from spacedrive_node.client.errors import ControlError
 from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.common import SessionEnded
-from spacedrive_node.messages.frames import Step
+from spacedrive_node.messages.child_protocol import Step
+from spacedrive_node.messages.from_supervisor import SessionEnded
+from spacedrive_node.messages.peer_protocol import PairingDecision
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_gateway import (
     Confirmation,
@@ -31,7 +32,6 @@ from spacedrive_node.messages.to_gateway import (
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer, Listening, SwarmIdentity
 from spacedrive_node.messages.to_vault import Accept, ForgetDevice, Vouch
-from spacedrive_node.messages.wire import PairingDecision
 from spacedrive_node.protocol.code import CodeKeys
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
 from spacedrive_node.supervisor.ledger import SUPERVISOR, Ledger

@@ -9,10 +9,10 @@ import pytest
 import trio
 
 from spacedrive_node.client.errors import ControlError
-from spacedrive_node.messages.control import CancelPairing, Decide, Done
-from spacedrive_node.messages.frames import Outgoing, Step
+from spacedrive_node.messages.child_protocol import Outgoing, Step
+from spacedrive_node.messages.control_protocol import CancelPairing, Decide, Done
+from spacedrive_node.messages.peer_protocol import ChallengeResponse, decode_wire
 from spacedrive_node.messages.to_session import PeerAnswer
-from spacedrive_node.messages.wire import ChallengeResponse, decode_wire
 from spacedrive_node.protocol import keys
 from spacedrive_node.supervisor.ledger import Ledger
 

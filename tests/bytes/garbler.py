@@ -7,7 +7,7 @@ from spacedrive_node.actors.base import Effects
 from spacedrive_node.actors.stepping import run_stepping
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.base import INTERNAL_LIMIT, encode, frame
-from spacedrive_node.messages.frames import Outgoing, Ready, Step
+from spacedrive_node.messages.child_protocol import Outgoing, Ready, Step
 
 KINDS = {
     "random": b"\x00\x00\x00\x20" + bytes(range(32)),

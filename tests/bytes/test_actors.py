@@ -19,7 +19,7 @@ from spacedrive_node.actors.swarm.library import corrections, streams
 from spacedrive_node.actors.swarm.pairing import limits
 from spacedrive_node.client.node_client import open_client
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
-from spacedrive_node.messages.control import (
+from spacedrive_node.messages.control_protocol import (
     Error,
     JoinPairing,
     ListDevices,
@@ -30,9 +30,9 @@ from spacedrive_node.messages.control import (
     Subscribe,
     decode_reply,
 )
+from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_wire
 from spacedrive_node.messages.to_session import PeerRequest
 from spacedrive_node.messages.to_swarm import Serve
-from spacedrive_node.messages.wire import PROTOCOL_ID, Refused, decode_wire
 from spacedrive_node.tests.gateway.conftest import Node
 from spacedrive_node.tests.swarm.conftest import open_swarm
 from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, stranger

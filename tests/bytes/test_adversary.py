@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spacedrive_node.messages.base import MalformedMessage, encode
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     Challenge,
     ChallengeConfirmation,
     ChallengeResponse,

@@ -17,13 +17,13 @@ from spacedrive_node.actors.discovery.same_host import Registration, SameHost
 from spacedrive_node.actors.session import state
 from spacedrive_node.actors.swarm.kad.dht_client import MOST_CLOSER, MOST_PROVIDERS, decode_answer
 from spacedrive_node.messages.base import FrameReader, MalformedMessage, encode
-from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     decode_decision,
     decode_device_info,
     decode_identity,
     decode_wire,
 )
+from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import CodeError, parse_code, parse_words, qr_payload
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
 from spacedrive_node.tests.messages.test_codec import UNIONS, members

@@ -12,7 +12,7 @@ from actors_for_tests import Nothing
 
 from spacedrive_node.messages import to_gateway, to_session
 from spacedrive_node.messages.base import INTERNAL_LIMIT, MalformedMessage, encode, frame
-from spacedrive_node.messages.frames import (
+from spacedrive_node.messages.child_protocol import (
     Fatal,
     Log,
     Outgoing,

@@ -25,7 +25,7 @@ from victims import Timeline, Victims
 from whole_nodes import Node, running_node
 
 import spacedrive_node.node
-from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.tests.secrets import watch
 

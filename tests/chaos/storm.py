@@ -16,7 +16,7 @@ from victims import Timeline, Victims, choose
 from whole_nodes import Node
 
 from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailed
-from spacedrive_node.messages.control import SessionState
+from spacedrive_node.messages.control_protocol import SessionState
 from spacedrive_node.tests.secrets import watch
 
 SEARCH = 60.0

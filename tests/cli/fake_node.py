@@ -1,5 +1,5 @@
 """A stand-in for a node at the one seam that the command line has: a real Unix socket that speaks
-messages/control.py. It answers as it is told and remembers what it was asked.
+messages/control_protocol.py. It answers as it is told and remembers what it was asked.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from spacedrive_node.messages.base import CONTROL_LIMIT, Decoder, FrameReader, Message, encode, frame
-from spacedrive_node.messages.control import (
+from spacedrive_node.messages.control_protocol import (
     ActorList,
     CancelPairing,
     Decide,

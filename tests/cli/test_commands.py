@@ -8,7 +8,7 @@ from fake_node import KEY, PEER, FakeNode, device
 
 from spacedrive_node.cli import exits, guard, run
 from spacedrive_node.config.paths import register_node
-from spacedrive_node.messages.control import ForgetDevice, RenameDevice
+from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
 from spacedrive_node.protocol.peer_ids import peer_id_text
 
 

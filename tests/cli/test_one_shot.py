@@ -11,7 +11,14 @@ from spacedrive_node.client.errors import ControlError, NodeGone
 from spacedrive_node.client.one_shot import ask
 from spacedrive_node.config.paths import NoNodeRunning
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
-from spacedrive_node.messages.control import DeviceList, Done, Error, NodeStatus, RenameDevice, Status
+from spacedrive_node.messages.control_protocol import (
+    DeviceList,
+    Done,
+    Error,
+    NodeStatus,
+    RenameDevice,
+    Status,
+)
 
 
 class Bare:

@@ -16,7 +16,7 @@ from fake_node import (
     state,
 )
 
-from spacedrive_node.messages.control import CancelPairing, Decide, JoinPairing, Subscribe
+from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing, Subscribe
 from spacedrive_node.protocol.peer_ids import peer_id_text
 
 EXIT_CODES = {

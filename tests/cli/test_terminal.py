@@ -2,7 +2,7 @@
 
 from fake_node import WORDS, code_state, confirm_state, ended_state, paired_state, state
 
-from spacedrive_node.messages.control import CancelPairing, Decide, JoinPairing
+from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing
 
 
 def test_pair_from_words_to_fingerprint(node, terminal):

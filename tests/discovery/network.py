@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from spacedrive_node.actors.base import Send
 from spacedrive_node.actors.discovery.core import Discovery
 from spacedrive_node.actors.discovery.lookup import K, distance
-from spacedrive_node.messages.common import ActorRestarted
-from spacedrive_node.messages.config import DiscoveryConfig
+from spacedrive_node.messages.actor_configs import DiscoveryConfig
+from spacedrive_node.messages.from_supervisor import ActorRestarted
 from spacedrive_node.messages.to_discovery import (
     DiscoveryInbox,
     Find,

@@ -14,10 +14,9 @@ from spacedrive_node.actors.base import ActorChannel
 from spacedrive_node.actors.discovery import main
 from spacedrive_node.actors.discovery.same_host import SameHost
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm
+from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.base import Decoder, Message, encode
-from spacedrive_node.messages.common import ActorRestarted, SessionEnded
-from spacedrive_node.messages.config import DiscoveryConfig
-from spacedrive_node.messages.frames import (
+from spacedrive_node.messages.child_protocol import (
     Deliver,
     FromChild,
     Outgoing,
@@ -30,6 +29,7 @@ from spacedrive_node.messages.frames import (
     decode_from_child,
     decode_to_child,
 )
+from spacedrive_node.messages.from_supervisor import ActorRestarted, SessionEnded
 from spacedrive_node.messages.to_discovery import (
     Find,
     KadReply,

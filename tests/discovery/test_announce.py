@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from spacedrive_node.actors.discovery.announce import PER_SERVER, REPEAT_EVERY
 from spacedrive_node.actors.discovery.lookup import K
-from spacedrive_node.messages.common import SessionEnded
+from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest

@@ -7,9 +7,9 @@ import pytest
 from spacedrive_node.actors.base import Send
 from spacedrive_node.actors.discovery.core import Discovery
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm
+from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.common import ActorRestarted, SessionEnded
-from spacedrive_node.messages.config import DiscoveryConfig
+from spacedrive_node.messages.from_supervisor import ActorRestarted, SessionEnded
 from spacedrive_node.messages.to_discovery import (
     DiscoveryInbox,
     Find,

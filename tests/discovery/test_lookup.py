@@ -7,7 +7,7 @@ from libp2p.kad_dht.utils import sort_peer_ids_by_distance
 from libp2p.peer.id import ID
 
 from spacedrive_node.actors.discovery.lookup import ALPHA, MAX_REQUESTS, Lookup, distance
-from spacedrive_node.messages.common import SessionEnded
+from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest
 

@@ -11,7 +11,7 @@ import msgspec
 
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.frames import FromChild, Outgoing, Step
+from spacedrive_node.messages.child_protocol import FromChild, Outgoing, Step
 from spacedrive_node.messages.to_supervisor import AreYouAlive, Shutdown
 from spacedrive_node.messages.to_swarm import SwarmIdentity
 from spacedrive_node.supervisor.ledger import MAX_MESSAGES

@@ -30,7 +30,7 @@ from victims import start_of
 
 import spacedrive_node.node
 from spacedrive_node.config.settings import NodeConfig
-from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.node import NodeFailed, Ready, serve
 from spacedrive_node.supervisor import child_channel
 from spacedrive_node.supervisor.child_specs import ChildSpec

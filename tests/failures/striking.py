@@ -14,7 +14,7 @@ from tap import Sight, Tap
 from whole_nodes import Node, running_node
 
 from spacedrive_node.client.node_client import Pairing
-from spacedrive_node.messages.frames import Deliver, FromChild, Step
+from spacedrive_node.messages.child_protocol import Deliver, FromChild, Step
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.spawner import Handle
 from spacedrive_node.tests.secrets import watch

@@ -16,8 +16,8 @@ from whole_nodes import Killer
 from spacedrive_node.actors.session.state import restore
 from spacedrive_node.messages import to_discovery, to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import MalformedMessage
-from spacedrive_node.messages.frames import Deliver, Step
-from spacedrive_node.messages.wire import decode_wire
+from spacedrive_node.messages.child_protocol import Deliver, Step
+from spacedrive_node.messages.peer_protocol import decode_wire
 
 
 class Sight(NamedTuple):

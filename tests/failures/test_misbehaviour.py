@@ -18,7 +18,7 @@ from striking import DEADLINE, Two, two_struck
 
 import spacedrive_node.node
 from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailed
-from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.messages.actor_configs import SessionConfig
 
 pytestmark = pytest.mark.timeout(600)
 ACTORS = ("session", "vault", "swarm", "discovery", "gateway", "metrics")

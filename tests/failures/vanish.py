@@ -14,7 +14,7 @@ from pairs import SHORT, SHORT_CODE, Pair, pair_of_seats
 from seat import NotStarted, Seat
 
 from spacedrive_node.client.node_client import ControlError, NodeGone, Pairing, PairingFailed
-from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.tests.secrets import watch
 
 TEN = 10.0

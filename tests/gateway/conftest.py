@@ -16,9 +16,9 @@ from spacedrive_node.actors.gateway import main
 from spacedrive_node.client.node_client import NodeClient, open_client
 from spacedrive_node.config.paths import bind_control
 from spacedrive_node.messages import to_supervisor, to_vault
+from spacedrive_node.messages.actor_configs import GatewayConfig
 from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.config import GatewayConfig
-from spacedrive_node.messages.frames import (
+from spacedrive_node.messages.child_protocol import (
     Deliver,
     FromChild,
     Log,

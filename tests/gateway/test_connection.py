@@ -12,8 +12,7 @@ from spacedrive_node.actors.gateway.actor import may_use, peer_uid
 from spacedrive_node.client.node_client import ControlError, NodeClient
 from spacedrive_node.messages import to_vault
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
-from spacedrive_node.messages.common import SessionEnded
-from spacedrive_node.messages.control import (
+from spacedrive_node.messages.control_protocol import (
     Done,
     Error,
     ListDevices,
@@ -25,6 +24,7 @@ from spacedrive_node.messages.control import (
     Subscribe,
     decode_reply,
 )
+from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_gateway import ActorInfo, Device, Devices, VaultError
 
 

@@ -7,8 +7,8 @@ import trio
 
 from spacedrive_node.client.node_client import ControlError, NodeClient, PairingFailed
 from spacedrive_node.messages import to_session
-from spacedrive_node.messages.common import SessionEnded, Undeliverable
-from spacedrive_node.messages.control import SessionStarted, StartPairing
+from spacedrive_node.messages.control_protocol import SessionStarted, StartPairing
+from spacedrive_node.messages.from_supervisor import SessionEnded, Undeliverable
 from spacedrive_node.protocol.code import parse_code, words_of
 
 

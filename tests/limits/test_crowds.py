@@ -14,7 +14,7 @@ from multiaddr import Multiaddr
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.client.node_client import ControlError
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     PROTOCOL_ID,
     Challenge,
     ChallengeResponse,

@@ -15,11 +15,9 @@ from spacedrive_node.actors.base import now
 from spacedrive_node.actors.swarm import node
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.pairing import inbound, limits
+from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
-from spacedrive_node.messages.config import SwarmConfig
-from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
-from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     PROTOCOL_ID,
     Challenge,
     PairingDecision,
@@ -27,6 +25,8 @@ from spacedrive_node.messages.wire import (
     Refused,
     decode_wire,
 )
+from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
+from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.swarm.conftest import FakeSupervisor, open_swarm
 from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, send, stranger

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from spacedrive_node.messages import (
     base,
-    control,
-    frames,
+    child_protocol,
+    control_protocol,
+    peer_protocol,
     to_discovery,
     to_gateway,
     to_metrics,
@@ -21,7 +22,6 @@ from spacedrive_node.messages import (
     to_supervisor,
     to_swarm,
     to_vault,
-    wire,
 )
 from spacedrive_node.messages.base import (
     Decoder,
@@ -40,11 +40,11 @@ UNIONS: dict[str, tuple[Any, Decoder[Any]]] = {
     "gateway": (to_gateway.GatewayInbox, to_gateway.decode),
     "metrics": (to_metrics.MetricsInbox, to_metrics.decode),
     "supervisor": (to_supervisor.SupervisorInbox, to_supervisor.decode),
-    "from child": (frames.FromChild, frames.decode_from_child),
-    "to child": (frames.ToChild, frames.decode_to_child),
-    "request": (control.Request, control.decode_request),
-    "reply": (control.Reply, control.decode_reply),
-    "wire": (wire.WireMessage, Decoder(wire.WireMessage)),
+    "from child": (child_protocol.FromChild, child_protocol.decode_from_child),
+    "to child": (child_protocol.ToChild, child_protocol.decode_to_child),
+    "request": (control_protocol.Request, control_protocol.decode_request),
+    "reply": (control_protocol.Reply, control_protocol.decode_reply),
+    "wire": (peer_protocol.WireMessage, Decoder(peer_protocol.WireMessage)),
 }
 
 
@@ -79,10 +79,10 @@ def _value(info: Any) -> st.SearchStrategy[Any]:
             fields = {f.name: _value(f.type) for f in info.fields}
             return st.fixed_dictionaries(fields).map(lambda d, c=info.cls: c(**d))
         case i.RawType():
-            return st.just(msgspec.Raw(encode(frames.Ready())))
+            return st.just(msgspec.Raw(encode(child_protocol.Ready())))
         case i.CustomType() | i.AnyType():
             if getattr(info, "cls", None) is msgspec.Raw:
-                return st.just(msgspec.Raw(encode(frames.Ready())))
+                return st.just(msgspec.Raw(encode(child_protocol.Ready())))
             raise AssertionError(info)
         case _:
             raise AssertionError(f"no strategy for {info!r}")
@@ -139,13 +139,22 @@ def test_invalid_utf8_and_deep_nesting_are_malformed() -> None:
     deep = b"\x91" * 100_000 + b"\xc0"
     for junk in (bad_text, deep):
         with pytest.raises(MalformedMessage):
-            frames.decode_from_child(junk)
+            child_protocol.decode_from_child(junk)
 
 
 def test_messages_are_immutable_and_closed() -> None:
     """Every Struct of messages/ refuses unknown fields and cannot be changed."""
-    modules = (control, frames, to_discovery, to_gateway, to_metrics, to_session, to_supervisor, to_swarm)
-    for module in (*modules, to_vault, wire):
+    modules = (
+        control_protocol,
+        child_protocol,
+        to_discovery,
+        to_gateway,
+        to_metrics,
+        to_session,
+        to_supervisor,
+        to_swarm,
+    )
+    for module in (*modules, to_vault, peer_protocol):
         for _, cls in inspect.getmembers(module, inspect.isclass):
             if issubclass(cls, msgspec.Struct):
                 assert cls.__struct_config__.frozen, cls
@@ -181,16 +190,18 @@ def test_the_largest_messages_fit_their_frames() -> None:
         device_id=b"i" * 16, name="\U0001f600" * 64, os="\U0001f600" * 32, peer=b"p" * 64,
         public_key=b"k" * 32, state="unconfirmed", paired_at=1e18, fingerprint="0" * 16,
     )  # fmt: skip
-    page = control.DeviceList(id=2**63 - 1, devices=(device,) * 64, more=True)
+    page = control_protocol.DeviceList(id=2**63 - 1, devices=(device,) * 64, more=True)
     assert len(encode(page)) < base.CONTROL_LIMIT
-    state = control.SessionState(
+    state = control_protocol.SessionState(
         session="0" * 16, role="initiator", stage="searching", words="w" * 120, qr="q" * 2000,
         expires_in=1e9,
-        device=control.ShownDevice(b"i" * 16, "\U0001f600" * 64, "\U0001f600" * 32, b"p" * 64, b"k" * 32),
+        device=control_protocol.ShownDevice(
+            b"i" * 16, "\U0001f600" * 64, "\U0001f600" * 32, b"p" * 64, b"k" * 32
+        ),
         check="000000", accepted=True, outcome="lost_contact", message="m" * 200, fingerprint="0" * 16,
         seconds=1.0, path="relayed",
     )  # fmt: skip
     # A node at its limit of sessions lists them in pages of this many (docs/interfaces.md).
     assert len(encode(state)) < base.CONTROL_LIMIT // 16
-    sealed = wire.ChallengeResponse(b"c" * 16, b"a" * 16, b"s" * 2048)
+    sealed = peer_protocol.ChallengeResponse(b"c" * 16, b"a" * 16, b"s" * 2048)
     assert len(encode(sealed)) < base.WIRE_LIMIT

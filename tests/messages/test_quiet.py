@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from spacedrive_node.messages import control, frames, to_session, to_swarm
+from spacedrive_node.messages import child_protocol, control_protocol, to_session, to_swarm
 
 WORDS = "abandon ability able about above absent absorb abstract absurd abuse access accident"
 SECRET = b"\x07SECRETSECRETSE\x07"
@@ -12,13 +12,15 @@ SECRET = b"\x07SECRETSECRETSE\x07"
 
 def test_no_message_shows_bytes_words_or_codes() -> None:
     """Neither in repr, nor in str, nor in what rich prints (tracebacks with locals, say)."""
-    state = control.SessionState(session="0" * 16, role="initiator", stage="waiting", words=WORDS, qr=WORDS)
+    state = control_protocol.SessionState(
+        session="0" * 16, role="initiator", stage="waiting", words=WORDS, qr=WORDS
+    )
     for message in (
-        control.JoinPairing(1, SECRET, WORDS),
-        control.SessionEvent(1, state),
+        control_protocol.JoinPairing(1, SECRET, WORDS),
+        control_protocol.SessionEvent(1, state),
         to_session.JoinPairing("0" * 16, SECRET, b"p" * 38, SECRET * 2),
         to_swarm.SwarmIdentity(SECRET * 2),
-        frames.Step(1, checkpoint=SECRET),
+        child_protocol.Step(1, checkpoint=SECRET),
     ):
         out = io.StringIO()
         Console(file=out, width=200).print(message)

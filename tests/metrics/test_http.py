@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacedrive_node.actors.metrics import http, main
+from spacedrive_node.messages.actor_configs import MetricsConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.config import MetricsConfig
-from spacedrive_node.messages.frames import (
+from spacedrive_node.messages.child_protocol import (
     Deliver,
     Ready,
     Start,

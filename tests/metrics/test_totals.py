@@ -13,7 +13,7 @@ from spacedrive_node.actors.metrics import totals as totals_module
 from spacedrive_node.actors.metrics.catalogue import CATALOGUE, PREFIX
 from spacedrive_node.actors.metrics.exposition import render
 from spacedrive_node.actors.metrics.machine import Metrics
-from spacedrive_node.messages.common import SessionEnded
+from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import BUCKETS, Alive, Distribution, Observed, Sample
 

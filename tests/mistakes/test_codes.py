@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import spacedrive_node.node
-from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.messages.actor_configs import SessionConfig
 
 from .command import WORDS_OF_NOBODY, Done, Running, run
 

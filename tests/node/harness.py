@@ -17,14 +17,8 @@ import trio
 from spacedrive_node.client.node_client import NodeClient, Pairing, open_client
 from spacedrive_node.config.settings import NodeConfig
 from spacedrive_node.messages.base import FrameReader, encode, frame
-from spacedrive_node.messages.control import SessionState
-from spacedrive_node.messages.frames import (
-    Deliver,
-    FromChild,
-    Start,
-    Step,
-    decode_to_child,
-)
+from spacedrive_node.messages.child_protocol import Deliver, FromChild, Start, Step, decode_to_child
+from spacedrive_node.messages.control_protocol import SessionState
 from spacedrive_node.node import Ready, serve
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.supervisor.child_specs import ChildSpec

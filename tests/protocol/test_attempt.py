@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     ChallengeConfirmation,
     ChallengeResponse,
     Decision,

@@ -9,7 +9,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.wire import DeviceInfo, decode_device_info
+from spacedrive_node.messages.peer_protocol import DeviceInfo, decode_device_info
 from spacedrive_node.protocol import identity, peer_ids
 from spacedrive_node.protocol.errors import ProtocolError
 from spacedrive_node.protocol.identity import IdentityError

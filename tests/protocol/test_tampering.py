@@ -4,7 +4,7 @@ import msgpack
 import pytest
 
 from spacedrive_node.messages.base import MalformedMessage
-from spacedrive_node.messages.wire import decode_wire
+from spacedrive_node.messages.peer_protocol import decode_wire
 from spacedrive_node.protocol.attempt import ProofFailed, ProtocolError
 
 REQUEST, CHALLENGE, RESPONSE, CONFIRMATION = "request", "challenge", "response", "confirmation"

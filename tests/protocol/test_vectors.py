@@ -3,8 +3,8 @@
 import base58
 
 from spacedrive_node.messages.base import MalformedMessage
+from spacedrive_node.messages.peer_protocol import decode_wire
 from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.messages.wire import decode_wire
 from spacedrive_node.protocol import code, identity
 from spacedrive_node.protocol.identity import IdentityError
 

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
-from spacedrive_node.messages.control import Decide, Error, JoinPairing, Request, Status, decode_reply
+from spacedrive_node.messages.control_protocol import (
+    Decide,
+    Error,
+    JoinPairing,
+    Request,
+    Status,
+    decode_reply,
+)
 from spacedrive_node.protocol.code import qr_payload, words_of
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
 from spacedrive_node.tests.secrets import known

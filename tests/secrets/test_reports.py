@@ -20,10 +20,10 @@ import spacedrive_node.protocol
 from spacedrive_node.actors.session import state
 from spacedrive_node.client.node_client import Code
 from spacedrive_node.messages.base import MalformedMessage
-from spacedrive_node.messages.frames import Log
+from spacedrive_node.messages.child_protocol import Log
 from spacedrive_node.protocol.code import derive, words_of
 from spacedrive_node.protocol.errors import ProtocolError
-from spacedrive_node.protocol.secret import SecretStruct
+from spacedrive_node.protocol.secret_struct import SecretStruct
 from spacedrive_node.supervisor.actor_entry import crash_report
 from spacedrive_node.tests.secrets import known
 from spacedrive_node.tests.secrets.forms import Sweep
@@ -132,7 +132,7 @@ def test_errors_of_the_protocol_quote_nothing() -> None:
         assert issubclass(kind, Exception)
     sweep = Sweep()
     sweep.add("it", SECRET)
-    from spacedrive_node.messages.wire import decode_wire
+    from spacedrive_node.messages.peer_protocol import decode_wire
 
     for data in (SECRET, msgspec.msgpack.encode({"t": "PairingRequest", "v": SECRET}), b"\xc4\x20" + SECRET):
         with pytest.raises(MalformedMessage) as failure:

@@ -14,7 +14,7 @@ import trio
 
 from spacedrive_node.client.node_client import Pairing, PairingFailed
 from spacedrive_node.logs import make_log
-from spacedrive_node.messages.frames import Deliver, Step
+from spacedrive_node.messages.child_protocol import Deliver, Step
 from spacedrive_node.supervisor.process_spawner import ProcessHost
 from spacedrive_node.tests.node.harness import DEADLINE, Killer, Node, pair, running_node
 from spacedrive_node.tests.secrets import known

@@ -19,13 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from spacedrive_node.actors.base import Effects, Incoming
 from spacedrive_node.actors.session.machine import SessionMachine
 from spacedrive_node.messages import to_discovery, to_gateway, to_metrics, to_session, to_swarm, to_vault
+from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.config import SessionConfig
-from spacedrive_node.messages.wire import (
-    DecisionReceived,
-    Refused,
-    decode_wire,
-)
+from spacedrive_node.messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from spacedrive_node.protocol import peer_ids
 
 from .neighbours import Swarm, Vault

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from spacedrive_node.messages import to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.common import ActorRestarted
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.from_supervisor import ActorRestarted
+from spacedrive_node.messages.peer_protocol import (
     ChallengeResponse,
     PairingDecision,
     PairingRequest,

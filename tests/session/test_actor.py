@@ -5,9 +5,9 @@ import trio
 import trio.testing
 
 from spacedrive_node.actors.session import main
+from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.config import SessionConfig
-from spacedrive_node.messages.frames import (
+from spacedrive_node.messages.child_protocol import (
     Deliver,
     Ready,
     Start,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spacedrive_node.actors.session import delivery, ending, storing
 from spacedrive_node.actors.session.turn import Turn
-from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.messages.actor_configs import SessionConfig
 
 from .harness import Faults, Node, Pair, pair, settle
 

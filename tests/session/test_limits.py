@@ -4,9 +4,7 @@ import pytest
 
 from spacedrive_node.actors.session import candidates, state
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.to_session import Candidate, PeerAnswer, PeerRequest, PeerUnreachable
-from spacedrive_node.messages.to_vault import SignIdentity
-from spacedrive_node.messages.wire import (
+from spacedrive_node.messages.peer_protocol import (
     Challenge,
     ChallengeConfirmation,
     ChallengeResponse,
@@ -16,6 +14,8 @@ from spacedrive_node.messages.wire import (
     Refused,
     decode_wire,
 )
+from spacedrive_node.messages.to_session import Candidate, PeerAnswer, PeerRequest, PeerUnreachable
+from spacedrive_node.messages.to_vault import SignIdentity
 from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive
 

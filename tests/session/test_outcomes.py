@@ -2,7 +2,7 @@
 
 import pytest
 
-from spacedrive_node.messages.config import SessionConfig
+from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.messages.to_session import PeerRequest, StartPairing
 from spacedrive_node.messages.to_vault import SignIdentity
 

@@ -12,7 +12,7 @@ from spacedrive_node.actors.base import ActorFailed, Effects, Incoming, Send, ru
 from spacedrive_node.actors.stepping import run_stepping
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.frames import Outgoing, Step
+from spacedrive_node.messages.child_protocol import Outgoing, Step
 
 SECRET = "do-not-print-this"
 

@@ -6,8 +6,8 @@ import random
 import msgspec
 import pytest
 
-from spacedrive_node.messages.common import ActorRestarted
-from spacedrive_node.messages.frames import Outgoing, Step
+from spacedrive_node.messages.child_protocol import Outgoing, Step
+from spacedrive_node.messages.from_supervisor import ActorRestarted
 from spacedrive_node.supervisor.ledger import MAX_MESSAGES, SESSION_RETAINED, SESSION_SENDS, Ledger
 from spacedrive_node.supervisor.ledger_effects import Forward, Kill, Request, Retire, Spawn, Warn
 

@@ -20,9 +20,9 @@ from spacedrive_node.messages import (
     to_swarm,
     to_vault,
 )
+from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.config import SwarmConfig
-from spacedrive_node.messages.frames import (
+from spacedrive_node.messages.child_protocol import (
     Deliver,
     Fatal,
     Log,

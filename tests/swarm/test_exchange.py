@@ -6,14 +6,20 @@ import pytest
 import trio
 
 from spacedrive_node.actors.swarm.pairing import limits, outbound
+from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.common import SessionEnded, Undeliverable
-from spacedrive_node.messages.config import SwarmConfig
+from spacedrive_node.messages.from_supervisor import SessionEnded, Undeliverable
+from spacedrive_node.messages.peer_protocol import (
+    Challenge,
+    PairingDecision,
+    PairingRequest,
+    Refused,
+    decode_wire,
+)
 from spacedrive_node.messages.to_discovery import Servers
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_swarm import Ask, ClosestServers, ForgetPeer, KnownPeer, PeerReply, Serve
 from spacedrive_node.messages.to_vault import Settled, SettleRequest, Vouch
-from spacedrive_node.messages.wire import Challenge, PairingDecision, PairingRequest, Refused, decode_wire
 from spacedrive_node.protocol.code import code_id
 
 ROUTE_KEY = b"r" * 32

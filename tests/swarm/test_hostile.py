@@ -13,10 +13,10 @@ from multiaddr import Multiaddr
 from spacedrive_node.actors.swarm.library import corrections, streams
 from spacedrive_node.actors.swarm.pairing.limits import EXCHANGES_OF_PEER
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
+from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingRequest, Refused, decode_wire
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_swarm import Ask, Serve
-from spacedrive_node.messages.wire import PROTOCOL_ID, PairingRequest, Refused, decode_wire
 
 A = "session-" + "a" * 16
 REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))

@@ -8,8 +8,8 @@ from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.kad import dht_client
-from spacedrive_node.messages.common import SessionEnded
-from spacedrive_node.messages.config import SwarmConfig
+from spacedrive_node.messages.actor_configs import SwarmConfig
+from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerJoined, Servers
 from spacedrive_node.messages.to_gateway import SwarmStatus
 from spacedrive_node.messages.to_swarm import (

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import trio
 
+from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.config import SwarmConfig
-from spacedrive_node.messages.frames import Stop
+from spacedrive_node.messages.child_protocol import Stop
+from spacedrive_node.messages.peer_protocol import PairingDecision
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_session import PeerAnswer
 from spacedrive_node.messages.to_swarm import Ask, Listening, SwarmIdentity
-from spacedrive_node.messages.wire import PairingDecision
 
 B = "session-" + "b" * 16
 CHILD = """
 import socket, sys, trio
 from spacedrive_node.actors.swarm import main
-from spacedrive_node.messages.frames import decode_to_child
+from spacedrive_node.messages.child_protocol import decode_to_child
 from spacedrive_node.supervisor.channel import Channel
 
 async def run():

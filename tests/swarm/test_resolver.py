@@ -22,7 +22,7 @@ import sys, trio
 from pathlib import Path
 from spacedrive_node.actors.swarm import warm_up
 from spacedrive_node.actors.swarm.dial.resolver import Names, FilesReplaced
-from spacedrive_node.messages.frames import Log
+from spacedrive_node.messages.child_protocol import Log
 from spacedrive_node.sandbox_profiles import SWARM
 from spacedrive_node.supervisor.sandbox import enter_sandbox
 from msgspec.structs import replace

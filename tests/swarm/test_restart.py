@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.config import SwarmConfig
+from spacedrive_node.messages.peer_protocol import PairingDecision
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_gateway import Readiness, SwarmStatus
 from spacedrive_node.messages.to_session import PeerAnswer
 from spacedrive_node.messages.to_swarm import Ask, KnownPeer, Listening
 from spacedrive_node.messages.to_vault import SettleRequest
-from spacedrive_node.messages.wire import PairingDecision
 
 B = "session-" + "b" * 16
 

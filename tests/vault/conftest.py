@@ -14,12 +14,12 @@ from spacedrive_node.actors.base import Effects, Incoming
 from spacedrive_node.actors.vault.actor import open_vault
 from spacedrive_node.actors.vault.machine import Vault
 from spacedrive_node.actors.vault.sealing import COSTS
+from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.config import VaultConfig
+from spacedrive_node.messages.peer_protocol import DecisionReceived, PairingDecision
 from spacedrive_node.messages.to_gateway import Device, Devices
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer
 from spacedrive_node.messages.to_vault import Accept, ListDevices, StoreDevice, Vouch
-from spacedrive_node.messages.wire import DecisionReceived, PairingDecision
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
 from spacedrive_node.protocol.peer_ids import peer_id_of
 

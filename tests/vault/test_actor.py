@@ -10,9 +10,9 @@ import msgspec
 import trio
 
 from spacedrive_node.actors.vault import main
+from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.config import VaultConfig
-from spacedrive_node.messages.frames import (
+from spacedrive_node.messages.child_protocol import (
     Deliver,
     Fatal,
     Ready,

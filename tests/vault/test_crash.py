@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from spacedrive_node.messages.base import Message, encode
+from spacedrive_node.messages.peer_protocol import Refused
 from spacedrive_node.messages.to_gateway import DeviceChanged, Readiness
 from spacedrive_node.messages.to_session import Stored, StoreRefused
 from spacedrive_node.messages.to_vault import ConfirmDevice, ForgetDevice, RenameDevice, Settled
-from spacedrive_node.messages.wire import Refused
 from spacedrive_node.protocol.keys import fingerprint
 
 

@@ -15,7 +15,7 @@ from spacedrive_node.actors.vault.actor import open_vault
 from spacedrive_node.actors.vault.files import DataDir
 from spacedrive_node.actors.vault.names import FALLBACK_NAME, fit_name
 from spacedrive_node.actors.vault.schema import MIGRATIONS, migrate, open_database
-from spacedrive_node.messages.config import VaultConfig
+from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.to_gateway import NodeIdentity
 
 

@@ -6,7 +6,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.common import SessionEnded
+from spacedrive_node.messages.from_supervisor import SessionEnded
+from spacedrive_node.messages.peer_protocol import (
+    DecisionReceived,
+    PairingDecision,
+    Refused,
+    decode_device_info,
+    decode_wire,
+)
 from spacedrive_node.messages.to_gateway import DeviceChanged, NodeIdentity, Readiness, VaultError
 from spacedrive_node.messages.to_session import Signed, Stored, StoreRefused
 from spacedrive_node.messages.to_swarm import PeerReply, SwarmIdentity
@@ -19,13 +26,6 @@ from spacedrive_node.messages.to_vault import (
     SettleRequest,
     SignIdentity,
     Vouch,
-)
-from spacedrive_node.messages.wire import (
-    DecisionReceived,
-    PairingDecision,
-    Refused,
-    decode_device_info,
-    decode_wire,
 )
 from spacedrive_node.protocol.identity import signing_input, verify
 from spacedrive_node.protocol.keys import fingerprint

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.wire import Refused
+from spacedrive_node.messages.peer_protocol import Refused
 from spacedrive_node.protocol import code, identity, keys, peer_ids
 from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt
 

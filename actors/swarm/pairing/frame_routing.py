@@ -6,8 +6,8 @@ Never reads a frame beyond its kind and code_id (docs/protocol.md, "Messages").
 import hmac
 from dataclasses import dataclass, field
 
+from ....messages.peer_protocol import PairingDecision, WireRequest
 from ....messages.to_swarm import KnownPeer, Serve
-from ....messages.wire import PairingDecision, WireRequest
 from ....protocol.code import code_id
 from .limits import RecentTable
 

@@ -10,10 +10,7 @@ from typing import Any
 import trio
 
 from ....messages.base import MalformedMessage, encode
-from ....messages.to_session import PeerRequest
-from ....messages.to_vault import SettleRequest, Vouch
-from ....messages.types import Path
-from ....messages.wire import (
+from ....messages.peer_protocol import (
     ChallengeResponse,
     PairingDecision,
     PairingRequest,
@@ -22,6 +19,9 @@ from ....messages.wire import (
     WireRequest,
     decode_wire,
 )
+from ....messages.to_session import PeerRequest
+from ....messages.to_vault import SettleRequest, Vouch
+from ....messages.types import Path
 from ...base import Send, now
 from ..library import corrections, multiplexer, streams
 from .frame_routing import Tables

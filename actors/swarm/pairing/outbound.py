@@ -9,10 +9,7 @@ from typing import Any
 import trio
 
 from ....messages.base import MalformedMessage
-from ....messages.to_session import PeerAnswer, PeerUnreachable
-from ....messages.to_swarm import Ask
-from ....messages.to_vault import Settled, Vouch
-from ....messages.wire import (
+from ....messages.peer_protocol import (
     PROTOCOL_ID,
     Challenge,
     ChallengeConfirmation,
@@ -20,6 +17,9 @@ from ....messages.wire import (
     Refused,
     decode_wire,
 )
+from ....messages.to_session import PeerAnswer, PeerUnreachable
+from ....messages.to_swarm import Ask
+from ....messages.to_vault import Settled, Vouch
 from ...base import Mailbox, Send, now
 from ..dial.dialer import Dialer, Unreachable
 from ..library import streams

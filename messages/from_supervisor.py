@@ -1,7 +1,7 @@
 """Messages that the supervisor itself sends, to several receivers."""
 
 from .base import Message
-from .frames import ActorName, KindName
+from .child_protocol import ActorName, KindName
 from .types import Bytes16, Outcome, Reason, Role, SessionId
 
 

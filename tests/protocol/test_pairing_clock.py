@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacedrive_node.protocol.order import AHEAD_LIMIT, CLOCK_LIMIT, order_of, state_clock, stated_clock
+from spacedrive_node.protocol.pairing_clock import (
+    AHEAD_LIMIT,
+    CLOCK_LIMIT,
+    order_of,
+    state_clock,
+    stated_clock,
+)
 
 CLOCKS = st.integers(0, CLOCK_LIMIT)
 

@@ -9,11 +9,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from ..messages.base import MalformedMessage, encode
+from ..messages.peer_protocol import Decision, DecisionReceived, PairingDecision, decode_decision, decode_wire
 from ..messages.types import Bytes16, Bytes32, Role, WireFrame
-from ..messages.wire import Decision, DecisionReceived, PairingDecision, decode_decision, decode_wire
 from . import keys
 from .errors import ProtocolError
-from .secret import SecretStruct
+from .secret_struct import SecretStruct
 
 
 class Proven(SecretStruct):
