@@ -14,7 +14,7 @@ from ...messages.types import Instant
 from ...protocol.attempt import JoinerAttempt
 from ...protocol.errors import ProtocolError
 from .state import ADDRESSES_KEPT, ATTEMPTS_OPEN, CANDIDATES, Candidate, Errand, Session
-from .turn import Turn, pause
+from .step_context import Turn, pause
 
 REFUSED_PAUSE = 1.0
 REFUSED_PAUSE_LONGEST = 8.0

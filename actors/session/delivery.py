@@ -8,7 +8,7 @@ from ...messages.base import MalformedMessage
 from ...messages.peer_protocol import Refused, decode_wire
 from ...messages.types import Outcome
 from .state import Ending, Errand, Session
-from .turn import Turn
+from .step_context import Turn
 
 PRESENCE = 2.0
 PRESENCE_REFUSED = 8.0

@@ -1,7 +1,7 @@
 """The side that shows the code: many may ask, one can claim it (docs/protocol.md, "Messages" 1 and 2).
 
 Owns attempts and the claim. Keeps no state for a frame that does not fit the code. Decides nothing about
-the device that claimed: that is ending.py.
+the device that claimed: that is decision.py.
 """
 
 import math
@@ -15,9 +15,9 @@ from ...messages.types import Instant
 from ...protocol.attempt import InitiatorAttempt
 from ...protocol.code import code_id
 from ...protocol.errors import ProtocolError
-from . import ending, view
+from . import decision, view
 from .state import ATTEMPTS_OPEN, Claim, Guest, Session
-from .turn import Turn
+from .step_context import Turn
 
 
 def begin(turn: Turn) -> None:
@@ -168,7 +168,7 @@ def take_signed(turn: Turn, message: Signed) -> None:
     guest.crypto = None
     turn.answer_waiting(guest.answer)
     # No addresses: it is the joiner that dials; what we have to say goes over its connection.
-    ending.begin(turn, proven, claim.opened, claim.at)
+    decision.begin(turn, proven, claim.opened, claim.at)
 
 
 # -- time, and the user's will -------------------------------------------------------------------------

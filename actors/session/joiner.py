@@ -13,9 +13,9 @@ from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant, PeerAddresses
 from ...protocol.errors import ProtocolError
-from . import candidates, ending, view
+from . import candidates, decision, view
 from .state import Chosen, Errand, Session
-from .turn import Turn
+from .step_context import Turn
 
 PATIENCE = 3
 """A proven candidate is asked for at least this many exchanges: it may be the one that we have claimed."""
@@ -145,7 +145,7 @@ def _take_confirmation(turn: Turn, frame: bytes, chosen: Chosen) -> None:
     addresses, response = chosen.errand.addresses, chosen.response_frame
     session.chosen, session.candidates = None, {}
     turn.tell("discovery", StopFinding())
-    ending.begin(turn, proven, other, turn.now, addresses, response)
+    decision.begin(turn, proven, other, turn.now, addresses, response)
 
 
 def _attempt_over(turn: Turn, chosen: Chosen, reason: RefusalReason | None) -> None:

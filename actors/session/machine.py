@@ -1,7 +1,7 @@
 """The session's Stepper: one message or the passing of time in, one whole effect out.
 
 Owns the dispatch of messages and nothing else: the first half of a pairing is initiator.py or joiner.py,
-the second ending.py, the order of everything table.py. Does no I/O; clock and randomness are arguments.
+the second decision.py, the order transitions.py. Does no I/O; clock and randomness are arguments.
 """
 
 import math
@@ -28,10 +28,10 @@ from ...messages.to_session import (
 from ...messages.types import Instant
 from ...protocol.code import CodeKeys, derive
 from ..base import Effects, Incoming
-from . import ending, initiator, joiner, metrics, storing, view
+from . import decision, initiator, joiner, metrics, storing, view
 from .state import Session, restore, save
-from .table import BEGINNING, STAGES
-from .turn import Entropy, Turn
+from .step_context import Entropy, Turn
+from .transitions import BEGINNING, STAGES
 
 
 class SessionMachine:
@@ -79,7 +79,7 @@ class SessionMachine:
             return math.inf
         turn = self._turn(0.0)
         if session.ending is not None:
-            return ending.timers(turn)
+            return decision.timers(turn)
         return initiator.timers(turn) if session.role == "initiator" else joiner.timers(turn)
 
     # -- inside --------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def _new(message: StartPairing | JoinPairing, entropy: Entropy, now: Instant) ->
 def _due(turn: Turn) -> None:
     session = turn.session
     if session.ending is not None:
-        ending.due(turn)
+        decision.due(turn)
     elif session.role == "initiator":
         initiator.due(turn)
     else:
@@ -153,22 +153,22 @@ def _take(turn: Turn, message: SessionInbox) -> None:
             pass  # a repeat of the one that made this session
         case Decide():
             if session.ending is not None:
-                ending.decide(turn, message.accept)
+                decision.decide(turn, message.accept)
         case CancelPairing():
             if session.ending is not None:
-                ending.decide(turn, False, "cancelled", view.CANCELLED)
+                decision.decide(turn, False, "cancelled", view.CANCELLED)
             else:
                 role.cancel(turn)
         case PeerRequest():
             _take_request(turn, message)
         case PeerAnswer():
             if session.ending is not None:
-                ending.take_answer(turn, message)
+                decision.take_answer(turn, message)
             elif session.role == "joiner":
                 joiner.take_answer(turn, message)
         case PeerUnreachable():
             if session.ending is not None:
-                ending.take_unreachable(turn, message)
+                decision.take_unreachable(turn, message)
             elif session.role == "joiner":
                 joiner.take_unreachable(turn, message)
         case Candidate():
@@ -193,11 +193,11 @@ def _take_request(turn: Turn, asked: PeerRequest) -> None:
         return  # the swarm decodes before it routes, and resets the stream of what cannot be decoded
     if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
         return  # an answer where a question belongs: likewise
-    if isinstance(message, PairingDecision) and ending.concerns(
+    if isinstance(message, PairingDecision) and decision.concerns(
         session, asked.peer, message.code_id, message.attempt
     ):
         session.path = asked.path
-        ending.take_decision(turn, asked.request, asked.frame, message)
+        decision.take_decision(turn, asked.request, asked.frame, message)
         return
     if session.role == "initiator":
         initiator.take_request(turn, asked, message)
@@ -215,4 +215,4 @@ def _swarm_restarted(turn: Turn) -> None:
     for errand in joiner.open_errands(session):
         turn.ask_again(errand)
     if session.ending is not None:
-        ending.swarm_restarted(turn)
+        decision.swarm_restarted(turn)

@@ -11,7 +11,7 @@ from msgspec import Meta
 from ...messages.types import Finder, Instant, Outcome, Path, Role, Stage
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
 from ...protocol.pairing_keys import Proven
-from .table import Phase
+from .transitions import Phase
 
 ATTEMPTS_OPEN = 8
 """docs/protocol.md, "Limits": attempts open at once per code, and candidates asked at once."""

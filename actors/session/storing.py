@@ -7,7 +7,7 @@ from ...messages.to_session import Stored, StoreRefused
 from ...messages.to_vault import ConfirmDevice, StoreDevice
 from . import delivery, view
 from .delivery import of
-from .turn import Turn
+from .step_context import Turn
 
 
 def store(turn: Turn) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from spacedrive_node.actors.session import delivery, ending, storing
-from spacedrive_node.actors.session.turn import Turn
+from spacedrive_node.actors.session import decision, delivery, storing
+from spacedrive_node.actors.session.step_context import Turn
 from spacedrive_node.messages.actor_configs import SessionConfig
 
 from .harness import Faults, Node, Pair, pair, settle
@@ -116,7 +116,7 @@ def test_the_sweep_notices_acknowledging_before_storing(monkeypatch: pytest.Monk
     def acknowledge_at_once(turn: Turn, request: int, _message: object) -> None:
         turn.reply(request, delivery.of(turn.session).reply or b"")
 
-    monkeypatch.setattr(ending, "_acknowledge", acknowledge_at_once)
+    monkeypatch.setattr(decision, "_acknowledge", acknowledge_at_once)
     with pytest.raises(AssertionError, match="P2"):
         sweep()
 

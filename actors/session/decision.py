@@ -1,6 +1,6 @@
 """The second half of a pairing, equal for both roles: two decisions, stored before they are spoken.
 
-Implements docs/protocol.md, "Ending"; the order of it all is table.py's. Never shows a device that has not
+Implements docs/protocol.md, "Ending"; its order is transitions.py's. Never shows a device that has not
 proved itself.
 """
 
@@ -15,7 +15,7 @@ from ...protocol.pairing_keys import Proven
 from . import delivery, storing, view
 from .delivery import of
 from .state import Ending, Errand, Session
-from .turn import Turn
+from .step_context import Turn
 
 
 def begin(

@@ -15,7 +15,7 @@ from ...messages.types import Instant, Outcome
 from ...protocol.code import CodeKeys
 from ..base import Send
 from .state import WAITERS, Errand, Meter, Session, Waiter
-from .table import STAGES, Event, follow, later
+from .transitions import STAGES, Event, follow, later
 
 Entropy = Callable[[int], bytes]
 

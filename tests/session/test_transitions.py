@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from spacedrive_node.actors.session import table
+from spacedrive_node.actors.session import transitions
 
 ROLES = ("initiator", "joiner")
 
@@ -12,8 +12,8 @@ ROLES = ("initiator", "joiner")
 @pytest.mark.parametrize("role", ROLES)
 def test_every_phase_leads_to_the_end(role: str) -> None:
     """From the beginning every phase can be reached, and from every phase ENDED; ENDED leads nowhere."""
-    rows = table.TRANSITIONS[role]
-    reached, edge = set(), {table.BEGINNING[role]}
+    rows = transitions.TRANSITIONS[role]
+    reached, edge = set(), {transitions.BEGINNING[role]}
     while edge:
         reached |= edge
         edge = {after for phase in edge for after in rows[phase].values()} - reached
@@ -27,15 +27,15 @@ def test_every_phase_leads_to_the_end(role: str) -> None:
 
 def test_every_name_is_used() -> None:
     """No phase and no event stands only in the list of names."""
-    rows = [row for role in ROLES for row in table.TRANSITIONS[role].items()]
-    assert {phase for phase, _row in rows} == set(get_args(table.Phase))
-    assert {event for _phase, row in rows for event in row} == set(get_args(table.Event))
+    rows = [row for role in ROLES for row in transitions.TRANSITIONS[role].items()]
+    assert {phase for phase, _row in rows} == set(get_args(transitions.Phase))
+    assert {event for _phase, row in rows for event in row} == set(get_args(transitions.Event))
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_paired_only_after_confirming_and_speaking_only_after_storing(role: str) -> None:
     """What safety hangs on: one way to `confirmed`, and only `stored` speaks after STORING_UNSPOKEN."""
-    rows = table.TRANSITIONS[role]
+    rows = transitions.TRANSITIONS[role]
     assert [phase for phase, row in rows.items() if "confirmed" in row] == ["CONFIRMING"]
     assert [phase for phase, row in rows.items() if "CONFIRMING" in row.values()] == ["DELIVERING"]
     into = {phase for phase, row in rows.items() if row.get("stored") == "DELIVERING"}
@@ -45,7 +45,7 @@ def test_paired_only_after_confirming_and_speaking_only_after_storing(role: str)
 
 def test_what_is_not_listed_is_a_defect() -> None:
     """An event out of place raises and changes nothing."""
-    with pytest.raises(table.ForbiddenTransition):
-        table.follow("initiator", "WAITING", "confirmed")
-    with pytest.raises(table.ForbiddenTransition):
-        table.follow("joiner", "ENDED", "over")
+    with pytest.raises(transitions.ForbiddenTransition):
+        transitions.follow("initiator", "WAITING", "confirmed")
+    with pytest.raises(transitions.ForbiddenTransition):
+        transitions.follow("joiner", "ENDED", "over")
