@@ -1,7 +1,8 @@
 """The node's log: one writer for the lines of all its processes, on standard error.
 
 Actors hand their lines to the supervisor as typed frames (messages/child_protocol.py); only here are they
-given a time and a form. A line never holds a secret: fields are short scalars that the sender chose one by one.
+given a time and a form. A line never holds a secret: fields are short scalars that the sender chose one by
+one.
 """
 
 import importlib

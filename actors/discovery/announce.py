@@ -12,9 +12,9 @@ from ...messages.base import Message
 from ...messages.to_swarm import KadRequest
 from ...messages.types import Instant, PeerAddresses
 from .lookup import K, distance
-from .measure import Measurements
-from .requests import ANSWER_WITHIN, Answer
-from .walk import Surroundings, Walk
+from .lookup_driver import Surroundings, Walk
+from .metrics import Measurements
+from .pending_requests import ANSWER_WITHIN, Answer
 
 REPEAT_EVERY = 600.0
 """Seconds between announcements: servers forget a provider's addresses after 30 minutes."""

@@ -10,8 +10,8 @@ from ...messages.to_discovery import KadReply
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import Bootstrap, ClosestServers
 from ...messages.types import Instant
-from .requests import Answer
-from .walk import Surroundings
+from .lookup_driver import Surroundings
+from .pending_requests import Answer
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0

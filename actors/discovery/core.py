@@ -26,10 +26,10 @@ from ...messages.types import Instant, PeerAddresses
 from ..base import Send
 from .announce import Announcer
 from .bootstrap import Bootstrapper
-from .measure import Measurements
-from .query import Query
-from .requests import Requests
-from .walk import Surroundings
+from .lookup_driver import Surroundings
+from .metrics import Measurements
+from .pending_requests import Requests
+from .search import Query
 
 _SESSION = "session-"
 

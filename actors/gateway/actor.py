@@ -19,10 +19,10 @@ from ...messages.control_protocol import Error
 from ...messages.to_gateway import GatewayInbox, decode
 from ...messages.to_supervisor import ListActors
 from ..base import ActorChannel, ActorFailed, Mailbox, now, run_live
-from .board import Board
-from .connection import Connection
-from .exchange import Exchange, Refused
-from .requests import Settings
+from .actor_requests import Exchange, Refused
+from .client_connection import Connection
+from .handlers import Settings
+from .node_state import Board
 
 CLIENTS = 128
 _DRAIN = 0.5

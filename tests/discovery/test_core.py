@@ -4,7 +4,7 @@ from typing import Any
 
 from spacedrive_node.actors.discovery.candidates import Candidates
 from spacedrive_node.actors.discovery.core import Discovery
-from spacedrive_node.actors.discovery.requests import MAX_OPEN
+from spacedrive_node.actors.discovery.pending_requests import MAX_OPEN
 from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.to_discovery import Find, KadReply, ServerJoined, Servers, StopFinding, SwarmUp
 from spacedrive_node.messages.to_gateway import Readiness

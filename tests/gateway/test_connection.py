@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import trio
 
-from spacedrive_node.actors.gateway import actor, connection
+from spacedrive_node.actors.gateway import actor, client_connection
 from spacedrive_node.actors.gateway.actor import may_use, peer_uid
 from spacedrive_node.client.node_client import ControlError, NodeClient
 from spacedrive_node.messages import to_vault
@@ -168,10 +168,10 @@ async def test_a_slow_subscriber_gets_the_newest_and_holds_nobody_up(node, clien
 async def test_one_client_has_a_bounded_number_of_open_requests(node, raw, monkeypatch):
     """Beyond the bound requests are left in the socket until others have been answered; none is lost."""
     with trio.fail_after(10):
-        count = connection.OPEN_REQUESTS * 2
+        count = client_connection.OPEN_REQUESTS * 2
         await raw.send(*(ListDevices(id) for id in range(count)))
         numbers = []
-        for _ in range(connection.OPEN_REQUESTS):
+        for _ in range(client_connection.OPEN_REQUESTS):
             (sent,) = await node.step("ListDevices")
             numbers.append(to_vault.decode(sent.body).request)
         assert node.steps == []

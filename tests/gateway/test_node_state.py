@@ -1,6 +1,6 @@
 """What the gateway still knows of a session that is over."""
 
-from spacedrive_node.actors.gateway.board import Board
+from spacedrive_node.actors.gateway.node_state import Board
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_gateway import SessionView
 

@@ -266,10 +266,10 @@ async def test_a_repeated_start_reaches_the_same_session(node, client):
 
 async def test_not_ready_names_what_is_missing(bare, monkeypatch):
     """Before vault and swarm are there a pairing is refused, and says which is missing."""
-    from spacedrive_node.actors.gateway import requests
+    from spacedrive_node.actors.gateway import handlers
     from spacedrive_node.client.node_client import open_client
 
-    monkeypatch.setattr(requests, "READY_WAIT", 0.05)
+    monkeypatch.setattr(handlers, "READY_WAIT", 0.05)
     with trio.fail_after(10):
         async with open_client(bare.control) as client:
             bare.standing.clear()

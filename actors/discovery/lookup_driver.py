@@ -14,7 +14,7 @@ from ...messages.to_discovery import KadReply, Servers
 from ...messages.to_swarm import ClosestServers, KadRequest
 from ...messages.types import Instant, PeerAddresses
 from .lookup import Lookup
-from .requests import ANSWER_WITHIN, Answer, Requests
+from .pending_requests import ANSWER_WITHIN, Answer, Requests
 
 Providers = tuple[PeerAddresses, ...]
 Op = Literal["find_node", "get_providers"]

@@ -18,8 +18,8 @@ from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity,
 from ...messages.types import SessionId
 from ...protocol.code import CodeError, parse_code
 from ..base import Send, now
-from .board import Record
-from .exchange import Exchange, Refused
+from .actor_requests import Exchange, Refused
+from .node_state import Record
 
 READY_WAIT = 5.0
 """Seconds that a pairing waits for a node that is just starting, or a part of it that is restarting."""

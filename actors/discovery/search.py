@@ -10,8 +10,8 @@ from ...messages.to_discovery import Find
 from ...messages.to_session import Candidate
 from ...messages.types import Finder, Instant, PeerAddresses
 from .candidates import Candidates
-from .measure import Measurements
-from .walk import Providers, Surroundings, Walk
+from .lookup_driver import Providers, Surroundings, Walk
+from .metrics import Measurements
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0

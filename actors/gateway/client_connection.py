@@ -11,9 +11,9 @@ import trio
 from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message
 from ...messages.control_protocol import Error, Request, SessionState, Subscribe, decode_request
 from ..base import now
-from .exchange import Exchange
+from .actor_requests import Exchange
+from .handlers import Settings, answer
 from .outbox import Outbox
-from .requests import Settings, answer
 
 OPEN_REQUESTS = 64
 """More are not read until some have been answered and the answers written."""

@@ -16,7 +16,7 @@ from ...messages.from_supervisor import Undeliverable
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, GatewayInbox, VaultError
 from ...messages.types import SessionId
 from ..base import Incoming, Mailbox, Send
-from .board import Board
+from .node_state import Board
 
 DEADLINE = 10.0
 """Seconds that another actor has to answer: it may be restarting."""
