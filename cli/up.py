@@ -152,7 +152,7 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
             click.echo(ready_text(line, config.data_dir))
 
     def is_new() -> bool:
-        from ..actors.vault.keys import would_seal
+        from ..actors.vault.identity_file import would_seal
         from ..config.paths import default_data_dir
 
         return would_seal(Path(config.data_dir) if config.data_dir else default_data_dir())

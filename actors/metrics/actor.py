@@ -7,7 +7,7 @@ from ...messages.child_protocol import Start
 from ...messages.to_metrics import decode
 from ..base import ActorChannel, Send
 from ..stepping import run_stepping
-from .http import HttpServer
+from .http_server import HttpServer
 from .machine import Metrics
 
 _decode_config = decoder(MetricsConfig)

@@ -11,12 +11,12 @@ from ...messages.child_protocol import Start
 from ...messages.to_vault import decode
 from ..base import ActorFailed
 from ..stepping import Stepping
-from .files import DataDir
-from .keys import open_keys
+from .data_directory import DataDir
+from .database import DATABASE_FILE
+from .device_store import Store, no_probe
+from .identity_file import open_keys
 from .machine import Vault
-from .schema import DATABASE_FILE
-from .sealing import COSTS, Costs
-from .store import Store, no_probe
+from .passphrase_seal import COSTS, Costs
 
 _decode_config = decoder(VaultConfig)
 

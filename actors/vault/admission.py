@@ -11,8 +11,8 @@ from ...messages.to_vault import StoreDevice
 from ...protocol.identity import IdentityError, verify
 from ...protocol.keys import fingerprint
 from ...protocol.pairing_clock import order_of
-from .records import DECISION_LIMIT, Record
-from .trust import Trust
+from .device_record import DECISION_LIMIT, Record
+from .session_evidence import Trust
 
 
 class NotAdmitted(Exception):

@@ -39,11 +39,11 @@ from ...protocol.identity import make_info, signing_input
 from ...protocol.pairing_clock import state_clock
 from ..base import Effects, Incoming, Send
 from .admission import Admission, NotAdmitted
-from .generations import Generations, peers_of
-from .keys import Keys
-from .names import fit_name, fit_version, host_name, is_name, system_name
-from .store import MAX_RECORDS, MAX_WAITING, Effect, Store
-from .trust import Trust
+from .device_info import fit_name, fit_version, host_name, is_name, system_name
+from .device_store import MAX_RECORDS, MAX_WAITING, Effect, Store
+from .identity_file import Keys
+from .records_in_use import Generations, peers_of
+from .session_evidence import Trust
 
 UNCONFIRMED_LIFE = 7 * 24 * 3600.0
 """Seconds that an unconfirmed record is kept (docs/protocol.md, "Ending"), and one that was replaced."""

@@ -9,7 +9,7 @@ import pytest
 from storm import Plan, Side, Storm, unsettled
 from victims import Timeline
 
-from spacedrive_node.actors.vault.schema import MIGRATIONS
+from spacedrive_node.actors.vault.database import MIGRATIONS
 
 RUN = Path(__file__).with_name("run.py")
 COMPLETE = "--pairings 20 --seed 1 --concurrency 4 --frames 0.01 --every 2"

@@ -9,7 +9,7 @@ from judge import SLACK, End, disagreement, judge
 from moments import MOMENTS, Case, How, Long, Side
 from pairs import files_left
 
-from spacedrive_node.actors.vault.schema import MIGRATIONS
+from spacedrive_node.actors.vault.database import MIGRATIONS
 
 LATEST: dict[Side, float] = {"initiator": 10.0, "joiner": 10.0}
 

@@ -15,9 +15,9 @@ import pytest
 import trio
 
 from spacedrive_node import NodeConfig, NodeStartFailed, open_node
-from spacedrive_node.actors.vault.files import DataDir
-from spacedrive_node.actors.vault.keys import open_keys, would_seal
-from spacedrive_node.actors.vault.sealing import Costs
+from spacedrive_node.actors.vault.data_directory import DataDir
+from spacedrive_node.actors.vault.identity_file import open_keys, would_seal
+from spacedrive_node.actors.vault.passphrase_seal import Costs
 from spacedrive_node.tests.secrets import watch
 
 from .test_command_line import DEADLINE, SDNODE, Up, up

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from spacedrive_node.actors.session.state import restore
-from spacedrive_node.actors.vault.keys import KEY_FILE, KeyFile, Seeds
-from spacedrive_node.actors.vault.records import FIELDS, DamagedRecord, load, unseal
-from spacedrive_node.actors.vault.sealing import WrongPassphrase
-from spacedrive_node.actors.vault.sealing import unseal as unseal_file
+from spacedrive_node.actors.vault.device_record import FIELDS, DamagedRecord, load, unseal
+from spacedrive_node.actors.vault.identity_file import KEY_FILE, KeyFile, Seeds
+from spacedrive_node.actors.vault.passphrase_seal import WrongPassphrase
+from spacedrive_node.actors.vault.passphrase_seal import unseal as unseal_file
 from spacedrive_node.messages.base import MalformedMessage
 from spacedrive_node.protocol import keys
 from spacedrive_node.protocol.code import derive, parse_words, words_of

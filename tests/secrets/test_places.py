@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node.actors.vault.files import DataDir
-from spacedrive_node.actors.vault.keys import open_keys
-from spacedrive_node.actors.vault.sealing import Costs
+from spacedrive_node.actors.vault.data_directory import DataDir
+from spacedrive_node.actors.vault.identity_file import open_keys
+from spacedrive_node.actors.vault.passphrase_seal import Costs
 from spacedrive_node.tests.secrets import known
 from spacedrive_node.tests.secrets.forms import Sweep
 from spacedrive_node.tests.secrets.places import find_in_files, http

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spacedrive_node.actors.vault.keys import KEY_FILE
+from spacedrive_node.actors.vault.identity_file import KEY_FILE
 from spacedrive_node.tests.secrets import known
 from spacedrive_node.tests.secrets.forms import Sweep
 from spacedrive_node.tests.secrets.places import files, find_in_files, find_in_texts

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from spacedrive_node.actors.base import Effects, Incoming
 from spacedrive_node.actors.vault.actor import open_vault
 from spacedrive_node.actors.vault.machine import Vault
-from spacedrive_node.actors.vault.sealing import COSTS
+from spacedrive_node.actors.vault.passphrase_seal import COSTS
 from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.peer_protocol import DecisionReceived, PairingDecision

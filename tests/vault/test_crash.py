@@ -161,7 +161,7 @@ def test_an_id_counts_for_its_sender_only(host: Any, other: Any) -> None:
 
 def test_the_journal_is_bounded(host: Any, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the latest inputs are remembered."""
-    monkeypatch.setattr("spacedrive_node.actors.vault.store.JOURNAL_ROWS", 5)
+    monkeypatch.setattr("spacedrive_node.actors.vault.device_store.JOURNAL_ROWS", 5)
     pairing = other.pairing()
     host.admit(pairing)
     host.ask(pairing.sender, pairing.store())

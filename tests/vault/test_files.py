@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from spacedrive_node.actors.base import ActorFailed
-from spacedrive_node.actors.vault import keys as keys_module
+from spacedrive_node.actors.vault import identity_file as keys_module
 from spacedrive_node.actors.vault.actor import open_vault
-from spacedrive_node.actors.vault.files import DataDir
-from spacedrive_node.actors.vault.names import FALLBACK_NAME, fit_name
-from spacedrive_node.actors.vault.schema import MIGRATIONS, migrate, open_database
+from spacedrive_node.actors.vault.data_directory import DataDir
+from spacedrive_node.actors.vault.database import MIGRATIONS, migrate, open_database
+from spacedrive_node.actors.vault.device_info import FALLBACK_NAME, fit_name
 from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.to_gateway import NodeIdentity
 
@@ -109,9 +109,11 @@ def test_the_identity_file_is_whole_or_absent(
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(f"spacedrive_node.actors.vault.files.os.{call}", fail)
+            patch.setattr(f"spacedrive_node.actors.vault.data_directory.os.{call}", fail)
             if call == "fsync":
-                patch.setattr("spacedrive_node.actors.vault.files.sync_directory", lambda _path: None)
+                patch.setattr(
+                    "spacedrive_node.actors.vault.data_directory.sync_directory", lambda _path: None
+                )
             with pytest.raises(KeyboardInterrupt):
                 host.open()
         host.close()

@@ -410,8 +410,8 @@ def test_records_are_bounded(host: Any, other: Any, new_device: Any, monkeypatch
 
 def test_the_first_step_fits_into_a_frame(host: Any, other: Any) -> None:
     """As many records as there may be, each with the longest decision to settle."""
-    from spacedrive_node.actors.vault.records import DECISION_LIMIT
-    from spacedrive_node.actors.vault.store import MAX_RECORDS
+    from spacedrive_node.actors.vault.device_record import DECISION_LIMIT
+    from spacedrive_node.actors.vault.device_store import MAX_RECORDS
     from spacedrive_node.messages.base import INTERNAL_LIMIT
     from spacedrive_node.messages.to_swarm import KnownPeer
 
@@ -422,18 +422,20 @@ def test_the_first_step_fits_into_a_frame(host: Any, other: Any) -> None:
 
 def test_vouches_and_sessions_are_bounded(host: Any, new_device: Any) -> None:
     """The checkpoint stays far below the limit of a frame, and the latest are kept."""
-    from spacedrive_node.actors.vault import trust
+    from spacedrive_node.actors.vault import session_evidence
 
-    table = trust.Trust()
-    for number in range(trust.MAX_SESSIONS + 5):
+    table = session_evidence.Trust()
+    for number in range(session_evidence.MAX_SESSIONS + 5):
         session = f"{number:016x}"
         table.accept(session, bytes(32), bytes(32))
-        for peer in range(trust.MAX_VOUCHES + 1):
+        for peer in range(session_evidence.MAX_VOUCHES + 1):
             table.vouch(session, bytes([peer]) * 38)
     assert len(table.checkpoint()) < 900_000
     assert table.accepted(f"{0:016x}") is None
-    last = f"{trust.MAX_SESSIONS + 4:016x}"
-    assert trust.Trust(table.checkpoint()).vouched(last, bytes([trust.MAX_VOUCHES]) * 38)
+    last = f"{session_evidence.MAX_SESSIONS + 4:016x}"
+    assert session_evidence.Trust(table.checkpoint()).vouched(
+        last, bytes([session_evidence.MAX_VOUCHES]) * 38
+    )
     assert not table.vouched(last, bytes([0]) * 38)
 
 

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from spacedrive_node.actors.base import ActorFailed
-from spacedrive_node.actors.vault import keys as keys_module
-from spacedrive_node.actors.vault import sealing
-from spacedrive_node.actors.vault.keys import would_seal
-from spacedrive_node.actors.vault.sealing import Costs, WrongPassphrase, parse, seal, unseal
+from spacedrive_node.actors.vault import identity_file as keys_module
+from spacedrive_node.actors.vault import passphrase_seal
+from spacedrive_node.actors.vault.identity_file import would_seal
+from spacedrive_node.actors.vault.passphrase_seal import Costs, WrongPassphrase, parse, seal, unseal
 from spacedrive_node.messages.base import MalformedMessage, encode
 
 CHEAP = Costs(memory=8, passes=1, lanes=1)
@@ -127,7 +127,7 @@ def test_dying_while_it_is_sealed(
     def die(*_args: Any) -> None:
         raise KeyboardInterrupt  # nothing of ours takes that for an answer
 
-    where = "spacedrive_node.actors.vault.files"
+    where = "spacedrive_node.actors.vault.data_directory"
     with monkeypatch.context() as patch:
         if call == "fsync":
             patch.setattr(f"{where}.sync_directory", lambda _path: None)
@@ -164,7 +164,9 @@ def test_damage_is_told_from_a_wrong_passphrase(
     _device(with_passphrase(tmp_path))
     path = tmp_path / "identity.key"
     whole = path.read_bytes()
-    monkeypatch.setattr(sealing, "_key", lambda *_args: pytest.fail("work was done for a damaged file"))
+    monkeypatch.setattr(
+        passphrase_seal, "_key", lambda *_args: pytest.fail("work was done for a damaged file")
+    )
     for at in range(len(whole)):
         flipped = bytearray(whole)
         flipped[at] ^= 0x40
@@ -213,7 +215,7 @@ def test_a_hostile_file_asks_for_nothing(costs: dict[str, int]) -> None:
     file, header = parse(seal(b"x", PHRASE, CHEAP))
     forged = encode(msgspec.structs.replace(header, costs=msgspec.convert(costs, _AnyCosts)))
     content = encode(
-        msgspec.structs.replace(file, header=forged, digest=sealing._digest(forged, file.payload))
+        msgspec.structs.replace(file, header=forged, digest=passphrase_seal._digest(forged, file.payload))
     )
     with pytest.raises(MalformedMessage):
         unseal(content, PHRASE)
@@ -230,14 +232,14 @@ def test_the_header_is_bound_to_what_is_sealed() -> None:
     file, header = parse(seal(b"x", PHRASE, CHEAP))
     for change in ({"salt": bytes(16)}, {"nonce": bytes(12)}, {"costs": Costs(16, 1, 1)}):
         forged = encode(msgspec.structs.replace(header, **change))
-        digest = sealing._digest(forged, file.payload)
+        digest = passphrase_seal._digest(forged, file.payload)
         with pytest.raises(WrongPassphrase):
             unseal(encode(msgspec.structs.replace(file, header=forged, digest=digest)), PHRASE)
     # By itself, not only through the key: the same values in another order.
     fields = msgspec.structs.asdict(header)
     forged = msgspec.msgpack.encode(dict(reversed(fields.items())))
     content = encode(
-        msgspec.structs.replace(file, header=forged, digest=sealing._digest(forged, file.payload))
+        msgspec.structs.replace(file, header=forged, digest=passphrase_seal._digest(forged, file.payload))
     )
     assert parse(content)[1] == header
     with pytest.raises(WrongPassphrase):
@@ -252,7 +254,7 @@ def test_salt_and_nonce_are_never_the_same() -> None:
 
 def test_the_recommended_costs_are_within_the_bounds() -> None:
     """What this version writes it also reads; RFC 9106, section 4, second recommendation."""
-    assert Costs(memory=65536, passes=3, lanes=4) == sealing.COSTS
+    assert Costs(memory=65536, passes=3, lanes=4) == passphrase_seal.COSTS
     assert unseal(seal(b"x", PHRASE), PHRASE) == b"x"
 
 
@@ -265,7 +267,7 @@ def test_too_little_memory_has_its_own_message(
     def none_left(*_args: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(sealing, "_key", none_left)
+    monkeypatch.setattr(passphrase_seal, "_key", none_left)
     _refused(with_passphrase(tmp_path), "not enough memory")
 
 
@@ -280,9 +282,9 @@ def test_a_disk_that_takes_nothing(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr("spacedrive_node.actors.vault.files.os.fsync", fail)
+        patch.setattr("spacedrive_node.actors.vault.data_directory.os.fsync", fail)
         _refused(with_passphrase(tmp_path / "old"), f"{os.strerror(number)}; nothing was changed")
-        patch.setattr("spacedrive_node.actors.vault.files.sync_directory", lambda _path: None)
+        patch.setattr("spacedrive_node.actors.vault.data_directory.sync_directory", lambda _path: None)
         new = with_passphrase(tmp_path / "new")
         with pytest.raises(ActorFailed, match="nothing was changed"):
             new.open()
@@ -302,7 +304,7 @@ def test_a_disk_that_cannot_be_read(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr("spacedrive_node.actors.vault.files.os.read", fail)
+        patch.setattr("spacedrive_node.actors.vault.data_directory.os.read", fail)
         with pytest.raises(ActorFailed, match=r"cannot read .*Input/output error"):
             host.open()
 

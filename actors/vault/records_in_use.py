@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from ...messages.to_swarm import ForgetPeer, KnownPeer
 from ..base import Send
-from .records import Record
-from .store import Store
-from .trust import Trust
+from .device_record import Record
+from .device_store import Store
+from .session_evidence import Trust
 
 
 class Generations:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from spacedrive_node.actors.vault import store
-from spacedrive_node.actors.vault.records import load
+from spacedrive_node.actors.vault import device_store
+from spacedrive_node.actors.vault.device_record import load
 from spacedrive_node.messages.to_session import Stored
 from spacedrive_node.messages.to_vault import ConfirmDevice, SettleRequest
 
@@ -19,7 +19,7 @@ def test_few_records_are_opened_for_a_pairing(host: Any, other: Any, monkeypatch
         opened += 1
         return load(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "load", counting)
+    monkeypatch.setattr(device_store, "load", counting)
 
     def pair() -> int:
         before = opened

@@ -1,6 +1,6 @@
 """Device records in SQLite, and the journal by which each input takes effect once.
 
-The one place that runs SQL on the tables of schema.py. Decides nothing about trust: machine.py does.
+The one place that runs SQL on the tables of database.py. Decides nothing about trust: machine.py does.
 Pairing again makes a new *generation* of a device's record; docs/protocol.md, "Ending", says when it replaces
 the former one.
 """
@@ -16,8 +16,8 @@ from ...messages.base import Decoder, encode
 from ...messages.to_gateway import DeviceChanged
 from ...messages.to_session import Stored
 from ...messages.types import PeerId
-from .records import FIELDS, DamagedRecord, Record, RecordState, load, seal
-from .schema import open_database
+from .database import open_database
+from .device_record import FIELDS, DamagedRecord, Record, RecordState, load, seal
 
 MAX_RECORDS = 1024
 """Each is one standing message for the swarm at every start."""

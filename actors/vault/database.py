@@ -1,7 +1,7 @@
 """The database file: opened privately, checked, and brought up to the present schema.
 
-Owns the connection's settings and the tables; what rows mean is store.py's. Every change of the schema is
-one more entry of MIGRATIONS, and an entry that has been released is never edited.
+Owns the connection's settings and the tables; device_store.py knows what rows mean. Every change of the
+schema is one more entry of MIGRATIONS, and an entry that has been released is never edited.
 """
 
 import os
@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from ..base import ActorFailed
-from .files import check_private
+from .data_directory import check_private
 
 DATABASE_FILE = "devices.db"
 _BUSY = 1.0

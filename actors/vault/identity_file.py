@@ -18,9 +18,9 @@ from ...messages.types import Bytes32
 from ...protocol.identity import device_id
 from ...protocol.peer_ids import peer_id_of
 from ..base import ActorFailed
-from .files import DataDir
-from .sealing import COSTS, Costs, WrongPassphrase, parse, seal, unseal
-from .sealing import VERSION as SEALED
+from .data_directory import DataDir
+from .passphrase_seal import COSTS, Costs, WrongPassphrase, parse, seal, unseal
+from .passphrase_seal import VERSION as SEALED
 
 KEY_FILE = "identity.key"
 _OPEN: Literal[1] = 1
@@ -28,7 +28,7 @@ _FORMAT: Literal["spacedrive-node identity"] = "spacedrive-node identity"
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands in a file without a passphrase; sealing.py has the other."""
+    """What stands in a file without a passphrase; passphrase_seal.py has the other."""
 
     format: Literal["spacedrive-node identity"]
     version: Literal[1]

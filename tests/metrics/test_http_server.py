@@ -12,7 +12,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacedrive_node.actors.metrics import http, main
+from spacedrive_node.actors.metrics import http_server, main
 from spacedrive_node.messages.actor_configs import MetricsConfig
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.child_protocol import (
@@ -143,12 +143,12 @@ async def test_livez_asks_the_supervisor() -> None:
 
 async def test_livez_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline ends the wait, and a later answer disturbs nobody."""
-    monkeypatch.setattr(http, "ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "ALIVE_SECONDS", 0.05)
     async with running() as node:
         node.alive = False
         assert (await node.get("/livez"))[0] == 503
         await node.tell("supervisor", Alive(1))
-        monkeypatch.setattr(http, "ALIVE_SECONDS", 10.0)
+        monkeypatch.setattr(http_server, "ALIVE_SECONDS", 10.0)
         node.alive = True
         assert (await node.get("/livez"))[0] == 200
 
@@ -227,8 +227,8 @@ def test_any_bytes(chunks: list[bytes]) -> None:
 
 async def test_slow_clients_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never sends and one that never finishes its header are closed at their deadlines."""
-    monkeypatch.setattr(http, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(http, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.05)
     async with running() as node:
         for beginning in (b"", b"GET /metrics HT"):
             async with await node.connect() as stream:
@@ -238,7 +238,7 @@ async def test_slow_clients_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection ends; the others are answered all the while."""
-    monkeypatch.setattr(http, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
     async with running() as node:
         async with await node.connect() as stream:
             ended = False
@@ -253,7 +253,7 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
 
 async def test_the_oldest_connection_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many hold connections open, a new one is served."""
-    monkeypatch.setattr(http, "CONNECTIONS", 3)
+    monkeypatch.setattr(http_server, "CONNECTIONS", 3)
     async with running() as node:
         held = [await node.connect() for _ in range(10)]
         for stream in held:
