@@ -10,6 +10,6 @@ __all__ = ["run"]
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code. Never raises."""
-    from .guard import guarded
+    from .errors import guarded
 
     return guarded(list(argv))

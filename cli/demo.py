@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import exits
-from .choose import json_option
-from .command import Command
+from . import exit_codes
+from .choose_node import json_option
+from .click_commands import Command
 
 if TYPE_CHECKING:
     import trio
@@ -45,7 +45,7 @@ async def _main(view: "DemoView", pairs: int) -> int:
     """Run the demo; the first signal ends it in order, a second one at once."""
     import trio
 
-    from .demo_course import run_demo
+    from .demo_run import run_demo
 
     scope = trio.CancelScope()
     interrupted = False
@@ -56,14 +56,14 @@ async def _main(view: "DemoView", pairs: int) -> int:
             task_status.started()
             async for _ in signals:
                 if interrupted:
-                    os._exit(exits.INTERRUPTED)  # the nodes end with this process, by their lifelines
+                    os._exit(exit_codes.INTERRUPTED)  # the nodes end with this process, by their lifelines
                 interrupted = True
                 scope.cancel()
 
-    code = exits.INTERRUPTED
+    code = exit_codes.INTERRUPTED
     async with trio.open_nursery() as nursery:
         await nursery.start(watch)
         with scope:
-            code = exits.OK if await run_demo(view, pairs) else exits.INTERNAL
+            code = exit_codes.OK if await run_demo(view, pairs) else exit_codes.INTERNAL
         nursery.cancel_scope.cancel()
-    return exits.INTERRUPTED if interrupted else code
+    return exit_codes.INTERRUPTED if interrupted else code

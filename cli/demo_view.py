@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import click
 
 from ..messages.to_gateway import ActorInfo, Device
-from .choose import print_json
-from .guard import say
+from .choose_node import print_json
+from .errors import say
 from .status import ACTOR_HEADER, actor_object, actor_rows
-from .table import size
-from .view import STAGES, word_rows
+from .tables import size
+from .views import STAGES, word_rows
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import exits
-from .choose import chosen, json_option, node_options, print_json
-from .command import Group
+from . import exit_codes
+from .choose_node import chosen, json_option, node_options, print_json
+from .click_commands import Group
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def devices(ctx: click.Context, data_dir: str | None, control: str | None, as_js
     """
     ctx.obj = (data_dir, control, as_json)
     if ctx.invoked_subcommand is not None:
-        return exits.OK
+        return exit_codes.OK
     return _list(data_dir, control, as_json)
 
 
@@ -62,7 +62,7 @@ def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str 
     key = os.urandom(16)
     ask(node, Done, lambda id: RenameDevice(id, key, device.device_id, name))
     _report(as_json or outer[2], "renamed", device, name)
-    return exits.OK
+    return exit_codes.OK
 
 
 @devices.command()
@@ -80,14 +80,16 @@ def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str 
     device = the_one(id, known_devices(node))
     if not yes:
         if not sys.stdin.isatty():
-            raise exits.Fail("nobody is there to ask; give --yes to forget without a question", exits.USAGE)
+            raise exit_codes.Fail(
+                "nobody is there to ask; give --yes to forget without a question", exit_codes.USAGE
+            )
         if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID]})?"):
             click.echo("nothing was changed", err=True)
-            return exits.OK
+            return exit_codes.OK
     key = os.urandom(16)
     ask(node, Done, lambda id: ForgetDevice(id, key, device.device_id))
     _report(as_json or outer[2], "forgotten", device, device.name)
-    return exits.OK
+    return exit_codes.OK
 
 
 def known_devices(node: "Path") -> "list[Device]":
@@ -109,17 +111,17 @@ def the_one(prefix: str, known: "list[Device]") -> "Device":
     """Return the device whose id begins with `prefix`. Raises Fail unless it is exactly one."""
     wanted = prefix.strip().lower().replace(" ", "")
     if not _IS_ID(wanted):
-        raise exits.Fail(
-            "an id has up to 32 digits and letters a to f, as `sdnode devices` shows them", exits.USAGE
+        raise exit_codes.Fail(
+            "an id has up to 32 digits and letters a to f, as `sdnode devices` shows them", exit_codes.USAGE
         )
     found = [device for device in known if device.device_id.hex().startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise exits.Fail(f"no trusted device has an id that begins with {wanted!r}", exits.USAGE)
+        raise exit_codes.Fail(f"no trusted device has an id that begins with {wanted!r}", exit_codes.USAGE)
     lines = [f"  {device.device_id.hex()}  {device.name}" for device in found]
-    raise exits.Fail(
-        f"several devices have an id that begins with {wanted!r}:\n" + "\n".join(lines), exits.USAGE
+    raise exit_codes.Fail(
+        f"several devices have an id that begins with {wanted!r}:\n" + "\n".join(lines), exit_codes.USAGE
     )
 
 
@@ -138,7 +140,7 @@ def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
     elif not found:
         click.echo("no trusted devices yet; pair one with: sdnode pair")
     else:
-        from .table import print_table
+        from .tables import print_table
 
         rows = [
             (
@@ -152,7 +154,7 @@ def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
             for device in found
         ]
         print_table(("id", "name", "system", "state", "paired", "fingerprint"), rows)
-    return exits.OK
+    return exit_codes.OK
 
 
 def as_object(device: "Device") -> dict[str, object]:

@@ -5,13 +5,13 @@ from importlib import import_module
 import click
 
 from .. import __version__
-from .command import Group
+from .click_commands import Group
 
 # name: (module, attribute, description). Descriptions stand here so that help imports no command.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("up", "up", "Run the node in the foreground."),
-    "pair": ("pairing", "pair", "Show twelve words for another device to enter."),
-    "join": ("pairing", "join", "Enter the twelve words that another device shows."),
+    "pair": ("pair_and_join", "pair", "Show twelve words for another device to enter."),
+    "join": ("pair_and_join", "join", "Enter the twelve words that another device shows."),
     "devices": ("devices", "devices", "List, rename and forget trusted devices."),
     "status": ("status", "status", "Show addresses, reachability and sessions of the node."),
     "actors": ("status", "actors", "Show the node's processes, with restarts and memory."),

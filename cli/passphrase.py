@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 
 from ..messages.actor_configs import PASSPHRASE_LIMIT
-from . import exits
+from . import exit_codes
 
 _READ = PASSPHRASE_LIMIT + 3
 """With a line's end of two bytes, and one byte more that shows that it is not the end."""
@@ -213,5 +213,5 @@ def _clear(secret: memoryview) -> None:
     secret[:] = bytes(len(secret))
 
 
-def _wrong(message: str) -> exits.Fail:
-    return exits.Fail(message, exits.USAGE)
+def _wrong(message: str) -> exit_codes.Fail:
+    return exit_codes.Fail(message, exit_codes.USAGE)

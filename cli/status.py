@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import exits
-from .choose import chosen, json_option, node_options, print_json
-from .command import Command
+from . import exit_codes
+from .choose_node import chosen, json_option, node_options, print_json
+from .click_commands import Command
 
 if TYPE_CHECKING:
     from ..messages.control_protocol import NodeStatus
@@ -28,7 +28,7 @@ def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
     else:
         for line in status_lines(found):
             click.echo(line)
-    return exits.OK
+    return exit_codes.OK
 
 
 def status_object(found: "NodeStatus") -> dict[str, object]:
@@ -80,10 +80,10 @@ def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:
         for actor in found:
             print_json(actor_object(actor))
     else:
-        from .table import print_table
+        from .tables import print_table
 
         print_table(ACTOR_HEADER, actor_rows(found), right=ACTOR_HEADER[1:2] + ACTOR_HEADER[3:])
-    return exits.OK
+    return exit_codes.OK
 
 
 ACTOR_HEADER = ("actor", "pid", "state", "restarts", "up", "mailbox", "resident", "private")
@@ -91,7 +91,7 @@ ACTOR_HEADER = ("actor", "pid", "state", "restarts", "up", "mailbox", "resident"
 
 def actor_rows(found: "Sequence[ActorInfo]") -> list[tuple[str, ...]]:
     """Return the tree as rows, those forked by the zygote below it."""
-    from .table import size, span
+    from .tables import size, span
 
     depth = {"supervisor": 0, "zygote": 1}
     return [

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import exits
-from .choose import json_option, print_json
-from .command import Command
+from . import exit_codes
+from .choose_node import json_option, print_json
+from .click_commands import Command
 
 if TYPE_CHECKING:
     from ..config.settings import LoadedConfig
@@ -93,15 +93,17 @@ def up(
     try:
         loaded = load_config(flags, os.environ, file)
     except ConfigError as error:
-        raise exits.Fail(
-            "\n".join(["the configuration is not usable", *error.problems]), exits.USAGE
+        raise exit_codes.Fail(
+            "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
         ) from None
     source = choose(flags["passphrase_file"], loaded.config.passphrase_file, passphrase_fd, ask=ask)
     if lifeline and passphrase_fd == 0:
-        raise exits.Fail("--lifeline needs standard input; give --passphrase-fd another one", exits.USAGE)
+        raise exit_codes.Fail(
+            "--lifeline needs standard input; give --passphrase-fd another one", exit_codes.USAGE
+        )
     if check_config:
         _show_effective(loaded, as_json=as_json)
-        return exits.OK
+        return exit_codes.OK
     return _run(loaded, source, as_json=as_json, lifeline=lifeline)
 
 
@@ -130,7 +132,7 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
 
     from ..logs import make_log
     from ..node import NodeFailed, run_node
-    from .guard import leading
+    from .errors import leading
     from .passphrase import passphrase, readable_by_others
 
     config = loaded.config
@@ -165,8 +167,8 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
         if not isinstance(failure, NodeFailed):
             raise
         # What keeps a node from starting is for the user to change; what ends a running one is not.
-        raise exits.Fail(str(failure), exits.INTERNAL if is_ready else exits.USAGE) from None
-    return exits.OK
+        raise exit_codes.Fail(str(failure), exit_codes.INTERNAL if is_ready else exit_codes.USAGE) from None
+    return exit_codes.OK
 
 
 def ready_event(line: "Ready") -> dict[str, object]:

@@ -6,7 +6,7 @@ import sys
 import pytest
 from fake_node import KEY, PEER, FakeNode, device
 
-from spacedrive_node.cli import exits, guard, run
+from spacedrive_node.cli import errors, exit_codes, run
 from spacedrive_node.config.paths import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
 from spacedrive_node.protocol.peer_ids import peer_id_text
@@ -164,19 +164,19 @@ def test_an_unexpected_error_is_one_line_without_its_text(capfd, monkeypatch):
         raise ValueError("the secret words")
 
     monkeypatch.setattr("spacedrive_node.cli.main.cli.main", explode)
-    assert run(["status"]) == exits.INTERNAL
+    assert run(["status"]) == exit_codes.INTERNAL
     err = capfd.readouterr().err
     assert "secret" not in err
     assert "ValueError" in err
     assert err.count("\n") == 1
-    assert run(["status", "--debug"]) == exits.INTERNAL
+    assert run(["status", "--debug"]) == exit_codes.INTERNAL
     assert "Traceback" in capfd.readouterr().err
 
 
 def test_errors_of_several_tasks_are_told_as_one():
     """trio raises groups; the one that explains the rest is reported."""
-    group = BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [exits.Fail("why", 3)])])
-    assert str(guard.leading(group)) == "why"
+    group = BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [exit_codes.Fail("why", 3)])])
+    assert str(errors.leading(group)) == "why"
 
 
 def test_usage_errors_are_exit_2_with_a_suggestion(capfd):

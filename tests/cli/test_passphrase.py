@@ -8,7 +8,7 @@ import sys
 import pytest
 from fake_node import PATIENCE
 
-from spacedrive_node.cli.exits import Fail
+from spacedrive_node.cli.exit_codes import Fail
 from spacedrive_node.cli.passphrase import Source, choose, passphrase, readable_by_others
 
 PHRASE = "correct horse"

@@ -11,7 +11,7 @@ import base58
 import msgspec
 import pytest
 
-from spacedrive_node.cli.view import word_rows
+from spacedrive_node.cli.views import word_rows
 from spacedrive_node.protocol.code import parse_words, qr_payload, words_of
 from spacedrive_node.protocol.words import WORDS
 from spacedrive_node.tests.secrets import known

@@ -1,4 +1,4 @@
-"""`sdnode pair` and `sdnode join`: options and view; what happens then is in follow.py."""
+"""`sdnode pair` and `sdnode join`: options and view; what happens then is in follow_pairing.py."""
 
 import sys
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choose import connect, json_option, node_options
-from .command import Command
+from .choose_node import connect, json_option, node_options
+from .click_commands import Command
 
 if TYPE_CHECKING:
-    from .follow import Starter
-    from .view import View
+    from .follow_pairing import Starter
+    from .views import View
 
 
 def _pairing_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -65,7 +65,7 @@ def join(
     Exit codes: 0 paired, 2 usage or words that cannot be a code, 3 not found, 4 wrong code or expired,
     5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
     """
-    from .words import code_text
+    from .read_words import code_text
 
     text = code_text(words, interactive=not as_json and sys.stdin.isatty())
     return _follow(
@@ -93,7 +93,7 @@ def _follow(
         raise click.UsageError("--yes asks nothing, so --check cannot ask for the digits; give one of them")
     import trio
 
-    from .follow import Follower
+    from .follow_pairing import Follower
 
     view = _view(as_json, search)
 
@@ -109,13 +109,13 @@ def _follow(
 
 
 def _view(as_json: bool, search: float | None) -> "View":
-    from . import view
+    from . import views
 
     if as_json:
-        return view.JsonView()
+        return views.JsonView()
     if not sys.stdout.isatty():
-        return view.PlainView()
-    from .terminal import TerminalView
+        return views.PlainView()
+    from .rich_view import TerminalView
 
     terminal = TerminalView()
     if search is not None:

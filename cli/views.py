@@ -1,6 +1,6 @@
-"""What a pairing shows: JSON lines, plain lines, or a live terminal (terminal.py).
+"""What a pairing shows: JSON lines, plain lines, or a live terminal (rich_view.py).
 
-A view gets the events of events.py in order and decides nothing.
+A view gets the events of pairing_events.py in order and decides nothing.
 """
 
 import sys
@@ -8,10 +8,10 @@ from typing import Protocol
 
 import click
 
-from .ask import show_question
-from .choose import print_json
-from .events import Event, key_mark
-from .guard import say
+from .choose_node import print_json
+from .errors import say
+from .pairing_events import Event, key_mark
+from .prompts import show_question
 
 STAGES = {
     "waiting": "waiting for the other device",

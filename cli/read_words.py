@@ -11,7 +11,7 @@ from contextlib import suppress
 import click
 
 from ..protocol.code import CodeError, complete, parse_code
-from . import exits
+from . import exit_codes
 
 _MAX_INPUT = 4096
 _TRIES = 3
@@ -26,8 +26,8 @@ def code_text(words: tuple[str, ...], *, interactive: bool) -> str:
         hide_arguments(words)
         return _checked(" ".join(words))
     if not interactive:
-        raise exits.Fail(
-            "no words: give them as arguments, or - to read them from standard input", exits.USAGE
+        raise exit_codes.Fail(
+            "no words: give them as arguments, or - to read them from standard input", exit_codes.USAGE
         )
     return _prompted()
 
@@ -73,7 +73,7 @@ def _checked(text: str) -> str:
     try:
         parse_code(text)
     except CodeError as error:
-        raise exits.Fail(str(error), exits.USAGE) from None
+        raise exit_codes.Fail(str(error), exit_codes.USAGE) from None
     return text.strip()
 
 
@@ -87,7 +87,7 @@ def _prompted() -> str:
         count = len(text.split())
         line = _input(f"words {count + 1} to {_WORDS}: " if text else "words: ")
         if not line.strip():
-            raise exits.Fail("no words, nothing was sent", exits.USAGE)
+            raise exit_codes.Fail("no words, nothing was sent", exit_codes.USAGE)
         # Whoever begins again types all of them, whatever the prompt says.
         text = line.strip() if _typed(line) >= _WORDS else f"{text} {line}".strip()
         try:
@@ -102,7 +102,7 @@ def _prompted() -> str:
                 click.echo(_kept(_typed(text)))
             continue
         return text
-    raise exits.Fail("these are not the words of a code; nothing was sent", exits.USAGE)
+    raise exit_codes.Fail("these are not the words of a code; nothing was sent", exit_codes.USAGE)
 
 
 def _typed(text: str) -> int:
@@ -128,7 +128,7 @@ def _input(prompt: str) -> str:
         return input(prompt)
     except EOFError:
         click.echo()
-        raise exits.Fail("no words, nothing was sent", exits.USAGE) from None
+        raise exit_codes.Fail("no words, nothing was sent", exit_codes.USAGE) from None
 
 
 def _prepare_line_editor() -> None:

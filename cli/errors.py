@@ -12,10 +12,10 @@ from contextlib import suppress
 
 import click
 
-from . import exits
+from . import exit_codes
 
 # Exceptions that say more than others when several tasks failed together, in order.
-_TELLING = (KeyboardInterrupt, click.exceptions.Exit, click.Abort, exits.Fail, click.ClickException)
+_TELLING = (KeyboardInterrupt, click.exceptions.Exit, click.Abort, exit_codes.Fail, click.ClickException)
 
 
 def guarded(argv: list[str]) -> int:
@@ -28,7 +28,7 @@ def guarded(argv: list[str]) -> int:
         from .main import cli
 
         result = cli.main(args=argv, prog_name="sdnode", standalone_mode=False)
-        code = result if isinstance(result, int) else exits.OK
+        code = result if isinstance(result, int) else exit_codes.OK
         sys.stdout.flush()
     except BaseException as error:  # the last resort by purpose: nothing may pass
         if debug:
@@ -67,26 +67,26 @@ def report(error: BaseException) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case SystemExit():
-            return error.code if isinstance(error.code, int) else exits.INTERNAL
+            return error.code if isinstance(error.code, int) else exit_codes.INTERNAL
         case KeyboardInterrupt() | click.Abort():
-            return exits.INTERRUPTED
-        case exits.Fail():
+            return exit_codes.INTERRUPTED
+        case exit_codes.Fail():
             say(str(error))
             return error.code
         case click.UsageError():
             hint = f"\ntry: {error.ctx.command_path} --help" if error.ctx is not None else ""
             say(error.format_message() + hint)
-            return exits.USAGE
+            return exit_codes.USAGE
         case click.ClickException():
             say(error.format_message())
             return error.exit_code
         case BrokenPipeError():
             _mute_stdout()
-            return exits.INTERNAL
+            return exit_codes.INTERNAL
         case OSError(errno=errno.ENOSPC):
             _mute_stdout()
             say("no space left on the device that the output, or a file, was to be written to")
-            return exits.INTERNAL
+            return exit_codes.INTERNAL
     return _report_node_error(error)
 
 
@@ -97,29 +97,29 @@ def _report_node_error(error: BaseException) -> int:
 
         if isinstance(error, ConfigError):
             say("\n".join(["the configuration is not usable", *error.problems]))
-            return exits.USAGE
+            return exit_codes.USAGE
     if "spacedrive_node.config.paths" in sys.modules:
         from ..config.paths import NoNodeRunning, SeveralNodes, UnsafePath
 
         match error:
             case NoNodeRunning():
                 say(str(error))
-                return exits.NO_NODE
+                return exit_codes.NO_NODE
             case SeveralNodes() | UnsafePath():
                 say(str(error))
-                return exits.USAGE
+                return exit_codes.USAGE
     if "spacedrive_node.client.errors" in sys.modules:
         from ..client.errors import ControlError, NodeGone
 
         match error:
             case ControlError():
                 say(error.message or f"the node refused: {error.code}")
-                return exits.of_error(error.code)
+                return exit_codes.of_error(error.code)
             case NodeGone():
                 say(str(error))
-                return exits.NO_NODE
+                return exit_codes.NO_NODE
     say(f"internal error ({type(error).__name__}{_place(error)}); run with --debug for details")
-    return exits.INTERNAL
+    return exit_codes.INTERNAL
 
 
 def _place(error: BaseException) -> str:

@@ -10,10 +10,10 @@ from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.text import Text
 
-from .ask import show_question
-from .events import Event
-from .guard import say
-from .view import STAGES, device_lines, plain_lines, word_rows
+from .errors import say
+from .pairing_events import Event
+from .prompts import show_question
+from .views import STAGES, device_lines, plain_lines, word_rows
 
 
 class TerminalView:

@@ -13,11 +13,11 @@ import trio
 from ..client.errors import ControlError, NodeGone
 from ..client.node_client import NodeClient, Pairing
 from ..messages.control_protocol import SessionState
-from . import exits
-from .ask import NobodyThere, answers, discard_typed, yes
-from .events import EventMaker, failed
-from .guard import leading
-from .view import View
+from . import exit_codes
+from .errors import leading
+from .pairing_events import EventMaker, failed
+from .prompts import NobodyThere, answers, discard_typed, yes
+from .views import View
 
 Starter = Callable[[NodeClient], Awaitable[Pairing]]
 
@@ -41,7 +41,7 @@ class Follower:
 
     async def run(self, start: Starter) -> int:
         """Follow the pairing; Ctrl-C cancels it, a second one ends at once."""
-        code = exits.INTERRUPTED
+        code = exit_codes.INTERRUPTED
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             with self._scope:
@@ -53,7 +53,7 @@ class Follower:
             if self._interrupted:
                 await self._cancel()
             nursery.cancel_scope.cancel()
-        return exits.INTERRUPTED if self._interrupted else code
+        return exit_codes.INTERRUPTED if self._interrupted else code
 
     async def _pair(self, start: Starter) -> int:
         try:
@@ -62,10 +62,10 @@ class Follower:
         except ControlError as error:
             if error.code == "busy":
                 self._view.show(failed(None, "busy", error.message))
-                return exits.LOST
+                return exit_codes.LOST
             raise
         if self._pairing is None:
-            return exits.INTERRUPTED
+            return exit_codes.INTERRUPTED
         try:
             async with trio.open_nursery() as nursery:
                 async for state in self._pairing.states(history=True):
@@ -75,10 +75,10 @@ class Follower:
                         if event["event"] == "confirm" and state.accepted is None:
                             nursery.start_soon(self._decide, state)
                     if state.outcome is not None:
-                        return exits.of_outcome(state.outcome)
+                        return exit_codes.of_outcome(state.outcome)
         except* NodeGone as group:
             self._view.show(failed(self._pairing.id, "crashed", str(leading(group))))
-        return exits.LOST
+        return exit_codes.LOST
 
     def _settle_question(self, state: SessionState) -> None:
         """Take the question back when it is moot: decided elsewhere, or over."""
@@ -132,7 +132,7 @@ class Follower:
             async for _ in signals:
                 if self._interrupted:
                     self._view.close()
-                    os._exit(exits.INTERRUPTED)
+                    os._exit(exit_codes.INTERRUPTED)
                 self._interrupted = True
                 self._starting.deadline = trio.current_time() + _START_GRACE
                 self._scope.cancel()
