@@ -9,36 +9,54 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .client.embedded import Node, NodeStartFailed, open_node
+    from .client.embedded import Node, NodeStartError, open_node
+    from .client.errors import ControlError, NodeGoneError
     from .client.node_client import (
         Code,
         Confirmation,
-        ControlError,
         NodeClient,
-        NodeGone,
         Pairing,
-        PairingFailed,
+        PairingFailedError,
         open_client,
     )
-    from .config.paths import NoNodeRunning, SeveralNodes, UnsafePath
+    from .config.paths import NoNodeRunningError, SeveralNodesError, UnsafePathError
     from .config.settings import NodeConfig
+    from .messages.errors import SpacedriveNodeError
 
-_WHERE = {
+    NoNodeRunning = NoNodeRunningError
+    NodeGone = NodeGoneError
+    NodeStartFailed = NodeStartError
+    PairingFailed = PairingFailedError
+    SeveralNodes = SeveralNodesError
+    UnsafePath = UnsafePathError
+
+_MODULES = {
     "Code": "client.node_client",
     "Confirmation": "client.node_client",
-    "ControlError": "client.node_client",
-    "NoNodeRunning": "config.paths",
+    "ControlError": "client.errors",
+    "NoNodeRunningError": "config.paths",
     "Node": "client.embedded",
     "NodeClient": "client.node_client",
     "NodeConfig": "config.settings",
-    "NodeGone": "client.node_client",
-    "NodeStartFailed": "client.embedded",
+    "NodeGoneError": "client.errors",
+    "NodeStartError": "client.embedded",
     "Pairing": "client.node_client",
-    "PairingFailed": "client.node_client",
-    "SeveralNodes": "config.paths",
-    "UnsafePath": "config.paths",
+    "PairingFailedError": "client.node_client",
+    "SeveralNodesError": "config.paths",
+    "SpacedriveNodeError": "messages.errors",
+    "UnsafePathError": "config.paths",
     "open_client": "client.node_client",
     "open_node": "client.embedded",
+}
+
+# Former names, which stay valid.
+_ALIASES = {
+    "NoNodeRunning": "NoNodeRunningError",
+    "NodeGone": "NodeGoneError",
+    "NodeStartFailed": "NodeStartError",
+    "PairingFailed": "PairingFailedError",
+    "SeveralNodes": "SeveralNodesError",
+    "UnsafePath": "UnsafePathError",
 }
 
 __all__ = [
@@ -46,15 +64,22 @@ __all__ = [
     "Confirmation",
     "ControlError",
     "NoNodeRunning",
+    "NoNodeRunningError",
     "Node",
     "NodeClient",
     "NodeConfig",
     "NodeGone",
+    "NodeGoneError",
+    "NodeStartError",
     "NodeStartFailed",
     "Pairing",
     "PairingFailed",
+    "PairingFailedError",
     "SeveralNodes",
+    "SeveralNodesError",
+    "SpacedriveNodeError",
     "UnsafePath",
+    "UnsafePathError",
     "__version__",
     "open_client",
     "open_node",
@@ -63,10 +88,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use (PEP 562)."""
-    module = _WHERE.get(name)
+    present_name = _ALIASES.get(name, name)
+    module = _MODULES.get(present_name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{module}", __name__), name)
+    value = getattr(import_module(f".{module}", __name__), present_name)
     globals()[name] = value
     return value
 

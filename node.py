@@ -17,9 +17,9 @@ from pathlib import Path
 import trio
 
 from . import __version__, sandbox_profiles
-from .client.node_client import NodeGone, NoNodeRunning, open_client
+from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
 from .config.paths import (
-    UnsafePath,
+    UnsafePathError,
     bind_control,
     control_path,
     default_data_dir,
@@ -45,7 +45,7 @@ from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessHost
 from .supervisor.spawner import Host
-from .supervisor.tree import NodeFailed, run_tree
+from .supervisor.tree import NodeFailedError, run_tree
 
 _READY_POLL = 0.05
 _STILL_STARTING = 10.0
@@ -53,7 +53,7 @@ _METRICS_BACKLOG = 64
 _OWN_DESCRIPTORS, _SESSION_DESCRIPTORS = 128, 3
 """That the supervisor has open without sessions, with room, and for each of them."""
 
-__all__ = ["NodeFailed", "Ready", "run_node", "serve"]
+__all__ = ["NodeFailedError", "Ready", "run_node", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ async def run_node(
 
     Signals are SIGTERM, SIGINT, and SIGHUP unless it is ignored (nohup). `ready` is called once, when the
     node listens. `passphrase_fd` holds the passphrase of the identity, which only the vault reads
-    (VaultConfig). Raises NodeFailed with a text for the user when it cannot run: a port or data directory in
-    use, a damaged identity, an actor that keeps dying.
+    (VaultConfig). Raises NodeFailedError with a text for the user when it cannot run: a port or data
+    directory in use, a damaged identity, an actor that keeps dying.
     """
     # No core dump of this process, or of any that it starts: they would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -104,7 +104,7 @@ async def serve(
     log: WriteLog,
     passphrase_fd: int | None = None,
 ) -> None:
-    """Run a node whose actors run in `host`, until `stop` is set. Raises NodeFailed."""
+    """Run a node whose actors run in `host`, until `stop` is set. Raises NodeFailedError."""
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
     with _Descriptors(config, data_dir, log) as (control, control_socket, metrics_socket):
         specs = child_specs(
@@ -236,12 +236,14 @@ class _Descriptors:
             self._sockets.append(control)
             metrics = self._bind_metrics()
             register_node(self._data_dir, self._control)
-        except UnsafePath as error:
+        except UnsafePathError as error:
             self._undo()
-            raise NodeFailed(str(error)) from None
+            raise NodeFailedError(str(error)) from None
         except OSError as error:
             self._undo()
-            raise NodeFailed(f"cannot register the node beside {self._control}: {error.strerror}") from None
+            raise NodeFailedError(
+                f"cannot register the node beside {self._control}: {error.strerror}"
+            ) from None
         except BaseException:
             self._undo()
             raise
@@ -262,7 +264,7 @@ class _Descriptors:
             listener = _listen(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or not is_wish:
-                raise NodeFailed(
+                raise NodeFailedError(
                     f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
                     "choose another address with --metrics-listen, or --metrics-listen off"
                 ) from None
@@ -347,7 +349,7 @@ async def _announce_ready(
                         log("supervisor", "warning", "still starting", {"missing": "; ".join(status.missing)})
                     await trio.sleep(_READY_POLL)
                     status = await client.status()
-        except (NodeGone, NoNodeRunning):
+        except (NodeGoneError, NoNodeRunningError):
             await trio.sleep(_READY_POLL)
     ready(
         Ready(

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 import trio
 
-from ..messages.base import Decoder, MalformedMessage, Message, encode
+from ..messages.base import Decoder, MalformedMessageError, Message, encode
 from ..messages.child_protocol import (
     Deliver,
     Fatal,
@@ -30,6 +30,7 @@ from ..messages.child_protocol import (
     Stop,
     ToChild,
 )
+from ..messages.errors import SpacedriveNodeError
 from ..messages.types import Instant, Outcome
 from ..supervisor.channel import Channel
 
@@ -42,7 +43,7 @@ INPUT_BUFFER = 4096
 """Deliveries that an actor reads ahead of what it does."""
 
 
-class ActorFailed(Exception):
+class FatalActorError(SpacedriveNodeError):
     """The actor cannot do its work and a restart would not help; the text is for the user."""
 
 
@@ -104,7 +105,7 @@ def as_incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | 
     """Decode a delivery; None if its body is malformed, or not of the kind that was allowed to come here."""
     try:
         message = decoder(deliver.body)
-    except MalformedMessage:
+    except MalformedMessageError:
         return None
     if type(message).__name__ != deliver.kind:
         return None
@@ -222,7 +223,7 @@ async def run_live(
 
 
 async def last_words(channel: ActorChannel, error: BaseException) -> bool:
-    """Tell the user's reason of an ActorFailed; False for a crash, which is the host's to report."""
+    """Tell the user's reason of an FatalActorError; False for a crash, which is the host's to report."""
     fatal = as_fatal(error)
     if fatal is None:
         return False
@@ -238,8 +239,8 @@ def as_fatal(error: BaseException) -> Fatal | None:
     return None if failure is None else Fatal(message=str(failure)[:1000])
 
 
-def _find_failure(error: BaseException) -> ActorFailed | None:
-    if isinstance(error, ActorFailed):
+def _find_failure(error: BaseException) -> FatalActorError | None:
+    if isinstance(error, FatalActorError):
         return error
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:

@@ -12,7 +12,7 @@ from ..client.node_client import NodeClient, open_client
 from . import machine
 from .bench import Bench, environment, median
 from .nodes import Times, acquainted, disconnect, pair, processes, quiet
-from .path import Part, PathLost, path_of
+from .path import Part, PathLostError, path_of
 from .processes import Talker, own, talker
 from .recorder import Passed
 
@@ -92,7 +92,7 @@ async def _paths(
 def _path(bench: Bench, passed: dict[str, Any], times: Times) -> list[Part]:
     try:
         return path_of(passed, times.began, max(times.initiator, times.joiner), "B")
-    except PathLost as lost:
+    except PathLostError as lost:
         bench.note(f"one traced pairing is not in the figures: {lost}")
         return []
 

@@ -43,7 +43,7 @@ class Part:
         return (self.ended - self.began) / 1e6
 
 
-class PathLost(Exception):
+class PathLostError(Exception):
     """A message of which nobody knows why it was sent."""
 
 
@@ -73,30 +73,30 @@ class _Events:
 
 
 def path_of(nodes: dict[str, Sequence[Passed]], began: int, ended: int, joiner: str) -> list[Part]:
-    """Return the path of the one pairing that was recorded, from first to last. Raises PathLost.
+    """Return the path of the one pairing that was recorded, from first to last. Raises PathLostError.
 
     `nodes`: by name what passed. `began`, `ended`: what the clients saw (nodes.Times). `joiner`: its node.
     """
     events = _Events(nodes)
     last = events.last(ended, None, actor="gateway", kind="SessionView", shown="paired")
     if last is None:
-        raise PathLost("nobody was shown `paired`")
+        raise PathLostError("nobody was shown `paired`")
     node, event = last
     parts = [Part("clients", "SessionView paired", "the end", event.at, ended)]
     for _ in range(_MOST):
         out = events.sent(node, event)
         if out is None:
-            raise PathLost(f"{event.kind} to {event.actor} came from nobody")
+            raise PathLostError(f"{event.kind} to {event.actor} came from nobody")
         parts.append(_forwarded(node, out, event))
         if out.kind == BEGIN and node == joiner:
             parts.append(Part("clients", "join", BEGIN, began, out.at))
             return parts[::-1]
         cause = _cause(events, node, out)
         if cause is None:
-            raise PathLost(f"{out.actor} sent {out.kind} of its own accord")
+            raise PathLostError(f"{out.actor} sent {out.kind} of its own accord")
         parts.append(Part(_where(node, out, cause), cause[1].kind, out.kind, cause[1].at, out.at))
         node, event = cause
-    raise PathLost("it has no end")
+    raise PathLostError("it has no end")
 
 
 def _forwarded(node: str, out: Passed, event: Passed) -> Part:

@@ -18,7 +18,7 @@ _LINE = 4 << 20
 MODULE = __name__.rpartition(".")[0]
 
 
-class ProcessFailed(Exception):
+class ProcessFailedError(Exception):
     """A process of a benchmark has ended, or said that something is wrong."""
 
 
@@ -43,17 +43,17 @@ class Talker:
         await self._stdin.send_all(json.dumps(line).encode() + b"\n")
 
     async def hear(self, seconds: float = 60.0) -> dict[str, Any]:
-        """Return the next line. Raises ProcessFailed, trio.TooSlowError."""
+        """Return the next line. Raises ProcessFailedError, trio.TooSlowError."""
         with trio.fail_after(seconds):
             while (end := self._buffer.find(b"\n")) < 0:
                 data = await self._stdout.receive_some(1 << 16)
                 if not data or len(self._buffer) > _LINE:
-                    raise ProcessFailed(f"{self._name} has ended")
+                    raise ProcessFailedError(f"{self._name} has ended")
                 self._buffer += data
         line: dict[str, Any] = json.loads(self._buffer[:end])
         del self._buffer[: end + 1]
         if "error" in line:
-            raise ProcessFailed(line["error"])
+            raise ProcessFailedError(line["error"])
         return line
 
     async def ask(self, seconds: float = 60.0, **line: object) -> dict[str, Any]:

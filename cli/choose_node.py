@@ -31,7 +31,10 @@ def node_options(command: F) -> F:
 
 
 def chosen(data_dir: str | None, control: str | None) -> "Path":
-    """Return the control socket of the node that is meant. Raises NoNodeRunning, SeveralNodes, UnsafePath."""
+    """Return the control socket of the node that is meant.
+
+    Raises NoNodeRunningError, SeveralNodesError, UnsafePathError.
+    """
     from ..config.paths import choose_node
 
     return choose_node(data_dir, control)

@@ -18,6 +18,8 @@ from typing import Any
 
 import trio
 
+from ..messages.errors import SpacedriveNodeError
+
 _START = 30.0
 _STOP = 6.0
 _LONGEST_FOLDER = 60
@@ -25,7 +27,7 @@ _LONGEST_LINE = 64 * 1024
 _SHOWN_LOG_LINES = 5
 
 
-class NodeDidNotStart(Exception):
+class DemoNodeStartError(SpacedriveNodeError):
     """A node of the demo did not become ready; the text says what it said last."""
 
 
@@ -73,7 +75,7 @@ async def temporary_folder() -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def running_node(folder: Path, name: str, bootstrap: str | None) -> AsyncIterator[DemoNode]:
-    """Start a node and wait until it is ready; stop it at the end. Raises NodeDidNotStart."""
+    """Start a node and wait until it is ready; stop it at the end. Raises DemoNodeStartError."""
     own = folder / name
     (own / "run").mkdir(parents=True, mode=0o700)
     node = DemoNode(name, own, await _spawn(own, name, bootstrap))
@@ -117,7 +119,7 @@ async def _wait_ready(node: DemoNode) -> None:
             if b"\n" in received:
                 node.ready = json.loads(received.split(b"\n", 1)[0])
                 return
-    raise NodeDidNotStart(f"the node {node.name} did not start:\n{node.last_words}")
+    raise DemoNodeStartError(f"the node {node.name} did not start:\n{node.last_words}")
 
 
 async def _stop(process: trio.Process) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import trio
 
-from ..client.errors import ControlError, NodeGone
-from ..client.node_client import NodeClient, Pairing, PairingFailed, open_client
+from ..client.errors import ControlError, NodeGoneError
+from ..client.node_client import NodeClient, Pairing, PairingFailedError, open_client
 from ..messages.control_protocol import SessionState
-from .demo_nodes import DemoNode, NodeDidNotStart, running_node, temporary_folder
+from .demo_nodes import DemoNode, DemoNodeStartError, running_node, temporary_folder
 from .demo_view import DemoView, Result
 
 _PAIRING = 60.0
@@ -39,7 +39,7 @@ async def run_demo(view: DemoView, pairs: int) -> bool:
                 view.node(server.name, server.ready, server.process.pid)
                 results = await _Course(view, folder, server, names).run()
         view.stopped()
-    except* NodeDidNotStart as group:
+    except* DemoNodeStartError as group:
         view.trouble(_text(group))
         results = []
     return len(results) == pairs and all(result.good for result in results)
@@ -113,9 +113,9 @@ async def _pair_once(
             async with trio.open_nursery() as nursery:
                 for side, pairing, own in ((server, shown, _SERVER), (client, entered, name)):
                     nursery.start_soon(_follow, view if alone else None, pair, side, pairing, own)
-    except* PairingFailed as group:
+    except* PairingFailedError as group:
         trouble = _text(group)
-    except* (ControlError, NodeGone) as group:
+    except* (ControlError, NodeGoneError) as group:
         trouble = _text(group)
     except* trio.TooSlowError:
         trouble = f"not paired within {_PAIRING:.0f} s"
@@ -131,7 +131,7 @@ def _text(group: BaseExceptionGroup[BaseException]) -> str:
     error = group.exceptions[0]
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{error.outcome}: {error.message}" if isinstance(error, PairingFailed) else str(error)
+    return f"{error.outcome}: {error.message}" if isinstance(error, PairingFailedError) else str(error)
 
 
 async def _follow(
@@ -150,7 +150,7 @@ async def _follow(
             event(stage)
         if state.outcome is not None:
             if state.outcome != "paired":
-                raise PairingFailed(state.outcome, state.message)
+                raise PairingFailedError(state.outcome, state.message)
             pair.ends[name] = state
             pair.milliseconds = (trio.current_time() - pair.begin) * 1000
             event(f"paired, {state.path or 'direct'}, fingerprint {state.fingerprint}")

@@ -80,7 +80,7 @@ def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str 
     device = the_one(id, known_devices(node))
     if not yes:
         if not sys.stdin.isatty():
-            raise exit_codes.Fail(
+            raise exit_codes.CommandError(
                 "nobody is there to ask; give --yes to forget without a question", exit_codes.USAGE
             )
         if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID]})?"):
@@ -108,19 +108,21 @@ def known_devices(node: "Path") -> "list[Device]":
 
 
 def the_one(prefix: str, known: "list[Device]") -> "Device":
-    """Return the device whose id begins with `prefix`. Raises Fail unless it is exactly one."""
+    """Return the device whose id begins with `prefix`. Raises CommandError unless it is exactly one."""
     wanted = prefix.strip().lower().replace(" ", "")
     if not _IS_ID(wanted):
-        raise exit_codes.Fail(
+        raise exit_codes.CommandError(
             "an id has up to 32 digits and letters a to f, as `sdnode devices` shows them", exit_codes.USAGE
         )
     found = [device for device in known if device.device_id.hex().startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise exit_codes.Fail(f"no trusted device has an id that begins with {wanted!r}", exit_codes.USAGE)
+        raise exit_codes.CommandError(
+            f"no trusted device has an id that begins with {wanted!r}", exit_codes.USAGE
+        )
     lines = [f"  {device.device_id.hex()}  {device.name}" for device in found]
-    raise exit_codes.Fail(
+    raise exit_codes.CommandError(
         f"several devices have an id that begins with {wanted!r}:\n" + "\n".join(lines), exit_codes.USAGE
     )
 

@@ -15,7 +15,13 @@ import click
 from . import exit_codes
 
 # Exceptions that say more than others when several tasks failed together, in order.
-_TELLING = (KeyboardInterrupt, click.exceptions.Exit, click.Abort, exit_codes.Fail, click.ClickException)
+_TELLING = (
+    KeyboardInterrupt,
+    click.exceptions.Exit,
+    click.Abort,
+    exit_codes.CommandError,
+    click.ClickException,
+)
 
 
 def guarded(argv: list[str]) -> int:
@@ -70,7 +76,7 @@ def report(error: BaseException) -> int:
             return error.code if isinstance(error.code, int) else exit_codes.INTERNAL
         case KeyboardInterrupt() | click.Abort():
             return exit_codes.INTERRUPTED
-        case exit_codes.Fail():
+        case exit_codes.CommandError():
             say(str(error))
             return error.code
         case click.UsageError():
@@ -99,23 +105,23 @@ def _report_node_error(error: BaseException) -> int:
             say("\n".join(["the configuration is not usable", *error.problems]))
             return exit_codes.USAGE
     if "spacedrive_node.config.paths" in sys.modules:
-        from ..config.paths import NoNodeRunning, SeveralNodes, UnsafePath
+        from ..config.paths import NoNodeRunningError, SeveralNodesError, UnsafePathError
 
         match error:
-            case NoNodeRunning():
+            case NoNodeRunningError():
                 say(str(error))
                 return exit_codes.NO_NODE
-            case SeveralNodes() | UnsafePath():
+            case SeveralNodesError() | UnsafePathError():
                 say(str(error))
                 return exit_codes.USAGE
     if "spacedrive_node.client.errors" in sys.modules:
-        from ..client.errors import ControlError, NodeGone
+        from ..client.errors import ControlError, NodeGoneError
 
         match error:
             case ControlError():
                 say(error.message or f"the node refused: {error.code}")
                 return exit_codes.of_error(error.code)
-            case NodeGone():
+            case NodeGoneError():
                 say(str(error))
                 return exit_codes.NO_NODE
     say(f"internal error ({type(error).__name__}{_place(error)}); run with --debug for details")

@@ -1,5 +1,6 @@
 """Exit codes of every command (docs/interfaces.md), and the error that ends a command with one of them."""
 
+from ..messages.errors import SpacedriveNodeError
 from ..messages.types import Outcome
 
 OK = 0
@@ -35,7 +36,7 @@ _BY_ERROR = {
 }
 
 
-class Fail(Exception):
+class CommandError(SpacedriveNodeError):
     """Ends the command: its text goes to stderr, for people, and `code` to the shell."""
 
     def __init__(self, message: str, code: int) -> None:

@@ -10,13 +10,13 @@ from contextlib import suppress
 
 import trio
 
-from ..client.errors import ControlError, NodeGone
+from ..client.errors import ControlError, NodeGoneError
 from ..client.node_client import NodeClient, Pairing
 from ..messages.control_protocol import SessionState
 from . import exit_codes
 from .errors import leading
 from .pairing_events import EventMaker, failed
-from .prompts import NobodyThere, answers, discard_typed, yes
+from .prompts import NobodyToAskError, answers, discard_typed, yes
 from .views import View
 
 Starter = Callable[[NodeClient], Awaitable[Pairing]]
@@ -76,7 +76,7 @@ class Follower:
                             nursery.start_soon(self._decide, state)
                     if state.outcome is not None:
                         return exit_codes.of_outcome(state.outcome)
-        except* NodeGone as group:
+        except* NodeGoneError as group:
             self._view.show(failed(self._pairing.id, "crashed", str(leading(group))))
         return exit_codes.LOST
 
@@ -120,7 +120,7 @@ class Follower:
                 discard_typed(descriptor)
                 self._view.ask(f"Trust {name}? [y/N] ")
                 trusted = await yes(descriptor)
-            except NobodyThere:
+            except NobodyToAskError:
                 self._view.note("nobody is there to answer, so the device is declined; --yes accepts unasked")
                 return False
             self._view.answered()
@@ -150,5 +150,5 @@ class Follower:
             except ControlError as error:
                 if error.code == "already_decided":
                     self._view.note("this device has already accepted; the node goes on with the pairing")
-            except NodeGone:
+            except NodeGoneError:
                 pass  # then there is nothing left to cancel

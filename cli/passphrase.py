@@ -36,7 +36,9 @@ class Source:
 
 
 def choose(flag: object, configured: str | None, descriptor: int | None, *, ask: bool) -> Source:
-    """Return the one source that counts: a flag before a configured file. Raises Fail when several are given.
+    """Return the one source that counts: a flag before a configured file.
+
+    Raises CommandError when several are given.
 
     `flag` is what --passphrase-file says, `configured` the same or what a variable or the file says.
     """
@@ -51,7 +53,8 @@ def choose(flag: object, configured: str | None, descriptor: int | None, *, ask:
 def passphrase(source: Source, is_new: Callable[[], bool]) -> Iterator[int | None]:
     """Give a descriptor from which the passphrase can be read again and again; None: there is none.
 
-    `is_new` says whether a passphrase would be a new one, which is asked for twice. Raises Fail (exit 2).
+    `is_new` says whether a passphrase would be a new one, which is asked for twice. Raises CommandError
+    (exit 2).
     """
     if source.descriptor is not None:
         secret = _from_descriptor(source.descriptor)
@@ -142,7 +145,7 @@ def _read(fd: int) -> memoryview:
 
 
 def _checked(secret: memoryview, label: str) -> memoryview:
-    """Take one line's end away; refuse what cannot be typed at the prompt. Raises Fail."""
+    """Take one line's end away; refuse what cannot be typed at the prompt. Raises CommandError."""
     for end in b"\n\r":
         if secret and secret[-1] == end:
             secret = secret[:-1]
@@ -213,5 +216,5 @@ def _clear(secret: memoryview) -> None:
     secret[:] = bytes(len(secret))
 
 
-def _wrong(message: str) -> exit_codes.Fail:
-    return exit_codes.Fail(message, exit_codes.USAGE)
+def _wrong(message: str) -> exit_codes.CommandError:
+    return exit_codes.CommandError(message, exit_codes.USAGE)

@@ -11,15 +11,17 @@ from contextlib import contextmanager, suppress
 
 import trio
 
+from ..messages.errors import SpacedriveNodeError
+
 _LONGEST_ANSWER = 1024
 
 
-class NobodyThere(Exception):
+class NobodyToAskError(SpacedriveNodeError):
     """The input has ended, so there is nobody to answer."""
 
 
 async def read_line(descriptor: int) -> str:
-    """Return one line, without its end. Cancellable. Raises NobodyThere."""
+    """Return one line, without its end. Cancellable. Raises NobodyToAskError."""
     line = bytearray()
     while True:
         with suppress(PermissionError):  # a plain file cannot be waited for, and never lets one wait
@@ -28,7 +30,7 @@ async def read_line(descriptor: int) -> str:
         if byte == b"\n":
             return line.decode(errors="replace")
         if not byte or len(line) > _LONGEST_ANSWER:
-            raise NobodyThere
+            raise NobodyToAskError
         line += byte
 
 

@@ -19,14 +19,14 @@ _WORDS = 12
 
 
 def code_text(words: tuple[str, ...], *, interactive: bool) -> str:
-    """Return the text of a code that is well formed. Raises Fail (exit 2) when there is none."""
+    """Return the text of a code that is well formed. Raises CommandError (exit 2) when there is none."""
     if words == ("-",):
         return _checked(_piped())
     if words:
         hide_arguments(words)
         return _checked(" ".join(words))
     if not interactive:
-        raise exit_codes.Fail(
+        raise exit_codes.CommandError(
             "no words: give them as arguments, or - to read them from standard input", exit_codes.USAGE
         )
     return _prompted()
@@ -73,7 +73,7 @@ def _checked(text: str) -> str:
     try:
         parse_code(text)
     except CodeError as error:
-        raise exit_codes.Fail(str(error), exit_codes.USAGE) from None
+        raise exit_codes.CommandError(str(error), exit_codes.USAGE) from None
     return text.strip()
 
 
@@ -87,7 +87,7 @@ def _prompted() -> str:
         count = len(text.split())
         line = _input(f"words {count + 1} to {_WORDS}: " if text else "words: ")
         if not line.strip():
-            raise exit_codes.Fail("no words, nothing was sent", exit_codes.USAGE)
+            raise exit_codes.CommandError("no words, nothing was sent", exit_codes.USAGE)
         # Whoever begins again types all of them, whatever the prompt says.
         text = line.strip() if _typed(line) >= _WORDS else f"{text} {line}".strip()
         try:
@@ -102,7 +102,7 @@ def _prompted() -> str:
                 click.echo(_kept(_typed(text)))
             continue
         return text
-    raise exit_codes.Fail("these are not the words of a code; nothing was sent", exit_codes.USAGE)
+    raise exit_codes.CommandError("these are not the words of a code; nothing was sent", exit_codes.USAGE)
 
 
 def _typed(text: str) -> int:
@@ -128,7 +128,7 @@ def _input(prompt: str) -> str:
         return input(prompt)
     except EOFError:
         click.echo()
-        raise exit_codes.Fail("no words, nothing was sent", exit_codes.USAGE) from None
+        raise exit_codes.CommandError("no words, nothing was sent", exit_codes.USAGE) from None
 
 
 def _prepare_line_editor() -> None:

@@ -93,12 +93,12 @@ def up(
     try:
         loaded = load_config(flags, os.environ, file)
     except ConfigError as error:
-        raise exit_codes.Fail(
+        raise exit_codes.CommandError(
             "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
         ) from None
     source = choose(flags["passphrase_file"], loaded.config.passphrase_file, passphrase_fd, ask=ask)
     if lifeline and passphrase_fd == 0:
-        raise exit_codes.Fail(
+        raise exit_codes.CommandError(
             "--lifeline needs standard input; give --passphrase-fd another one", exit_codes.USAGE
         )
     if check_config:
@@ -110,13 +110,13 @@ def up(
 def _show_effective(loaded: "LoadedConfig", *, as_json: bool) -> None:
     import platform
 
-    from ..config.paths import UnsafePath, control_path, default_data_dir
+    from ..config.paths import UnsafePathError, control_path, default_data_dir
     from ..config.settings import effective, to_toml
 
     data_dir = loaded.config.data_dir or str(default_data_dir())
     try:
         control = str(control_path(data_dir))
-    except UnsafePath:
+    except UnsafePathError:
         control = "in the runtime directory"
     defaults = {"data-dir": data_dir, "control": control, "name": platform.node()}
     if as_json:
@@ -131,7 +131,7 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
     import trio
 
     from ..logs import make_log
-    from ..node import NodeFailed, run_node
+    from ..node import NodeFailedError, run_node
     from .errors import leading
     from .passphrase import passphrase, readable_by_others
 
@@ -164,10 +164,12 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
             trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline, passphrase_fd=fd))
     except BaseException as error:
         failure = leading(error)
-        if not isinstance(failure, NodeFailed):
+        if not isinstance(failure, NodeFailedError):
             raise
         # What keeps a node from starting is for the user to change; what ends a running one is not.
-        raise exit_codes.Fail(str(failure), exit_codes.INTERNAL if is_ready else exit_codes.USAGE) from None
+        raise exit_codes.CommandError(
+            str(failure), exit_codes.INTERNAL if is_ready else exit_codes.USAGE
+        ) from None
     return exit_codes.OK
 
 

@@ -16,11 +16,11 @@ from typing import TypeVar
 
 import trio
 
-from ..config.paths import NoNodeRunning, check_length
-from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
+from ..config.paths import NoNodeRunningError, check_length
+from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message, encode, frame
 from ..messages.control_protocol import Error, Reply, SessionEvent, SessionState, Subscribe, decode_reply
 from . import errors
-from .errors import ControlError, NodeGone, answer_of, check_request, gone, unanswered
+from .errors import ControlError, NodeGoneError, answer_of, check_request, gone, unanswered
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
@@ -81,7 +81,7 @@ class ControlLink:
         """Ask and return the answer; `make` builds the request from its id.
 
         `absent` is the answer to give when nothing listens on the socket any more.
-        Raises ControlError, and NodeGone after PATIENCE seconds without a node.
+        Raises ControlError, and NodeGoneError after PATIENCE seconds without a node.
         """
         async with self._slots:
             if self._gone:
@@ -116,7 +116,7 @@ class ControlLink:
         return subscription
 
     async def connect(self) -> None:
-        """Connect for the first time. Raises NoNodeRunning."""
+        """Connect for the first time. Raises NoNodeRunningError."""
         deadline = trio.current_time() + _FIRST_PATIENCE
         while self._stream is None:
             try:
@@ -125,7 +125,7 @@ class ControlLink:
                 if isinstance(error, BlockingIOError) and trio.current_time() < deadline:
                     await trio.sleep(_FIRST_PAUSE)  # many connect at once: the listener's queue is full
                     continue
-                raise NoNodeRunning(
+                raise NoNodeRunningError(
                     f"no node answers on {self._control} ({error.strerror or error}); "
                     f"start one with: sdnode up"
                 ) from None
@@ -229,7 +229,7 @@ class ControlLink:
                     self._received += 1
                     self._notice(True)
                     self._dispatch(decode_reply(payload))
-            except (trio.BrokenResourceError, MalformedMessage):
+            except (trio.BrokenResourceError, MalformedMessageError):
                 return
 
     def _dispatch(self, reply: Reply) -> None:
@@ -251,7 +251,7 @@ class ControlLink:
                     del self._subscriptions[reply.id]
                 subscription.take(state)
             case Error(code="no_such_session") if subscription.seen:
-                self._drop(reply.id, NodeGone("the node was restarted and no longer knows this pairing"))
+                self._drop(reply.id, NodeGoneError("the node was restarted and no longer knows this pairing"))
             case Error(code=code, message=message):
                 self._drop(reply.id, ControlError(code, message))
 

@@ -18,10 +18,11 @@ import trio
 
 from ..config.settings import NodeConfig
 from ..messages.actor_configs import PASSPHRASE_LIMIT
+from ..messages.errors import SpacedriveNodeError
 from .control_connection import ControlLink
 from .node_client import NodeClient, open_link
 
-__all__ = ["Node", "NodeConfig", "NodeStartFailed", "open_node"]
+__all__ = ["Node", "NodeConfig", "NodeStartError", "open_node"]
 
 START = 30.0
 """Seconds until the node must say that it is ready: a slow machine imports for some of them."""
@@ -33,7 +34,7 @@ _KEPT_LINES = 20
 _LINE_SHOWN = 500
 
 
-class NodeStartFailed(Exception):
+class NodeStartError(SpacedriveNodeError):
     """The node did not start; the text is what it said, or that it said nothing in time."""
 
 
@@ -63,7 +64,7 @@ class Node(NodeClient):
 
 @asynccontextmanager
 async def open_node(config: NodeConfig, *, passphrase: bytes | None = None) -> AsyncIterator[Node]:
-    """Run a node while the block runs. Raises NodeStartFailed with what the node said.
+    """Run a node while the block runs. Raises NodeStartError with what the node said.
 
     With a passphrase, one line of 1 to 1024 bytes, the identity in the data directory is sealed with it.
     """
@@ -144,7 +145,7 @@ class _Child:
         self._reading = [trio.CancelScope(shield=True), trio.CancelScope(shield=True)]
 
     async def ready(self) -> ReadyLine:
-        """Wait for the ready line; raise NodeStartFailed."""
+        """Wait for the ready line; raise NodeStartError."""
         with trio.move_on_after(START):
             while (line := await self._stdout.next()) is not None:
                 try:
@@ -156,8 +157,8 @@ class _Child:
             await self._process.wait()
             await self._errors_read.wait()
             said = "\n".join(self._errors) or f"it ended with exit code {self._process.returncode}"
-            raise NodeStartFailed(f"the node did not start: {said}")
-        raise NodeStartFailed("\n".join([f"the node was not ready within {START:.0f} s", *self._errors]))
+            raise NodeStartError(f"the node did not start: {said}")
+        raise NodeStartError("\n".join([f"the node was not ready within {START:.0f} s", *self._errors]))
 
     async def read_errors(self) -> None:
         """Keep the last lines of standard error, and never let the node wait for us to read."""

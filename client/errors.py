@@ -5,8 +5,9 @@ Shared by control_connection.py and one_shot.py. Never does I/O.
 
 from typing import TypeVar
 
-from ..messages.base import MalformedMessage, Message, encode
+from ..messages.base import MalformedMessageError, Message, encode
 from ..messages.control_protocol import Error, ErrorCode, RenameDevice, Reply, decode_request
+from ..messages.errors import SpacedriveNodeError
 
 PATIENCE = 30.0
 """Seconds without a node after which what waits for it fails."""
@@ -17,11 +18,11 @@ _LONGEST_NAME = 64
 _R = TypeVar("_R", bound=Message)
 
 
-class NodeGone(ConnectionError):
+class NodeGoneError(SpacedriveNodeError, ConnectionError):
     """No node has answered for a while, or it came back without knowing what was asked about."""
 
 
-class ControlError(Exception):
+class ControlError(SpacedriveNodeError):
     """The node refused a request; `code` is from the closed list of messages/control_protocol.py."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
@@ -36,7 +37,7 @@ def check_request(request: Message) -> None:
         raise ControlError("invalid_name", f"a name has 1 to {_LONGEST_NAME} characters")
     try:
         decode_request(encode(request))
-    except MalformedMessage:
+    except MalformedMessageError:
         kind = type(request).__name__
         raise ControlError("bad_request", f"a value of {kind} is out of its bounds") from None
 
@@ -50,11 +51,11 @@ def answer_of(reply: Reply, expected: type[_R]) -> _R:
     raise ControlError("internal", "the node's answer is not of the kind that was asked for")
 
 
-def unanswered() -> NodeGone:
+def unanswered() -> NodeGoneError:
     """Nobody has answered one request."""
-    return NodeGone(f"the node has not answered for {ANSWER:.0f} s")
+    return NodeGoneError(f"the node has not answered for {ANSWER:.0f} s")
 
 
-def gone() -> NodeGone:
+def gone() -> NodeGoneError:
     """Nobody is there."""
-    return NodeGone(f"no node has answered for {PATIENCE:.0f} s")
+    return NodeGoneError(f"no node has answered for {PATIENCE:.0f} s")

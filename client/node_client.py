@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from ..config.paths import NoNodeRunning
+from ..config.paths import NoNodeRunningError
 from ..messages.base import Message
 from ..messages.control_protocol import (
     ActorList,
@@ -38,20 +38,21 @@ from ..messages.control_protocol import (
     StartPairing,
     Status,
 )
+from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import ActorInfo, Device
 from ..messages.types import Outcome, Role, Stage
 from .control_connection import ControlLink, Subscription
-from .errors import ControlError, NodeGone
+from .errors import ControlError, NodeGoneError
 
 __all__ = [
     "Code",
     "Confirmation",
     "ControlError",
-    "NoNodeRunning",
+    "NoNodeRunningError",
     "NodeClient",
-    "NodeGone",
+    "NodeGoneError",
     "Pairing",
-    "PairingFailed",
+    "PairingFailedError",
     "open_client",
 ]
 
@@ -61,7 +62,7 @@ _STAGES: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "
 _R = TypeVar("_R", bound=Message)
 
 
-class PairingFailed(Exception):
+class PairingFailedError(SpacedriveNodeError):
     """The pairing ended otherwise than `paired`. `outcome` is from the closed list of docs/interfaces.md."""
 
     def __init__(self, outcome: Outcome, message: str) -> None:
@@ -111,7 +112,7 @@ class Pairing:
         self._subscription: Subscription | None = None
 
     async def _open(self) -> "Pairing":
-        """Subscribe, and wait for the first state. Raises ControlError no_such_session, NodeGone."""
+        """Subscribe, and wait for the first state. Raises ControlError no_such_session, NodeGoneError."""
         self._subscription = self._link.subscribe(self.id, self._take, self._fail)
         await self._at(0)
         return self
@@ -138,45 +139,48 @@ class Pairing:
 
         `history` begins with the first state that this object has seen (and still keeps).
         States never go back and never repeat, also when the connection is lost in between.
-        Raises NodeGone when no node answers for 30 s, or when it no longer knows this session.
+        Raises NodeGoneError when no node answers for 30 s, or when it no longer knows this session.
         """
         return _States(self, history)
 
     async def confirmation(self) -> Confirmation:
-        """Wait until the other device has proved itself. Raises PairingFailed if it ends before, NodeGone."""
+        """Wait until the other device has proved itself.
+
+        Raises PairingFailedError if it ends before, NodeGoneError.
+        """
         async for state in self.states():
             if state.device is not None and state.check is not None:
                 return Confirmation(state.device, state.check)
             if state.outcome is not None:
-                raise PairingFailed(state.outcome, state.message)
+                raise PairingFailedError(state.outcome, state.message)
         raise AssertionError("states() ends with an outcome")
 
     async def paired(self, *, accept: bool = False) -> SessionState:
         """Wait for the end and return the last state, whose `device` is now trusted.
 
         `accept` is the explicit policy to accept whatever device proves that it knows the code; without
-        it somebody has to call :meth:`accept`. Raises PairingFailed with the outcome, NodeGone.
+        it somebody has to call :meth:`accept`. Raises PairingFailedError with the outcome, NodeGoneError.
         """
         async for state in self.states():
             if state.outcome == "paired":
                 return state
             if state.outcome is not None:
-                raise PairingFailed(state.outcome, state.message)
+                raise PairingFailedError(state.outcome, state.message)
             if accept and state.device is not None and state.accepted is None:
                 await self._accept_if_open()
         raise AssertionError("states() ends with an outcome")
 
     async def accept(self) -> None:
-        """Trust the device shown first. The first decision is final. Raises ControlError, NodeGone."""
+        """Trust the device shown first. The first decision is final. Raises ControlError, NodeGoneError."""
         key, shown = self._keys["accept"], self._shown
         await self._link.call(Done, lambda id: Decide(id, key, self.id, True, shown))
 
     async def reject(self) -> None:
-        """Refuse the device shown. The first decision is final. Raises ControlError, NodeGone."""
+        """Refuse the device shown. The first decision is final. Raises ControlError, NodeGoneError."""
         await self._link.call(Done, lambda id: Decide(id, self._keys["reject"], self.id, False))
 
     async def cancel(self) -> None:
-        """Give the pairing up. Raises ControlError `already_decided` after a decision, NodeGone."""
+        """Give the pairing up. Raises ControlError `already_decided` after a decision, NodeGoneError."""
         await self._link.call(Done, lambda id: CancelPairing(id, self._keys["cancel"], self.id))
 
     async def _accept_if_open(self) -> None:
@@ -241,7 +245,7 @@ def follows(old: SessionState, new: SessionState) -> bool:
 class NodeClient:
     """A connection with a running node; from :func:`open_client`. Usable by several tasks at once.
 
-    Every method raises ControlError when the node refuses, and NodeGone when no node answers for 30 s.
+    Every method raises ControlError when the node refuses, and NodeGoneError when no node answers for 30 s.
     When the connection is lost it comes back by itself, and what was under way is repeated without
     taking effect twice.
     """
@@ -310,14 +314,14 @@ class NodeClient:
 
 @asynccontextmanager
 async def open_client(control: Path) -> AsyncIterator[NodeClient]:
-    """Connect with the node whose control socket is `control`. Raises NoNodeRunning."""
+    """Connect with the node whose control socket is `control`. Raises NoNodeRunningError."""
     async with open_link(control) as link:
         yield NodeClient(link)
 
 
 @asynccontextmanager
 async def open_link(control: Path) -> AsyncIterator[ControlLink]:
-    """Connect, and keep the connection alive while the block runs. Raises NoNodeRunning."""
+    """Connect, and keep the connection alive while the block runs. Raises NoNodeRunningError."""
     link = ControlLink(control)
     await link.connect()
     failure: BaseException | None = None

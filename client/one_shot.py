@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..config.paths import NoNodeRunning, check_length
-from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message, encode, frame
+from ..config.paths import NoNodeRunningError, check_length
+from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message, encode, frame
 from ..messages.control_protocol import Error, Reply, decode_reply
+from ..messages.errors import SpacedriveNodeError
 from . import errors
 from .errors import answer_of, check_request, gone, unanswered
 
@@ -27,14 +28,15 @@ _CHUNK = 64 * 1024
 _R = TypeVar("_R", bound=Message)
 
 
-class _Lost(Exception):
+class _ConnectionLostError(SpacedriveNodeError):
     """The connection has ended, or said what is no frame."""
 
 
 def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R:
     """Ask and return the answer; `make` builds the request from its id.
 
-    Raises NoNodeRunning, ControlError, and NodeGone: the node went away for long, or does not answer.
+    Raises NoNodeRunningError, ControlError, and NodeGoneError: the node went away for long, or does not
+    answer.
     """
     request = make(_ID)
     check_request(request)
@@ -43,7 +45,7 @@ def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R
     try:
         sock = _connect(control)
     except OSError as error:
-        raise NoNodeRunning(
+        raise NoNodeRunningError(
             f"no node answers on {control} ({error.strerror or error}); start one with: sdnode up"
         ) from None
     pause, patience = _FIRST_PAUSE, 0.0
@@ -53,7 +55,7 @@ def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R
                 return answer_of(_exchange(sock, data, deadline), expected)
         except TimeoutError:
             raise unanswered() from None
-        except (_Lost, MalformedMessage, OSError):
+        except (_ConnectionLostError, MalformedMessageError, OSError):
             now = time.monotonic()
             patience = patience or now + errors.PATIENCE  # it begins when the node is first missed
             if now > patience:
@@ -65,7 +67,10 @@ def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R
 
 
 def _exchange(sock: socket.socket, data: bytes, deadline: float) -> Reply:
-    """Send one request and return its answer. Raises TimeoutError, _Lost, MalformedMessage, OSError."""
+    """Send one request and return its answer.
+
+    Raises TimeoutError, _ConnectionLostError, MalformedMessageError, OSError.
+    """
     reader = FrameReader(CONTROL_LIMIT)
     _limit(sock, deadline)
     sock.sendall(data)
@@ -77,7 +82,7 @@ def _exchange(sock: socket.socket, data: bytes, deadline: float) -> Reply:
         _limit(sock, deadline)
         received = sock.recv(_CHUNK)
         if not received:
-            raise _Lost
+            raise _ConnectionLostError
         reader.feed(received)
 
 

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..messages.errors import SpacedriveNodeError
+
 LONGEST_PATH = 100
 """Bytes of a socket's path; the system's own limit is 108 with the closing zero."""
 BACKLOG = 128
@@ -28,11 +30,11 @@ _MOST_NODES = 1024
 _PROBE = 2.0
 
 
-class NoNodeRunning(ConnectionError):
+class NoNodeRunningError(SpacedriveNodeError, ConnectionError):
     """Nothing answers on the control socket; the text says how to start a node."""
 
 
-class SeveralNodes(Exception):
+class SeveralNodesError(SpacedriveNodeError):
     """More than one node runs and none was chosen; `nodes` are the candidates."""
 
     def __init__(self, nodes: "Sequence[RunningNode]") -> None:
@@ -41,7 +43,7 @@ class SeveralNodes(Exception):
         self.nodes = tuple(nodes)
 
 
-class UnsafePath(Exception):
+class UnsafePathError(SpacedriveNodeError):
     """A directory or socket that must not be used; the text says why and what to do."""
 
 
@@ -66,7 +68,7 @@ def default_data_dir() -> Path:
 
 
 def runtime_dir() -> Path:
-    """Return the runtime directory of this user's nodes, made if need be. Raises UnsafePath."""
+    """Return the runtime directory of this user's nodes, made if need be. Raises UnsafePathError."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and os.path.isabs(base) and os.path.isdir(base):
         path = Path(base) / "spacedrive-node"
@@ -78,21 +80,21 @@ def runtime_dir() -> Path:
 
 
 def node_dir(data_dir: Path | str) -> Path:
-    """Return the runtime folder of the node on `data_dir` (not made). Raises UnsafePath."""
+    """Return the runtime folder of the node on `data_dir` (not made). Raises UnsafePathError."""
     real = os.path.realpath(os.path.expanduser(data_dir))
     return runtime_dir() / hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
 
 
 def control_path(data_dir: Path | str) -> Path:
-    """Return the default control socket of the node on `data_dir`. Raises UnsafePath."""
+    """Return the default control socket of the node on `data_dir`. Raises UnsafePathError."""
     return check_length(node_dir(data_dir) / "control.sock")
 
 
 def check_length(path: Path) -> Path:
-    """Return `path`, or raise UnsafePath when it is too long for a Unix socket."""
+    """Return `path`, or raise UnsafePathError when it is too long for a Unix socket."""
     size = len(os.fsencode(path))
     if size > LONGEST_PATH:
-        raise UnsafePath(
+        raise UnsafePathError(
             f"the control socket's path has {size} bytes and {LONGEST_PATH} are possible: {path}\n"
             "choose a shorter one with --control, or set XDG_RUNTIME_DIR to a shorter directory"
         )
@@ -102,14 +104,14 @@ def check_length(path: Path) -> Path:
 def bind_control(path: Path) -> socket.socket:
     """Return a listening, non-blocking Unix socket at `path`, mode 0600.
 
-    A socket file that nobody listens on any more is replaced. Raises UnsafePath when somebody does
+    A socket file that nobody listens on any more is replaced. Raises UnsafePathError when somebody does
     listen, when something else than a socket is there, or when the path is too long.
     """
     check_length(path)
     if path.parent.parent == runtime_dir():
         _private_directory(path.parent)
     elif not path.parent.is_dir():
-        raise UnsafePath(f"the control socket's directory does not exist: {path.parent}")
+        raise UnsafePathError(f"the control socket's directory does not exist: {path.parent}")
     with _locked(path.parent):
         _remove_stale(path)
         return _listen(path)
@@ -125,14 +127,14 @@ def _listen(path: Path) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise UnsafePath(
+        raise UnsafePathError(
             f"cannot listen on {path}: {error.strerror}; choose another with --control"
         ) from None
     return listener
 
 
 def register_node(data_dir: Path | str, control: Path) -> None:
-    """Write the record by which :func:`running_nodes` finds this process's node. Raises UnsafePath."""
+    """Write the record by which :func:`running_nodes` finds this process's node. Raises UnsafePathError."""
     folder = node_dir(data_dir)
     _private_directory(folder)
     real = os.path.realpath(os.path.expanduser(data_dir))
@@ -175,7 +177,7 @@ def _remove_folder(folder: Path) -> None:
 
 
 def running_nodes() -> list[RunningNode]:
-    """Return the nodes of this user that answer, in order of data directory. Raises UnsafePath."""
+    """Return the nodes of this user that answer, in order of data directory. Raises UnsafePathError."""
     found = []
     for folder in _node_folders(runtime_dir()):
         record = _read_record(folder)
@@ -187,26 +189,26 @@ def running_nodes() -> list[RunningNode]:
 def choose_node(data_dir: Path | str | None = None, control: Path | str | None = None) -> Path:
     """Return the control socket of the node that is meant: the one named, or else the only one that runs.
 
-    Raises NoNodeRunning, SeveralNodes, UnsafePath.
+    Raises NoNodeRunningError, SeveralNodesError, UnsafePathError.
     """
     if control is not None:
         path = check_length(Path(control))
         if not is_listening(path):
-            raise NoNodeRunning(f"no node answers on {path}; start one with: sdnode up --control {path}")
+            raise NoNodeRunningError(f"no node answers on {path}; start one with: sdnode up --control {path}")
         return path
     if data_dir is not None:
         record = _read_record(node_dir(data_dir))
         path = Path(record.control) if record is not None else control_path(data_dir)
         if not is_listening(path):
-            raise NoNodeRunning(
+            raise NoNodeRunningError(
                 f"no node is running on {data_dir}; start one with: sdnode up --data-dir {data_dir}"
             )
         return path
     nodes = running_nodes()
     if not nodes:
-        raise NoNodeRunning("no node is running; start one with: sdnode up")
+        raise NoNodeRunningError("no node is running; start one with: sdnode up")
     if len(nodes) > 1:
-        raise SeveralNodes(nodes)
+        raise SeveralNodesError(nodes)
     return nodes[0].control
 
 
@@ -231,16 +233,16 @@ def _private_directory(path: Path) -> None:
     except FileExistsError:
         pass
     except FileNotFoundError:
-        raise UnsafePath(f"cannot make {path}: its parent directory does not exist") from None
+        raise UnsafePathError(f"cannot make {path}: its parent directory does not exist") from None
     except OSError as error:
-        raise UnsafePath(f"cannot make {path}: {error.strerror}") from None
+        raise UnsafePathError(f"cannot make {path}: {error.strerror}") from None
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise UnsafePath(f"{path} is not a directory (a symbolic link is refused); remove it")
+        raise UnsafePathError(f"{path} is not a directory (a symbolic link is refused); remove it")
     if found.st_uid != os.geteuid():
-        raise UnsafePath(f"{path} belongs to another user; set XDG_RUNTIME_DIR to a directory of yours")
+        raise UnsafePathError(f"{path} belongs to another user; set XDG_RUNTIME_DIR to a directory of yours")
     if found.st_mode & 0o077:
-        raise UnsafePath(f"{path} is open to other users; run: chmod 700 {path}")
+        raise UnsafePathError(f"{path} is open to other users; run: chmod 700 {path}")
 
 
 @contextmanager
@@ -260,11 +262,11 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise UnsafePath(f"{path} exists and is not a socket; choose another path with --control")
+        raise UnsafePathError(f"{path} exists and is not a socket; choose another path with --control")
     if found.st_uid != os.geteuid():
-        raise UnsafePath(f"{path} belongs to another user; choose another path with --control")
+        raise UnsafePathError(f"{path} belongs to another user; choose another path with --control")
     if is_listening(path):
-        raise UnsafePath(
+        raise UnsafePathError(
             f"a node is already listening on {path}: run a second one on another data directory, with "
             "--data-dir (or, if the directories differ, choose another path with --control)"
         )

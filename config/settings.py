@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..messages.errors import SpacedriveNodeError
 from ..messages.types import DhtMode
 from .values import (
-    Wrong,
+    InvalidValueError,
     announce_address,
     bootstrap_address,
     choice,
@@ -165,7 +166,7 @@ _KEYS = {**SETTINGS, **_REFUSED}
 _KNOWN_KEYS = (*SETTINGS, *_REFUSED, *_NEGATED)
 
 
-class ConfigError(ValueError):
+class ConfigError(SpacedriveNodeError, ValueError):
     """The configuration cannot be used; one line for each thing that is wrong."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -215,7 +216,7 @@ class _Loading:
     def _set(self, setting: Setting, raw: object, label: str, source: str, *, negated: bool = False) -> None:
         try:
             value = setting.parse(raw)
-        except Wrong as wrong:
+        except InvalidValueError as wrong:
             self.problems.append(f"{label}: {wrong}")
             return
         if setting.key in _REFUSED:  # switched off: the same as not given
@@ -303,7 +304,7 @@ def _line_of_wrong_item(text: str, start: int, items: list[object], setting: Set
     for item in items:
         try:
             setting.parse([item])
-        except Wrong:
+        except InvalidValueError:
             for number_, line in enumerate(text.splitlines()[start - 1 :], start):
                 if str(item) in line:
                     return number_

@@ -1,7 +1,8 @@
 """Readers of single configuration values: text, numbers, switches, multiaddrs, host:port.
 
-Each takes what a flag, a variable or a TOML file holds and returns the value, or raises :class:`Wrong` with
-a message for people that says what would be right. No file, no socket: settings.py adds where it stood.
+Each takes what a flag, a variable or a TOML file holds and returns the value, or raises
+:class:`InvalidValueError` with a message for people that says what would be right. No file, no socket:
+settings.py adds where it stood.
 """
 
 import ipaddress
@@ -11,6 +12,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..messages.errors import SpacedriveNodeError
+
 T = TypeVar("T")
 MAX_SOCKET_PATH = 100
 """Bytes; the kernel allows 107, and the limit leaves room for temporary names beside it."""
@@ -18,18 +21,18 @@ _MAX_ADDRESS = 256
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-class Wrong(ValueError):
+class InvalidValueError(SpacedriveNodeError, ValueError):
     """A value that cannot be used; the text says what would be right."""
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise Wrong(f"a text in quotes is needed, not {_shown(value)}")
+        raise InvalidValueError(f"a text in quotes is needed, not {_shown(value)}")
     text = value.strip()
     if not text:
-        raise Wrong("must not be empty")
+        raise InvalidValueError("must not be empty")
     if any(unicodedata.category(char) in _UNPRINTABLE for char in text):
-        raise Wrong("contains characters that cannot be printed")
+        raise InvalidValueError("contains characters that cannot be printed")
     return text
 
 
@@ -49,7 +52,7 @@ def control_path(value: object) -> str:
     path = directory(value)
     size = len(os.fsencode(path))
     if size > MAX_SOCKET_PATH:
-        raise Wrong(f"the path of a socket may have {MAX_SOCKET_PATH} bytes, this one has {size}")
+        raise InvalidValueError(f"the path of a socket may have {MAX_SOCKET_PATH} bytes, this one has {size}")
     return path
 
 
@@ -57,7 +60,7 @@ def device_name(value: object) -> str:
     """Return a device name: 1 to 64 printable characters, NFC."""
     name = unicodedata.normalize("NFC", _text(value))
     if len(name) > 64:
-        raise Wrong(f"a name may have 64 characters, this one has {len(name)}")
+        raise InvalidValueError(f"a name may have 64 characters, this one has {len(name)}")
     return name
 
 
@@ -71,7 +74,7 @@ def switch(value: object) -> bool:
             return True
         if word in ("0", "false", "no", "off"):
             return False
-    raise Wrong(f"true or false is needed, not {_shown(value)}")
+    raise InvalidValueError(f"true or false is needed, not {_shown(value)}")
 
 
 def choice(*words: str) -> Callable[[object], str]:
@@ -80,7 +83,7 @@ def choice(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         word = value.strip().lower() if isinstance(value, str) else value
         if word not in words:
-            raise Wrong(f"one of {', '.join(words)} is needed, not {_shown(value)}")
+            raise InvalidValueError(f"one of {', '.join(words)} is needed, not {_shown(value)}")
         return str(word)
 
     return read
@@ -97,7 +100,9 @@ def number(low: float, high: float, unit: str) -> Callable[[object], float]:
         except ValueError:
             result = math.nan
         if not low <= result <= high:
-            raise Wrong(f"a number from {low:g} to {high:g} ({unit}) is needed, not {_shown(value)}")
+            raise InvalidValueError(
+                f"a number from {low:g} to {high:g} ({unit}) is needed, not {_shown(value)}"
+            )
         return result
 
     return read
@@ -113,20 +118,22 @@ def integer(low: int, high: int) -> Callable[[object], int]:
         elif isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
             result = int(value.strip()[:20])
         if not low <= result <= high:
-            raise Wrong(f"a whole number from {low} to {high} is needed, not {_shown(value)}")
+            raise InvalidValueError(f"a whole number from {low} to {high} is needed, not {_shown(value)}")
         return result
 
     return read
 
 
 def split_endpoint(text: str) -> tuple[str, int]:
-    """Split "host:port" or "[ipv6]:port". Raises Wrong."""
+    """Split "host:port" or "[ipv6]:port". Raises InvalidValueError."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or not host or (":" in host and not bracketed):
-        raise Wrong(f"HOST:PORT is needed, as in 127.0.0.1:9464 or [::1]:9464, not {_shown(text)}")
+        raise InvalidValueError(
+            f"HOST:PORT is needed, as in 127.0.0.1:9464 or [::1]:9464, not {_shown(text)}"
+        )
     if not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
-        raise Wrong(f"the port must be a number from 0 to 65535, not {_shown(port)}")
+        raise InvalidValueError(f"the port must be a number from 0 to 65535, not {_shown(port)}")
     return host.strip("[]"), int(port)
 
 
@@ -142,7 +149,9 @@ def endpoint(value: object) -> str | None:
         try:
             ipaddress.ip_address(host)
         except ValueError:
-            raise Wrong(f"the host must be an IP address or localhost, not {_shown(host)}") from None
+            raise InvalidValueError(
+                f"the host must be an IP address or localhost, not {_shown(host)}"
+            ) from None
     return text
 
 
@@ -150,7 +159,7 @@ def protocol_id(value: object) -> str:
     """Return a libp2p protocol id."""
     text = _text(value)
     if not text.startswith("/") or len(text) > 128 or any(char.isspace() for char in text):
-        raise Wrong(f"a protocol id such as /spacedrive/kad/1.0.0 is needed, not {_shown(value)}")
+        raise InvalidValueError(f"a protocol id such as /spacedrive/kad/1.0.0 is needed, not {_shown(value)}")
     return text
 
 
@@ -164,9 +173,9 @@ def many(read: Callable[[object], T], limit: int) -> Callable[[object], tuple[T,
         elif isinstance(value, list | tuple):
             items = list(value)
         else:
-            raise Wrong(f"a list of texts is needed, not {_shown(value)}")
+            raise InvalidValueError(f"a list of texts is needed, not {_shown(value)}")
         if len(items) > limit:
-            raise Wrong(f"at most {limit} are allowed, these are {len(items)}")
+            raise InvalidValueError(f"at most {limit} are allowed, these are {len(items)}")
         return tuple(dict.fromkeys(read(item) for item in items))
 
     return read_all
@@ -178,32 +187,34 @@ def _components(value: object) -> tuple[str, list[tuple[str, str | None]]]:
 
     text = _text(value)
     if not text.startswith("/"):
-        raise Wrong(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {_shown(text)}")
+        raise InvalidValueError(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {_shown(text)}")
     try:
         parsed = [(protocol.name, part) for protocol, part in Multiaddr(text).items()]
     except (Error, ValueError) as error:
         # The library's message repeats the address before and after what matters.
         reason = str(error).partition("': ")[2].partition(" (string:")[0] or "not a multiaddr"
-        raise Wrong(f"{_shown(text)} is not a multiaddr: {reason}") from None
+        raise InvalidValueError(f"{_shown(text)} is not a multiaddr: {reason}") from None
     names = [name for name, _ in parsed]
     if "p2p-circuit" in names:
-        raise Wrong(f"{_shown(text)} goes through a relay; relays are not part of this version")
+        raise InvalidValueError(f"{_shown(text)} goes through a relay; relays are not part of this version")
     if names[1:2] == ["udp"] or {"ws", "wss", "tls"} & set(names):
-        raise Wrong(f"{_shown(text)}: this version speaks TCP only, as in /ip4/192.0.2.1/tcp/7520")
+        raise InvalidValueError(
+            f"{_shown(text)}: this version speaks TCP only, as in /ip4/192.0.2.1/tcp/7520"
+        )
     if len(names) < 2 or names[1] != "tcp":
-        raise Wrong(f"{_shown(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
+        raise InvalidValueError(f"{_shown(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
     if names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6"):
-        raise Wrong(f"{_shown(text)} must begin with /ip4, /ip6 or /dns")
+        raise InvalidValueError(f"{_shown(text)} must begin with /ip4, /ip6 or /dns")
     if [name for name in names[2:] if name != "p2p"]:
-        raise Wrong(f"{_shown(text)}: nothing may follow the port but /p2p/ and a peer id")
+        raise InvalidValueError(f"{_shown(text)}: nothing may follow the port but /p2p/ and a peer id")
     return text, parsed
 
 
 def _without_peer(text: str, names: list[str]) -> str:
     if "p2p" in names:
-        raise Wrong(f"{_shown(text)} must not end with /p2p/…: that part is this node's own")
+        raise InvalidValueError(f"{_shown(text)} must not end with /p2p/…: that part is this node's own")
     if len(text) > _MAX_ADDRESS:
-        raise Wrong(f"an address may have {_MAX_ADDRESS} characters")
+        raise InvalidValueError(f"an address may have {_MAX_ADDRESS} characters")
     return text
 
 
@@ -212,7 +223,9 @@ def listen_address(value: object) -> str:
     text, parts = _components(value)
     names = [name for name, _ in parts]
     if names[0] not in ("ip4", "ip6"):
-        raise Wrong(f"{_shown(text)}: to listen needs an address of this machine, /ip4/… or /ip6/…")
+        raise InvalidValueError(
+            f"{_shown(text)}: to listen needs an address of this machine, /ip4/… or /ip6/…"
+        )
     return _without_peer(text, names)
 
 
@@ -220,7 +233,7 @@ def announce_address(value: object) -> str:
     """Return a multiaddr to tell others."""
     text, parts = _components(value)
     if parts[1][1] == "0":
-        raise Wrong(f"{_shown(text)}: nobody can reach port 0")
+        raise InvalidValueError(f"{_shown(text)}: nobody can reach port 0")
     return _without_peer(text, [name for name, _ in parts])
 
 
@@ -228,24 +241,24 @@ def bootstrap_address(value: object) -> str:
     """Return a multiaddr that ends with the peer id of the node there."""
     text, parts = _components(value)
     if parts[-1][0] != "p2p" or [name for name, _ in parts].count("p2p") != 1:
-        raise Wrong(f"{_shown(text)} must end with /p2p/ and the peer id of that node")
+        raise InvalidValueError(f"{_shown(text)} must end with /p2p/ and the peer id of that node")
     if len(text) > _MAX_ADDRESS + 64:
-        raise Wrong(f"an address may have {_MAX_ADDRESS} characters")
+        raise InvalidValueError(f"an address may have {_MAX_ADDRESS} characters")
     return text
 
 
 def refused_relay(value: object) -> None:
     """Refuse relays."""
     if value not in ((), []):
-        raise Wrong("relays are not part of this version; leave this out")
+        raise InvalidValueError("relays are not part of this version; leave this out")
 
 
 def refused_relay_service(value: object) -> None:
     """Refuse to be a relay; `false` is what the node does anyway."""
     if switch(value):
-        raise Wrong("relays are not part of this version; leave this out")
+        raise InvalidValueError("relays are not part of this version; leave this out")
 
 
 def refused_passphrase(value: object) -> None:
     """Refuse a passphrase where others can read it; never quotes it."""
-    raise Wrong("a passphrase does not belong here; use passphrase-file or --ask-passphrase")
+    raise InvalidValueError("a passphrase does not belong here; use passphrase-file or --ask-passphrase")

@@ -1,13 +1,15 @@
 """The Message base class, and the one codec: MessagePack maps with the tag `t`, behind a u32 length.
 
 A frame is a big-endian u32 length and then one map. Whoever decodes bytes that are not its own gets
-:class:`MalformedMessage` for everything that can be wrong with them and nothing else.
+:class:`MalformedMessageError` for everything that can be wrong with them and nothing else.
 """
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import msgspec
+
+from .errors import SpacedriveNodeError
 
 LENGTH_BYTES = 4
 INTERNAL_LIMIT = 1 << 20
@@ -16,7 +18,7 @@ CONTROL_LIMIT = 64 * 1024
 WIRE_LIMIT = 16 * 1024
 
 
-class MalformedMessage(ValueError):
+class MalformedMessageError(SpacedriveNodeError, ValueError):
     """Bytes that are not one message of the union that was expected. Its text never quotes them."""
 
 
@@ -69,13 +71,13 @@ class Decoder(Generic[M]):
         self._decode = msgspec.msgpack.Decoder(union).decode
 
     def __call__(self, data: bytes | memoryview | msgspec.Raw) -> M:
-        """Decode `data`, which must be exactly one message. Raises MalformedMessage."""
+        """Decode `data`, which must be exactly one message. Raises MalformedMessageError."""
         try:
             return self._decode(data)  # type: ignore[no-any-return]
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise MalformedMessage(type(error).__name__) from None
+            raise MalformedMessageError(type(error).__name__) from None
         except (UnicodeDecodeError, RecursionError) as error:
-            raise MalformedMessage(type(error).__name__) from None
+            raise MalformedMessageError(type(error).__name__) from None
 
 
 class FrameReader:
@@ -92,14 +94,14 @@ class FrameReader:
     def next_frame(self) -> bytes | None:
         """Return the next whole payload, or None when more bytes are needed.
 
-        Raises MalformedMessage as soon as a length exceeds the limit; the stream is then useless.
+        Raises MalformedMessageError as soon as a length exceeds the limit; the stream is then useless.
         """
         buffer = self._buffer
         if len(buffer) < LENGTH_BYTES:
             return None
         size = int.from_bytes(buffer[:LENGTH_BYTES], "big")
         if size > self._limit:
-            raise MalformedMessage(f"frame of {size} bytes exceeds the limit of {self._limit}")
+            raise MalformedMessageError(f"frame of {size} bytes exceeds the limit of {self._limit}")
         end = LENGTH_BYTES + size
         if len(buffer) < end:
             return None

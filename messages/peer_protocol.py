@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from .base import WIRE_LIMIT, Decoder, MalformedMessage, Message, encode
+from .base import WIRE_LIMIT, Decoder, MalformedMessageError, Message, encode
 from .types import Bytes16, Bytes32, Bytes64, DeviceName, ShortText
 
 PROTOCOL_ID = "/spacedrive/pairing/2.0.0"
@@ -116,28 +116,28 @@ _decode_decision: Decoder[Decision] = Decoder(Decision)
 
 
 def decode_wire(data: bytes) -> WireMessage:
-    """Decode one frame; refuse any form but the canonical one. Raises MalformedMessage."""
+    """Decode one frame; refuse any form but the canonical one. Raises MalformedMessageError."""
     if len(data) > WIRE_LIMIT:
-        raise MalformedMessage("frame exceeds 16 KiB")
+        raise MalformedMessageError("frame exceeds 16 KiB")
     return _canonical(_decode_any(data), data)
 
 
 def decode_device_info(data: bytes) -> DeviceInfo:
-    """Decode the frame of a DeviceInfo. Raises MalformedMessage."""
+    """Decode the frame of a DeviceInfo. Raises MalformedMessageError."""
     return _canonical(_decode_info(data), data)
 
 
 def decode_identity(data: bytes) -> Identity:
-    """Decode the plaintext of message 2. Raises MalformedMessage."""
+    """Decode the plaintext of message 2. Raises MalformedMessageError."""
     return _canonical(_decode_identity(data), data)
 
 
 def decode_decision(data: bytes) -> Decision:
-    """Decode the plaintext of message 3. Raises MalformedMessage."""
+    """Decode the plaintext of message 3. Raises MalformedMessageError."""
     return _canonical(_decode_decision(data), data)
 
 
 def _canonical(message: S, data: bytes) -> S:
     if encode(message) != data:
-        raise MalformedMessage("not in canonical form")
+        raise MalformedMessageError("not in canonical form")
     return message

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ..messages.base import MalformedMessage, encode
+from ..messages.base import MalformedMessageError, encode
 from ..messages.peer_protocol import (
     Challenge,
     ChallengeConfirmation,
@@ -33,7 +33,7 @@ from ..messages.peer_protocol import (
 from ..messages.types import Bytes16, Bytes32, Bytes64, PeerId, Role, WireFrame
 from . import identity, keys
 from .code import code_id
-from .errors import IdentityError, ProofFailed, ProtocolError
+from .errors import IdentityError, ProofFailedError, ProtocolError
 from .pairing_keys import Proven
 from .secret_struct import SecretStruct
 
@@ -44,7 +44,7 @@ __all__ = [
     "OpenedConfirmation",
     "OpenedIdentity",
     "OpenedResponse",
-    "ProofFailed",
+    "ProofFailedError",
     "ProtocolError",
     "Proven",
 ]
@@ -138,7 +138,7 @@ class InitiatorAttempt(SecretStruct):
         """Open ChallengeResponse: the joiner's proof, its commitment and its identity.
 
         Without `own_public_key` the comparison with this device's own key is left to :meth:`confirm`.
-        Raises ProofFailed when it does not open, else ProtocolError.
+        Raises ProofFailedError when it does not open, else ProtocolError.
         """
         response = _of_attempt(_decode(frame, ChallengeResponse), self)
         opened = _open_identity(keys.key(self.prk, keys.SEAL["joiner"], self.th1), response.sealed, self.th1)
@@ -242,7 +242,7 @@ class JoinerAttempt(SecretStruct):
     def verify_challenge(self, frame: bytes) -> bytes:
         """Check the initiator's proof and return th1, which this side's device key signs.
 
-        Raises ProofFailed when the candidate does not know the code, else ProtocolError.
+        Raises ProofFailedError when the candidate does not know the code, else ProtocolError.
         """
         return self._proved(frame)[1]
 
@@ -265,7 +265,7 @@ class JoinerAttempt(SecretStruct):
     ) -> tuple[Proven, OpenedConfirmation]:
         """Open ChallengeConfirmation, given the frames before it, and finish.
 
-        Raises ProofFailed when it does not open, else ProtocolError.
+        Raises ProofFailedError when it does not open, else ProtocolError.
         """
         prk, th1 = self._proved(challenge_frame)
         # The own device key stands in the own response: no state beside the frames is needed to compare it.
@@ -311,7 +311,7 @@ class JoinerAttempt(SecretStruct):
         base = keys.transcript_base(self.initiator, self.joiner, self.request_frame)
         th0 = keys.th0(base, self.code_id, self.attempt, challenge.eph, challenge.nonce)
         if not keys.equal(challenge.proof, keys.mac(keys.key(prk, keys.INITIATOR_PROOF, th0), th0)):
-            raise ProofFailed("the candidate does not know the code")
+            raise ProofFailedError("the candidate does not know the code")
         return prk, keys.th1(base, frame)
 
 
@@ -323,7 +323,7 @@ def _distinct(initiator: bytes, joiner: bytes) -> None:
 def _decode(frame: bytes, kind: type[F]) -> F:
     try:
         message = decode_wire(frame)
-    except MalformedMessage:
+    except MalformedMessageError:
         raise ProtocolError(f"malformed frame instead of {kind.__name__}") from None
     if not isinstance(message, kind):
         raise ProtocolError(f"{type(message).__name__} instead of {kind.__name__}")
@@ -340,7 +340,7 @@ def _of_attempt(message: F, state: InitiatorAttempt | JoinerAttempt) -> F:
 def _open_identity(key: bytes, sealed: bytes, th: bytes) -> Identity:
     try:
         return decode_identity(keys.unseal(key, sealed, th))
-    except MalformedMessage:
+    except MalformedMessageError:
         raise ProtocolError("sealed identity is malformed") from None
 
 

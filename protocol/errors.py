@@ -3,12 +3,14 @@
 None of these texts contains a byte that was received or a secret, so they may go into logs as they are.
 """
 
+from ..messages.errors import SpacedriveNodeError
 
-class ProtocolError(Exception):
+
+class ProtocolError(SpacedriveNodeError):
     """The peer broke the protocol; its attempt is over. Answer: Refused{protocol}, or drop the candidate."""
 
 
-class ProofFailed(ProtocolError):
+class ProofFailedError(ProtocolError):
     """A proof does not fit or a sealed part does not open: not the same code, keys and transcript."""
 
 

@@ -11,7 +11,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ..messages.base import MalformedMessage, encode
+from ..messages.base import MalformedMessageError, encode
 from ..messages.peer_protocol import DeviceInfo, decode_device_info
 from ..messages.types import Role
 from .errors import IdentityError, ProtocolError
@@ -123,7 +123,7 @@ def verify(
     """
     try:
         info = decode_device_info(info_frame)
-    except MalformedMessage:
+    except MalformedMessageError:
         raise IdentityError("device info is malformed") from None
     _check_info(info)
     if (info.nonce is msgspec.UNSET) != (role == "initiator"):

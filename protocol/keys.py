@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from ..messages.types import Role
-from .errors import ProofFailed, ProtocolError
+from .errors import ProofFailedError, ProtocolError
 
 PROTOCOL_LABEL: Final = b"spacedrive-pairing-v2"
 SIGNATURE_LABEL: Final = b"spacedrive-pairing-v2 device"
@@ -105,11 +105,11 @@ def seal(key_: bytes, plaintext: bytes, th: bytes) -> bytes:
 
 
 def unseal(key_: bytes, sealed: bytes, th: bytes) -> bytes:
-    """Open what :func:`seal` made. Raises ProofFailed."""
+    """Open what :func:`seal` made. Raises ProofFailedError."""
     try:
         return ChaCha20Poly1305(key_).decrypt(_ZERO_NONCE, sealed, th)
     except InvalidTag:
-        raise ProofFailed("sealed part does not open") from None
+        raise ProofFailedError("sealed part does not open") from None
 
 
 def commitment(nonce: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ..messages.base import MalformedMessage, encode
+from ..messages.base import MalformedMessageError, encode
 from ..messages.peer_protocol import Decision, DecisionReceived, PairingDecision, decode_decision, decode_wire
 from ..messages.types import Bytes16, Bytes32, Role, WireFrame
 from . import keys
@@ -81,10 +81,13 @@ class Proven(SecretStruct):
         return encode(PairingDecision(self.code_id, self.attempt, sealed))
 
     def open_decision(self, frame: bytes) -> bool:
-        """Return what the other decided. Raises ProofFailed when it does not open, else ProtocolError."""
+        """Return what the other decided.
+
+        Raises ProofFailedError when it does not open, else ProtocolError.
+        """
         try:
             message = decode_wire(frame)
-        except MalformedMessage:
+        except MalformedMessageError:
             raise ProtocolError("malformed frame instead of PairingDecision") from None
         if not isinstance(message, PairingDecision):
             raise ProtocolError(f"{type(message).__name__} instead of PairingDecision")
@@ -93,7 +96,7 @@ class Proven(SecretStruct):
         plaintext = keys.unseal(self.other_decision_key, message.sealed, self.th3)
         try:
             return decode_decision(plaintext).accepted
-        except MalformedMessage:
+        except MalformedMessageError:
             raise ProtocolError("sealed decision is malformed") from None
 
     def received_frame(self, peer_decision_frame: bytes) -> bytes:
@@ -110,7 +113,7 @@ class Proven(SecretStruct):
         """Tell whether `frame` acknowledges the own decision; False for anything else, whatever it is."""
         try:
             message = decode_wire(frame)
-        except MalformedMessage:
+        except MalformedMessageError:
             return False
         return (
             isinstance(message, DecisionReceived)

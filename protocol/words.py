@@ -10,6 +10,8 @@ from typing import Final
 
 from mnemonic import Mnemonic
 
+from ..messages.errors import SpacedriveNodeError
+
 _MNEMONIC = Mnemonic("english")
 WORDS: Final[tuple[str, ...]] = tuple(_MNEMONIC.wordlist)
 WORD_COUNT: Final = 12
@@ -26,7 +28,7 @@ _SHOWN = 24
 _MAX_DISTANCE = 3
 
 
-class CodeError(ValueError):
+class CodeError(SpacedriveNodeError, ValueError):
     """Not a code, and why, for the person who typed it. `position` counts from 1."""
 
     def __init__(

@@ -39,7 +39,10 @@ class Channel(Generic[M]):
             await self._stream.send_all(data)
 
     async def receive(self) -> M:
-        """Return the next message. Raises trio.EndOfChannel at the end of the stream, MalformedMessage."""
+        """Return the next message.
+
+        Raises trio.EndOfChannel at the end of the stream, MalformedMessageError.
+        """
         while True:
             payload = self._reader.next_frame()
             if payload is not None:
@@ -76,7 +79,7 @@ class BlockingChannel(Generic[M]):
             raise trio.EndOfChannel from None
 
     def first(self) -> M:
-        """Wait for one message. Raises trio.EndOfChannel, MalformedMessage."""
+        """Wait for one message. Raises trio.EndOfChannel, MalformedMessageError."""
         while True:
             for message in self._whole():
                 return message

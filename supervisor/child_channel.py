@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import trio
 
-from ..messages.base import INTERNAL_LIMIT, MalformedMessage, encode, frame
+from ..messages.base import INTERNAL_LIMIT, MalformedMessageError, encode, frame
 from ..messages.child_protocol import Deliver, FromChild, Ping, Pong, Start, Stop
 from .restart_policy import Cause, cause_of
 from .spawner import Handle
@@ -78,7 +78,7 @@ class Link:
             nursery.start_soon(self._end_with_child, nursery.cancel_scope)
             try:
                 await self._read()
-            except MalformedMessage:
+            except MalformedMessageError:
                 self.malformed = True
                 self.kill("exit")
             nursery.cancel_scope.cancel()

@@ -9,7 +9,7 @@ from collections import Counter
 
 import trio
 
-from ..messages.base import MalformedMessage
+from ..messages.base import MalformedMessageError
 from ..messages.to_gateway import ActorInfo, Actors
 from ..messages.to_metrics import Alive, Observed, Sample
 from ..messages.to_supervisor import AreYouAlive, ListActors, Shutdown, decode
@@ -64,7 +64,7 @@ class Desk:
         """Answer a message to the supervisor."""
         try:
             message = decode(envelope.body)
-        except MalformedMessage:
+        except MalformedMessageError:
             return [Warn(envelope.sender, "malformed message to the supervisor")]
         match message:
             case ListActors():

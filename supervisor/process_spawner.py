@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ..messages.base import MalformedMessage, encode
+from ..messages.base import MalformedMessageError, encode
 from ..messages.child_protocol import FromChild, decode_from_child
 from .channel import Channel
 from .child_specs import ChildSpec
 from .fork_protocol import LARGEST, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
 from .memory_usage import accounts, forget_account
 from .restart_policy import Cause, GiveUp, History, cause_of
-from .spawner import HostBroken, HostLost, Spare, SpawnFailed
+from .spawner import ForkServerLostError, Spare, SpawnerBrokenError, SpawnError
 
 _FORK_DEADLINE = 30.0
 """Covers the fork server's own start, imports included, on a slow and busy machine."""
@@ -183,7 +183,7 @@ class ProcessHost:
                         await spare.aclose()
 
     async def spawn(self, spec: ChildSpec) -> ProcessHandle:
-        """Return a child: the one that waits, or a new one. Raises HostLost, SpawnFailed."""
+        """Return a child: the one that waits, or a new one. Raises ForkServerLostError, SpawnError."""
         handle = self._spares.pop(spec.kind, None)
         if handle is not None and handle.is_over:
             await handle.aclose()
@@ -198,7 +198,7 @@ class ProcessHost:
     async def _make_spare(self, spec: ChildSpec) -> None:
         """Fork the next child of this kind before it is needed; if that fails, it is forked when it is."""
         try:
-            with suppress(HostLost, SpawnFailed):
+            with suppress(ForkServerLostError, SpawnError):
                 self._spares[spec.kind] = await self._make(spec)
         finally:
             self._making.discard(spec.kind)
@@ -208,7 +208,7 @@ class ProcessHost:
         try:
             mine, theirs = socket.socketpair()
         except OSError as error:
-            raise SpawnFailed(error.strerror) from None
+            raise SpawnError(error.strerror) from None
         mine.setblocking(False)
         theirs.setblocking(False)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(mine))
@@ -219,7 +219,7 @@ class ProcessHost:
             mine.close()
             if isinstance(error, trio.TooSlowError | OSError):
                 zygote.process.kill()
-                raise HostLost from None
+                raise ForkServerLostError from None
             raise
         handle = ProcessHandle(*child, stream)
         self._adopt(zygote, handle)
@@ -242,9 +242,9 @@ class ProcessHost:
             answered.abandoned = True  # the child is made all the same, and ends with its channel
             raise
         if answered.failed:
-            raise SpawnFailed(os.strerror(answered.failed))
+            raise SpawnError(os.strerror(answered.failed))
         if answered.child is None:
-            raise HostLost
+            raise ForkServerLostError
         return answered.child
 
     def _adopt(self, zygote: _Zygote, handle: ProcessHandle) -> None:
@@ -278,7 +278,7 @@ class ProcessHost:
                 if not data:
                     break
                 self._take(zygote, data, fds)
-        except MalformedMessage:
+        except MalformedMessageError:
             zygote.process.kill()
         await _end_zygote(zygote)
         self._lost(zygote)
@@ -317,7 +317,7 @@ class ProcessHost:
         cause = cause_of(zygote.process.returncode or 0)
         verdict = self._history.exited(cause, now, lived=now - zygote.started)
         if isinstance(verdict, GiveUp):
-            raise HostBroken(f"the fork server keeps ending: {verdict.why}")
+            raise SpawnerBrokenError(f"the fork server keeps ending: {verdict.why}")
         self._delay = verdict.delay
         self._on_lost(cause)
         for request in zygote.requests.values():

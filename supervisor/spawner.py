@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ..messages.child_protocol import FromChild
+from ..messages.errors import SpacedriveNodeError
 from .channel import Channel
 from .child_specs import ChildSpec
 from .restart_policy import Cause
 
 
-class HostLost(Exception):
+class ForkServerLostError(SpacedriveNodeError):
     """What the children run in is gone, and all of them with it."""
 
 
-class SpawnFailed(Exception):
+class SpawnError(SpacedriveNodeError):
     """The system made no child this time (no process, no descriptor left)."""
 
 
-class HostBroken(Exception):
+class SpawnerBrokenError(SpacedriveNodeError):
     """Children cannot be made at all, now or later: raised out of `opened`. The text is for the user."""
 
 
@@ -78,7 +79,7 @@ class Host(Protocol):
         ...
 
     async def spawn(self, spec: ChildSpec) -> Handle:
-        """Start a child. Raises HostLost, SpawnFailed."""
+        """Start a child. Raises ForkServerLostError, SpawnError."""
         ...
 
     @property

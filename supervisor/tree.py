@@ -14,6 +14,7 @@ import trio
 
 from ..messages.base import encode
 from ..messages.child_protocol import Fatal, FromChild, Log, Ready, Step, Stop
+from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
 from .child import Member
@@ -23,7 +24,7 @@ from .introspection import Desk
 from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
 from .restart_policy import Cause, GiveUp
-from .spawner import Host, HostBroken, HostLost, SpawnFailed
+from .spawner import ForkServerLostError, Host, SpawnerBrokenError, SpawnError
 
 LogField = str | int | float | bool | None
 OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
@@ -35,7 +36,7 @@ STOP_ALL = 4.0
 """Seconds that an orderly stop may take before everything left is killed."""
 
 
-class NodeFailed(Exception):
+class NodeFailedError(SpacedriveNodeError):
     """The node cannot go on; the text is for the user."""
 
 
@@ -50,7 +51,7 @@ async def run_tree(
     stop: trio.Event,
     heartbeat: float = HEARTBEAT,
 ) -> None:
-    """Run a node until `stop` is set (by the caller, or by a Shutdown). Raises NodeFailed.
+    """Run a node until `stop` is set (by the caller, or by a Shutdown). Raises NodeFailedError.
 
     `specs` are the singletons in the order of their start. `on_ready` is called once, when all are ready.
     `heartbeat` is in seconds; a child is deaf after three of them.
@@ -58,10 +59,10 @@ async def run_tree(
     tree = _Tree(specs, session_spec, host, max_sessions, on_log, stop, heartbeat)
     try:
         await tree.run(on_ready)
-    except* HostBroken as broken:
+    except* SpawnerBrokenError as broken:
         tree.failure = tree.failure or str(broken.exceptions[0])
     if tree.failure is not None:
-        raise NodeFailed(tree.failure)
+        raise NodeFailedError(tree.failure)
 
 
 @dataclass(slots=True)
@@ -128,9 +129,9 @@ class _Tree:
         """Run one incarnation, from the fork until all that it had sent is taken; return what it died of."""
         try:
             handle = await self.host.spawn(member.spec)
-        except HostLost:
+        except ForkServerLostError:
             return "zygote"
-        except SpawnFailed as error:
+        except SpawnError as error:
             self.on_log(member.name, "error", "not started", {"why": str(error)})
             return "exit"
         link = Link(

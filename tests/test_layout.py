@@ -1,6 +1,7 @@
 """The shape of the tree: packages are listed, layers import downwards only, nothing names a machine."""
 
 import ast
+import builtins
 import subprocess
 import sys
 import tomllib
@@ -17,8 +18,8 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": {"messages", "protocol"},
     "supervisor": {"messages", "supervisor"},
     "actors.base": {"messages", "supervisor.channel"},
-    "config.paths": {"config.paths"},
-    "config.values": {"config.values"},
+    "config.paths": {"config.paths", "messages.errors"},
+    "config.values": {"config.values", "messages.errors"},
     "config": {"config", "messages", "protocol"},
     "client": {"client", "config", "messages", "protocol"},
 }
@@ -143,3 +144,20 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
             continue
         text = path.read_bytes().decode("utf-8", "replace")
         assert not [word for word in hosts + places if word in text], path
+
+
+def test_every_exception_ends_in_error_and_has_the_one_base() -> None:
+    """Programs can catch whatever this project raises with one `except SpacedriveNodeError`."""
+    for path in sources():
+        if path.relative_to(ROOT).parts[0] == "benchmarks":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            bases = [ast.unparse(base) for base in node.bases]
+            if any(base.endswith(("Error", "Exception")) for base in bases):
+                ours = bases[0] in ("SpacedriveNodeError", "Exception") or bases[0] not in vars(builtins)
+                assert node.name.endswith("Error"), f"{path.name}: {node.name}"
+                assert ours, f"{path.name}: {node.name} derives from {bases}"
+                if bases[0] == "Exception":
+                    assert node.name == "SpacedriveNodeError", f"{path.name}: {node.name}"

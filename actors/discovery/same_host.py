@@ -18,7 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from ...messages.base import Decoder, MalformedMessage, encode
+from ...messages.base import Decoder, MalformedMessageError, encode
+from ...messages.errors import SpacedriveNodeError
 from ...messages.types import Addresses, Instant, PeerAddresses, PeerId
 
 FOLDER = "nodes"
@@ -46,7 +47,7 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _decode: Decoder[Registration] = Decoder(Registration)
 
 
-class UnsafeDirectory(OSError):
+class UnsafeDirectoryError(SpacedriveNodeError, OSError):
     """The directory belongs to someone else or others may enter it; nothing is read or written there."""
 
 
@@ -118,7 +119,7 @@ class SameHost:
     def _check(self) -> None:
         status = os.lstat(self._directory)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise UnsafeDirectory(f"{self._directory} must be a directory of this user with mode 0700")
+            raise UnsafeDirectoryError(f"{self._directory} must be a directory of this user with mode 0700")
 
     def _in_place(self) -> bool:
         assert self._registered is not None
@@ -173,7 +174,7 @@ def _read(path: Path) -> Registration | None:
                 path.unlink(missing_ok=True)
             return None
         registration = _decode(os.read(descriptor, MAX_FILE))
-    except (OSError, MalformedMessage):
+    except (OSError, MalformedMessageError):
         return None
     finally:
         os.close(descriptor)

@@ -18,8 +18,8 @@ from ...messages.child_protocol import Start
 from ...messages.control_protocol import Error
 from ...messages.to_gateway import GatewayInbox, decode
 from ...messages.to_supervisor import ListActors
-from ..base import ActorChannel, ActorFailed, Mailbox, now, run_live
-from .actor_requests import Exchange, Refused
+from ..base import ActorChannel, FatalActorError, Mailbox, now, run_live
+from .actor_requests import Exchange, RequestRefusedError
 from .client_connection import Connection
 from .handlers import Settings
 from .node_state import Board
@@ -41,7 +41,7 @@ async def _run(mailbox: Mailbox[GatewayInbox], start: Start) -> None:
         # The supervisor keeps the socket itself; it is there again for the next incarnation.
         listener = trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(config.socket_fd)))
     except OSError as error:
-        raise ActorFailed(f"the control socket cannot be used: {error.strerror}") from error
+        raise FatalActorError(f"the control socket cannot be used: {error.strerror}") from error
     with listener:
         await Gateway(mailbox, config, listener).run()
 
@@ -118,7 +118,7 @@ class Gateway:
         """
         try:
             await self._exchange.ask("supervisor", ListActors)
-        except Refused:
+        except RequestRefusedError:
             return
 
     async def _serve(self, sock: trio.socket.SocketType) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import trio
 
 from ...messages.base import Message
+from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import Undeliverable
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, GatewayInbox, VaultError
 from ...messages.types import SessionId
@@ -26,7 +27,7 @@ Answer = Devices | DeviceChanged | VaultError | Actors
 _T = TypeVar("_T")
 
 
-class Refused(Exception):
+class RequestRefusedError(SpacedriveNodeError):
     """The supervisor could not deliver what was sent."""
 
     def __init__(self, undeliverable: Undeliverable) -> None:
@@ -94,7 +95,7 @@ class Exchange:
         return False
 
     async def send_until(self, sends: Sequence[Send], result: Callable[[], _T | None]) -> _T | None:
-        """Send, then wait for `result()` to be something; None after DEADLINE. Raises Refused."""
+        """Send, then wait for `result()` to be something; None after DEADLINE. Raises RequestRefusedError."""
         ids = [send.id for send in sends if send.id is not None]
         self._watched.update(dict.fromkeys(ids))
         try:
@@ -104,7 +105,7 @@ class Exchange:
                     for id in ids:
                         refusal = self._watched.get(id)
                         if refusal is not None:
-                            raise Refused(refusal)
+                            raise RequestRefusedError(refusal)
                     await self._changed.park()
                 return found
             return None
@@ -115,7 +116,7 @@ class Exchange:
     async def ask(
         self, to: str, make: Callable[[int], Message], *, number: int | None = None, id: bytes | None = None
     ) -> Answer | None:
-        """Send a question and return its answer; None after DEADLINE. Raises Refused.
+        """Send a question and return its answer; None after DEADLINE. Raises RequestRefusedError.
 
         `number` and `id` are given for what takes effect: the answer to a repeat carries the number of
         the first, which may have been asked by a former incarnation of the gateway.

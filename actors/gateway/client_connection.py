@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import trio
 
-from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessage, Message
+from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message
 from ...messages.control_protocol import Error, Request, SessionState, Subscribe, decode_request
 from ..base import now
 from .actor_requests import Exchange
@@ -86,7 +86,7 @@ class Connection:
                 request = decode_request(payload)
             except trio.BrokenResourceError:
                 return
-            except MalformedMessage:
+            except MalformedMessageError:
                 id = 0 if payload is None else _id_of(payload)
                 self._reply(Error(id, "bad_request", "not a request as docs/interfaces.md describes it"))
                 return

@@ -18,7 +18,7 @@ from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity,
 from ...messages.types import SessionId
 from ...protocol.code import CodeError, parse_code
 from ..base import Send, now
-from .actor_requests import Exchange, Refused
+from .actor_requests import Exchange, RequestRefusedError
 from .node_state import Record
 
 READY_WAIT = 5.0
@@ -48,7 +48,7 @@ async def answer(request: c.Request, exchange: Exchange, settings: Settings) -> 
     """Return the reply to any request but Subscribe, within about 15 seconds."""
     try:
         return await _answer(request, exchange, settings)
-    except Refused as refused:
+    except RequestRefusedError as refused:
         if refused.busy:
             return c.Error(request.id, "busy", "the node has too much to do; try again later")
         return c.Error(request.id, "internal", "this part of the node is not running; try again")
@@ -128,7 +128,7 @@ async def _begin(
         send = Send(f"session-{session}", make(board.identity), id=os.urandom(16))
         try:
             record = await exchange.send_until([send], lambda: board.record(session))
-        except Refused as refused:
+        except RequestRefusedError as refused:
             if refused.busy:
                 return c.Error(id, "busy", f"{refused.reason or 'the node is full'}; try again later"[:200])
             return c.Error(id, "stopping", "the node is stopping")

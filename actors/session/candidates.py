@@ -7,7 +7,7 @@ is repeated with the same bytes, afterwards a fresh attempt begins, because the 
 
 import math
 
-from ...messages.base import MalformedMessage
+from ...messages.base import MalformedMessageError
 from ...messages.peer_protocol import RefusalReason, Refused, decode_wire
 from ...messages.to_session import Candidate as Named
 from ...messages.types import Instant
@@ -126,7 +126,7 @@ def refusal_in(frame: bytes, crypto: JoinerAttempt) -> RefusalReason | None:
     """Return the reason when `frame` refuses this attempt."""
     try:
         message = decode_wire(frame)
-    except MalformedMessage:
+    except MalformedMessageError:
         return None
     ours = isinstance(message, Refused) and (message.code_id, message.attempt) == (
         crypto.code_id,

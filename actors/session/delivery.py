@@ -4,7 +4,7 @@ Owns the questions of the second half: the decision, and the joiner's presence, 
 answered already, so that the connection that only a joiner can make is there. Decides nothing.
 """
 
-from ...messages.base import MalformedMessage
+from ...messages.base import MalformedMessageError
 from ...messages.peer_protocol import Refused, decode_wire
 from ...messages.types import Outcome
 from .state import Ending, Errand, Session
@@ -66,7 +66,7 @@ def refusal_of(frame: bytes) -> Refused | None:
     """Return the refusal that `frame` is."""
     try:
         answer = decode_wire(frame)
-    except MalformedMessage:
+    except MalformedMessageError:
         return None
     return answer if isinstance(answer, Refused) else None
 

@@ -7,7 +7,7 @@ the second decision.py, the order transitions.py. Does no I/O; clock and randomn
 import math
 
 from ...messages.actor_configs import SessionConfig
-from ...messages.base import MalformedMessage
+from ...messages.base import MalformedMessageError
 from ...messages.from_supervisor import ActorRestarted
 from ...messages.peer_protocol import ChallengeResponse, PairingDecision, PairingRequest, decode_wire
 from ...messages.to_gateway import SessionView
@@ -189,7 +189,7 @@ def _take_request(turn: Turn, asked: PeerRequest) -> None:
     session = turn.session
     try:
         message = decode_wire(asked.frame)
-    except MalformedMessage:
+    except MalformedMessageError:
         return  # the swarm decodes before it routes, and resets the stream of what cannot be decoded
     if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
         return  # an answer where a question belongs: likewise

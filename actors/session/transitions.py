@@ -2,7 +2,7 @@
 
 Owns the names of phases and events, and the stage that users see in each. Never looks at a message, a
 clock or a key: other modules decide *that* an event happened, only this table says what it leads to, and
-an event that a phase does not list is a defect of ours (:class:`ForbiddenTransition`), never the peer's:
+an event that a phase does not list is a defect of ours (:class:`ForbiddenTransitionError`), never the peer's:
 a peer's frame that does not fit is refused before it becomes an event. Implements docs/protocol.md,
 "Messages" and "Ending".
 
@@ -52,6 +52,7 @@ for the joiner to come back, so a joiner that has nothing to ask repeats its las
 from types import MappingProxyType
 from typing import Literal
 
+from ...messages.errors import SpacedriveNodeError
 from ...messages.types import Role, Stage
 
 Phase = Literal[
@@ -175,16 +176,16 @@ STAGES: MappingProxyType[Phase, Stage] = MappingProxyType(
 STAGE_ORDER: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "deciding", "storing")
 
 
-class ForbiddenTransition(AssertionError):
+class ForbiddenTransitionError(SpacedriveNodeError, AssertionError):
     """The machine tried what the table does not allow: a defect in this package."""
 
 
 def follow(role: Role, phase: Phase, event: Event) -> Phase:
-    """Return the phase that `event` leads to. Raises ForbiddenTransition."""
+    """Return the phase that `event` leads to. Raises ForbiddenTransitionError."""
     try:
         return TRANSITIONS[role][phase][event]
     except KeyError:
-        raise ForbiddenTransition(f"{role} in {phase}: {event}") from None
+        raise ForbiddenTransitionError(f"{role} in {phase}: {event}") from None
 
 
 def later(one: Stage, other: Stage) -> Stage:

@@ -27,7 +27,7 @@ from ...messages.to_swarm import (
 from ...supervisor.channel import Channel
 from ..base import Incoming, Mailbox, Send, run_live
 from .node import Node
-from .pairing.frame_routing import TableFull, Tables
+from .pairing.frame_routing import TableFullError, Tables
 
 _QUIET = 0.02
 _LONGEST_START = 0.5
@@ -111,7 +111,7 @@ class Swarm:
                     tables.know(known)
                 case _:
                     return False
-        except TableFull:
+        except TableFullError:
             return True
         return True
 

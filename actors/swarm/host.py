@@ -16,7 +16,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ...messages.actor_configs import SwarmConfig
-from ..base import ActorFailed
+from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
 from .library import corrections
@@ -48,7 +48,7 @@ class Host:
     async def listen(self, config: SwarmConfig, previous: Sequence[str], note: Note) -> None:
         """Listen as configured; `previous` are the addresses of this node's former host.
 
-        Raises ActorFailed with a text for the user.
+        Raises FatalActorError with a text for the user.
         """
         listening = [
             await _listen(self.libp2p, wish, _former(previous, place, wish), config.default_port, note)
@@ -78,9 +78,11 @@ def _listen_endpoint(text: str) -> Endpoint:
     try:
         endpoint = addresses.parse(text)
     except addresses.AddressError as error:
-        raise ActorFailed(f"cannot listen on {text}: {error}; choose another with --listen") from None
+        raise FatalActorError(f"cannot listen on {text}: {error}; choose another with --listen") from None
     if endpoint.ip is None:
-        raise ActorFailed(f"cannot listen on {text}: an IP address is needed; choose another with --listen")
+        raise FatalActorError(
+            f"cannot listen on {text}: an IP address is needed; choose another with --listen"
+        )
     return endpoint
 
 
@@ -104,29 +106,29 @@ async def _listen(
     for endpoint, patience in choices:
         try:
             found = await _bind(host, endpoint, patience)
-        except corrections.AddressTaken as error:
+        except corrections.AddressTakenError as error:
             reason = error
             continue
         except OSError as error:
-            raise ActorFailed(
+            raise FatalActorError(
                 f"cannot listen on {endpoint}: {error.strerror or error}; choose another with --listen"
             ) from None
         if reason is not None:
             await note("warning", f"port {choices[0][0].port} is taken, listening on port {found.port}")
         return found
-    raise ActorFailed(
+    raise FatalActorError(
         f"port {wish.port} is taken: {reason.strerror if reason else 'unknown'}; choose another with --listen"
     )
 
 
 async def _bind(host: Any, endpoint: Endpoint, patience: float) -> Endpoint:
-    """Listen on one endpoint. Raises AddressTaken after `patience` seconds, or OSError."""
+    """Listen on one endpoint. Raises AddressTakenError after `patience` seconds, or OSError."""
     deadline = trio.current_time() + patience
     while True:
         try:
             corrections.check_free(endpoint.host, endpoint.port)
             break
-        except corrections.AddressTaken:
+        except corrections.AddressTakenError:
             if trio.current_time() >= deadline:
                 raise
             # No event tells that another process has let go of a port, so this looks again, for a while.
@@ -138,5 +140,5 @@ async def _bind(host: Any, endpoint: Endpoint, patience: float) -> Endpoint:
         [addresses.parse(str(address)) for address in listener.get_addrs()] if listener is not None else []
     )
     if not found:
-        raise corrections.AddressTaken(errno.EADDRINUSE, "another program listens there")
+        raise corrections.AddressTakenError(errno.EADDRINUSE, "another program listens there")
     return endpoint.with_port(found[0].port)

@@ -24,7 +24,7 @@ from ...messages.types import PeerAddresses
 from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
-from .dial.dialer import Dialer, Unreachable
+from .dial.dialer import Dialer, UnreachableError
 from .host import Host, open_host
 from .kad import dht_client
 from .kad.dht_client import KadClient
@@ -140,7 +140,7 @@ class Node:
         seed: bytes,
         former: tuple[str, ...],
     ) -> AsyncIterator["Node"]:
-        """Run the node; closes within a second. Raises ActorFailed when it cannot listen."""
+        """Run the node; closes within a second. Raises FatalActorError when it cannot listen."""
 
         async def note(level: str, text: str) -> None:
             await mailbox.log(level, text)
@@ -207,7 +207,7 @@ class Node:
         with trio.move_on_after(_BOOTSTRAP_DEADLINE):
             try:
                 await self.dialer.connect(peer, texts)
-            except Unreachable:
+            except UnreachableError:
                 return
             await self._offer(ID(peer))
 

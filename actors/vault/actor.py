@@ -9,7 +9,7 @@ from pathlib import Path
 from ...messages.actor_configs import PASSPHRASE_LIMIT, VaultConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_vault import decode
-from ..base import ActorFailed
+from ..base import FatalActorError
 from ..stepping import Stepping
 from .data_directory import DataDir
 from .database import DATABASE_FILE
@@ -30,7 +30,7 @@ def open_vault(
 ) -> Vault:
     """Open the data directory, made when there is none, and restore the vault; `resources` close it again.
 
-    `costs` are those of an identity that is sealed now. Raises ActorFailed with a text for the user.
+    `costs` are those of an identity that is sealed now. Raises FatalActorError with a text for the user.
     """
     passphrase = None if config.passphrase_fd is None else _passphrase(config.passphrase_fd)
     directory = DataDir(Path(config.data_dir).expanduser().absolute())
@@ -48,7 +48,7 @@ def open_vault(
             checkpoint=checkpoint,
         )
     except sqlite3.OperationalError as error:
-        raise ActorFailed(
+        raise FatalActorError(
             f"cannot use {database}: {error}; make room, or choose another data directory with --data-dir"
         ) from None
 
@@ -58,9 +58,9 @@ def _passphrase(fd: int) -> bytes:
     try:
         passphrase = os.pread(fd, PASSPHRASE_LIMIT, 0)
     except OSError as error:
-        raise ActorFailed(f"cannot read the passphrase: {error.strerror}") from None
+        raise FatalActorError(f"cannot read the passphrase: {error.strerror}") from None
     if not passphrase:
-        raise ActorFailed("the passphrase is empty")
+        raise FatalActorError("the passphrase is empty")
     return passphrase
 
 

@@ -5,7 +5,8 @@ Pure. Implements docs/protocol.md, "Messages" (the vault verifies the signature 
 
 from collections.abc import Callable
 
-from ...messages.base import MalformedMessage
+from ...messages.base import MalformedMessageError
+from ...messages.errors import SpacedriveNodeError
 from ...messages.peer_protocol import DecisionReceived, DeviceInfo, PairingDecision, WireMessage, decode_wire
 from ...messages.to_vault import StoreDevice
 from ...protocol.identity import IdentityError, verify
@@ -15,7 +16,7 @@ from .device_record import DECISION_LIMIT, Record
 from .session_evidence import Trust
 
 
-class NotAdmitted(Exception):
+class NotAdmittedError(SpacedriveNodeError):
     """The device is not stored; the text says why, without a secret."""
 
 
@@ -28,12 +29,12 @@ class Admission:
         self._own_peer = own_peer
 
     def check(self, session: str, message: StoreDevice) -> DeviceInfo:
-        """Return the device's verified description. Raises NotAdmitted."""
+        """Return the device's verified description. Raises NotAdmittedError."""
         accepted = self._trust.accepted(session)
         if accepted is None:
-            raise NotAdmitted("the user has not accepted a device in this session")
+            raise NotAdmittedError("the user has not accepted a device in this session")
         if not self._trust.vouched(session, message.peer):
-            raise NotAdmitted("that peer has carried nothing of this session")
+            raise NotAdmittedError("that peer has carried nothing of this session")
         try:
             info = verify(
                 message.role,
@@ -45,9 +46,9 @@ class Admission:
                 own_peer=self._own_peer,
             )
         except IdentityError as error:
-            raise NotAdmitted(f"identity refused: {error}") from None
+            raise NotAdmittedError(f"identity refused: {error}") from None
         if (info.public_key, message.th3) != (accepted.public_key, accepted.th3):
-            raise NotAdmitted("the user accepted another device or transcript")
+            raise NotAdmittedError("the user accepted another device or transcript")
         _check_ending(message)
         return info
 
@@ -83,15 +84,15 @@ def _check_ending(message: StoreDevice) -> None:
     other = _decode(message.peer_decision, PairingDecision)
     reply = _decode(message.reply, DecisionReceived)
     if len({(frame.code_id, frame.attempt) for frame in (own, other, reply)}) != 1:
-        raise NotAdmitted("the frames of the ending belong to different attempts")
+        raise NotAdmittedError("the frames of the ending belong to different attempts")
     if message.decision == message.peer_decision:
-        raise NotAdmitted("both decisions are the same frame")
+        raise NotAdmittedError("both decisions are the same frame")
 
 
 def _decode(data: bytes, kind: Callable[..., WireMessage]) -> WireMessage:
     try:
         if len(data) <= DECISION_LIMIT and type(frame := decode_wire(data)) is kind:
             return frame
-    except MalformedMessage:
+    except MalformedMessageError:
         pass  # said below, together with a frame of another kind
-    raise NotAdmitted(f"not a {getattr(kind, '__name__', 'frame')} of an honest size")
+    raise NotAdmittedError(f"not a {getattr(kind, '__name__', 'frame')} of an honest size")

@@ -11,7 +11,7 @@ import stat
 import time
 from pathlib import Path
 
-from ..base import ActorFailed
+from ..base import FatalActorError
 
 _LOCK_PATIENCE = 1.0
 """Seconds: the lock of a vault that was killed goes with its process, perhaps a moment after its channel."""
@@ -19,12 +19,12 @@ _LOCK_RETRY = 0.01
 _LARGEST_FILE = 64 * 1024
 
 
-class UnsafeFile(ActorFailed):
+class UnsafeFileError(FatalActorError):
     """A file that holds secrets is not private, or is not a plain file."""
 
 
 class DataDir:
-    """An open and locked data directory. Raises ActorFailed when it cannot be had."""
+    """An open and locked data directory. Raises FatalActorError when it cannot be had."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,7 +33,7 @@ class DataDir:
             _check_owner(path)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise ActorFailed(
+            raise FatalActorError(
                 f"cannot use the data directory {path}: {error.strerror}; choose another with --data-dir"
             ) from None
         try:
@@ -50,11 +50,11 @@ class DataDir:
                 return
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise ActorFailed(
+                    raise FatalActorError(
                         f"{self.path} is in use by another node; choose another with --data-dir"
                     ) from None
             except OSError as error:
-                raise ActorFailed(
+                raise FatalActorError(
                     f"cannot lock {self.path}: {error.strerror}; choose a local disk with --data-dir"
                 ) from None
             time.sleep(
@@ -89,7 +89,7 @@ class DataDir:
         sync_directory(self.path)
 
     def read(self, name: str) -> bytes | None:
-        """Return a secret file's content, or None if there is none. Raises UnsafeFile, OSError."""
+        """Return a secret file's content, or None if there is none. Raises UnsafeFileError, OSError."""
         path = self.path / name
         with contextlib.suppress(FileNotFoundError):
             (self.path / f"{name}.new").unlink()  # half-written secrets of an attempt that was cut off
@@ -99,7 +99,7 @@ class DataDir:
             return None
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise UnsafeFile(f"{path} is a symbolic link; put the file itself there") from None
+                raise UnsafeFileError(f"{path} is a symbolic link; put the file itself there") from None
             raise
         try:
             check_private(path, os.fstat(fd))
@@ -109,13 +109,13 @@ class DataDir:
 
 
 def check_private(path: Path, status: os.stat_result) -> None:
-    """Raise UnsafeFile unless `path` is a plain file that only this user may read and write."""
+    """Raise UnsafeFileError unless `path` is a plain file that only this user may read and write."""
     if not stat.S_ISREG(status.st_mode):
-        raise UnsafeFile(f"{path} is not a plain file; move it away or choose another --data-dir")
+        raise UnsafeFileError(f"{path} is not a plain file; move it away or choose another --data-dir")
     if status.st_uid != os.geteuid():
-        raise UnsafeFile(f"{path} belongs to another user; run the node as its owner")
+        raise UnsafeFileError(f"{path} belongs to another user; run the node as its owner")
     if status.st_mode & 0o077:
-        raise UnsafeFile(f"{path} can be read by others; if you trust it still, run: chmod 600 '{path}'")
+        raise UnsafeFileError(f"{path} can be read by others; if you trust it still, run: chmod 600 '{path}'")
 
 
 def sync_directory(path: Path) -> None:
@@ -143,6 +143,6 @@ def _make_private(path: Path) -> None:
 def _check_owner(path: Path) -> None:
     status = path.stat()
     if status.st_uid != os.geteuid():
-        raise UnsafeFile(f"{path} belongs to another user; choose another with --data-dir")
+        raise UnsafeFileError(f"{path} belongs to another user; choose another with --data-dir")
     if status.st_mode & 0o022:
-        raise UnsafeFile(f"{path} can be changed by others; run: chmod 700 '{path}'")
+        raise UnsafeFileError(f"{path} can be changed by others; run: chmod 700 '{path}'")

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ..base import ActorFailed
+from ..base import FatalActorError
 from .data_directory import check_private
 
 DATABASE_FILE = "devices.db"
@@ -59,7 +59,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open (or make) the database, with every commit durable. Raises ActorFailed with advice."""
+    """Open (or make) the database, with every commit durable. Raises FatalActorError with advice."""
     try:
         # SQLite gives the files beside it (-wal, -shm) the mode of this one.
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -69,17 +69,17 @@ def open_database(path: Path) -> sqlite3.Connection:
             os.close(fd)
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
     except OSError as error:
-        raise ActorFailed(f"cannot open {path}: {error.strerror}") from None
+        raise FatalActorError(f"cannot open {path}: {error.strerror}") from None
     except sqlite3.Error as error:
-        raise ActorFailed(f"cannot open {path}: {error}") from None
+        raise FatalActorError(f"cannot open {path}: {error}") from None
     try:
         _prepare(connection, path)
     except sqlite3.OperationalError as error:
         connection.close()
-        raise ActorFailed(f"cannot use {path}: {error}") from None
+        raise FatalActorError(f"cannot use {path}: {error}") from None
     except sqlite3.DatabaseError:
         connection.close()
-        raise ActorFailed(
+        raise FatalActorError(
             f"{path} is damaged; restore it from a backup, or move it away and pair the devices again"
         ) from None
     except BaseException:
@@ -99,10 +99,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...], path: Path) -> None:
-    """Apply what is missing, each version in one transaction. Raises ActorFailed, sqlite3.Error."""
+    """Apply what is missing, each version in one transaction. Raises FatalActorError, sqlite3.Error."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
-        raise ActorFailed(f"{path} has version {version}, made by a newer program; update this one")
+        raise FatalActorError(f"{path} has version {version}, made by a newer program; update this one")
     for number, statements in enumerate(migrations[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:

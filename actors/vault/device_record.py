@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from msgspec import Meta
 
+from ...messages.errors import SpacedriveNodeError
 from ...messages.to_gateway import Device, Fingerprint
 from ...messages.types import Bytes16, Bytes32, DeviceName, PeerId, SessionId, ShortText
 from ...protocol.identity import device_id
@@ -27,7 +28,7 @@ RecordState = Literal["unconfirmed", "paired", "replaced"]
 """`replaced`: complete, but not the one in use any more; kept a while to answer for."""
 
 
-class DamagedRecord(Exception):
+class DamagedRecordError(SpacedriveNodeError):
     """A row is not what was written."""
 
 
@@ -84,22 +85,22 @@ def seal(record: Record, secret: bytes, storage_key: bytes) -> bytes:
 
 
 def unseal(record: Record, storage_key: bytes) -> bytes:
-    """Return the pairing secret. Raises DamagedRecord."""
+    """Return the pairing secret. Raises DamagedRecordError."""
     nonce, sealed = record.secret[:_NONCE], record.secret[_NONCE:]
     try:
         return ChaCha20Poly1305(storage_key).decrypt(nonce, sealed, _binding(record))
     except (InvalidTag, ValueError):
-        raise DamagedRecord(record.device_id.hex()) from None
+        raise DamagedRecordError(record.device_id.hex()) from None
 
 
 def load(row: tuple[Any, ...], storage_key: bytes) -> Record:
-    """Make a record of a row (columns as FIELDS), checked in full. Raises DamagedRecord."""
+    """Make a record of a row (columns as FIELDS), checked in full. Raises DamagedRecordError."""
     try:
         record = msgspec.convert(dict(zip(FIELDS, row, strict=True)), Record)
     except msgspec.ValidationError:
-        raise DamagedRecord("a field") from None
+        raise DamagedRecordError("a field") from None
     if device_id(record.public_key) != record.device_id:
-        raise DamagedRecord(record.device_id.hex())
+        raise DamagedRecordError(record.device_id.hex())
     unseal(record, storage_key)
     return record
 

@@ -17,7 +17,7 @@ from ...messages.to_gateway import DeviceChanged
 from ...messages.to_session import Stored
 from ...messages.types import PeerId
 from .database import open_database
-from .device_record import FIELDS, DamagedRecord, Record, RecordState, load, seal
+from .device_record import FIELDS, DamagedRecordError, Record, RecordState, load, seal
 
 MAX_RECORDS = 1024
 """Each is one standing message for the swarm at every start."""
@@ -127,7 +127,7 @@ class Store:
         for row in self._run(sql, *args):
             try:
                 records.append(load(row, self._storage_key))
-            except DamagedRecord:
+            except DamagedRecordError:
                 damaged += 1
         return records, damaged
 

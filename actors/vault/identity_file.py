@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ...messages.base import Decoder, MalformedMessage, encode
+from ...messages.base import Decoder, MalformedMessageError, encode
 from ...messages.types import Bytes32
 from ...protocol.identity import device_id
 from ...protocol.peer_ids import peer_id_of
-from ..base import ActorFailed
+from ..base import FatalActorError
 from .data_directory import DataDir
-from .passphrase_seal import COSTS, Costs, WrongPassphrase, parse, seal, unseal
+from .passphrase_seal import COSTS, Costs, WrongPassphraseError, parse, seal, unseal
 from .passphrase_seal import VERSION as SEALED
 
 KEY_FILE = "identity.key"
@@ -101,13 +101,13 @@ def open_keys(
 
     With `may_create` false their absence is an error: a store that they sealed is there. With a passphrase
     they are sealed: new ones from the beginning, and those that stand open now, in place.
-    Raises ActorFailed with advice.
+    Raises FatalActorError with advice.
     """
     path = directory.path / KEY_FILE
     try:
         content = directory.read(KEY_FILE)
     except OSError as error:
-        raise ActorFailed(
+        raise FatalActorError(
             f"cannot read {path}: {error.strerror}; the node must run as its owner, on a disk that works"
         ) from None
     try:
@@ -117,13 +117,13 @@ def open_keys(
             seeds = Seeds(os.urandom(32), os.urandom(32), os.urandom(32))
             _write(directory, seeds, passphrase, costs)
             return Keys(seeds)
-    except MalformedMessage:
-        raise ActorFailed(
+    except MalformedMessageError:
+        raise FatalActorError(
             f"{path} is damaged; restore it from a backup, or start as a new device with another --data-dir"
         ) from None
     except MemoryError:
-        raise ActorFailed(f"there is not enough memory to open {path}; end other programs") from None
-    raise ActorFailed(
+        raise FatalActorError(f"there is not enough memory to open {path}; end other programs") from None
+    raise FatalActorError(
         f"{path} is missing, but devices were stored with it; restore it from a backup, "
         "or start as a new device with another --data-dir"
     )
@@ -151,12 +151,12 @@ def would_seal(data_dir: Path) -> bool:
 def _open(directory: DataDir, content: bytes, passphrase: bytes | None, costs: Costs) -> Seeds:
     """Return what is in the file; seal one that stands open when there is a passphrase for it.
 
-    Raises ActorFailed, MalformedMessage, MemoryError.
+    Raises FatalActorError, MalformedMessageError, MemoryError.
     """
     path = directory.path / KEY_FILE
     version = _decode_head(content).version
     if version > SEALED:
-        raise ActorFailed(f"{path} has version {version}, made by a newer program; update this one")
+        raise FatalActorError(f"{path} has version {version}, made by a newer program; update this one")
     if version != SEALED:
         seeds = _decode_open(content)
         if passphrase is not None:
@@ -164,25 +164,25 @@ def _open(directory: DataDir, content: bytes, passphrase: bytes | None, costs: C
         return seeds
     parse(content)  # a damaged file is told from one that lacks its passphrase
     if passphrase is None:
-        raise ActorFailed(
+        raise FatalActorError(
             f"{path} is sealed with a passphrase: start the node with --ask-passphrase, "
             "--passphrase-file FILE or --passphrase-fd N"
         )
     try:
         return _decode_seeds(unseal(content, passphrase))
-    except WrongPassphrase:
-        raise ActorFailed(f"this passphrase does not open {path}; try again with another") from None
+    except WrongPassphraseError:
+        raise FatalActorError(f"this passphrase does not open {path}; try again with another") from None
 
 
 def _decode_open(content: bytes) -> Seeds:
     file = _decode_file(content)
     if hashlib.sha256(file.payload).digest() != file.digest:
-        raise MalformedMessage("digest")
+        raise MalformedMessageError("digest")
     return _decode_seeds(file.payload)
 
 
 def _write(directory: DataDir, seeds: Seeds, passphrase: bytes | None, costs: Costs) -> None:
-    """Put the identity into its file, as a whole or not at all. Raises ActorFailed, MemoryError."""
+    """Put the identity into its file, as a whole or not at all. Raises FatalActorError, MemoryError."""
     payload = encode(seeds)
     if passphrase is not None:
         content = seal(payload, passphrase, costs)
@@ -192,7 +192,7 @@ def _write(directory: DataDir, seeds: Seeds, passphrase: bytes | None, costs: Co
     try:
         directory.write(KEY_FILE, content)
     except OSError as error:
-        raise ActorFailed(
+        raise FatalActorError(
             f"cannot write {directory.path / KEY_FILE}: {error.strerror}; nothing was changed: "
             "make room, or choose another data directory with --data-dir"
         ) from None

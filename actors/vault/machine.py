@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ...messages.base import MalformedMessage, Message, encode
+from ...messages.base import MalformedMessageError, Message, encode
+from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import SessionEnded
 from ...messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, Readiness, VaultError
@@ -38,7 +39,7 @@ from ...messages.types import Instant
 from ...protocol.identity import make_info, signing_input
 from ...protocol.pairing_clock import state_clock
 from ..base import Effects, Incoming, Send
-from .admission import Admission, NotAdmitted
+from .admission import Admission, NotAdmittedError
 from .device_info import fit_name, fit_version, host_name, is_name, system_name
 from .device_store import MAX_RECORDS, MAX_WAITING, Effect, Store
 from .identity_file import Keys
@@ -53,7 +54,7 @@ _PAGE = 64
 Mutation = StoreDevice | ConfirmDevice | Settled | RenameDevice | ForgetDevice
 
 
-class _Denied(Exception):
+class RequestDeniedError(SpacedriveNodeError):
     """The input changes nothing; `answer` says so to its sender."""
 
     def __init__(self, answer: Message | None = None) -> None:
@@ -175,7 +176,7 @@ class Vault:
                 if effect is None:
                     effect = self._change(incoming.sender, message)
                     self._store.remember(incoming.sender, incoming.id, kind, effect)
-        except _Denied as denied:
+        except RequestDeniedError as denied:
             out: list[Send] = []
             if isinstance(message, Settled):
                 out += self._generations.announce(
@@ -212,7 +213,7 @@ class Vault:
             case ForgetDevice(request=request, device_id=device_id):
                 peers = self._store.forget(device_id)
                 if peers is None:
-                    raise _Denied(_no_such_device(request))
+                    raise RequestDeniedError(_no_such_device(request))
                 return Effect(DeviceChanged(request), tuple(peers))
 
     # -- a pairing
@@ -221,16 +222,16 @@ class Vault:
         session = _session_of(sender)
         try:
             info = self._admission.check(session, message)
-        except NotAdmitted as error:
-            raise _Denied(StoreRefused(message.request, str(error))) from None
+        except NotAdmittedError as error:
+            raise RequestDeniedError(StoreRefused(message.request, str(error))) from None
         for known in self._store.find("device_id = ? AND th3 = ?", info.device_id, message.th3):
             if (known.session, known.peer, known.decision) == (session, message.peer, message.decision):
-                raise _Denied(Stored(message.request, known.shown().state))
-            raise _Denied(StoreRefused(message.request, "this pairing is stored already"))
+                raise RequestDeniedError(Stored(message.request, known.shown().state))
+            raise RequestDeniedError(StoreRefused(message.request, "this pairing is stored already"))
         waiting = self._store.of_device(info.device_id, "unconfirmed")
         crowded = waiting[: max(0, len(waiting) - MAX_WAITING + 1)]
         if self._store.count() - len(crowded) >= MAX_RECORDS and not self._store.drop_replaced():
-            raise _Denied(StoreRefused(message.request, "too many devices; forget one first"))
+            raise RequestDeniedError(StoreRefused(message.request, "too many devices; forget one first"))
         for known in crowded:
             self._store.remove(known.generation)
         label = self._store.label(info.device_id)
@@ -242,9 +243,9 @@ class Vault:
         session = _session_of(sender)
         found = self._store.find("session = ? AND th3 = ?", session, message.th3)
         if not found:
-            raise _Denied(StoreRefused(message.request, "no such device is stored"))
+            raise RequestDeniedError(StoreRefused(message.request, "no such device is stored"))
         if found[0].state != "unconfirmed":
-            raise _Denied(Stored(message.request, "paired"))
+            raise RequestDeniedError(Stored(message.request, "paired"))
         return Effect(Stored(message.request, "paired"), self._generations.complete(found[0]))
 
     # -- settling
@@ -263,7 +264,7 @@ class Vault:
             return out
         try:
             frame = decode_wire(message.frame)
-        except MalformedMessage:
+        except MalformedMessageError:
             return []  # the swarm routes whole frames only; its exchange ends at its deadline
         return [
             Send("swarm", PeerReply(message.request, encode(Refused(frame.code_id, frame.attempt, "closed"))))
@@ -272,8 +273,8 @@ class Vault:
     def _settled(self, message: Settled) -> Effect:
         try:
             answer = decode_wire(message.frame)
-        except MalformedMessage:
-            raise _Denied from None
+        except MalformedMessageError:
+            raise RequestDeniedError from None
         for record in self._store.of_peer(message.peer, "unconfirmed"):
             own = decode_wire(record.decision)
             if (own.code_id, own.attempt) != (answer.code_id, answer.attempt):
@@ -284,19 +285,19 @@ class Vault:
                 case Refused(reason="closed"):
                     self._store.remove(record.generation)
                     return Effect(None, peers_of(record))
-        raise _Denied
+        raise RequestDeniedError
 
     # -- the user's list
 
     def _rename(self, message: RenameDevice) -> Effect:
         if not is_name(message.name):
-            raise _Denied(
+            raise RequestDeniedError(
                 VaultError(
                     message.request, "invalid_name", "a name has 1 to 64 characters, none of them invisible"
                 )
             )
         if not self._store.of_device(message.device_id):
-            raise _Denied(_no_such_device(message.request))
+            raise RequestDeniedError(_no_such_device(message.request))
         self._store.set_label(message.device_id, message.name)
         return Effect(DeviceChanged(message.request), ())
 

@@ -14,14 +14,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from ...messages.base import Decoder, MalformedMessage, encode
+from ...messages.base import Decoder, MalformedMessageError, encode
+from ...messages.errors import SpacedriveNodeError
 from ...messages.types import Bytes16, Bytes32
 
 VERSION: Literal[2] = 2
 _KEY_BYTES = 32
 
 
-class WrongPassphrase(Exception):
+class WrongPassphraseError(SpacedriveNodeError):
     """The file is whole, and this passphrase does not open it."""
 
 
@@ -96,22 +97,22 @@ def seal(payload: bytes, passphrase: bytes, costs: Costs = COSTS) -> bytes:
 
 
 def unseal(content: bytes, passphrase: bytes) -> bytes:
-    """Return the payload of such a file. Raises WrongPassphrase, MalformedMessage, MemoryError."""
+    """Return the payload of such a file. Raises WrongPassphraseError, MalformedMessageError, MemoryError."""
     file, header = parse(content)
     try:
         return ChaCha20Poly1305(_key(passphrase, header)).decrypt(header.nonce, file.payload, file.header)
     except InvalidTag:
-        raise WrongPassphrase from None
+        raise WrongPassphraseError from None
 
 
 def parse(content: bytes) -> tuple[SealedFile, Header]:
-    """Return a whole file and its header. Raises MalformedMessage for every other; costs nothing."""
+    """Return a whole file and its header. Raises MalformedMessageError for every other; costs nothing."""
     file = _decode_file(content)
     header = _decode_header(file.header)
     if _digest(file.header, file.payload) != file.digest:
-        raise MalformedMessage("digest")
+        raise MalformedMessageError("digest")
     if header.costs.memory < 8 * header.costs.lanes:  # RFC 9106, section 3.1
-        raise MalformedMessage("costs")
+        raise MalformedMessageError("costs")
     return file, header
 
 

@@ -106,7 +106,7 @@ class Device:
                 async with streams.open_stream(connection, PROTOCOL_ID) as stream:
                     await streams.write_frame(stream, frame)
                     return await streams.read_frame(stream)
-            except streams.StreamFailed:
+            except streams.StreamError:
                 return None
 
     async def reason(self, node: Any, frame: bytes, *, again: bool = False) -> str:
@@ -182,7 +182,7 @@ class Device:
             await streams.write(stream, varint.encode(len(data)) + data)
             try:
                 await streams.read_varint_message(stream, 1 << 16)
-            except streams.StreamFailed as error:
+            except streams.StreamError as error:
                 if not error.clean:  # a server that only closes the stream has taken it
                     raise
 

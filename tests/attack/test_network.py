@@ -20,7 +20,7 @@ from spacedrive_node.messages.peer_protocol import (
     decode_wire,
 )
 from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.protocol.attempt import JoinerAttempt, ProofFailed
+from spacedrive_node.protocol.attempt import JoinerAttempt, ProofFailedError
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.protocol.identity import device_id
 
@@ -93,7 +93,7 @@ async def test_man_in_the_middle_who_rewrites_the_code_id(tmp_path: Path) -> Non
             assert answer is not None
             challenge = decode_wire(answer)
             assert isinstance(challenge, Challenge)
-            with pytest.raises(ProofFailed):
+            with pytest.raises(ProofFailedError):
                 joiner.verify_challenge(encode(msgspec.structs.replace(challenge, code_id=joiner.code_id)))
             sealed = encode(ChallengeResponse(name, request.attempt, b"s" * 200))
             assert await middle.reason(anna, sealed) == "protocol"

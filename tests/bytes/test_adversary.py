@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spacedrive_node.messages.base import MalformedMessage, encode
+from spacedrive_node.messages.base import MalformedMessageError, encode
 from spacedrive_node.messages.peer_protocol import (
     Challenge,
     ChallengeConfirmation,
@@ -82,7 +82,7 @@ def readable(frame: bytes, kinds: Any) -> bool:
     """Whether a swarm hands this frame on."""
     try:
         return isinstance(decode_wire(frame), kinds)
-    except MalformedMessage:
+    except MalformedMessageError:
         return False
 
 

@@ -16,7 +16,7 @@ from multiaddr import Multiaddr
 from spacedrive_node.actors.discovery.same_host import Registration, SameHost
 from spacedrive_node.actors.session import state
 from spacedrive_node.actors.swarm.kad.dht_client import MOST_CLOSER, MOST_PROVIDERS, decode_answer
-from spacedrive_node.messages.base import FrameReader, MalformedMessage, encode
+from spacedrive_node.messages.base import FrameReader, MalformedMessageError, encode
 from spacedrive_node.messages.peer_protocol import (
     decode_decision,
     decode_device_info,
@@ -63,12 +63,12 @@ FRAMES = frames_of_runs()
 
 @pytest.mark.parametrize("decode", [decode_wire, decode_device_info, decode_identity, decode_decision])
 def test_what_is_accepted_from_the_wire_is_canonical(decode: Any) -> None:
-    """A frame is refused with MalformedMessage, or it is exactly what its reading is written as."""
+    """A frame is refused with MalformedMessageError, or it is exactly what its reading is written as."""
     accepted = 0
     for data in hostile(1, cases(4000), FRAMES):
         try:
             message = decode(data)
-        except MalformedMessage:
+        except MalformedMessageError:
             continue
         accepted += 1
         assert encode(message) == data
@@ -110,15 +110,15 @@ def test_unions_refuse_with_one_exception(union: Any, decoder: Any) -> None:
     """Of every union between our processes and of the control socket."""
     samples = samples_of(union)
     for data in hostile(2, cases(1500), samples):
-        with contextlib.suppress(MalformedMessage):
+        with contextlib.suppress(MalformedMessageError):
             decoder(data)
 
 
 def test_a_frame_reader_keeps_no_more_than_its_limit() -> None:
-    """Any bytes, in any pieces: whole frames, MalformedMessage, or a bounded wait for more."""
+    """Any bytes, in any pieces: whole frames, MalformedMessageError, or a bounded wait for more."""
     for data in hostile(3, cases(2000), [len(f).to_bytes(4, "big") + f for f in FRAMES]):
         reader = FrameReader(1024)
-        with contextlib.suppress(MalformedMessage):
+        with contextlib.suppress(MalformedMessageError):
             for place in range(0, len(data), 7):
                 reader.feed(data[place : place + 7])
                 while reader.next_frame() is not None:
@@ -214,7 +214,7 @@ def test_refusing_keeps_nothing() -> None:
 
     def refuse(seed: int) -> None:
         for data in hostile(seed, 1000, FRAMES):
-            with contextlib.suppress(MalformedMessage):
+            with contextlib.suppress(MalformedMessageError):
                 decode_wire(data)
         for data in hostile(seed, 50, kad_samples()):
             with contextlib.suppress(ValueError):

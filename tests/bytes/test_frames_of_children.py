@@ -11,7 +11,7 @@ import trio
 from actors_for_tests import Nothing
 
 from spacedrive_node.messages import to_gateway, to_session
-from spacedrive_node.messages.base import INTERNAL_LIMIT, MalformedMessage, encode, frame
+from spacedrive_node.messages.base import INTERNAL_LIMIT, MalformedMessageError, encode, frame
 from spacedrive_node.messages.child_protocol import (
     Fatal,
     Log,
@@ -71,7 +71,7 @@ def test_any_step_is_applied_or_kills_its_sender() -> None:
             ledger = books()
         try:
             message = decode_from_child(data)
-        except MalformedMessage:
+        except MalformedMessageError:
             continue
         if isinstance(message, Step):
             sender = dice.choice((A, A, "vault", "swarm", "discovery", "gateway", "metrics"))

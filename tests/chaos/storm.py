@@ -15,7 +15,7 @@ import trio
 from victims import Timeline, Victims, choose
 from whole_nodes import Node
 
-from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailed
+from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailedError
 from spacedrive_node.messages.control_protocol import SessionState
 from spacedrive_node.tests.secrets import watch
 
@@ -196,7 +196,7 @@ class Storm:
                 state = await pairing.paired()
                 mine.outcome, mine.fingerprint = "paired", state.fingerprint
                 mine.seconds = trio.current_time() - shown
-            except PairingFailed as failed:
+            except PairingFailedError as failed:
                 mine.outcome = failed.outcome
                 with_shown = locals().get("shown")
                 mine.seconds = 0.0 if with_shown is None else trio.current_time() - with_shown

@@ -175,7 +175,7 @@ def test_an_unexpected_error_is_one_line_without_its_text(capfd, monkeypatch):
 
 def test_errors_of_several_tasks_are_told_as_one():
     """trio raises groups; the one that explains the rest is reported."""
-    group = BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [exit_codes.Fail("why", 3)])])
+    group = BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [exit_codes.CommandError("why", 3)])])
     assert str(errors.leading(group)) == "why"
 
 

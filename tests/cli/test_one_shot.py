@@ -7,9 +7,9 @@ import pytest
 from fake_node import KEY, status
 
 from spacedrive_node.client import errors
-from spacedrive_node.client.errors import ControlError, NodeGone
+from spacedrive_node.client.errors import ControlError, NodeGoneError
 from spacedrive_node.client.one_shot import ask
-from spacedrive_node.config.paths import NoNodeRunning
+from spacedrive_node.config.paths import NoNodeRunningError
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control_protocol import (
     DeviceList,
@@ -88,12 +88,12 @@ def test_an_answer_of_another_kind(folder):
 
 
 def test_a_node_that_goes_away_for_good(node, monkeypatch):
-    """It was there, and does not come back: NodeGone after the patience, and no wait for ever."""
+    """It was there, and does not come back: NodeGoneError after the patience, and no wait for ever."""
     monkeypatch.setattr(errors, "PATIENCE", 0.2)
     node.silent = {"Status"}
     gone = threading.Thread(target=lambda: (node.wait_for(Status), node.stop()), daemon=True)
     gone.start()
-    with pytest.raises(NodeGone, match="no node has answered"):
+    with pytest.raises(NodeGoneError, match="no node has answered"):
         ask(node.path, NodeStatus, Status)
     gone.join(20)
 
@@ -118,17 +118,17 @@ def test_a_node_that_never_answers(node, monkeypatch):
     """It listens and says nothing: that has an end too."""
     monkeypatch.setattr(errors, "ANSWER", 0.2)
     node.silent = {"Status"}
-    with pytest.raises(NodeGone, match="has not answered for"):
+    with pytest.raises(NodeGoneError, match="has not answered for"):
         ask(node.path, NodeStatus, Status)
 
 
 def test_nobody_there(folder):
     """No socket, and a socket that nobody listens on, both say how to start a node."""
-    with pytest.raises(NoNodeRunning, match="sdnode up"):
+    with pytest.raises(NoNodeRunningError, match="sdnode up"):
         ask(folder / "none.sock", NodeStatus, Status)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(folder / "left.sock"))
-        with pytest.raises(NoNodeRunning, match="sdnode up"):
+        with pytest.raises(NoNodeRunningError, match="sdnode up"):
             ask(folder / "left.sock", NodeStatus, Status)
 
 

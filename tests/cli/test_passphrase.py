@@ -8,7 +8,7 @@ import sys
 import pytest
 from fake_node import PATIENCE
 
-from spacedrive_node.cli.exit_codes import Fail
+from spacedrive_node.cli.exit_codes import CommandError
 from spacedrive_node.cli.passphrase import Source, choose, passphrase, readable_by_others
 
 PHRASE = "correct horse"
@@ -154,7 +154,7 @@ def test_a_flag_counts_before_a_configured_file():
     assert choose(None, "configured", None, ask=True) == Source(ask=True)
     assert choose(None, None, None, ask=False) == Source()
     for flag, descriptor, ask in (("f", 5, False), ("f", None, True), (None, 5, True)):
-        with pytest.raises(Fail):
+        with pytest.raises(CommandError):
             choose(flag, flag, descriptor, ask=ask)
 
 
@@ -185,7 +185,7 @@ def test_a_descriptor_is_read_to_its_end_and_closed():
     assert given(b" correct horse ") == b" correct horse "
     assert given(b"x" * 1024 + b"\r\n") == b"x" * 1024
     for wrong in (b"a\nb\n", b"a\n\n", b"a\0", b"", b"\n", b"x" * 1025, b"x" * 1024 + b"\r\nmore"):
-        with pytest.raises(Fail):
+        with pytest.raises(CommandError):
             given(wrong)
 
 

@@ -13,7 +13,7 @@ from spacedrive_node.actors.discovery.same_host import (
     SCAN_EVERY,
     Registration,
     SameHost,
-    UnsafeDirectory,
+    UnsafeDirectoryError,
 )
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.types import PeerAddresses
@@ -165,9 +165,9 @@ def test_an_open_directory_is_refused(runtime: Path) -> None:
     """A directory that others may enter is neither written to nor read."""
     (runtime / "nodes").mkdir(parents=True)
     (runtime / "nodes").chmod(0o755)
-    with pytest.raises(UnsafeDirectory):
+    with pytest.raises(UnsafeDirectoryError):
         SameHost(runtime).register(A, ADDRESSES)
-    with pytest.raises(UnsafeDirectory):
+    with pytest.raises(UnsafeDirectoryError):
         SameHost(runtime).others(0.0, busy=True)
 
 

@@ -31,7 +31,7 @@ from victims import start_of
 import spacedrive_node.node
 from spacedrive_node.config.settings import NodeConfig
 from spacedrive_node.messages.actor_configs import SessionConfig
-from spacedrive_node.node import NodeFailed, Ready, serve
+from spacedrive_node.node import NodeFailedError, Ready, serve
 from spacedrive_node.supervisor import child_channel
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.libc import die_with_parent
@@ -139,6 +139,6 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         trio.run(main)
-    except* NodeFailed as failed:
+    except* NodeFailedError as failed:
         say(over=str(failed.exceptions[0]))
         sys.exit(1)

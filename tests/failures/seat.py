@@ -25,7 +25,7 @@ READY = 60.0
 END = 15.0
 
 
-class NotStarted(Exception):
+class NotStartedError(Exception):
     """The node ended before it was ready."""
 
 
@@ -96,7 +96,7 @@ class Seat:
         with trio.fail_after(READY):
             await life.ready.wait()
         if life.over.is_set():
-            raise NotStarted(self.name)
+            raise NotStartedError(self.name)
         self.client = await self.nursery.start(_keep_client, control, life)
 
     def _begin(self) -> _Life:

@@ -15,7 +15,7 @@ from whole_nodes import Killer
 
 from spacedrive_node.actors.session.state import restore
 from spacedrive_node.messages import to_discovery, to_session, to_swarm, to_vault
-from spacedrive_node.messages.base import MalformedMessage
+from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.messages.child_protocol import Deliver, Step
 from spacedrive_node.messages.peer_protocol import decode_wire
 
@@ -52,7 +52,7 @@ class Tap(Killer):
     async def passing(self, actor: str, message: Deliver | Step) -> None:
         try:
             seen = self._messages(actor, message)
-        except MalformedMessage:
+        except MalformedMessageError:
             return  # its receiver will say what it thinks of it
         for event, name in seen:
             self.sights[actor, event, name] += 1

@@ -44,7 +44,7 @@ def test_the_outcomes_of_a_side_that_is_alone(how: How) -> None:
     for outcome in ("paired", "lost_contact", "expired"):
         one = paired() if outcome == "paired" else ended(outcome, shown=True)
         assert judged(how, "ever", one, victim) == []
-    for outcome in ("rejected", "cancelled", "crashed", "not_found", "running", "client: NodeGone()"):
+    for outcome in ("rejected", "cancelled", "crashed", "not_found", "running", "client: NodeGoneError()"):
         assert judged(how, "ever", ended(outcome, shown=True), victim), outcome
     assert judged(how, "ever", ended("expired", shown=False), victim) == []
     assert judged(how, "ever", ended("lost_contact", shown=False), victim)

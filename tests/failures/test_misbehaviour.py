@@ -17,7 +17,7 @@ from moments import SIDES
 from striking import DEADLINE, Two, two_struck
 
 import spacedrive_node.node
-from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailed
+from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailedError
 from spacedrive_node.messages.actor_configs import SessionConfig
 
 pytestmark = pytest.mark.timeout(600)
@@ -146,5 +146,5 @@ async def follow(place: int, pairing: Pairing, outcomes: list[str]) -> None:
                 raise  # else the pairing does not answer, or is over: its states say how it goes on
         await pairing.paired()
         outcomes[place] = "paired"
-    except PairingFailed as failed:
+    except PairingFailedError as failed:
         outcomes[place] = failed.outcome

@@ -11,9 +11,9 @@ from moments import SIDES, Case, Moment, Side
 from network import Network
 from news import until
 from pairs import SHORT, SHORT_CODE, Pair, pair_of_seats
-from seat import NotStarted, Seat
+from seat import NotStartedError, Seat
 
-from spacedrive_node.client.node_client import ControlError, NodeGone, Pairing, PairingFailed
+from spacedrive_node.client.node_client import ControlError, NodeGoneError, Pairing, PairingFailedError
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.tests.secrets import watch
 
@@ -31,7 +31,7 @@ _TOO_LATE = ("already_decided", "not_deciding", "no_such_session", "internal")
 """What the gateway of a node that stood still may say to an acceptance; the states say how it goes on."""
 
 
-class NotHeld(Exception):
+class NotHeldError(Exception):
     """A pairing did not come to its moment, or not in time: this is the test's own failure."""
 
 
@@ -70,7 +70,7 @@ async def run_case(
                     wrong += await vanishing.run()
                 finally:
                     story = sorted(line for seat in pair.seats for line in seat.story)
-    except* (NotHeld, NotStarted, NodeGone, ControlError, trio.TooSlowError) as group:
+    except* (NotHeldError, NotStartedError, NodeGoneError, ControlError, trio.TooSlowError) as group:
         wrong += [repr(error) for error in group.exceptions]
     figures.cases += 1
     if not wrong:
@@ -125,7 +125,7 @@ class Vanishing:
         self.figures.longest_hold = max(self.figures.longest_hold, trio.current_time() - begin)
         for attempt in self.attempts:
             if early := [end for end in attempt.ends.values() if end.outcome not in ("running", "paired")]:
-                raise NotHeld(f"over before the failure: {early} at {attempt.moment}")
+                raise NotHeldError(f"over before the failure: {early} at {attempt.moment}")
 
     async def _begin(self, number: int, moment: Moment, users: trio.Nursery) -> Attempt:
         """Start one pairing that will be held at its moment; both users are there."""
@@ -155,9 +155,9 @@ class Vanishing:
                 await self._decide(side, pairing, attempt)
                 state = await pairing.paired()
                 end.outcome, end.fingerprint = "paired", state.fingerprint
-            except PairingFailed as failed:
+            except PairingFailedError as failed:
                 end.outcome = failed.outcome
-            except (ControlError, NodeGone) as error:
+            except (ControlError, NodeGoneError) as error:
                 end.outcome = f"client: {error!r}"
             end.ended = trio.current_time()
         self.seats[side].note(f"{pairing.id} {attempt.moment}: {end}")
@@ -183,7 +183,7 @@ class Vanishing:
             return sum(len(seat.held) for seat in self.pair.seats) >= number
 
         if not await until(self.pair.changed, all_of_them, _HELD):
-            raise NotHeld(f"{number} moments: {[seat.held for seat in self.pair.seats]}")
+            raise NotHeldError(f"{number} moments: {[seat.held for seat in self.pair.seats]}")
 
     # the failure
 
@@ -275,7 +275,7 @@ class Vanishing:
                 joining = await joiner.client.join_pairing(" ".join(showing.code.words), _CONTACT)
                 await showing.confirmation()
                 await joining.confirmation()
-        except (trio.TooSlowError, PairingFailed, ControlError, NodeGone) as error:
+        except (trio.TooSlowError, PairingFailedError, ControlError, NodeGoneError) as error:
             return [f"no contact afterwards: {error!r}"]
         met = trio.current_time()
         why: str | None = "unknown"
@@ -292,7 +292,7 @@ class Vanishing:
                 await showing.accept()
                 await joining.accept()
                 states = [await showing.paired(), await joining.paired()]
-        except (trio.TooSlowError, PairingFailed, ControlError, NodeGone) as error:
+        except (trio.TooSlowError, PairingFailedError, ControlError, NodeGoneError) as error:
             return [*wrong, f"no pairing afterwards: {error!r}"]
         if states[0].fingerprint != states[1].fingerprint:
             wrong.append("different fingerprints afterwards")

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from spacedrive_node.client import embedded
-from spacedrive_node.client.embedded import NodeConfig, NodeStartFailed, command, open_node
+from spacedrive_node.client.embedded import NodeConfig, NodeStartError, command, open_node
 
 READY = """
 import json, signal, sys
@@ -79,7 +79,7 @@ async def test_a_failed_start_says_why(run):
     """What the node wrote to standard error is the message."""
     run("import sys; print('port 7520 is taken', file=sys.stderr); sys.exit(2)")
     with trio.fail_after(30):
-        with pytest.raises(NodeStartFailed, match="port 7520 is taken"):
+        with pytest.raises(NodeStartError, match="port 7520 is taken"):
             async with open_node(NodeConfig()):
                 pass
 
@@ -89,7 +89,7 @@ async def test_a_node_that_never_gets_ready(run, monkeypatch):
     monkeypatch.setattr(embedded, "START", 0.2)
     run("import sys; sys.stdin.read()")
     with trio.fail_after(30):
-        with pytest.raises(NodeStartFailed, match="not ready within"):
+        with pytest.raises(NodeStartError, match="not ready within"):
             async with open_node(NodeConfig()):
                 pass
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import trio
 
-from spacedrive_node.client.node_client import ControlError, NodeClient, PairingFailed
+from spacedrive_node.client.node_client import ControlError, NodeClient, PairingFailedError
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.control_protocol import SessionStarted, StartPairing
 from spacedrive_node.messages.from_supervisor import SessionEnded, Undeliverable
@@ -106,7 +106,7 @@ async def test_reject_goes_to_the_session_only(node, client, nursery, code, show
             (decide,) = await node.step("Decide")
             assert to_session.decode(decide.body) == to_session.Decide(False)
             await node.view(pairing.id, "deciding", confirmation=shown, accepted=False, outcome="rejected")
-        with pytest.raises(PairingFailed) as failed:
+        with pytest.raises(PairingFailedError) as failed:
             await pairing.paired()
         assert failed.value.outcome == "rejected"
 
@@ -120,7 +120,7 @@ async def test_cancel(node, client, nursery, code):
             await node.step("CancelPairing")
             await node.view(pairing.id, outcome="cancelled", message="cancelled here")
         await pairing.cancel()
-        with pytest.raises(PairingFailed, match="cancelled here"):
+        with pytest.raises(PairingFailedError, match="cancelled here"):
             await pairing.paired()
 
 
@@ -166,7 +166,7 @@ async def test_a_crashed_session_ends_with_an_outcome(node, client, nursery, cod
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
         await node.deliver("supervisor", SessionEnded(pairing.id, "initiator", "crashed"))
-        with pytest.raises(PairingFailed, match="inside the node") as failed:
+        with pytest.raises(PairingFailedError, match="inside the node") as failed:
             await pairing.paired()
         assert failed.value.outcome == "crashed"
         again = await client.session(pairing.id)

@@ -8,10 +8,10 @@ import pytest
 
 from spacedrive_node.config import paths
 from spacedrive_node.config.paths import (
-    NoNodeRunning,
+    NoNodeRunningError,
     RunningNode,
-    SeveralNodes,
-    UnsafePath,
+    SeveralNodesError,
+    UnsafePathError,
     bind_control,
     choose_node,
     control_path,
@@ -78,7 +78,7 @@ def test_a_runtime_directory_that_is_a_link_is_refused(short, runtime):
     """Somebody could have put it there to have sockets made elsewhere."""
     (short / "elsewhere").mkdir(mode=0o700)
     runtime.symlink_to(short / "elsewhere")
-    with pytest.raises(UnsafePath, match="symbolic link"):
+    with pytest.raises(UnsafePathError, match="symbolic link"):
         runtime_dir()
 
 
@@ -86,7 +86,7 @@ def test_a_runtime_directory_open_to_others_is_refused(runtime):
     """The text says what to do about it."""
     runtime.mkdir()
     runtime.chmod(0o755)
-    with pytest.raises(UnsafePath, match="chmod 700"):
+    with pytest.raises(UnsafePathError, match="chmod 700"):
         runtime_dir()
 
 
@@ -94,7 +94,7 @@ def test_a_runtime_directory_of_somebody_else_is_refused(runtime, monkeypatch):
     """The owner is checked, not only the mode."""
     runtime.mkdir(mode=0o700)
     monkeypatch.setattr(os, "geteuid", lambda: runtime.stat().st_uid + 1)
-    with pytest.raises(UnsafePath, match="another user"):
+    with pytest.raises(UnsafePathError, match="another user"):
         runtime_dir()
 
 
@@ -110,14 +110,14 @@ def test_without_a_session_directory(monkeypatch):
 
 def test_a_path_that_is_too_long_is_refused_with_advice(short):
     """100 bytes are the limit."""
-    with pytest.raises(UnsafePath, match="--control"):
+    with pytest.raises(UnsafePathError, match="--control"):
         bind_control(short / ("x" * 100))
 
 
 def test_a_live_socket_is_refused_and_a_stale_one_replaced(start):
     """A second node on the same socket is refused; after a crash the left-over file is not in the way."""
     _, control, listener = start("one")
-    with pytest.raises(UnsafePath, match="already listening"):
+    with pytest.raises(UnsafePathError, match="already listening"):
         bind_control(control)
     listener.close()
     assert control.exists()
@@ -129,14 +129,14 @@ def test_what_is_not_a_socket_stays(short):
     """A file that happens to have the name is never removed."""
     file = short / "precious"
     file.write_text("x")
-    with pytest.raises(UnsafePath, match="not a socket"):
+    with pytest.raises(UnsafePathError, match="not a socket"):
         bind_control(file)
     assert file.read_text() == "x"
 
 
 def test_a_directory_that_is_not_there(short):
     """A control path given by hand needs its directory."""
-    with pytest.raises(UnsafePath, match="does not exist"):
+    with pytest.raises(UnsafePathError, match="does not exist"):
         bind_control(short / "no" / "c.sock")
 
 
@@ -173,19 +173,19 @@ def test_running_nodes(start, short, runtime):
 
 def test_choosing(start, short):
     """The only one, the one named; none and several are errors that help."""
-    with pytest.raises(NoNodeRunning, match="sdnode up"):
+    with pytest.raises(NoNodeRunningError, match="sdnode up"):
         choose_node()
     one, control_one, _ = start("one")
     assert choose_node() == control_one
     two, control_two, _ = start("two", short / "given.sock")
-    with pytest.raises(SeveralNodes, match=str(one)) as several:
+    with pytest.raises(SeveralNodesError, match=str(one)) as several:
         choose_node()
     assert [node.data_dir for node in several.value.nodes] == [one, two]
     assert choose_node(data_dir=two) == control_two
     assert choose_node(control=control_one) == control_one
-    with pytest.raises(NoNodeRunning, match="three"):
+    with pytest.raises(NoNodeRunningError, match="three"):
         choose_node(data_dir=short / "three")
-    with pytest.raises(NoNodeRunning):
+    with pytest.raises(NoNodeRunningError):
         choose_node(control=short / "none.sock")
 
 

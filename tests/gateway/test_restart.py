@@ -5,7 +5,7 @@ import trio
 
 from spacedrive_node.client import errors
 from spacedrive_node.client import node_client as client_module
-from spacedrive_node.client.node_client import NodeGone, NoNodeRunning, open_client
+from spacedrive_node.client.node_client import NodeGoneError, NoNodeRunningError, open_client
 from spacedrive_node.messages import to_session, to_vault
 from spacedrive_node.messages.to_gateway import DeviceChanged
 
@@ -125,32 +125,32 @@ async def test_a_restarted_gateway_waits_for_what_stands(bare, nursery, code):
 
 async def test_nothing_there(tmp_path):
     """No socket file, and a socket file nobody listens on, both say how to start a node."""
-    with pytest.raises(NoNodeRunning, match="sdnode up"):
+    with pytest.raises(NoNodeRunningError, match="sdnode up"):
         async with open_client(tmp_path / "none.sock"):
             pass
 
 
 async def test_gone_for_good(node, client, nursery, code, monkeypatch):
-    """After the patience without a node whatever waits fails with NodeGone, and so do new requests."""
+    """After the patience without a node whatever waits fails with NodeGoneError, and so do new requests."""
     monkeypatch.setattr(errors, "PATIENCE", 0.2)
     with trio.fail_after(20):
         pairing = await start(node, client, code)
         node.listener.close()
         await node.kill()
-        with pytest.raises(NodeGone):
+        with pytest.raises(NodeGoneError):
             await pairing.paired()
-        with pytest.raises(NodeGone):
+        with pytest.raises(NodeGoneError):
             await client.status()
 
 
 async def test_a_node_that_forgot_the_session(node, client, nursery, code):
-    """Another node on the same socket does not know the session: NodeGone, not a wait for ever."""
+    """Another node on the same socket does not know the session: NodeGoneError, not a wait for ever."""
     with trio.fail_after(20):
         pairing = await start(node, client, code)
         await node.kill()
         node.standing = {key: value for key, value in node.standing.items() if "session-" not in key[0]}
         await node.run_gateway(nursery)
-        with pytest.raises(NodeGone, match="no longer knows"):
+        with pytest.raises(NodeGoneError, match="no longer knows"):
             await pairing.paired()
 
 

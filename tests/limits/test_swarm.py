@@ -53,7 +53,7 @@ async def is_shut_out(host: Any, a: FakeSupervisor) -> bool:
             return True
         try:
             await exchange(connection, REQUEST)
-        except streams.StreamFailed:
+        except streams.StreamError:
             return True
     return False
 
@@ -70,7 +70,7 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
             for number in range(28):
                 try:
                     answers.append(await exchange(connection, without_code(number)))
-                except streams.StreamFailed:
+                except streams.StreamError:
                     return
 
         async with trio.open_nursery() as nursery:
@@ -102,7 +102,7 @@ async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
         for number in range(30):
             try:
                 await send(connection, framed(useless(number)))
-            except streams.StreamFailed:
+            except streams.StreamError:
                 continue
         with trio.fail_after(10):
             await connection.event_closed.wait()
@@ -119,7 +119,7 @@ async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: 
     monkeypatch.setattr(inbound, "READ_DEADLINE", 0.2)
     async with open_swarm("a") as a, stranger() as host:
         connection = await dial(host, a)
-        with pytest.raises(streams.StreamFailed):
+        with pytest.raises(streams.StreamError):
             await send(connection, beginning)
         assert isinstance(await exchange(connection, REQUEST), Refused)
 
@@ -132,7 +132,7 @@ async def test_one_exchange_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> 
         await a.tell(A, Serve(ROUTE_KEY, "initiator"))
         connection = await dial(host, a)
         name = code_id(ROUTE_KEY, a.peer, host.get_id().to_bytes())
-        with pytest.raises(streams.StreamFailed):
+        with pytest.raises(streams.StreamError):
             await exchange(connection, encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32)))
         assert a.count(PeerRequest) == 1
 
@@ -147,7 +147,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
     ended: list[int] = []
 
     async def hold(number: int, stream: Any) -> None:
-        with suppress(streams.StreamFailed):
+        with suppress(streams.StreamError):
             await streams.read_exactly(stream, 1)
         ended.append(number)
 
@@ -161,7 +161,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
                 await streams.write(stream, b"\x00")
                 readers.start_soon(hold, number, stream)
             if number == 0:
-                with pytest.raises(streams.StreamFailed):
+                with pytest.raises(streams.StreamError):
                     await exchange(connection, REQUEST)
             task_status.started()
 
@@ -222,7 +222,7 @@ async def test_a_frame_of_sixteen_kibibytes_is_read_and_no_larger_one() -> None:
     async with open_swarm("a") as a, stranger() as host:
         connection = await dial(host, a)
         for data in (framed(bytes(WIRE_LIMIT)), (WIRE_LIMIT + 1).to_bytes(4, "big")):
-            with pytest.raises(streams.StreamFailed):
+            with pytest.raises(streams.StreamError):
                 await send(connection, data)
         assert isinstance(await exchange(connection, REQUEST), Refused)
 

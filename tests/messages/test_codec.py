@@ -26,7 +26,7 @@ from spacedrive_node.messages import (
 from spacedrive_node.messages.base import (
     Decoder,
     FrameReader,
-    MalformedMessage,
+    MalformedMessageError,
     Message,
     encode,
     frame,
@@ -122,14 +122,14 @@ def test_an_unknown_field_is_refused(cls: type[Message], decoder: Decoder[Any], 
     message = data.draw(_value(msgspec.inspect.type_info(cls)))
     plain = msgpack.unpackb(encode(message))
     plain["extra"] = 1
-    with pytest.raises(MalformedMessage):
+    with pytest.raises(MalformedMessageError):
         decoder(msgpack.packb(plain))
 
 
 @pytest.mark.parametrize(("union", "decoder"), UNIONS.values(), ids=UNIONS)
 @given(junk=st.binary(max_size=200))
 def test_junk_raises_nothing_but_malformed_message(union: Any, decoder: Decoder[Any], junk: bytes) -> None:
-    with contextlib.suppress(MalformedMessage):
+    with contextlib.suppress(MalformedMessageError):
         decoder(junk)
 
 
@@ -138,7 +138,7 @@ def test_invalid_utf8_and_deep_nesting_are_malformed() -> None:
     bad_text = msgpack.packb({"t": "Log", "level": "info", "event": "x"}).replace(b"x", b"\xff")
     deep = b"\x91" * 100_000 + b"\xc0"
     for junk in (bad_text, deep):
-        with pytest.raises(MalformedMessage):
+        with pytest.raises(MalformedMessageError):
             child_protocol.decode_from_child(junk)
 
 
@@ -178,7 +178,7 @@ def test_frames_survive_any_cutting(payloads: list[bytes], cuts: list[int]) -> N
 def test_an_oversized_length_is_refused_before_its_bytes_arrive() -> None:
     reader = FrameReader(100)
     reader.feed((101).to_bytes(4, "big"))
-    with pytest.raises(MalformedMessage):
+    with pytest.raises(MalformedMessageError):
         reader.next_frame()
     with pytest.raises(ValueError, match="exceeds the limit"):
         frame(b"x" * 101, 100)

@@ -261,7 +261,10 @@ class Result:
 
 
 async def pair(a: Node, b: Node) -> Result:
-    """Pair b (joins) with a (shows the code); both accept. Raises PairingFailed when either side fails."""
+    """Pair b (joins) with a (shows the code); both accept.
+
+    Raises PairingFailedError when either side fails.
+    """
     with trio.fail_after(DEADLINE):
         showing = await a.client.start_pairing()
         code = showing.code

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spacedrive_node import NodeConfig, NodeStartFailed, open_node
+from spacedrive_node import NodeConfig, NodeStartError, open_node
 from spacedrive_node.actors.vault.data_directory import DataDir
 from spacedrive_node.actors.vault.identity_file import open_keys, would_seal
 from spacedrive_node.actors.vault.passphrase_seal import Costs
@@ -243,7 +243,7 @@ def test_a_data_directory_that_is_closed(tmp_path: Path) -> None:
 
 
 async def test_the_python_api_takes_a_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes through a pipe; a wrong one is a NodeStartFailed that says so."""
+    """It goes through a pipe; a wrong one is a NodeStartError that says so."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     config = NodeConfig(
         data_dir=str(tmp_path / "anna"), listen=("/ip4/127.0.0.1/tcp/0",), metrics_listen=None
@@ -253,7 +253,7 @@ async def test_the_python_api_takes_a_passphrase(tmp_path: Path, monkeypatch: py
             async with open_node(config, passphrase=PHRASE) as node:
                 assert await node.devices() == []
             assert not would_seal(tmp_path / "anna")
-        with pytest.raises(NodeStartFailed, match="does not open"):
+        with pytest.raises(NodeStartError, match="does not open"):
             async with open_node(config, passphrase=b"another"):
                 pass
         for wrong in (b"", b"x" * 1025):

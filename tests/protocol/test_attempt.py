@@ -24,7 +24,7 @@ from spacedrive_node.protocol.attempt import (
     JoinerAttempt,
     OpenedConfirmation,
     OpenedResponse,
-    ProofFailed,
+    ProofFailedError,
     ProtocolError,
     Proven,
 )
@@ -136,10 +136,10 @@ def test_an_initiator_with_another_code_is_found_out_first(make_pairing):
     """A decoy's proof fails before the joiner has sent anything but random numbers and a hash."""
     pairing = make_pairing()
     decoy = pairing.begin_initiator(auth_key=code.derive(WRONG).auth_key)
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         pairing.joiner.verify_challenge(decoy.challenge_frame)
     info = pairing.bob.info(pairing.joiner.nonce)
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         pairing.joiner.respond(decoy.challenge_frame, info, bytes(64))
     for known in (pairing.bob.public_key, b"bob", pairing.joiner.nonce, pairing.bob.peer):
         assert known not in pairing.joiner.request_frame
@@ -151,7 +151,7 @@ def test_a_joiner_with_another_code_proves_nothing(pairing, done):
     th1 = done.initiator.th1
     prk = keys.shared_prk(stranger.auth_key, stranger.ephemeral, decode_wire(done.challenge).eph)
     sealed = keys.seal(keys.key(prk, keys.SEAL["joiner"], th1), encode(Identity(b"x", bytes(64))), th1)
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         done.initiator.open_response(encode(ChallengeResponse(stranger.code_id, stranger.attempt, sealed)))
 
 
@@ -159,7 +159,7 @@ def test_another_peer_cannot_carry_the_frames(pairing, make_device):
     """Frames relayed by a peer in between fail on both sides: the transcripts differ in a peer id."""
     middle = make_device("mallory").peer
     towards_ada = pairing.begin_initiator(joiner=middle)
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         pairing.joiner.verify_challenge(towards_ada.challenge_frame)
     towards_bob = pairing.begin_joiner(initiator=middle)
     assert towards_bob.code_id != pairing.joiner.code_id
@@ -271,12 +271,12 @@ def test_malformed_plaintexts_are_protocol_errors(pairing, done):
         sealed = keys.seal(keys.key(prk, keys.SEAL["joiner"], th1), plaintext, th1)
         with pytest.raises(ProtocolError) as caught:
             done.initiator.open_response(encode(ChallengeResponse(identifier, attempt, sealed)))
-        assert not isinstance(caught.value, ProofFailed)
+        assert not isinstance(caught.value, ProofFailedError)
     for plaintext in (b"", b"\xc3", encode(Decision(True)) + b"\x00", b"\x81\xa8accepted\x01"):
         sealed = keys.seal(done.proven_j.own_decision_key, plaintext, th3)
         with pytest.raises(ProtocolError) as caught:
             done.proven_i.open_decision(encode(PairingDecision(identifier, attempt, sealed)))
-        assert not isinstance(caught.value, ProofFailed)
+        assert not isinstance(caught.value, ProofFailedError)
 
 
 def test_own_mistakes_are_value_errors(pairing, done):

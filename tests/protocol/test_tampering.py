@@ -3,9 +3,9 @@
 import msgpack
 import pytest
 
-from spacedrive_node.messages.base import MalformedMessage
+from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.messages.peer_protocol import decode_wire
-from spacedrive_node.protocol.attempt import ProofFailed, ProtocolError
+from spacedrive_node.protocol.attempt import ProofFailedError, ProtocolError
 
 REQUEST, CHALLENGE, RESPONSE, CONFIRMATION = "request", "challenge", "response", "confirmation"
 
@@ -79,7 +79,7 @@ def test_every_field_of_every_frame_has_one_form(done, kind, spoil):
         else:
             other = {"longer": value + b"x", "shorter": value[:-1], "text": "x" * len(value)}[spoil]
             changed[at] = (name, other)
-        with pytest.raises(MalformedMessage):
+        with pytest.raises(MalformedMessageError):
             decode_wire(msgpack.packb(dict(changed)))
 
 
@@ -113,9 +113,9 @@ def test_an_own_decision_sent_back_is_not_the_others(done):
     for own in (done.proven_i, done.proven_j):
         for accepted in (True, False):
             frame = own.decision_frame(accepted)
-            with pytest.raises(ProofFailed):
+            with pytest.raises(ProofFailedError):
                 own.open_decision(frame)
-            with pytest.raises(ProofFailed):
+            with pytest.raises(ProofFailedError):
                 own.received_frame(frame)
 
 
@@ -192,11 +192,11 @@ def test_sealed_parts_cannot_move_to_another_attempt(make_pairing, done):
         return msgpack.packb(msgpack.unpackb(frame) | head)
 
     assert moved(done.response) == done.response
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         done.joiner.verify_challenge(moved(other.challenge))
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         done.initiator.open_response(moved(other.response))
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         done.joiner.open_confirmation(done.challenge, done.response, moved(other.confirmation))
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ProofFailedError):
         done.proven_i.open_decision(moved(other.proven_j.decision_frame(True)))

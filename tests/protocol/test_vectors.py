@@ -2,7 +2,7 @@
 
 import base58
 
-from spacedrive_node.messages.base import MalformedMessage
+from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.messages.peer_protocol import decode_wire
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol import code, identity
@@ -64,7 +64,7 @@ def test_qr_texts_read_back(vectors):
 def test_refused_frames_are_refused(vectors):
     """Long forms, other orders, duplicates, unknown fields, trailing bytes: none of them decodes."""
     for entry in vectors("refused-frames.json"):
-        assert _refused(decode_wire, bytes.fromhex(entry["frame"]), MalformedMessage), entry["what"]
+        assert _refused(decode_wire, bytes.fromhex(entry["frame"]), MalformedMessageError), entry["what"]
 
 
 def test_names(vectors):

@@ -11,7 +11,7 @@ import pytest
 from spacedrive_node.tests.secrets import watch
 
 
-class SecretFound(Exception):
+class SecretFoundError(Exception):
     """A secret of a test stands where none may be."""
 
 
@@ -45,5 +45,5 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         watch.said(f"captured {kind} ({when})", text.encode("utf-8", "replace"))
     found = watch.found()
     if found:
-        raise SecretFound("\n".join(found))
+        raise SecretFoundError("\n".join(found))
     return result

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from spacedrive_node.actors.session.state import restore
-from spacedrive_node.actors.vault.device_record import FIELDS, DamagedRecord, load, unseal
+from spacedrive_node.actors.vault.device_record import FIELDS, DamagedRecordError, load, unseal
 from spacedrive_node.actors.vault.identity_file import KEY_FILE, KeyFile, Seeds
-from spacedrive_node.actors.vault.passphrase_seal import WrongPassphrase
+from spacedrive_node.actors.vault.passphrase_seal import WrongPassphraseError
 from spacedrive_node.actors.vault.passphrase_seal import unseal as unseal_file
-from spacedrive_node.messages.base import MalformedMessage
+from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.protocol import keys
 from spacedrive_node.protocol.code import derive, parse_words, words_of
 from spacedrive_node.tests.secrets.forms import Sweep
@@ -79,7 +79,7 @@ def seeds_in(content: bytes, passphrases: Collection[bytes] = ()) -> Seeds | Non
     with suppress(msgspec.ValidationError, msgspec.DecodeError):
         return msgspec.msgpack.decode(msgspec.msgpack.decode(content, type=KeyFile).payload, type=Seeds)
     for passphrase in passphrases:
-        with suppress(WrongPassphrase, MalformedMessage):
+        with suppress(WrongPassphraseError, MalformedMessageError):
             return msgspec.msgpack.decode(unseal_file(content, passphrase), type=Seeds)
     return None
 
@@ -115,6 +115,6 @@ def pairing_secrets(database: Path, storage_key: bytes) -> list[bytes]:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=0)) as connection:
             rows = connection.execute(f"SELECT {COLUMNS} FROM devices").fetchall()
         for row in rows:
-            with suppress(DamagedRecord):
+            with suppress(DamagedRecordError):
                 found.append(unseal(load(row, storage_key), storage_key))
     return found

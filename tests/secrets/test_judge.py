@@ -99,7 +99,7 @@ def test_a_secret_fails_its_test(folder: Path) -> None:
             assert line.startswith("PASSED"), line
         else:
             assert line.startswith("FAILED"), line
-            assert ("SecretFound" in line) == name.startswith("test_planted"), line
+            assert ("SecretFoundError" in line) == name.startswith("test_planted"), line
     for what in (
         "words in a row in the log of anna",
         "words in a row in anna/notes",

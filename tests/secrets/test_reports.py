@@ -19,7 +19,7 @@ import spacedrive_node.messages
 import spacedrive_node.protocol
 from spacedrive_node.actors.session import state
 from spacedrive_node.client.node_client import Code
-from spacedrive_node.messages.base import MalformedMessage
+from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.messages.child_protocol import Log
 from spacedrive_node.protocol.code import derive, words_of
 from spacedrive_node.protocol.errors import ProtocolError
@@ -127,15 +127,15 @@ def test_no_exception_says_more_than_types_and_places(raiser: Any, sweep: Sweep)
 
 
 def test_errors_of_the_protocol_quote_nothing() -> None:
-    """MalformedMessage and ProtocolError come from bytes of peers."""
-    for kind in (MalformedMessage, ProtocolError):
+    """MalformedMessageError and ProtocolError come from bytes of peers."""
+    for kind in (MalformedMessageError, ProtocolError):
         assert issubclass(kind, Exception)
     sweep = Sweep()
     sweep.add("it", SECRET)
     from spacedrive_node.messages.peer_protocol import decode_wire
 
     for data in (SECRET, msgspec.msgpack.encode({"t": "PairingRequest", "v": SECRET}), b"\xc4\x20" + SECRET):
-        with pytest.raises(MalformedMessage) as failure:
+        with pytest.raises(MalformedMessageError) as failure:
             decode_wire(data)
         assert sweep.find("".join(traceback.format_exception(failure.value)).encode()) == []
 

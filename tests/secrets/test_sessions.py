@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spacedrive_node.client.node_client import Pairing, PairingFailed
+from spacedrive_node.client.node_client import Pairing, PairingFailedError
 from spacedrive_node.logs import make_log
 from spacedrive_node.messages.child_protocol import Deliver, Step
 from spacedrive_node.supervisor.process_spawner import ProcessHost
@@ -130,7 +130,7 @@ async def _refuse(a: Node, b: Node) -> None:
         await joining.accept()
         await showing.reject()
         for side in (showing, joining):
-            with pytest.raises(PairingFailed):
+            with pytest.raises(PairingFailedError):
                 await side.paired()
 
 
@@ -142,7 +142,7 @@ async def test_a_code_that_expires(folder: Path) -> None:
             with trio.fail_after(DEADLINE):
                 showing = await a.client.start_pairing()
                 watcher.look()
-                with pytest.raises(PairingFailed, match="expired"):
+                with pytest.raises(PairingFailedError, match="expired"):
                     await showing.paired()
             both = Two(folder, a, a, watcher)
             sweep = Sweep()
@@ -166,7 +166,7 @@ async def test_actors_that_fail_with_all_they_know(folder: Path, kind: str) -> N
                     nursery.start_soon(_accept, side)
                 await both.a.killer.crashed.wait()  # type: ignore[attr-defined]
                 if kind == "PeerRequest":
-                    with pytest.raises(PairingFailed) as failure:
+                    with pytest.raises(PairingFailedError) as failure:
                         await showing.paired()
                     assert failure.value.outcome == "crashed"
                 nursery.cancel_scope.cancel()
@@ -185,5 +185,5 @@ async def _accept(side: Pairing) -> None:
         await side.confirmation()
         await side.accept()
         await side.paired()
-    except PairingFailed:
+    except PairingFailedError:
         return

@@ -45,7 +45,7 @@ def test_paired_only_after_confirming_and_speaking_only_after_storing(role: str)
 
 def test_what_is_not_listed_is_a_defect() -> None:
     """An event out of place raises and changes nothing."""
-    with pytest.raises(transitions.ForbiddenTransition):
+    with pytest.raises(transitions.ForbiddenTransitionError):
         transitions.follow("initiator", "WAITING", "confirmed")
-    with pytest.raises(transitions.ForbiddenTransition):
+    with pytest.raises(transitions.ForbiddenTransitionError):
         transitions.follow("joiner", "ENDED", "over")

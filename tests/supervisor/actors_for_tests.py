@@ -8,7 +8,7 @@ import threading
 import msgspec
 import trio
 
-from spacedrive_node.actors.base import ActorFailed, Effects, Incoming, Send, run_live
+from spacedrive_node.actors.base import Effects, FatalActorError, Incoming, Send, run_live
 from spacedrive_node.actors.stepping import run_stepping
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import encode
@@ -227,7 +227,7 @@ async def quiet_swarm(channel):
     async def run(mailbox, start):
         note(start, "start")
         if msgspec.msgpack.decode(start.config, type=Nothing).fail == "fatal":
-            raise ActorFailed("port 1 is not yours")
+            raise FatalActorError("port 1 is not yours")
         async for _ in mailbox:
             pass
         note(start, "stop")

@@ -14,7 +14,7 @@ from spacedrive_node.messages.base import encode
 from spacedrive_node.supervisor.child_specs import SESSION_INTENSITY, ChildSpec
 from spacedrive_node.supervisor.process_spawner import ProcessHost
 from spacedrive_node.supervisor.task_spawner import TaskHost
-from spacedrive_node.supervisor.tree import NodeFailed, run_tree
+from spacedrive_node.supervisor.tree import NodeFailedError, run_tree
 
 OWN = (b"p" * 38, b"k" * 32)
 """Peer id and device key in the messages that make a session; the sessions here do not look at them."""
@@ -130,7 +130,7 @@ async def node(
                 stop=stop,
                 heartbeat=heartbeat,
             )
-        except NodeFailed as error:
+        except NodeFailedError as error:
             seat.failure = str(error)
         finally:
             ready.set()

@@ -56,7 +56,7 @@ def seed(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The actor has ended."""
 
 
@@ -128,7 +128,7 @@ class FakeSupervisor:
                         self._taken.add(place)
                         return message
                 if self.gone.is_set():
-                    raise Gone(self.fatal or "") from self.crash
+                    raise GoneError(self.fatal or "") from self.crash
                 await self._news.wait()
 
     def envelope_id(self, message: Message) -> bytes:

@@ -176,7 +176,7 @@ async def test_an_exception_in_a_handler_stays_there(corrected: bool) -> None:
         async with running(server, client) as (address, _):
             connection = await client.get_network().dial_addr(address, server.get_id())
             for _ in range(2):
-                with pytest.raises(streams.StreamFailed), trio.fail_after(5):
+                with pytest.raises(streams.StreamError), trio.fail_after(5):
                     async with streams.open_stream(connection, str(PROTOCOL)) as stream:
                         await streams.read_exactly(stream, 1)
 
@@ -271,12 +271,12 @@ async def test_a_taken_port_is_noticed() -> None:
     async with running(first, second) as (address, _):
         await second.get_network().listen(address)
         assert address in second.get_transport_addrs()
-        with pytest.raises(corrections.AddressTaken):
+        with pytest.raises(corrections.AddressTakenError):
             corrections.check_free("127.0.0.1", int(address.value_for_protocol("tcp")))
         with socket.create_server(("127.0.0.1", 0)) as foreign:
             port = foreign.getsockname()[1]
             assert not await second.get_network().listen(Multiaddr(f"/ip4/127.0.0.1/tcp/{port}"))
-            with pytest.raises(corrections.AddressTaken):
+            with pytest.raises(corrections.AddressTakenError):
                 corrections.check_free("127.0.0.1", port)
 
 
@@ -370,14 +370,14 @@ async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: 
     async with running(server, client, other) as (address, *_), AsyncExitStack() as silent:
         connection = await client.get_network().dial_addr(address, server.get_id())
         for _ in range(12):
-            with contextlib.suppress(streams.StreamFailed):
+            with contextlib.suppress(streams.StreamError):
                 await silent.enter_async_context(streams.open_stream(connection, "/test/kad"))
         with trio.fail_after(5):
             while dht._inbound_limiter.borrowed_tokens < (4 if corrected else 12):
                 await trio.lowlevel.checkpoint()
         honest = await other.get_network().dial_addr(address, server.get_id())
         served = False
-        with contextlib.suppress(streams.StreamFailed), trio.fail_after(5):
+        with contextlib.suppress(streams.StreamError), trio.fail_after(5):
             async with streams.open_stream(honest, "/test/kad") as stream:
                 await streams.write(stream, bytes([len(request)]) + request)
                 served = bool(await streams.read_varint_message(stream, 65536))
@@ -392,7 +392,7 @@ async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) 
     dht_server.Dht(server, DHTMode.SERVER)
     async with running(server, client) as (address, _):
         connection = await client.get_network().dial_addr(address, server.get_id())
-        with pytest.raises(streams.StreamFailed), trio.fail_after(5):
+        with pytest.raises(streams.StreamError), trio.fail_after(5):
             async with streams.open_stream(connection, "/test/kad") as stream:
                 await streams.read_exactly(stream, 1)
 
@@ -450,7 +450,7 @@ async def test_a_stream_that_ends_early_leaves_the_connection_alive() -> None:
     async with running(server, client) as (address, _):
         connection = await client.get_network().dial_addr(address, server.get_id())
         for _ in range(3):
-            with pytest.raises(streams.StreamFailed), trio.fail_after(5):
+            with pytest.raises(streams.StreamError), trio.fail_after(5):
                 async with streams.open_stream(connection, str(PROTOCOL)) as stream:
                     await streams.read_exactly(stream, 1)
         assert corrections.is_alive(connection)

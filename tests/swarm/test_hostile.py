@@ -64,7 +64,7 @@ async def test_a_broken_request_resets_the_stream(swarm: Any, data: bytes) -> No
     """Whatever is no canonical request frame gets no answer; the connection and its other streams go on."""
     async with swarm("a") as a, stranger() as host:
         connection = await dial(host, a)
-        with pytest.raises(streams.StreamFailed):
+        with pytest.raises(streams.StreamError):
             await send(connection, data)
         with trio.fail_after(10):
             async with streams.open_stream(connection, PROTOCOL_ID) as stream:
@@ -80,7 +80,7 @@ async def test_thirty_broken_frames_close_the_connection(swarm: Any) -> None:
     async with swarm("a") as a, stranger() as host:
         connection = await dial(host, a)
         for _ in range(30):
-            with pytest.raises(streams.StreamFailed):
+            with pytest.raises(streams.StreamError):
                 await send(connection, framed(b"garbage"))
         with trio.fail_after(10):
             await connection.event_closed.wait()
@@ -120,7 +120,7 @@ async def test_silent_streams_of_one_peer_are_bounded(swarm: Any) -> None:
         connection = await dial(silent, a)
         for _ in range(EXCHANGES_OF_PEER):
             await held.enter_async_context(streams.open_stream(connection, PROTOCOL_ID))
-        with pytest.raises(streams.StreamFailed):
+        with pytest.raises(streams.StreamError):
             await send(connection, framed(REQUEST))
         assert await send(await dial(honest, a), framed(REQUEST))
 

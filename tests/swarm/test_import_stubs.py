@@ -16,7 +16,7 @@ import libp2p
 try:
     libp2p.QUICTransport()
     raised = ""
-except import_stubs.LeftOut as error:
+except import_stubs.StubCalledError as error:
     raised = str(error)
 from libp2p.transport.quic.config import QUICTransportConfig
 print(json.dumps([there, modules, raised, QUICTransportConfig().idle_timeout > 0]))

@@ -127,7 +127,7 @@ async def test_credit_is_given_when_it_is_needed() -> None:
 async def test_a_peer_that_does_not_speak_it() -> None:
     """It says so, or resets the stream upon bytes that it does not understand."""
     async with two_hosts(True) as (_serving, connection):
-        with pytest.raises(streams.StreamFailed):
+        with pytest.raises(streams.StreamError):
             async with streams.open_stream(connection, "/test/unknown", b"request"):
                 pytest.fail("agreed")
         async with streams.open_stream(connection, PROTOCOL, streams.as_frame(b"x")) as stream:

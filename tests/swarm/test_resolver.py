@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spacedrive_node.actors.swarm.dial.resolver import FilesReplaced, Names, load_name_services
+from spacedrive_node.actors.swarm.dial.resolver import Names, ResolverFilesReplacedError, load_name_services
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_swarm import Ask
 from spacedrive_node.tests.swarm.conftest import open_swarm
@@ -21,7 +21,7 @@ CONFINED = """
 import sys, trio
 from pathlib import Path
 from spacedrive_node.actors.swarm import warm_up
-from spacedrive_node.actors.swarm.dial.resolver import Names, FilesReplaced
+from spacedrive_node.actors.swarm.dial.resolver import Names, ResolverFilesReplacedError
 from spacedrive_node.messages.child_protocol import Log
 from spacedrive_node.sandbox_profiles import SWARM
 from spacedrive_node.supervisor.sandbox import enter_sandbox
@@ -35,7 +35,7 @@ async def main():
     sys.stdin.readline()
     try:
         await names.resolve("localhost", 80)
-    except FilesReplaced:
+    except ResolverFilesReplacedError:
         print("replaced")
     else:
         print("the same" if applied["landlock"] == "ok" else "no landlock")
@@ -83,15 +83,15 @@ async def test_a_file_that_was_never_there_is_no_reason_to_restart(tmp_path: Pat
     for file in (tmp_path / "none", tmp_path / "none" / "below"):
         with trio.fail_after(20):
             assert await Names([file]).resolve("localhost", 80)
-    assert issubclass(FilesReplaced, Exception)
-    assert not issubclass(FilesReplaced, OSError)  # which a dial takes for a dead address
+    assert issubclass(ResolverFilesReplacedError, Exception)
+    assert not issubclass(ResolverFilesReplacedError, OSError)  # which a dial takes for a dead address
 
 
 async def test_a_swarm_whose_files_were_replaced_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever request it was for: it is started again, with the new ones."""
 
     async def replaced(_names: Names, _host: str, _port: int) -> None:
-        raise FilesReplaced
+        raise ResolverFilesReplacedError
 
     monkeypatch.setattr(Names, "resolve", replaced)
     async with open_swarm("a", up=False) as a:
@@ -100,7 +100,7 @@ async def test_a_swarm_whose_files_were_replaced_ends(monkeypatch: pytest.Monkey
         with trio.fail_after(20):
             await a.gone.wait()
     assert isinstance(a.crash, BaseExceptionGroup)
-    assert a.crash.subgroup(FilesReplaced)
+    assert a.crash.subgroup(ResolverFilesReplacedError)
 
 
 def test_nothing_that_the_swarm_uses_is_imported_later() -> None:

@@ -21,7 +21,7 @@ from spacedrive_node.messages.to_vault import ConfirmDevice, ForgetDevice, Renam
 from spacedrive_node.protocol.keys import fingerprint
 
 
-class Killed(BaseException):
+class KilledError(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
 
 
@@ -39,7 +39,7 @@ def killing(at: int, kill: Callable[[], None]) -> Callable[[str], None]:
 
 
 def _raise() -> None:
-    raise Killed
+    raise KilledError
 
 
 def _die() -> None:
@@ -92,7 +92,7 @@ def test_killed_at_every_point(tmp_path: Path, other: Any, new_host: Any) -> Non
         for id, sender, message, expected in story.inputs:
             try:
                 answer = host.ask(sender, message, id)
-            except Killed:
+            except KilledError:
                 killed = True
                 host.known.clear()  # standing messages of a step that was never sent; the start repeats them
                 host.restart()

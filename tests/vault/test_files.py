@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spacedrive_node.actors.base import ActorFailed
+from spacedrive_node.actors.base import FatalActorError
 from spacedrive_node.actors.vault import identity_file as keys_module
 from spacedrive_node.actors.vault.actor import open_vault
 from spacedrive_node.actors.vault.data_directory import DataDir
@@ -24,7 +24,7 @@ def _mode(path: Path) -> int:
 
 
 def _refused(host: Any, text: str) -> None:
-    with pytest.raises(ActorFailed, match=text):
+    with pytest.raises(FatalActorError, match=text):
         host.open()
     host.close()
 
@@ -194,7 +194,7 @@ def test_migrations_are_applied_once_and_whole(tmp_path: Path) -> None:
     assert connection.execute("SELECT * FROM sqlite_master WHERE name = 'more'").fetchall() == []
     migrate(connection, (*MIGRATIONS, ("CREATE TABLE more (x)",)), path)
     connection.close()
-    with pytest.raises(ActorFailed, match="newer program"):
+    with pytest.raises(FatalActorError, match="newer program"):
         open_database(path)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from spacedrive_node.actors.base import ActorFailed
+from spacedrive_node.actors.base import FatalActorError
 from spacedrive_node.actors.vault import identity_file as keys_module
 from spacedrive_node.actors.vault import passphrase_seal
 from spacedrive_node.actors.vault.identity_file import would_seal
-from spacedrive_node.actors.vault.passphrase_seal import Costs, WrongPassphrase, parse, seal, unseal
-from spacedrive_node.messages.base import MalformedMessage, encode
+from spacedrive_node.actors.vault.passphrase_seal import Costs, WrongPassphraseError, parse, seal, unseal
+from spacedrive_node.messages.base import MalformedMessageError, encode
 
 CHEAP = Costs(memory=8, passes=1, lanes=1)
 PHRASE = b"correct horse battery staple"
@@ -55,7 +55,7 @@ def _device(host: Any) -> bytes:
 def _refused(host: Any, text: str) -> None:
     path = host.data_dir / "identity.key"
     before = path.read_bytes()
-    with pytest.raises(ActorFailed, match=text) as caught:
+    with pytest.raises(FatalActorError, match=text) as caught:
         host.open()
     host.close()
     assert PHRASE.decode() not in str(caught.value)
@@ -170,9 +170,9 @@ def test_damage_is_told_from_a_wrong_passphrase(
     for at in range(len(whole)):
         flipped = bytearray(whole)
         flipped[at] ^= 0x40
-        with pytest.raises(MalformedMessage):
+        with pytest.raises(MalformedMessageError):
             unseal(bytes(flipped), PHRASE)
-        with pytest.raises(MalformedMessage):
+        with pytest.raises(MalformedMessageError):
             unseal(whole[:at], PHRASE)
     for content in (b"", whole[:-1], whole[:100], whole + b"\0", b"\x80"):
         path.write_bytes(content)
@@ -217,7 +217,7 @@ def test_a_hostile_file_asks_for_nothing(costs: dict[str, int]) -> None:
     content = encode(
         msgspec.structs.replace(file, header=forged, digest=passphrase_seal._digest(forged, file.payload))
     )
-    with pytest.raises(MalformedMessage):
+    with pytest.raises(MalformedMessageError):
         unseal(content, PHRASE)
 
 
@@ -233,7 +233,7 @@ def test_the_header_is_bound_to_what_is_sealed() -> None:
     for change in ({"salt": bytes(16)}, {"nonce": bytes(12)}, {"costs": Costs(16, 1, 1)}):
         forged = encode(msgspec.structs.replace(header, **change))
         digest = passphrase_seal._digest(forged, file.payload)
-        with pytest.raises(WrongPassphrase):
+        with pytest.raises(WrongPassphraseError):
             unseal(encode(msgspec.structs.replace(file, header=forged, digest=digest)), PHRASE)
     # By itself, not only through the key: the same values in another order.
     fields = msgspec.structs.asdict(header)
@@ -242,7 +242,7 @@ def test_the_header_is_bound_to_what_is_sealed() -> None:
         msgspec.structs.replace(file, header=forged, digest=passphrase_seal._digest(forged, file.payload))
     )
     assert parse(content)[1] == header
-    with pytest.raises(WrongPassphrase):
+    with pytest.raises(WrongPassphraseError):
         unseal(content, PHRASE)
 
 
@@ -286,7 +286,7 @@ def test_a_disk_that_takes_nothing(
         _refused(with_passphrase(tmp_path / "old"), f"{os.strerror(number)}; nothing was changed")
         patch.setattr("spacedrive_node.actors.vault.data_directory.sync_directory", lambda _path: None)
         new = with_passphrase(tmp_path / "new")
-        with pytest.raises(ActorFailed, match="nothing was changed"):
+        with pytest.raises(FatalActorError, match="nothing was changed"):
             new.open()
         new.close()
         assert [path.name for path in new.data_dir.iterdir()] == ["lock"]
@@ -305,7 +305,7 @@ def test_a_disk_that_cannot_be_read(
 
     with monkeypatch.context() as patch:
         patch.setattr("spacedrive_node.actors.vault.data_directory.os.read", fail)
-        with pytest.raises(ActorFailed, match=r"cannot read .*Input/output error"):
+        with pytest.raises(FatalActorError, match=r"cannot read .*Input/output error"):
             host.open()
 
 
@@ -316,7 +316,7 @@ def test_a_passphrase_that_cannot_be_read(tmp_path: Path, with_passphrase: Any) 
         for fd in (readable, 1 << 20):
             host = with_passphrase(tmp_path / "data", None)
             host.config = msgspec.structs.replace(host.config, passphrase_fd=fd)
-            with pytest.raises(ActorFailed, match="cannot read the passphrase"):
+            with pytest.raises(FatalActorError, match="cannot read the passphrase"):
                 host.open()
     finally:
         os.close(readable)
@@ -358,7 +358,7 @@ def test_nothing_shows_what_is_secret(tmp_path: Path, with_passphrase: Any) -> N
     host = with_passphrase(tmp_path)
     host.open()
     file, _ = parse((tmp_path / "identity.key").read_bytes())
-    shown = repr(host.config) + repr(file) + repr(WrongPassphrase())
+    shown = repr(host.config) + repr(file) + repr(WrongPassphraseError())
     assert PHRASE.decode() not in shown
     assert repr(file.payload) not in shown
     assert PHRASE not in encode(host.config)

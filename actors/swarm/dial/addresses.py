@@ -13,6 +13,8 @@ from typing import Literal, cast
 
 from multiaddr.utils import get_network_addrs
 
+from ....messages.errors import SpacedriveNodeError
+
 MOST_ADDRESSES = 32
 _LONGEST = 256
 _FORM = re.compile(
@@ -26,7 +28,7 @@ Family = Literal["ip4", "ip6", "dns", "dns4", "dns6"]
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class AddressError(ValueError):
+class AddressError(SpacedriveNodeError, ValueError):
     """Not one of the multiaddr forms that this node uses."""
 
 

@@ -14,6 +14,7 @@ import trio
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
+from ....messages.errors import SpacedriveNodeError
 from ..library import corrections
 from . import addresses
 from .addresses import Endpoint
@@ -25,7 +26,7 @@ _ONE_DIAL = 10.0
 _PATIENCE = 0.5
 
 
-class Unreachable(Exception):
+class UnreachableError(SpacedriveNodeError):
     """No connection with the peer. The text is short and says why."""
 
 
@@ -70,18 +71,18 @@ class Dialer:
         return None
 
     async def connect(self, peer: bytes, texts: Sequence[str]) -> Any:
-        """Return a live connection with `peer`, dialling `texts` if there is none. Raises Unreachable.
+        """Return a live connection with `peer`, dialling `texts` if there is none. Raises UnreachableError.
 
         Has no deadline of its own: the caller sets one.
         """
         if peer == self._own_peer:
-            raise Unreachable("this is the own peer id")
+            raise UnreachableError("this is the own peer id")
         connection = self.existing(peer)
         if connection is not None:
             return connection
         targets = addresses.usable(texts)
         if not targets:
-            raise Unreachable("no address to dial" if texts else "not connected")
+            raise UnreachableError("no address to dial" if texts else "not connected")
         if await self._other_race(peer):
             connection = self.existing(peer)
             if connection is not None:
@@ -138,7 +139,7 @@ class Dialer:
             for scope in race.scopes:
                 scope.cancel()
         if race.winner is None:
-            raise Unreachable("no address answers as this peer")
+            raise UnreachableError("no address answers as this peer")
         return race.winner
 
     async def _attempt(self, race: _Race, peer: bytes, target: Endpoint, failed: trio.Event) -> None:
@@ -148,7 +149,7 @@ class Dialer:
                 scope.cancel()
             try:
                 connection = await self._dial(peer, target)
-            except (Unreachable, OSError):
+            except (UnreachableError, OSError):
                 pass
             else:
                 if race.winner is None:
@@ -173,7 +174,7 @@ class Dialer:
                     continue
                 self._observe("tcp", trio.current_time() - began, True)
                 return connection
-        raise Unreachable("no answer")
+        raise UnreachableError("no answer")
 
     async def _resolve(self, target: Endpoint) -> list[Endpoint]:
         """Turn a name into at most four addresses; leave out what --lan-only forbids."""

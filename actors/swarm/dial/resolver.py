@@ -13,11 +13,13 @@ from typing import Any
 
 import trio
 
+from ....messages.errors import SpacedriveNodeError
+
 _SWITCH = Path("/etc/nsswitch.conf")
 _READ_EACH_TIME = (Path("/etc/resolv.conf"), Path("/etc/hosts"))
 
 
-class FilesReplaced(Exception):
+class ResolverFilesReplacedError(SpacedriveNodeError):
     """The list of name servers or of hosts is another file, unknown to the sandbox: it takes a restart."""
 
 
@@ -46,9 +48,9 @@ class Names:
         self._files = [file for file in files if _can_read(file)]
 
     async def resolve(self, host: str, port: int) -> list[Any]:
-        """Return what getaddrinfo(3) does, for TCP. Raises OSError, FilesReplaced."""
+        """Return what getaddrinfo(3) does, for TCP. Raises OSError, ResolverFilesReplacedError."""
         if not all(_can_read(file) for file in self._files):
-            raise FilesReplaced
+            raise ResolverFilesReplacedError
         return await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
 
 

@@ -17,7 +17,7 @@ from ....messages.to_discovery import KadFailed, KadReply
 from ....messages.to_swarm import KadRequest
 from ....messages.types import PeerAddresses
 from ..dial import addresses
-from ..dial.dialer import Dialer, Unreachable
+from ..dial.dialer import Dialer, UnreachableError
 from ..library import corrections, streams
 
 LARGEST_ANSWER: Final = 256 * 1024
@@ -113,10 +113,10 @@ class KadClient:
             try:
                 async with self._limiter:
                     return await self._ask(request)
-            except Unreachable as error:
+            except UnreachableError as error:
                 self._unreachable(request.peer)
                 return KadFailed(request.request, str(error)[:200])
-            except (streams.StreamFailed, ValueError) as error:
+            except (streams.StreamError, ValueError) as error:
                 return KadFailed(request.request, str(error)[:200])
         if self._dialer.existing(request.peer) is None:
             self._unreachable(request.peer)
@@ -127,9 +127,11 @@ class KadClient:
         connection = await self._dialer.connect(request.peer, request.addresses)
         try:
             data = await self._exchange(connection, request)
-        except streams.StreamFailed as error:
+        except streams.StreamError as error:
             # A server may reset one stream, at its rate limit say, while other streams go on.
-            if not existed or (corrections.is_alive(connection) and not isinstance(error, streams.NotOpened)):
+            if not existed or (
+                corrections.is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)
+            ):
                 raise
             await self._dialer.drop(connection)
             data = await self._exchange(await self._dialer.connect(request.peer, request.addresses), request)
@@ -142,7 +144,7 @@ class KadClient:
         async with streams.open_stream(connection, self._protocol, asked) as stream:
             try:
                 return await streams.read_varint_message(stream, LARGEST_ANSWER)
-            except streams.StreamFailed as error:
+            except streams.StreamError as error:
                 # An ADD_PROVIDER need not be answered: a server that closes the stream has taken it.
                 if request.op == "add_provider" and error.clean:
                     return b""

@@ -33,6 +33,7 @@ from libp2p.rcmgr import Direction
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 
+from ....messages.errors import SpacedriveNodeError
 from ..dial import addresses
 from ..pairing import limits
 from . import multiplexer
@@ -47,7 +48,7 @@ _CLOSE_ONE = 0.4
 _CLOSE_ALL = 0.9
 
 
-class AddressTaken(OSError):
+class AddressTakenError(SpacedriveNodeError, OSError):
     """Another socket listens there."""
 
 
@@ -374,7 +375,7 @@ async def _close_all(host: Any) -> None:
 
 
 def check_free(host: str, port: int) -> None:
-    """Raise AddressTaken when another socket listens there; any other OSError as it is.
+    """Raise AddressTakenError when another socket listens there; any other OSError as it is.
 
     Defect: a listen failure is silent, and with SO_REUSEPORT (transport/tcp/tcp.py) two hosts share a port,
     each getting half of the connections. A test-bind without SO_REUSEPORT tells first.
@@ -386,5 +387,5 @@ def check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise AddressTaken(error.errno, "another program listens there") from error
+                raise AddressTakenError(error.errno, "another program listens there") from error
             raise

@@ -1,8 +1,8 @@
 """libp2p without what a node does not use of it: `import libp2p` brings every transport, and more besides.
 
 While :func:`left_out` runs, the modules in NOT_USED are stood in for. A stand-in can be imported, subclassed
-and named in annotations; whatever is done with it otherwise raises LeftOut. Once libp2p is imported the
-stand-ins are no longer found, so that whoever imports one of these modules later gets the true one.
+and named in annotations; whatever is done with it otherwise raises StubCalledError. Once libp2p is imported
+the stand-ins are no longer found, so that whoever imports one of these modules later gets the true one.
 Measured: 29 MiB less for the process, and half of the time that the import takes (docs/performance.md).
 """
 
@@ -13,6 +13,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
+
+from ....messages.errors import SpacedriveNodeError
 
 NOT_USED = (
     # Transports and security that the node does not offer.
@@ -43,7 +45,7 @@ NOT_USED = (
 )
 
 
-class LeftOut(RuntimeError):
+class StubCalledError(SpacedriveNodeError, RuntimeError):
     """Something of libp2p was used that is not there; the text names it."""
 
 
@@ -54,7 +56,7 @@ class _Named(type):
         return _stand_in(cls.__qualname__, name)
 
     def __call__(cls, *_args: Any, **_named: Any) -> NoReturn:
-        raise LeftOut(f"{cls.__qualname__} is left out of this process (lean.NOT_USED)")
+        raise StubCalledError(f"{cls.__qualname__} is left out of this process (lean.NOT_USED)")
 
     def __or__(cls, other: Any) -> Any:
         return other

@@ -1,7 +1,7 @@
 """One libp2p stream as this project uses it: opened on a given connection, exact reads, bounded frames.
 
 Never dials: whoever calls has a live connection (the library's own new_stream would dial by its own rules,
-docs/decisions/0004-libp2p-corrections.md). Every failure is one StreamFailed.
+docs/decisions/0004-libp2p-corrections.md). Every failure is one StreamError.
 """
 
 from collections.abc import AsyncIterator
@@ -17,6 +17,7 @@ from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
 from ....messages.base import LENGTH_BYTES, WIRE_LIMIT, frame
+from ....messages.errors import SpacedriveNodeError
 from . import multiplexer
 
 _NEGOTIATION = 10
@@ -24,23 +25,23 @@ _FAREWELL = 1.0
 _VARINT_BYTES = 5
 
 
-class StreamFailed(Exception):
+class StreamError(SpacedriveNodeError):
     """The stream cannot be used any more. Its text is short and quotes no bytes of the peer."""
 
     clean = False
     """The peer closed it in good order, between two messages as far as the caller can tell."""
 
 
-class NotOpened(StreamFailed):
+class StreamNotOpenedError(StreamError):
     """The connection takes no new stream: it is dead."""
 
 
-class ProtocolBroken(StreamFailed):
+class StreamProtocolError(StreamError):
     """The peer sent what the protocol forbids (an oversized frame, say)."""
 
 
 async def read_exactly(stream: Any, size: int) -> bytes:
-    """Read exactly `size` bytes, however small the pieces. Raises StreamFailed."""
+    """Read exactly `size` bytes, however small the pieces. Raises StreamError."""
     buffer = bytearray()
     while len(buffer) < size:
         try:
@@ -53,19 +54,19 @@ async def read_exactly(stream: Any, size: int) -> bytes:
     return bytes(buffer)
 
 
-def _read_failure(error: Exception) -> StreamFailed:
+def _read_failure(error: Exception) -> StreamError:
     if isinstance(error, StreamEOF):
-        failure = StreamFailed("closed by the peer")
+        failure = StreamError("closed by the peer")
         failure.clean = True
         return failure
-    return StreamFailed(f"read failed: {type(error).__name__}")
+    return StreamError(f"read failed: {type(error).__name__}")
 
 
 async def read_frame(stream: Any) -> bytes:
-    """Read one frame of the pairing protocol, without its length. Raises StreamFailed, ProtocolBroken."""
+    """Read one frame of the pairing protocol, without its length. Raises StreamError, StreamProtocolError."""
     size = int.from_bytes(await read_exactly(stream, LENGTH_BYTES), "big")
     if not 0 < size <= WIRE_LIMIT:
-        raise ProtocolBroken("frame length out of bounds")
+        raise StreamProtocolError("frame length out of bounds")
     return await read_exactly(stream, size)
 
 
@@ -75,7 +76,7 @@ def as_frame(payload: bytes) -> bytes:
 
 
 async def write_frame(stream: Any, payload: bytes) -> None:
-    """Write one frame of the pairing protocol. Raises StreamFailed."""
+    """Write one frame of the pairing protocol. Raises StreamError."""
     await write(stream, as_frame(payload))
 
 
@@ -88,18 +89,18 @@ async def read_varint_message(stream: Any, limit: int) -> bytes:
         if byte < 0x80:
             break
     else:
-        raise ProtocolBroken("length is no varint")
+        raise StreamProtocolError("length is no varint")
     if size > limit:
-        raise ProtocolBroken("message too large")
+        raise StreamProtocolError("message too large")
     return await read_exactly(stream, size) if size else b""
 
 
 async def write(stream: Any, data: bytes) -> None:
-    """Write all of `data`. Raises StreamFailed."""
+    """Write all of `data`. Raises StreamError."""
     try:
         await stream.write(data)
     except Exception as error:  # see read_exactly
-        raise StreamFailed(f"write failed: {type(error).__name__}") from error
+        raise StreamError(f"write failed: {type(error).__name__}") from error
 
 
 def shielded(seconds: float) -> trio.CancelScope:
@@ -131,12 +132,12 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
 
     `request` is all that will be written: it goes out with the proposal, in one packet, and the own half is
     closed (multistream-select allows both sides to speak before they have heard the other). Raises
-    StreamFailed when the connection is dead or the peer does not speak the protocol.
+    StreamError when the connection is dead or the peer does not speak the protocol.
     """
     try:
         stream = await connection.new_stream()
     except Exception as error:  # see read_exactly
-        raise NotOpened(f"no stream: {type(error).__name__}") from error
+        raise StreamNotOpenedError(f"no stream: {type(error).__name__}") from error
     try:
         if request:
             await _propose_and_ask(stream, protocol, request)
@@ -156,21 +157,21 @@ async def _negotiate(stream: Any, protocol: str) -> None:
             [TProtocol(protocol)], MultiselectCommunicator(stream), _NEGOTIATION
         )
     except Exception as error:  # see read_exactly
-        raise StreamFailed(f"negotiation failed: {type(error).__name__}") from error
+        raise StreamError(f"negotiation failed: {type(error).__name__}") from error
 
 
 async def _propose_and_ask(stream: Any, protocol: str, request: bytes) -> None:
-    """Write everything at once, then read that the peer agrees. Raises StreamFailed."""
+    """Write everything at once, then read that the peer agrees. Raises StreamError."""
     proposals = [MULTISELECT_PROTOCOL_ID.encode() + b"\n", protocol.encode() + b"\n"]
     async with multiplexer.together(stream):
         await write(stream, b"".join(varint.encode(len(one)) + one for one in proposals) + request)
         try:
             await stream.close_write()
         except Exception as error:  # see read_exactly
-            raise StreamFailed(f"write failed: {type(error).__name__}") from error
+            raise StreamError(f"write failed: {type(error).__name__}") from error
     with trio.move_on_after(_NEGOTIATION) as limit:
         for proposal in proposals:
             if await read_varint_message(stream, len(proposal)) != proposal:
-                raise StreamFailed("negotiation failed: another protocol")
+                raise StreamError("negotiation failed: another protocol")
     if limit.cancelled_caught:
-        raise StreamFailed("negotiation failed: time-out")
+        raise StreamError("negotiation failed: time-out")

@@ -6,6 +6,7 @@ Never reads a frame beyond its kind and code_id (docs/protocol.md, "Messages").
 import hmac
 from dataclasses import dataclass, field
 
+from ....messages.errors import SpacedriveNodeError
 from ....messages.peer_protocol import PairingDecision, WireRequest
 from ....messages.to_swarm import KnownPeer, Serve
 from ....protocol.code import code_id
@@ -16,7 +17,7 @@ _KNOWN = 65536
 _VOUCHED = 8192
 
 
-class TableFull(Exception):
+class TableFullError(SpacedriveNodeError):
     """More entries than this node ever has: a defect elsewhere, refused rather than grown into."""
 
 
@@ -32,13 +33,13 @@ class Tables:
     def serve(self, actor: str, serve: Serve) -> None:
         """Add or replace what a session serves."""
         if actor not in self.served and len(self.served) >= _SERVED:
-            raise TableFull("too many served codes")
+            raise TableFullError("too many served codes")
         self.served[actor] = serve
 
     def know(self, peer: KnownPeer) -> None:
         """Add or replace a known peer."""
         if peer.peer not in self.known and len(self.known) >= _KNOWN:
-            raise TableFull("too many known peers")
+            raise TableFullError("too many known peers")
         self.known[peer.peer] = peer
 
     def provides(self, key: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from ....messages.base import MalformedMessage, encode
+from ....messages.base import MalformedMessageError, encode
 from ....messages.peer_protocol import (
     ChallengeResponse,
     PairingDecision,
@@ -26,7 +26,7 @@ from ...base import Send, now
 from ..library import corrections, multiplexer, streams
 from .frame_routing import Tables
 from .limits import Abuse, Slot, Slots
-from .pending_requests import ActorBusy, ActorGone, NoAnswer, Requests
+from .pending_requests import ActorBusyError, ActorGoneError, NoAnswerError, Requests
 
 READ_DEADLINE = 5.0
 ANSWER_DEADLINE = 10.0
@@ -100,7 +100,7 @@ class PairingPort:
         message, frame = request
         try:
             response = await self._answer(message, frame, slot, path_of(stream))
-        except NoAnswer:
+        except NoAnswerError:
             await streams.reset(stream)
             return False
         try:
@@ -119,12 +119,12 @@ class PairingPort:
                 frame = await streams.read_frame(stream)
             message = decode_wire(frame)
             if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
-                raise MalformedMessage("not a request")
-        except (MalformedMessage, streams.ProtocolBroken):
+                raise MalformedMessageError("not a request")
+        except (MalformedMessageError, streams.StreamProtocolError):
             await streams.reset(stream)
             await self._strike(peer, block)
             return None
-        except (streams.StreamFailed, trio.TooSlowError):
+        except (streams.StreamError, trio.TooSlowError):
             await streams.reset(stream)
             return None
         return message, frame
@@ -145,16 +145,16 @@ class PairingPort:
         if actor is not None:
             try:
                 return await self._ask_session(actor, frame, peer, path)
-            except ActorBusy:
+            except ActorBusyError:
                 return self._refuse(message, "busy")
-            except ActorGone:
+            except ActorGoneError:
                 pass  # the session has ended meanwhile: as if it had never been found
         if self._tables.belongs_to_vault(peer, message):
             number = self._requests.number()
             settle = SettleRequest(number, peer, frame)
             try:
                 return await self._requests.ask(number, "vault", settle, ANSWER_DEADLINE, [])
-            except ActorBusy:
+            except ActorBusyError:
                 return self._refuse(message, "busy")
         if actor is None:
             await self._strike(peer, block)

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from ....messages.base import MalformedMessage
+from ....messages.base import MalformedMessageError
 from ....messages.peer_protocol import (
     PROTOCOL_ID,
     Challenge,
@@ -21,7 +21,7 @@ from ....messages.to_session import PeerAnswer, PeerUnreachable
 from ....messages.to_swarm import Ask
 from ....messages.to_vault import Settled, Vouch
 from ...base import Mailbox, Send, now
-from ..dial.dialer import Dialer, Unreachable
+from ..dial.dialer import Dialer, UnreachableError
 from ..library import streams
 from .frame_routing import Tables
 from .inbound import path_of, session_id
@@ -94,9 +94,9 @@ class Asking:
         connection = await self._dialer.connect(peer, addresses)
         try:
             return await _one_exchange(connection, frame), connection
-        except streams.ProtocolBroken:
+        except streams.StreamProtocolError:
             raise
-        except streams.StreamFailed:
+        except streams.StreamError:
             await self._dialer.drop(connection)
             if not existed:
                 raise
@@ -150,13 +150,13 @@ async def _one_exchange(connection: Any, frame: bytes) -> bytes:
         if not isinstance(
             decode_wire(response), Challenge | ChallengeConfirmation | DecisionReceived | Refused
         ):
-            raise MalformedMessage("not a response")
+            raise MalformedMessageError("not a response")
         return response
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, MalformedMessage | streams.ProtocolBroken):
+    if isinstance(error, MalformedMessageError | streams.StreamProtocolError):
         return "protocol"
-    if isinstance(error, Unreachable | streams.StreamFailed):
+    if isinstance(error, UnreachableError | streams.StreamError):
         return str(error)[:200]
     return "failed"

@@ -11,20 +11,21 @@ from typing import Any
 import trio
 
 from ....messages.base import Message
+from ....messages.errors import SpacedriveNodeError
 from ...base import Mailbox, Send
 
 _MOST = 1024
 
 
-class NoAnswer(Exception):
+class NoAnswerError(SpacedriveNodeError):
     """The actor did not answer."""
 
 
-class ActorBusy(NoAnswer):
+class ActorBusyError(NoAnswerError):
     """The actor's queue is full."""
 
 
-class ActorGone(NoAnswer):
+class ActorGoneError(NoAnswerError):
     """There is no such actor (any more)."""
 
 
@@ -34,7 +35,7 @@ class _Open:
     envelope: bytes
     done: trio.Event = field(default_factory=trio.Event)
     frame: bytes | None = None
-    failure: type[NoAnswer] = ActorGone
+    failure: type[NoAnswerError] = ActorGoneError
 
 
 class Requests:
@@ -54,10 +55,11 @@ class Requests:
     ) -> bytes:
         """Send `message` to `actor`, after `before` and in the same step, and wait for its frame.
 
-        Raises NoAnswer: ActorBusy, ActorGone, or after `deadline` seconds NoAnswer itself.
+        Raises NoAnswerError: ActorBusyError, ActorGoneError, or after `deadline` seconds NoAnswerError
+        itself.
         """
         if len(self._open) >= _MOST:
-            raise ActorBusy("too many open requests")
+            raise ActorBusyError("too many open requests")
         entry = _Open(actor, os.urandom(16))
         self._open[number] = entry
         try:
@@ -69,7 +71,7 @@ class Requests:
                 return entry.frame
         finally:
             del self._open[number]
-        raise NoAnswer(actor)
+        raise NoAnswerError(actor)
 
     def answer(self, number: int, sender: str, frame: bytes) -> None:
         """Take an answer; one that `sender` was not asked for is ignored."""
@@ -82,7 +84,7 @@ class Requests:
         """Note that an envelope was not taken."""
         for entry in self._open.values():
             if entry.envelope == envelope:
-                entry.failure = ActorBusy if busy else ActorGone
+                entry.failure = ActorBusyError if busy else ActorGoneError
                 entry.done.set()
 
     def actor_ended(self, actor: str) -> None:
