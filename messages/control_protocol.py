@@ -16,10 +16,10 @@ from .types import (
     Addresses,
     Bytes16,
     Bytes32,
+    ConnectionKind,
     DeviceName,
     DhtMode,
     Outcome,
-    Path,
     PeerId,
     Reason,
     RequestId,
@@ -189,7 +189,7 @@ class SessionState(Quiet, msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     message: Reason = ""
     fingerprint: Fingerprint | None = None
     seconds: float | None = None
-    path: Path | None = None
+    path: ConnectionKind | None = None
 
 
 class Sessions(Message):

@@ -11,12 +11,12 @@ from .types import (
     Addresses,
     Bytes16,
     Bytes32,
+    ConnectionKind,
     DeviceName,
     DeviceState,
     DhtMode,
     Instant,
     Outcome,
-    Path,
     PeerId,
     Reason,
     RequestId,
@@ -67,7 +67,7 @@ class SessionView(Message):
     message: Reason = ""
     fingerprint: Fingerprint | None = None
     seconds: float | None = None
-    path: Path | None = None
+    path: ConnectionKind | None = None
 
 
 class NodeIdentity(Message):

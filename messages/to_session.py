@@ -11,8 +11,8 @@ from .types import (
     Bytes16,
     Bytes32,
     Bytes64,
+    ConnectionKind,
     Finder,
-    Path,
     PeerAddresses,
     PeerId,
     Reason,
@@ -65,7 +65,7 @@ class PeerRequest(Message):
     request: RequestId
     peer: PeerId
     frame: WireFrame
-    path: Path
+    path: ConnectionKind
 
 
 class PeerAnswer(Message):
@@ -73,7 +73,7 @@ class PeerAnswer(Message):
 
     request: RequestId
     frame: WireFrame
-    path: Path
+    path: ConnectionKind
 
 
 class PeerUnreachable(Message):

@@ -25,8 +25,8 @@ class SignIdentity(Message):
 class StoreDevice(Message):
     """From a session: trust the other device, as `unconfirmed`. Answer: Stored or StoreRefused.
 
-    The vault checks all of it: the user's Accept for exactly this session, key and th3; the swarm's Vouch
-    for this session and peer; the signature over `info` as `role` at transcript hash `th`.
+    The vault checks all of it: the user's Accept for exactly this session, key and th3; the swarm's
+    PeerEvidence for this session and peer; the signature over `info` as `role` at transcript hash `th`.
     """
 
     request: RequestId
@@ -56,7 +56,7 @@ class ConfirmDevice(Message):
     th3: Bytes32
 
 
-class Vouch(Message):
+class PeerEvidence(Message):
     """From the swarm: frames of this session came over a connection on which `peer` proved its key."""
 
     session: SessionId
@@ -115,7 +115,7 @@ VaultInbox = (
     SignIdentity
     | StoreDevice
     | ConfirmDevice
-    | Vouch
+    | PeerEvidence
     | SettleRequest
     | Settled
     | Accept

@@ -37,7 +37,7 @@ Reason = Annotated[str, Meta(max_length=200)]
 """A short explanation for people and logs; never contains a secret."""
 
 Role = Literal["initiator", "joiner"]
-Path = Literal["direct", "relayed"]
+ConnectionKind = Literal["direct", "relayed"]
 Finder = Literal["hint", "same_host", "mdns", "dht"]
 Stage = Literal["waiting", "searching", "connecting", "proving", "deciding", "storing"]
 Outcome = Literal[

@@ -37,7 +37,7 @@ from .child_specs import FIRST_EXTRA_FD
 from .fork_protocol import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed, Serving
 from .libc import die_with_parent, set_dumpable
 from .namespaces import make_namespaces
-from .sandbox import enter_sandbox, gravity
+from .sandbox import enter_sandbox, severity
 from .seccomp import filter_for
 
 _CHANNEL_FD = 3
@@ -223,7 +223,7 @@ def _run(request: Fork, parent: int, namespaces: Sequence[int]) -> int:
             applied = enter_sandbox(request.sandbox, parent, namespaces)
             for fd in namespaces:
                 os.close(fd)
-            return Log(level=gravity(request.sandbox, applied), event="sandbox", fields={**applied})
+            return Log(level=severity(request.sandbox, applied), event="sandbox", fields={**applied})
 
         if not isinstance(entry, Served):
             return trio.run(_on_trio, entry, sock, give_up)

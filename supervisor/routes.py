@@ -77,7 +77,7 @@ ROUTES: tuple[Route, ...] = (
     Route("SwarmIdentity", ("vault",), "swarm", standing=True),
     Route("KnownPeer", ("vault",), "swarm", standing=True),
     Route("ForgetPeer", ("vault",), "swarm", withdraws="KnownPeer"),
-    Route("Vouch", ("swarm",), "vault"),
+    Route("PeerEvidence", ("swarm",), "vault"),
     Route("SettleRequest", ("swarm",), "vault"),
     Route("Settled", ("swarm",), "vault"),
     Route("Listening", ("swarm",), "swarm", standing=True),

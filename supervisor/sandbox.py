@@ -9,7 +9,7 @@
     seccomp        an allow-list of system calls                (syscall_allowlist.py, seccomp.py)
     alone          no thread runs already, which would keep all of it
 
-Every step reports whether it took; `gravity` says how bad it is if one did not. What is needed later must be
+Every step reports whether it took; `severity` says how bad it is if one did not. What is needed later must be
 imported before: afterwards no module can be opened. docs/architecture.md, "Privilege separation".
 """
 
@@ -47,7 +47,7 @@ def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int] = ()) ->
     return {name: _attempt(step) for name, step in steps}
 
 
-def gravity(keep: Sandbox, applied: Mapping[str, str]) -> Literal["debug", "info", "warning"]:
+def severity(keep: Sandbox, applied: Mapping[str, str]) -> Literal["debug", "info", "warning"]:
     """Say how a result of `enter_sandbox` is to be logged: warning, where a way out is open because of it.
 
     Without namespaces the system calls for sockets are still refused; without Landlock those for files are,

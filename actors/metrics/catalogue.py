@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ...messages.to_metrics import MetricName
-from ...messages.types import Finder, Outcome, Path, Role, Stage
+from ...messages.types import ConnectionKind, Finder, Outcome, Role, Stage
 
 PREFIX = "spacedrive_node_"
 
@@ -73,7 +73,7 @@ _CLOSED: dict[str, frozenset[str]] = {
     "role": frozenset(get_args(Role)),
     "stage": frozenset(get_args(Stage)),
     "finder": frozenset(get_args(Finder)),
-    "path": frozenset(get_args(Path)),
+    "path": frozenset(get_args(ConnectionKind)),
 }
 _PAIRING_OUTCOMES = frozenset(get_args(Outcome))
 _WORD = re.compile(r"[a-z][a-z0-9_.\-]{0,31}", re.ASCII)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ...messages.types import Finder, Instant, Outcome, Path, Role, Stage
+from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
 from ...protocol.pairing_keys import Proven
 from .transitions import Phase
@@ -176,7 +176,7 @@ class Session(Private):
     requests: int = 0
     waiting: Annotated[list[Waiter], Meta(max_length=WAITERS)] = msgspec.field(default_factory=list)
     refusals: dict[str, int] = msgspec.field(default_factory=dict)
-    path: Path | None = None
+    path: ConnectionKind | None = None
     cancelling: bool = False
     outcome: Outcome | None = None
     message: str = ""

@@ -27,13 +27,13 @@ from ...messages.to_vault import (
     ConfirmDevice,
     ForgetDevice,
     ListDevices,
+    PeerEvidence,
     RenameDevice,
     Settled,
     SettleRequest,
     SignIdentity,
     StoreDevice,
     VaultInbox,
-    Vouch,
 )
 from ...messages.types import Instant
 from ...protocol.identity import make_info, signing_input
@@ -139,7 +139,7 @@ class Vault:
                 return self._sign(incoming.sender, message)
             case Accept(session=session, public_key=public_key, th3=th3):
                 return self._remembering(self._trust.accept(session, public_key, th3))
-            case Vouch(session=session, peer=peer):
+            case PeerEvidence(session=session, peer=peer):
                 return self._remembering(self._trust.vouch(session, peer))
             case SessionEnded(session=session):
                 return self._remembering(self._trust.drop(session), *self._generations.left_open_by(session))

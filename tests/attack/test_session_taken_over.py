@@ -31,7 +31,7 @@ from spacedrive_node.messages.to_gateway import (
 )
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer, Listening, SwarmIdentity
-from spacedrive_node.messages.to_vault import Accept, ForgetDevice, Vouch
+from spacedrive_node.messages.to_vault import Accept, ForgetDevice, PeerEvidence
 from spacedrive_node.protocol.code import CodeKeys
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
 from spacedrive_node.supervisor.ledger import SUPERVISOR, Ledger
@@ -190,7 +190,7 @@ async def test_bodies_of_another_kind_do_nothing(taken: Callable[[], Any]) -> No
             smuggled = {
                 "vault": [
                     Accept(pairing.id, intruder.public_key, forged.th1),
-                    Vouch(pairing.id, intruder.peer),
+                    PeerEvidence(pairing.id, intruder.peer),
                     ForgetDevice(1, device_id(victim.public_key)),
                     SessionEnded(pairing.id, "initiator", "paired"),
                 ],

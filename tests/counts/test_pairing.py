@@ -70,7 +70,7 @@ def test_one_process_on_each_side(pairing: OnePairing) -> None:
 def test_messages_through_the_supervisor(pairing: OnePairing, role: str) -> None:
     """Every message that an actor is given, by kind."""
     both = {
-        "Serve": 1, "SignIdentity": 1, "Signed": 1, "Vouch": 1, "Decide": 1, "Accept": 1,
+        "Serve": 1, "SignIdentity": 1, "Signed": 1, "PeerEvidence": 1, "Decide": 1, "Accept": 1,
         "StoreDevice": 1, "ConfirmDevice": 1, "Stored": 2, "KnownPeer": 2, "SessionView": 6,
     }  # fmt: skip
     own = {

@@ -19,7 +19,7 @@ from spacedrive_node.messages.peer_protocol import (
 from spacedrive_node.messages.to_discovery import Servers
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_swarm import Ask, ClosestServers, ForgetPeer, KnownPeer, PeerReply, Serve
-from spacedrive_node.messages.to_vault import Settled, SettleRequest, Vouch
+from spacedrive_node.messages.to_vault import PeerEvidence, Settled, SettleRequest
 from spacedrive_node.protocol.code import code_id
 
 ROUTE_KEY = b"r" * 32
@@ -40,7 +40,7 @@ def challenge_frame(frame: bytes) -> bytes:
 
 
 async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: Any) -> None:
-    """Ask → PeerRequest → PeerReply → PeerAnswer, a Vouch before each first hand-over, in its step."""
+    """Ask → PeerRequest → PeerReply → PeerAnswer, a PeerEvidence before each first hand-over, in its step."""
     async with swarm("a") as a, swarm("b") as b:
         await a.tell(A, Serve(ROUTE_KEY, "initiator"))
         frame = request_frame(a, b)
@@ -48,12 +48,12 @@ async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: An
         request = await a.expect(PeerRequest, A)
         assert (request.peer, request.frame, request.path) == (b.peer, frame, "direct")
         step = next(s for s in a.steps if any(o.kind == "PeerRequest" for o in s.out))
-        assert [(o.to, o.kind) for o in step.out] == [("vault", "Vouch"), (A, "PeerRequest")]
-        assert (await a.expect(Vouch)) == Vouch("a" * 16, b.peer)
+        assert [(o.to, o.kind) for o in step.out] == [("vault", "PeerEvidence"), (A, "PeerRequest")]
+        assert (await a.expect(PeerEvidence)) == PeerEvidence("a" * 16, b.peer)
         await a.tell(A, PeerReply(request.request, challenge_frame(frame)))
         answer = await b.expect(PeerAnswer, B)
         assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
-        assert (await b.expect(Vouch)) == Vouch("b" * 16, a.peer)
+        assert (await b.expect(PeerEvidence)) == PeerEvidence("b" * 16, a.peer)
 
 
 def refusal(frame: bytes) -> bytes:
@@ -83,7 +83,7 @@ async def test_unknown_codes_are_refused_by_the_swarm_itself(swarm: Any) -> None
         assert reason(await ask(b, 2, a, request_frame(b, a))) == "unavailable"
         decision = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
         assert reason(await ask(b, 3, a, decision)) == "closed"
-        assert a.count(PeerRequest) == a.count(Vouch) == 0
+        assert a.count(PeerRequest) == a.count(PeerEvidence) == 0
 
 
 async def test_a_joiner_serves_the_frames_of_the_initiator(swarm: Any) -> None:
@@ -121,7 +121,7 @@ async def test_a_full_session_is_busy_and_an_ended_one_unavailable(swarm: Any) -
         await a.expect(PeerRequest)
         await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "cancelled"))
         assert reason(await b.expect(PeerAnswer)) == "unavailable"
-        assert a.count(Vouch) == 1
+        assert a.count(PeerEvidence) == 1
 
 
 async def test_whoever_poisoned_a_session_is_blocked(swarm: Any) -> None:
@@ -154,7 +154,7 @@ async def test_a_peer_is_vouched_for_again_when_others_came_between(swarm: Any) 
         await a.tell(A, Serve(ROUTE_KEY, "initiator"))
         for number, peer in enumerate((b, c, b)):
             await peer.tell(B, Ask(number, a.peer, a.addresses, request_frame(a, peer)))
-            assert (await a.expect(Vouch, "vault")).peer == peer.peer
+            assert (await a.expect(PeerEvidence, "vault")).peer == peer.peer
             await a.expect(PeerRequest)
 
 

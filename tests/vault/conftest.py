@@ -19,7 +19,7 @@ from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.peer_protocol import DecisionReceived, PairingDecision
 from spacedrive_node.messages.to_gateway import Device, Devices
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer
-from spacedrive_node.messages.to_vault import Accept, ListDevices, StoreDevice, Vouch
+from spacedrive_node.messages.to_vault import Accept, ListDevices, PeerEvidence, StoreDevice
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
 from spacedrive_node.protocol.peer_ids import peer_id_of
 
@@ -54,8 +54,8 @@ class Pairing:
     def accept(self) -> Accept:
         return Accept(self.session, self.device.public_key, self.th3)
 
-    def vouch(self) -> Vouch:
-        return Vouch(self.session, self.device.peer)
+    def vouch(self) -> PeerEvidence:
+        return PeerEvidence(self.session, self.device.peer)
 
     def store(self, **changes: Any) -> StoreDevice:
         info = self.device.info

@@ -21,11 +21,11 @@ from spacedrive_node.messages.to_vault import (
     Accept,
     ConfirmDevice,
     ForgetDevice,
+    PeerEvidence,
     RenameDevice,
     Settled,
     SettleRequest,
     SignIdentity,
-    Vouch,
 )
 from spacedrive_node.protocol.identity import signing_input, verify
 from spacedrive_node.protocol.keys import fingerprint
@@ -129,7 +129,7 @@ def test_accepts_and_vouches_survive_a_restart_and_end_with_the_session(host: An
 
 
 def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
-    """Forged or missing Accept, Vouch, signature, peer, key, transcript, frames: each alone is refused."""
+    """Forged or missing Accept, evidence, signature, peer, key, transcript, frames: each alone is refused."""
     stranger = new_device()
 
     def refused(pairing: Any, **changes: Any) -> None:
@@ -143,12 +143,12 @@ def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     refused(unaccepted)
     unvouched = other.pairing()
     host.step("gateway", unvouched.accept())
-    host.step("swarm", Vouch("f" * 16, other.peer))
+    host.step("swarm", PeerEvidence("f" * 16, other.peer))
     refused(unvouched)
 
     pairing = other.pairing()
     host.admit(pairing)
-    host.step("swarm", Vouch(pairing.session, stranger.peer))
+    host.step("swarm", PeerEvidence(pairing.session, stranger.peer))
     refused(pairing, signature=bytes(64))
     refused(pairing, th=b"x" * 32)
     refused(pairing, th3=b"x" * 32)

@@ -1,9 +1,10 @@
 """libp2p without what a node does not use of it: `import libp2p` brings every transport, and more besides.
 
-While :func:`left_out` runs, the modules in NOT_USED are stood in for. A stand-in can be imported, subclassed
-and named in annotations; whatever is done with it otherwise raises StubCalledError. Once libp2p is imported
-the stand-ins are no longer found, so that whoever imports one of these modules later gets the true one.
-Measured: 29 MiB less for the process, and half of the time that the import takes (docs/performance.md).
+While :func:`stub_unused_modules` runs, the modules in NOT_USED are stood in for. A stand-in can be
+imported, subclassed and named in annotations; whatever is done with it otherwise raises StubCalledError.
+Once libp2p is imported the stand-ins are no longer found, so that whoever imports one of these modules
+later gets the true one. Measured: 29 MiB less for the process, and half of the time that the import takes
+(docs/performance.md).
 """
 
 import sys
@@ -98,7 +99,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 @contextmanager
-def left_out() -> Iterator[None]:
+def stub_unused_modules() -> Iterator[None]:
     """Import libp2p in this block. Does nothing for modules that have been imported before."""
     finder = _Finder()
     sys.meta_path.insert(0, finder)

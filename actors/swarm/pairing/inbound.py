@@ -20,8 +20,8 @@ from ....messages.peer_protocol import (
     decode_wire,
 )
 from ....messages.to_session import PeerRequest
-from ....messages.to_vault import SettleRequest, Vouch
-from ....messages.types import Path
+from ....messages.to_vault import PeerEvidence, SettleRequest
+from ....messages.types import ConnectionKind
 from ...base import Send, now
 from ..library import corrections, multiplexer, streams
 from .frame_routing import Tables
@@ -41,7 +41,7 @@ def session_id(actor: str) -> str:
     return actor.removeprefix("session-")
 
 
-def path_of(_connection: Any) -> Path:
+def path_of(_connection: Any) -> ConnectionKind:
     """Return how a connection runs. Relayed ones do not exist yet."""
     return "direct"
 
@@ -129,7 +129,7 @@ class PairingPort:
             return None
         return message, frame
 
-    async def _answer(self, message: WireRequest, frame: bytes, slot: Slot, path: Path) -> bytes:
+    async def _answer(self, message: WireRequest, frame: bytes, slot: Slot, path: ConnectionKind) -> bytes:
         slot.waits_for_peer = False
         try:
             return await self._ask(message, frame, slot.peer, slot.block, path)
@@ -137,7 +137,7 @@ class PairingPort:
             slot.waits_for_peer = True
 
     async def _ask(
-        self, message: WireRequest, frame: bytes, peer: bytes, block: str | None, path: Path
+        self, message: WireRequest, frame: bytes, peer: bytes, block: str | None, path: ConnectionKind
     ) -> bytes:
         if self._abuse.too_often(peer + message.attempt, now()):
             return self._refuse(message, "busy")
@@ -160,10 +160,12 @@ class PairingPort:
             await self._strike(peer, block)
         return self._refuse(message, "closed" if isinstance(message, PairingDecision) else "unavailable")
 
-    async def _ask_session(self, actor: str, frame: bytes, peer: bytes, path: Path) -> bytes:
+    async def _ask_session(self, actor: str, frame: bytes, peer: bytes, path: ConnectionKind) -> bytes:
         number = self._requests.number()
         vouch = (
-            [Send("vault", Vouch(session_id(actor), peer))] if self._tables.needs_vouch(actor, peer) else []
+            [Send("vault", PeerEvidence(session_id(actor), peer))]
+            if self._tables.needs_vouch(actor, peer)
+            else []
         )
         self._tables.forwarded(actor, peer)
         return await self._requests.ask(

@@ -19,7 +19,7 @@ from ....messages.peer_protocol import (
 )
 from ....messages.to_session import PeerAnswer, PeerUnreachable
 from ....messages.to_swarm import Ask
-from ....messages.to_vault import Settled, Vouch
+from ....messages.to_vault import PeerEvidence, Settled
 from ...base import Mailbox, Send, now
 from ..dial.dialer import Dialer, UnreachableError
 from ..library import streams
@@ -80,7 +80,7 @@ class Asking:
             else:
                 self._tables.forwarded(actor, ask.peer)
                 first = self._tables.needs_vouch(actor, ask.peer)
-                vouch = [Send("vault", Vouch(session_id(actor), ask.peer))] if first else []
+                vouch = [Send("vault", PeerEvidence(session_id(actor), ask.peer))] if first else []
                 answer = PeerAnswer(ask.request, frame, path_of(connection))
                 await self._mailbox.send_all([*vouch, Send(actor, answer)])
         mine = self._running[actor]
