@@ -13,6 +13,7 @@ import trio
 from ..client.errors import ControlError, NodeGoneError
 from ..client.node_client import NodeClient, Pairing
 from ..messages.control_protocol import SessionState
+from ..messages.outcome_texts import CANCELLED_BY_CTRL_C
 from . import exit_codes
 from .errors import leading
 from .pairing_events import EventMaker, failed
@@ -146,7 +147,7 @@ class Follower:
             try:
                 await self._pairing.cancel()
                 if tell:
-                    self._view.show(failed(self._pairing.id, "cancelled", ""))
+                    self._view.show(failed(self._pairing.id, "cancelled", CANCELLED_BY_CTRL_C))
             except ControlError as error:
                 if error.code == "already_decided":
                     self._view.note("this device has already accepted; the node goes on with the pairing")

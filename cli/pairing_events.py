@@ -7,22 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..messages.control_protocol import SessionState, ShownDevice
+from ..messages.outcome_texts import BY_OUTCOME
 from ..messages.types import Outcome
 from ..protocol.peer_ids import peer_id_text
 
 Event = dict[str, Any]
-
-_MESSAGES: dict[Outcome, str] = {
-    "paired": "paired",
-    "rejected": "the pairing was declined",
-    "expired": "the code has expired; show a new one with: sdnode pair",
-    "not_found": "no device that shows these words was found; are they still shown on the other device?",
-    "wrong_code": "the device found does not know these words",
-    "cancelled": "the pairing was cancelled",
-    "lost_contact": "the other device went away before both sides were done",
-    "crashed": "the pairing failed inside the node; try again",
-    "busy": "the node has too many pairings under way; try again in a moment",
-}
 
 
 @dataclass
@@ -75,7 +64,7 @@ def failed(session: str | None, outcome: Outcome, message: str) -> Event:
         "event": "failed",
         "session": session,
         "outcome": outcome,
-        "message": message or _MESSAGES[outcome],
+        "message": message or BY_OUTCOME[outcome],
     }
 
 

@@ -6,13 +6,14 @@ proved itself.
 
 import math
 
+from ...messages import outcome_texts
 from ...messages.peer_protocol import PairingDecision
 from ...messages.to_session import PeerAnswer, PeerUnreachable
 from ...messages.types import Instant, Outcome
 from ...protocol.attempt import OpenedIdentity
 from ...protocol.errors import ProtocolError
 from ...protocol.pairing_keys import Proven
-from . import delivery, storing, view
+from . import delivery, storing
 from .delivery import of
 from .state import Ending, Errand, Session
 from .step_context import Turn
@@ -44,7 +45,7 @@ def begin(
     if response_frame is not None:
         delivery.be_present(turn, response_frame, delivery.PRESENCE)
     if session.cancelling:
-        decide(turn, False, "cancelled", view.CANCELLED)
+        decide(turn, False, "cancelled", outcome_texts.CANCELLED)
 
 
 def concerns(session: Session, peer: bytes, code_id: bytes, attempt: bytes) -> bool:
@@ -61,7 +62,7 @@ def concerns(session: Session, peer: bytes, code_id: bytes, attempt: bytes) -> b
 
 
 def decide(
-    turn: Turn, accept: bool, outcome: Outcome = "rejected", message: str = view.REJECTED_HERE
+    turn: Turn, accept: bool, outcome: Outcome = "rejected", message: str = outcome_texts.REJECTED_HERE
 ) -> None:
     """Take the own decision; the first is final. `outcome`, `message`: what a refusal will be called."""
     ending = of(turn.session)
@@ -91,7 +92,7 @@ def take_answer(turn: Turn, message: PeerAnswer) -> None:
     elif ending.proven.verify_received(errand.frame, message.frame):
         _acknowledged(turn)
     elif _ends_attempt(errand, message.frame):
-        _over(turn, "lost_contact", view.CLOSED_BY_OTHER)
+        _over(turn, "lost_contact", outcome_texts.CLOSED_BY_OTHER)
     else:
         turn.ask_later(errand)
 
@@ -131,7 +132,7 @@ def _present(turn: Turn, errand: Errand, frame: bytes) -> None:
     if turn.session.phase == "LINGERING":
         ending.lingered += 1
         if ending.lingered == delivery.LINGER_ANSWERS:
-            turn.end("paired", view.PAIRED)
+            turn.end("paired", outcome_texts.PAIRED)
         turn.ask_after(errand, delivery.LINGER)
     else:
         turn.ask_after(errand, delivery.PRESENCE_REFUSED if delivery.refusal_of(frame) else delivery.PRESENCE)
@@ -191,7 +192,7 @@ def _heard_refusal(turn: Turn, request: int) -> None:
     ending = of(turn.session)
     assert ending.reply is not None
     turn.reply(request, ending.reply)
-    outcome, text = ending.verdict or "rejected", ending.verdict_message or view.REJECTED_THERE
+    outcome, text = ending.verdict or "rejected", ending.verdict_message or outcome_texts.REJECTED_THERE
     turn.end(outcome, text, "peer refuses")
 
 
@@ -213,12 +214,12 @@ def due(turn: Turn) -> None:
     session = turn.session
     ending = of(session)
     if ending.own is None and turn.now >= ending.deciding_until:
-        decide(turn, False, "expired", view.NOT_DECIDED)
+        decide(turn, False, "expired", outcome_texts.NOT_DECIDED)
     if ending.verdict is not None and turn.now >= ending.verdict_at:
         turn.conclude(ending.verdict, ending.verdict_message)
     if turn.now >= _end_of_delivery(turn):
         stored = session.phase in ("DELIVERING", "CONFIRMING")
-        _over(turn, "lost_contact", view.LOST_STORED if stored else view.LOST_DECIDING)
+        _over(turn, "lost_contact", outcome_texts.LOST_STORED if stored else outcome_texts.LOST_DECIDING)
         return
     turn.ask_when_due(ending.errand)
 

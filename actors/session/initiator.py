@@ -6,6 +6,7 @@ the device that claimed: that is decision.py.
 
 import math
 
+from ...messages import outcome_texts
 from ...messages.peer_protocol import ChallengeResponse, PairingDecision, PairingRequest, WireRequest
 from ...messages.to_discovery import StartProviding, StopProviding
 from ...messages.to_session import PeerRequest, Signed
@@ -15,7 +16,7 @@ from ...messages.types import Instant
 from ...protocol.attempt import InitiatorAttempt
 from ...protocol.code import code_id
 from ...protocol.errors import ProtocolError
-from . import decision, view
+from . import decision
 from .state import ATTEMPTS_OPEN, Claim, Guest, Session
 from .step_context import Turn
 
@@ -161,7 +162,7 @@ def take_signed(turn: Turn, message: Signed) -> None:
     except ProtocolError:
         # Only now was it seen that the other side carries this device's own key.
         turn.answer_waiting(turn.refusal(guest.crypto.code_id, guest.attempt, "protocol"))
-        turn.end("crashed", view.OWN_DEVICE)
+        turn.end("crashed", outcome_texts.OWN_DEVICE)
         return
     assert proven.confirmation_frame is not None
     guest.answer = proven.confirmation_frame
@@ -179,7 +180,7 @@ def cancel(turn: Turn) -> None:
     if turn.session.phase == "SIGNING":
         turn.session.cancelling = True
     else:
-        turn.end("cancelled", view.CANCELLED)
+        turn.end("cancelled", outcome_texts.CANCELLED)
 
 
 def due(turn: Turn) -> None:
@@ -187,11 +188,11 @@ def due(turn: Turn) -> None:
     session = turn.session
     if session.phase == "SIGNING":
         if turn.now >= _end_of_signing(turn):
-            turn.end("crashed", view.NOT_SIGNED)
+            turn.end("crashed", outcome_texts.NOT_SIGNED)
         return
     session.guests = {peer: guest for peer, guest in session.guests.items() if turn.now < guest.until}
     if turn.now >= session.deadline and not _open_guests(session):
-        turn.end("expired", view.CODE_EXPIRED)
+        turn.end("expired", outcome_texts.CODE_EXPIRED)
 
 
 def timers(turn: Turn) -> Instant:

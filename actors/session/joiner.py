@@ -5,6 +5,7 @@ device before the candidate's proof holds, and has one ChallengeResponse outstan
 claims two codes. What a single candidate is asked stands in candidates.py.
 """
 
+from ...messages import outcome_texts
 from ...messages.peer_protocol import PairingDecision, RefusalReason, WireRequest
 from ...messages.to_discovery import Find, StopFinding
 from ...messages.to_session import Candidate as Named
@@ -13,7 +14,7 @@ from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant, PeerAddresses
 from ...protocol.errors import ProtocolError
-from . import candidates, decision, view
+from . import candidates, decision
 from .state import Chosen, Errand, Session
 from .step_context import Turn
 
@@ -158,7 +159,7 @@ def _attempt_over(turn: Turn, chosen: Chosen, reason: RefusalReason | None) -> N
     else:
         candidates.refused(turn, chosen.peer, reason)
     if session.cancelling:
-        turn.end("cancelled", view.CANCELLED)
+        turn.end("cancelled", outcome_texts.CANCELLED)
     else:
         due(turn)
 
@@ -179,7 +180,7 @@ def cancel(turn: Turn) -> None:
             session.cancelling = True
             chosen.until = min(chosen.until, turn.now + turn.config.exchange)
     else:
-        turn.end("cancelled", view.CANCELLED)
+        turn.end("cancelled", outcome_texts.CANCELLED)
 
 
 def due(turn: Turn) -> None:
@@ -213,13 +214,13 @@ def _not_found(turn: Turn) -> None:
     """Say the most that is known, from the surest sign to none."""
     session = turn.session
     if session.lost_proven:
-        turn.end("lost_contact", view.LOST_PROVEN)
+        turn.end("lost_contact", outcome_texts.LOST_PROVEN)
     elif session.heard_closed:
-        turn.end("expired", view.CODE_USED)
+        turn.end("expired", outcome_texts.CODE_USED)
     elif session.hint_failed:
-        turn.end("wrong_code", view.WRONG_CODE)
+        turn.end("wrong_code", outcome_texts.WRONG_CODE)
     else:
-        turn.end("not_found", view.NOT_FOUND)
+        turn.end("not_found", outcome_texts.NOT_FOUND)
 
 
 def open_errands(session: Session) -> list[Errand]:

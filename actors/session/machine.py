@@ -6,6 +6,7 @@ the second decision.py, the order transitions.py. Does no I/O; clock and randomn
 
 import math
 
+from ...messages import outcome_texts
 from ...messages.actor_configs import SessionConfig
 from ...messages.base import MalformedMessageError
 from ...messages.from_supervisor import ActorRestarted
@@ -156,7 +157,7 @@ def _take(turn: Turn, message: SessionInbox) -> None:
                 decision.decide(turn, message.accept)
         case CancelPairing():
             if session.ending is not None:
-                decision.decide(turn, False, "cancelled", view.CANCELLED)
+                decision.decide(turn, False, "cancelled", outcome_texts.CANCELLED)
             else:
                 role.cancel(turn)
         case PeerRequest():

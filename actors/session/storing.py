@@ -3,9 +3,10 @@
 Implements docs/protocol.md, "Ending". Never says `paired` before the vault has.
 """
 
+from ...messages import outcome_texts
 from ...messages.to_session import Stored, StoreRefused
 from ...messages.to_vault import ConfirmDevice, StoreDevice
-from . import delivery, view
+from . import delivery
 from .delivery import of
 from .step_context import Turn
 
@@ -70,7 +71,7 @@ def _paired(turn: Turn) -> None:
     ending = of(session)
     assert ending.own_frame is not None
     session.seconds = max(0.0, turn.now - (session.claim.began if session.claim else session.started))
-    turn.conclude("paired", view.PAIRED)
+    turn.conclude("paired", outcome_texts.PAIRED)
     turn.move("confirmed")
     if session.phase == "LINGERING":
         ending.delivery_until = min(ending.delivery_until, turn.now + delivery.LINGER_LONGEST)
@@ -84,7 +85,7 @@ def take_store_refused(turn: Turn, message: StoreRefused) -> None:
     if ending is None or message.request != ending.vault:
         return
     ending.vault = 0
-    text = view.store_refused(message.reason)
+    text = outcome_texts.store_refused(message.reason)
     if session.phase == "STORING_UNSPOKEN":
         assert ending.reply is not None
         turn.move("store refused")
