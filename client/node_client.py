@@ -40,7 +40,7 @@ from ..messages.control_protocol import (
 )
 from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import ActorInfo, Device
-from ..messages.types import Outcome, Role, Stage
+from ..messages.types import Outcome, Role, later_stage
 from .control_connection import ControlLink, Subscription
 from .errors import ControlError, NodeGoneError
 
@@ -58,7 +58,6 @@ __all__ = [
 
 # A session has six stages and a few facts beside them; far more states than this cannot follow one another.
 _HISTORY = 256
-_STAGES: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "deciding", "storing")
 _R = TypeVar("_R", bound=Message)
 
 
@@ -203,8 +202,15 @@ class Pairing:
     def _take(self, state: SessionState) -> None:
         if state.words is not None:
             self._code = Code(tuple(state.words.split()), state.qr, state.expires_in)
-        if self._history and not follows(self._history[-1], state):
-            return
+        if self._history:
+            last = self._history[-1]
+            if state.outcome is not None:
+                # A gateway that was restarted meanwhile knows of a session that crashed only that it is
+                # over, and reports it in the first stage. The outcome counts; the stage stays the one that
+                # was reached.
+                state = msgspec.structs.replace(state, stage=later_stage(last.stage, state.stage))
+            if is_repeat(last, state):
+                return
         if self._shown is None and state.device is not None:
             self._shown = state.device.public_key
         self._history.append(state)
@@ -235,11 +241,9 @@ class _States(AsyncIterator[SessionState]):
         return state
 
 
-def follows(old: SessionState, new: SessionState) -> bool:
-    """Say whether `new` is a later state than `old`: neither a repeat (but for the clock) nor a step back."""
-    if old.outcome is not None or _STAGES.index(new.stage) < _STAGES.index(old.stage):
-        return False
-    return msgspec.structs.replace(new, expires_in=None) != msgspec.structs.replace(old, expires_in=None)
+def is_repeat(old: SessionState, new: SessionState) -> bool:
+    """Say whether `new` differs from `old` by the clock alone, as after a reconnection."""
+    return msgspec.structs.replace(new, expires_in=None) == msgspec.structs.replace(old, expires_in=None)
 
 
 class NodeClient:

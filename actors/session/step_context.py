@@ -11,11 +11,11 @@ from ...messages.actor_configs import SessionConfig
 from ...messages.base import Message, encode
 from ...messages.peer_protocol import RefusalReason, Refused, WireRequest
 from ...messages.to_swarm import Ask, PeerReply
-from ...messages.types import Instant, Outcome
+from ...messages.types import Instant, Outcome, later_stage
 from ...protocol.code import CodeKeys
 from ..base import Send
 from .state import WAITERS, Errand, Meter, Session, Waiter
-from .transitions import STAGES, Event, follow, later
+from .transitions import STAGES, Event, follow
 
 Entropy = Callable[[int], bytes]
 
@@ -61,7 +61,7 @@ class Turn:
         """Follow the table, and note how long the stage lasted when it changes."""
         session = self.session
         session.phase = follow(session.role, session.phase, event)
-        stage = later(session.stage, STAGES.get(session.phase, session.stage))
+        stage = later_stage(session.stage, STAGES.get(session.phase, session.stage))
         if stage != session.stage or session.phase == "ENDED":
             until = self.now if session.concluded is None else session.concluded
             session.stages[session.stage] = max(0.0, until - session.stage_since)

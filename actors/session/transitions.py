@@ -155,8 +155,8 @@ TRANSITIONS: MappingProxyType[Role, _Rows] = MappingProxyType(
 
 BEGINNING: MappingProxyType[Role, Phase] = MappingProxyType({"initiator": "WAITING", "joiner": "SEARCHING"})
 
-# What users see. A stage never goes back, even where a phase does (a joiner's attempt that is over), and a
-# phase without an entry leaves it as it is.
+# What users see: the stage of the latest phase that was reached. Where a phase goes back (a joiner's attempt
+# that is over) the stage stays, and its duration goes on. A phase without an entry leaves it as it is.
 STAGES: MappingProxyType[Phase, Stage] = MappingProxyType(
     {
         "WAITING": "waiting",
@@ -173,7 +173,6 @@ STAGES: MappingProxyType[Phase, Stage] = MappingProxyType(
         "CONFIRMING": "storing",
     }
 )
-STAGE_ORDER: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "deciding", "storing")
 
 
 class ForbiddenTransitionError(SpacedriveNodeError, AssertionError):
@@ -186,8 +185,3 @@ def follow(role: Role, phase: Phase, event: Event) -> Phase:
         return TRANSITIONS[role][phase][event]
     except KeyError:
         raise ForbiddenTransitionError(f"{role} in {phase}: {event}") from None
-
-
-def later(one: Stage, other: Stage) -> Stage:
-    """Return the later of two stages."""
-    return max(one, other, key=STAGE_ORDER.index)
