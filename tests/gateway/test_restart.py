@@ -160,7 +160,7 @@ async def test_nothing_there(tmp_path):
 
 async def test_gone_for_good(node, client, nursery, code, monkeypatch):
     """After the patience without a node whatever waits fails with NodeGoneError, and so do new requests."""
-    monkeypatch.setattr(errors, "PATIENCE", 0.2)
+    monkeypatch.setattr(errors, "RECONNECT_TIMEOUT_S", 0.2)
     with trio.fail_after(20):
         pairing = await start(node, client, code)
         node.listener.close()
