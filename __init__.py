@@ -1,6 +1,7 @@
 """spacedrive-node: two devices find each other with twelve words and trust each other from then on.
 
-The public face for Python programs; what it names is imported when it is first used.
+The names that Python programs may rely on. Each is imported at its first use, so that importing the package
+costs nothing.
 """
 
 from importlib import import_module

@@ -1,9 +1,9 @@
 """The sockets of a node that outlive its actors: the control socket and the metrics socket.
 
-The supervisor's process opens them before any actor exists and hands a copy to the gateway and to metrics,
-at every start of these anew: so a client that connects while one of them restarts waits for a moment and is
-not refused. Owns their opening, the registration of the node beside them, and the undoing of it all. Never
-accepts a connection.
+The supervisor's process opens them before any actor exists and hands copies to the gateway and to metrics, at
+each of their starts: so a client that connects while one of them restarts waits a moment and is not refused.
+Owns opening them, the node's entry in the register of running nodes, and undoing both. Never accepts a
+connection.
 """
 
 import errno

@@ -114,8 +114,10 @@ async def _pair_once(
             record.begin = trio.current_time()
             entered = await client.join_pairing(words)
             async with trio.open_nursery() as nursery:
-                for side, pairing, own in ((server, shown, _SERVER_NAME), (client, entered, name)):
-                    nursery.start_soon(_follow_side, view if alone else None, record, side, pairing, own)
+                for side, pairing, node_name in ((server, shown, _SERVER_NAME), (client, entered, name)):
+                    nursery.start_soon(
+                        _follow_side, view if alone else None, record, side, pairing, node_name
+                    )
     except* PairingFailedError as group:
         problem = _error_text(group)
     except* (ControlError, NodeGoneError) as group:

@@ -48,7 +48,7 @@ def discard_typeahead(descriptor: int) -> None:
 
 @contextmanager
 def answer_source(*, script: bool) -> Iterator[int]:
-    """Give the descriptor that answers are read from. `script`: standard input, whatever that is."""
+    """Give the descriptor that answers are read from; for a `script` always standard input."""
     if script or os.isatty(0):
         yield 0
         return

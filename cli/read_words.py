@@ -40,13 +40,13 @@ def read_code_text(words: tuple[str, ...], *, interactive: bool) -> str:
 def hide_arguments(secrets: tuple[str, ...]) -> None:
     """Overwrite these arguments of this process, which every user of the machine can read with `ps`.
 
-    The kernel shows as /proc/PID/cmdline whatever is in the process's memory where it once put the arguments.
-    /proc/self/stat says where that is (arg_start and arg_end), and the strings there are replaced by
-    asterisks of the same length. Python has copied its arguments long before, so nothing else changes.
+    /proc/PID/cmdline is no copy: the kernel reads it from the process's memory, where it put the arguments
+    when the program began. /proc/self/stat gives the addresses (arg_start and arg_end), and the strings
+    there are replaced by asterisks of the same length. Python works with copies, so nothing else changes.
 
-    Until here, some hundredths of a second, the words could be read; and where a shell keeps its history they
-    still can. The prompt and standard input have neither weakness. Does nothing where the system does not say
-    where the arguments are.
+    Until here, for some hundredths of a second, the words could be read, and a shell may keep them in its
+    history. The prompt and standard input have neither weakness. Does nothing where the addresses are not
+    to be had.
     """
     import ctypes
 

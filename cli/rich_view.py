@@ -1,6 +1,6 @@
 """The live view of a pairing on a terminal: words in a grid, QR code, one line with stage and countdown.
 
-The third view beside those of views.py, apart because it imports rich. Owns the live line, which must not
+A module apart from views.py because it imports rich. Owns the live line, which must not
 be on the screen while a question is answered.
 """
 

@@ -165,5 +165,7 @@ def device_lines(event: Event) -> list[str]:
 
 def duration_text(seconds: float) -> str:
     """Return a time of minutes and seconds for people."""
-    whole = max(0, round(seconds))
-    return f"{whole // 60} min" if whole >= 60 and whole % 60 == 0 else f"{whole // 60}:{whole % 60:02d} min"
+    rounded = max(0, round(seconds))
+    if rounded >= 60 and rounded % 60 == 0:
+        return f"{rounded // 60} min"
+    return f"{rounded // 60}:{rounded % 60:02d} min"

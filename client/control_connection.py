@@ -165,7 +165,7 @@ class ControlConnection:
                 self._report_connected(False)
                 continue
             if trio.current_time() - down_since > errors.RECONNECT_TIMEOUT_S:
-                # Whoever waits is told. Attempts go on, for a later call may find the node running again.
+                # Everything that waits fails. Attempts go on: a later call may find the node running again.
                 self._give_up()
             # The pause between two attempts is the backoff; nothing announces that a node is back.
             await trio.sleep(pause)

@@ -160,8 +160,8 @@ class _NodeProcess:
                     return ready
             await self._process.wait()
             await self._errors_read.wait()
-            said = "\n".join(self._errors) or f"it ended with exit code {self._process.returncode}"
-            raise NodeStartError(f"the node did not start: {said}")
+            reason = "\n".join(self._errors) or f"it ended with exit code {self._process.returncode}"
+            raise NodeStartError(f"the node did not start: {reason}")
         raise NodeStartError(
             "\n".join([f"the node was not ready within {START_TIMEOUT_S:.0f} s", *self._errors])
         )

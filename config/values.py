@@ -238,7 +238,7 @@ def listen_address(value: object) -> str:
 
 
 def announce_address(value: object) -> str:
-    """Return a multiaddr to tell others."""
+    """Return a multiaddr under which this node announces itself."""
     text, parts = _parse_multiaddr(value)
     if parts[1][1] == "0":
         raise InvalidValueError(f"{_quoted(text)}: nobody can reach port 0")
