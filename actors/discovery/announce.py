@@ -13,7 +13,7 @@ from ...messages.to_swarm import KadRequest
 from ...messages.types import Instant, PeerAddresses
 from .lookup import K, distance
 from .lookup_driver import Surroundings, Walk
-from .metrics import Measurements
+from .metrics import DiscoveryMetrics as Measurements
 from .pending_requests import ANSWER_WITHIN, Answer
 
 REPEAT_EVERY = 600.0

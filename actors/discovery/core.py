@@ -27,7 +27,7 @@ from ..base import Send
 from .announce import Announcer
 from .bootstrap import Bootstrapper
 from .lookup_driver import Surroundings
-from .metrics import Measurements
+from .metrics import DiscoveryMetrics as Measurements
 from .pending_requests import Requests
 from .search import Query
 

@@ -11,7 +11,7 @@ from ...messages.to_session import Candidate
 from ...messages.types import Finder, Instant, PeerAddresses
 from .candidates import Candidates
 from .lookup_driver import Providers, Surroundings, Walk
-from .metrics import Measurements
+from .metrics import DiscoveryMetrics as Measurements
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0

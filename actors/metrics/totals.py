@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ...messages.base import Decoder
-from ...messages.to_metrics import BUCKETS, Observed
+from ...messages.to_metrics import Observed
+from ..histogram import Histogram, from_message
 from .catalogue import may_report
 
 MAX_SENDERS = 2048
@@ -22,34 +23,6 @@ MAX_CELLS = 25_000
 
 Series = tuple[str, tuple[str, ...]]
 """A metric's name (without prefix) and the values of its labels."""
-
-
-@dataclass(slots=True)
-class Histogram:
-    """Counts by bucket, only those that are not zero (index len(BUCKETS) is +Inf), and the sum of values."""
-
-    counts: dict[int, int] = field(default_factory=dict)
-    total: float = 0.0
-
-    def add(self, other: "Histogram") -> None:
-        """Add another's observations."""
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
-        self.total += other.total
-
-    def raise_to(self, other: "Histogram") -> None:
-        """Take over later values of the same incarnation; none goes back."""
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = max(self.counts.get(bucket, 0), count)
-        self.total = max(self.total, other.total)
-
-    def cumulative(self) -> list[int]:
-        """Return how many observations are at most each bound, and all of them last."""
-        running, result = 0, []
-        for bucket in range(len(BUCKETS) + 1):
-            running += self.counts.get(bucket, 0)
-            result.append(running)
-        return result
 
 
 @dataclass(slots=True)
@@ -147,8 +120,7 @@ class Totals:
                 and may_report(item.name, "histogram", item.labels, kind)
                 and (number := self._number(item.name, item.labels)) is not None
             ):
-                counts = {bucket: count for bucket, count in enumerate(item.counts) if count}
-                values.histograms.setdefault(number, Histogram()).raise_to(Histogram(counts, item.total))
+                values.histograms.setdefault(number, Histogram()).raise_to(from_message(item))
 
     def end(self, sender: str) -> None:
         """Fold an incarnation that has ended, if it had reported anything."""
