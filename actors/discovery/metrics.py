@@ -32,7 +32,7 @@ class DiscoveryMetrics:
         return self._reported_at + REPORT_INTERVAL_SECONDS if self._changed else math.inf
 
     def report(self, now: Instant) -> Observed | None:
-        """Return all values measured so far, or None if none has changed or the last report is too recent."""
+        """Return all values metrics so far, or None if none has changed or the last report is too recent."""
         if now < self.wake_at():
             return None
         self._changed = False
