@@ -28,7 +28,7 @@ from ..base import Send
 from .announce import Announcer
 from .bootstrap import Bootstrapper
 from .context import DiscoveryContext
-from .metrics import DiscoveryMetrics as DiscoveryMetrics
+from .metrics import DiscoveryMetrics
 from .pending_requests import PendingRequests
 from .search import Search
 
