@@ -87,7 +87,7 @@ class _DiscoveryActor:
     async def _scan_same_host(self) -> None:
         """Register this node and read who else is there, if it is time to.
 
-        A failure disables only this finder.
+        A failure affects no other finder.
         """
         moment = now()
         if self._same_host is None or moment < self._next_scan_at:
@@ -103,8 +103,7 @@ class _DiscoveryActor:
             self._directory_was_usable = True
         except OSError as error:
             if self._directory_was_usable and isinstance(error, PermissionError):
-                # The directory was removed, and the sandbox forbids to create it. A restart of this actor
-                # gets a new one.
+                # The directory was removed, and the sandbox forbids to create it; a restart creates it.
                 raise
             error_text = f"{type(error).__name__}: {error.strerror or error}"
         if error_text and error_text != self._last_error:

@@ -78,8 +78,7 @@ class SameHost:
             temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
-            # Locked before it gets its name, so that no other node ever sees it unlocked and removes it as
-            # stale.
+            # Locked before it gets its name: otherwise another node could see it unlocked, and remove it.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(descriptor, encode(registration))
             os.rename(temporary, path)

@@ -132,8 +132,7 @@ class Gateway:
                 return
             if len(self._connections) >= MAX_CLIENTS:
                 refusal = Error(0, "busy", f"the node serves {MAX_CLIENTS} clients at once; try again later")
-                # The send buffer of a new socket takes it at once. A client that is gone already gets
-                # nothing.
+                # The send buffer of a new socket takes it at once; a client that is gone gets nothing.
                 gone = suppress(trio.BrokenResourceError, trio.ClosedResourceError)
                 with trio.move_on_after(1), gone:
                     await trio.SocketStream(sock).send_all(frame(encode(refusal), CONTROL_LIMIT))
