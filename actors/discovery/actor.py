@@ -1,8 +1,7 @@
 """The discovery actor: one task that drives core.Discovery with messages, time and the nodes of this host.
 
-Owns the I/O of discovery: its mailbox and the registration files. It keeps nothing over a restart, because
-the supervisor repeats the standing messages of the sessions and the swarm (docs/architecture.md,
-"Restarts").
+Owns the I/O of discovery: its mailbox and the registration files. Keeps nothing over a restart: the
+supervisor delivers the standing messages of sessions and the swarm again (docs/architecture.md, "Steps").
 """
 
 import math

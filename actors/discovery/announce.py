@@ -4,9 +4,9 @@ For each key there are rounds: a find_node lookup finds the closest servers, eac
 and the next round follows after ten minutes (servers forget a provider's addresses after 30), or soon if no
 server has stored the announcement.
 
-Paced are the requests to one server, over all keys: servers refuse more than 10 announcements in 10 s from
-one peer, so each server has a queue from which one announcement leaves a second. A refused or unanswered
-one goes back into the queue, up to MAX_TRIES. Keys that the server has never heard of leave before
+The requests to one server are paced, over all keys: servers refuse more than 10 announcements in 10 s from
+one peer. So each server has a queue, from which at most one announcement a second is sent. A refused or
+unanswered one goes back into the queue, up to MAX_TRIES. Keys that the server has not stored yet go before
 repetitions.
 
 Why not `provide` of py-libp2p (docs/decisions/0004): it reports success when nothing was stored. Here only a

@@ -7,13 +7,12 @@ providers.
 How it converges. Servers are ordered by their distance from the key. The lookup asks the closest server that
 it knows and has not asked; the answer names servers that are closer still, and these are asked next. Each
 step typically halves the distance or more, so the number of steps grows with the logarithm of the network's
-size. The lookup is finished when each of the K closest servers that it has heard of has answered
-or failed.
+size. The lookup is finished when each of the K closest servers that it has heard of has answered or failed.
 
-Why not the lookup of py-libp2p (docs/decisions/0004): it asks in rounds, each as slow as its slowest server
-(10 s for one that hangs), and returns providers only at its end. A search here needs the first provider as
-soon as it is named, one bound on the requests of all lookups, and tests in virtual time against servers
-that lie.
+Why not the lookup of py-libp2p (docs/decisions/0004): it stops at its local store and at twenty providers, so
+that one decoy hides the true device; it asks in rounds, each as slow as its slowest server (10 s for one that
+hangs); and it returns providers only at its end. A search needs the first provider as soon as it is named,
+one bound on the requests of all lookups, and tests in virtual time against servers that lie.
 
 Differences from the textbook, each against servers that lie or hang:
 

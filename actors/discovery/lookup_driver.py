@@ -31,7 +31,7 @@ class LookupDriver:
 
     `seeds` are servers known without the routing table; `fallback` are servers to begin with when the routing
     table is empty (the bootstrap peers). `settled` (only slow servers are still waited for) and `finished`
-    (nobody is left to ask or to wait for) are as of the last `poll`.
+    (no server is left to ask or to wait for) are as of the last `poll`.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 A read model. `apply` takes one message of the gateway's inbox; everything else only reads. It needs no
 checkpoint: what it is made of are standing messages, which the supervisor delivers again, and first, to a
-restarted gateway (docs/architecture.md, "Restarts"). Owns whether the node is ready, as clients see it.
+restarted gateway (docs/architecture.md, "Steps"). Owns whether the node is ready, as clients see it.
 Never sends anything.
 """
 

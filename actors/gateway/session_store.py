@@ -45,7 +45,7 @@ _STOPPED = (
 
 @dataclass(slots=True)
 class SessionRecord:
-    """One session: what it last showed, and how the supervisor says it ended."""
+    """One session: what it last showed, and how it ended as the supervisor reported it."""
 
     session: SessionId
     role: Role
@@ -61,7 +61,7 @@ class SessionRecord:
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended, as its view says or else the supervisor; None while it runs."""
+        """How it ended: by its last view, or else by the supervisor's report; None while it runs."""
         if self.view is not None and self.view.outcome is not None:
             return self.view.outcome
         return self.ended

@@ -1,10 +1,8 @@
 """Every metric of the node: its type, labels, meaning, and who may report it.
 
-See docs/interfaces.md, "Metrics".
-
-Owns what may appear on /metrics: a report that does not fit this table is ignored. The values of a label
-come from a closed list where there is one, and are short plain words otherwise; never peer ids, codes or
-names of devices.
+Implements docs/interfaces.md, "Metrics". Owns what may appear on /metrics: a report that does not fit this
+table is ignored. The values of a label come from a closed list where there is one, and are short plain words
+otherwise; never peer ids, codes or names of devices.
 """
 
 import re

@@ -1,8 +1,8 @@
 """HTTP/1.1 for scrapers and health checks: /metrics, /livez, /readyz. Nothing else, and read-only.
 
-Owns the connections and their limits. Each of them is bounded in size and time, and when all
-are taken the oldest is closed. What is served comes from the machine and, for /livez, from the supervisor. See
-docs/operations.md, "Watching".
+Owns the connections and their limits: each is bounded in size and time, and when all are taken the oldest is
+closed. What is served comes from the machine and, for /livez, from the supervisor. See docs/operations.md,
+"Watching".
 """
 
 import itertools
