@@ -43,7 +43,7 @@ Stage = Literal["waiting", "searching", "connecting", "proving", "deciding", "st
 """What users see of a running pairing, in the order in which it passes them; some are skipped.
 
 Only this line states the order. The gateway decides that the stage shown never goes back
-(actors/gateway/node_state.py).
+(actors/gateway/session_store.py).
 """
 STAGE_ORDER: tuple[Stage, ...] = get_args(Stage)
 Outcome = Literal[
