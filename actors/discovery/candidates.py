@@ -8,7 +8,7 @@ at most PER_ROUND new ones in one round. Some twenty servers would have to lie t
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ...messages.to_session import Candidate
+from ...messages.to_session import CandidateFound
 from ...messages.types import Finder, PeerAddresses
 
 MAX_CANDIDATES = 128
@@ -29,7 +29,7 @@ _FINDER_ORDER: tuple[Finder, ...] = ("hint", "same_host", "mdns", "dht")
 class _Found:
     finders: set[Finder] = field(default_factory=set)
     by_source: dict[tuple[Finder, bytes], dict[str, None]] = field(default_factory=dict)
-    handed: Candidate | None = None
+    handed: CandidateFound | None = None
     repeats: int = 0
 
 
@@ -67,12 +67,12 @@ class Candidates:
             self._merge(named, found, finder, source)
         return count
 
-    def take(self) -> list[Candidate]:
+    def take(self) -> list[CandidateFound]:
         """Return the candidates that are new, or have got more addresses or finders, since the last call."""
         out = []
         for peer in self._changed:
             found = self._found[peer]
-            candidate = Candidate(
+            candidate = CandidateFound(
                 peer,
                 _interleaved(found),
                 tuple(finder for finder in _FINDER_ORDER if finder in found.finders),

@@ -7,7 +7,7 @@ at once when a server joins.
 
 from ...messages.base import Message
 from ...messages.to_discovery import Find
-from ...messages.to_session import Candidate
+from ...messages.to_session import CandidateFound
 from ...messages.types import Finder, Instant, PeerAddresses
 from .candidates import Candidates
 from .lookup_driver import Providers, Surroundings, Walk
@@ -74,7 +74,7 @@ class Query:
             self._end_round(self._walk, now)
         return out
 
-    def take(self) -> list[Candidate]:
+    def take(self) -> list[CandidateFound]:
         """Return the candidates to hand to the session now."""
         return self._candidates.take()
 

@@ -9,11 +9,11 @@ import math
 
 from ...messages.base import MalformedMessageError
 from ...messages.peer_protocol import RefusalReason, Refused, decode_wire
-from ...messages.to_session import Candidate as Named
+from ...messages.to_session import CandidateFound
 from ...messages.types import Instant
 from ...protocol.attempt import JoinerAttempt
 from ...protocol.errors import ProtocolError
-from .state import ADDRESSES_KEPT, ATTEMPTS_OPEN, CANDIDATES, Candidate, Errand, Session
+from .state import ADDRESSES_KEPT, ATTEMPTS_OPEN, CANDIDATES, CandidateRecord, Errand, Session
 from .step_context import Turn, pause
 
 REFUSED_PAUSE = 1.0
@@ -23,14 +23,14 @@ UNAVAILABLE_RETRIES = 3
 """A peer that says `unavailable` may just have restarted; beyond this only discovery can bring it back."""
 
 
-def note(turn: Turn, named: Named) -> Candidate | None:
+def note(turn: Turn, named: CandidateFound) -> CandidateRecord | None:
     """Note what discovery says of a peer; None when there are too many."""
     known = turn.session.candidates
     candidate = known.get(named.peer)
     if candidate is None:
         if len(known) >= CANDIDATES:
             return None
-        candidate = Candidate(
+        candidate = CandidateRecord(
             addresses=named.addresses[:ADDRESSES_KEPT], finders=named.finders, order=len(known)
         )
         known[named.peer] = candidate
@@ -61,7 +61,7 @@ def _asked(session: Session) -> int:
     return sum(one.standing == "asked" for one in session.candidates.values())
 
 
-def _ready_at(candidate: Candidate) -> Instant:
+def _ready_at(candidate: CandidateRecord) -> Instant:
     if candidate.standing == "new":
         return -math.inf
     if candidate.standing == "resting":
@@ -71,7 +71,7 @@ def _ready_at(candidate: Candidate) -> Instant:
     return math.inf
 
 
-def _ask(turn: Turn, peer: bytes, candidate: Candidate) -> None:
+def _ask(turn: Turn, peer: bytes, candidate: CandidateRecord) -> None:
     session = turn.session
     if candidate.crypto is None or turn.now >= candidate.until:
         candidate.crypto = JoinerAttempt.begin(

@@ -7,8 +7,7 @@ claims two codes. What a single candidate is asked stands in candidates.py.
 
 from ...messages.peer_protocol import PairingDecision, RefusalReason, WireRequest
 from ...messages.to_discovery import Find, StopFinding
-from ...messages.to_session import Candidate as Named
-from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Signed
+from ...messages.to_session import CandidateFound, PeerAnswer, PeerRequest, PeerUnreachable, Signed
 from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant, PeerAddresses
@@ -28,7 +27,7 @@ def begin(turn: Turn, hints: tuple[PeerAddresses, ...]) -> None:
     turn.tell("discovery", Find(keys.provider_key, keys.mdns_instance, hints))
 
 
-def take_candidate(turn: Turn, named: Named) -> None:
+def take_candidate(turn: Turn, named: CandidateFound) -> None:
     """Discovery names a peer, perhaps again."""
     session = turn.session
     if session.ending is not None or named.peer == session.own_peer:

@@ -13,7 +13,7 @@ from ...messages.peer_protocol import ChallengeResponse, PairingDecision, Pairin
 from ...messages.to_gateway import SessionView
 from ...messages.to_session import (
     CancelPairing,
-    Candidate,
+    CandidateFound,
     Decide,
     JoinPairing,
     PeerAnswer,
@@ -171,7 +171,7 @@ def _take(turn: Turn, message: SessionInbox) -> None:
                 decision.take_unreachable(turn, message)
             elif session.role == "joiner":
                 joiner.take_unreachable(turn, message)
-        case Candidate():
+        case CandidateFound():
             if session.role == "joiner":
                 joiner.take_candidate(turn, message)
         case Signed():

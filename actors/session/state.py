@@ -95,7 +95,7 @@ class Claim(Private):
     at: Instant
 
 
-class Candidate(Private):
+class CandidateRecord(Private):
     """A peer that may be showing the code.
 
     new      never asked            asked    an attempt is open
@@ -184,7 +184,7 @@ class Session(Private):
     seconds: float | None = None
     guests: dict[bytes, Guest] = msgspec.field(default_factory=dict)
     claim: Claim | None = None
-    candidates: dict[bytes, Candidate] = msgspec.field(default_factory=dict)
+    candidates: dict[bytes, CandidateRecord] = msgspec.field(default_factory=dict)
     chosen: Chosen | None = None
     hint_failed: bool = False
     heard_closed: bool = False
@@ -211,7 +211,7 @@ __all__ = [
     "ATTEMPTS_OPEN",
     "CANDIDATES",
     "WAITERS",
-    "Candidate",
+    "CandidateRecord",
     "Chosen",
     "Claim",
     "Ending",

@@ -14,7 +14,7 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.messages.to_session import Candidate, PeerAnswer, PeerRequest, PeerUnreachable
+from spacedrive_node.messages.to_session import CandidateFound, PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_vault import SignIdentity
 from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive
@@ -251,7 +251,7 @@ def test_checkpoint_stays_small_with_the_longest_addresses() -> None:
     _world, node, peers = joining(128)
     for peer in peers:
         addresses = tuple(f"{n:0256}" for n in range(32))
-        node.deliver("discovery", Candidate(peer, addresses, ("hint", "same_host", "mdns", "dht")))
+        node.deliver("discovery", CandidateFound(peer, addresses, ("hint", "same_host", "mdns", "dht")))
     assert len(node.checkpoint) < 900_000
 
 
