@@ -25,8 +25,8 @@ from .state import (
 )
 from .step_context import StepContext
 
-FIRST_REFUSED_BACKOFF_S = 1.0
-MAX_REFUSED_BACKOFF_S = 8.0
+FIRST_REFUSED_BACKOFF_SECONDS = 1.0
+MAX_REFUSED_BACKOFF_SECONDS = 8.0
 """After a refusal: slow enough never to look like guessing to the other swarm (30 misses in a minute)."""
 MAX_UNAVAILABLE_RETRIES = 3
 """A peer that answers `unavailable` may just have restarted; beyond this only discovery can bring it back."""
@@ -50,7 +50,7 @@ def record(context: StepContext, found: CandidateFound) -> CandidateRecord | Non
     candidate.finders = tuple(dict.fromkeys(candidate.finders + found.finders))
     if candidate.status == "dropped":
         candidate.status = "backoff"
-        candidate.due_at = min(candidate.due_at, context.now + FIRST_REFUSED_BACKOFF_S)
+        candidate.due_at = min(candidate.due_at, context.now + FIRST_REFUSED_BACKOFF_SECONDS)
     return candidate
 
 
@@ -144,7 +144,7 @@ def handle_refusal(context: StepContext, peer: bytes, reason: RefusalReason) -> 
     candidate.refusals += 1
     candidate.pending_request = candidate.crypto = None
     candidate.status = "dropped" if reason == "unavailable" else "backoff"
-    pause = requests.backoff(candidate.refusals, FIRST_REFUSED_BACKOFF_S, MAX_REFUSED_BACKOFF_S)
+    pause = requests.backoff(candidate.refusals, FIRST_REFUSED_BACKOFF_SECONDS, MAX_REFUSED_BACKOFF_SECONDS)
     candidate.due_at = context.now + pause
     if reason == "closed":
         session.saw_closed = True

@@ -222,7 +222,7 @@ def _handle_acknowledgement(context: StepContext) -> None:
         context.end(decision.pending_outcome, decision.pending_message, "acknowledged")
         return
     if decision.response_frame is not None:  # a joiner, with nothing left to request
-        entry_actions.keep_alive(context, decision.own_decision_frame, entry_actions.KEEP_ALIVE_S)
+        entry_actions.keep_alive(context, decision.own_decision_frame, entry_actions.KEEP_ALIVE_SECONDS)
     enter_next(context, "acknowledged")
 
 
@@ -233,10 +233,10 @@ def _continue_keep_alive(context: StepContext, pending: PendingRequest, frame: b
         decision.time_wait_answers += 1
         if decision.time_wait_answers == entry_actions.TIME_WAIT_ANSWERS:
             context.end("paired", view.PAIRED)
-        requests.retry_after(context, pending, entry_actions.TIME_WAIT_KEEP_ALIVE_S)
+        requests.retry_after(context, pending, entry_actions.TIME_WAIT_KEEP_ALIVE_SECONDS)
     else:
         refused = requests.decode_refusal(frame) is not None
-        pause = entry_actions.KEEP_ALIVE_REFUSED_S if refused else entry_actions.KEEP_ALIVE_S
+        pause = entry_actions.KEEP_ALIVE_REFUSED_SECONDS if refused else entry_actions.KEEP_ALIVE_SECONDS
         requests.retry_after(context, pending, pause)
 
 

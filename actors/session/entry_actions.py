@@ -14,12 +14,12 @@ from .state import DecisionState, PendingRequest, decision_of
 from .step_context import StepContext
 from .transitions import Event, Phase
 
-KEEP_ALIVE_S = 2.0
-KEEP_ALIVE_REFUSED_S = 8.0
+KEEP_ALIVE_SECONDS = 2.0
+KEEP_ALIVE_REFUSED_SECONDS = 8.0
 """Intervals of a joiner's keep-alive. After a refusal longer: misses are limited to 30 a minute."""
-TIME_WAIT_KEEP_ALIVE_S = 1.5
+TIME_WAIT_KEEP_ALIVE_SECONDS = 1.5
 TIME_WAIT_ANSWERS = 2
-MAX_TIME_WAIT_S = 30.0
+MAX_TIME_WAIT_SECONDS = 30.0
 """TIME_WAIT lasts until so many answers, at the longest so long: time for a peer's swarm to restart."""
 
 
@@ -42,7 +42,7 @@ def _start_keep_alive(context: StepContext) -> None:
     """DECIDING: until its user has decided, a joiner repeats its ChallengeResponse to stay connected."""
     decision = decision_of(context.session)
     if decision.response_frame is not None:
-        keep_alive(context, decision.response_frame, KEEP_ALIVE_S)
+        keep_alive(context, decision.response_frame, KEEP_ALIVE_SECONDS)
 
 
 def _send_decision(context: StepContext) -> None:
@@ -103,8 +103,8 @@ def _start_time_wait(context: StepContext) -> None:
     """TIME_WAIT: stay reachable, so that an initiator that has missed a frame can get it again."""
     decision = decision_of(context.session)
     assert decision.own_decision_frame is not None
-    decision.delivery_deadline = min(decision.delivery_deadline, context.now + MAX_TIME_WAIT_S)
-    keep_alive(context, decision.own_decision_frame, TIME_WAIT_KEEP_ALIVE_S)
+    decision.delivery_deadline = min(decision.delivery_deadline, context.now + MAX_TIME_WAIT_SECONDS)
+    keep_alive(context, decision.own_decision_frame, TIME_WAIT_KEEP_ALIVE_SECONDS)
 
 
 _ENTRY_ACTIONS: dict[Phase, Callable[[StepContext], None]] = {

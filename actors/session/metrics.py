@@ -7,9 +7,8 @@ it falls, counts nothing twice and loses nothing. A session that the supervisor 
 that is known of it is in SessionEnded. Owns these values. Never keeps any between steps.
 """
 
-from bisect import bisect_left
-
-from ...messages.to_metrics import BUCKETS, Distribution, MetricName, Observed, Sample
+from ...messages.to_metrics import Distribution, MetricName, Observed, Sample
+from ..histogram import Histogram
 from .state import Session
 
 
@@ -27,8 +26,8 @@ def final_values(session: Session) -> Observed:
         for reason, count in sorted(session.refusals.items())
     )
     stages = tuple(
-        _once("pairing_stage_seconds", (role, stage), length)
-        for stage, length in session.stage_seconds.items()
+        _single_value("pairing_stage_seconds", (role, stage), seconds)
+        for stage, seconds in session.stage_seconds.items()
     )
     return Observed(
         samples=(
@@ -36,12 +35,12 @@ def final_values(session: Session) -> Observed:
             Sample("pairing_sessions_total", (role, outcome), 1),
             *refusals,
         ),
-        distributions=(_once("pairing_duration_seconds", (role, outcome), lasted), *stages),
+        distributions=(_single_value("pairing_duration_seconds", (role, outcome), lasted), *stages),
     )
 
 
-def _once(name: MetricName, labels: tuple[str, ...], value: float) -> Distribution:
+def _single_value(name: MetricName, labels: tuple[str, ...], value: float) -> Distribution:
     """Return a histogram of one value."""
-    counts = [0] * (len(BUCKETS) + 1)
-    counts[bisect_left(BUCKETS, value)] = 1
-    return Distribution(name, labels, tuple(counts), value)
+    histogram = Histogram()
+    histogram.observe(value)
+    return histogram.to_message(name, labels)

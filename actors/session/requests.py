@@ -13,12 +13,12 @@ from ...messages.to_swarm import Ask
 from .state import PendingRequest
 from .step_context import StepContext
 
-FIRST_BACKOFF_S = 0.1
-MAX_BACKOFF_S = 2.0
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 2.0
 """Between two tries of a request: doubled from the first to the longest."""
-SILENCE_TIMEOUT_S = 1.0
+SILENCE_TIMEOUT_SECONDS = 1.0
 """A request in flight for longer, while the peer is heard of, was lost with a connection."""
-SWARM_GRACE_S = 2.0
+SWARM_GRACE_SECONDS = 2.0
 """The swarm answers every Ask within its timeout; after that and this, the request is sent again."""
 
 
@@ -27,7 +27,7 @@ def send(context: StepContext, pending: PendingRequest) -> None:
     pending.request_id = context.next_request_id()
     pending.tries += 1
     pending.sent_at = context.now
-    pending.due_at = context.now + context.config.exchange + SWARM_GRACE_S
+    pending.due_at = context.now + context.config.exchange + SWARM_GRACE_SECONDS
     context.send(
         "swarm",
         Ask(pending.request_id, pending.peer, pending.addresses, pending.frame, context.config.exchange),
@@ -54,8 +54,8 @@ def retry_soon(context: StepContext, pending: PendingRequest | None) -> None:
     if pending is None or pending.keep_alive:
         return
     if not pending.in_flight:
-        pending.due_at = min(pending.due_at, max(context.now, pending.sent_at + FIRST_BACKOFF_S))
-    elif context.now >= pending.sent_at + SILENCE_TIMEOUT_S:
+        pending.due_at = min(pending.due_at, max(context.now, pending.sent_at + FIRST_BACKOFF_SECONDS))
+    elif context.now >= pending.sent_at + SILENCE_TIMEOUT_SECONDS:
         send(context, pending)
 
 
@@ -71,7 +71,7 @@ def resend_lost(context: StepContext, pending: PendingRequest | None) -> None:
         send(context, pending)
 
 
-def backoff(tries: int, first: float = FIRST_BACKOFF_S, longest: float = MAX_BACKOFF_S) -> float:
+def backoff(tries: int, first: float = FIRST_BACKOFF_SECONDS, longest: float = MAX_BACKOFF_SECONDS) -> float:
     """Return the pause after the `tries`-th try, in seconds."""
     return min(math.ldexp(first, min(tries, 30) - 1), longest)
 
