@@ -21,7 +21,7 @@ def endless() -> None:
 def test_a_child_that_makes_none_is_none(isolate: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may not, or it hangs: there are no namespaces then, and no child and no descriptor is left."""
     monkeypatch.setattr(namespaces, "_isolate", isolate)
-    monkeypatch.setattr(namespaces, "_DEADLINE", 0.2 if isolate is endless else 30.0)
+    monkeypatch.setattr(namespaces, "_TIMEOUT_S", 0.2 if isolate is endless else 30.0)
     made: list[int] = []
     fork = os.fork
 

@@ -142,7 +142,7 @@ async def test_hang():
 
 async def test_stopped_child_stops_nobody(monkeypatch):
     """A flood to a child that does not read leaves the router free, and nothing of it is lost."""
-    monkeypatch.setattr("spacedrive_node.supervisor.ledger.SESSION_SENDS", 10_000)
+    monkeypatch.setattr("spacedrive_node.supervisor.ledger.MAX_SESSION_MESSAGES", 10_000)
     async with node(heartbeat=5.0) as seat:
         await seat.open_session(1)
         await seat.open_session(2)
@@ -158,7 +158,7 @@ async def test_stopped_child_stops_nobody(monkeypatch):
 
 async def test_full_mailbox_refuses_the_gateway(monkeypatch):
     """What the gateway sends to a full mailbox comes back as undeliverable, busy."""
-    monkeypatch.setattr("spacedrive_node.supervisor.ledger.SESSION_SENDS", 10_000)
+    monkeypatch.setattr("spacedrive_node.supervisor.ledger.MAX_SESSION_MESSAGES", 10_000)
     async with node(heartbeat=5.0) as seat:
         await seat.open_session(1)
         pid = await seat.pid(session_name(1))
