@@ -26,7 +26,7 @@ def step(*sends, input=0, checkpoint=None, end=None):
 
 
 def start(ledger, name):
-    """Begin an incarnation; return its Start and what it is given once ready."""
+    """Begin an incarnation; return its Start and the effects of its Ready."""
     first = ledger.begin_incarnation(name, NIL)
     return first, ledger.mark_ready(name)
 
@@ -52,7 +52,7 @@ def ledger():
 
 @pytest.fixture
 def with_session(ledger):
-    """The same with one session, which has taken its first message."""
+    """The same with one session, which has acknowledged its first message."""
     assert Spawn(A) in ledger.apply_step("gateway", step(out(A, "StartPairing")))
     _, given = start(ledger, A)
     ledger.apply_step(A, step(input=frames(given, A)[0].input, checkpoint=b"1"))
@@ -71,8 +71,8 @@ def test_redelivery_is_the_same_envelope(with_session):
     assert frames(again, A) == frames(sent, A)
 
 
-def test_step_is_a_whole(with_session):
-    """One forbidden message, and neither checkpoint nor any other message of that step exists."""
+def test_a_step_is_applied_as_one(with_session):
+    """One forbidden message, and neither the checkpoint nor any other message of that step takes effect."""
     (given,) = frames(with_session.apply_step("gateway", step(out(A, "Decide"))), A)
     bad = step(out("swarm", "Ask"), out("vault", "Accept"), input=given.input, checkpoint=b"2")
     effects = with_session.apply_step(A, bad)
@@ -98,18 +98,18 @@ def test_step_is_a_whole(with_session):
     ],
 )
 def test_violations(with_session, sender, bad):
-    """Whoever does what its kind cannot do is killed."""
+    """An actor that does what its kind may not do is killed."""
     assert Kill(sender, "exit") in with_session.apply_step(sender, bad)
 
 
-def test_dead_sender_says_nothing(with_session):
-    """A step of an incarnation that has been given up for dead is not applied."""
+def test_a_step_of_a_dead_actor_is_not_applied(with_session):
+    """A step that is read after the incarnation has been marked as down has no effect."""
     with_session.mark_down(A)
     assert with_session.apply_step(A, step(out("swarm", "Ask"))) == []
 
 
 def test_live_receiver_forgets_what_was_written(ledger):
-    """A live receiver's restart brings what was not written yet, and not what was."""
+    """A restarted live receiver gets what had not been written, and not what had."""
     first, second = frames(
         ledger.apply_step("discovery", step(out("swarm", "Bootstrap"), out("swarm", "KadRequest"))), "swarm"
     )
@@ -140,7 +140,7 @@ def test_standing_first(with_session):
 
 
 def test_session_end(with_session):
-    """At its end a session's standing messages go, its last view stays, and those who must know are told."""
+    """At its end, standing messages are dropped, the last view stays, and the watchers are informed."""
     with_session.apply_step(A, step(out("swarm", "Serve"), out("gateway", "SessionView", b"\x01")))
     effects = with_session.apply_step(A, step(out("gateway", "SessionView", b"\x02"), end="cancelled"))
     assert effects[-1] == Retire(A)
@@ -156,8 +156,8 @@ def test_session_end(with_session):
     assert with_session.apply_step("gateway", step(out(A, "StartPairing"))) == [], "it is not made again"
 
 
-def test_a_session_that_is_ended_in_the_middle_leaves_no_view(with_session):
-    """Its last view may show a code; a gateway that is started later hears that it has ended, and no more."""
+def test_a_crashed_session_leaves_no_view(with_session):
+    """Its last view may show a code; a gateway that starts later gets only its SessionEnded."""
     with_session.apply_step(A, step(out("gateway", "SessionView", b"\x01")))
     with_session.end_session(A, "crashed")
     with_session.mark_written("gateway", 1 << 60)
@@ -183,7 +183,7 @@ def test_ended_sessions_are_bounded(ledger):
 
 
 def test_sessions_are_bounded(ledger):
-    """No more sessions than allowed, none while the node stops; the gateway is told: busy."""
+    """No more sessions than allowed are started; the gateway gets Undeliverable."""
     for name in (A, B):
         assert Spawn(name) in ledger.apply_step("gateway", step(out(name, "JoinPairing")))
     third = out("session-00000000000000cc", "StartPairing")
@@ -194,7 +194,7 @@ def test_sessions_are_bounded(ledger):
 
 
 def test_overflow(with_session):
-    """A full mailbox refuses the gateway, and costs its owner its life when anyone else goes on."""
+    """A full inbox refuses the gateway and the swarm; a message from any other actor kills its owner."""
     for _ in range(MAX_INBOX_MESSAGES):
         with_session.apply_step("swarm", step(out(A, "PeerRequest")))
     refused = with_session.apply_step("gateway", step(out(A, "Decide")))
@@ -207,7 +207,7 @@ def test_overflow(with_session):
 
 
 def test_requests_to_the_supervisor(ledger):
-    """What is for the supervisor itself comes back as an effect, with its true sender."""
+    """A message to the supervisor itself comes back as an effect, with its true sender."""
     (effect,) = ledger.apply_step("metrics", step(out("supervisor", "AreYouAlive")))
     assert isinstance(effect, HandleRequest)
     assert effect.envelope.sender == "metrics"
@@ -221,7 +221,7 @@ def test_bodies_do_not_show(with_session):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_exactly_once_under_random_deaths(with_session, seed):
-    """Whenever the session dies, the checkpoints it leaves count each input once, in order."""
+    """Whenever the session dies, its checkpoints and messages count each input once, in order."""
     chance = random.Random(seed)
     sent = 0
     running = []
@@ -250,7 +250,7 @@ def test_exactly_once_under_random_deaths(with_session, seed):
 
 
 def test_a_session_that_floods_harms_only_itself(with_session):
-    """Too much in one step: the step is dropped and its sender ends, not the receiver."""
+    """Too many messages in one step: the step has no effect and its sender is killed, not the receiver."""
     ledger = with_session
     sign = out("vault", "SignIdentity")
     effects = ledger.apply_step(A, step(*[sign] * (MAX_SESSION_MESSAGES + 1)))
@@ -260,14 +260,14 @@ def test_a_session_that_floods_harms_only_itself(with_session):
 
 
 def test_standing_messages_of_a_session_are_small(with_session):
-    """They outlive steps, and retained ones outlive the session, in the supervisor's own memory."""
+    """They take memory of the supervisor beyond a step, and retained ones beyond the session."""
     ledger = with_session
     view = out("gateway", "SessionView", body=b"\xc4" + bytes(MAX_SESSION_RETAINED_BYTES))
     assert Kill(A, "exit") in ledger.apply_step(A, step(view))
 
 
 def test_a_session_that_floods_a_receiver_that_is_behind(with_session):
-    """Step by step too: the vault keeps its life and the inputs of others, the session loses its own."""
+    """In many steps too: the session is killed; the vault keeps running, with the inputs of others."""
     ledger = with_session
     start(ledger, "vault")
     for number in range(300):

@@ -1,4 +1,4 @@
-"""The fork server's client: what becomes of a fork that nobody waits for any more."""
+"""Processes from the fork server: a fork that is no longer awaited, and the memory of children."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 
 
 async def test_an_abandoned_fork_leaves_nothing_behind():
-    """Its descriptor is closed when the answer comes, and its exit is not kept for anybody."""
+    """Its descriptors are closed when the reply comes, and its exit status is not kept."""
     spawner, child = (
         ProcessSpawner(environment={"PYTHONPATH": str(HERE)}),
         spec("swarm", "quiet_swarm", Nothing()),
@@ -44,8 +44,8 @@ async def test_an_abandoned_fork_leaves_nothing_behind():
             await first.aclose()
 
 
-async def test_the_memory_of_children_is_told_exactly_to_any_user():
-    """They cannot be looked into, and yet what they share with the fork server is not counted as theirs."""
+async def test_the_memory_of_children_is_exact_for_any_user():
+    """They are not dumpable, and yet what they share with the fork server is not counted as private."""
     spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
     child = spec("swarm", "quiet_swarm", Nothing(), sandbox=Sandbox())
     with trio.fail_after(30):

@@ -1,4 +1,4 @@
-"""A child that is forked before it is needed: taken when one is, made again, and never left over."""
+"""The spare: forked ahead of need, handed out by the next spawn, replaced, and never left over."""
 
 import os
 import signal
@@ -28,8 +28,8 @@ async def waiting(spawner: ProcessSpawner) -> int:
     return spawner.spares["session"].pid
 
 
-async def test_the_next_child_waits_already():
-    """Each spawn takes the spare, and has another one made; at the end all of them are gone."""
+async def test_each_spawn_takes_the_spare():
+    """Another one is then forked; when the spawner closes, no process is left."""
     spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
     pids = []
     with trio.fail_after(30):
@@ -53,8 +53,8 @@ def children(pid: int) -> set[int]:
     return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-async def test_whoever_comes_while_one_is_made_leaves_one_spare():
-    """It forks for itself, finds the spare there afterwards, and has no second one made."""
+async def test_a_spawn_while_a_spare_is_being_forked_leaves_one_spare():
+    """It forks another child, and no second spare is forked."""
     spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
@@ -74,7 +74,7 @@ async def test_whoever_comes_while_one_is_made_leaves_one_spare():
 
 
 async def test_a_spare_that_was_killed_is_not_handed_out():
-    """Nor one that went with its fork server."""
+    """Nor is one that died with its fork server."""
     spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
@@ -97,7 +97,7 @@ async def test_a_spare_that_was_killed_is_not_handed_out():
 
 
 async def test_a_killed_session_goes_on_in_the_spare():
-    """It is in the list of processes while it waits, and its sandbox is told of like any other's."""
+    """`sdnode actors` lists the spare while it waits, and its sandbox is logged like any other."""
     async with node(sandbox=Sandbox(), spare=True) as seat:
         await seat.open_session()
         with trio.fail_after(30):
