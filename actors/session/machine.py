@@ -1,4 +1,4 @@
-"""The session's Stepper: one message, or the passing of time, in; everything that follows from it out.
+"""The session's StepMachine: one message, or the passing of time, in; everything that follows from it out.
 
 Owns the dispatch of messages to the half of the pairing that is under way: initiator.py or joiner.py, then
 decision.py. Never does I/O: clock and randomness are arguments.
