@@ -217,7 +217,8 @@ def _entry(kind: str) -> str:
     """Return where the fork server finds the actor: `module:attribute`.
 
     The attribute is called with the channel. Each actor's package sets it to an async function, which runs
-    on trio, or to a Stepping, which needs no event loop (docs/decisions/0007-sessions-without-a-loop.md).
+    on trio, or to a SteppingEntry, which needs no event loop (docs/decisions/0007-sessions-without-a-
+    loop.md).
     """
     return f"{__package__}.actors.{kind}:main"
 
