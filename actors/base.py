@@ -31,13 +31,12 @@ from ..messages.child_protocol import (
     ToChild,
 )
 from ..messages.errors import SpacedriveNodeError
-from ..messages.types import Instant, Outcome
+from ..messages.types import Instant, LogField, Outcome
 from ..supervisor.channel import Channel
 
 Inbox = TypeVar("Inbox")
 InboxCo = TypeVar("InboxCo", covariant=True)
 ActorChannel = Channel[ToChild]
-LogField = str | int | float | bool | None
 
 INPUT_BUFFER = 4096
 """Deliveries that an actor reads ahead of what it does."""

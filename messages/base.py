@@ -4,12 +4,12 @@ A frame is a big-endian u32 length and then one map. Whoever decodes bytes that 
 :class:`MalformedMessageError` for everything that can be wrong with them and nothing else.
 """
 
-from collections.abc import Iterator
-from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
+from typing import Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
 from .errors import SpacedriveNodeError
+from .secret_struct import RedactedStruct
 
 LENGTH_BYTES = 4
 INTERNAL_LIMIT = 1 << 20
@@ -22,29 +22,8 @@ class MalformedMessageError(SpacedriveNodeError, ValueError):
     """Bytes that are not one message of the union that was expected. Its text never quotes them."""
 
 
-class Quiet:
-    """A repr that shows no bytes, which may be keys or sealed, and no field that is named in `_secret`."""
-
-    _secret: ClassVar[frozenset[str]] = frozenset()
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={self._show(name)}" for name in self.__struct_fields__)  # type: ignore[attr-defined]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    def _show(self, name: str) -> str:
-        value = getattr(self, name)
-        if name in self._secret and value is not None:
-            return "<secret>"
-        return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)
-
-    def __rich_repr__(self) -> Iterator[str]:  # what rich would show instead
-        yield repr(self)
-
-
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
-class Message(  # type: ignore[misc]  # its __rich_repr__ is annotated otherwise
-    Quiet, msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True
-):
+class Message(RedactedStruct, frozen=True, tag=True, tag_field="t"):
     """Base of every message: immutable, tagged with its class name, closed against unknown fields."""
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .types import Bytes16, Outcome, Reason
+from .types import Bytes16, LogField, Outcome, Reason
 
 ActorName = Annotated[str, Meta(pattern="^[a-z]+(-[0-9a-f]{16})?$", max_length=64)]
 KindName = Annotated[str, Meta(pattern="^[A-Z][A-Za-z]+$", max_length=64)]
@@ -57,9 +57,7 @@ class Log(Message):
 
     level: Literal["debug", "info", "warning", "error"]
     event: Annotated[str, Meta(max_length=200)]
-    fields: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=16)] = msgspec.field(
-        default_factory=dict
-    )
+    fields: Annotated[dict[str, LogField], Meta(max_length=16)] = msgspec.field(default_factory=dict)
 
 
 class Fatal(Message):

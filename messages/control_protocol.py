@@ -10,9 +10,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .base import Decoder, Message, Quiet
+from .base import Decoder, Message
+from .secret_struct import RedactedStruct
 from .to_gateway import ActorInfo, Device, Fingerprint
 from .types import (
+    MAX_CODE_LIFETIME_SECONDS,
+    MIN_CODE_LIFETIME_SECONDS,
     Addresses,
     Bytes16,
     Bytes32,
@@ -40,7 +43,7 @@ class StartPairing(Message):
 
     id: RequestId
     key: Bytes16
-    lifetime: Annotated[float, Meta(ge=60, le=3600)] | None = None
+    lifetime: Annotated[float, Meta(ge=MIN_CODE_LIFETIME_SECONDS, le=MAX_CODE_LIFETIME_SECONDS)] | None = None
 
 
 class JoinPairing(Message):
@@ -51,7 +54,7 @@ class JoinPairing(Message):
     id: RequestId
     key: Bytes16
     code: Annotated[str, Meta(max_length=4096)]
-    timeout: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    timeout: Annotated[float, Meta(ge=1, le=MAX_CODE_LIFETIME_SECONDS)] = 60.0
 
 
 class Decide(Message):
@@ -171,7 +174,7 @@ class ShownDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: Bytes32
 
 
-class SessionState(Quiet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):  # type: ignore[misc]
+class SessionState(RedactedStruct):
     """A session as a client sees it; states of one session are monotonic. Times are seconds from now."""
 
     _secret = frozenset({"words", "qr"})

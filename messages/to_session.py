@@ -7,6 +7,7 @@ from msgspec import Meta
 from .base import Decoder, Message
 from .from_supervisor import ActorRestarted
 from .types import (
+    MAX_CODE_LIFETIME_SECONDS,
     Addresses,
     Bytes16,
     Bytes32,
@@ -30,7 +31,7 @@ class StartPairing(Message):
     """
 
     session: SessionId
-    lifetime: Annotated[float, Meta(ge=1, le=3600)]
+    lifetime: Annotated[float, Meta(ge=1, le=MAX_CODE_LIFETIME_SECONDS)]
     own_peer: PeerId
     own_key: Bytes32
 

@@ -36,6 +36,14 @@ ShortText = Annotated[str, Meta(max_length=32)]
 Reason = Annotated[str, Meta(max_length=200)]
 """A short explanation for people and logs; never contains a secret."""
 
+MIN_CODE_LIFETIME_SECONDS = 60
+MAX_CODE_LIFETIME_SECONDS = 3600
+"""How long a code may be configured to live (docs/protocol.md, "Limits"). No search lasts longer either: by
+then the code that it is for has expired."""
+
+LogField = str | int | float | bool | None
+"""A value in a log line: a short scalar, never bytes, so that no key gets into a log."""
+
 Role = Literal["initiator", "joiner"]
 ConnectionKind = Literal["direct", "relayed"]
 Finder = Literal["hint", "same_host", "mdns", "dht"]

@@ -30,12 +30,12 @@ from ..messages.peer_protocol import (
     decode_identity,
     decode_wire,
 )
+from ..messages.secret_struct import SecretStruct
 from ..messages.types import Bytes16, Bytes32, Bytes64, PeerId, Role, WireFrame
 from . import identity, keys
 from .code import code_id
 from .errors import IdentityError, ProofFailedError, ProtocolError
 from .pairing_keys import Proven
-from .secret_struct import SecretStruct
 
 __all__ = [
     "IdentityError",

@@ -10,10 +10,10 @@ from msgspec import Meta
 
 from ..messages.base import MalformedMessageError, encode
 from ..messages.peer_protocol import Decision, DecisionReceived, PairingDecision, decode_decision, decode_wire
+from ..messages.secret_struct import SecretStruct
 from ..messages.types import Bytes16, Bytes32, Role, WireFrame
 from . import keys
 from .errors import ProtocolError
-from .secret_struct import SecretStruct
 
 
 class Proven(SecretStruct):

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from ..messages.child_protocol import Log, ToChild
+from ..messages.types import LogField
 from .channel import BlockingChannel, Channel
 
 Entry = Callable[[Channel[ToChild]], Awaitable[None]]
@@ -63,7 +64,7 @@ async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int
 def crash_report(error: BaseException) -> Log:
     """Describe an exception without its values: the types, and where each came from."""
     leaves = list(_leaves(error))[:4]
-    fields: dict[str, str | int | float | bool | None] = {}
+    fields: dict[str, LogField] = {}
     for number, leaf in enumerate(leaves):
         suffix = "" if number == 0 else f"_{number + 1}"
         fields["error" + suffix] = _types(leaf)[:300]

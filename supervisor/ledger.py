@@ -8,7 +8,6 @@ notices"). Never does I/O, never looks into a body: what is to be done comes bac
     live receiver       a delivery is forgotten once written; at a restart its standing messages come first
 """
 
-import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ import msgspec
 from ..messages.base import INTERNAL_LIMIT, Message, encode
 from ..messages.child_protocol import Deliver, Outgoing, Start, Step
 from ..messages.from_supervisor import ActorRestarted, SessionEnded, Undeliverable
-from ..messages.types import Outcome, Role
+from ..messages.session_names import is_session_actor, session_of_actor
+from ..messages.types import LogField, Outcome, Role
 from .child_specs import SESSION
 from .ledger_effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
 from .routes import OVERFLOW, RESTART_WATCHERS, SESSION_END_WATCHERS, Route, actor_kind, find_route
@@ -40,7 +40,6 @@ MAX_BODY = INTERNAL_LIMIT - 1024
 """So that a Deliver fits into a frame around it."""
 MAX_CHECKPOINT = INTERNAL_LIMIT - 128 * 1024
 """So that a Start with its configuration fits into a frame around it."""
-_SESSION_NAME = re.compile(r"session-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,7 @@ class Ledger:
         if actor is None or actor.role is None:
             return []
         self._sessions -= 1
-        session = name.partition("-")[2]
+        session = session_of_actor(name)
         self._standing.end(name, SUPERVISOR, session.encode(), last_words=last_words)
         ended = SessionEnded(session=session, role=actor.role, outcome=outcome, poison=poison)
         effects: list[Effect] = []
@@ -243,7 +242,7 @@ class Ledger:
         receiver = self._actors.get(out.to)
         effects: list[Effect] = []
         if receiver is None:
-            if route.spawns is None or not _SESSION_NAME.fullmatch(out.to):
+            if route.spawns is None or not is_session_actor(out.to):
                 return self._undeliverable(sender, out, busy=False, reason="no such actor")
             if self._standing.is_ended(out.to):
                 return []
@@ -262,7 +261,7 @@ class Ledger:
         behind = len(receiver.inbox) > _BEHIND
         if sender.kind == SESSION and behind and receiver.waiting_from(sender.name) >= SESSION_SENDS:
             sender.refused = True
-            fields: dict[str, str | int | float | bool | None] = {"to": receiver.name, "kind": out.kind}
+            fields: dict[str, LogField] = {"to": receiver.name, "kind": out.kind}
             return [*effects, Warn(sender.name, "flooding another actor", fields), Kill(sender.name, "exit")]
         if receiver.is_full():
             return effects + self._overflow(sender, receiver, out)

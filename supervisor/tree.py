@@ -17,6 +17,7 @@ from ..messages.child_protocol import Fatal, FromChild, Log, Ready, Step, Stop
 from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
+from ..messages.types import LogField
 from .child import Member
 from .child_channel import Link
 from .child_specs import ChildSpec
@@ -26,7 +27,6 @@ from .ledger_effects import Discard, Effect, Forward, Kill, Request, Retire, Spa
 from .restart_policy import Cause, GiveUp
 from .spawner import ForkServerLostError, Host, SpawnerBrokenError, SpawnError
 
-LogField = str | int | float | bool | None
 OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
 """Called with actor, level, event and fields."""
 

@@ -9,6 +9,7 @@ import math
 from ...messages.actor_configs import DiscoveryConfig
 from ...messages.base import Message
 from ...messages.from_supervisor import ActorRestarted, SessionEnded
+from ...messages.session_names import actor_of_session
 from ...messages.to_discovery import (
     DiscoveryInbox,
     Find,
@@ -30,8 +31,6 @@ from .lookup_driver import Surroundings
 from .metrics import Measurements
 from .pending_requests import Requests
 from .search import Query
-
-_SESSION = "session-"
 
 
 class Discovery:
@@ -71,8 +70,8 @@ class Discovery:
             case StopFinding():
                 self._stop_finding(sender)
             case SessionEnded():
-                self._stop_providing(_SESSION + message.session)
-                self._stop_finding(_SESSION + message.session)
+                self._stop_providing(actor_of_session(message.session))
+                self._stop_finding(actor_of_session(message.session))
             case SwarmUp():
                 self._up = message
                 self._around.own = message.peer

@@ -14,6 +14,7 @@ import msgspec
 from ...messages import control_protocol as c
 from ...messages import to_session, to_supervisor, to_vault
 from ...messages.base import CONTROL_LIMIT, Message, encode
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity, VaultError
 from ...messages.types import SessionId
 from ...protocol.code import CodeError, parse_code
@@ -125,7 +126,7 @@ async def _begin(
         if board.identity is None or board.not_ready_to_pair():
             missing = board.not_ready_to_pair()
             return c.Error(id, "not_ready", f"the node is not ready; missing: {missing}"[:200])
-        send = Send(f"session-{session}", make(board.identity), id=os.urandom(16))
+        send = Send(actor_of_session(session), make(board.identity), id=os.urandom(16))
         try:
             record = await exchange.send_until([send], lambda: board.record(session))
         except RequestRefusedError as refused:
@@ -169,7 +170,7 @@ async def _decide(request: c.Decide, exchange: Exchange) -> Message:
 
 def _decision(record: Record, accept: bool) -> list[Send]:
     """The user's decision. An acceptance goes to the vault first, naming the very key that was shown."""
-    decide = Send(f"session-{record.session}", to_session.Decide(accept), id=os.urandom(16))
+    decide = Send(actor_of_session(record.session), to_session.Decide(accept), id=os.urandom(16))
     if not accept or record.confirmation is None:
         return [decide]
     shown = record.confirmation
@@ -188,7 +189,7 @@ async def _cancel(request: c.CancelPairing, exchange: Exchange) -> Message:
     if record is None:
         return _no_such_session(request.id)
     if record.outcome is None and record.accepted is None:
-        send = Send(f"session-{record.session}", to_session.CancelPairing(), id=os.urandom(16))
+        send = Send(actor_of_session(record.session), to_session.CancelPairing(), id=os.urandom(16))
         if await exchange.send_until([send], lambda: _session_says(record)) is None:
             return c.Error(request.id, "internal", "the pairing does not answer; see what becomes of it")
     if record.outcome == "paired" or (record.outcome is None and record.accepted is True):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ...messages.control_protocol import NodeStatus, SessionState, ShownDevice
 from ...messages.from_supervisor import SessionEnded
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import (
     Confirmation,
     GatewayInbox,
@@ -105,7 +106,7 @@ class Board:
         """
         match message:
             case SessionView():
-                return self._fold_view(message) if sender == f"session-{message.session}" else ()
+                return self._fold_view(message) if sender == actor_of_session(message.session) else ()
             case SessionEnded(session=session, role=role, outcome=outcome):
                 record = self._records.setdefault(session, Record(session, role))
                 known = record.outcome is not None

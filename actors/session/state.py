@@ -3,11 +3,12 @@
 Owns the shapes and their bounds; decides nothing. docs/architecture.md, "Steps"; docs/protocol.md, "Limits".
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from ...messages.secret_struct import SecretState
 from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
 from ...protocol.pairing_keys import Proven
@@ -21,17 +22,6 @@ ADDRESSES_KEPT = 12
 """Of each candidate: 128 candidates × 12 addresses × 256 bytes stay well below a checkpoint's 1 MiB."""
 WAITERS = 16
 """Requests of the peer that wait for the same answer; a 17th is told `busy`. Usually there is one."""
-
-
-class Private(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Base of mutable records that may hold secrets: only the type is printed."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-    def __rich_repr__(self) -> Any:
-        """Show nothing to rich either."""
-        return iter(())
 
 
 class Waiter(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -48,7 +38,7 @@ class Meter(msgspec.Struct, forbid_unknown_fields=True):
     count: int = 0
 
 
-class Errand(Private):
+class Errand(SecretState):
     """One question to a peer, repeated with the same bytes until it is answered.
 
     `request` 0: not under way, to be sent at `due`. Otherwise it is under way, and `due` is when to stop
@@ -67,7 +57,7 @@ class Errand(Private):
     presence: bool = False
 
 
-class Guest(Private):
+class Guest(SecretState):
     """An attempt as the initiator sees it; one per peer. `failed`: proved nothing, kept to repeat its answer.
 
     `crypto` is forgotten with the keys in it once the attempt has proved itself.
@@ -85,7 +75,7 @@ class Guest(Private):
     failed: bool = False
 
 
-class Claim(Private):
+class Claim(SecretState):
     """The attempt that consumed the code, while the vault signs and ever after."""
 
     peer: bytes
@@ -95,7 +85,7 @@ class Claim(Private):
     at: Instant
 
 
-class Candidate(Private):
+class Candidate(SecretState):
     """A peer that may be showing the code.
 
     new      never asked            asked    an attempt is open
@@ -116,7 +106,7 @@ class Candidate(Private):
     until: Instant = 0.0
 
 
-class Chosen(Private):
+class Chosen(SecretState):
     """The one candidate whose proof the joiner has verified, until that attempt is over."""
 
     peer: bytes
@@ -129,7 +119,7 @@ class Chosen(Private):
     errand: Errand | None = None
 
 
-class Ending(Private):
+class Ending(SecretState):
     """Both proved: the decisions. `own_frame` is set with `own`; `vault` is the open request to the vault.
 
     `verdict` is how a refusal of ours will be called; users hear it once it is delivered, or at `verdict_at`.
@@ -156,7 +146,7 @@ class Ending(Private):
     meter: Meter = msgspec.field(default_factory=Meter)
 
 
-class Session(Private):
+class Session(SecretState):
     """All of it. `deadline`: the code's expiry for an initiator, the end of the search for a joiner.
 
     `code` is emptied once both sides have proved themselves: nothing derived from it is needed any more.

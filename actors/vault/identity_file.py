@@ -8,12 +8,13 @@ whole one that stands open is, by the same identity sealed. docs/security.md, "T
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ...messages.base import Decoder, MalformedMessageError, encode
+from ...messages.secret_struct import SecretStruct
 from ...messages.types import Bytes32
 from ...protocol.identity import device_id
 from ...protocol.peer_ids import peer_id_of
@@ -27,7 +28,7 @@ _OPEN: Literal[1] = 1
 _FORMAT: Literal["spacedrive-node identity"] = "spacedrive-node identity"
 
 
-class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeyFile(SecretStruct):
     """What stands in a file without a passphrase; passphrase_seal.py has the other."""
 
     format: Literal["spacedrive-node identity"]
@@ -37,27 +38,13 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: Bytes32
     """SHA-256 of `payload`: tells a damaged file from a whole one."""
 
-    def __repr__(self) -> str:
-        return f"KeyFile(version={self.version})"
 
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Show nothing to rich either, which would otherwise list the fields."""
-        return []
-
-
-class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Seeds(SecretStruct):
     """The payload: secret through and through."""
 
     device: Bytes32
     transport: Bytes32
     storage: Bytes32
-
-    def __repr__(self) -> str:
-        return "Seeds(…)"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Show nothing to rich either."""
-        return []
 
 
 class Keys:

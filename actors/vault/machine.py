@@ -19,6 +19,7 @@ from ...messages.base import MalformedMessageError, Message, encode
 from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import SessionEnded
 from ...messages.peer_protocol import DecisionReceived, Refused, decode_wire
+from ...messages.session_names import session_of_actor
 from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, Readiness, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
 from ...messages.to_swarm import PeerReply, SwarmIdentity
@@ -156,7 +157,7 @@ class Vault:
         return Effects(out=list(out), checkpoint=self._trust.checkpoint() if changed else None)
 
     def _sign(self, sender: str, message: SignIdentity) -> Effects:
-        version = self._trust.state(_session_of(sender), state_clock(self._version, self._store.clock()))
+        version = self._trust.state(session_of_actor(sender), state_clock(self._version, self._store.clock()))
         info = make_info(
             public_key=self._keys.public_key,
             name=self._name,
@@ -219,7 +220,7 @@ class Vault:
     # -- a pairing
 
     def _add(self, sender: str, message: StoreDevice) -> Effect:
-        session = _session_of(sender)
+        session = session_of_actor(sender)
         try:
             info = self._admission.check(session, message)
         except NotAdmittedError as error:
@@ -240,7 +241,7 @@ class Vault:
         return Effect(Stored(message.request, "unconfirmed"), peers_of(record, *crowded))
 
     def _confirm(self, sender: str, message: ConfirmDevice) -> Effect:
-        session = _session_of(sender)
+        session = session_of_actor(sender)
         found = self._store.find("session = ? AND th3 = ?", session, message.th3)
         if not found:
             raise RequestDeniedError(StoreRefused(message.request, "no such device is stored"))
@@ -310,10 +311,6 @@ class Vault:
     def _can_write(self) -> list[Send]:
         failed, self._write_failed = self._write_failed, False
         return _readiness(True, "") if failed else []
-
-
-def _session_of(sender: str) -> str:
-    return sender.removeprefix("session-")
 
 
 def _readiness(ready: bool, detail: str) -> list[Send]:

@@ -21,9 +21,9 @@ from spacedrive_node.actors.session import state
 from spacedrive_node.client.node_client import Code
 from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.messages.child_protocol import Log
+from spacedrive_node.messages.secret_struct import SecretStruct
 from spacedrive_node.protocol.code import derive, words_of
 from spacedrive_node.protocol.errors import ProtocolError
-from spacedrive_node.protocol.secret_struct import SecretStruct
 from spacedrive_node.supervisor.actor_entry import crash_report
 from spacedrive_node.tests.secrets import known
 from spacedrive_node.tests.secrets.forms import Sweep

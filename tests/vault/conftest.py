@@ -17,6 +17,7 @@ from spacedrive_node.actors.vault.passphrase_seal import COSTS
 from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.peer_protocol import DecisionReceived, PairingDecision
+from spacedrive_node.messages.session_names import actor_of_session
 from spacedrive_node.messages.to_gateway import Device, Devices
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer
 from spacedrive_node.messages.to_vault import Accept, ListDevices, PeerEvidence, StoreDevice
@@ -49,7 +50,7 @@ class Pairing:
 
     @property
     def sender(self) -> str:
-        return f"session-{self.session}"
+        return actor_of_session(self.session)
 
     def accept(self) -> Accept:
         return Accept(self.session, self.device.public_key, self.th3)
