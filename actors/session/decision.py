@@ -11,7 +11,7 @@ from ...messages.to_session import PeerAnswer, PeerUnreachable
 from ...messages.types import Instant, Outcome
 from ...protocol.attempt import OpenedIdentity
 from ...protocol.errors import ProtocolError
-from ...protocol.pairing_keys import Proven
+from ...protocol.pairing_secrets import PairingSecrets
 from . import delivery, storing, view
 from .delivery import of
 from .state import Ending, Errand, Session
@@ -20,7 +20,7 @@ from .step_context import Turn
 
 def begin(
     turn: Turn,
-    proven: Proven,
+    proven: PairingSecrets,
     other: OpenedIdentity,
     since: Instant,
     addresses: tuple[str, ...] = (),

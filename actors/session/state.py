@@ -11,7 +11,7 @@ from msgspec import Meta
 from ...messages.secret_struct import SecretState
 from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
-from ...protocol.pairing_keys import Proven
+from ...protocol.pairing_secrets import PairingSecrets
 from .transitions import Phase
 
 ATTEMPTS_OPEN = 8
@@ -126,7 +126,7 @@ class Ending(SecretState):
     `response_frame` is the joiner's ChallengeResponse, which shows that it is present until it has decided.
     """
 
-    proven: Proven
+    proven: PairingSecrets
     other: OpenedIdentity
     addresses: tuple[str, ...]
     response_frame: bytes | None

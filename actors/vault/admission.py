@@ -11,7 +11,7 @@ from ...messages.peer_protocol import DecisionReceived, DeviceInfo, PairingDecis
 from ...messages.to_vault import StoreDevice
 from ...protocol.identity import IdentityError, verify
 from ...protocol.keys import fingerprint
-from ...protocol.pairing_clock import order_of
+from ...protocol.pairing_clock import order_of_pairing
 from .device_record import DECISION_LIMIT, Record
 from .session_evidence import Trust
 
@@ -71,7 +71,7 @@ class Admission:
             fingerprint=fingerprint(message.secret),
             stored_at=stored_at,
             paired_at=None,
-            order=order_of(self._trust.stated(session), info.app_version),
+            order=order_of_pairing(self._trust.stated(session), info.app_version),
             decision=message.decision,
             expected_mac=message.expected_mac,
             peer_decision=message.peer_decision,

@@ -38,7 +38,7 @@ from ...messages.to_vault import (
 )
 from ...messages.types import Instant
 from ...protocol.identity import make_info, signing_input
-from ...protocol.pairing_clock import state_clock
+from ...protocol.pairing_clock import version_with_clock
 from ..base import Effects, Incoming, Send
 from .admission import Admission, NotAdmittedError
 from .device_info import fit_name, fit_version, host_name, is_name, system_name
@@ -157,7 +157,9 @@ class Vault:
         return Effects(out=list(out), checkpoint=self._trust.checkpoint() if changed else None)
 
     def _sign(self, sender: str, message: SignIdentity) -> Effects:
-        version = self._trust.state(session_of_actor(sender), state_clock(self._version, self._store.clock()))
+        version = self._trust.state(
+            session_of_actor(sender), version_with_clock(self._version, self._store.clock())
+        )
         info = make_info(
             public_key=self._keys.public_key,
             name=self._name,

@@ -212,7 +212,7 @@ def test_no_struct_shows_bytes_or_words_when_printed(kind: type[msgspec.Struct],
 def test_the_list_of_structs_is_not_empty() -> None:
     """It has those that hold most."""
     names = {kind.__qualname__ for kind in STRUCTS}
-    assert {"SwarmIdentity", "Proven", "JoinerAttempt", "Session", "Seeds", "Step", "Start"} <= names
+    assert {"SwarmIdentity", "PairingSecrets", "JoinerAttempt", "Session", "Seeds", "Step", "Start"} <= names
     assert len(STRUCTS) > 100
     assert issubclass(state.Session, msgspec.Struct)
     assert issubclass(SecretStruct, msgspec.Struct)
