@@ -1,4 +1,7 @@
-"""The entry point of metrics: drives the machine, with the HTTP server beside it. See machine.py."""
+"""The entry point of metrics: drives the stepping machine (machine.py), with the HTTP server beside it.
+
+On trio, unlike the other stepping actors, because the HTTP server waits for clients at the same time.
+"""
 
 from collections.abc import Awaitable, Callable
 

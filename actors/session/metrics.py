@@ -7,9 +7,8 @@ restart, wherever it falls, counts nothing twice and loses nothing. A session th
 never has a last step; what is known of it is what SessionEnded says.
 """
 
-from bisect import bisect_left
-
-from ...messages.to_metrics import BUCKETS, Distribution, MetricName, Observed, Sample
+from ...messages.to_metrics import Distribution, MetricName, Observed, Sample
+from ..histogram import Histogram
 from .state import Session
 
 
@@ -41,6 +40,6 @@ def whole(session: Session) -> Observed:
 
 def _once(name: MetricName, labels: tuple[str, ...], value: float) -> Distribution:
     """Return a histogram of one value."""
-    counts = [0] * (len(BUCKETS) + 1)
-    counts[bisect_left(BUCKETS, value)] = 1
-    return Distribution(name, labels, tuple(counts), value)
+    histogram = Histogram()
+    histogram.observe(value)
+    return histogram.to_message(name, labels)

@@ -100,7 +100,7 @@ class Network:
         self.take("supervisor", ActorRestarted("swarm"))
 
     def take(self, sender: str, message: DiscoveryInbox) -> None:
-        self.core.take(sender, message, self.now)
+        self.core.handle(sender, message, self.now)
         self.poll()
 
     def poll(self) -> None:
@@ -129,7 +129,7 @@ class Network:
             self.now = max(self.now, moment)
             if self._events and self._events[0][0] <= self.now:
                 message = heapq.heappop(self._events)[2]
-                self.core.take("swarm", message, self.now)
+                self.core.handle("swarm", message, self.now)
             elif self.now >= end:
                 return
             self.poll()
