@@ -12,7 +12,7 @@ from .from_supervisor import SessionEnded, Undeliverable
 from .types import Addresses, Bytes32, PeerId, RequestId, Role, Seconds, WireFrame
 
 RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=80)]
-"""A Kademlia key as it stands in a request: a peer id, or a provider key (34-byte multihash)."""
+"""A Kademlia key as a request contains it: a peer id, or a provider key (34-byte multihash)."""
 
 
 class SwarmIdentity(Message):

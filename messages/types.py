@@ -1,7 +1,7 @@
 """Bounded scalars and small records that several messages share.
 
 Every field of a message has a bound, because its sender may be hostile or broken. Owns the bounds that are
-the same everywhere; a bound of one message stands in that message.
+the same everywhere; the bound of a single message is in that message.
 """
 
 from typing import Annotated, Literal

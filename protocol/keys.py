@@ -1,6 +1,6 @@
 """The key schedule of docs/protocol.md, "Keys": labels, HKDF, HMAC, AEAD, X25519 and the transcript hashes.
 
-All arithmetic of the protocol stands in this one module, so that it can be compared with the document line by
+All arithmetic of the protocol is in this one module, so that it can be compared with the document line by
 line. Owns every label (each is written once, here) and every derivation. Never keeps a value, never draws
 randomness, and knows no message: frames come in as bytes.
 """

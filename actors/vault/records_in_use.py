@@ -1,4 +1,4 @@
-"""Chooses which record of a device is in use, and tells the swarm what it must know of a peer.
+"""Chooses which record of a device is in use, and what the swarm must know of a peer.
 
 Pairing again with a device makes one more record of it. A device can have one record that is `paired`,
 which is the one in use; `unconfirmed` ones, which wait for the peer's acknowledgement; and `replaced` ones,
