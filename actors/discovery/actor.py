@@ -13,7 +13,7 @@ from ...messages.actor_configs import DiscoveryConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_discovery import DiscoveryInbox, decode
 from ...messages.types import Instant
-from ..base import ActorChannel, Incoming, Mailbox, now, run_live
+from ..base import ActorChannel, Incoming, Mailbox, now, run_live_actor
 from .core import Discovery
 from .same_host import POLL_INTERVAL_BUSY_SECONDS, POLL_INTERVAL_IDLE_SECONDS, SameHost
 
@@ -26,7 +26,7 @@ _MAX_MESSAGES_PER_FRAME = 64
 
 async def main(channel: ActorChannel) -> None:
     """Run discovery until the node stops."""
-    await run_live(channel, decode, _run)
+    await run_live_actor(channel, decode, _run)
 
 
 async def _run(mailbox: Mailbox[DiscoveryInbox], start: Start) -> None:

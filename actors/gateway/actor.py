@@ -20,7 +20,7 @@ from ...messages.child_protocol import Start
 from ...messages.control_protocol import Error
 from ...messages.to_gateway import GatewayInbox, decode
 from ...messages.to_supervisor import ListActors
-from ..base import ActorChannel, FatalActorError, Mailbox, now, run_live
+from ..base import ActorChannel, FatalActorError, Mailbox, now, run_live_actor
 from .actor_requests import ActorClient, RequestRefusedError
 from .client_connection import ClientConnection
 from .handlers import Settings
@@ -34,7 +34,7 @@ _decode_config = config_decoder(GatewayConfig)
 
 async def main(channel: ActorChannel) -> None:
     """Run the gateway over its channel with the supervisor."""
-    await run_live(channel, decode, _run)
+    await run_live_actor(channel, decode, _run)
 
 
 async def _run(mailbox: Mailbox[GatewayInbox], start: Start) -> None:

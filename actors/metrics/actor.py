@@ -9,7 +9,7 @@ from ...messages.actor_configs import MetricsConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_metrics import decode
 from ..base import ActorChannel, Send
-from ..stepping import run_stepping
+from ..stepping import run_stepping_actor
 from .http_server import HttpServer
 from .machine import Metrics
 
@@ -30,4 +30,4 @@ async def main(channel: ActorChannel) -> None:
         if socket_fd is not None:
             await HttpServer(metrics, send).serve(socket_fd)
 
-    await run_stepping(channel, decode, make, background=serve)
+    await run_stepping_actor(channel, decode, make, background=serve)

@@ -56,7 +56,7 @@ class Metrics:
         """Set when the supervisor's Alive arrives, by request; bounded by the number of HTTP connections."""
 
     def step(self, incoming: Incoming[MetricsInbox], now: Instant) -> Effects:
-        """See stepping.Stepper."""
+        """See stepping.StepMachine."""
         match incoming.message:
             case Alive(request=request):
                 if (event := self.alive_waiters.get(request)) is not None:
@@ -73,11 +73,11 @@ class Metrics:
         return Effects(checkpoint=self._checkpoint())
 
     def tick(self, now: Instant) -> Effects | None:
-        """See stepping.Stepper."""
+        """See stepping.StepMachine."""
         return None
 
     def wake_at(self) -> Instant:
-        """See stepping.Stepper."""
+        """See stepping.StepMachine."""
         return math.inf
 
     @property

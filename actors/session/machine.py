@@ -1,4 +1,4 @@
-"""The session's Stepper: one message or the passing of time in, one whole effect out.
+"""The session's StepMachine: one message or the passing of time in, one whole effect out.
 
 Owns the dispatch of messages and nothing else: the first half of a pairing is initiator.py or joiner.py,
 the second decision.py, the order transitions.py. Does no I/O; clock and randomness are arguments.

@@ -26,7 +26,7 @@ from ...messages.to_swarm import (
     decode,
 )
 from ...supervisor.channel import Channel
-from ..base import Incoming, Mailbox, Send, run_live
+from ..base import Incoming, Mailbox, Send, run_live_actor
 from .node import Node
 from .pairing.frame_routing import TableFullError, Tables
 
@@ -39,7 +39,7 @@ _decode_config = decoder(SwarmConfig)
 
 async def run(channel: Channel[ToChild]) -> None:
     """Run the actor until the node stops."""
-    await run_live(channel, decode, _actor)
+    await run_live_actor(channel, decode, _actor)
 
 
 async def _actor(mailbox: Mailbox[SwarmInbox], start: Start) -> None:

@@ -66,9 +66,9 @@ class RequestDeniedError(SpacedriveNodeError):
 
 
 class Vault:
-    """The actor's state (see base.Stepper), for messages of VaultInbox.
+    """The actor's state (see stepping.StepMachine), for messages of VaultInbox.
 
-    `wall` returns Unix time, for what is stored; the time that a Stepper is given counts from the boot.
+    `wall` returns Unix time, for what is stored; the time that a StepMachine is given counts from the boot.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class Vault:
         return effects
 
     def wake_at(self) -> Instant:
-        """See base.Stepper."""
+        """See stepping.StepMachine."""
         return self._next_sweep
 
     def tick(self, now: Instant) -> Effects | None:
-        """Delete unconfirmed and replaced records that are too old. See base.Stepper."""
+        """Delete unconfirmed and replaced records that are too old. See stepping.StepMachine."""
         if now < self._next_sweep:
             return None
         self._next_sweep = now + _SWEEP_INTERVAL_S
@@ -138,7 +138,7 @@ class Vault:
     # -- inputs
 
     def step(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
-        """See base.Stepper."""
+        """See stepping.StepMachine."""
         match incoming.message:
             case SignIdentity() as message:
                 return self._sign(incoming.sender, message)
