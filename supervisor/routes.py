@@ -59,7 +59,7 @@ ROUTES: tuple[Route, ...] = (
     Route("StopProviding", ("session",), "discovery", withdraws="StartProviding"),
     Route("Find", ("session",), "discovery", standing=True),
     Route("StopFinding", ("session",), "discovery", withdraws="Find"),
-    Route("Candidate", ("discovery",), "session"),
+    Route("CandidateFound", ("discovery",), "session"),
     # a session and the vault
     Route("SignIdentity", ("session",), "vault"),
     Route("Signed", ("vault",), "session"),

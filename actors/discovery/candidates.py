@@ -11,7 +11,7 @@ Owns these limits and what the session has already been given. Never decides who
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ...messages.to_session import Candidate
+from ...messages.to_session import CandidateFound
 from ...messages.types import Finder, PeerAddresses
 
 MAX_CANDIDATES = 128
@@ -32,7 +32,7 @@ _FINDER_ORDER: tuple[Finder, ...] = ("hint", "same_host", "mdns", "dht")
 class _FoundPeer:
     finders: set[Finder] = field(default_factory=set)
     by_source: dict[tuple[Finder, bytes], dict[str, None]] = field(default_factory=dict)
-    handed_over: Candidate | None = None
+    handed_over: CandidateFound | None = None
     """What the session was given last."""
     updates: int = 0
 
@@ -74,12 +74,12 @@ class Candidates:
             self._merge(named, found, finder, source)
         return count
 
-    def pop_changed(self) -> list[Candidate]:
+    def pop_changed(self) -> list[CandidateFound]:
         """Return the candidates that are new since the last call, or have got more addresses or finders."""
         out = []
         for peer in self._changed:
             found = self._found[peer]
-            candidate = Candidate(
+            candidate = CandidateFound(
                 peer,
                 _interleaved(found),
                 tuple(finder for finder in _FINDER_ORDER if finder in found.finders),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ...messages.base import Message
 from ...messages.to_discovery import Find
-from ...messages.to_session import Candidate
+from ...messages.to_session import CandidateFound
 from ...messages.types import Finder, Instant, PeerAddresses
 from .candidates import Candidates
 from .context import DiscoveryContext
@@ -82,7 +82,7 @@ class Search:
             self._end_round(self._lookup, now)
         return out
 
-    def pop_candidates(self) -> list[Candidate]:
+    def pop_candidates(self) -> list[CandidateFound]:
         """Return the candidates to send to the session now."""
         return self._candidates.pop_changed()
 

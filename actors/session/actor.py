@@ -1,6 +1,6 @@
-"""The session's entry point: joins the machine to its channel, the clock and the system's randomness.
+"""The session's entry point: connects the machine with its channel, the clock and the system's randomness.
 
-Owns nothing else. docs/architecture.md, "Steps".
+Implements docs/architecture.md, "Steps". Owns nothing else; never looks at a message.
 """
 
 import os

@@ -108,7 +108,7 @@ async def test_an_unknown_session_is_not_made(tmp_path: Path) -> None:
         "Decide": "gateway",
         "CancelPairing": "gateway",
         "PeerRequest": "swarm",
-        "Candidate": "discovery",
+        "CandidateFound": "discovery",
     }
     for name in set(senders.values()):
         ledger.add_actor(name, stepping=False)

@@ -21,7 +21,7 @@ from spacedrive_node.messages.to_discovery import (
     StartProviding,
     SwarmUp,
 )
-from spacedrive_node.messages.to_session import Candidate
+from spacedrive_node.messages.to_session import CandidateFound
 from spacedrive_node.messages.to_swarm import ClosestServers, KadRequest
 from spacedrive_node.messages.types import PeerAddresses
 
@@ -72,7 +72,7 @@ class Network:
         self.core = Discovery(DiscoveryConfig(runtime_dir="/nowhere", **config), 3)
         self.requests: list[tuple[float, KadRequest]] = []
         self.sent: list[tuple[float, Send]] = []
-        self.candidates: dict[bytes, Candidate] = {}
+        self.candidates: dict[bytes, CandidateFound] = {}
         self.found_at: dict[bytes, float] = {}
         self._events: list[tuple[float, int, DiscoveryInbox]] = []
         self._count = itertools.count()
@@ -113,7 +113,7 @@ class Network:
                 case ClosestServers(request=number, key=key):
                     servers = tuple(at(server) for server in self.closest(key, self.table))
                     self._later(0.001, Servers(number, servers))
-                case Candidate() as candidate:
+                case CandidateFound() as candidate:
                     self.candidates[candidate.peer] = candidate
                     self.found_at.setdefault(candidate.peer, self.now)
 

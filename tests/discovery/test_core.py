@@ -9,7 +9,7 @@ from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.to_discovery import Find, KadReply, ServerJoined, Servers, StopFinding, SwarmUp
 from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import Observed
-from spacedrive_node.messages.to_session import Candidate
+from spacedrive_node.messages.to_session import CandidateFound
 from spacedrive_node.messages.to_swarm import Bootstrap, ClosestServers, KadRequest
 from spacedrive_node.messages.types import PeerAddresses
 
@@ -30,7 +30,7 @@ def test_two_nodes_alone() -> None:
     net.table = [TRUE]
     net.take("swarm", ServerJoined(at(TRUE)))
     net.run(0.5)
-    assert net.candidates[TRUE] == Candidate(TRUE, at(TRUE).addresses, ("dht",))
+    assert net.candidates[TRUE] == CandidateFound(TRUE, at(TRUE).addresses, ("dht",))
 
 
 def _server() -> Any:
@@ -157,7 +157,7 @@ def test_many_searches_and_announcements_at_once() -> None:
     for number, key in enumerate(keys[40:], 40):
         net.provide(key, f"session-{number:016x}")
     net.run(60.0)
-    satisfied = {send.to for _, send in net.sent if isinstance(send.message, Candidate)}
+    satisfied = {send.to for _, send in net.sent if isinstance(send.message, CandidateFound)}
     assert len(satisfied) == 40
     for key in keys[40:]:
         assert sum(OWN in server.stored.get(key, {}) for server in net.servers.values()) >= 15

@@ -200,9 +200,9 @@ def test_overflow(with_session):
     refused = with_session.apply_step("gateway", step(out(A, "Decide")))
     assert kinds(refused, "gateway") == ["Undeliverable"]
     assert kinds(with_session.apply_step("swarm", step(out(A, "PeerRequest"))), "swarm") == ["Undeliverable"]
-    killed = with_session.apply_step("discovery", step(out(A, "Candidate")))
+    killed = with_session.apply_step("discovery", step(out(A, "CandidateFound")))
     assert Kill(A, "hang") in killed
-    assert with_session.apply_step("discovery", step(out(A, "Candidate"))) == []
+    assert with_session.apply_step("discovery", step(out(A, "CandidateFound"))) == []
     assert with_session.inbox_length(A) == MAX_INBOX_MESSAGES
 
 
