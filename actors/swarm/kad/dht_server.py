@@ -2,7 +2,7 @@
 
 Answers other peers' requests and keeps the routing table and the provider records. Never looks anything up
 and never announces: discovery does, request by request (dht_client.py). The defects are those of libp2p
-0.8.1; tests/swarm/test_dht_server.py shows each of them.
+0.8.1; tests/swarm/test_dht_server.py and test_kad.py (clients) show them.
 """
 
 from collections import Counter
@@ -51,8 +51,8 @@ class BoundedProviderStore(ProviderStore):  # type: ignore[misc]
     """A provider store with a bound on keys, in all and for each peer, and on the addresses of a provider.
 
     Defect (0.8.1, kad_dht/provider_store.py): the library's store is unbounded.
-    This node's own keys are not stored: `provides` says at each request whether the node provides a key. So
-    they never expire, are gone as soon as a session ends, and come with the present addresses.
+    This node's own keys are not stored: `provides` decides at each request whether the node provides a key.
+    So they never expire, are gone as soon as a session ends, and come with the present addresses.
     """
 
     def __init__(self, host: Any, peer_routing: Any, provides: Callable[[bytes], bool]) -> None:

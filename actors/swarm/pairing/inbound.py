@@ -180,8 +180,8 @@ class InboundExchanges:
 def _decode_request(frame: bytes) -> WireRequest:
     """Decode a frame to route it by its kind, code_id and attempt. Raises MalformedMessageError.
 
-    The session and the vault get the frame itself and decode it again. They do not trust the swarm, which is
-    exposed to strangers, with what a frame says (docs/security.md, "Who holds what").
+    The session and the vault get the frame itself and decode it again, and the session compares the code_id
+    again: they do not trust the swarm, which is exposed to strangers (docs/security.md, "Who holds what").
     """
     message = decode_wire(frame)
     if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
