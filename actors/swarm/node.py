@@ -1,7 +1,7 @@
 """The swarm's running libp2p node: host, dialer, Kademlia and pairing exchanges, put together.
 
 Owns what happens on events of the host (connected, disconnected, identified) and what is reported about it to
-the gateway, metrics and discovery. Never waits for the mailbox: actor.py calls it. Implements
+the gateway, metrics and discovery. Never reads the mailbox: actor.py does, and calls this. Implements
 docs/architecture.md, "Swarm".
 """
 
