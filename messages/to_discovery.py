@@ -24,7 +24,7 @@ class StopProviding(Message):
 
 
 class Find(Message):
-    """From a session (standing): send it every Candidate for `key` until withdrawn, at most 128."""
+    """From a session (standing): send it every CandidateFound for `key` until withdrawn, at most 128."""
 
     key: RoutingKey
     instance: MdnsInstance

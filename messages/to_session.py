@@ -83,7 +83,7 @@ class PeerUnreachable(Message):
     reason: Reason
 
 
-class Candidate(Message):
+class CandidateFound(Message):
     """From discovery: a peer that may be showing the code. May repeat with more addresses or finders."""
 
     peer: PeerId
@@ -121,7 +121,7 @@ SessionInbox = (
     | PeerRequest
     | PeerAnswer
     | PeerUnreachable
-    | Candidate
+    | CandidateFound
     | Signed
     | Stored
     | StoreRefused

@@ -25,7 +25,7 @@ from ...messages.to_swarm import (
     decode,
 )
 from ...supervisor.channel import Channel
-from ..base import Incoming, Mailbox, Send, run_live
+from ..base import Incoming, Mailbox, Send, run_live_actor
 from .node import SwarmNode
 from .pairing.frame_routing import FrameRouting, TableFullError
 
@@ -38,7 +38,7 @@ _decode_config = decoder(SwarmConfig)
 
 async def run(channel: Channel[ToChild]) -> None:
     """Run the actor until the node stops."""
-    await run_live(channel, decode, _actor)
+    await run_live_actor(channel, decode, _actor)
 
 
 async def _actor(mailbox: Mailbox[SwarmInbox], start: Start) -> None:

@@ -10,7 +10,7 @@ from ...messages.actor_configs import PASSPHRASE_LIMIT, VaultConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_vault import decode
 from ..base import FatalActorError
-from ..stepping import Stepping
+from ..stepping import SteppingEntry
 from .data_directory import DataDir
 from .database import DATABASE_FILE
 from .device_store import Store, no_probe
@@ -70,5 +70,5 @@ def _opened(start: Start) -> Iterator[Vault]:
         yield open_vault(_decode_config(start.config), start.checkpoint, resources)
 
 
-main = Stepping(decode, _opened, first=Vault.first)
+main = SteppingEntry(decode, _opened, on_start=Vault.first)
 """Runs the vault until the node stops."""

@@ -109,11 +109,11 @@ class Vault:
         return effects
 
     def wake_at(self) -> Instant:
-        """See base.Stepper."""
+        """See stepping.StepMachine."""
         return self._next_sweep
 
     def tick(self, now: Instant) -> Effects | None:
-        """Drop unconfirmed records that are too old. See base.Stepper."""
+        """Drop unconfirmed records that are too old. See stepping.StepMachine."""
         if now < self._next_sweep:
             return None
         self._next_sweep = now + _SWEEP
@@ -133,7 +133,7 @@ class Vault:
     # -- inputs
 
     def step(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
-        """See base.Stepper."""
+        """See stepping.StepMachine."""
         match incoming.message:
             case SignIdentity() as message:
                 return self._sign(incoming.sender, message)

@@ -20,10 +20,10 @@ from spacedrive_node.messages.child_protocol import Deliver, Outgoing, Step
 from spacedrive_node.messages.to_vault import StoreDevice
 from spacedrive_node.messages.types import Outcome
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
-from spacedrive_node.supervisor.spawner import Handle, Spare
-from spacedrive_node.supervisor.task_spawner import TaskHost
+from spacedrive_node.supervisor.spawner import RunningChild, Spare
+from spacedrive_node.supervisor.task_spawner import TaskSpawner
 
 DEADLINE = 20.0
 _numbers = itertools.count()
@@ -36,7 +36,7 @@ def out(to: str, message: Message, *, kind: str | None = None, slot: bytes = b""
 
 @dataclass
 class Taker:
-    """A Host whose sessions have been taken over: they work as always, and say what `push` is told."""
+    """A Spawner whose sessions have been taken over: they work as always, and say what `push` is told."""
 
     got: list[Deliver] = field(default_factory=list)
     """What was delivered to the sessions."""
@@ -44,8 +44,8 @@ class Taker:
     refused: dict[int, str] = field(default_factory=dict)
     """What the vault answered to each StoreDevice, by its number; "" when it was stored."""
     channel: Any = None
-    processes: ProcessHost = field(default_factory=ProcessHost)
-    tasks: TaskHost = field(default_factory=TaskHost)
+    processes: ProcessSpawner = field(default_factory=ProcessSpawner)
+    tasks: TaskSpawner = field(default_factory=TaskSpawner)
 
     def __post_init__(self) -> None:
         self._name = f"taken_{next(_numbers)}"
@@ -62,7 +62,7 @@ class Taker:
             yield
             del globals()[self._name]
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         if spec.kind == "session":
             return await self.tasks.spawn(replace(spec, entry=f"{__name__}:{self._name}"))
         return await self.processes.spawn(spec)

@@ -19,9 +19,9 @@ import trio
 
 from spacedrive_node.config.paths import runtime_dir
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 from spacedrive_node.tests.attack import burglar
 
 from .nodes import DEADLINE, Killer, Node, pair, running_node
@@ -39,9 +39,9 @@ COULD = {
 
 @dataclass
 class Burglars:
-    """A Host that runs a burglar in place of every actor, in the sandbox of that actor."""
+    """A Spawner that runs a burglar in place of every actor, in the sandbox of that actor."""
 
-    inner: ProcessHost
+    inner: ProcessSpawner
     told: dict[str, set[str]] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -51,7 +51,7 @@ class Burglars:
         async with self.inner.opened(preload=preload, on_lost=on_lost):
             yield
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         assert spec.sandbox is not None
         return await self.inner.spawn(replace(spec, entry=f"{burglar.__name__}:{spec.kind}"))
 
@@ -83,7 +83,7 @@ def told(node: Node) -> dict[str, set[str]]:
 
 async def test_an_actor_reaches_what_it_works_with_and_nothing_else(tmp_path: Path, spots: str) -> None:
     """Files, programs, processes, network; then the node pairs, and each actor comes back from SIGKILL."""
-    host = Burglars(ProcessHost(environment={burglar.SPOTS: spots}))
+    host = Burglars(ProcessSpawner(environment={burglar.SPOTS: spots}))
     async with (
         running_node(tmp_path, "a", killer=Killer(inner=host), same_host=True) as a,
         running_node(tmp_path, "b", same_host=True) as b,

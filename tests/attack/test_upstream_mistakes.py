@@ -108,14 +108,14 @@ async def test_an_unknown_session_is_not_made(tmp_path: Path) -> None:
         "Decide": "gateway",
         "CancelPairing": "gateway",
         "PeerRequest": "swarm",
-        "Candidate": "discovery",
+        "CandidateFound": "discovery",
     }
     for name in set(senders.values()):
-        ledger.add(name, stepping=False)
-        ledger.begin(name, msgspec.Raw(b"\x80"))
-        ledger.ready(name)
+        ledger.add_actor(name, stepping=False)
+        ledger.begin_incarnation(name, msgspec.Raw(b"\x80"))
+        ledger.mark_ready(name)
     for kind, sender in senders.items():
-        ledger.apply(
+        ledger.apply_step(
             sender, Step(0, (Outgoing("session-" + "ab" * 8, kind, bytes(16), msgspec.Raw(b"\x80")),))
         )
         assert ledger.role("session-" + "ab" * 8) is None

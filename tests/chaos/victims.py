@@ -16,7 +16,7 @@ from pathlib import Path
 from whole_nodes import Killer
 
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 
 WEIGHTS = {
     "session": 30,
@@ -80,7 +80,7 @@ class Victims(Killer):
     draw: random.Random = field(default_factory=random.Random)
     _recent: dict[str, deque[float]] = field(default_factory=dict)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await super().spawn(spec)
         self._remember(handle.pid)
         self._remember(self.inner.pid)
@@ -139,7 +139,7 @@ class Victims(Killer):
 class _Watched:
     """A child that is on the list of the living until its supervisor lets go of it."""
 
-    def __init__(self, inner: Handle, kind: str, live: dict[int, "_Watched"]) -> None:
+    def __init__(self, inner: RunningChild, kind: str, live: dict[int, "_Watched"]) -> None:
         self.inner, self.kind, self._live = inner, kind, live
         live[inner.pid] = self
 

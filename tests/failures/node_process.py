@@ -35,10 +35,10 @@ from spacedrive_node.node import NodeFailedError, Ready, serve
 from spacedrive_node.supervisor import child_channel
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.libc import die_with_parent
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 
 NEVER = ("", "", 0)
-USUAL_TURNS = child_channel.MISSED_TURNS
+USUAL_TURNS = child_channel.MAX_MISSED_HEARTBEATS
 
 
 def say(**line: object) -> None:
@@ -55,7 +55,7 @@ class Holding(Tap):
     released: trio.Event = field(default_factory=trio.Event)
 
     def release(self) -> None:
-        child_channel.MISSED_TURNS = USUAL_TURNS
+        child_channel.MAX_MISSED_HEARTBEATS = USUAL_TURNS
         self.released.set()
         self.released = trio.Event()
 
@@ -66,7 +66,7 @@ class Holding(Tap):
         event, name, number = moment
         self.armed[actor] = (event, name, self.sights[actor, event, name] + number)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await super().spawn(spec)
         for actor, pid in ((spec.kind, handle.pid), ("zygote", self.inner.pid)):
             say(born=[pid, start_of(pid)], actor=actor)
@@ -81,7 +81,7 @@ class Holding(Tap):
         held = self.armed.get(sight.actor) == sight[1:]
         say(sight=sight, held=held)
         if held:
-            child_channel.MISSED_TURNS = sys.maxsize  # its answers to the heartbeat are held up, too
+            child_channel.MAX_MISSED_HEARTBEATS = sys.maxsize  # its answers to the heartbeat are held up, too
             await self.released.wait()
             self.armed[sight.actor] = NEVER
 
@@ -113,7 +113,7 @@ async def main() -> None:
             say(ready={"peer": line.peer.hex(), "addresses": holding.listening})
 
         nursery.start_soon(obey)
-        await serve(config, host=holding, stop=stop, ready=ready, log=holding.logged)
+        await serve(config, spawner=holding, stop=stop, ready=ready, log=holding.logged)
         nursery.cancel_scope.cancel()
 
 

@@ -16,7 +16,7 @@ from whole_nodes import Node, running_node
 from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.child_protocol import Deliver, FromChild, Step
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 from spacedrive_node.tests.secrets import watch
 
 DEADLINE = 120.0
@@ -47,7 +47,7 @@ class Striking(Tap):
     told: list[tuple[str, str, object]] = field(default_factory=list)
     seen: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await super().spawn(spec)
         self.last[spec.kind] = handle.pid
         handle.channel = _Altered(handle.channel, handle, self)  # type: ignore[misc, assignment]
@@ -96,7 +96,7 @@ class Striking(Tap):
 
 
 class _Altered:
-    def __init__(self, inner: object, handle: Handle, host: Striking) -> None:
+    def __init__(self, inner: object, handle: RunningChild, host: Striking) -> None:
         self._inner, self._handle, self._host = inner, handle, host
         self._waiting: list[FromChild] = []
 

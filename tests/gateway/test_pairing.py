@@ -269,7 +269,7 @@ async def test_not_ready_names_what_is_missing(bare, monkeypatch):
     from spacedrive_node.actors.gateway import handlers
     from spacedrive_node.client.node_client import open_client
 
-    monkeypatch.setattr(handlers, "READY_WAIT", 0.05)
+    monkeypatch.setattr(handlers, "READY_TIMEOUT_SECONDS", 0.05)
     with trio.fail_after(10):
         async with open_client(bare.control) as client:
             bare.standing.clear()

@@ -22,9 +22,9 @@ from spacedrive_node.messages.control_protocol import SessionState
 from spacedrive_node.node import Ready, serve
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
-from spacedrive_node.supervisor.spawner import Handle, Host, Spare
+from spacedrive_node.supervisor.spawner import RunningChild, Spare, Spawner
 from spacedrive_node.tests.secrets import watch
 
 LIMIT = 1 << 20
@@ -42,9 +42,9 @@ def never(_kind: str, _event: str, _number: int) -> bool:
 
 @dataclass
 class Killer:
-    """A Host that kills. Counts inputs and steps of each kind of actor since `reset`."""
+    """A Spawner that kills. Counts inputs and steps of each kind of actor since `reset`."""
 
-    inner: Host = field(default_factory=ProcessHost)
+    inner: Spawner = field(default_factory=ProcessSpawner)
     verdict: Verdict = never
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     kills: int = 0
@@ -86,7 +86,7 @@ class Killer:
     ) -> AbstractAsyncContextManager[None]:
         return self.inner.opened(preload=preload, on_lost=on_lost)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await self.inner.spawn(spec)
         self.pids.setdefault(spec.kind, set()).add(handle.pid)
         return _Handle(handle, spec.kind, self)
@@ -108,7 +108,7 @@ class Killer:
 
 
 class _Handle:
-    def __init__(self, inner: Handle, kind: str, killer: Killer) -> None:
+    def __init__(self, inner: RunningChild, kind: str, killer: Killer) -> None:
         self.inner, self.kind, self.killer = inner, kind, killer
         self.name = kind
         self.channel = _Channel(self)
@@ -229,7 +229,7 @@ async def running_node(
         finished = trio.Event()
 
         async def run() -> None:
-            await serve(config, host=killer, stop=stop, ready=on_ready, log=log)
+            await serve(config, spawner=killer, stop=stop, ready=on_ready, log=log)
             finished.set()
 
         nursery.start_soon(run)

@@ -1,8 +1,8 @@
 """Loaded dice for the sessions of a test's node: whatever they draw in 32 bytes begins with `known.DICE`.
 
 These are ephemeral keys and nonces. The initiator's ephemeral keys are in no checkpoint and no message, so no
-test could know them otherwise. To be preloaded by the fork server (ProcessHost), which it changes for good:
-never import it into a test. Codes (16 bytes) are drawn as always.
+test could know them otherwise. To be preloaded by the fork server (ProcessSpawner), which it changes for
+good: never import it into a test. Codes (16 bytes) are drawn as always.
 """
 
 import os

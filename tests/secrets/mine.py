@@ -14,7 +14,7 @@ from spacedrive_node.actors.session.machine import SessionMachine
 from spacedrive_node.protocol.code import derive, words_of
 
 KIND = os.environ["SECRETS_MINE"]
-_incoming, _step = stepping.as_incoming, SessionMachine.step
+_incoming, _step = stepping.decode_delivery, SessionMachine.step
 
 
 def blow_up(*known: object) -> None:
@@ -46,6 +46,6 @@ def step(self, message, now):  # type: ignore[no-untyped-def]
 
 
 if KIND == "StoreDevice":
-    stepping.as_incoming = incoming
+    stepping.decode_delivery = incoming
 else:
     SessionMachine.step = step  # type: ignore[method-assign]

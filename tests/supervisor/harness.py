@@ -12,8 +12,8 @@ from actors_for_tests import BridgeConfig, Nothing, Order, Seen
 from spacedrive_node.messages import to_gateway, to_session, to_supervisor
 from spacedrive_node.messages.base import encode
 from spacedrive_node.supervisor.child_specs import SESSION_INTENSITY, ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
-from spacedrive_node.supervisor.task_spawner import TaskHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
+from spacedrive_node.supervisor.task_spawner import TaskSpawner
 from spacedrive_node.supervisor.tree import NodeFailedError, run_tree
 
 OWN = (b"p" * 38, b"k" * 32)
@@ -25,10 +25,10 @@ DEADLINE = 30
 
 def process_host():
     path = os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH"))))
-    return ProcessHost(preload=("actors_for_tests",), environment={"PYTHONPATH": path})
+    return ProcessSpawner(preload=("actors_for_tests",), environment={"PYTHONPATH": path})
 
 
-HOSTS = {"process": process_host, "task": TaskHost}
+HOSTS = {"process": process_host, "task": TaskSpawner}
 
 
 def session_name(number=1):
@@ -123,7 +123,7 @@ async def node(
             await run_tree(
                 specs,
                 session_spec,
-                host=HOSTS[host](),
+                spawner=HOSTS[host](),
                 max_sessions=max_sessions,
                 on_log=lambda *line: seat.logs.append(line),
                 on_ready=ready.set,
