@@ -33,13 +33,12 @@ from ..messages.child_protocol import (
     ToChild,
 )
 from ..messages.errors import SpacedriveNodeError
-from ..messages.types import Instant, Outcome
+from ..messages.types import Instant, LogField, Outcome
 from ..supervisor.channel import Channel
 
 Inbox = TypeVar("Inbox")
 InboxCo = TypeVar("InboxCo", covariant=True)
 ActorChannel = Channel[ToChild]
-LogField = str | int | float | bool | None
 
 MAX_BUFFERED_INPUTS = 4096
 """Deliveries that an actor reads ahead of the one that it handles."""

@@ -22,6 +22,7 @@ from ..actors.stepping import StepMachine, SteppingEntry
 from ..messages import to_gateway, to_session, to_vault
 from ..messages.child_protocol import Start, ToChild
 from ..messages.from_supervisor import SessionEnded
+from ..messages.session_names import actor_of_session
 from ..supervisor.channel import Channel
 from ..supervisor.child_specs import ChildSpec
 from ..supervisor.process_spawner import ProcessSpawner
@@ -109,7 +110,7 @@ async def _gateway(mailbox: Mailbox[Any], start: Start) -> None:
     left = _decode(start.config).sessions
     for number in range(left):
         name = f"{number:016x}"
-        await mailbox.send(f"session-{name}", to_session.StartPairing(name, 60.0, *_OWN))
+        await mailbox.send(actor_of_session(name), to_session.StartPairing(name, 60.0, *_OWN))
     async for incoming in mailbox:
         left -= isinstance(incoming.message, SessionEnded)
         if not left:

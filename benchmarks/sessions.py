@@ -18,6 +18,7 @@ from ..client.embedded import open_node
 from ..client.node_client import NodeClient, Pairing, open_client
 from ..messages.base import encode
 from ..messages.child_protocol import Deliver, FromChild, Ready, Start, Step
+from ..messages.session_names import actor_of_session
 from ..messages.to_session import StartPairing
 from ..node import Ready as NodeReady
 from ..node import serve, session_spec
@@ -91,7 +92,7 @@ async def _spawns(bench: Bench, what: str, spec: ChildSpec) -> list[float]:
             began = time.monotonic()
             handle = await spawner.spawn(spec)
             session = f"{number:016x}"
-            await handle.channel.send(Start(f"session-{session}", 1, msgspec.Raw(encode(spec.config))))
+            await handle.channel.send(Start(actor_of_session(session), 1, msgspec.Raw(encode(spec.config))))
             await _next(handle.channel.receive, Ready)
             body = msgspec.Raw(encode(StartPairing(session, 60.0, *_IDENTITY)))
             await handle.channel.send(Deliver(1, "gateway", 1, "StartPairing", os.urandom(16), body))
@@ -142,7 +143,7 @@ async def _restarts(bench: Bench) -> list[float]:
                 while SPARE_NAME not in (pids := await processes(client)):
                     await trio.sleep(_LOOK)
                 began = time.monotonic()
-                os.kill(pids[f"session-{showing.id}"], signal.SIGKILL)
+                os.kill(pids[actor_of_session(showing.id)], signal.SIGKILL)
                 with trio.fail_after(_DEADLINE):
                     await ready.park()
                 found.append(time.monotonic() - began)

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from ..messages.child_protocol import Log, ToChild
+from ..messages.types import LogField
 from .channel import BlockingChannel, Channel
 
 Entry = Callable[[Channel[ToChild]], Awaitable[None]]
@@ -68,7 +69,7 @@ async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int
 def crash_report(error: BaseException) -> Log:
     """Return the log line about an exception: its types and the places that it came from, without values."""
     leaves = list(_leaves(error))[:4]
-    fields: dict[str, str | int | float | bool | None] = {}
+    fields: dict[str, LogField] = {}
     for number, leaf in enumerate(leaves):
         suffix = "" if number == 0 else f"_{number + 1}"
         fields["error" + suffix] = _types(leaf)[:300]

@@ -10,7 +10,6 @@ and never looks into a body: what is to be done comes back as a list of effects 
                         standing messages (standing_messages.py)
 """
 
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -18,7 +17,8 @@ import msgspec
 from ..messages.base import INTERNAL_LIMIT, Message, encode
 from ..messages.child_protocol import Outgoing, Start, Step
 from ..messages.from_supervisor import ActorRestarted, SessionEnded, Undeliverable
-from ..messages.types import Outcome, Role
+from ..messages.session_names import is_session_actor, session_of_actor
+from ..messages.types import LogField, Outcome, Role
 from .actor_record import ActorRecord
 from .child_specs import SESSION
 from .ledger_effects import Discard, Effect, Forward, HandleRequest, Kill, Retire, Spawn, Warn
@@ -41,7 +41,6 @@ MAX_BODY_BYTES = INTERNAL_LIMIT - 1024
 """Leaves room in a frame for the rest of the Deliver."""
 MAX_CHECKPOINT_BYTES = INTERNAL_LIMIT - 128 * 1024
 """Leaves room in a frame for the rest of the Start, with its configuration."""
-_SESSION_NAME = re.compile(r"session-[0-9a-f]{16}")
 
 
 class Ledger:
@@ -129,7 +128,7 @@ class Ledger:
         if actor is None or actor.role is None:
             return []
         self._sessions -= 1
-        session = name.partition("-")[2]
+        session = session_of_actor(name)
         self._standing.end_session(name, SUPERVISOR, session.encode(), keep_retained=keep_retained)
         ended = SessionEnded(session=session, role=actor.role, outcome=outcome, poison=poison)
         effects: list[Effect] = []
@@ -207,7 +206,7 @@ class Ledger:
         receiver = self._actors.get(out.to)
         effects: list[Effect] = []
         if receiver is None:
-            if route.spawns is None or not _SESSION_NAME.fullmatch(out.to):
+            if route.spawns is None or not is_session_actor(out.to):
                 return self._undeliverable(sender, out, busy=False, reason="no such actor")
             if self._standing.has_ended(out.to):
                 return []
@@ -226,7 +225,7 @@ class Ledger:
         backlog = len(receiver.inbox) > _BACKLOG_MESSAGES
         if sender.kind == SESSION and backlog and receiver.messages_from(sender.name) >= MAX_SESSION_MESSAGES:
             sender.refused = True
-            fields: dict[str, str | int | float | bool | None] = {"to": receiver.name, "kind": out.kind}
+            fields: dict[str, LogField] = {"to": receiver.name, "kind": out.kind}
             return [*effects, Warn(sender.name, "flooding another actor", fields), Kill(sender.name, "exit")]
         if receiver.is_full():
             return effects + self._overflow(sender, receiver, out)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..messages.child_protocol import Deliver
+from ..messages.types import LogField
 from .restart_policy import Cause
 from .standing_messages import Envelope
 
@@ -60,7 +61,7 @@ class Warn:
 
     name: str
     event: str
-    fields: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    fields: dict[str, LogField] = field(default_factory=dict)
 
 
 Effect = Forward | Spawn | Retire | Kill | Discard | HandleRequest | Warn

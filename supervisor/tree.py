@@ -27,6 +27,7 @@ from ..messages.child_protocol import Fatal, FromChild, Log, Ready, Step, Stop
 from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
+from ..messages.types import LogField
 from .child import Child
 from .child_channel import ChildChannel
 from .child_specs import ChildSpec
@@ -37,7 +38,6 @@ from .metrics import SupervisorMetrics
 from .restart_policy import Cause, GiveUp
 from .spawner import ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
 
-LogField = str | int | float | bool | None
 OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
 """Called with actor, level, event and fields."""
 

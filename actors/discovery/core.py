@@ -10,6 +10,7 @@ import math
 from ...messages.actor_configs import DiscoveryConfig
 from ...messages.base import Message
 from ...messages.from_supervisor import ActorRestarted, SessionEnded
+from ...messages.session_names import actor_of_session
 from ...messages.to_discovery import (
     DiscoveryInbox,
     Find,
@@ -31,8 +32,6 @@ from .context import DiscoveryContext
 from .metrics import DiscoveryMetrics
 from .pending_requests import PendingRequests
 from .search import Search
-
-_SESSION = "session-"
 
 
 class Discovery:
@@ -75,8 +74,8 @@ class Discovery:
             case StopFinding():
                 self._stop_finding(sender)
             case SessionEnded():
-                self._stop_providing(_SESSION + message.session)
-                self._stop_finding(_SESSION + message.session)
+                self._stop_providing(actor_of_session(message.session))
+                self._stop_finding(actor_of_session(message.session))
             case SwarmUp():
                 self._swarm_up = message
                 self._context.own_peer = message.peer

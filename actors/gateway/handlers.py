@@ -14,6 +14,7 @@ import msgspec
 from ...messages import control_protocol as c
 from ...messages import to_session, to_supervisor, to_vault
 from ...messages.base import CONTROL_LIMIT, Message, encode
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity, VaultError
 from ...messages.types import SessionId
 from ...protocol.code import CodeError, parse_code
@@ -131,7 +132,7 @@ async def _create_session(
             return c.Error(id, "not_ready", f"the node is not ready; missing: {missing}"[:200])
         # The supervisor makes the process when it routes this message. A session does not reply: it exists
         # for the gateway from its first view on, or from the report of its end.
-        send = Send(f"session-{session}", make(state.identity), id=os.urandom(16))
+        send = Send(actor_of_session(session), make(state.identity), id=os.urandom(16))
         try:
             exists = await actors.send_and_wait([send], until=lambda: state.sessions.get(session) is not None)
         except RequestRefusedError as refused:
@@ -178,7 +179,7 @@ def _decision_messages(record: SessionRecord, accept: bool) -> list[Send]:
 
     An acceptance goes to the vault first, and names the very key that was shown: the vault stores no other.
     """
-    decide = Send(f"session-{record.session}", to_session.Decide(accept), id=os.urandom(16))
+    decide = Send(actor_of_session(record.session), to_session.Decide(accept), id=os.urandom(16))
     if not accept or record.confirmation is None:
         return [decide]
     shown = record.confirmation
@@ -191,7 +192,7 @@ async def _cancel_pairing(request: c.CancelPairing, actors: ActorClient) -> Mess
     if record is None:
         return _no_such_session(request.id)
     if record.outcome is None and record.accepted is None:
-        send = Send(f"session-{record.session}", to_session.CancelPairing(), id=os.urandom(16))
+        send = Send(actor_of_session(record.session), to_session.CancelPairing(), id=os.urandom(16))
         if not await actors.send_and_wait([send], until=lambda: record.decision_is_final):
             return c.Error(request.id, "internal", "the pairing does not answer; see what becomes of it")
     if record.outcome == "paired" or (record.outcome is None and record.accepted is True):

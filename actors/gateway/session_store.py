@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from ...messages.control_protocol import SessionState, ShownDevice
 from ...messages.from_supervisor import SessionEnded
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Confirmation, SessionView, SwarmStatus
 from ...messages.types import Instant, Outcome, Role, SessionId, Stage
 from ...protocol.code import qr_payload, words_of
@@ -99,7 +100,7 @@ class SessionStore:
 
         The sender is checked because a session that has been taken over must not speak for another one.
         """
-        if sender != f"session-{view.session}":
+        if sender != actor_of_session(view.session):
             return ()
         record = self._records.get(view.session)
         if record is None:

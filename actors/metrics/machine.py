@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from ...messages.base import Decoder
 from ...messages.from_supervisor import SessionEnded
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Readiness
 from ...messages.to_metrics import Alive, MetricsInbox, Observed
 from ...messages.types import Instant, Reason
@@ -67,7 +68,7 @@ class Metrics:
                 if incoming.sender in PARTS[part]:
                     self.parts[part] = PartState(ready, detail)
             case SessionEnded(session=session):
-                self.totals.end_sender(f"session-{session}")
+                self.totals.end_sender(actor_of_session(session))
         self.revision += 1
         return Effects(checkpoint=self._checkpoint())
 

@@ -23,7 +23,7 @@ from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Sto
 from ...messages.types import Instant, Outcome
 from ...protocol.attempt import OpenedIdentity
 from ...protocol.errors import ProtocolError
-from ...protocol.pairing_keys import Proven
+from ...protocol.pairing_secrets import PairingSecrets
 from . import entry_actions, requests, view
 from .entry_actions import enter_next
 from .state import DecisionState, PendingRequest, Session, decision_of
@@ -33,7 +33,7 @@ from .transitions import Event
 
 def begin(
     context: StepContext,
-    secrets: Proven,
+    secrets: PairingSecrets,
     peer_identity: OpenedIdentity,
     since: Instant,
     addresses: tuple[str, ...] = (),

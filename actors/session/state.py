@@ -4,14 +4,15 @@ One Struct, so that a checkpoint cannot leave anything out. Owns the shapes and 
 anything. Implements docs/architecture.md, "Steps", and docs/protocol.md, "Limits".
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from ...messages.secret_struct import SecretState
 from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
-from ...protocol.pairing_keys import Proven
+from ...protocol.pairing_secrets import PairingSecrets
 from .transitions import Phase
 
 MAX_OPEN_ATTEMPTS = 8
@@ -22,17 +23,6 @@ MAX_CANDIDATE_ADDRESSES = 12
 """Of each candidate: 128 candidates × 12 addresses × 256 bytes stay well below a checkpoint's 1 MiB."""
 MAX_WAITING_REQUESTS = 16
 """Requests of the peer that wait for the same reply; a 17th is refused as `busy`. Usually there is one."""
-
-
-class Private(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Base of mutable records that may hold secrets: only the type is printed."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-    def __rich_repr__(self) -> Any:
-        """Show nothing to rich either."""
-        return iter(())
 
 
 class WaitingRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -49,7 +39,7 @@ class RateCounter(msgspec.Struct, forbid_unknown_fields=True):
     count: int = 0
 
 
-class PendingRequest(Private):
+class PendingRequest(SecretState):
     """A request to a peer, sent again with the same bytes until it is answered. requests.py works on it.
 
     It is in one of two states, and of one of two kinds:
@@ -80,7 +70,7 @@ class PendingRequest(Private):
         return self.request_id != 0
 
 
-class InboundAttempt(Private):
+class InboundAttempt(SecretState):
     """An attempt as the initiator sees it; one per peer.
 
     `crypto` holds keys; it is dropped as soon as the attempt is confirmed or has `failed`. A failed attempt
@@ -99,7 +89,7 @@ class InboundAttempt(Private):
     failed: bool = False
 
 
-class Claim(Private):
+class Claim(SecretState):
     """The attempt that consumed the code: set when its ChallengeResponse has opened, never changed."""
 
     peer: bytes
@@ -109,7 +99,7 @@ class Claim(Private):
     claimed_at: Instant
 
 
-class CandidateRecord(Private):
+class CandidateRecord(SecretState):
     """What a joiner knows of a peer that may be showing the code.
 
     new        no request was sent to it
@@ -134,7 +124,7 @@ class CandidateRecord(Private):
     attempt_deadline: Instant = 0.0
 
 
-class ProvenCandidate(Private):
+class ProvenCandidate(SecretState):
     """The one candidate whose proof the joiner has verified, until that attempt is over.
 
     `response_frame` and `pending_request` are set once the vault has signed.
@@ -149,7 +139,7 @@ class ProvenCandidate(Private):
     pending_request: PendingRequest | None = None
 
 
-class DecisionState(Private):
+class DecisionState(SecretState):
     """The second half: both sides are proven, and their users decide.
 
     `own_decision_frame` is set together with `own_accepted`, and `reply_frame`, the DecisionReceived that
@@ -163,7 +153,7 @@ class DecisionState(Private):
     initiator has neither, because it does not dial.
     """
 
-    secrets: Proven
+    secrets: PairingSecrets
     peer_identity: OpenedIdentity
     addresses: tuple[str, ...]
     response_frame: bytes | None
@@ -183,7 +173,7 @@ class DecisionState(Private):
     rate: RateCounter = msgspec.field(default_factory=RateCounter)
 
 
-class Session(Private):
+class Session(SecretState):
     """The state of one pairing.
 
     `deadline` is the code's expiry for an initiator, the end of the search for a joiner. `code` is emptied

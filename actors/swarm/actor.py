@@ -9,6 +9,7 @@ import trio
 from ...messages.actor_configs import SwarmConfig, decoder
 from ...messages.child_protocol import Start, ToChild
 from ...messages.from_supervisor import SessionEnded, Undeliverable
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import (
     Ask,
@@ -137,7 +138,7 @@ class SwarmActor:
                 self._routing.known.pop(peer, None)
                 node.start_task(node.dialer.drop_peer, peer)
             case SessionEnded(session=session, poison=poison):
-                node.session_ended(f"session-{session}", poison=poison)
+                node.session_ended(actor_of_session(session), poison=poison)
             case Undeliverable(id=envelope, busy=busy):
                 node.inbound.pending.handle_undeliverable(envelope, busy)
             case _:

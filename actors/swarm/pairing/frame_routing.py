@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ....messages.errors import SpacedriveNodeError
 from ....messages.peer_protocol import PairingDecision, WireRequest
+from ....messages.session_names import session_of_actor
 from ....messages.to_swarm import KnownPeer, Serve
 from ....messages.to_vault import PeerEvidence
 from ....protocol.code import code_id
@@ -18,11 +19,6 @@ from .recent_table import RecentTable
 _MAX_SERVED = 4096
 _MAX_KNOWN_PEERS = 65536
 _MAX_EVIDENCE = 8192
-
-
-def session_id(actor: str) -> str:
-    """Return the id in a session's actor name."""
-    return actor.removeprefix("session-")
 
 
 class TableFullError(SpacedriveNodeError):
@@ -87,7 +83,7 @@ class FrameRouting:
         if self._evidence.get(actor) == peer:
             return []
         self._evidence.store(actor, peer)
-        return [Send("vault", PeerEvidence(session_id(actor), peer))]
+        return [Send("vault", PeerEvidence(session_of_actor(actor), peer))]
 
     def remove_session(self, actor: str) -> bytes | None:
         """Forget a session; return the peer whose frame it got last."""
