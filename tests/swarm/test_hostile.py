@@ -10,8 +10,8 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import corrections, streams
-from spacedrive_node.actors.swarm.pairing.limits import EXCHANGES_OF_PEER
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, streams
+from spacedrive_node.actors.swarm.pairing.exchange_slots import MAX_EXCHANGES_PER_PEER
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingRequest, Refused, decode_wire
 from spacedrive_node.messages.to_metrics import Observed
@@ -25,8 +25,8 @@ REFUSED = encode(Refused(b"i" * 16, b"t" * 16, "busy"))
 
 @asynccontextmanager
 async def stranger(number: int = 99) -> AsyncIterator[Any]:
-    host = corrections.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
-    async with corrections.run_host(host):
+    host = host_factory.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
+    async with host_lifecycle.run_host(host):
         yield host
 
 
@@ -118,7 +118,7 @@ async def test_silent_streams_of_one_peer_are_bounded(swarm: Any) -> None:
     """One peer holds sixteen exchanges; another peer is served meanwhile."""
     async with swarm("a") as a, stranger(98) as silent, stranger() as honest, AsyncExitStack() as held:
         connection = await dial(silent, a)
-        for _ in range(EXCHANGES_OF_PEER):
+        for _ in range(MAX_EXCHANGES_PER_PEER):
             await held.enter_async_context(streams.open_stream(connection, PROTOCOL_ID))
         with pytest.raises(streams.StreamError):
             await send(connection, framed(REQUEST))
