@@ -1,8 +1,8 @@
 """Composition: which actors a node has, and with which configuration (docs/architecture.md, "The tree").
 
 Owns the limits of the supervisor's process, its signals, and the moment at which the node is ready. The
-sockets that outlive actors are node_sockets.py's, what each actor may do is sandbox_profiles.py's. Decides
-nothing about pairings.
+sockets that outlive actors are config/node_sockets.py's, what each actor may do is sandbox_profiles.py's.
+Decides nothing about pairings.
 """
 
 import os
@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import trio
 
 from . import __version__, sandbox_profiles
 from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
+from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
 from .config.paths import default_data_dir, runtime_dir
 from .config.settings import DEFAULT_LISTEN, NodeConfig
 from .logs import WriteLog
@@ -30,7 +32,6 @@ from .messages.actor_configs import (
 )
 from .messages.control_protocol import NodeStatus
 from .messages.types import PeerAddresses
-from .node_sockets import NodeSockets, OpenSockets
 from .protocol.peer_ids import peer_id_from_text
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
@@ -101,7 +102,14 @@ async def serve(
 ) -> None:
     """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
-    with NodeSockets(config, data_dir, log) as sockets:
+    with ExitStack() as stack:
+        try:
+            sockets = stack.enter_context(NodeSockets(config, data_dir))
+        except NodeSocketError as error:
+            raise NodeFailedError(str(error)) from None
+        if sockets.taken_port is not None and sockets.metrics is not None:
+            ports = {"wanted": sockets.taken_port, "instead": sockets.metrics.getsockname()[1]}
+            log("supervisor", "warning", "metrics port taken", ports)
         specs = child_specs(
             config,
             data_dir,

@@ -6,5 +6,6 @@ loading         flags, environment variables and a TOML file, put together into 
 effective       a loaded configuration, printed with the source of each value
 paths           the data directory, the runtime directory, a node's folder in it
 control_socket  the Unix socket on which a node listens for its clients
+node_sockets    the listening sockets of a node, which outlive its actors
 running_nodes   the register of this user's running nodes, and which of them a command means
 """

@@ -3,7 +3,7 @@
 The supervisor's process opens them before any actor exists and hands copies to the gateway and to metrics, at
 each of their starts: so a client that connects while one of them restarts waits a moment and is not refused.
 Owns opening them, the node's entry in the register of running nodes, and undoing both. Never accepts a
-connection.
+connection, and never writes to the log: node.py does.
 """
 
 import errno
@@ -12,22 +12,29 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-from .config.control_socket import bind_control, remove_control
-from .config.paths import UnsafePathError, control_path
-from .config.running_nodes import register_node, unregister_node
-from .config.settings import NodeConfig
-from .logs import WriteLog
-from .supervisor.tree import NodeFailedError
+from ..messages.errors import SpacedriveNodeError
+from .control_socket import bind_control, remove_control
+from .paths import UnsafePathError, control_path
+from .running_nodes import register_node, unregister_node
+from .settings import NodeConfig
 
 _METRICS_BACKLOG = 64
 
 
+class NodeSocketError(SpacedriveNodeError):
+    """A socket cannot be opened, or the node not registered; the text is for the user."""
+
+
 class OpenSockets(NamedTuple):
-    """The listening sockets of a node; `metrics` is None when no HTTP is wanted."""
+    """The listening sockets of a node; `metrics` is None when no HTTP is wanted.
+
+    `taken_port`: the metrics port that was wanted and is taken, so that `metrics` has another; else None.
+    """
 
     control_path: Path
     control: socket.socket
     metrics: socket.socket | None
+    taken_port: int | None
 
     @property
     def metrics_endpoint(self) -> str | None:
@@ -41,11 +48,11 @@ class OpenSockets(NamedTuple):
 class NodeSockets:
     """A context manager: opens the sockets and registers the node; closes and removes all of it at the end.
 
-    Raises NodeFailedError with a text for the user.
+    Raises NodeSocketError.
     """
 
-    def __init__(self, config: NodeConfig, data_dir: Path, log: WriteLog) -> None:
-        self._config, self._data_dir, self._log = config, data_dir, log
+    def __init__(self, config: NodeConfig, data_dir: Path) -> None:
+        self._config, self._data_dir = config, data_dir
         self._open: list[socket.socket] = []
 
     def __enter__(self) -> OpenSockets:
@@ -55,20 +62,20 @@ class NodeSockets:
             )
             control = bind_control(self._control_path)
             self._open.append(control)
-            metrics = self._bind_metrics()
+            metrics, taken_port = self._bind_metrics()
             register_node(self._data_dir, self._control_path)
         except UnsafePathError as error:
             self._undo()
-            raise NodeFailedError(str(error)) from None
+            raise NodeSocketError(str(error)) from None
         except OSError as error:
             self._undo()
-            raise NodeFailedError(
+            raise NodeSocketError(
                 f"cannot register the node beside {self._control_path}: {error.strerror}"
             ) from None
         except BaseException:
             self._undo()
             raise
-        return OpenSockets(self._control_path, control, metrics)
+        return OpenSockets(self._control_path, control, metrics, taken_port)
 
     def __exit__(self, *_: object) -> None:
         unregister_node(self._data_dir, self._control_path)
@@ -84,24 +91,23 @@ class NodeSockets:
         for listener in self._open:
             listener.close()
 
-    def _bind_metrics(self) -> socket.socket | None:
+    def _bind_metrics(self) -> tuple[socket.socket | None, int | None]:
         wanted = self._config.metrics_endpoint
         if wanted is None:
-            return None
+            return None, None
         host, port, may_fall_back = wanted
+        taken_port = None
         try:
             listener = _listen(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or not may_fall_back:
-                raise NodeFailedError(
+                raise NodeSocketError(
                     f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
                     "choose another address with --metrics-listen, or --metrics-listen off"
                 ) from None
-            listener = _listen(host, 0)
-            actual = listener.getsockname()[1]
-            self._log("supervisor", "warning", "metrics port taken", {"wanted": port, "instead": actual})
+            listener, taken_port = _listen(host, 0), port
         self._open.append(listener)
-        return listener
+        return listener, taken_port
 
 
 def _listen(host: str, port: int) -> socket.socket:
