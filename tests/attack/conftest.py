@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from .nodes import Killer, Node, running_node
-from .taken import Taker
+from spacedrive_node.tests.harness.compromised_session import Taker
+from spacedrive_node.tests.harness.nodes import Killer, Node, running_node
 
 
 @asynccontextmanager

@@ -22,9 +22,8 @@ from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.process_spawner import ProcessHost
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import Handle
-from spacedrive_node.tests.attack import burglar
-
-from .nodes import DEADLINE, Killer, Node, pair, running_node
+from spacedrive_node.tests.harness import compromised_actor as burglar
+from spacedrive_node.tests.harness.nodes import DEADLINE, Killer, Node, pair, running_node
 
 ALWAYS = {"random"}
 COULD = {

@@ -23,9 +23,17 @@ from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.attempt import JoinerAttempt, ProofFailedError
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.protocol.identity import device_id
-
-from .device import Device, Run, at, keys_of, naming, open_device, open_devices, with_key
-from .nodes import DEADLINE, Node, pair, running_node
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, running_node
+from spacedrive_node.tests.harness.peer_device import (
+    Device,
+    Run,
+    at,
+    keys_of,
+    naming,
+    open_device,
+    open_devices,
+    with_key,
+)
 
 IDENTITY_POINT = b"\x01" + bytes(31)
 """A point of order 1, for which anybody can make signatures that fit the equation."""

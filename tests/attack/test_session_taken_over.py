@@ -37,10 +37,9 @@ from spacedrive_node.protocol.identity import device_id, make_info, signing_inpu
 from spacedrive_node.supervisor.ledger import SUPERVISOR, Ledger
 from spacedrive_node.supervisor.ledger_effects import Kill
 from spacedrive_node.supervisor.routes import ROUTES, find_route
-
-from .device import Device, Run, keys_of, open_device
-from .nodes import DEADLINE, Node
-from .taken import Taker, out
+from spacedrive_node.tests.harness.compromised_session import Taker, out
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node
+from spacedrive_node.tests.harness.peer_device import Device, Run, keys_of, open_device
 
 SESSION = "session-" + "a" * 16
 OTHER = "session-" + "b" * 16

@@ -15,12 +15,10 @@ from spacedrive_node.messages.peer_protocol import ChallengeResponse, decode_wir
 from spacedrive_node.messages.to_session import PeerAnswer
 from spacedrive_node.protocol import keys
 from spacedrive_node.supervisor.ledger import Ledger
-
-from .device import keys_of, open_device
-from .nodes import DEADLINE, load, pair, running_node
-
-sessions = load("session", "harness")
-vaults = load("vault", "conftest")
+from spacedrive_node.tests.harness import session_simulation as sessions
+from spacedrive_node.tests.harness import vault_actor as vaults
+from spacedrive_node.tests.harness.nodes import DEADLINE, pair, running_node
+from spacedrive_node.tests.harness.peer_device import keys_of, open_device
 
 
 def test_a_joiner_asks_candidates_only_and_takes_only_their_answers() -> None:

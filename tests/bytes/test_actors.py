@@ -33,12 +33,11 @@ from spacedrive_node.messages.control_protocol import (
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_wire
 from spacedrive_node.messages.to_session import PeerRequest
 from spacedrive_node.messages.to_swarm import Serve
-from spacedrive_node.tests.gateway.conftest import Node
-from spacedrive_node.tests.swarm.conftest import open_swarm
-from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, stranger
-
-from .junk import cases, hostile
-from .test_decoders import FRAMES, kad_samples
+from spacedrive_node.tests.harness.gateway_actor import Node
+from spacedrive_node.tests.harness.hostile_bytes import cases, hostile
+from spacedrive_node.tests.harness.sample_frames import FRAMES, kad_samples
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, stranger
+from spacedrive_node.tests.harness.swarm_actors import open_swarm
 
 WORKERS = 8
 BATCH = 200

@@ -24,11 +24,10 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.tests.session.harness import Node, Pair, pair
-from spacedrive_node.tests.session.neighbours import Ask, Swarm, Vault
-from spacedrive_node.tests.session.test_explorer import check
-
-from .junk import mutate
+from spacedrive_node.tests.harness.hostile_bytes import mutate
+from spacedrive_node.tests.harness.safety_properties import check
+from spacedrive_node.tests.harness.session_simulation import Node, Pair, pair
+from spacedrive_node.tests.harness.simulated_vault_and_swarm import Ask, Swarm, Vault
 
 EXAMPLES = int(os.environ.get("FUZZ", "0")) // 50 or 60
 REQUESTS = PairingRequest | ChallengeResponse | PairingDecision

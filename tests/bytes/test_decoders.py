@@ -1,7 +1,6 @@
 """Mutated and random bytes at every decoder that meets bytes of others: refused, or read as they stand."""
 
 import contextlib
-import json
 import os
 import tracemalloc
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
-from libp2p.kad_dht.pb.kademlia_pb2 import Message as KadMessage
-from multiaddr import Multiaddr
 
 from spacedrive_node.actors.discovery.same_host import Registration, SameHost
 from spacedrive_node.actors.session import state
@@ -26,39 +23,10 @@ from spacedrive_node.messages.peer_protocol import (
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import CodeError, parse_code, parse_words, qr_payload
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
-from spacedrive_node.tests.messages.test_codec import UNIONS, members
-from spacedrive_node.tests.session.harness import pair
-
-from .junk import cases, hostile
-
-VECTORS = Path(__file__).parent.parent / "vectors"
-PEER = bytes.fromhex("002408011220") + b"\x11" * 32
-ADDRESS = Multiaddr("/ip4/127.0.0.1/tcp/4001").to_bytes()
-
-
-def frames_of_runs() -> list[bytes]:
-    """Every string of hex digits in the vectors that is a MessagePack map."""
-    found: list[bytes] = []
-
-    def walk(value: Any) -> None:
-        if isinstance(value, dict):
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-        elif isinstance(value, str):
-            with contextlib.suppress(ValueError):
-                data = bytes.fromhex(value)
-                if data and 0x80 <= data[0] <= 0x8F:
-                    found.append(data)
-
-    walk(json.loads((VECTORS / "run.json").read_text()))
-    assert len(found) > 10
-    return found
-
-
-FRAMES = frames_of_runs()
+from spacedrive_node.tests.harness.hostile_bytes import cases, hostile
+from spacedrive_node.tests.harness.message_unions import UNIONS, members
+from spacedrive_node.tests.harness.sample_frames import FRAMES, PEER, kad_samples
+from spacedrive_node.tests.harness.session_simulation import pair
 
 
 @pytest.mark.parametrize("decode", [decode_wire, decode_device_info, decode_identity, decode_decision])
@@ -124,20 +92,6 @@ def test_a_frame_reader_keeps_no_more_than_its_limit() -> None:
                 while reader.next_frame() is not None:
                     pass
                 assert reader.pending <= 1024 + 4 + 7
-
-
-def kad_samples() -> list[bytes]:
-    message = KadMessage()
-    for _ in range(3):
-        for entry in (message.closerPeers.add(), message.providerPeers.add()):
-            entry.id = PEER
-            entry.addrs.extend([ADDRESS, Multiaddr("/dns4/example.org/tcp/1").to_bytes()])
-    crowded = KadMessage()
-    for number in range(300):
-        entry = crowded.providerPeers.add()
-        entry.id = PEER[:-2] + number.to_bytes(2, "big")
-        entry.addrs.extend([ADDRESS] * 40)
-    return [bytes(message.SerializeToString()), bytes(crowded.SerializeToString())]
 
 
 def test_kademlia_answers_are_bounded_and_readable() -> None:

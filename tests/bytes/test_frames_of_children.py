@@ -2,13 +2,10 @@
 
 import itertools
 import random
-from pathlib import Path
 
-import harness
 import msgspec
 import pytest
 import trio
-from actors_for_tests import Nothing
 
 from spacedrive_node.messages import to_gateway, to_session
 from spacedrive_node.messages.base import INTERNAL_LIMIT, MalformedMessageError, encode, frame
@@ -25,9 +22,11 @@ from spacedrive_node.messages.child_protocol import (
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.ledger import MAX_BODY, MAX_CHECKPOINT, Ledger
 from spacedrive_node.supervisor.ledger_effects import Forward
-
-from .garbler import KINDS
-from .junk import cases, hostile
+from spacedrive_node.tests.harness import hostile_frames_actor
+from spacedrive_node.tests.harness import tiny_node as harness
+from spacedrive_node.tests.harness.hostile_bytes import cases, hostile
+from spacedrive_node.tests.harness.hostile_frames_actor import KINDS
+from spacedrive_node.tests.harness.tiny_actors import Nothing
 
 A = harness.session_name()
 NIL = msgspec.Raw(b"\xc0")
@@ -107,16 +106,14 @@ def test_a_child_that_says_ready_again_and_again_gets_nothing_twice() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_child_that_writes_garbage_dies_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real processes: whatever one session writes, it ends as crashed, and the others go on."""
-    here = str(Path(__file__).parent)
     made = harness.spec
 
     def spec(name: str, entry: str, config: msgspec.Struct | None = None, **options: object) -> ChildSpec:
         if name != "session":
             return made(name, entry, config, **options)
-        return ChildSpec(name, "garbler:garbler", Nothing(kind), **options)
+        return ChildSpec(name, f"{hostile_frames_actor.__name__}:garbler", Nothing(kind), **options)
 
     monkeypatch.setattr(harness, "spec", spec)
-    monkeypatch.setenv("PYTHONPATH", here)
     async with harness.node() as seat:
         await seat.open_session(1)
         await seat.open_session(2)

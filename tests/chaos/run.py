@@ -20,14 +20,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import trio
-from storm import MODES, Report, Storm
-from victims import Timeline, Victims
-from whole_nodes import Node, running_node
 
 import spacedrive_node.node
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.tests.secrets import watch
+from spacedrive_node.tests.harness.faults.chaos_run import MODES, Report, Storm
+from spacedrive_node.tests.harness.faults.process_killer import Timeline, Victims
+from spacedrive_node.tests.harness.nodes import Node, running_node
+from spacedrive_node.tests.harness.secret_sweep import collector as watch
 
 NAMES = ("anna", "bruno", "clara")
 DATA = {"devices.db", "identity.key", "lock"}

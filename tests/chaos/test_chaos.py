@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from storm import Plan, Side, Storm, unsettled
-from victims import Timeline
 
 from spacedrive_node.actors.vault.database import MIGRATIONS
+from spacedrive_node.tests.harness.faults.chaos_run import Plan, Side, Storm, unsettled
+from spacedrive_node.tests.harness.faults.process_killer import Timeline
 
 RUN = Path(__file__).with_name("run.py")
 COMPLETE = "--pairings 20 --seed 1 --concurrency 4 --frames 0.01 --every 2"

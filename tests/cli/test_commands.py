@@ -4,12 +4,12 @@ import json
 import sys
 
 import pytest
-from fake_node import KEY, PEER, FakeNode, device
 
 from spacedrive_node.cli import errors, exit_codes, run
 from spacedrive_node.config.paths import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
 from spacedrive_node.protocol.peer_ids import peer_id_text
+from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@
 import json
 
 import pytest
-from fake_node import (
+
+from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing, Subscribe
+from spacedrive_node.protocol.peer_ids import peer_id_text
+from spacedrive_node.tests.harness.fake_node import (
     PEER,
     PHONE,
     QR,
@@ -15,9 +18,6 @@ from fake_node import (
     paired_state,
     state,
 )
-
-from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing, Subscribe
-from spacedrive_node.protocol.peer_ids import peer_id_text
 
 EXIT_CODES = {
     "not_found": 3,

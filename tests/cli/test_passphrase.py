@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from fake_node import PATIENCE
 
 from spacedrive_node.cli.exit_codes import CommandError
 from spacedrive_node.cli.passphrase import Source, choose, passphrase, readable_by_others
+from spacedrive_node.tests.harness.fake_node import PATIENCE
 
 PHRASE = "correct horse"
 UP = ("up", "--metrics-listen", "off", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-same-host")

@@ -1,8 +1,14 @@
 """The prompts and the live view on a real pseudo-terminal."""
 
-from fake_node import WORDS, code_state, confirm_state, ended_state, paired_state, state
-
 from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing
+from spacedrive_node.tests.harness.fake_node import (
+    WORDS,
+    code_state,
+    confirm_state,
+    ended_state,
+    paired_state,
+    state,
+)
 
 
 def test_pair_from_words_to_fingerprint(node, terminal):

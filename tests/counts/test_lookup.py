@@ -1,19 +1,19 @@
 """How many requests a lookup and an announcement take among many servers: simulated, seeded, exact."""
 
 import statistics
-import sys
 from collections import Counter
 
 import pytest
 
-Simulated = sys.modules["simulated_network"]
+from spacedrive_node.tests.harness.simulated_dht import Network, peer
+
 SEEDS = range(4)
-PROVIDER = Simulated.peer("provider")
+PROVIDER = peer("provider")
 
 
-def network(seed: int, servers: int, dead: float) -> "Simulated.Network":
+def network(seed: int, servers: int, dead: float) -> Network:
     """A network of which this node knows five servers; some of the others are dead."""
-    made = Simulated.Network(seed, servers)
+    made = Network(seed, servers)
     ids = list(made.servers)
     made.table = ids[:5]
     made.store(PROVIDER)

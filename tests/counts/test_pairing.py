@@ -7,7 +7,8 @@ makes one greater has to be worth it; one that makes it smaller is pinned by cha
 from collections import Counter
 
 import pytest
-from counting import OnePairing, one_pairing
+
+from spacedrive_node.tests.harness.counted_pairing import OnePairing, one_pairing
 
 pytestmark = pytest.mark.timeout(120)
 

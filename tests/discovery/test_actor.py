@@ -47,8 +47,7 @@ from spacedrive_node.messages.to_swarm import (
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.supervisor.channel import Channel
 from spacedrive_node.supervisor.routes import find_route
-
-from .network import FINDER, INSTANCE, KEY, OWN, PROVIDER, at, peer
+from spacedrive_node.tests.harness.simulated_dht import FINDER, INSTANCE, KEY, OWN, PROVIDER, at, peer
 
 TRUE = peer("the device that shows the code")
 UP = SwarmUp(OWN, ("/ip4/192.0.2.9/tcp/1",), ("/ip4/127.0.0.1/tcp/1",))

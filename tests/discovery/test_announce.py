@@ -8,8 +8,7 @@ from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest
-
-from .network import KEY, OWN, PROVIDER, Network, at, peer
+from spacedrive_node.tests.harness.simulated_dht import KEY, OWN, PROVIDER, Network, at, peer
 
 
 def adds(net: Network) -> list[tuple[float, KadRequest]]:

@@ -2,8 +2,7 @@
 
 from spacedrive_node.messages.to_discovery import ServerJoined, ServerLost
 from spacedrive_node.messages.to_swarm import Bootstrap
-
-from .network import Network, at, peer
+from spacedrive_node.tests.harness.simulated_dht import Network, at, peer
 
 SERVER = at(peer((11, 0)))
 

@@ -12,8 +12,7 @@ from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import Candidate
 from spacedrive_node.messages.to_swarm import Bootstrap, ClosestServers, KadRequest
 from spacedrive_node.messages.types import PeerAddresses
-
-from .network import FINDER, INSTANCE, KEY, OWN, Network, at, peer
+from spacedrive_node.tests.harness.simulated_dht import FINDER, INSTANCE, KEY, OWN, Network, at, peer
 
 TRUE = peer("the device that shows the code")
 

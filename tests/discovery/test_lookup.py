@@ -10,8 +10,7 @@ from spacedrive_node.actors.discovery.lookup import ALPHA, MAX_REQUESTS, Lookup,
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest
-
-from .network import FINDER, KEY, OWN, Behaviour, Network, Server, at, peer
+from spacedrive_node.tests.harness.simulated_dht import FINDER, KEY, OWN, Behaviour, Network, Server, at, peer
 
 TRUE = peer("the device that shows the code")
 

@@ -14,14 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "chaos")]
-
 import trio
-from moments import Case, every_case
-from network import opened
-from vanish import Figures, run_case
 
-from spacedrive_node.tests.secrets import watch
+from spacedrive_node.tests.harness.faults.cable_network import opened
+from spacedrive_node.tests.harness.faults.failure_points import Case, every_case
+from spacedrive_node.tests.harness.faults.vanishing_device import Figures, run_case
+from spacedrive_node.tests.harness.secret_sweep import collector as watch
 
 
 async def run(cases: list[Case], workers: int, folder: Path, figures: Figures) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from moments import EXCHANGES, Moment
-from relay import Relay
-from striking import Striking, two_struck
-from tap import Sight
+
+from spacedrive_node.tests.harness.faults.failure_points import EXCHANGES, Moment
+from spacedrive_node.tests.harness.faults.fault_injector import Striking, two_struck
+from spacedrive_node.tests.harness.faults.message_tap import Sight
+from spacedrive_node.tests.harness.faults.tcp_relay import Relay
 
 
 def cut_at(host: Striking, at: Moment, relays: list[Relay], *, reset: bool) -> list[int]:

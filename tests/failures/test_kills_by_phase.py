@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from striking import DEADLINE, Striking, two_struck
+
+from spacedrive_node.tests.harness.faults.fault_injector import DEADLINE, Striking, two_struck
 
 pytestmark = pytest.mark.timeout(600)
 ACTORS = ("session", "vault", "swarm", "discovery", "gateway", "metrics", "zygote")

@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 import trio
-from judge import ALLOWED
-from misbehaving import Change, Misbehaving, another_answer, flooding, forbidden, mislabelled
-from moments import SIDES
-from striking import DEADLINE, Two, two_struck
 
 import spacedrive_node.node
 from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailedError
 from spacedrive_node.messages.actor_configs import SessionConfig
+from spacedrive_node.tests.harness.faults.end_state_checks import ALLOWED
+from spacedrive_node.tests.harness.faults.failure_points import SIDES
+from spacedrive_node.tests.harness.faults.fault_injector import DEADLINE, Two, two_struck
+from spacedrive_node.tests.harness.faults.misbehaving_actor import (
+    Change,
+    Misbehaving,
+    another_answer,
+    flooding,
+    forbidden,
+    mislabelled,
+)
 
 pytestmark = pytest.mark.timeout(600)
 ACTORS = ("session", "vault", "swarm", "discovery", "gateway", "metrics")

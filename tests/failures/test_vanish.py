@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from moments import HOWS, MOMENTS, Case, How, every_case, sample
-from network import Network, opened
-from vanish import Figures, run_case
+
+from spacedrive_node.tests.harness.faults.cable_network import Network, opened
+from spacedrive_node.tests.harness.faults.failure_points import HOWS, MOMENTS, Case, How, every_case, sample
+from spacedrive_node.tests.harness.faults.vanishing_device import Figures, run_case
 
 SEED = 7
 TOGETHER = 5

@@ -24,11 +24,11 @@ from spacedrive_node.messages.peer_protocol import (
 )
 from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive, parse_words
-from spacedrive_node.tests.node.harness import DEADLINE, Node, pair, two_nodes
-from spacedrive_node.tests.session.harness import World
-from spacedrive_node.tests.session.harness import pair as pair_of_machines
-from spacedrive_node.tests.session.test_limits import Stranger
-from spacedrive_node.tests.swarm.test_hostile import framed, stranger
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, two_nodes
+from spacedrive_node.tests.harness.session_simulation import World
+from spacedrive_node.tests.harness.session_simulation import pair as pair_of_machines
+from spacedrive_node.tests.harness.simulated_peer import Stranger
+from spacedrive_node.tests.harness.stranger_peer import framed, stranger
 
 GROWTH = 96 * 1024 * 1024
 """Private bytes that all actors of a node together may have more after an attack than before."""

@@ -28,8 +28,8 @@ from spacedrive_node.messages.peer_protocol import (
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
 from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
-from spacedrive_node.tests.swarm.conftest import FakeSupervisor, open_swarm
-from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, send, stranger
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger
+from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, open_swarm
 
 ROUTE_KEY = b"r" * 32
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,12 +12,8 @@ import trio
 
 import spacedrive_node.node
 from spacedrive_node.messages.actor_configs import SessionConfig
-
-from .command import WORDS_OF_NOBODY, Done, Running, run
-
-harness = sys.modules["harness_of_whole_nodes"]
-Node, pair = harness.Node, harness.pair
-running_node, two_nodes = harness.running_node, harness.two_nodes
+from spacedrive_node.tests.harness.command_runner import WORDS_OF_NOBODY, Done, Running, run
+from spacedrive_node.tests.harness.nodes import Node, pair, running_node, two_nodes
 
 
 @dataclasses.dataclass

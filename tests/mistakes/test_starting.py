@@ -2,14 +2,12 @@
 
 import json
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
-from .command import run
-
-up = sys.modules["nodes_by_command"].up
+from spacedrive_node.tests.harness.command_runner import run
+from spacedrive_node.tests.harness.node_commands import up
 
 LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "off", "--no-mdns")
 

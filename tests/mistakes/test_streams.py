@@ -3,15 +3,21 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import trio
 
-from .command import DEADLINE, SDNODE, WORDS_OF_NOBODY, Done, Running, environment, run
-
-Up, up = sys.modules["nodes_by_command"].Up, sys.modules["nodes_by_command"].up
+from spacedrive_node.tests.harness.command_runner import (
+    DEADLINE,
+    SDNODE,
+    WORDS_OF_NOBODY,
+    Done,
+    Running,
+    environment,
+    run,
+)
+from spacedrive_node.tests.harness.node_commands import Up, up
 
 
 async def _no_session(node: Up) -> None:

@@ -4,20 +4,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
 from spacedrive_node import NodeConfig, open_node
-from spacedrive_node.tests.secrets import watch
-
-DEADLINE = 60
-SDNODE = [sys.executable, "-m", "spacedrive_node"]
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, pairing, up
+from spacedrive_node.tests.harness.secret_sweep import collector as watch
 
 
 @pytest.fixture
@@ -25,98 +21,6 @@ def tmp_path() -> Iterator[Path]:
     """A short one: the paths of sockets may have 100 bytes, and pytest's own folders come near that."""
     with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
         yield Path(folder)
-
-
-class Up:
-    """A `sdnode up` of its own."""
-
-    def __init__(self, folder: Path, name: str, *flags: str) -> None:
-        self.folder, self.data_dir = folder, folder / name
-        watch.folder(folder)
-        watch.passphrase_of(flags)
-        log = (folder / f"{name}.log").open("ab")
-        self.process = subprocess.Popen(
-            [
-                *SDNODE,
-                "up",
-                "--json",
-                "--data-dir",
-                str(self.data_dir),
-                "--name",
-                name,
-                "--listen",
-                "/ip4/127.0.0.1/tcp/0",
-                "--metrics-listen",
-                "127.0.0.1:0",
-                "--no-mdns",
-                *flags,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
-            text=True,
-        )
-        log.close()
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait(DEADLINE)
-            self.process.stdout.close()
-            raise AssertionError((folder / f"{name}.log").read_text())
-        self.ready = json.loads(line)
-
-    def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
-        done = subprocess.run(
-            [*SDNODE, *arguments, "--json", "--data-dir", str(self.data_dir)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        watch.shown(done.stdout)
-        watch.said(f"standard error of {arguments[0]}", done.stderr)
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE)
-
-
-@contextmanager
-def up(folder: Path, name: str, *flags: str) -> Iterator[Up]:
-    node = Up(folder, name, *flags)
-    try:
-        yield node
-    finally:
-        if node.process.poll() is None:
-            node.stop()
-        assert node.process.stdout is not None
-        node.process.stdout.close()
-
-
-@contextmanager
-def pairing(node: Up) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """`sdnode pair --yes` with its words read from its first line."""
-    process = subprocess.Popen(
-        [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        words = json.loads(process.stdout.readline())["words"]
-        watch.code(words)
-        yield words, process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def test_two_nodes_without_set_up_pair_by_words_and_remember_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from .harness import DEADLINE, Node, Result, pair, running_node, two_nodes
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, Result, pair, running_node, two_nodes
 
 
 async def _once(a: Node, b: Node, result: Result) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from . import test_command_line
-from .test_command_line import SDNODE, up
+from spacedrive_node.tests.harness import node_commands
+from spacedrive_node.tests.harness.node_commands import SDNODE, up
 
 
 def _soft_limit(pid: int) -> int:
@@ -18,7 +18,7 @@ def _soft_limit(pid: int) -> int:
 
 def _limited(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     shell = ["sh", "-c", f'ulimit {limit} && exec "$@"', "sh"]
-    monkeypatch.setattr(test_command_line, "SDNODE", [*shell, *SDNODE])
+    monkeypatch.setattr(node_commands, "SDNODE", [*shell, *SDNODE])
 
 
 def test_a_node_of_many_sessions_raises_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:

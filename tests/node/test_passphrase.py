@@ -18,9 +18,8 @@ from spacedrive_node import NodeConfig, NodeStartError, open_node
 from spacedrive_node.actors.vault.data_directory import DataDir
 from spacedrive_node.actors.vault.identity_file import open_keys, would_seal
 from spacedrive_node.actors.vault.passphrase_seal import Costs
-from spacedrive_node.tests.secrets import watch
-
-from .test_command_line import DEADLINE, SDNODE, Up, up
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, Up, up
+from spacedrive_node.tests.harness.secret_sweep import collector as watch
 
 PHRASE = b"correct horse battery staple"
 IS_ROOT = os.geteuid() == 0

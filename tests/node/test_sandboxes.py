@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from . import test_command_line
-from .test_command_line import DEADLINE, SDNODE, Up, pairing, up
+from spacedrive_node.tests.harness import node_commands
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, Up, pairing, up
 
 WITHOUT = """
 import ctypes, errno, os, struct, sys
@@ -50,7 +50,7 @@ def test_what_the_kernel_lacks_is_told_and_the_node_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A warning for each actor that could open files because of it, a remark for the others."""
-    monkeypatch.setattr(test_command_line, "SDNODE", [sys.executable, "-c", WITHOUT, *SDNODE])
+    monkeypatch.setattr(node_commands, "SDNODE", [sys.executable, "-c", WITHOUT, *SDNODE])
     with (
         up(tmp_path, "anna", "--log-format", "json") as a,
         up(tmp_path, "bruno") as b,

@@ -20,9 +20,9 @@ from spacedrive_node.messages.control_protocol import (
 )
 from spacedrive_node.protocol.code import qr_payload, words_of
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.places import http
-from spacedrive_node.tests.secrets.town import DEADLINE, Command, Town, town
+from spacedrive_node.tests.harness.node_and_user_commands import DEADLINE, Command, Town, town
+from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
+from spacedrive_node.tests.harness.secret_sweep.places import http
 
 PHRASE = b"orchestral plum 7 turnstile"
 

@@ -12,10 +12,10 @@ import pytest
 from spacedrive_node.actors.vault.data_directory import DataDir
 from spacedrive_node.actors.vault.identity_file import open_keys
 from spacedrive_node.actors.vault.passphrase_seal import Costs
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.forms import Sweep
-from spacedrive_node.tests.secrets.places import find_in_files, http
-from spacedrive_node.tests.secrets.processes import Watcher
+from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
+from spacedrive_node.tests.harness.secret_sweep.encodings import Sweep
+from spacedrive_node.tests.harness.secret_sweep.places import find_in_files, http
+from spacedrive_node.tests.harness.secret_sweep.process_views import Watcher
 
 SECRET = os.urandom(32)
 DEADLINE = 60

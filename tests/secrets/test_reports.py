@@ -25,8 +25,8 @@ from spacedrive_node.protocol.code import derive, words_of
 from spacedrive_node.protocol.errors import ProtocolError
 from spacedrive_node.protocol.secret_struct import SecretStruct
 from spacedrive_node.supervisor.actor_entry import crash_report
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.forms import Sweep
+from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
+from spacedrive_node.tests.harness.secret_sweep.encodings import Sweep
 
 ENTROPY = os.urandom(16)
 SECRET = os.urandom(32)

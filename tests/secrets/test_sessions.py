@@ -16,13 +16,13 @@ from spacedrive_node.client.node_client import Pairing, PairingFailedError
 from spacedrive_node.logs import make_log
 from spacedrive_node.messages.child_protocol import Deliver, Step
 from spacedrive_node.supervisor.process_spawner import ProcessHost
-from spacedrive_node.tests.node.harness import DEADLINE, Killer, Node, pair, running_node
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.forms import Sweep
-from spacedrive_node.tests.secrets.places import find_in_files, find_in_texts, http
-from spacedrive_node.tests.secrets.processes import Watcher
+from spacedrive_node.tests.harness.nodes import DEADLINE, Killer, Node, pair, running_node
+from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
+from spacedrive_node.tests.harness.secret_sweep.encodings import Sweep
+from spacedrive_node.tests.harness.secret_sweep.places import find_in_files, find_in_texts, http
+from spacedrive_node.tests.harness.secret_sweep.process_views import Watcher
 
-HERE = "spacedrive_node.tests.secrets"
+PRELOADS = "spacedrive_node.tests.harness.secret_sweep"
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Listener(Killer):
 
 def listener(module: str, **environment: str) -> Listener:
     """One whose fork server imports a module of this area first."""
-    return Listener(inner=ProcessHost(preload=(f"{HERE}.{module}",), environment=environment))
+    return Listener(inner=ProcessHost(preload=(f"{PRELOADS}.{module}",), environment=environment))
 
 
 @dataclass
@@ -108,7 +108,7 @@ async def scrape(node: Node) -> list[tuple[str, bytes]]:
 
 async def test_the_keys_of_a_pairing(folder: Path) -> None:
     """A complete pairing, and one that a user refuses; the initiator's own dice are loaded."""
-    async with two(folder, "dice") as both:
+    async with two(folder, "fixed_randomness") as both:
         await pair(both.a, both.b)
         await _refuse(both.a, both.b)
         texts = await scrape(both.a)
@@ -137,7 +137,7 @@ async def _refuse(a: Node, b: Node) -> None:
 async def test_a_code_that_expires(folder: Path) -> None:
     """Its words and keys are in no log, process or file, before and after."""
     with Watcher() as watcher:
-        async with running_node(folder, "anna", killer=listener("dice"), code_lifetime=1.0) as a:
+        async with running_node(folder, "anna", killer=listener("fixed_randomness"), code_lifetime=1.0) as a:
             watcher.add(a.killer.pid)
             with trio.fail_after(DEADLINE):
                 showing = await a.client.start_pairing()
@@ -157,7 +157,7 @@ async def test_actors_that_fail_with_all_they_know(folder: Path, kind: str) -> N
 
     The session ends as `crashed`, the vault drops the message. That they failed is logged, and where.
     """
-    async with two(folder, "mine", SECRETS_MINE=kind) as both:
+    async with two(folder, "crash_injector", SECRETS_MINE=kind) as both:
         with trio.fail_after(DEADLINE):
             showing = await both.a.client.start_pairing()
             joining = await both.b.client.join_pairing(" ".join(showing.code.words), timeout=5.0)

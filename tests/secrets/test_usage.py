@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from spacedrive_node.protocol.code import qr_payload, words_of
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.forms import Sweep
-from spacedrive_node.tests.secrets.town import town
+from spacedrive_node.tests.harness.node_and_user_commands import town
+from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
+from spacedrive_node.tests.harness.secret_sweep.encodings import Sweep
 
 PHRASE = "orchestral-plum-7"
 ENTROPY = os.urandom(16)

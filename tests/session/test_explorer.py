@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from spacedrive_node.actors.session import decision, delivery, storing
 from spacedrive_node.actors.session.step_context import Turn
 from spacedrive_node.messages.actor_configs import SessionConfig
-
-from .harness import Faults, Node, Pair, pair, settle
+from spacedrive_node.tests.harness.safety_properties import check
+from spacedrive_node.tests.harness.session_simulation import Faults, Node, Pair, pair
 
 
 def wreck(two: Pair, dice: random.Random) -> None:
@@ -54,26 +54,6 @@ def give_up(node: Node) -> None:
     """The supervisor gives the session up: its memory is gone, what the vault holds stays."""
     if not node.ended:
         node.ends.append("crashed")
-
-
-def check(two: Pair) -> None:
-    """P1 and P2, and what every session owes its user."""
-    here, there = two.nodes
-    for node, other in ((here, there), (there, here)):
-        assert len(node.ends) == 1, "every session ends, once"
-        state = node.vault.state(other.peer)
-        if state == "paired":
-            assert other.decision is not False, "P1: paired against a rejection"
-            assert other.vault.state(node.peer) is not None, "P2: paired against nothing"
-        if node.outcome == "paired":
-            assert state == "paired"
-        else:
-            assert node.view.outcome in (None, node.outcome) or node.outcome == "crashed"
-        assert node.vault.stores <= 1
-    if here.outcome == there.outcome == "paired":
-        assert here.view.fingerprint == there.view.fingerprint
-    settle(here, there)
-    assert two.stored() in ((None, None), ("paired", "paired"))
 
 
 def explore(seed: int) -> tuple[str | None, str | None]:

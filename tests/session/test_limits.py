@@ -16,48 +16,9 @@ from spacedrive_node.messages.peer_protocol import (
 )
 from spacedrive_node.messages.to_session import Candidate, PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_vault import SignIdentity
-from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive
-
-from .harness import Node, Pair, World, pair
-
-
-class Stranger:
-    """A peer that speaks the protocol by hand."""
-
-    def __init__(self, node: Node, code: bytes, name: str = "stranger") -> None:
-        self.node = node
-        self.world = node.world
-        self.keys = derive(code)
-        self.peer = self.world.node(name).peer
-        self.number = 1000
-
-    def attempt(self) -> JoinerAttempt:
-        draw = self.world.random.randbytes
-        return JoinerAttempt.begin(
-            auth_key=self.keys.auth_key,
-            route_key=self.keys.route_key,
-            initiator=self.node.peer,
-            joiner=self.peer,
-            attempt=draw(16),
-            ephemeral=draw(32),
-            nonce=draw(32),
-        )
-
-    def ask(self, frame: bytes, peer: bytes | None = None) -> bytes | None:
-        """Return the answer that comes within the same step, if any."""
-        self.number += 1
-        answers: list[bytes] = []
-        self.node.swarm.requests[self.number] = answers.append
-        self.node.deliver("swarm", PeerRequest(self.number, peer or self.peer, frame, "direct"))
-        return answers[0] if answers else None
-
-    def reason(self, frame: bytes, peer: bytes | None = None) -> str:
-        answer = self.ask(frame, peer)
-        assert answer is not None
-        message = decode_wire(answer)
-        assert isinstance(message, Refused)
-        return message.reason
+from spacedrive_node.tests.harness.session_simulation import Node, Pair, World, pair
+from spacedrive_node.tests.harness.simulated_peer import Stranger
 
 
 def stranger() -> Stranger:

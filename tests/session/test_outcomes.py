@@ -5,8 +5,7 @@ import pytest
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.messages.to_session import PeerRequest, StartPairing
 from spacedrive_node.messages.to_vault import SignIdentity
-
-from .harness import Faults, Pair, pair, settle
+from spacedrive_node.tests.harness.session_simulation import Faults, Pair, pair, settle
 
 
 @pytest.mark.parametrize("delays", [(0.0, 5.0), (5.0, 0.0), (1.0, 1.0)])

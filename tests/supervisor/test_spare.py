@@ -6,13 +6,13 @@ from pathlib import Path
 
 import trio
 import trio.testing
-from actors_for_tests import Nothing
-from harness import FIRST, HERE, node, spec
 
 from spacedrive_node.messages import to_session
 from spacedrive_node.supervisor import memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.tests.harness.tiny_actors import Nothing
+from spacedrive_node.tests.harness.tiny_node import FIRST, node, spec
 
 CHILD = spec("session", "counter", Nothing(), sandbox=Sandbox(), spare=True)
 
@@ -30,7 +30,7 @@ async def waiting(host: ProcessHost) -> int:
 
 async def test_the_next_child_waits_already():
     """Each spawn takes the spare, and has another one made; at the end all of them are gone."""
-    host = ProcessHost(environment={"PYTHONPATH": str(HERE)})
+    host = ProcessHost()
     pids = []
     with trio.fail_after(30):
         async with host.opened(preload=[], on_lost=lambda _cause: None):
@@ -55,7 +55,7 @@ def children(pid: int) -> set[int]:
 
 async def test_whoever_comes_while_one_is_made_leaves_one_spare():
     """It forks for itself, finds the spare there afterwards, and has no second one made."""
-    host = ProcessHost(environment={"PYTHONPATH": str(HERE)})
+    host = ProcessHost()
     with trio.fail_after(30):
         async with host.opened(preload=[], on_lost=lambda _cause: None):
             taken = [await host.spawn(CHILD)]
@@ -75,7 +75,7 @@ async def test_whoever_comes_while_one_is_made_leaves_one_spare():
 
 async def test_a_spare_that_was_killed_is_not_handed_out():
     """Nor one that went with its fork server."""
-    host = ProcessHost(environment={"PYTHONPATH": str(HERE)})
+    host = ProcessHost()
     with trio.fail_after(30):
         async with host.opened(preload=[], on_lost=lambda _cause: None):
             first = await host.spawn(CHILD)

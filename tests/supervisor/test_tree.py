@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import pytest
 import trio
-from actors_for_tests import Nothing
-from harness import HERE, OWN, node, session_name, spec
 
 from spacedrive_node.messages import to_gateway, to_session
 from spacedrive_node.supervisor.child_specs import Sandbox
+from spacedrive_node.tests.harness.tiny_actors import Nothing
+from spacedrive_node.tests.harness.tiny_node import OWN, node, session_name, spec
 
 ACCEPT = to_session.Decide(True)
 
@@ -127,7 +127,7 @@ async def test_poison(how):
         if how == 1:
             crash = next(line for line in seat.logs if line[2] == "actor crashed")
             assert crash[3]["error"] == "ValueError"
-            assert "actors_for_tests.py:" in crash[3]["where"]
+            assert "tiny_actors.py:" in crash[3]["where"]
 
 
 async def test_hang():
@@ -264,9 +264,8 @@ async def test_stubborn_child_is_killed_at_stop():
 def test_supervisor_killed():
     """Nothing survives the supervisor's SIGKILL."""
     program = (
-        "import sys, trio\n"
-        f"sys.path.insert(0, {HERE!r})\n"
-        "from harness import node\n"
+        "import trio\n"
+        "from spacedrive_node.tests.harness.tiny_node import node\n"
         "async def main():\n"
         "    async with node() as seat:\n"
         "        await seat.open_session()\n"

@@ -1,51 +1,22 @@
 """Peers that break the protocol, on a real libp2p host of the test's own: nothing of it reaches a session."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import trio
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import corrections, streams
+from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.pairing.limits import EXCHANGES_OF_PEER
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
-from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingRequest, Refused, decode_wire
+from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_wire
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_swarm import Ask, Serve
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger
 
-A = "session-" + "a" * 16
-REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
 REFUSED = encode(Refused(b"i" * 16, b"t" * 16, "busy"))
-
-
-@asynccontextmanager
-async def stranger(number: int = 99) -> AsyncIterator[Any]:
-    host = corrections.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
-    async with corrections.run_host(host):
-        yield host
-
-
-async def dial(host: Any, node: Any, source: tuple[str, int] | None = None) -> Any:
-    with trio.fail_after(10):
-        address = Multiaddr(node.addresses[0])
-        return await host.get_network().dial_addr(address, ID(node.peer), source=source)
-
-
-async def send(connection: Any, data: bytes) -> bytes:
-    """Send raw bytes on a new pairing stream and return the first byte of the answer."""
-    with trio.fail_after(10):
-        async with streams.open_stream(connection, PROTOCOL_ID) as stream:
-            await streams.write(stream, data)
-            return await streams.read_exactly(stream, 1)
-
-
-def framed(payload: bytes) -> bytes:
-    return len(payload).to_bytes(4, "big") + payload
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import trio
 from spacedrive_node.actors.swarm.dial.resolver import Names, ResolverFilesReplacedError, load_name_services
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_swarm import Ask
-from spacedrive_node.tests.swarm.conftest import open_swarm
+from spacedrive_node.tests.harness.swarm_actors import open_swarm
 
 SWITCH = """\
 passwd: files systemd

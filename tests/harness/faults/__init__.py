@@ -1,0 +1,1 @@
+"""Faults that tests bring about: kills, pulled cables, cut connections, actors that misbehave."""

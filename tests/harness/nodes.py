@@ -1,0 +1,282 @@
+"""Whole nodes in one test: real forked actors, real libp2p, real SQLite; the supervisors share a process.
+
+`Killer` stands between a supervisor and its host and ends chosen children at chosen frames: with the input
+just written, or with the step taken and lost. Product code knows nothing of it.
+"""
+
+import random
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from spacedrive_node.client.node_client import NodeClient, Pairing, open_client
+from spacedrive_node.config.settings import NodeConfig
+from spacedrive_node.messages.base import FrameReader, encode, frame
+from spacedrive_node.messages.child_protocol import Deliver, FromChild, Start, Step, decode_to_child
+from spacedrive_node.messages.control_protocol import SessionState
+from spacedrive_node.node import Ready, serve
+from spacedrive_node.protocol.peer_ids import peer_id_text
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.restart_policy import Cause
+from spacedrive_node.supervisor.spawner import Handle, Host, Spare
+from spacedrive_node.tests.harness.secret_sweep import collector as watch
+
+LIMIT = 1 << 20
+DEADLINE = 60.0
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_UNPRIVILEGED = 10_240
+_TRIED_PORTS = 100
+Verdict = Callable[[str, str, int], bool]
+"""Called with (kind of actor, "input" or "step", its running number for that kind): kill it now?"""
+
+
+def never(_kind: str, _event: str, _number: int) -> bool:
+    return False
+
+
+@dataclass
+class Killer:
+    """A Host that kills. Counts inputs and steps of each kind of actor since `reset`."""
+
+    inner: Host = field(default_factory=ProcessHost)
+    verdict: Verdict = never
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kills: int = 0
+    pids: dict[str, set[int]] = field(default_factory=dict)
+    delivered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many messages of each kind each kind of actor has been given."""
+    _more: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    def note(self, kind: str, message: Deliver) -> None:
+        self.delivered[kind, message.kind] += 1
+        self._more.unpark_all()
+
+    async def passing(self, actor: str, message: Deliver | Step) -> None:
+        """Called with each input before it is written to an actor, and with each step before it is taken.
+
+        Nothing of it happens, nor anything else of that actor, before this returns.
+        """
+
+    async def until_delivered(self, kind: str, message: str, number: int) -> None:
+        """Wait until that kind of actor has been given so many of these messages."""
+        with trio.fail_after(DEADLINE):
+            while self.delivered[kind, message] < number:
+                await self._more.park()
+
+    def reset(self, verdict: Verdict = never) -> None:
+        self.verdict = verdict
+        self.counts.clear()
+        self.kills = 0
+
+    def count(self, kind: str, event: str) -> bool:
+        self.counts[kind, event] += 1
+        if self.verdict(kind, event, self.counts[kind, event]):
+            self.kills += 1
+            return True
+        return False
+
+    def opened(
+        self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
+    ) -> AbstractAsyncContextManager[None]:
+        return self.inner.opened(preload=preload, on_lost=on_lost)
+
+    async def spawn(self, spec: ChildSpec) -> Handle:
+        handle = await self.inner.spawn(spec)
+        self.pids.setdefault(spec.kind, set()).add(handle.pid)
+        return _Handle(handle, spec.kind, self)
+
+    @property
+    def pid(self) -> int:
+        return self.inner.pid
+
+    @property
+    def spares(self) -> Mapping[str, Spare]:
+        return self.inner.spares
+
+    @property
+    def uptime(self) -> float:
+        return self.inner.uptime
+
+    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+        """Called with each log line of the node."""
+
+
+class _Handle:
+    def __init__(self, inner: Handle, kind: str, killer: Killer) -> None:
+        self.inner, self.kind, self.killer = inner, kind, killer
+        self.name = kind
+        self.channel = _Channel(self)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+class _Channel:
+    """Looks at every frame, in both directions, as it passes."""
+
+    def __init__(self, handle: _Handle) -> None:
+        self._handle = handle
+        self._reader = FrameReader(LIMIT)
+
+    async def send_bytes(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (payload := self._reader.next_frame()) is not None:
+            message = decode_to_child(payload)
+            if isinstance(message, Start):
+                self._handle.name = message.name
+            elif isinstance(message, Deliver):
+                await self._handle.killer.passing(self._handle.name, message)
+            await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
+            if not isinstance(message, Deliver):
+                continue
+            self._handle.killer.note(self._handle.kind, message)
+            if self._handle.killer.count(self._handle.kind, "input"):
+                self._handle.inner.kill()
+
+    async def send(self, message: object) -> None:
+        await self.send_bytes(frame(encode(message), LIMIT))
+
+    async def receive(self) -> FromChild:
+        message = await self._handle.inner.channel.receive()
+        if isinstance(message, Step) and message.checkpoint is not None and self._handle.kind == "session":
+            watch.checkpoint(message.checkpoint)
+        if isinstance(message, Step):
+            await self._handle.killer.passing(self._handle.name, message)
+        if isinstance(message, Step) and self._handle.killer.count(self._handle.kind, "step"):
+            self._handle.inner.kill()  # it has done its work, and nobody will hear of it
+            while True:
+                await self._handle.inner.channel.receive()
+        return message
+
+    async def aclose(self) -> None:
+        await self._handle.inner.channel.aclose()
+
+
+@dataclass
+class Node:
+    """One running node and a client of it."""
+
+    ready: Ready
+    client: NodeClient
+    killer: Killer
+    stop: trio.Event
+    logs: list[tuple[str, str, str, dict[str, object]]]
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{self.ready.addresses[0]}/p2p/{peer_id_text(self.ready.peer)}"
+
+    async def pids(self) -> dict[str, int]:
+        return {row.actor: row.pid for row in await self.client.actors()}
+
+
+def port_of_its_own() -> int:
+    """Return a free port of 127.0.0.1 that the kernel gives to nobody who asks for any.
+
+    A swarm that was killed gets it back: another program that asks for any port meanwhile cannot have it,
+    and the other devices, which know this port only, find the node again.
+    """
+    ephemeral = int(_EPHEMERAL.read_text().split()[0])
+    below = range(min(_UNPRIVILEGED, ephemeral - _TRIED_PORTS), ephemeral)
+    for port in random.SystemRandom().sample(below, _TRIED_PORTS):
+        with socket.socket() as there:
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                there.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError(f"of {_TRIED_PORTS} ports below {ephemeral} none is free")
+
+
+@asynccontextmanager
+async def running_node(
+    folder: Path, name: str, *, killer: Killer | None = None, **settings: object
+) -> AsyncIterator[Node]:
+    """Run a node on loopback, on a port of its own, in `folder`; at the end stop it and see it end well."""
+    killer = killer or Killer()
+    stop, is_ready, ready = trio.Event(), trio.Event(), []
+    logs: list[tuple[str, str, str, dict[str, object]]] = []
+    options: dict[str, object] = {
+        "listen": (f"/ip4/127.0.0.1/tcp/{port_of_its_own()}",),
+        "metrics_listen": None,
+        "mdns": False,
+        "same_host": False,
+        "control": str(folder / f"{name}.sock"),
+        "data_dir": str(folder / name),
+        "name": name,
+        **settings,
+    }
+    config = NodeConfig(**options)  # type: ignore[arg-type]
+    watch.folder(folder)
+
+    def log(actor: str, level: str, event: str, fields: dict[str, object]) -> None:
+        logs.append((actor, level, event, dict(fields)))
+        watch.log_line(name, actor, level, event, fields)
+        killer.logged(actor, level, event, fields)
+
+    def on_ready(line: Ready) -> None:
+        ready.append(line)
+        is_ready.set()
+
+    async with trio.open_nursery() as nursery:
+        finished = trio.Event()
+
+        async def run() -> None:
+            await serve(config, host=killer, stop=stop, ready=on_ready, log=log)
+            finished.set()
+
+        nursery.start_soon(run)
+        with trio.fail_after(DEADLINE):
+            await is_ready.wait()
+        async with open_client(Path(ready[0].control)) as client:
+            yield Node(ready[0], client, killer, stop, logs)
+        stop.set()
+        with trio.fail_after(DEADLINE):
+            await finished.wait()
+
+
+@asynccontextmanager
+async def two_nodes(folder: Path, **settings: object) -> AsyncIterator[tuple[Node, Node]]:
+    """Run two nodes; the second knows the first as DHT server, so a real lookup finds the code."""
+    async with (
+        running_node(folder, "anna", **settings) as a,
+        running_node(folder, "bruno", bootstrap=(a.bootstrap,), **settings) as b,
+    ):
+        yield a, b
+
+
+@dataclass
+class Result:
+    """How one pairing ended on both sides."""
+
+    initiator: SessionState
+    joiner: SessionState
+
+
+async def pair(a: Node, b: Node) -> Result:
+    """Pair b (joins) with a (shows the code); both accept.
+
+    Raises PairingFailedError when either side fails.
+    """
+    with trio.fail_after(DEADLINE):
+        showing = await a.client.start_pairing()
+        code = showing.code
+        joining = await b.client.join_pairing(" ".join(code.words), timeout=DEADLINE)
+        done: dict[str, SessionState] = {}
+
+        async def finish(side: str, pairing: Pairing) -> None:
+            await pairing.confirmation()
+            await pairing.accept()
+            done[side] = await pairing.paired()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish, "initiator", showing)
+            nursery.start_soon(finish, "joiner", joining)
+    return Result(done["initiator"], done["joiner"])

@@ -1,0 +1,91 @@
+"""A command on a real pseudo-terminal, as a person has it before them."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+from spacedrive_node.tests.harness.fake_node import PATIENCE
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
+
+
+class Terminal:
+    """A command on a pseudo-terminal of 60 rows; what it shows is kept without escape sequences."""
+
+    def __init__(self, arguments, env):
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 100, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "spacedrive_node", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=env | {"PYTHONUTF8": "1", "TERM": "xterm"},
+            preexec_fn=self._take_terminal,
+        )
+        os.close(slave)
+        self.shown = ""
+
+    @staticmethod
+    def _take_terminal():
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever the tests were started with
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    def expect(self, text):
+        """Read until `text` is shown; everything up to it is then left behind."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.shown:
+            if not self._read(deadline):
+                raise AssertionError(f"{text!r} was not shown, but:\n{self.shown}")
+        before, _, self.shown = self.shown.partition(text)
+        return before
+
+    def end(self):
+        """Exit code and the rest of what was shown."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read(deadline):
+            pass
+        return self.process.wait(PATIENCE), self.shown
+
+    def type(self, text):
+        """Press keys."""
+        os.write(self._master, text.encode())
+
+    def interrupt_prompt(self):
+        """Press Ctrl-C, and again as a person would: in the instant at which its line editor starts to wait,
+        Python misses a signal until the next key.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            self.type("\x03")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(0.2)
+        raise AssertionError("Ctrl-C did not end the prompt")
+
+    def close(self):
+        """End it if need be."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._master)
+
+    def _read(self, deadline):
+        ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # the other end is closed
+            return False
+        self.shown += _ESCAPES.sub("", data.decode(errors="replace"))
+        return bool(data)
