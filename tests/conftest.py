@@ -1,4 +1,4 @@
-"""Settings that hold for all tests, and the sweep for secrets after each of them (tests/harness/secret_sweep)."""
+"""Settings that hold for all tests, and the search for secrets after each of them (harness/secret_sweep)."""
 
 from hypothesis import HealthCheck, settings
 

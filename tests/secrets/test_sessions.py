@@ -89,7 +89,7 @@ async def two(folder: Path, module: str, **environment: str) -> AsyncIterator[Tw
     with Watcher() as watcher:
         async with (
             running_node(folder, "anna", **listening) as a,  # type: ignore[arg-type]
-            running_node(folder, "bruno", killer=listener("known"), bootstrap=(a.bootstrap,)) as b,
+            running_node(folder, "bruno", killer=listener("known_secrets"), bootstrap=(a.bootstrap,)) as b,
         ):
             for node in (a, b):
                 watcher.add(node.killer.pid)
@@ -171,7 +171,7 @@ async def test_actors_that_fail_with_all_they_know(folder: Path, kind: str) -> N
                     assert failure.value.outcome == "crashed"
                 nursery.cancel_scope.cancel()
         crashes = [fields for _, _, event, fields in both.a.logs if event == "actor crashed"]
-        assert all("mine.py:" in str(fields["where"]) for fields in crashes)
+        assert all("crash_injector.py:" in str(fields["where"]) for fields in crashes)
         assert all(str(fields["error"]).startswith("ValueError") for fields in crashes)
         sweep = both.sweep()
         assert sweep.names >= known.OF_CODE | known.OF_IDENTITY
