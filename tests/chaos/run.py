@@ -27,7 +27,7 @@ from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.tests.harness.faults.chaos_run import MODES, Report, Storm
 from spacedrive_node.tests.harness.faults.process_killer import Timeline, Victims
 from spacedrive_node.tests.harness.nodes import Node, running_node
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 NAMES = ("anna", "bruno", "clara")
 DATA = {"devices.db", "identity.key", "lock"}
@@ -116,7 +116,7 @@ async def tell(pairings: int, report: Report, victims: list[Victims], timeline: 
     """Say how far it is, again and again, and have the sweep for secrets turn over with it."""
     while True:
         await trio.sleep(_TELL)
-        watch.turn()
+        collector.rotate()
         kills = sum(one.killed.total() for one in victims)
         print(
             f"{timeline.now():6.0f} s: {report.pairings} of {pairings} pairings, {report.complete} complete,"
@@ -192,7 +192,7 @@ def main() -> int:
     stopped = False
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    watch.begin()
+    collector.start()
     try:
         for name in ("run", "tmp"):
             (folder / name).mkdir(mode=0o700)
@@ -207,7 +207,7 @@ def main() -> int:
         tempfile.tempdir = str(folder.parent)  # the sweep looks below it
         if files := left_behind(folder):
             report.failures.append(f"files left over: {files}")
-        report.failures += [f"a secret where none belongs: {what}" for what in watch.found()]
+        report.failures += [f"a secret where none belongs: {what}" for what in collector.findings()]
         kills = sum((one.killed for one in victims), Counter[str]())
         good = show(arguments, report, kills, timeline.now())
         if stopped:

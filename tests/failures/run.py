@@ -19,7 +19,7 @@ import trio
 from spacedrive_node.tests.harness.faults.cable_network import opened
 from spacedrive_node.tests.harness.faults.failure_points import Case, every_case
 from spacedrive_node.tests.harness.faults.vanishing_device import Figures, run_case
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 
 async def run(cases: list[Case], workers: int, folder: Path, figures: Figures) -> str:
@@ -86,10 +86,10 @@ def main() -> int:
     cases = cases[: arguments.limit]
     figures, begin = Figures(), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="sdn-failures-"))
-    watch.begin()
+    collector.start()
     try:
         kind = trio.run(guarded, cases, arguments.workers, folder, figures)
-        secrets = watch.found()
+        secrets = collector.findings()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(figures, len(cases), kind, time.monotonic() - begin)

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from spacedrive_node.tests.harness.fake_node import PATIENCE, WORDS
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 
 class Command:
@@ -65,6 +65,6 @@ class Command:
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
-        watch.code(WORDS)
-        watch.said("standard error of a command", "".join(self.err))
+        collector.add_code(WORDS)
+        collector.add_text("standard error of a command", "".join(self.err))
         return code, "".join(self.out), "".join(self.err)

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 DEADLINE = 60.0
 SDNODE = (sys.executable, "-m", "spacedrive_node")
@@ -60,8 +60,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 def run(folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None) -> Done:
     """Run one command to its end."""
-    watch.folder(folder)
-    watch.passphrase_of(arguments)
+    collector.add_folder(folder)
+    collector.add_passphrase_of(arguments)
     done = subprocess.run(
         [*SDNODE, *arguments],
         input=stdin,
@@ -70,8 +70,8 @@ def run(folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] 
         timeout=DEADLINE,
         env={**environment(folder), **(more or {})},
     )
-    watch.shown(done.stdout)
-    watch.said(f"standard error of {arguments[0]}", done.stderr)
+    collector.add_json_output(done.stdout)
+    collector.add_text(f"standard error of {arguments[0]}", done.stderr)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -102,7 +102,7 @@ class Running:
                 self._process.stdout.readline, abandon_on_cancel=True
             ):
                 self._read += line
-                watch.shown(line)
+                collector.add_json_output(line)
                 if (event := json.loads(line))["event"] == kind:
                     return event
         raise AssertionError(f"it ended without {kind}: {self._read}")
@@ -126,8 +126,8 @@ class Running:
             err = await trio.to_thread.run_sync(self._process.stderr.read, abandon_on_cancel=True)
             code = await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
         self.close()
-        watch.shown(out)
-        watch.said("standard error of a command", err)
+        collector.add_json_output(out)
+        collector.add_text("standard error of a command", err)
         return Done(code, self._read + out, err)
 
     def close(self) -> None:

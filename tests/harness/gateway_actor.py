@@ -39,7 +39,7 @@ from spacedrive_node.messages.to_gateway import (
 )
 from spacedrive_node.protocol.identity import device_id
 from spacedrive_node.supervisor.channel import Channel
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 PEER = bytes.fromhex("002408011220") + b"\x11" * 32
 CODE = bytes(range(16))
@@ -105,8 +105,8 @@ class Node:
                 return
             if isinstance(frame, Log):
                 self.logs.append(frame)
-                watch.code(CODE)
-                watch.log_line("the gateway", "gateway", frame.level, frame.event, frame.fields)
+                collector.add_code(CODE)
+                collector.add_log_line("the gateway", "gateway", frame.level, frame.event, frame.fields)
             if not isinstance(frame, Step):
                 continue
             if [out.kind for out in frame.out] == ["ListActors"] and self.answer_barrier:

@@ -1,7 +1,7 @@
-"""Nodes and users of a test as real commands, with all that they say and show kept to be swept.
+"""Nodes and their users as real commands, with everything that they write kept for the search for secrets.
 
-Owns the processes, their environment (home, temporary, runtime and working directories are the test's own)
-and the record of what they wrote. Knows no secret but the codes that were shown or made up here.
+Owns the processes, their environment (with home, temporary, runtime and working directories below the test's
+folder) and the record of what they wrote. Knows the codes and passphrases that the test used.
 """
 
 import json
@@ -17,11 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
-from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
-from spacedrive_node.tests.harness.secret_sweep.encodings import Sweep
+from spacedrive_node.tests.harness.secret_sweep import collector, known_secrets
+from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
 from spacedrive_node.tests.harness.secret_sweep.places import find_in_files, find_in_texts
-from spacedrive_node.tests.harness.secret_sweep.process_views import Watcher
+from spacedrive_node.tests.harness.secret_sweep.process_views import ProcessSampler
 
 DEADLINE = 60.0
 SDNODE = (sys.executable, "-m", "spacedrive_node")
@@ -32,21 +31,21 @@ WORD_ROW = re.compile(r"( *\d+ [a-z]+ *)+")
 class Command:
     """One running command."""
 
-    def __init__(self, town: "Town", arguments: tuple[str, ...], fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, owner: "NodesAndUsers", arguments: tuple[str, ...], fds: tuple[int, ...] = ()) -> None:
         self.arguments = arguments
         self.out: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
-        with (town.said / f"{len(town.commands)}-{arguments[0]}").open("wb") as errors:
+        with (owner.stderr_folder / f"{len(owner.commands)}-{arguments[0]}").open("wb") as errors:
             self.err = Path(errors.name)
             self.process = subprocess.Popen(
                 [*SDNODE, *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, pass_fds=fds,
-                env=town.environment, cwd=town.folder / "cwd", start_new_session=True,
+                env=owner.environment, cwd=owner.folder / "cwd", start_new_session=True,
             )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        town.commands.append(self)
-        town.watcher.add(self.process.pid)
+        owner.commands.append(self)
+        owner.sampler.add(self.process.pid)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -56,32 +55,32 @@ class Command:
         self._lines.put(None)
 
     def line(self) -> str:
-        """The next line of its output."""
+        """Return the next line of its standard output."""
         line = self._lines.get(timeout=DEADLINE)
         assert line is not None, (self.out, self.err.read_text())
         return line
 
     def event(self, kind: str) -> dict[str, Any]:
-        """The next event of this kind, with --json."""
+        """Return the next event of this kind. The command runs with --json."""
         while True:
             found: dict[str, Any] = json.loads(self.line())
             if found["event"] == kind:
                 return found
 
-    def until(self, text: str) -> str:
-        """The next line with this text."""
+    def wait_until(self, text: str) -> str:
+        """Return the next line that contains this text."""
         while text not in (line := self.line()):
             pass
         return line
 
     def type(self, text: str) -> None:
-        """Give it a line of input."""
+        """Write a line to its standard input."""
         assert self.process.stdin is not None
         self.process.stdin.write(text + "\n")
         self.process.stdin.flush()
 
     def close_input(self) -> None:
-        """Say that no more comes."""
+        """Close its standard input."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
@@ -97,7 +96,7 @@ class Command:
         return code
 
     def close(self) -> None:
-        """End it, if it still runs."""
+        """Kill it if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(DEADLINE)
@@ -108,7 +107,7 @@ class Command:
 
     @property
     def texts(self) -> list[tuple[str, bytes]]:
-        """Its output, without the words where they belong: the output of `sdnode pair`."""
+        """Its output. The words are left out of that of `sdnode pair`, where they belong."""
         lines = self.out
         if self.arguments[0] == "pair":
             lines = [line for line in lines if not WORD_ROW.fullmatch(line.rstrip("\n"))]
@@ -116,28 +115,28 @@ class Command:
         return [(f"output of {self.arguments[0]}", "".join(lines).encode())]
 
 
-class Town:
-    """Some nodes and their users."""
+class NodesAndUsers:
+    """The commands of some nodes and of their users."""
 
-    def __init__(self, folder: Path, watcher: Watcher, as_json: bool, log_format: str) -> None:
-        self.folder, self.watcher, self.as_json, self.log_format = folder, watcher, as_json, log_format
-        self.said = folder / "said"
-        for name in (*HOMES.values(), "cwd", "said"):
+    def __init__(self, folder: Path, sampler: ProcessSampler, as_json: bool, log_format: str) -> None:
+        self.folder, self.sampler, self.as_json, self.log_format = folder, sampler, as_json, log_format
+        self.stderr_folder = folder / "stderr"
+        for name in (*HOMES.values(), "cwd", "stderr"):
             (folder / name).mkdir(mode=0o700)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SDNODE_")}
         self.environment = clean | {name: str(folder / place) for name, place in HOMES.items()}
         self.commands: list[Command] = []
         self.codes: set[str] = set()
-        self.phrases: set[bytes] = set()
+        self.passphrases: set[bytes] = set()
         self.texts: list[tuple[str, bytes]] = []
-        watch.folder(folder)
+        collector.add_folder(folder)
 
     def start(self, *arguments: str, fds: tuple[int, ...] = ()) -> Command:
         """Start a command."""
         return Command(self, arguments, fds)
 
     def up(self, name: str, *flags: str, fds: tuple[int, ...] = ()) -> tuple[Command, dict[str, Any]]:
-        """Start a node; return it when it is ready, with what it says then."""
+        """Start a node. Return it when it is ready, with its event `ready`."""
         node = self.start(
             "up", "--json", "--data-dir", str(self.folder / name), "--name", name,
             "--log-level", "debug", "--log-format", self.log_format, "--no-mdns",
@@ -146,66 +145,68 @@ class Town:
         return node, node.event("ready")
 
     def at(self, name: str, *arguments: str, as_json: bool | None = None) -> Command:
-        """Start a command at a node."""
+        """Start a command that uses a node."""
         form = ("--json",) if (self.as_json if as_json is None else as_json) else ()
         return self.start(*arguments, *form, "--data-dir", str(self.folder / name))
 
     def pair(self, name: str) -> tuple[Command, str]:
-        """Show a code at a node; return its words too."""
+        """Show a code at a node. Return the command and the words."""
         showing = self.at(name, "pair")
         if self.as_json:
             words = str(showing.event("code")["words"])
         else:
-            showing.until("enter these words")
+            showing.wait_until("enter these words")
             rows = "".join(showing.line() for _ in range(4))
             words = " ".join(
                 word for _, word in sorted((int(n), w) for n, w in re.findall(r"(\d+) (\S+)", rows))
             )
-        self.enter(words)
+        self.add_code(words)
         return showing, words
 
-    def enter(self, words: str) -> None:
-        """Note the words of a code."""
+    def add_code(self, words: str) -> None:
+        """Search for the words of a code."""
         self.codes.add(words)
-        watch.code(words)
+        collector.add_code(words)
 
-    def asked(self, *commands: Command) -> None:
-        """Wait until each of these commands asks whether the device is to be trusted, and look at all."""
+    def wait_for_questions(self, *commands: Command) -> None:
+        """Wait until each command asks whether to trust the device, and take a sample of all processes."""
         for command in commands:
             if self.as_json:
                 command.event("confirm")
             else:
-                command.until("this device knows the words")
-        self.watcher.look()
+                command.wait_until("this device knows the words")
+        self.sampler.sample()
 
-    def sweep(self) -> Sweep:
-        """All secrets there are."""
-        sweep = Sweep()
+    def search(self) -> SecretSearch:
+        """Return a search for all secrets of the nodes."""
+        search = SecretSearch()
         for words in self.codes:
-            known.add_code(sweep, words)
-        for phrase in self.phrases:
-            sweep.add_phrase("passphrase", phrase)
+            known_secrets.add_code(search, words)
+        for phrase in self.passphrases:
+            search.add_phrase("passphrase", phrase)
         for identity in self.folder.glob("*/identity.key"):
-            assert known.add_data(sweep, identity.parent, self.phrases), identity
-        return sweep
+            assert known_secrets.add_data(search, identity.parent, self.passphrases), identity
+        return search
 
-    def found(self, sweep: Sweep, *, but: str = "") -> list[str]:
-        """What of them stands where it must not be: outputs, errors, processes, answers, files.
+    def findings(self, search: SecretSearch, *, except_in: str = "") -> list[str]:
+        """Return which secrets are in outputs, processes, answers or files, and where.
 
-        `but`: not in this file of processes, where the user has put it.
+        `except_in`: a file of /proc where the user has put the secret, such as "cmdline".
         """
-        texts = [*self.texts, *self.watcher.texts()]
+        texts = [*self.texts, *self.sampler.texts()]
         for command in self.commands:
             texts += command.texts
-        texts = [(place, text) for place, text in texts if not (but and place.startswith(but))]
-        return find_in_texts(sweep, texts) + find_in_files(sweep, self.folder)
+        texts = [(place, text) for place, text in texts if not (except_in and place.startswith(except_in))]
+        return find_in_texts(search, texts) + find_in_files(search, self.folder)
 
 
 @contextmanager
-def town(folder: Path, *, as_json: bool = True, log_format: str = "json") -> Iterator[Town]:
-    """Have one; whatever still runs is ended with it, nodes in order and the rest at once."""
-    with Watcher() as watcher:
-        made = Town(folder, watcher, as_json, log_format)
+def open_nodes_and_users(
+    folder: Path, *, as_json: bool = True, log_format: str = "json"
+) -> Iterator[NodesAndUsers]:
+    """Open a NodesAndUsers. At the end stop the nodes in order and kill all other commands."""
+    with ProcessSampler() as sampler:
+        made = NodesAndUsers(folder, sampler, as_json, log_format)
         try:
             yield made
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 DEADLINE = 60
 SDNODE = [sys.executable, "-m", "spacedrive_node"]
@@ -20,8 +20,8 @@ class Up:
 
     def __init__(self, folder: Path, name: str, *flags: str) -> None:
         self.folder, self.data_dir = folder, folder / name
-        watch.folder(folder)
-        watch.passphrase_of(flags)
+        collector.add_folder(folder)
+        collector.add_passphrase_of(flags)
         log = (folder / f"{name}.log").open("ab")
         self.process = subprocess.Popen(
             [
@@ -64,8 +64,8 @@ class Up:
         )
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
-        watch.shown(done.stdout)
-        watch.said(f"standard error of {arguments[0]}", done.stderr)
+        collector.add_json_output(done.stdout)
+        collector.add_text(f"standard error of {arguments[0]}", done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def stop(self) -> int:
@@ -98,7 +98,7 @@ def pairing(node: Up) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     assert process.stdout is not None
     try:
         words = json.loads(process.stdout.readline())["words"]
-        watch.code(words)
+        collector.add_code(words)
         yield words, process
     finally:
         if process.poll() is None:

@@ -25,7 +25,7 @@ from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.process_spawner import ProcessHost
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import Handle, Host, Spare
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 LIMIT = 1 << 20
 DEADLINE = 60.0
@@ -145,7 +145,7 @@ class _Channel:
     async def receive(self) -> FromChild:
         message = await self._handle.inner.channel.receive()
         if isinstance(message, Step) and message.checkpoint is not None and self._handle.kind == "session":
-            watch.checkpoint(message.checkpoint)
+            collector.add_checkpoint(message.checkpoint)
         if isinstance(message, Step):
             await self._handle.killer.passing(self._handle.name, message)
         if isinstance(message, Step) and self._handle.killer.count(self._handle.kind, "step"):
@@ -214,11 +214,11 @@ async def running_node(
         **settings,
     }
     config = NodeConfig(**options)  # type: ignore[arg-type]
-    watch.folder(folder)
+    collector.add_folder(folder)
 
     def log(actor: str, level: str, event: str, fields: dict[str, object]) -> None:
         logs.append((actor, level, event, dict(fields)))
-        watch.log_line(name, actor, level, event, fields)
+        collector.add_log_line(name, actor, level, event, fields)
         killer.logged(actor, level, event, fields)
 
     def on_ready(line: Ready) -> None:

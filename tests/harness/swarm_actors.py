@@ -36,7 +36,7 @@ from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_swarm import Serve, SwarmIdentity
 from spacedrive_node.supervisor.channel import Channel
 from spacedrive_node.supervisor.routes import actor_kind, find_route
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 DECODERS: dict[str, Callable[[Any], Any]] = {
     "session": to_session.decode,
@@ -97,7 +97,7 @@ class FakeSupervisor:
                 self.fatal = text
             case Log():
                 self.logs.append(frame)
-                watch.log_line("the swarm", "swarm", frame.level, frame.event, frame.fields)
+                collector.add_log_line("the swarm", "swarm", frame.level, frame.event, frame.fields)
             case Ready():
                 return
 
@@ -108,9 +108,9 @@ class FakeSupervisor:
         """Deliver a message to the actor."""
         assert find_route(type(message).__name__, sender, "swarm") or sender == "supervisor"
         if isinstance(message, Serve):
-            watch.secret("route_key", message.route_key)
+            collector.add_secret("route_key", message.route_key)
         if isinstance(message, SwarmIdentity):
-            watch.secret("transport seed", message.seed)
+            collector.add_secret("transport seed", message.seed)
         number = next(self._inputs)
         body = msgspec.Raw(encode(message))
         await self.channel.send(

@@ -13,7 +13,7 @@ import trio
 
 from spacedrive_node import NodeConfig, open_node
 from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, pairing, up
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_the_python_api_pairs_two_nodes(tmp_path: Path, monkeypatch: pytes
     with trio.fail_after(DEADLINE):
         async with open_node(config("anna")) as a, open_node(config("bruno")) as b:
             session = await a.start_pairing()
-            watch.code(" ".join(session.code.words))
+            collector.add_code(" ".join(session.code.words))
             joining = await b.join_pairing(" ".join(session.code.words))
             seen = await session.confirmation()
             assert seen.device.name == "bruno"

@@ -19,7 +19,7 @@ from spacedrive_node.actors.vault.data_directory import DataDir
 from spacedrive_node.actors.vault.identity_file import open_keys, would_seal
 from spacedrive_node.actors.vault.passphrase_seal import Costs
 from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, Up, up
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 PHRASE = b"correct horse battery staple"
 IS_ROOT = os.geteuid() == 0
@@ -38,7 +38,7 @@ def phrase(tmp_path: Path) -> Path:
     path = tmp_path / "phrase"
     path.touch(0o600)
     path.write_bytes(PHRASE + b"\n")
-    watch.passphrase_of(["--passphrase-file", str(path)])
+    collector.add_passphrase_of(["--passphrase-file", str(path)])
     return path
 
 
@@ -73,8 +73,8 @@ def refused(folder: Path, *flags: str, data_dir: Path | None = None, largest: in
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert PHRASE.decode() not in done.stderr
-    watch.passphrase(PHRASE)
-    watch.said("standard error of up", done.stderr)
+    collector.add_passphrase(PHRASE)
+    collector.add_text("standard error of up", done.stderr)
     (line,) = done.stderr.splitlines()
     assert line.startswith("sdnode: ")
     return line

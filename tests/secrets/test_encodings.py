@@ -14,8 +14,8 @@ import pytest
 from spacedrive_node.cli.views import word_rows
 from spacedrive_node.protocol.code import parse_words, qr_payload, words_of
 from spacedrive_node.protocol.words import WORDS
-from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
-from spacedrive_node.tests.harness.secret_sweep.encodings import Sweep
+from spacedrive_node.tests.harness.secret_sweep import known_secrets
+from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = bytes.fromhex("27fb5c41e0963fd81122fe7d90a8b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4")
@@ -48,10 +48,10 @@ WRITERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def sweep_of(value: bytes) -> Sweep:
-    sweep = Sweep()
-    sweep.add("it", value)
-    return sweep
+def sweep_of(value: bytes) -> SecretSearch:
+    search = SecretSearch()
+    search.add("it", value)
+    return search
 
 
 @pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS.keys())
@@ -76,15 +76,15 @@ def test_a_part_is_found(writer: str) -> None:
 
 def test_other_values_are_not_found() -> None:
     """In a megabyte of noise and in our own documents, sources and databases."""
-    sweep = Sweep()
+    search = SecretSearch()
     for _ in range(5):
-        known.add_code(sweep, os.urandom(16))
-        sweep.add("it", os.urandom(32))
-        sweep.add_phrase("passphrase", b"orchestral plum 7 turnstile")
-    assert sweep.find(os.urandom(1 << 20)) == []
+        known_secrets.add_code(search, os.urandom(16))
+        search.add("it", os.urandom(32))
+        search.add_phrase("passphrase", b"orchestral plum 7 turnstile")
+    assert search.find(os.urandom(1 << 20)) == []
     for path in (*ROOT.glob("docs/*.md"), ROOT / "protocol" / "words.py", ROOT / "README.md"):
-        assert sweep.find(path.read_bytes()) == []
-    assert sweep.find(bytes(1 << 20)) == []
+        assert search.find(path.read_bytes()) == []
+    assert search.find(bytes(1 << 20)) == []
 
 
 SENTENCES: dict[str, Callable[[list[str]], str]] = {
@@ -106,21 +106,21 @@ SENTENCES: dict[str, Callable[[list[str]], str]] = {
 def test_three_words_in_a_row_are_found(writer: Callable[[list[str]], str]) -> None:
     """Any three, however they are separated, and all twelve; two, or three others, are not."""
     words = CODE.split()
-    sweep = Sweep()
-    known.add_code(sweep, CODE)
+    search = SecretSearch()
+    known_secrets.add_code(search, CODE)
     for begin in range(10):
-        assert sweep.find(f"<{writer(words[begin : begin + 3])}>".encode())
-    assert sweep.find(writer(words).encode())
+        assert search.find(f"<{writer(words[begin : begin + 3])}>".encode())
+    assert search.find(writer(words).encode())
     for begin in range(11):
-        assert not sweep.find(writer(words[begin : begin + 2]).encode())
-    assert not sweep.find(writer([words[0], words[2], words[1], words[4], words[3]]).encode())
+        assert not search.find(writer(words[begin : begin + 2]).encode())
+    assert not search.find(writer([words[0], words[2], words[1], words[4], words[3]]).encode())
 
 
 def test_all_that_a_code_gives_is_found() -> None:
     """The words in unreadable forms too, the numbers of the words, and every key of the test vectors."""
-    sweep = Sweep()
-    known.add_code(sweep, CODE)
-    assert sweep.names == known.OF_CODE
+    search = SecretSearch()
+    known_secrets.add_code(search, CODE)
+    assert search.names == known_secrets.OF_CODE
     rows = word_rows(CODE)
     for text in (
         base64.b64encode(CODE.encode()),
@@ -133,30 +133,30 @@ def test_all_that_a_code_gives_is_found() -> None:
         rows[0].encode(),
         rows[3].encode(),
     ):
-        assert any(what.startswith("words") for what in sweep.find(text)), text
+        assert any(what.startswith("words") for what in search.find(text)), text
     for vector in json.loads((ROOT / "tests" / "vectors" / "code.json").read_text()):
-        sweep = Sweep()
-        known.add_code(sweep, vector["words"])
-        assert "route_key as hex" in sweep.find(vector["route_key"].encode())
-        assert "auth_key as hex" in sweep.find(vector["auth_key"].encode())
-        assert sweep.find(vector["provider_key"].encode() + vector["mdns_instance"].encode()) == []
+        search = SecretSearch()
+        known_secrets.add_code(search, vector["words"])
+        assert "route_key as hex" in search.find(vector["route_key"].encode())
+        assert "auth_key as hex" in search.find(vector["auth_key"].encode())
+        assert search.find(vector["provider_key"].encode() + vector["mdns_instance"].encode()) == []
         if len(set(bytes.fromhex(vector["entropy"]))) > 8:
-            assert "code as hex" in sweep.find(vector["entropy"].encode())
+            assert "code as hex" in search.find(vector["entropy"].encode())
 
 
 def test_a_passphrase_is_found() -> None:
     """In any case and in unreadable forms; a word of it is not."""
-    sweep = Sweep()
-    sweep.add_phrase("passphrase", b"orchestral plum 7 turnstile")
+    search = SecretSearch()
+    search.add_phrase("passphrase", b"orchestral plum 7 turnstile")
     for text in (b"<Orchestral plum 7 turnstile>", base64.b64encode(b"-orchestral plum 7 turnstile"),
                  b"orchestral plum 7 turnstile".hex().encode()):  # fmt: skip
-        assert sweep.find(text)
-    assert not sweep.find(b"orchestral turnstile")
+        assert search.find(text)
+    assert not search.find(b"orchestral turnstile")
 
 
 def test_a_code_of_zeros_is_found_by_its_words_only() -> None:
     """Its 16 bytes are in every file; the keys that are derived from it are not."""
-    sweep = Sweep()
-    known.add_code(sweep, bytes(16))
-    assert sweep.find(bytes(100) + b"AAAAAAAAAAAAAAAAAA" + b"00" * 20) == []
-    assert sweep.find(" ".join(words_of(bytes(16))).encode())
+    search = SecretSearch()
+    known_secrets.add_code(search, bytes(16))
+    assert search.find(bytes(100) + b"AAAAAAAAAAAAAAAAAA" + b"00" * 20) == []
+    assert search.find(" ".join(words_of(bytes(16))).encode())

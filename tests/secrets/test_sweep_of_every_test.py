@@ -1,6 +1,6 @@
-"""The sweep of every test of the suite: pytest fails the test in which a secret was left, wherever it is.
+"""The search for secrets after every test: pytest fails the test that left one, wherever it is.
 
-The tests that are judged here run in a pytest of their own, with real nodes by the harness of tests/node.
+The tests that are searched here run in a separate pytest process, with real nodes.
 """
 
 import os
@@ -14,7 +14,7 @@ import json, os, sys
 from pathlib import Path
 from spacedrive_node.tests.harness import nodes
 from spacedrive_node.tests.harness.nodes import running_node
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep.collector import *
 import pytest
 
 CODE = "ozone drill grab fiber curtain grace pudding thank cruise elder eight picnic"
@@ -25,22 +25,22 @@ def place(tmp_path_factory):
 """
 
 PLANTED = {
-    "stderr": "watch.code(CODE); print('no', CODE.upper(), file=sys.stderr)",
-    "stdout_of_the_system": "watch.code(CODE); os.write(1, CODE.replace(' ', '-').encode())",
-    "said": "watch.code(CODE); watch.said('an error', 'not ' + CODE)",
-    "shown": "watch.shown(json.dumps({'event': 'code', 'words': CODE})); print(CODE.split()[3:7])",
-    "file": "watch.code(CODE); (place / 'deep').mkdir(); (place / 'deep' / 'db').write_bytes(CODE.encode())",
-    "log": "watch.code(CODE); watch.log_line('anna', 'vault', 'info', 'it failed', {'why': CODE[6:40]})",
-    "turned": "watch.code(CODE); watch.log_line('anna', 'vault', 'info', CODE, {}); watch.turn()",
-    "late": "watch.code(CODE); watch.turn(); watch.log_line('anna', 'vault', 'info', CODE, {})",
-    "passphrase": "watch.passphrase(b'orchestral plum'); (place / 'x').write_text('Orchestral plum')",
+    "stderr": "add_code(CODE); print('no', CODE.upper(), file=sys.stderr)",
+    "stdout_of_the_system": "add_code(CODE); os.write(1, CODE.replace(' ', '-').encode())",
+    "said": "add_code(CODE); add_text('an error', 'not ' + CODE)",
+    "shown": "add_json_output(json.dumps({'event': 'code', 'words': CODE})); print(CODE.split()[3:7])",
+    "file": "add_code(CODE); (place / 'deep').mkdir(); (place / 'deep' / 'db').write_bytes(CODE.encode())",
+    "log": "add_code(CODE); add_log_line('anna', 'vault', 'info', 'it failed', {'why': CODE[6:40]})",
+    "turned": "add_code(CODE); add_log_line('anna', 'vault', 'info', CODE, {}); rotate()",
+    "late": "add_code(CODE); rotate(); add_log_line('anna', 'vault', 'info', CODE, {})",
+    "passphrase": "add_passphrase(b'orchestral plum'); (place / 'x').write_text('Orchestral plum')",
 }
 CLEAN = {
-    "clean": "watch.code(CODE); print(CODE.split()[0], CODE.split()[5]); (place / 'x').write_text('words')",
+    "clean": "add_code(CODE); print(CODE.split()[0], CODE.split()[5]); (place / 'x').write_text('words')",
     "nothing_known": "print(CODE)",
     "the_file_of_a_passphrase": (
         "path = place / 'phrase'; path.write_text('orchestral plum\\\\n');"
-        "watch.passphrase_of(['up', '--passphrase-file', str(path)]); watch.folder(place)"
+        "add_passphrase_of(['up', '--passphrase-file', str(path)]); add_folder(place)"
     ),
 }
 NODES = """
@@ -75,7 +75,7 @@ def test_a_secret_fails_its_test(folder: Path) -> None:
         lines.append(f"def test_planted_{name}(place):\n    {body}\n")
     for name, body in CLEAN.items():
         lines.append(f"def test_clean_{name}(place):\n    {body.replace(chr(92) * 2, chr(92))}\n")
-    lines.append("def test_own_failure(place):\n    watch.code(CODE); print(CODE); raise KeyError('mine')\n")
+    lines.append("def test_own_failure(place):\n    add_code(CODE); print(CODE); raise KeyError('mine')\n")
     (folder / "test_planted.py").write_text("\n".join(lines) + NODES)
     (folder / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
     done = subprocess.run(
@@ -87,7 +87,7 @@ def test_a_secret_fails_its_test(folder: Path) -> None:
         capture_output=True, text=True, timeout=100, cwd=folder,
         env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "COLUMNS": "250"},
     )  # fmt: skip
-    shutil.rmtree(folder / "t")  # or this test would be judged by what it has planted
+    shutil.rmtree(folder / "t")  # or the secrets planted there would fail this test
     outcomes = {
         line.split("::")[1].split(" ")[0]: line
         for line in done.stdout.splitlines()

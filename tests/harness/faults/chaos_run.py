@@ -17,7 +17,7 @@ from spacedrive_node.client.node_client import ControlError, Pairing, PairingFai
 from spacedrive_node.messages.control_protocol import SessionState
 from spacedrive_node.tests.harness.faults.process_killer import Timeline, Victims, choose
 from spacedrive_node.tests.harness.nodes import Node
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 SEARCH = 60.0
 DEADLINE = 180.0
@@ -170,7 +170,7 @@ class Storm:
             sides[0].outcome = f"start: {error!r}"
             return
         words = " ".join(showing.code.words)
-        watch.code(words)
+        collector.add_code(words)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._finish, plan, 0, showing, sides)
             try:

@@ -18,7 +18,7 @@ from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.tests.harness.faults.cable_network import Host
 from spacedrive_node.tests.harness.faults.message_tap import Sight
 from spacedrive_node.tests.harness.faults.process_killer import start_of
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 PROGRAM = "spacedrive_node.tests.harness.faults.node_process"
 READY = 60.0
@@ -79,7 +79,7 @@ class Seat:
         life = self._life = self._begin()
         self.nursery.start_soon(self._read, life)
         control = self.folder / f"{self.name}.sock"
-        watch.folder(self.folder)
+        collector.add_folder(self.folder)
         config = {
             "listen": [self.host.listen],
             "announce": [self.host.announce] if self.host.announce != self.host.listen else [],
@@ -141,7 +141,7 @@ class Seat:
             return
         self.note(line)
         if "log" in line:
-            watch.log_line(self.name, *line["log"])
+            collector.add_log_line(self.name, *line["log"])
         if "sight" in line:
             sight = Sight(*line["sight"])
             self.sights[sight[:3]] = sight.number

@@ -17,7 +17,7 @@ from spacedrive_node.tests.harness.faults.message_tap import Sight, Tap
 from spacedrive_node.tests.harness.faults.tcp_relay import Relay
 from spacedrive_node.tests.harness.faults.waiting import until
 from spacedrive_node.tests.harness.nodes import Node, running_node
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 DEADLINE = 120.0
 EVENTS = {
@@ -122,7 +122,7 @@ class Two:
     async def begin(self, search: float = DEADLINE) -> tuple[Pairing, Pairing]:
         """The first shows a code and the second enters it."""
         showing = await self.nodes[0].client.start_pairing()
-        watch.code(" ".join(showing.code.words))
+        collector.add_code(" ".join(showing.code.words))
         return showing, await self.nodes[1].client.join_pairing(" ".join(showing.code.words), search)
 
     async def pair(self, first: int) -> None:

@@ -15,7 +15,7 @@ from spacedrive_node.tests.harness.faults.device_under_test import NotStartedErr
 from spacedrive_node.tests.harness.faults.end_state_checks import End, disagreement, judge
 from spacedrive_node.tests.harness.faults.failure_points import SIDES, Case, Moment, Side
 from spacedrive_node.tests.harness.faults.waiting import until
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 TEN = 10.0
 AGAIN = 45.0
@@ -137,7 +137,7 @@ class Vanishing:
             await self.seats[moment.side].order(arm=[*at[:2], 1], actor=moment.actor)
         initiator, joiner = (self.seats[side].client for side in SIDES)
         showing = await initiator.start_pairing()
-        watch.code(" ".join(showing.code.words))
+        collector.add_code(" ".join(showing.code.words))
         users.start_soon(self._user, "initiator", showing, attempt)
         if moment.name == "add_provider":
             await self._held(number + 1)  # or the code is found, and claimed, before it has been announced
@@ -271,7 +271,7 @@ class Vanishing:
         try:
             with trio.fail_after(_CONTACT):
                 showing = await initiator.client.start_pairing()
-                watch.code(" ".join(showing.code.words))
+                collector.add_code(" ".join(showing.code.words))
                 joining = await joiner.client.join_pairing(" ".join(showing.code.words), _CONTACT)
                 await showing.confirmation()
                 await joining.confirmation()

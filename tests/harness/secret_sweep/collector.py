@@ -1,8 +1,11 @@
-"""The sweep of every test: what its nodes wrote and left, against the secrets of its codes and identities.
+"""Collects what the nodes and commands of one test write, and every secret that the test knows of.
 
-Harnesses hand in what they see (`log_line`, `checkpoint`, `code`, `secret`, `said`, …);
-judge.py begins a watch with each test and judges at its end, before anything is cleared away. Outside of a
-test, as in `make chaos`, nothing is kept.
+The harness reports what it sees (`add_log_line`, `add_checkpoint`, `add_code`, `add_text`, …). A collection
+starts with each test (pytest_hooks.py), which asks for the findings at its end, before any file is removed.
+Outside of a test, as in `make chaos`, the program starts a collection itself; without one nothing is kept.
+
+Owns the collections. Never decides what a secret looks like (encodings.py) or which there are
+(known_secrets.py).
 """
 
 import itertools
@@ -14,171 +17,173 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spacedrive_node.actors.vault.identity_file import KEY_FILE
-from spacedrive_node.tests.harness.secret_sweep import known_secrets as known
-from spacedrive_node.tests.harness.secret_sweep.encodings import Sweep
+from spacedrive_node.tests.harness.secret_sweep import known_secrets
+from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
 from spacedrive_node.tests.harness.secret_sweep.places import files, find_in_files, find_in_texts
 
 
 @dataclass
-class Watch:
-    """What is known of one test."""
+class Collection:
+    """The secrets and the output of one test."""
 
     codes: set[bytes | str] = field(default_factory=set)
     checkpoints: set[bytes] = field(default_factory=set)
     passphrases: set[bytes] = field(default_factory=set)
     values: set[tuple[str, bytes]] = field(default_factory=set)
     lines: dict[str, list[str]] = field(default_factory=dict)
-    """By node: what it logged."""
+    """Log lines by node."""
     texts: list[tuple[str, bytes]] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
     allowed: set[Path] = field(default_factory=set)
-    before: "Watch | None" = None
-    """The watch that this one has taken over from: what it knew is looked for here too."""
+    """Files that may hold a secret: those from which a node reads its passphrase."""
+    previous: "Collection | None" = None
+    """The collection before the last `rotate`. Its secrets are searched for here too."""
 
-    def sweep(self) -> Sweep:
-        """Put together all secrets of the test."""
-        sweep = Sweep()
-        for watch in (self, self.before) if self.before is not None else (self,):
-            for code in watch.codes:
-                known.add_code(sweep, code)
-            for checkpoint in watch.checkpoints:
-                known.add_session(sweep, checkpoint)
+    def search(self) -> SecretSearch:
+        """Return a search for all secrets of the test."""
+        search = SecretSearch()
+        for collection in (self, self.previous) if self.previous is not None else (self,):
+            for code in collection.codes:
+                known_secrets.add_code(search, code)
+            for checkpoint in collection.checkpoints:
+                known_secrets.add_session(search, checkpoint)
         for phrase in self.passphrases:
-            sweep.add_phrase("passphrase", phrase)
+            search.add_phrase("passphrase", phrase)
         for name, value in self.values:
-            sweep.add(name, value)
+            search.add(name, value)
         for folder in self._roots():
             for path in files(folder):
                 if path.name == KEY_FILE:
-                    known.add_data(sweep, path.parent, self.passphrases)
-        return sweep
+                    known_secrets.add_data(search, path.parent, self.passphrases)
+        return search
 
-    def found(self) -> list[str]:
-        """Return what was found where it must not be."""
-        sweep = self.sweep()
-        if not sweep.names:
+    def findings(self) -> list[str]:
+        """Return which secrets were found, and where."""
+        search = self.search()
+        if not search.names:
             return []
         lines = [(f"the log of {node}", "\n".join(some).encode()) for node, some in self.lines.items()]
-        found = find_in_texts(sweep, [*lines, *self.texts])
+        found = find_in_texts(search, [*lines, *self.texts])
         for folder in self._roots():
-            found += find_in_files(sweep, folder, self.allowed)
+            found += find_in_files(search, folder, self.allowed)
         return sorted(set(found))
 
     def _roots(self) -> list[Path]:
-        """The folders that lie in no other of them, and among files that come and go."""
+        """Return the folders that lie below the system's temporary directory and in no other folder."""
         temporary = Path(tempfile.gettempdir()).resolve()
-        whole = {path.resolve() for path in self.folders}
+        folders = {path.resolve() for path in self.folders}
         return sorted(
             path
-            for path in whole
-            if path.is_dir() and temporary in path.parents and not whole & set(path.parents)
+            for path in folders
+            if path.is_dir() and temporary in path.parents and not folders & set(path.parents)
         )
 
 
-_current: list[Watch] = []
-_former: list[Watch] = []
-"""Those that the present one has taken over from."""
+_current: list[Collection] = []
+_rotated: list[Collection] = []
+"""Collections that `rotate` has closed."""
 
 
-def begin() -> Watch:
-    """Watch from now on."""
-    _former.clear()
-    _current[:] = [Watch()]
+def start() -> Collection:
+    """Start a collection."""
+    _rotated.clear()
+    _current[:] = [Collection()]
     return _current[0]
 
 
-def turn() -> None:
-    """Begin a watch of what is said from now on, for what has come to be known since the last turn.
+def rotate() -> None:
+    """Close the current collection and continue with a new one.
 
-    A search takes as long as there are secrets, times what was said: a run of a thousand pairings turns.
-    Files are searched once, at the end, for what is in them and what the last two watches know.
+    A search takes time proportional to the number of secrets times the amount of output, so a run of a
+    thousand pairings rotates. Each collection is searched for its own secrets and those of the one before.
+    Files are searched once, at the end, for the secrets of the last two collections.
     """
-    for watch in list(_current):
-        _former.append(watch)
+    for collection in list(_current):
+        _rotated.append(collection)
         _current[:] = [
-            Watch(
-                passphrases=set(watch.passphrases),
-                values=set(watch.values),
-                folders=watch.folders,
-                allowed=set(watch.allowed),
-                before=watch,
+            Collection(
+                passphrases=set(collection.passphrases),
+                values=set(collection.values),
+                folders=collection.folders,
+                allowed=set(collection.allowed),
+                previous=collection,
             )
         ]
-        watch.folders = set()
+        collection.folders = set()
 
 
-def found() -> list[str]:
-    """Return what was found, of the test that is watched, where it must not be."""
-    return sorted({what for watch in (*_former, *_current) for what in watch.found()})
+def findings() -> list[str]:
+    """Return which secrets were found since `start`, and where."""
+    return sorted({what for collection in (*_rotated, *_current) for what in collection.findings()})
 
 
-def end() -> None:
-    """Watch no more."""
-    _former.clear()
+def stop() -> None:
+    """Drop all collections."""
+    _rotated.clear()
     _current.clear()
 
 
-def log_line(node: str, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
-    """A node of the test has logged this."""
-    for watch in _current:
+def add_log_line(node: str, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    """Collect a line that a node has logged."""
+    for collection in _current:
         text = json.dumps([actor, level, event, {key: repr(value) for key, value in fields.items()}])
-        watch.lines.setdefault(node, []).append(f"{event} {fields} {text}")
+        collection.lines.setdefault(node, []).append(f"{event} {fields} {text}")
 
 
-def checkpoint(content: bytes) -> None:
-    """A session has come to this state."""
-    for watch in _current:
-        watch.checkpoints.add(content)
+def add_checkpoint(content: bytes) -> None:
+    """Search for the secrets of a session in this state."""
+    for collection in _current:
+        collection.checkpoints.add(content)
 
 
-def secret(name: str, value: bytes) -> None:
-    """A test has given this to an actor."""
-    for watch in _current:
-        watch.values.add((name, value))
+def add_secret(name: str, value: bytes) -> None:
+    """Search for a secret that a test has given to an actor."""
+    for collection in _current:
+        collection.values.add((name, value))
 
 
-def code(words: bytes | str) -> None:
-    """A code was shown, or entered: its words or its 16 bytes."""
-    for watch in _current:
-        watch.codes.add(words)
+def add_code(words: bytes | str) -> None:
+    """Search for a code (its words or its 16 bytes) and all that is derived from it."""
+    for collection in _current:
+        collection.codes.add(words)
 
 
-def shown(output: str) -> None:
-    """A command has written this to its standard output, with --json: codes in it are noted."""
+def add_json_output(output: str) -> None:
+    """Search for the codes in the standard output of a command with --json. The output may show them."""
     for line in output.splitlines() if '"words"' in output else ():
         try:
             event = json.loads(line)
         except ValueError:
             continue
         if isinstance(event, dict) and isinstance(event.get("words"), str):
-            code(event["words"])
+            add_code(event["words"])
 
 
-def passphrase(phrase: bytes) -> None:
-    """An identity was sealed with this."""
-    for watch in _current:
-        watch.passphrases.add(phrase)
+def add_passphrase(phrase: bytes) -> None:
+    """Search for a passphrase that seals an identity."""
+    for collection in _current:
+        collection.passphrases.add(phrase)
 
 
-def passphrase_of(arguments: Iterable[str]) -> None:
-    """A node is being started with these arguments; a file that they name holds its passphrase."""
+def add_passphrase_of(arguments: Iterable[str]) -> None:
+    """Search for the passphrase in the file that a node's arguments name. That file may hold it."""
     arguments = list(arguments)
     for name, value in itertools.pairwise(arguments):
         if name == "--passphrase-file" and os.path.isfile(value):
             phrase = Path(value).read_bytes().rstrip(b"\r\n")
-            for watch in _current:
-                watch.allowed.add(Path(value).resolve())
+            for collection in _current:
+                collection.allowed.add(Path(value).resolve())
             if phrase:
-                passphrase(phrase)
+                add_passphrase(phrase)
 
 
-def said(place: str, text: str | bytes) -> None:
-    """A program has said this where no secret belongs: standard error, an error on the control socket."""
-    for watch in _current:
-        watch.texts.append((place, text.encode() if isinstance(text, str) else text))
+def add_text(place: str, text: str | bytes) -> None:
+    """Collect a text that may hold no secret: standard error, an error on the control socket."""
+    for collection in _current:
+        collection.texts.append((place, text.encode() if isinstance(text, str) else text))
 
 
-def folder(path: Path) -> None:
-    """Files of the test are below this one."""
-    for watch in _current:
-        watch.folders.add(path)
+def add_folder(path: Path) -> None:
+    """Collect the files below a folder."""
+    for collection in _current:
+        collection.folders.add(path)

@@ -1,8 +1,10 @@
-"""A mine in the actors of a test's node: a message of one kind makes its receiver fail with all it knows.
+"""Makes an actor fail at a message of one kind, with an exception that holds everything the actor knows.
 
-The text of the exception, its arguments, its notes and its cause hold what the message says and, in a
-session, the whole state: words, code and keys. To be preloaded by the fork server, with the kind in the
-environment: never import it into a test.
+The text of the exception, its arguments, its notes and its cause contain the message and, in a session, the
+complete state: words, code and keys.
+
+The fork server preloads this module, which patches the actors' code; the environment variable
+SECRETS_CRASH_ON names the kind. Never import it into a test.
 """
 
 import os
@@ -13,35 +15,35 @@ from spacedrive_node.actors import stepping
 from spacedrive_node.actors.session.machine import SessionMachine
 from spacedrive_node.protocol.code import derive, words_of
 
-KIND = os.environ["SECRETS_MINE"]
+KIND = os.environ["SECRETS_CRASH_ON"]
 _incoming, _step = stepping.as_incoming, SessionMachine.step
 
 
-def blow_up(*known: object) -> None:
-    """Raise an exception that says everything, from one that does too."""
+def raise_with(*known: object) -> None:
+    """Raise an exception that contains `known`, caused by another one that does as well."""
     try:
         raise KeyError(*known)
     except KeyError as cause:
-        error = ValueError(f"mine: {known}", *known)
+        error = ValueError(f"injected: {known}", *known)
         error.add_note(repr(known))
         raise error from cause
 
 
 def incoming(deliver, decoder):  # type: ignore[no-untyped-def]
-    """Stand on the mine, or not."""
+    """Raise at a message of the chosen kind; otherwise do what the original does."""
     if deliver.kind == KIND:
         body = bytes(deliver.body)
-        blow_up(body, msgspec.msgpack.decode(body), body.hex())
+        raise_with(body, msgspec.msgpack.decode(body), body.hex())
     return _incoming(deliver, decoder)
 
 
 def step(self, message, now):  # type: ignore[no-untyped-def]
-    """Stand on the mine, or not."""
+    """Raise at a message of the chosen kind; otherwise do what the original does."""
     session = self.session
     if type(message.message).__name__ == KIND and session is not None and session.code:
         keys = derive(session.code)
         words = words_of(session.code)
-        blow_up(session.code, words, keys.auth_key, keys.route_key.hex(), msgspec.to_builtins(session))
+        raise_with(session.code, words, keys.auth_key, keys.route_key.hex(), msgspec.to_builtins(session))
     return _step(self, message, now)
 
 

@@ -1,10 +1,9 @@
-"""Every form in which a secret can stand in text or in a file, and one search for all of them.
+"""Every encoding in which a secret can appear in text or in a file, and one search for all of them.
 
-Owns the forms and the search. Knows no secret of its own, and never shows one: what it finds it
-calls by name.
+Owns the encodings and the search. Never reports a secret itself, only its name.
 
-Of each form only the beginning and the end are looked for, each long enough not to be there by chance: so a
-value is found that was cut, or embedded in something longer.
+Of each encoding only the beginning and the end are searched for. Each is long enough not to occur by chance.
+So a value is found that was truncated, or embedded in something longer.
 """
 
 import base64
@@ -17,29 +16,31 @@ import base58
 from spacedrive_node.protocol.words import WORDS
 
 BYTES = 8
-"""How much of a value is looked for at each end."""
+"""Bytes of a value that are searched for, at each end."""
 VARIETY = 6
-"""A value of fewer different bytes (the code of `abandon … about` is all zero) is in every file."""
+"""Different bytes that a value needs. One with fewer (the code of `abandon … about` is all zero) is in every
+file.
+"""
 RUN = 3
-"""So many words of a code, one after the other, are no common English."""
+"""Consecutive words of a code that are searched for. Shorter runs occur in plain English."""
 ROWS = 4
-"""Of the table in which `sdnode pair` shows them, to be read down."""
+"""Rows of the table in which `sdnode pair` shows the words; they are read down the columns."""
 _SENTENCE = 24
-"""Bytes of a sentence that hold more than two words of a code."""
+"""Bytes of a sentence that are longer than two words of a code."""
 _BETWEEN = rb"[^a-z]{1,16}"
-"""Between two words: numbers, quotes, spaces of a table."""
+"""What may stand between two words: numbers, quotes, spaces of a table."""
 _LONG_ZEROS = re.compile(rb"\0{64,}")
 
 
-def cuts(text: bytes, length: int) -> Iterator[bytes]:
-    """The beginning and the end of a form."""
+def ends(text: bytes, length: int) -> Iterator[bytes]:
+    """Yield the first and the last `length` bytes."""
     yield text[:length]
     yield text[-length:]
 
 
-def forms(value: bytes, length: int = BYTES) -> Iterator[tuple[str, bytes]]:
-    """Yield (name of the form, bytes to look for) of a value; hexadecimal is in lower case."""
-    for part in cuts(value, length):
+def encodings(value: bytes, length: int = BYTES) -> Iterator[tuple[str, bytes]]:
+    """Yield (name of the encoding, bytes to search for) of a value. Hexadecimal is in lower case."""
+    for part in ends(value, length):
         yield "raw", part
         for separator in ("", ":", " "):
             yield "hex", (part.hex(separator) if separator else part.hex()).encode()
@@ -51,22 +52,22 @@ def forms(value: bytes, length: int = BYTES) -> Iterator[tuple[str, bytes]]:
         as_text = part.decode("latin-1")
         yield "latin-1 in UTF-8", as_text.encode()
         yield "latin-1 in JSON", json.dumps(as_text)[1:-1].encode()
-    # Not of a part: where it is cut, it might not be what it was.
-    for part in cuts(value.decode("utf-8", "backslashreplace").encode(), length * 2):
+    # Encode the value as a whole: cut at another place, it might decode differently.
+    for part in ends(value.decode("utf-8", "backslashreplace").encode(), length * 2):
         yield "UTF-8 with escapes", part
     for encode in (base64.standard_b64encode, base64.urlsafe_b64encode):
         for before in range(3):
             text = encode(bytes(before) + value)
             whole = (before + len(value)) * 8 // 6
-            # The characters at either end that depend on the neighbours are left out, the padding too.
-            for part in cuts(text[(0, 2, 3)[before] : whole], length * 3 // 2):
+            # Leave out the padding, and the characters at either end that depend on neighbouring bytes.
+            for part in ends(text[(0, 2, 3)[before] : whole], length * 3 // 2):
                 yield "base64", part
-    for part in cuts(base58.b58encode(value), length * 3 // 2):
+    for part in ends(base58.b58encode(value), length * 3 // 2):
         yield "base58", part
 
 
-class Sweep:
-    """Some secrets, and the search for them."""
+class SecretSearch:
+    """Secrets, each with a name, and the search for all of them at once."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -77,22 +78,23 @@ class Sweep:
 
     @property
     def names(self) -> set[str]:
-        """What the secrets are called."""
+        """The names of the secrets."""
         return self._names
 
     def add(self, name: str, value: bytes) -> None:
-        """Look for a value of at least eight bytes from now on, unless it could be anything."""
+        """Search for a value of at least eight bytes, unless it has too few different bytes."""
         self._names.add(name)
         if len(set(value)) < VARIETY or (name, value) in self._added:
             return
         self._added.add((name, value))
-        for form, part in forms(value):
-            into = self._folded if form == "hex" else self._exact
-            into.setdefault(part, f"{name} as {form}")
+        for encoding, part in encodings(value):
+            into = self._folded if encoding == "hex" else self._exact
+            into.setdefault(part, f"{name} as {encoding}")
 
     def add_words(self, name: str, words: Sequence[str]) -> None:
-        """Look for three consecutive words from now on, however separated and however short they were cut;
-        and for the whole code in the forms of a value, and as the numbers of its words.
+        """Search for three consecutive words, whatever separates them and however they are abbreviated.
+
+        Search also for the complete code in the encodings of a value, and as the numbers of its words.
         """
         self._names.add(name)
         if (name, whole := " ".join(words).encode()) in self._added:
@@ -115,32 +117,34 @@ class Sweep:
             self._exact.setdefault(numbers.encode(), f"{name} as numbers")
 
     def add_phrase(self, name: str, phrase: bytes) -> None:
-        """Look for a passphrase from now on: as a whole, in any case, and in the forms of a value."""
+        """Search for a passphrase: complete, in upper or lower case, and in the encodings of a value."""
         self._names.add(name)
         self._folded.setdefault(phrase.lower(), f"{name} in the clear")
         self._encoded(name, phrase, BYTES)
 
     def _encoded(self, name: str, text: bytes, length: int) -> None:
-        """The forms of a text in which it cannot be read; parts of it in the clear may be common words."""
+        """Search for the unreadable encodings of a text. Parts of it in the clear may be common words."""
         if len(text) >= BYTES:
-            for form, part in forms(text, length):
-                if form in ("hex", "base64", "base58", "decimal"):
-                    (self._folded if form == "hex" else self._exact).setdefault(part, f"{name} as {form}")
+            for encoding, part in encodings(text, length):
+                if encoding in ("hex", "base64", "base58", "decimal"):
+                    (self._folded if encoding == "hex" else self._exact).setdefault(
+                        part, f"{name} as {encoding}"
+                    )
 
     def find(self, data: bytes) -> list[str]:
-        """Return what of it there is in the data: names, never values."""
-        data = _LONG_ZEROS.sub(bytes(BYTES), data)  # most of a young database
+        """Return the names of the secrets in the data, never their values."""
+        data = _LONG_ZEROS.sub(bytes(BYTES), data)  # a new database is mostly zeros
         folded = data.lower()
-        found = [called for part, called in self._exact.items() if part in data]
-        found += [called for part, called in self._folded.items() if part in folded]
-        for first, middle, pattern, called in self._runs.values():
+        found = [label for part, label in self._exact.items() if part in data]
+        found += [label for part, label in self._folded.items() if part in folded]
+        for first, middle, pattern, label in self._runs.values():
             if first in folded and middle in folded and pattern.search(folded):
-                found.append(called)
+                found.append(label)
         return sorted(set(found))
 
 
 def _abbreviated(word: str) -> bytes:
-    """A pattern of a word or of its beginning, as short as a code may be entered."""
+    """Return a pattern of a word and of its abbreviations; a user may enter four letters of each word."""
     head, tail = word[:4], word[4:]
     pattern = "".join(f"(?:{letter}" for letter in tail) + ")?" * len(tail)
     return (head + pattern).encode()

@@ -1,20 +1,21 @@
-"""Loaded dice for the sessions of a test's node: whatever they draw in 32 bytes begins with `known.DICE`.
+"""Makes random values of 32 bytes that sessions draw begin with `known_secrets.FIXED_PREFIX`.
 
-These are ephemeral keys and nonces. The initiator's ephemeral keys are in no checkpoint and no message, so no
-test could know them otherwise. To be preloaded by the fork server (ProcessHost), which it changes for good:
-never import it into a test. Codes (16 bytes) are drawn as always.
+Such values are ephemeral keys and nonces. The initiator's ephemeral keys are in no checkpoint and no message,
+so a test could not know them otherwise. Codes (16 bytes) stay random.
+
+The fork server preloads this module, which patches the session's code. Never import it into a test.
 """
 
 import os
 from types import SimpleNamespace
 
 from spacedrive_node.actors.session import actor
-from spacedrive_node.tests.harness.secret_sweep.known_secrets import DICE
+from spacedrive_node.tests.harness.secret_sweep.known_secrets import FIXED_PREFIX
 
 
 def draw(count: int) -> bytes:
-    """Draw so many bytes."""
-    return DICE + os.urandom(count - len(DICE)) if count == 32 else os.urandom(count)
+    """Return `count` random bytes; 32 bytes begin with the fixed prefix."""
+    return FIXED_PREFIX + os.urandom(count - len(FIXED_PREFIX)) if count == 32 else os.urandom(count)
 
 
 actor.os = SimpleNamespace(urandom=draw)  # type: ignore[attr-defined]

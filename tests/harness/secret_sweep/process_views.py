@@ -1,7 +1,7 @@
-"""What the system shows of processes: arguments, environment, titles and status of whole trees, sampled.
+"""What the system shows of processes: arguments, environment, titles and status of process trees, sampled.
 
-Owns a thread that looks again and again until it is stopped, and looks at once when it is told to. What may
-not be read (a process that cannot be dumped, of another user than root) is left out; `refused` says so.
+Owns a thread that takes a sample ten times a second, and more on request. Files that may not be read (of a
+process that is not dumpable, unless root reads them) are skipped and named in `unreadable`.
 """
 
 import threading
@@ -24,71 +24,71 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def tree(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+def process_tree(pid: int) -> list[int]:
+    """Return a process and all its descendants."""
     found = [pid]
     for one in found:
         found += [child for child in children(one) if child not in found]
     return found
 
 
-class Watcher:
-    """Looks at some processes and their descendants. A context; at its end it looks for the last time."""
+class ProcessSampler:
+    """Takes samples of some processes and their descendants while its context is open."""
 
     def __init__(self) -> None:
         self.seen: dict[tuple[str, bytes], str] = {}
-        """(name of the file, its content or one line of it) → a process that showed it."""
+        """(name of the file, its content or one line of it) → a process that had it."""
         self.pids: set[int] = set()
-        self.refused: set[str] = set()
+        self.unreadable: set[str] = set()
         self.rounds = 0
         self._roots: list[int] = []
         self._lock = threading.RLock()
-        self._looked = threading.Condition(self._lock)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._sampled = threading.Condition(self._lock)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Watcher":
+    def __enter__(self) -> "ProcessSampler":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def add(self, pid: int) -> None:
-        """Look at this process too, from now on."""
+        """Include a process and its descendants from now on."""
         self._roots.append(pid)
-        self.look()
+        self.sample()
 
-    def look(self) -> None:
-        """Look at all of them, now."""
+    def sample(self) -> None:
+        """Take a sample of all processes now."""
         with self._lock:
             self.rounds += 1
-            for pid in [pid for root in list(self._roots) for pid in tree(root)]:
-                self._look_at(pid)
-            self._looked.notify_all()
+            for pid in [pid for root in list(self._roots) for pid in process_tree(root)]:
+                self._read_process(pid)
+            self._sampled.notify_all()
 
-    def until(self, seen: Callable[[], bool], seconds: float) -> bool:
-        """Wait until it has seen that by itself; say whether it has."""
+    def wait_until(self, seen: Callable[[], bool], seconds: float) -> bool:
+        """Wait until a sample makes `seen` true. Return whether one did within `seconds`."""
         deadline = time.monotonic() + seconds
-        with self._looked:
+        with self._sampled:
             while not seen():
-                if not self._looked.wait(max(0.0, deadline - time.monotonic())):
+                if not self._sampled.wait(max(0.0, deadline - time.monotonic())):
                     return False
         return True
 
     def texts(self) -> list[tuple[str, bytes]]:
-        """Return all that was ever seen, with the name of its place."""
+        """Return everything seen so far, as (name of its place, text)."""
         with self._lock:
             return [(f"{name} of process {pid}", text) for (name, text), pid in self.seen.items()]
 
-    def _look_at(self, pid: int) -> None:
+    def _read_process(self, pid: int) -> None:
         base = Path(f"/proc/{pid}")
         for name in NAMES:
             try:
                 content = (base / name).read_bytes()
             except PermissionError:
-                self.refused.add(name)
+                self.unreadable.add(name)
                 continue
             except OSError:
                 continue  # it has just ended
@@ -100,6 +100,6 @@ class Watcher:
                 with suppress(OSError):
                     self.seen.setdefault(("comm", (task / "comm").read_bytes()), str(pid))
 
-    def _watch(self) -> None:
-        while not self._over.wait(PAUSE):
-            self.look()
+    def _run(self) -> None:
+        while not self._stopped.wait(PAUSE):
+            self.sample()

@@ -1,6 +1,6 @@
-"""How pytest runs the sweep: a watch for each test, judged when its body is over.
+"""The pytest hooks of the search for secrets: one collection for each test, searched when its body is over.
 
-Owns the hook; tests/conftest.py takes it from here, and a test of the hook loads it as a plugin.
+tests/conftest.py imports the hooks, and the test of the hooks loads this module as a plugin.
 """
 
 from collections.abc import Generator
@@ -8,42 +8,43 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node.tests.harness.secret_sweep import collector as watch
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 
 class SecretFoundError(Exception):
-    """A secret of a test stands where none may be."""
+    """A secret of a test was found where none may be."""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup() -> Generator[None, None, None]:
-    """Watch from the first fixture on."""
-    watch.begin()
+    """Collect from the first fixture on."""
+    collector.start()
     yield
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_teardown() -> Generator[None, None, None]:
-    """Watch no more: the next test has secrets of its own."""
+    """Drop the collection: the next test has other secrets."""
     try:
         yield
     finally:
-        watch.end()
+        collector.stop()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Judge a test that has passed; one that failed has its own tale to tell.
+    """Fail a test that has passed but left a secret somewhere. A test that failed keeps its own failure.
 
-    Outermost, so that what was captured is complete; before the fixtures end, which take the files with them.
+    This is the outermost wrapper, so that the captured output is complete, and it runs before the fixtures
+    are torn down, which remove the files.
     """
     result = yield
     for value in getattr(item, "funcargs", {}).values():
         if isinstance(value, Path):
-            watch.folder(value)
+            collector.add_folder(value)
     for when, kind, text in item._report_sections:
-        watch.said(f"captured {kind} ({when})", text.encode("utf-8", "replace"))
-    found = watch.found()
+        collector.add_text(f"captured {kind} ({when})", text.encode("utf-8", "replace"))
+    found = collector.findings()
     if found:
         raise SecretFoundError("\n".join(found))
     return result
