@@ -192,8 +192,8 @@ def assert_everything_was_searched(nodes: NodesAndUsers, sealed: bool) -> None:
         )
     logs = [command.err.read_bytes() for command in nodes.commands if command.arguments[0] == "up"]
     assert all(b"sandbox" in log for log in logs)
-    shown = nodes.watcher
-    assert {"cmdline", "comm", "status", "stat"} <= {name for name, _ in shown.seen}
-    assert ("environ" in {name for name, _ in shown.seen}) or "environ" in shown.unreadable
+    sampler = nodes.sampler
+    assert {"cmdline", "comm", "status", "stat"} <= {name for name, _ in sampler.seen}
+    assert ("environ" in {name for name, _ in sampler.seen}) or "environ" in sampler.unreadable
     # Two nodes of a supervisor, a fork server and five actors, their sessions, and the other commands.
-    assert len(shown.pids) >= 2 * 7 + 2 + len(nodes.commands) - 2
+    assert len(sampler.pids) >= 2 * 7 + 2 + len(nodes.commands) - 2
