@@ -80,10 +80,10 @@ async def storm(
     before = descriptors()
     async with AsyncExitStack() as stack:
         nodes: list[Node] = []
-        for name, killer in zip(names, victims, strict=True):
+        for name, spawner in zip(names, victims, strict=True):
             known = (nodes[0].bootstrap,) if nodes else ()
             nodes.append(
-                await stack.enter_async_context(running_node(folder, name, killer=killer, bootstrap=known))
+                await stack.enter_async_context(running_node(folder, name, spawner=spawner, bootstrap=known))
             )
         folders = [folder / name for name in names]
         running = Storm(arguments.seed, nodes, victims, folders, timeline, "none")

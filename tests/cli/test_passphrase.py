@@ -9,7 +9,7 @@ import pytest
 
 from spacedrive_node.cli.exit_codes import CommandError
 from spacedrive_node.cli.passphrase import Source, choose, passphrase, readable_by_others
-from spacedrive_node.tests.harness.fake_node import PATIENCE
+from spacedrive_node.tests.harness.fake_node import DEADLINE
 
 PHRASE = "correct horse"
 UP = ("up", "--metrics-listen", "off", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-same-host")
@@ -116,7 +116,7 @@ def refused(up, environment, *flags, **options):
         [sys.executable, "-m", "spacedrive_node", *up, *flags],
         env=environment,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         start_new_session=True,
         **options,
     )

@@ -5,21 +5,21 @@ from collections import Counter
 
 import pytest
 
-from spacedrive_node.tests.harness.simulated_dht import Network, peer
+from spacedrive_node.tests.harness.simulated_dht import SimulatedDht, peer
 
 SEEDS = range(4)
 PROVIDER = peer("provider")
 
 
-def network(seed: int, servers: int, dead: float) -> Network:
+def network(seed: int, servers: int, dead: float) -> SimulatedDht:
     """A network of which this node knows five servers; some of the others are dead."""
-    made = Network(seed, servers)
+    made = SimulatedDht(seed, servers)
     ids = list(made.servers)
     made.table = ids[:5]
     made.store(PROVIDER)
     for server in made.random.sample(ids[5:], int(dead * servers)):
         made.servers[server].behave = lambda _request: None
-    made.up()
+    made.swarm_comes_up()
     return made
 
 

@@ -11,11 +11,11 @@ from spacedrive_node.client.node_client import NodeClient, open_client
 from spacedrive_node.messages import to_vault
 from spacedrive_node.messages.child_protocol import Outgoing
 from spacedrive_node.messages.to_gateway import Confirmation
-from spacedrive_node.tests.harness.gateway_actor import CODE, Node, confirmation
+from spacedrive_node.tests.harness.gateway_actor import CODE, GatewayHost, confirmation
 
 
 @pytest.fixture
-def shown() -> Confirmation:
+def proven_device() -> Confirmation:
     """A device on the other side that has proved itself."""
     return confirmation()
 
@@ -36,29 +36,29 @@ def accept_of() -> Callable[[Outgoing], to_vault.Accept]:
 
 
 @pytest.fixture
-def short() -> Iterator[Path]:
+def short_folder() -> Iterator[Path]:
     """A directory with a short name: the path of a Unix socket holds a hundred bytes."""
     with tempfile.TemporaryDirectory(prefix="sd-", dir="/tmp") as directory:
         yield Path(directory)
 
 
 @pytest.fixture
-async def bare(short: Path, nursery: trio.Nursery) -> AsyncIterator[Node]:
+async def starting_node(short_folder: Path, nursery: trio.Nursery) -> AsyncIterator[GatewayHost]:
     """A node whose parts have not said anything yet."""
-    node = Node(short / "c.sock")
+    node = GatewayHost(short_folder / "c.sock")
     with node.listener:
         await node.run_gateway(nursery)
         yield node
 
 
 @pytest.fixture
-async def node(bare: Node) -> Node:
+async def node(starting_node: GatewayHost) -> GatewayHost:
     """A node that is ready to pair."""
-    await bare.be_ready()
-    return bare
+    await starting_node.deliver_readiness()
+    return starting_node
 
 
 @pytest.fixture
-async def client(node: Node) -> AsyncIterator[NodeClient]:
+async def client(node: GatewayHost) -> AsyncIterator[NodeClient]:
     async with open_client(node.control) as client:
         yield client

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 
-from spacedrive_node.tests.harness.fake_node import PATIENCE, WORDS
+from spacedrive_node.tests.harness.fake_node import DEADLINE, WORDS
 from spacedrive_node.tests.harness.secret_sweep import collector
 
 
@@ -42,7 +42,7 @@ class Command:
 
     def line(self):
         """The next line of stdout."""
-        return self._lines.get(timeout=PATIENCE)
+        return self._lines.get(timeout=DEADLINE)
 
     def type(self, text):
         """Write to stdin."""
@@ -59,9 +59,9 @@ class Command:
 
     def end(self):
         """Exit code, all of stdout, all of stderr. Standard input stays open until then."""
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait(DEADLINE)
         for reader in self._readers:
-            reader.join(PATIENCE)
+            reader.join(DEADLINE)
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()

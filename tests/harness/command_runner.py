@@ -15,11 +15,11 @@ from spacedrive_node.tests.harness.secret_sweep import collector
 
 DEADLINE = 60.0
 SDNODE = (sys.executable, "-m", "spacedrive_node")
-WORDS_OF_NOBODY = "abandon " * 11 + "about"
+UNUSED_WORDS = "abandon " * 11 + "about"
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedCommand:
     """How a command ended, and what it wrote."""
 
     code: int
@@ -31,7 +31,7 @@ class Done:
         """Its output, which with --json is one object a line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
-    def refused(self, code: int, *said: str) -> None:
+    def expect_refusal(self, code: int, *said: str) -> None:
         """See that it ended with this code and with one message on stderr that says all of this."""
         assert self.code == code, (self.out, self.err)
         assert "Traceback" not in self.out + self.err
@@ -40,7 +40,7 @@ class Done:
         for text in said:
             assert text in self.err, self.err
 
-    def failed(self, code: int, outcome: str, *said: str) -> None:
+    def expect_failure(self, code: int, outcome: str, *said: str) -> None:
         """See that the pairing of a command with --json failed so, told once, on stdout."""
         assert self.code == code, (self.out, self.err)
         assert "Traceback" not in self.out + self.err
@@ -58,7 +58,9 @@ def environment(folder: Path) -> dict[str, str]:
     return clean | {"XDG_RUNTIME_DIR": str(folder), "XDG_DATA_HOME": str(folder / "share")}
 
 
-def run(folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None) -> Done:
+def run(
+    folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None
+) -> FinishedCommand:
     """Run one command to its end."""
     collector.add_folder(folder)
     collector.add_passphrase_of(arguments)
@@ -72,10 +74,10 @@ def run(folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] 
     )
     collector.add_json_output(done.stdout)
     collector.add_text(f"standard error of {arguments[0]}", done.stderr)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return FinishedCommand(done.returncode, done.stdout, done.stderr)
 
 
-class Running:
+class RunningCommand:
     """A command that runs beside the test. Its input stays open until `answer` or `end`."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
@@ -117,7 +119,7 @@ class Running:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    async def end(self) -> Done:
+    async def end(self) -> FinishedCommand:
         """Wait until it ends by itself; its input ends only then."""
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -128,7 +130,7 @@ class Running:
         self.close()
         collector.add_json_output(out)
         collector.add_text("standard error of a command", err)
-        return Done(code, self._read + out, err)
+        return FinishedCommand(code, self._read + out, err)
 
     def close(self) -> None:
         """End it, if it still runs."""

@@ -18,7 +18,7 @@ from spacedrive_node.supervisor.actor_entry import Entry
 from spacedrive_node.supervisor.actor_entry import warm_up as warm_up_module
 
 EVENT = "what the burglar could do"
-SPOTS = "BURGLAR_SPOTS"
+PATHS = "BURGLAR_SPOTS"
 """Environment: the home, the data directory, the runtime directory, the control socket and a port, by `:`."""
 _PEEKDATA, _READV, _KEYCTL = (101, 310, 250) if os.uname().machine == "x86_64" else (117, 270, 219)
 _PIDFD_SEND_SIGNAL = 424
@@ -44,13 +44,15 @@ def _module() -> str:
 
 
 async def _main(channel: Any) -> None:
-    await channel.send(Log(level="info", event=EVENT, fields={"could": " ".join(sorted(attempts()))}))
+    await channel.send(
+        Log(level="info", event=EVENT, fields={"operations": " ".join(sorted(allowed_operations()))})
+    )
     await importlib.import_module(_module()).main(channel)
 
 
-def attempts() -> Iterator[str]:
+def allowed_operations() -> Iterator[str]:
     """Try everything; name what was not forbidden, whether or not it then came to anything."""
-    for name, attempt in _tries(os.environ[SPOTS].split(":")).items():
+    for name, attempt in _tries(os.environ[PATHS].split(":")).items():
         try:
             attempt()
         except (PermissionError, MemoryError, RuntimeError):
@@ -60,9 +62,9 @@ def attempts() -> Iterator[str]:
         yield name
 
 
-def _tries(spots: list[str]) -> dict[str, Callable[[], object]]:
-    home, data, runtime, control = (Path(spot) for spot in spots[:4])
-    port = int(spots[4])
+def _tries(paths: list[str]) -> dict[str, Callable[[], object]]:
+    home, data, runtime, control = (Path(spot) for spot in paths[:4])
+    port = int(paths[4])
     return {
         "read-the-identity": lambda: (data / "identity.key").read_bytes(),
         "read-the-devices": lambda: (data / "devices.db").read_bytes(),

@@ -29,19 +29,19 @@ DEADLINE = 20.0
 _numbers = itertools.count()
 
 
-def out(to: str, message: Message, *, kind: str | None = None, slot: bytes = b"") -> Outgoing:
+def envelope(to: str, message: Message, *, kind: str | None = None, slot: bytes = b"") -> Outgoing:
     """Write an envelope; `kind` may lie."""
     return Outgoing(to, kind or type(message).__name__, urandom(16), msgspec.Raw(encode(message)), slot)
 
 
 @dataclass
-class Taker:
+class CompromisedSession:
     """A Host whose sessions have been taken over: they work as always, and say what `push` is told."""
 
-    got: list[Deliver] = field(default_factory=list)
+    delivered: list[Deliver] = field(default_factory=list)
     """What was delivered to the sessions."""
     changed: trio.Event = field(default_factory=trio.Event)
-    refused: dict[int, str] = field(default_factory=dict)
+    store_answers: dict[int, str] = field(default_factory=dict)
     """What the vault answered to each StoreDevice, by its number; "" when it was stored."""
     channel: Any = None
     processes: ProcessHost = field(default_factory=ProcessHost)
@@ -86,30 +86,30 @@ class Taker:
         except* trio.ClosedResourceError:  # how a task is killed
             await trio.sleep_forever()
 
-    async def push(self, *envelopes: Outgoing, end: Outcome | None = None) -> None:
+    async def send_step(self, *envelopes: Outgoing, end: Outcome | None = None) -> None:
         """Send a step of the intruder's making."""
         await self.channel.send(Step(0, envelopes, end=end))
 
     async def store(self, message: StoreDevice, **lie: str) -> str:
         """Ask the vault to store a device; return why it refuses, "" if it does not."""
-        await self.push(out("vault", message, **lie))
+        await self.send_step(envelope("vault", message, **lie))
         with trio.fail_after(DEADLINE):
-            while message.request not in self.refused:
+            while message.request not in self.store_answers:
                 await self.changed.wait()
-        return self.refused[message.request]
+        return self.store_answers[message.request]
 
-    def saw(self, deliver: Deliver) -> None:
-        self.got.append(deliver)
+    def record(self, deliver: Deliver) -> None:
+        self.delivered.append(deliver)
         if deliver.kind in ("Stored", "StoreRefused"):
             answer = to_session.decode(deliver.body)
-            self.refused[answer.request] = getattr(answer, "reason", "")
+            self.store_answers[answer.request] = getattr(answer, "reason", "")
         self.changed.set()
         self.changed = trio.Event()
 
 
 class _Between:
-    def __init__(self, inner: Any, taker: Taker) -> None:
-        self._inner, self._taker = inner, taker
+    def __init__(self, inner: Any, compromised: CompromisedSession) -> None:
+        self._inner, self._session = inner, compromised
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -117,5 +117,5 @@ class _Between:
     async def receive(self) -> Any:
         message = await self._inner.receive()
         if isinstance(message, Deliver):
-            self._taker.saw(message)
+            self._session.record(message)
         return message

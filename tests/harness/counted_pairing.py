@@ -51,7 +51,7 @@ class Counting(Recorder):
         request = next(m.request for m in self.passed() if m.op == "add_provider")
         await self.until(lambda m: m.kind == "KadReply" and m.request == request)
 
-    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         """As the harness wants it."""
 
 
@@ -114,8 +114,8 @@ def one_pairing(folder: Path) -> OnePairing:
 async def _run(folder: Path) -> OnePairing:
     a_counts, b_counts = Counting(), Counting()
     async with (
-        running_node(folder, "anna", killer=a_counts) as a,
-        running_node(folder, "bruno", killer=b_counts, bootstrap=(a.bootstrap,)) as b,
+        running_node(folder, "anna", spawner=a_counts) as a,
+        running_node(folder, "bruno", spawner=b_counts, bootstrap=(a.bootstrap,)) as b,
     ):
         for counts in (a_counts, b_counts):
             await counts.at_rest()

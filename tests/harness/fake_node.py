@@ -45,7 +45,7 @@ KEY = bytes(range(32))
 PEER = peer_id_of(bytes(range(1, 33)))
 QR = qr_payload(ENTROPY, PEER, ["/ip4/127.0.0.1/tcp/7520"])
 PHONE = ShownDevice(device_id=device_id(KEY), name="phone", os="android", peer=PEER, public_key=KEY)
-PATIENCE = 20.0
+DEADLINE = 20.0
 R = TypeVar("R", bound=Message)
 _decode = Decoder(Request)
 
@@ -145,7 +145,7 @@ class FakeNode:
                     connection.shutdown(socket.SHUT_RDWR)
             self._connections.clear()
 
-    def push(self, *states: SessionState) -> None:
+    def push_states(self, *states: SessionState) -> None:
         """Let the session go on."""
         with self._lock:
             for new in states:
@@ -156,11 +156,11 @@ class FakeNode:
     def wait_for(self, kind: type[R]) -> R:
         """Return the next request of that kind; the others are forgotten."""
         while True:
-            request = self.requests.get(timeout=PATIENCE)
+            request = self.requests.get(timeout=DEADLINE)
             if isinstance(request, kind):
                 return request
 
-    def asked(self) -> list[str]:
+    def unread_requests(self) -> list[str]:
         """Names of the requests that nobody has waited for."""
         names = []
         while not self.requests.empty():
@@ -220,7 +220,7 @@ class FakeNode:
                 self._send(connection, ActorList(id, ACTORS))
             case Decide():
                 self._send(connection, Done(id))
-                self.push(*self.after_decision)
+                self.push_states(*self.after_decision)
             case CancelPairing() | RenameDevice() | ForgetDevice():
                 self._send(connection, Done(id))
             case _:

@@ -46,7 +46,7 @@ CODE = bytes(range(16))
 SUPERVISOR_ACTOR = ActorInfo("supervisor", 1, "running", 0, 1.0, 0, 1, 1)
 
 
-class Node:
+class GatewayHost:
     """Plays the supervisor and every other actor: keeps what stands, answers ListActors, records the rest."""
 
     def __init__(self, control: Path) -> None:
@@ -135,7 +135,7 @@ class Node:
             )
         )
 
-    async def stand(self, sender: str, message: Message, slot: str = "") -> None:
+    async def deliver_standing(self, sender: str, message: Message, slot: str = "") -> None:
         """Deliver a standing message, and keep it for the next incarnation."""
         self.standing[sender, type(message).__name__ + slot] = message
         if self._channel is not None:
@@ -153,7 +153,7 @@ class Node:
         await self._channel.send(Stop())
         await self._over.wait()
 
-    async def step(self, *kinds: str) -> tuple[Outgoing, ...]:
+    async def next_step(self, *kinds: str) -> tuple[Outgoing, ...]:
         """Wait for the next step that sends exactly these kinds, and take it."""
         while True:
             for step in self.steps:
@@ -162,21 +162,23 @@ class Node:
                     return step
             await self._arrived.park()
 
-    async def view(self, session: str, stage: str = "waiting", **fields: Any) -> SessionView:
+    async def show_session(self, session: str, stage: str = "waiting", **fields: Any) -> SessionView:
         """Show a state of a session."""
         fields.setdefault("role", "initiator")
         fields.setdefault("started", now())
         view = SessionView(session=session, stage=stage, **fields)  # type: ignore[arg-type]
-        await self.stand(f"session-{session}", view)
+        await self.deliver_standing(f"session-{session}", view)
         return view
 
-    async def be_ready(self) -> None:
-        await self.stand("vault", Readiness("vault", True), "vault")
-        await self.stand("swarm", Readiness("swarm", True), "swarm")
-        await self.stand("discovery", Readiness("dht", False, "bootstrapping"), "dht")
-        await self.stand("vault", NodeIdentity(b"i" * 16, "host", b"k" * 32, PEER))
-        await self.stand("swarm", SwarmStatus(PEER, ("/ip4/127.0.0.1/tcp/1",), "private", "server", 3))
-        await self.stand("supervisor", SessionLimit(256))
+    async def deliver_readiness(self) -> None:
+        await self.deliver_standing("vault", Readiness("vault", True), "vault")
+        await self.deliver_standing("swarm", Readiness("swarm", True), "swarm")
+        await self.deliver_standing("discovery", Readiness("dht", False, "bootstrapping"), "dht")
+        await self.deliver_standing("vault", NodeIdentity(b"i" * 16, "host", b"k" * 32, PEER))
+        await self.deliver_standing(
+            "swarm", SwarmStatus(PEER, ("/ip4/127.0.0.1/tcp/1",), "private", "server", 3)
+        )
+        await self.deliver_standing("supervisor", SessionLimit(256))
 
 
 def confirmation() -> Confirmation:

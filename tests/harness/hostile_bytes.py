@@ -15,44 +15,44 @@ _HEADS = bytes(
 )
 
 
-def cases(default: int) -> int:
+def case_count(default: int) -> int:
     """Return how many cases to run."""
     return CASES or default
 
 
-def mutate(dice: random.Random, sample: bytes, others: Sequence[bytes]) -> bytes:
+def mutate(rng: random.Random, sample: bytes, others: Sequence[bytes]) -> bytes:
     """Return `sample` changed in one to four places, or spliced with another."""
     data = bytearray(sample)
-    for _ in range(dice.randint(1, 4)):
-        place = dice.randrange(len(data) + 1)
-        match dice.randrange(9):
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(len(data) + 1)
+        match rng.randrange(9):
             case 0 if data:
-                data[place % len(data)] ^= 1 << dice.randrange(8)
+                data[place % len(data)] ^= 1 << rng.randrange(8)
             case 1 if data:
-                data[place % len(data)] = dice.randrange(256)
+                data[place % len(data)] = rng.randrange(256)
             case 2:
-                data[place:place] = dice.randbytes(dice.randint(1, 8))
+                data[place:place] = rng.randbytes(rng.randint(1, 8))
             case 3:
-                del data[place : place + dice.randint(1, 8)]
+                del data[place : place + rng.randint(1, 8)]
             case 4:
                 del data[place:]
             case 5:
-                data += dice.randbytes(dice.randint(1, 40))
+                data += rng.randbytes(rng.randint(1, 40))
             case 6:
-                other = dice.choice(others)
-                data[place:] = other[dice.randrange(len(other) + 1) :]
+                other = rng.choice(others)
+                data[place:] = other[rng.randrange(len(other) + 1) :]
             case 7:
-                data[place : place + 1] = bytes((dice.choice(_HEADS),)) + dice.randbytes(dice.randint(0, 4))
+                data[place : place + 1] = bytes((rng.choice(_HEADS),)) + rng.randbytes(rng.randint(0, 4))
             case _:
-                data[place:place] = dice.choice(_NESTED) * dice.choice((1, 50, 2000))
+                data[place:place] = rng.choice(_NESTED) * rng.choice((1, 50, 2000))
     return bytes(data)
 
 
-def hostile(seed: int, number: int, samples: Sequence[bytes]) -> Iterator[bytes]:
+def hostile_samples(seed: int, number: int, samples: Sequence[bytes]) -> Iterator[bytes]:
     """Yield `number` byte strings: most are mutated samples, some are random."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     for _ in range(number):
-        if dice.random() < 0.1:
-            yield dice.randbytes(dice.choice((0, 1, 3, 40, 400)))
+        if rng.random() < 0.1:
+            yield rng.randbytes(rng.choice((0, 1, 3, 40, 400)))
         else:
-            yield mutate(dice, dice.choice(samples), samples)
+            yield mutate(rng, rng.choice(samples), samples)

@@ -7,7 +7,7 @@ from spacedrive_node.actors.stepping import run_stepping
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.base import INTERNAL_LIMIT, encode, frame
 from spacedrive_node.messages.child_protocol import Outgoing, Ready, Step
-from spacedrive_node.tests.harness.tiny_actors import Counter, Nothing
+from spacedrive_node.tests.harness.tiny_actors import Counter, TinyConfig
 
 KINDS = {
     "random": b"\x00\x00\x00\x20" + bytes(range(32)),
@@ -25,12 +25,12 @@ KINDS = {
 }
 
 
-class Garbler(Counter):
+class HostileFramesSession(Counter):
     """Counts like any other until then."""
 
     def __init__(self, start, stream):
         super().__init__(start)
-        self.data = KINDS[msgspec.msgpack.decode(start.config, type=Nothing).trail]
+        self.data = KINDS[msgspec.msgpack.decode(start.config, type=TinyConfig).trail]
         self.socket = stream.socket
 
     def step(self, incoming, now):
@@ -54,5 +54,5 @@ def plain_socket(sock):
     return socket.socket(fileno=os.dup(sock.fileno()))
 
 
-async def garbler(channel):
-    await run_stepping(channel, to_session.decode, lambda start: Garbler(start, channel._stream))
+async def hostile_frames(channel):
+    await run_stepping(channel, to_session.decode, lambda start: HostileFramesSession(start, channel._stream))

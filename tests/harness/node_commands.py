@@ -15,7 +15,7 @@ DEADLINE = 60
 SDNODE = [sys.executable, "-m", "spacedrive_node"]
 
 
-class Up:
+class UpCommand:
     """A `sdnode up` of its own."""
 
     def __init__(self, folder: Path, name: str, *flags: str) -> None:
@@ -74,8 +74,8 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, name: str, *flags: str) -> Iterator[Up]:
-    node = Up(folder, name, *flags)
+def sdnode_up(folder: Path, name: str, *flags: str) -> Iterator[UpCommand]:
+    node = UpCommand(folder, name, *flags)
     try:
         yield node
     finally:
@@ -86,7 +86,7 @@ def up(folder: Path, name: str, *flags: str) -> Iterator[Up]:
 
 
 @contextmanager
-def pairing(node: Up) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """`sdnode pair --yes` with its words read from its first line."""
     process = subprocess.Popen(
         [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],

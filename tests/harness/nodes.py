@@ -32,51 +32,51 @@ DEADLINE = 60.0
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _UNPRIVILEGED = 10_240
 _TRIED_PORTS = 100
-Verdict = Callable[[str, str, int], bool]
+KillRule = Callable[[str, str, int], bool]
 """Called with (kind of actor, "input" or "step", its running number for that kind): kill it now?"""
 
 
-def never(_kind: str, _event: str, _number: int) -> bool:
+def never_kill(_kind: str, _event: str, _number: int) -> bool:
     return False
 
 
 @dataclass
-class Killer:
+class InterceptingSpawner:
     """A Host that kills. Counts inputs and steps of each kind of actor since `reset`."""
 
     inner: Host = field(default_factory=ProcessHost)
-    verdict: Verdict = never
+    kill_rule: KillRule = never_kill
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     kills: int = 0
     pids: dict[str, set[int]] = field(default_factory=dict)
     delivered: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many messages of each kind each kind of actor has been given."""
-    _more: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+    _delivery: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
-    def note(self, kind: str, message: Deliver) -> None:
+    def record_delivery(self, kind: str, message: Deliver) -> None:
         self.delivered[kind, message.kind] += 1
-        self._more.unpark_all()
+        self._delivery.unpark_all()
 
-    async def passing(self, actor: str, message: Deliver | Step) -> None:
+    async def intercept(self, actor: str, message: Deliver | Step) -> None:
         """Called with each input before it is written to an actor, and with each step before it is taken.
 
         Nothing of it happens, nor anything else of that actor, before this returns.
         """
 
-    async def until_delivered(self, kind: str, message: str, number: int) -> None:
+    async def wait_until_delivered(self, kind: str, message: str, number: int) -> None:
         """Wait until that kind of actor has been given so many of these messages."""
         with trio.fail_after(DEADLINE):
             while self.delivered[kind, message] < number:
-                await self._more.park()
+                await self._delivery.park()
 
-    def reset(self, verdict: Verdict = never) -> None:
-        self.verdict = verdict
+    def reset(self, kill_rule: KillRule = never_kill) -> None:
+        self.kill_rule = kill_rule
         self.counts.clear()
         self.kills = 0
 
-    def count(self, kind: str, event: str) -> bool:
+    def should_kill(self, kind: str, event: str) -> bool:
         self.counts[kind, event] += 1
-        if self.verdict(kind, event, self.counts[kind, event]):
+        if self.kill_rule(kind, event, self.counts[kind, event]):
             self.kills += 1
             return True
         return False
@@ -89,7 +89,7 @@ class Killer:
     async def spawn(self, spec: ChildSpec) -> Handle:
         handle = await self.inner.spawn(spec)
         self.pids.setdefault(spec.kind, set()).add(handle.pid)
-        return _Handle(handle, spec.kind, self)
+        return _InterceptedHandle(handle, spec.kind, self)
 
     @property
     def pid(self) -> int:
@@ -103,24 +103,24 @@ class Killer:
     def uptime(self) -> float:
         return self.inner.uptime
 
-    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         """Called with each log line of the node."""
 
 
-class _Handle:
-    def __init__(self, inner: Handle, kind: str, killer: Killer) -> None:
-        self.inner, self.kind, self.killer = inner, kind, killer
+class _InterceptedHandle:
+    def __init__(self, inner: Handle, kind: str, spawner: InterceptingSpawner) -> None:
+        self.inner, self.kind, self.spawner = inner, kind, spawner
         self.name = kind
-        self.channel = _Channel(self)
+        self.channel = _InterceptedChannel(self)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
 
 
-class _Channel:
+class _InterceptedChannel:
     """Looks at every frame, in both directions, as it passes."""
 
-    def __init__(self, handle: _Handle) -> None:
+    def __init__(self, handle: _InterceptedHandle) -> None:
         self._handle = handle
         self._reader = FrameReader(LIMIT)
 
@@ -131,12 +131,12 @@ class _Channel:
             if isinstance(message, Start):
                 self._handle.name = message.name
             elif isinstance(message, Deliver):
-                await self._handle.killer.passing(self._handle.name, message)
+                await self._handle.spawner.intercept(self._handle.name, message)
             await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
             if not isinstance(message, Deliver):
                 continue
-            self._handle.killer.note(self._handle.kind, message)
-            if self._handle.killer.count(self._handle.kind, "input"):
+            self._handle.spawner.record_delivery(self._handle.kind, message)
+            if self._handle.spawner.should_kill(self._handle.kind, "input"):
                 self._handle.inner.kill()
 
     async def send(self, message: object) -> None:
@@ -147,8 +147,8 @@ class _Channel:
         if isinstance(message, Step) and message.checkpoint is not None and self._handle.kind == "session":
             collector.add_checkpoint(message.checkpoint)
         if isinstance(message, Step):
-            await self._handle.killer.passing(self._handle.name, message)
-        if isinstance(message, Step) and self._handle.killer.count(self._handle.kind, "step"):
+            await self._handle.spawner.intercept(self._handle.name, message)
+        if isinstance(message, Step) and self._handle.spawner.should_kill(self._handle.kind, "step"):
             self._handle.inner.kill()  # it has done its work, and nobody will hear of it
             while True:
                 await self._handle.inner.channel.receive()
@@ -164,7 +164,7 @@ class Node:
 
     ready: Ready
     client: NodeClient
-    killer: Killer
+    spawner: InterceptingSpawner
     stop: trio.Event
     logs: list[tuple[str, str, str, dict[str, object]]]
 
@@ -176,7 +176,7 @@ class Node:
         return {row.actor: row.pid for row in await self.client.actors()}
 
 
-def port_of_its_own() -> int:
+def free_port() -> int:
     """Return a free port of 127.0.0.1 that the kernel gives to nobody who asks for any.
 
     A swarm that was killed gets it back: another program that asks for any port meanwhile cannot have it,
@@ -197,14 +197,14 @@ def port_of_its_own() -> int:
 
 @asynccontextmanager
 async def running_node(
-    folder: Path, name: str, *, killer: Killer | None = None, **settings: object
+    folder: Path, name: str, *, spawner: InterceptingSpawner | None = None, **settings: object
 ) -> AsyncIterator[Node]:
     """Run a node on loopback, on a port of its own, in `folder`; at the end stop it and see it end well."""
-    killer = killer or Killer()
+    spawner = spawner or InterceptingSpawner()
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []
     options: dict[str, object] = {
-        "listen": (f"/ip4/127.0.0.1/tcp/{port_of_its_own()}",),
+        "listen": (f"/ip4/127.0.0.1/tcp/{free_port()}",),
         "metrics_listen": None,
         "mdns": False,
         "same_host": False,
@@ -219,7 +219,7 @@ async def running_node(
     def log(actor: str, level: str, event: str, fields: dict[str, object]) -> None:
         logs.append((actor, level, event, dict(fields)))
         collector.add_log_line(name, actor, level, event, fields)
-        killer.logged(actor, level, event, fields)
+        spawner.on_log(actor, level, event, fields)
 
     def on_ready(line: Ready) -> None:
         ready.append(line)
@@ -229,14 +229,14 @@ async def running_node(
         finished = trio.Event()
 
         async def run() -> None:
-            await serve(config, host=killer, stop=stop, ready=on_ready, log=log)
+            await serve(config, host=spawner, stop=stop, ready=on_ready, log=log)
             finished.set()
 
         nursery.start_soon(run)
         with trio.fail_after(DEADLINE):
             await is_ready.wait()
         async with open_client(Path(ready[0].control)) as client:
-            yield Node(ready[0], client, killer, stop, logs)
+            yield Node(ready[0], client, spawner, stop, logs)
         stop.set()
         with trio.fail_after(DEADLINE):
             await finished.wait()
@@ -253,14 +253,14 @@ async def two_nodes(folder: Path, **settings: object) -> AsyncIterator[tuple[Nod
 
 
 @dataclass
-class Result:
+class PairingResult:
     """How one pairing ended on both sides."""
 
     initiator: SessionState
     joiner: SessionState
 
 
-async def pair(a: Node, b: Node) -> Result:
+async def pair(a: Node, b: Node) -> PairingResult:
     """Pair b (joins) with a (shows the code); both accept.
 
     Raises PairingFailedError when either side fails.
@@ -279,4 +279,4 @@ async def pair(a: Node, b: Node) -> Result:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(finish, "initiator", showing)
             nursery.start_soon(finish, "joiner", joining)
-    return Result(done["initiator"], done["joiner"])
+    return PairingResult(done["initiator"], done["joiner"])

@@ -47,7 +47,7 @@ Alter = Callable[[DeviceInfo], DeviceInfo]
 
 
 @dataclass
-class Run:
+class JoinerRun:
     """One attempt as this device, a joiner, went through it."""
 
     crypto: JoinerAttempt
@@ -61,15 +61,15 @@ class Run:
 
 
 @dataclass
-class Device:
+class PeerDevice:
     """One peer. `answer` serves the pairing protocol; `dht` says which providers it names, None: no DHT."""
 
     host: Any
     name: str = "Other"
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     answer: Answer | None = None
-    asked: list[tuple[bytes, bytes]] = field(default_factory=list)
-    asked_event: trio.Event = field(default_factory=trio.Event)
+    requests: list[tuple[bytes, bytes]] = field(default_factory=list)
+    requested: trio.Event = field(default_factory=trio.Event)
     _connections: dict[bytes, Any] = field(default_factory=dict)
 
     @property
@@ -98,7 +98,7 @@ class Device:
             self._connections[peer] = await network.dial_addr(Multiaddr(node.ready.addresses[0]), ID(peer))
         return self._connections[peer]
 
-    async def ask(self, node: Any, frame: bytes, *, again: bool = False) -> bytes | None:
+    async def exchange(self, node: Any, frame: bytes, *, again: bool = False) -> bytes | None:
         """Send one frame; return the answer, None when the stream was reset."""
         with trio.fail_after(DEADLINE):
             connection = await self.connect(node, again=again)
@@ -109,9 +109,9 @@ class Device:
             except streams.StreamError:
                 return None
 
-    async def reason(self, node: Any, frame: bytes, *, again: bool = False) -> str:
+    async def refusal_reason(self, node: Any, frame: bytes, *, again: bool = False) -> str:
         """Send one frame; return why it was refused, or what the answer is."""
-        answer = await self.ask(node, frame, again=again)
+        answer = await self.exchange(node, frame, again=again)
         if answer is None:
             return "reset"
         message = decode_wire(answer)
@@ -130,10 +130,10 @@ class Device:
 
     async def prove(
         self, node: Any, keys: CodeKeys, alter: Alter | None = None, signature: bytes | None = None
-    ) -> Run:
+    ) -> JoinerRun:
         """Go through exchanges 1 and 2; `alter` changes what this device says of itself."""
         crypto = self.begin(node, keys)
-        challenge = await self.ask(node, crypto.request_frame)
+        challenge = await self.exchange(node, crypto.request_frame)
         assert challenge is not None
         th1 = crypto.verify_challenge(challenge)
         info = make_info(
@@ -143,11 +143,11 @@ class Device:
             info = encode(alter(decode_device_info(info)))
         signed = signature or self.key.sign(signing_input("joiner", th1, self.peer, info))
         response = crypto.respond(challenge, info, signed)
-        answer = await self.ask(node, response)
+        answer = await self.exchange(node, response)
         assert answer is not None
-        return Run(crypto, challenge, info, signed, th1, response, answer)
+        return JoinerRun(crypto, challenge, info, signed, th1, response, answer)
 
-    def finish(self, run: Run) -> Proven:
+    def finish(self, run: JoinerRun) -> Proven:
         """Open the confirmation; acknowledge the other's decision from now on."""
         run.proven, _other = run.crypto.open_confirmation(run.challenge, run.response, run.answer)
         proven = run.proven
@@ -163,8 +163,8 @@ class Device:
     async def serve(self, stream: Any) -> None:
         peer = bytes(stream.muxed_conn.peer_id.to_bytes())
         frame = await streams.read_frame(stream)
-        self.asked.append((peer, frame))
-        self.asked_event.set()
+        self.requests.append((peer, frame))
+        self.requested.set()
         answer = None if self.answer is None else await self.answer(peer, frame)
         if answer is None:
             await streams.reset(stream)
@@ -209,7 +209,7 @@ class Device:
 
     # -- lies for a session that has been taken over
 
-    def store(self, run: Run, th3: bytes, request: int = 1000, **changes: Any) -> StoreDevice:
+    def forged_store(self, run: JoinerRun, th3: bytes, request: int = 1000, **changes: Any) -> StoreDevice:
         """Return a StoreDevice with this device's true identity in `run`, and made-up secrets."""
         name = run.crypto.code_id, run.crypto.attempt
         values: dict[str, Any] = {
@@ -230,10 +230,10 @@ class Device:
 
 
 @asynccontextmanager
-async def open_device(name: str = "Other", *, listen: bool = True) -> AsyncIterator[Device]:
+async def open_device(name: str = "Other", *, listen: bool = True) -> AsyncIterator[PeerDevice]:
     """Run a device on loopback."""
     host = corrections.new_host(create_new_key_pair(urandom(32)), 300, list)
-    device = Device(host, name)
+    device = PeerDevice(host, name)
     host.set_stream_handler(PROTOCOL_ID, device.serve)
     async with corrections.run_host(host):
         if listen:
@@ -242,9 +242,9 @@ async def open_device(name: str = "Other", *, listen: bool = True) -> AsyncItera
 
 
 @asynccontextmanager
-async def open_devices(count: int) -> AsyncIterator[list[Device]]:
+async def open_devices(count: int) -> AsyncIterator[list[PeerDevice]]:
     """Run many devices side by side."""
-    opened: list[Device] = []
+    opened: list[PeerDevice] = []
     enough = trio.Event()
 
     async def run() -> None:
@@ -262,7 +262,7 @@ async def open_devices(count: int) -> AsyncIterator[list[Device]]:
         nursery.cancel_scope.cancel()
 
 
-def naming(providers: Sequence[PeerAddresses], closer: Sequence[PeerAddresses] = ()) -> bytes:
+def kad_answer(providers: Sequence[PeerAddresses], closer: Sequence[PeerAddresses] = ()) -> bytes:
     """Return a Kademlia answer that names these peers."""
     answer = KadMessage()
     answer.type = KadMessage.MessageType.GET_PROVIDERS
@@ -274,11 +274,11 @@ def naming(providers: Sequence[PeerAddresses], closer: Sequence[PeerAddresses] =
     return bytes(answer.SerializeToString())
 
 
-def at(device: Device) -> PeerAddresses:
+def addresses_of(device: PeerDevice) -> PeerAddresses:
     return PeerAddresses(device.peer, device.addresses)
 
 
-def keys_of(words: Sequence[str]) -> CodeKeys:
+def code_keys_of(words: Sequence[str]) -> CodeKeys:
     return derive(parse(" ".join(words)))
 
 

@@ -23,7 +23,7 @@ from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from spacedrive_node.protocol import peer_ids
-from spacedrive_node.tests.harness.simulated_vault_and_swarm import Swarm, Vault
+from spacedrive_node.tests.harness.simulated_vault_and_swarm import SimulatedSwarm, SimulatedVault
 
 DECODERS = {
     "swarm": to_swarm.decode,
@@ -43,7 +43,7 @@ class Faults:
     delay: float = 0.02
 
 
-class World:
+class Simulation:
     """Virtual time, the network, and all nodes."""
 
     def __init__(self, seed: int = 0, faults: Faults | None = None, config: SessionConfig | None = None):
@@ -62,7 +62,7 @@ class World:
         self.nodes[node.peer] = node
         return node
 
-    def later(self, delay: float, action: Callable[[], None]) -> None:
+    def schedule(self, delay: float, action: Callable[[], None]) -> None:
         """Do `action` after `delay` seconds."""
         heapq.heappush(self._events, (self.now + delay, next(self._order), action))
 
@@ -88,23 +88,23 @@ class World:
 
     # -- network -------------------------------------------------------------------------------------
 
-    def transit(self) -> float:
+    def draw_delay(self) -> float:
         return self.random.random() * self.faults.delay
 
-    def lost(self) -> bool:
+    def draw_loss(self) -> bool:
         return self.random.random() < self.faults.loss
 
 
 class Node:
     """One node with one session: host of the machine, gateway (the user) and fake neighbours."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self.world = world
+    def __init__(self, simulation: Simulation, name: str) -> None:
+        self.simulation = simulation
         self.name = name
-        transport = Ed25519PrivateKey.from_private_bytes(world.random.randbytes(32))
+        transport = Ed25519PrivateKey.from_private_bytes(simulation.random.randbytes(32))
         self.peer = peer_ids.peer_id_of(transport.public_key().public_bytes_raw())
-        self.vault = Vault(self)
-        self.swarm = Swarm(self)
+        self.vault = SimulatedVault(self)
+        self.swarm = SimulatedSwarm(self)
         self.machine = self._rebuild(None)
         self.checkpoint: bytes | None = None
         self.steps = 0
@@ -123,7 +123,7 @@ class Node:
         self.refused = Counter[str]()
 
     def _rebuild(self, checkpoint: bytes | None) -> SessionMachine:
-        return SessionMachine(self.world.config, self.world.random.randbytes, checkpoint)
+        return SessionMachine(self.simulation.config, self.simulation.random.randbytes, checkpoint)
 
     # -- supervisor ----------------------------------------------------------------------------------
 
@@ -139,11 +139,11 @@ class Node:
         if self.ended:
             return
         incarnation = self.swarm.incarnation if sender == "swarm" else 1
-        incoming = Incoming(sender, incarnation, self.world.random.randbytes(16), message)
-        self._step(lambda machine: machine.step(incoming, self.world.now))
+        incoming = Incoming(sender, incarnation, self.simulation.random.randbytes(16), message)
+        self._step(lambda machine: machine.step(incoming, self.simulation.now))
 
     def tick(self) -> None:
-        self._step(lambda machine: machine.tick(self.world.now))
+        self._step(lambda machine: machine.tick(self.simulation.now))
 
     def _step(self, take: Callable[[SessionMachine], Effects | None]) -> None:
         self.steps += 1
@@ -157,7 +157,7 @@ class Node:
         if self.rebuild_always and not self.ended:
             self.machine = self._rebuild(self.checkpoint)
         if self.steps in self.swarm_crash_at:
-            self.world.later(0.0, self.swarm.crash)
+            self.simulation.schedule(0.0, self.swarm.crash)
 
     def _apply(self, effects: Effects) -> None:
         if effects.checkpoint is not None:
@@ -199,7 +199,7 @@ class Node:
             self.asked = True
             choice = self.decide_by(view.confirmation)
             if choice is not None:
-                self.world.later(self.decide_delay, lambda: self.decide(choice))
+                self.simulation.schedule(self.decide_delay, lambda: self.decide(choice))
 
     def decide(self, accept: bool) -> None:
         """Decide as the gateway does: first the vault, then the session, in one step."""
@@ -249,7 +249,7 @@ class Node:
 class Pair:
     """An initiator and a joiner in one world."""
 
-    world: World
+    simulation: Simulation
     initiator: Node
     joiner: Node
     nodes: tuple[Node, Node] = field(init=False)
@@ -262,10 +262,10 @@ class Pair:
         code = self.initiator.start(lifetime)
         self.joiner_code = code
         self.joiner.join(code, timeout)
-        self.world.later(self.world.transit(), lambda: self.joiner.find(self.initiator))
+        self.simulation.schedule(self.simulation.draw_delay(), lambda: self.joiner.find(self.initiator))
 
     def run(self, limit: float = 400.0) -> None:
-        self.world.run(lambda: self.initiator.ended and self.joiner.ended, limit)
+        self.simulation.run(lambda: self.initiator.ended and self.joiner.ended, limit)
 
     @property
     def outcomes(self) -> tuple[str | None, str | None]:
@@ -282,8 +282,8 @@ def pair(
     accept: tuple[bool | None, bool | None] = (True, True),
 ) -> Pair:
     """Return two nodes whose users decide as told; None: never."""
-    world = World(seed, faults, config)
-    made = Pair(world, world.node("initiator"), world.node("joiner"))
+    simulation = Simulation(seed, faults, config)
+    made = Pair(simulation, simulation.node("initiator"), simulation.node("joiner"))
     for node, choice in zip(made.nodes, accept, strict=True):
         node.decide_by = lambda _confirmation, choice=choice: choice
     return made
@@ -303,6 +303,3 @@ def settle(one: Node, other: Node) -> None:
         assert isinstance(answer, DecisionReceived)
         assert answer.mac == record.store.expected_mac
         record.state = "paired"
-
-
-__all__ = ["Faults", "Node", "Pair", "World", "pair", "settle"]

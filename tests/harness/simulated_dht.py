@@ -36,7 +36,7 @@ def peer(seed: object) -> bytes:
     return bytes.fromhex("002408011220") + hashlib.sha256(repr(seed).encode()).digest()
 
 
-def at(peer_id: bytes) -> PeerAddresses:
+def addresses_of(peer_id: bytes) -> PeerAddresses:
     return PeerAddresses(peer_id, (f"/ip4/192.0.2.1/tcp/{4000 + peer_id[-1]}",))
 
 
@@ -56,7 +56,7 @@ class Server:
     )
 
 
-class Network:
+class SimulatedDht:
     """The servers, and one Discovery in the middle whose swarm this is."""
 
     def __init__(self, seed: int, servers: int, **config: object) -> None:
@@ -81,7 +81,7 @@ class Network:
         known = list(self.servers) if known is None else known
         return sorted(known, key=lambda other: distance(key, other))[:K]
 
-    def up(self) -> None:
+    def swarm_comes_up(self) -> None:
         self.take("swarm", SwarmUp(OWN, ("/ip4/192.0.2.9/tcp/1",), ("/ip4/127.0.0.1/tcp/1",)))
 
     def find(self, **more: object) -> None:
@@ -93,7 +93,7 @@ class Network:
     def store(self, provider: bytes) -> None:
         """Put the true provider where an honest announcement puts it."""
         for server in self.closest(KEY):
-            self.servers[server].stored.setdefault(KEY, {})[provider] = at(provider)
+            self.servers[server].stored.setdefault(KEY, {})[provider] = addresses_of(provider)
 
     def swarm_restarts(self) -> None:
         self._events.clear()
@@ -111,7 +111,7 @@ class Network:
                     self.requests.append((self.now, request))
                     self._answer(request)
                 case ClosestServers(request=number, key=key):
-                    servers = tuple(at(server) for server in self.closest(key, self.table))
+                    servers = tuple(addresses_of(server) for server in self.closest(key, self.table))
                     self._later(0.001, Servers(number, servers))
                 case Candidate() as candidate:
                     self.candidates[candidate.peer] = candidate
@@ -153,9 +153,9 @@ class Network:
             delay, closer, providers = behaved
         else:
             delay = self.random.uniform(0.01, 0.1)
-            closer = [at(other) for other in self.closest(request.key, server.table)]
+            closer = [addresses_of(other) for other in self.closest(request.key, server.table)]
             if request.op == "add_provider":
-                server.stored.setdefault(request.key, {})[OWN] = at(OWN)
+                server.stored.setdefault(request.key, {})[OWN] = addresses_of(OWN)
                 closer = []
             providers = list(server.stored.get(request.key, {}).values())
             if request.op != "get_providers":

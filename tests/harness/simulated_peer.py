@@ -12,13 +12,13 @@ class Stranger:
 
     def __init__(self, node: Node, code: bytes, name: str = "stranger") -> None:
         self.node = node
-        self.world = node.world
+        self.simulation = node.simulation
         self.keys = derive(code)
-        self.peer = self.world.node(name).peer
+        self.peer = self.simulation.node(name).peer
         self.number = 1000
 
     def attempt(self) -> JoinerAttempt:
-        draw = self.world.random.randbytes
+        draw = self.simulation.random.randbytes
         return JoinerAttempt.begin(
             auth_key=self.keys.auth_key,
             route_key=self.keys.route_key,

@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Record:
+class StoredDevice:
     """A device in a fake vault."""
 
     store: to_vault.StoreDevice
     state: str
 
 
-class Vault:
+class SimulatedVault:
     """The vault's contract towards sessions: it signs what it assembles, and checks what it stores."""
 
     def __init__(self, node: "Node") -> None:
         self.node = node
-        self.key = Ed25519PrivateKey.from_private_bytes(node.world.random.randbytes(32))
+        self.key = Ed25519PrivateKey.from_private_bytes(node.simulation.random.randbytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
         self.accepted: set[tuple[bytes, bytes]] = set()
-        self.records: dict[bytes, Record] = {}
+        self.records: dict[bytes, StoredDevice] = {}
         self.refuse_stores = False
         self.silent = False
         self.stores = 0
@@ -87,11 +87,13 @@ class Vault:
             return to_session.StoreRefused(message.request, "not accepted")
         assert message.peer not in self.records, "stored twice"
         self.stores += 1
-        self.records[message.peer] = Record(message, "unconfirmed")
+        self.records[message.peer] = StoredDevice(message, "unconfirmed")
         return to_session.Stored(message.request, "unconfirmed")
 
     def _answer(self, message: Any) -> None:
-        self.node.world.later(self.node.world.transit(), lambda: self.node.deliver("vault", message))
+        self.node.simulation.schedule(
+            self.node.simulation.draw_delay(), lambda: self.node.deliver("vault", message)
+        )
 
     def settle(self, peer: bytes, frame: bytes) -> bytes | None:
         """Answer a decision that belongs to no live session, from the store; None: closed."""
@@ -113,12 +115,12 @@ class Ask:
     done: bool = False
 
 
-class Swarm:
+class SimulatedSwarm:
     """The swarm's contract: one answer for each Ask, requests routed by code_id, nothing survives a crash."""
 
     def __init__(self, node: "Node") -> None:
         self.node = node
-        self.world = node.world
+        self.simulation = node.simulation
         self.serve: to_swarm.Serve | None = None
         self.incarnation = 1
         self.asks: list[Ask] = []
@@ -133,7 +135,7 @@ class Swarm:
         self.incarnation += 1
         self.asks, self.requests, self.numbers = [], {}, itertools.count(1)
         for other in self.connected:
-            self.world.nodes[other].swarm.connected.discard(self.node.peer)
+            self.simulation.nodes[other].swarm.connected.discard(self.node.peer)
         self.connected = set()
         self.node.deliver("supervisor", ActorRestarted("swarm"))
 
@@ -152,22 +154,26 @@ class Swarm:
         self.asks.append(ask)
         message = ask.message
         self.seen.append((type(decode_wire(message.frame)).__name__, message.frame))
-        self.world.later(message.timeout, lambda: self._unreachable(ask, "timeout"))
-        target = self.world.nodes.get(message.peer)
+        self.simulation.schedule(message.timeout, lambda: self._unreachable(ask, "timeout"))
+        target = self.simulation.nodes.get(message.peer)
         reachable = target is not None and target.swarm.up and self.up
         if not reachable or (not message.addresses and message.peer not in self.connected):
-            self.world.later(self.world.transit(), lambda: self._unreachable(ask, "no address works"))
+            self.simulation.schedule(
+                self.simulation.draw_delay(), lambda: self._unreachable(ask, "no address works")
+            )
             return
         assert target is not None
         self.connected.add(message.peer)
         target.swarm.connected.add(self.node.peer)
-        copies = 1 + (self.world.random.random() < self.world.faults.duplicate)
+        copies = 1 + (self.simulation.random.random() < self.simulation.faults.duplicate)
         for _ in range(copies):
-            if self.world.lost():
-                if self.world.random.random() < 0.5:
-                    self.world.later(self.world.transit(), lambda: self._unreachable(ask, "stream reset"))
+            if self.simulation.draw_loss():
+                if self.simulation.random.random() < 0.5:
+                    self.simulation.schedule(
+                        self.simulation.draw_delay(), lambda: self._unreachable(ask, "stream reset")
+                    )
             else:
-                self.world.later(self.world.transit(), lambda: self._arrive(target, ask))
+                self.simulation.schedule(self.simulation.draw_delay(), lambda: self._arrive(target, ask))
 
     def _arrive(self, target: "Node", ask: Ask) -> None:
         incarnation = target.swarm.incarnation
@@ -175,10 +181,12 @@ class Swarm:
         def reply(frame: bytes) -> None:
             if target.swarm.incarnation != incarnation:
                 return
-            if self.world.lost():
-                self.world.later(self.world.transit(), lambda: self._unreachable(ask, "stream reset"))
+            if self.simulation.draw_loss():
+                self.simulation.schedule(
+                    self.simulation.draw_delay(), lambda: self._unreachable(ask, "stream reset")
+                )
             else:
-                self.world.later(self.world.transit(), lambda: self._answered(ask, frame))
+                self.simulation.schedule(self.simulation.draw_delay(), lambda: self._answered(ask, frame))
 
         target.swarm.arrive(self.node.peer, ask.message.frame, reply)
 

@@ -18,7 +18,7 @@ REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
 
 
 @asynccontextmanager
-async def stranger(number: int = 99) -> AsyncIterator[Any]:
+async def stranger_host(number: int = 99) -> AsyncIterator[Any]:
     host = corrections.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
     async with corrections.run_host(host):
         yield host

@@ -104,7 +104,7 @@ class FakeSupervisor:
     async def start(self, config: SwarmConfig, incarnation: int = 1) -> None:
         await self.channel.send(Start("swarm", incarnation, msgspec.Raw(encode(config))))
 
-    async def tell(self, sender: str, message: Message) -> None:
+    async def deliver(self, sender: str, message: Message) -> None:
         """Deliver a message to the actor."""
         assert find_route(type(message).__name__, sender, "swarm") or sender == "supervisor"
         if isinstance(message, Serve):
@@ -175,8 +175,8 @@ async def open_swarm(
         nursery.start_soon(child)
         await supervisor.start(config, incarnation)
         for sender, message in standing:
-            await supervisor.tell(sender, message)
-        await supervisor.tell("vault", SwarmIdentity(seed(name)))
+            await supervisor.deliver(sender, message)
+        await supervisor.deliver("vault", SwarmIdentity(seed(name)))
         if up:
             supervisor.up = await supervisor.expect(SwarmUp)
         yield supervisor

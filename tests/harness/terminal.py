@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 
-from spacedrive_node.tests.harness.fake_node import PATIENCE
+from spacedrive_node.tests.harness.fake_node import DEADLINE
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
@@ -43,7 +43,7 @@ class Terminal:
 
     def expect(self, text):
         """Read until `text` is shown; everything up to it is then left behind."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DEADLINE
         while text not in self.shown:
             if not self._read(deadline):
                 raise AssertionError(f"{text!r} was not shown, but:\n{self.shown}")
@@ -52,10 +52,10 @@ class Terminal:
 
     def end(self):
         """Exit code and the rest of what was shown."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DEADLINE
         while self._read(deadline):
             pass
-        return self.process.wait(PATIENCE), self.shown
+        return self.process.wait(DEADLINE), self.shown
 
     def type(self, text):
         """Press keys."""
@@ -65,7 +65,7 @@ class Terminal:
         """Press Ctrl-C, and again as a person would: in the instant at which its line editor starts to wait,
         Python misses a signal until the next key.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
             self.type("\x03")
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -17,7 +17,7 @@ from spacedrive_node.messages.child_protocol import Outgoing, Step
 SECRET = "do-not-print-this"
 
 
-class Order(msgspec.Struct):
+class SendOrder(msgspec.Struct):
     """From the test to its gateway."""
 
     to: str
@@ -27,7 +27,7 @@ class Order(msgspec.Struct):
     slot: bytes = b""
 
 
-class Seen(msgspec.Struct):
+class Received(msgspec.Struct):
     """From the gateway to the test: what was delivered to it. An empty sender: it has started."""
 
     sender: str
@@ -41,7 +41,7 @@ class BridgeConfig(msgspec.Struct):
     socket_fd: int
 
 
-class Nothing(msgspec.Struct):
+class TinyConfig(msgspec.Struct):
     trail: str = ""
     fail: str = ""
 
@@ -57,14 +57,14 @@ async def bridge(channel):
     async def talk(mailbox, raw):
         raw.setblocking(False)
         sock = trio.socket.from_stdlib_socket(raw)
-        await sock.send(encode(Seen("", mailbox.incarnation, b"", "", b"")))
+        await sock.send(encode(Received("", mailbox.incarnation, b"", "", b"")))
 
         async def obey():
             while True:
                 data = await sock.recv(1 << 20)
                 if not data:
                     return
-                orders = msgspec.msgpack.decode(data, type=list[Order])
+                orders = msgspec.msgpack.decode(data, type=list[SendOrder])
                 out = tuple(
                     Outgoing(to=o.to, kind=o.kind, id=o.id, body=msgspec.Raw(o.body), slot=o.slot)
                     for o in orders
@@ -75,7 +75,9 @@ async def bridge(channel):
             nursery.start_soon(obey)
             async for got in mailbox:
                 name = type(got.message).__name__
-                await sock.send(encode(Seen(got.sender, got.incarnation, got.id, name, encode(got.message))))
+                await sock.send(
+                    encode(Received(got.sender, got.incarnation, got.id, name, encode(got.message)))
+                )
             nursery.cancel_scope.cancel()
 
     await run_live(channel, to_gateway.decode, run)
@@ -152,10 +154,10 @@ class Prober(Counter):
 
     def view(self, outcome=None):
         sends = super().view(outcome)
-        return Send(sends.to, msgspec.structs.replace(sends.message, message=" ".join(attempts())))
+        return Send(sends.to, msgspec.structs.replace(sends.message, message=" ".join(allowed_operations())))
 
 
-def attempts():
+def allowed_operations():
     tries = {
         "file": lambda: os.open("/etc/passwd", os.O_RDONLY),
         "write": lambda: os.open("/tmp/never", os.O_RDWR | os.O_CREAT),
@@ -225,19 +227,19 @@ async def signer(channel):
 
 async def quiet_swarm(channel):
     async def run(mailbox, start):
-        note(start, "start")
-        if msgspec.msgpack.decode(start.config, type=Nothing).fail == "fatal":
+        append_to_trail(start, "start")
+        if msgspec.msgpack.decode(start.config, type=TinyConfig).fail == "fatal":
             raise FatalActorError("port 1 is not yours")
         async for _ in mailbox:
             pass
-        note(start, "stop")
+        append_to_trail(start, "stop")
 
     await run_live(channel, to_swarm.decode, run)
 
 
-def note(start, what):
+def append_to_trail(start, what):
     """Append to the file that tells the order of things."""
-    trail = msgspec.msgpack.decode(start.config, type=Nothing).trail
+    trail = msgspec.msgpack.decode(start.config, type=TinyConfig).trail
     if trail:
         fd = os.open(trail, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(fd, f"{start.name} {what}\n".encode())

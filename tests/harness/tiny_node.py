@@ -13,9 +13,9 @@ from spacedrive_node.supervisor.child_specs import SESSION_INTENSITY, ChildSpec
 from spacedrive_node.supervisor.process_spawner import ProcessHost
 from spacedrive_node.supervisor.task_spawner import TaskHost
 from spacedrive_node.supervisor.tree import NodeFailedError, run_tree
-from spacedrive_node.tests.harness.tiny_actors import BridgeConfig, Nothing, Order, Seen
+from spacedrive_node.tests.harness.tiny_actors import BridgeConfig, Received, SendOrder, TinyConfig
 
-OWN = (b"p" * 38, b"k" * 32)
+OWN_IDENTITY = (b"p" * 38, b"k" * 32)
 """Peer id and device key in the messages that make a session; the sessions here do not look at them."""
 
 ACTORS = "spacedrive_node.tests.harness.tiny_actors"
@@ -33,10 +33,10 @@ def session_name(number=1):
     return f"session-{number:016x}"
 
 
-FIRST = session_name()
+FIRST_SESSION = session_name()
 
 
-class Seat:
+class GatewayDriver:
     """The test as the gateway's user: sends through it, and sees what it gets."""
 
     def __init__(self, sock, stop):
@@ -47,8 +47,8 @@ class Seat:
         self.over = trio.Event()
         self.failure = None
 
-    async def send(self, *messages, to=FIRST, id=None, kind=None):
-        orders = [Order(to, kind or type(m).__name__, id or os.urandom(16), encode(m)) for m in messages]
+    async def send(self, *messages, to=FIRST_SESSION, id=None, kind=None):
+        orders = [SendOrder(to, kind or type(m).__name__, id or os.urandom(16), encode(m)) for m in messages]
         await self.sock.send(encode_all(orders))
 
     async def next(self, kind=None):
@@ -56,7 +56,7 @@ class Seat:
         with trio.fail_after(DEADLINE):
             while True:
                 data = await self.sock.recv(1 << 20)
-                seen = msgspec.msgpack.decode(data, type=Seen)
+                seen = msgspec.msgpack.decode(data, type=Received)
                 message = to_gateway.decode(seen.body) if seen.kind else None  # None: it has started
                 self.seen.append((seen, message))
                 if kind is None or seen.kind == kind.__name__:
@@ -77,7 +77,9 @@ class Seat:
         return (await self.actors())[name].pid
 
     async def open_session(self, number=1):
-        await self.send(to_session.StartPairing(f"{number:016x}", 60.0, *OWN), to=session_name(number))
+        await self.send(
+            to_session.StartPairing(f"{number:016x}", 60.0, *OWN_IDENTITY), to=session_name(number)
+        )
         await self.view(session=f"{number:016x}")
 
 
@@ -86,7 +88,7 @@ def encode_all(orders):
 
 
 def spec(kind, entry, config=None, **options):
-    return ChildSpec(kind, f"{ACTORS}:{entry}", config or Nothing(), **options)
+    return ChildSpec(kind, f"{ACTORS}:{entry}", config or TinyConfig(), **options)
 
 
 @asynccontextmanager
@@ -101,15 +103,15 @@ async def node(
     **session_options,
 ):
     """Run a node with a test's seat at the gateway; stops it at exit."""
-    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    mine.setblocking(False)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
     fd = theirs.fileno() if host == "task" else 10
     stop = trio.Event()
-    seat = Seat(trio.socket.from_stdlib_socket(mine), stop)
-    told = Nothing(trail)
+    gateway = GatewayDriver(trio.socket.from_stdlib_socket(ours), stop)
+    config = TinyConfig(trail)
     specs = singletons or [
-        spec("vault", "signer", told, stepping=True),
-        spec("swarm", "quiet_swarm", told),
+        spec("vault", "signer", config, stepping=True),
+        spec("swarm", "quiet_swarm", config),
         spec("gateway", "bridge", BridgeConfig(fd), fds=(theirs.fileno(),)),
     ]
     options = {"restart": "transient", "stepping": True, "intensity": SESSION_INTENSITY, **session_options}
@@ -123,25 +125,25 @@ async def node(
                 session_spec,
                 host=HOSTS[host](),
                 max_sessions=max_sessions,
-                on_log=lambda *line: seat.logs.append(line),
+                on_log=lambda *line: gateway.logs.append(line),
                 on_ready=ready.set,
                 stop=stop,
                 heartbeat=heartbeat,
             )
         except NodeFailedError as error:
-            seat.failure = str(error)
+            gateway.failure = str(error)
         finally:
             ready.set()
-            seat.over.set()
+            gateway.over.set()
 
-    with mine, theirs:
+    with ours, theirs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
             with trio.fail_after(DEADLINE):
                 await ready.wait()
             try:
-                yield seat
+                yield gateway
             finally:
                 stop.set()
                 with trio.CancelScope(shield=True), trio.fail_after(DEADLINE):
-                    await seat.over.wait()
+                    await gateway.over.wait()

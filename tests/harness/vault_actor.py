@@ -28,7 +28,7 @@ def _raw(key: Ed25519PrivateKey) -> bytes:
 
 
 @dataclass
-class Pairing:
+class VaultPairing:
     """One pairing of another device with this one, as the session on this side sees it."""
 
     device: "OtherDevice"
@@ -92,11 +92,11 @@ class OtherDevice:
             public_key=self.public_key, name=self.name, os="linux", app_version=self.version, nonce=None
         )
 
-    def pairing(self) -> Pairing:
-        return Pairing(self)
+    def pairing(self) -> VaultPairing:
+        return VaultPairing(self)
 
 
-class Host:
+class VaultHost:
     """Plays the supervisor for one vault: keeps its checkpoint, delivers, restarts."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -140,7 +140,7 @@ class Host:
         incoming: Incoming[Any] = Incoming(sender, 1, id or os.urandom(16), message)
         return self._apply(self.vault.step(incoming, self.now))
 
-    def ask(self, sender: str, message: Message, id: bytes | None = None) -> Message | None:
+    def request(self, sender: str, message: Message, id: bytes | None = None) -> Message | None:
         """Deliver; return the one answer to the sender, if there is one."""
         answers = [
             send.message
@@ -154,11 +154,11 @@ class Host:
         effects = self.vault.tick(self.now)
         return None if effects is None else self._apply(effects)
 
-    def admit(self, pairing: Pairing) -> None:
+    def admit(self, pairing: VaultPairing) -> None:
         self.step("gateway", pairing.accept())
         self.step("swarm", pairing.vouch())
 
     def devices(self) -> tuple[Device, ...]:
-        answer = self.ask("gateway", ListDevices(1))
+        answer = self.request("gateway", ListDevices(1))
         assert isinstance(answer, Devices)
         return answer.devices

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from spacedrive_node import NodeConfig, open_node
-from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, pairing, up
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, sdnode_pair, sdnode_up
 from spacedrive_node.tests.harness.secret_sweep import collector
 
 
@@ -25,8 +25,8 @@ def tmp_path() -> Iterator[Path]:
 
 def test_two_nodes_without_set_up_pair_by_words_and_remember_it(tmp_path: Path) -> None:
     """up, up, pair, join, devices; then both are stopped and started again: same identity, same devices."""
-    with up(tmp_path, "anna") as a, up(tmp_path, "bruno") as b:
-        with pairing(a) as (words, shown):
+    with sdnode_up(tmp_path, "anna") as a, sdnode_up(tmp_path, "bruno") as b:
+        with sdnode_pair(a) as (words, shown):
             # The words, and on the next line the answer to the question that follows.
             events = b.run("join", "-", stdin=f"{words}\ny\n")
             assert shown.wait(DEADLINE) == 0
@@ -36,14 +36,14 @@ def test_two_nodes_without_set_up_pair_by_words_and_remember_it(tmp_path: Path) 
         before = a.run("devices"), b.run("devices"), a.ready["peer_id"]
         assert [row["name"] for row in before[0] + before[1]] == ["bruno", "anna"]
         assert a.stop() == b.stop() == 0
-    with up(tmp_path, "anna") as a, up(tmp_path, "bruno") as b:
+    with sdnode_up(tmp_path, "anna") as a, sdnode_up(tmp_path, "bruno") as b:
         assert (a.run("devices"), b.run("devices"), a.ready["peer_id"]) == before
         assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
 
 
 def test_words_that_nobody_shows_and_words_that_cannot_be(tmp_path: Path) -> None:
     """not_found is 3; a typo is 2, names the word and is sent to nobody."""
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         words = "abandon " * 11 + "about"
         assert (
             a.run("join", "-", "--yes", "--timeout", "1", stdin=words, code=3)[-1]["outcome"] == "not_found"
@@ -61,8 +61,8 @@ def _alive(pid: int) -> bool:
 
 async def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path) -> None:
     """SIGKILL in the middle of a pairing: every process ends, and the next start finds all well."""
-    with up(tmp_path, "anna") as a:
-        with pairing(a):
+    with sdnode_up(tmp_path, "anna") as a:
+        with sdnode_pair(a):
             rows = a.run("actors")
             pids = [int(str(row["pid"])) for row in rows]
             assert len([row for row in rows if row["actor"] != "spare"]) == 8
@@ -72,14 +72,14 @@ async def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path) -> None
                 while any(_alive(pid) for pid in pids):  # noqa: ASYNC110, nobody tells of grandchildren
                     await trio.sleep(0.01)
         peer = a.ready["peer_id"]
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         assert a.ready["peer_id"] == peer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_stop_a_node_in_order(tmp_path: Path, number: signal.Signals) -> None:
     """Exit code 0, no process left, and no runtime files."""
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         pids = [int(str(row["pid"])) for row in a.run("actors")]
         a.process.send_signal(number)
         assert a.process.wait(DEADLINE) == 0
@@ -89,7 +89,7 @@ def test_signals_stop_a_node_in_order(tmp_path: Path, number: signal.Signals) ->
 
 def test_a_node_that_stops_ends_its_pairings_with_a_word(tmp_path: Path) -> None:
     """Before anything is accepted: the command that waits hears of it at once, as `cancelled`."""
-    with up(tmp_path, "anna") as a, pairing(a) as (_words, shown):
+    with sdnode_up(tmp_path, "anna") as a, sdnode_pair(a) as (_words, shown):
         assert a.stop() == 0
         assert shown.wait(DEADLINE) == 130
         assert shown.stdout is not None
@@ -98,7 +98,7 @@ def test_a_node_that_stops_ends_its_pairings_with_a_word(tmp_path: Path) -> None
 
 
 def test_a_second_node_on_one_data_directory_refuses(tmp_path: Path) -> None:
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         for more in ([], ["--control", str(tmp_path / "other.sock")]):
             done = subprocess.run(
                 [

@@ -16,7 +16,7 @@ from spacedrive_node.client.node_client import Pairing, PairingFailedError
 from spacedrive_node.logs import make_log
 from spacedrive_node.messages.child_protocol import Deliver, Step
 from spacedrive_node.supervisor.process_spawner import ProcessHost
-from spacedrive_node.tests.harness.nodes import DEADLINE, Killer, Node, pair, running_node
+from spacedrive_node.tests.harness.nodes import DEADLINE, InterceptingSpawner, Node, pair, running_node
 from spacedrive_node.tests.harness.secret_sweep import known_secrets
 from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
 from spacedrive_node.tests.harness.secret_sweep.places import find_in_files, find_in_texts, http_get
@@ -26,7 +26,7 @@ PRELOADS = "spacedrive_node.tests.harness.secret_sweep"
 
 
 @dataclass
-class Listener(Killer):
+class Listener(InterceptingSpawner):
     """Knows all that the sessions of a node know."""
 
     checkpoints: list[bytes] = field(default_factory=list)
@@ -34,11 +34,11 @@ class Listener(Killer):
     crashed: trio.Event = field(default_factory=trio.Event)
     """An actor has failed for the third time."""
 
-    async def passing(self, actor: str, message: Deliver | Step) -> None:
+    async def intercept(self, actor: str, message: Deliver | Step) -> None:
         if isinstance(message, Step) and actor.startswith("session") and message.checkpoint is not None:
             self.checkpoints.append(message.checkpoint)
 
-    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         self.crashes += event == "actor crashed"
         if self.crashes == 3:
             self.crashed.set()
@@ -62,7 +62,7 @@ class Two:
         """All secrets of both."""
         search = SecretSearch()
         for node in (self.a, self.b):
-            for checkpoint in node.killer.checkpoints:  # type: ignore[attr-defined]
+            for checkpoint in node.spawner.checkpoints:  # type: ignore[attr-defined]
                 known_secrets.add_session(search, checkpoint)
         for name in ("anna", "bruno"):
             assert known_secrets.add_data(search, self.folder / name)
@@ -85,14 +85,14 @@ class Two:
 @asynccontextmanager
 async def two(folder: Path, module: str, **environment: str) -> AsyncIterator[Two]:
     """Run both; only the first has the module."""
-    listening = {"killer": listener(module, **environment), "metrics_listen": "127.0.0.1:0"}
+    listening = {"spawner": listener(module, **environment), "metrics_listen": "127.0.0.1:0"}
     with ProcessSampler() as sampler:
         async with (
             running_node(folder, "anna", **listening) as a,  # type: ignore[arg-type]
-            running_node(folder, "bruno", killer=listener("known_secrets"), bootstrap=(a.bootstrap,)) as b,
+            running_node(folder, "bruno", spawner=listener("known_secrets"), bootstrap=(a.bootstrap,)) as b,
         ):
             for node in (a, b):
-                sampler.add(node.killer.pid)
+                sampler.add(node.spawner.pid)
             yield Two(folder, a, b, sampler)
 
 
@@ -117,7 +117,7 @@ async def test_the_keys_of_a_pairing(folder: Path) -> None:
         assert search.names == known_secrets.OF_CODE | known_secrets.OF_SESSION | known_secrets.OF_IDENTITY
         assert both.found(search) == []
         assert find_in_texts(search, texts) == []
-        assert any(known_secrets.FIXED_PREFIX in checkpoint for checkpoint in both.a.killer.checkpoints)  # type: ignore[attr-defined]
+        assert any(known_secrets.FIXED_PREFIX in checkpoint for checkpoint in both.a.spawner.checkpoints)  # type: ignore[attr-defined]
     assert both.found(search) == []
 
 
@@ -137,8 +137,8 @@ async def _refuse(a: Node, b: Node) -> None:
 async def test_a_code_that_expires(folder: Path) -> None:
     """Its words and keys are in no log, process or file, before and after."""
     with ProcessSampler() as sampler:
-        async with running_node(folder, "anna", killer=listener("fixed_randomness"), code_lifetime=1.0) as a:
-            sampler.add(a.killer.pid)
+        async with running_node(folder, "anna", spawner=listener("fixed_randomness"), code_lifetime=1.0) as a:
+            sampler.add(a.spawner.pid)
             with trio.fail_after(DEADLINE):
                 showing = await a.client.start_pairing()
                 sampler.sample()
@@ -164,7 +164,7 @@ async def test_actors_that_fail_with_all_they_know(folder: Path, kind: str) -> N
             async with trio.open_nursery() as nursery:
                 for side in (showing, joining):
                     nursery.start_soon(_accept, side)
-                await both.a.killer.crashed.wait()  # type: ignore[attr-defined]
+                await both.a.spawner.crashed.wait()  # type: ignore[attr-defined]
                 if kind == "PeerRequest":
                     with pytest.raises(PairingFailedError) as failure:
                         await showing.paired()

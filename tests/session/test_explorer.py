@@ -29,11 +29,11 @@ def wreck(two: Pair, dice: random.Random) -> None:
         node.swarm_crash_at = {step for step in range(2, 60) if dice.random() < 0.05}
         node.vault.refuse_stores = dice.random() < 0.05
         if dice.random() < 0.2:
-            two.world.later(dice.uniform(0.0, 130.0), node.cancel)
+            two.simulation.schedule(dice.uniform(0.0, 130.0), node.cancel)
         if dice.random() < 0.3:
             outage(two, node, dice)
         if dice.random() < 0.15:
-            two.world.later(dice.uniform(0.0, 3.0), lambda node=node: give_up(node))
+            two.simulation.schedule(dice.uniform(0.0, 3.0), lambda node=node: give_up(node))
 
 
 def outage(two: Pair, node: Node, dice: random.Random) -> None:
@@ -45,9 +45,9 @@ def outage(two: Pair, node: Node, dice: random.Random) -> None:
             node.swarm.crash()
 
     begin = dice.uniform(0.0, 5.0)
-    two.world.later(begin, lambda: switch(False))
+    two.simulation.schedule(begin, lambda: switch(False))
     if dice.random() < 0.7:
-        two.world.later(begin + dice.uniform(0.1, 170.0), lambda: switch(True))
+        two.simulation.schedule(begin + dice.uniform(0.1, 170.0), lambda: switch(True))
 
 
 def give_up(node: Node) -> None:
@@ -110,7 +110,7 @@ def test_swarms_killed_every_second_delay_a_pairing_and_nothing_else(seed: int) 
         node.decide_delay = dice.uniform(0.0, 5.0)
         node.crash_at = {step for step in range(1, 200) if dice.random() < 0.2}
         for second in range(30):
-            two.world.later(second + dice.random(), node.swarm.crash)
+            two.simulation.schedule(second + dice.random(), node.swarm.crash)
     two.begin()
     two.run(1000.0)
     check(two)

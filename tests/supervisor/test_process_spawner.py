@@ -10,13 +10,13 @@ import trio.testing
 from spacedrive_node.supervisor import memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.process_spawner import ProcessHost
-from spacedrive_node.tests.harness.tiny_actors import Nothing
+from spacedrive_node.tests.harness.tiny_actors import TinyConfig
 from spacedrive_node.tests.harness.tiny_node import spec
 
 
 async def test_an_abandoned_fork_leaves_nothing_behind():
     """Its descriptor is closed when the answer comes, and its exit is not kept for anybody."""
-    host, child = ProcessHost(), spec("swarm", "quiet_swarm", Nothing())
+    host, child = ProcessHost(), spec("swarm", "quiet_swarm", TinyConfig())
     with trio.fail_after(30):
         async with host.opened(preload=[], on_lost=lambda _cause: None):
             first = await host.spawn(child)
@@ -44,7 +44,7 @@ async def test_an_abandoned_fork_leaves_nothing_behind():
 async def test_the_memory_of_children_is_told_exactly_to_any_user():
     """They cannot be looked into, and yet what they share with the fork server is not counted as theirs."""
     host = ProcessHost()
-    child = spec("swarm", "quiet_swarm", Nothing(), sandbox=Sandbox())
+    child = spec("swarm", "quiet_swarm", TinyConfig(), sandbox=Sandbox())
     with trio.fail_after(30):
         async with host.opened(preload=[], on_lost=lambda _cause: None):
             handle = await host.spawn(child)

@@ -11,10 +11,10 @@ from spacedrive_node.messages import to_session
 from spacedrive_node.supervisor import memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.process_spawner import ProcessHost
-from spacedrive_node.tests.harness.tiny_actors import Nothing
-from spacedrive_node.tests.harness.tiny_node import FIRST, node, spec
+from spacedrive_node.tests.harness.tiny_actors import TinyConfig
+from spacedrive_node.tests.harness.tiny_node import FIRST_SESSION, node, spec
 
-CHILD = spec("session", "counter", Nothing(), sandbox=Sandbox(), spare=True)
+CHILD = spec("session", "counter", TinyConfig(), sandbox=Sandbox(), spare=True)
 
 
 def is_there(pid: int) -> bool:
@@ -63,7 +63,7 @@ async def test_whoever_comes_while_one_is_made_leaves_one_spare():
                 await trio.lowlevel.checkpoint()
             taken.append(await host.spawn(CHILD))
             await waiting(host)
-            third = await host.spawn(spec("swarm", "quiet_swarm", Nothing()))  # forks come in order
+            third = await host.spawn(spec("swarm", "quiet_swarm", TinyConfig()))  # forks come in order
             there = (*taken, third, *host.spares.values())
             assert children(host.pid) == {one.pid for one in there}
             for handle in (*taken, third):
@@ -98,15 +98,15 @@ async def test_a_spare_that_was_killed_is_not_handed_out():
 
 async def test_a_killed_session_goes_on_in_the_spare():
     """It is in the list of processes while it waits, and its sandbox is told of like any other's."""
-    async with node(sandbox=Sandbox(), spare=True) as seat:
-        await seat.open_session()
+    async with node(sandbox=Sandbox(), spare=True) as gateway:
+        await gateway.open_session()
         with trio.fail_after(30):
-            while "spare" not in (rows := await seat.actors()):
+            while "spare" not in (rows := await gateway.actors()):
                 await trio.lowlevel.checkpoint()
         assert rows["spare"].state == "waiting"
         assert rows["spare"].uptime_seconds > 0
-        os.kill(rows[FIRST].pid, signal.SIGKILL)
-        await seat.send(to_session.Decide(True))
-        await seat.view(message="signed 1")
-        assert (await seat.actors())[FIRST].pid == rows["spare"].pid
-        assert sum(line[2] == "sandbox" for line in seat.logs) == 2
+        os.kill(rows[FIRST_SESSION].pid, signal.SIGKILL)
+        await gateway.send(to_session.Decide(True))
+        await gateway.view(message="signed 1")
+        assert (await gateway.actors())[FIRST_SESSION].pid == rows["spare"].pid
+        assert sum(line[2] == "sandbox" for line in gateway.logs) == 2

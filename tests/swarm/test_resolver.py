@@ -96,7 +96,9 @@ async def test_a_swarm_whose_files_were_replaced_ends(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Names, "resolve", replaced)
     async with open_swarm("a", up=False) as a:
         await a.expect(SwarmUp)
-        await a.tell("session-" + "a" * 16, Ask(1, b"\x00\x24" + bytes(36), ("/dns4/localhost/tcp/1",), b"x"))
+        await a.deliver(
+            "session-" + "a" * 16, Ask(1, b"\x00\x24" + bytes(36), ("/dns4/localhost/tcp/1",), b"x")
+        )
         with trio.fail_after(20):
             await a.gone.wait()
     assert isinstance(a.crash, BaseExceptionGroup)

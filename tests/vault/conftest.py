@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node.tests.harness.vault_actor import Host, OtherDevice
+from spacedrive_node.tests.harness.vault_actor import OtherDevice, VaultHost
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path / "deep" / "data")
+def host(tmp_path: Path) -> Iterator[VaultHost]:
+    host = VaultHost(tmp_path / "deep" / "data")
     host.open()
     yield host
     host.close()
@@ -27,5 +27,5 @@ def new_device() -> type[OtherDevice]:
 
 
 @pytest.fixture
-def new_host() -> type[Host]:
-    return Host
+def new_host() -> type[VaultHost]:
+    return VaultHost

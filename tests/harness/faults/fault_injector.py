@@ -53,11 +53,11 @@ class Striking(Tap):
         handle.channel = _Altered(handle.channel, handle, self)  # type: ignore[misc, assignment]
         return handle
 
-    async def passing(self, actor: str, message: Deliver | Step) -> None:
-        await super().passing(actor, message)
+    async def intercept(self, actor: str, message: Deliver | Step) -> None:
+        await super().intercept(actor, message)
         self.seen.unpark_all()
 
-    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         if event in EVENTS:
             self.told.append((actor.partition("-")[0], event, fields.get("cause")))
             self.seen.unpark_all()
@@ -157,11 +157,11 @@ async def two_struck(
     """Run both nodes; `relays`: what stands before each of them, and its port."""
     hosts = (Striking(), Striking())
     announce = [{"announce": (f"/ip4/127.0.0.1/tcp/{port}",)} for _, port in relays] or [{}, {}]
-    async with running_node(folder, "anna", killer=hosts[0], **announce[0], **settings) as a:
+    async with running_node(folder, "anna", spawner=hosts[0], **announce[0], **settings) as a:
         if relays:
             relays[0][0].lead_to(hosts[0].listening[0])
         async with running_node(
-            folder, "bruno", killer=hosts[1], bootstrap=(a.bootstrap,), **announce[1], **settings
+            folder, "bruno", spawner=hosts[1], bootstrap=(a.bootstrap,), **announce[1], **settings
         ) as b:
             if relays:
                 relays[1][0].lead_to(hosts[1].listening[0])

@@ -17,7 +17,7 @@ from spacedrive_node.messages import to_discovery, to_session, to_swarm, to_vaul
 from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.messages.child_protocol import Deliver, Step
 from spacedrive_node.messages.peer_protocol import decode_wire
-from spacedrive_node.tests.harness.nodes import Killer
+from spacedrive_node.tests.harness.nodes import InterceptingSpawner
 
 
 class Sight(NamedTuple):
@@ -39,7 +39,7 @@ async def nothing(_sight: Sight) -> None:
 
 
 @dataclass
-class Tap(Killer):
+class Tap(InterceptingSpawner):
     """Calls `watch` with each sight and waits for it: so long, nothing else of that actor happens."""
 
     watch: Watch = nothing
@@ -49,7 +49,7 @@ class Tap(Killer):
     """Where the swarm listens, whatever it announces."""
     _operations: dict[int, str] = field(default_factory=dict)
 
-    async def passing(self, actor: str, message: Deliver | Step) -> None:
+    async def intercept(self, actor: str, message: Deliver | Step) -> None:
         try:
             seen = self._messages(actor, message)
         except MalformedMessageError:

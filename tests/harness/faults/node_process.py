@@ -69,10 +69,10 @@ class Holding(Tap):
             say(born=[pid, start_of(pid)], actor=actor)
         return handle
 
-    async def passing(self, actor: str, message: Any) -> None:
+    async def intercept(self, actor: str, message: Any) -> None:
         if actor.startswith("session") and actor not in self.armed:
             self.armed[actor], self.free = self.free or NEVER, None
-        await super().passing(actor, message)
+        await super().intercept(actor, message)
 
     async def hold(self, sight: Sight) -> None:
         held = self.armed.get(sight.actor) == sight[1:]
@@ -82,7 +82,7 @@ class Holding(Tap):
             await self.released.wait()
             self.armed[sight.actor] = NEVER
 
-    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         if level != "debug":
             say(log=[actor, level, event, dict(fields)])
 
@@ -110,7 +110,7 @@ async def main() -> None:
             say(ready={"peer": line.peer.hex(), "addresses": holding.listening})
 
         nursery.start_soon(obey)
-        await serve(config, host=holding, stop=stop, ready=ready, log=holding.logged)
+        await serve(config, host=holding, stop=stop, ready=ready, log=holding.on_log)
         nursery.cancel_scope.cancel()
 
 

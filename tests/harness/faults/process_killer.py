@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.spawner import Handle
-from spacedrive_node.tests.harness.nodes import Killer
+from spacedrive_node.tests.harness.nodes import InterceptingSpawner
 
 WEIGHTS = {
     "session": 30,
@@ -68,7 +68,7 @@ def start_of(pid: int) -> str:
 
 
 @dataclass
-class Victims(Killer):
+class Victims(InterceptingSpawner):
     name: str = ""
     timeline: Timeline = field(default_factory=Timeline)
     live: dict[int, "_Watched"] = field(default_factory=dict)
@@ -89,11 +89,11 @@ class Victims(Killer):
         if start := start_of(pid):
             self.ever.add((pid, start))
 
-    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         if level != "debug":
             self.timeline.note(f"{self.name} {level} {actor}: {event} {dict(fields)}")
 
-    def count(self, kind: str, event: str) -> bool:
+    def should_kill(self, kind: str, event: str) -> bool:
         """Decide at each frame, as the harness asks."""
         if self.draw.random() >= self.frames * FRAME_WEIGHTS.get(kind, 0.0) or not self._may(kind):
             return False
