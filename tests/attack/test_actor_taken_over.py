@@ -107,7 +107,7 @@ async def test_an_actor_reaches_what_it_works_with_and_nothing_else(tmp_path: Pa
 
 
 def test_without_a_sandbox_the_burglar_could_do_all_of_it(tmp_path: Path, paths: str) -> None:
-    """So what the other test sees is the sandbox's doing, and not that of a compromised actor that does not work."""
+    """So the other test shows what the sandbox forbids, not a compromised actor that does not work."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "identity.key").touch()
     (tmp_path / "a" / "devices.db").touch()

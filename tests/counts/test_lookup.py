@@ -32,7 +32,7 @@ def looked_up(seed: int, servers: int, dead: float) -> int:
     return len(made.requests)
 
 
-def announced(seed: int, servers: int, dead: float) -> Counter[str]:
+def announcement_requests(seed: int, servers: int, dead: float) -> Counter[str]:
     """Requests of each kind until nothing more is asked."""
     made = network(seed, servers, dead)
     made.provide()
@@ -55,6 +55,6 @@ def test_requests_of_a_lookup(servers: int, dead: float, middle: float, most: in
 )
 def test_requests_of_an_announcement(servers: int, dead: float, walked: int, told: int) -> None:
     """The most of four networks: to find the closest servers, and to tell them."""
-    requests = [announced(seed, servers, dead) for seed in SEEDS]
+    requests = [announcement_requests(seed, servers, dead) for seed in SEEDS]
     assert max(one["find_node"] for one in requests) == walked
     assert max(one["add_provider"] for one in requests) == told

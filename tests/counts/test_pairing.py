@@ -35,7 +35,7 @@ def pairing(tmp_path_factory: pytest.TempPathFactory) -> OnePairing:
 def test_four_round_trips_between_the_devices(pairing: OnePairing) -> None:
     """The joiner asks three times, the initiator once: code, identity, and a decision each way."""
     kinds = [
-        Counter(message.wire for message in side.wires().values() if message.kind == "Ask")
+        Counter(message.wire for message in side.wire_frames().values() if message.kind == "Ask")
         for side in (pairing.initiator, pairing.joiner)
     ]
     assert kinds[0] == {"PairingDecision": 1}
@@ -49,7 +49,7 @@ def test_bytes_on_the_wire(pairing: OnePairing) -> None:
     """
     sizes: dict[str, set[int]] = {}
     for side in (pairing.initiator, pairing.joiner):
-        for message in side.wires().values():
+        for message in side.wire_frames().values():
             sizes.setdefault(message.wire, set()).add(message.wire_size)
     described = {kind: max(sizes.pop(kind)) for kind in ("ChallengeResponse", "ChallengeConfirmation")}
     assert sizes == {

@@ -8,58 +8,64 @@ import trio
 
 from spacedrive_node.actors.vault.database import MIGRATIONS
 from spacedrive_node.tests.harness.faults.device_pair import files_left
-from spacedrive_node.tests.harness.faults.end_state_checks import SLACK, End, disagreement, judge
-from spacedrive_node.tests.harness.faults.failure_points import MOMENTS, Case, How, Long, Side
+from spacedrive_node.tests.harness.faults.end_state_checks import SLACK, SideEnd, disagreement, wrong_ends
+from spacedrive_node.tests.harness.faults.failure_points import (
+    FAILURE_POINTS,
+    Duration,
+    FailureCase,
+    Manner,
+    Side,
+)
 
 LATEST: dict[Side, float] = {"initiator": 10.0, "joiner": 10.0}
 
 
-def judged(how: How, long: Long, one: End, other: End) -> list[str]:
+def wrong_ends_of(manner: Manner, duration: Duration, one: SideEnd, other: SideEnd) -> list[str]:
     """Judge a pairing whose joiner vanished."""
-    case = Case("joiner", how, long, MOMENTS[:1], first_shows=True)
-    return judge(case, MOMENTS[0], {"initiator": one, "joiner": other}, LATEST)
+    case = FailureCase("joiner", manner, duration, FAILURE_POINTS[:1], first_shows=True)
+    return wrong_ends(case, FAILURE_POINTS[0], {"initiator": one, "joiner": other}, LATEST)
 
 
-def paired(fingerprint: str = "a" * 16, ended: float = 5.0) -> End:
-    return End(outcome="paired", fingerprint=fingerprint, shown=1.0, ended=ended)
+def paired(fingerprint: str = "a" * 16, ended: float = 5.0) -> SideEnd:
+    return SideEnd(outcome="paired", fingerprint=fingerprint, shown=1.0, ended=ended)
 
 
-def ended(outcome: str, *, shown: bool, at: float = 5.0) -> End:
-    return End(outcome=outcome, shown=1.0 if shown else None, ended=at)
+def ended(outcome: str, *, shown: bool, at: float = 5.0) -> SideEnd:
+    return SideEnd(outcome=outcome, shown=1.0 if shown else None, ended=at)
 
 
-@pytest.mark.parametrize("how", ["stop", "cable"])
-def test_after_ten_seconds_both_are_paired(how: How) -> None:
-    assert judged(how, "ten", paired(), paired()) == []
-    assert judged(how, "ten", paired(), ended("lost_contact", shown=True))
-    assert judged(how, "ten", ended("lost_contact", shown=True), ended("lost_contact", shown=True))
-    assert judged(how, "ten", paired(), End())
-    assert judged(how, "ten", paired(), paired("b" * 16))
-    assert judged(how, "ten", paired(), paired(ended=10.0 + SLACK + 0.1))
+@pytest.mark.parametrize("manner", ["stop", "cable"])
+def test_after_ten_seconds_both_are_paired(manner: Manner) -> None:
+    assert wrong_ends_of(manner, "ten", paired(), paired()) == []
+    assert wrong_ends_of(manner, "ten", paired(), ended("lost_contact", shown=True))
+    assert wrong_ends_of(manner, "ten", ended("lost_contact", shown=True), ended("lost_contact", shown=True))
+    assert wrong_ends_of(manner, "ten", paired(), SideEnd())
+    assert wrong_ends_of(manner, "ten", paired(), paired("b" * 16))
+    assert wrong_ends_of(manner, "ten", paired(), paired(ended=10.0 + SLACK + 0.1))
 
 
-@pytest.mark.parametrize("how", ["kill", "stop", "cable"])
-def test_the_outcomes_of_a_side_that_is_alone(how: How) -> None:
-    victim = End(outcome="gone") if how == "kill" else ended("lost_contact", shown=True)
+@pytest.mark.parametrize("manner", ["kill", "stop", "cable"])
+def test_the_outcomes_of_a_side_that_is_alone(manner: Manner) -> None:
+    victim = SideEnd(outcome="gone") if manner == "kill" else ended("lost_contact", shown=True)
     for outcome in ("paired", "lost_contact", "expired"):
         one = paired() if outcome == "paired" else ended(outcome, shown=True)
-        assert judged(how, "ever", one, victim) == []
+        assert wrong_ends_of(manner, "ever", one, victim) == []
     for outcome in ("rejected", "cancelled", "crashed", "not_found", "running", "client: NodeGoneError()"):
-        assert judged(how, "ever", ended(outcome, shown=True), victim), outcome
-    assert judged(how, "ever", ended("expired", shown=False), victim) == []
-    assert judged(how, "ever", ended("lost_contact", shown=False), victim)
-    assert judged(how, "ever", ended("expired", shown=True, at=10.0 + SLACK + 0.1), victim)
+        assert wrong_ends_of(manner, "ever", ended(outcome, shown=True), victim), outcome
+    assert wrong_ends_of(manner, "ever", ended("expired", shown=False), victim) == []
+    assert wrong_ends_of(manner, "ever", ended("lost_contact", shown=False), victim)
+    assert wrong_ends_of(manner, "ever", ended("expired", shown=True, at=10.0 + SLACK + 0.1), victim)
 
 
 def test_paired_with_nobody() -> None:
     """The other may have lost contact, and settle later; it cannot have let its time pass undecided."""
-    assert judged("cable", "ever", paired(), ended("lost_contact", shown=True)) == []
-    assert judged("cable", "ever", paired(), ended("expired", shown=True))
-    assert judged("cable", "ever", paired(), ended("not_found", shown=False))
+    assert wrong_ends_of("cable", "ever", paired(), ended("lost_contact", shown=True)) == []
+    assert wrong_ends_of("cable", "ever", paired(), ended("expired", shown=True))
+    assert wrong_ends_of("cable", "ever", paired(), ended("not_found", shown=False))
 
 
 def test_a_node_that_was_killed_has_no_outcome() -> None:
-    assert judged("kill", "ten", ended("lost_contact", shown=True), paired())
+    assert wrong_ends_of("kill", "ten", ended("lost_contact", shown=True), paired())
 
 
 class Store:
@@ -114,8 +120,8 @@ def test_what_is_left_over(tmp_path: Path) -> None:
 
 async def test_a_moment_that_does_not_come_is_told() -> None:
     """`until` says so instead of going on as if."""
-    from spacedrive_node.tests.harness.faults.waiting import until
+    from spacedrive_node.tests.harness.faults.waiting import wait_until
 
-    news = trio.lowlevel.ParkingLot()
-    assert not await until(news, lambda: False, 0.01)
-    assert await until(news, lambda: True, 0.01)
+    changes = trio.lowlevel.ParkingLot()
+    assert not await wait_until(changes, lambda: False, 0.01)
+    assert await wait_until(changes, lambda: True, 0.01)

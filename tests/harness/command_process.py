@@ -1,4 +1,4 @@
-"""A command of the command line as a real process whose output is read while it runs."""
+"""Runs a command as a real process, with pipes, and reads its output while it runs."""
 
 import contextlib
 import queue
@@ -12,7 +12,7 @@ from spacedrive_node.tests.harness.secret_sweep import collector
 
 
 class Command:
-    """One running command; threads collect what it writes, and its lines can be awaited."""
+    """One running command. Threads collect its output, so that a test can wait for a line."""
 
     def __init__(self, arguments, env, stdin=subprocess.PIPE):
         self.process = subprocess.Popen(
@@ -41,7 +41,7 @@ class Command:
         stream.close()
 
     def line(self):
-        """The next line of stdout."""
+        """Return the next line of stdout."""
         return self._lines.get(timeout=DEADLINE)
 
     def type(self, text):
@@ -50,15 +50,15 @@ class Command:
         self.process.stdin.flush()
 
     def close_input(self):
-        """End stdin."""
+        """Close stdin."""
         self.process.stdin.close()
 
     def interrupt(self):
-        """Ctrl-C."""
+        """Send SIGINT, as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
 
     def end(self):
-        """Exit code, all of stdout, all of stderr. Standard input stays open until then."""
+        """Wait for its end. Return its exit code, stdout and stderr. Its stdin stays open until then."""
         code = self.process.wait(DEADLINE)
         for reader in self._readers:
             reader.join(DEADLINE)

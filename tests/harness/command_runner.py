@@ -1,4 +1,4 @@
-"""A real command against a real node, and what has to be true of every mistake, whatever it is."""
+"""Runs real commands against real nodes, and checks what must hold of every mistake of a user."""
 
 import json
 import os
@@ -28,11 +28,11 @@ class FinishedCommand:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Its output, which with --json is one object a line."""
+        """Its output with --json, one object a line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     def expect_refusal(self, code: int, *said: str) -> None:
-        """See that it ended with this code and with one message on stderr that says all of this."""
+        """Check that it ended with this exit code and one message on stderr that contains all these texts."""
         assert self.code == code, (self.out, self.err)
         assert "Traceback" not in self.out + self.err
         assert "internal error" not in self.err
@@ -41,7 +41,7 @@ class FinishedCommand:
             assert text in self.err, self.err
 
     def expect_failure(self, code: int, outcome: str, *said: str) -> None:
-        """See that the pairing of a command with --json failed so, told once, on stdout."""
+        """Check that the pairing of a command with --json failed so, reported once, on stdout."""
         assert self.code == code, (self.out, self.err)
         assert "Traceback" not in self.out + self.err
         ends = [event for event in self.events if event["event"] in ("failed", "paired")]
@@ -53,7 +53,7 @@ class FinishedCommand:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What a command inherits: nothing that configures a node, and a runtime directory of the test's own."""
+    """Return the environment of a command: without settings of a node, with directories below `folder`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SDNODE_")}
     return clean | {"XDG_RUNTIME_DIR": str(folder), "XDG_DATA_HOME": str(folder / "share")}
 
@@ -78,7 +78,7 @@ def run(
 
 
 class RunningCommand:
-    """A command that runs beside the test. Its input stays open until `answer` or `end`."""
+    """A command that runs while the test goes on. Its standard input stays open until `end`."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -93,7 +93,7 @@ class RunningCommand:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         return self._process.pid
 
     async def event(self, kind: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class RunningCommand:
         raise AssertionError(f"it ended without {kind}: {self._read}")
 
     def answer(self, text: str) -> None:
-        """Give it a line of input."""
+        """Write a line to its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.write(text + "\n")
         self._process.stdin.flush()
@@ -120,7 +120,7 @@ class RunningCommand:
         self._process.send_signal(number)
 
     async def end(self) -> FinishedCommand:
-        """Wait until it ends by itself; its input ends only then."""
+        """Wait until it ends by itself. Its standard input is closed only then."""
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         with trio.fail_after(DEADLINE):
@@ -133,7 +133,7 @@ class RunningCommand:
         return FinishedCommand(code, self._read + out, err)
 
     def close(self) -> None:
-        """End it, if it still runs."""
+        """Kill it if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""An actor that has been taken over: in its process and sandbox it tries everything, and tells what it could.
+"""An actor under an attacker's control: in its sandbox it tries everything, and logs what was allowed.
 
 Then it does the actor's work, so that the node goes on. The entries are `compromised_actor:<kind of actor>`.
 """
@@ -17,9 +17,9 @@ from spacedrive_node.messages.child_protocol import Log
 from spacedrive_node.supervisor.actor_entry import Entry
 from spacedrive_node.supervisor.actor_entry import warm_up as warm_up_module
 
-EVENT = "what the burglar could do"
-PATHS = "BURGLAR_SPOTS"
-"""Environment: the home, the data directory, the runtime directory, the control socket and a port, by `:`."""
+EVENT = "operations that were allowed"
+PATHS = "COMPROMISED_ACTOR_PATHS"
+"""Environment variable: home, data directory, runtime directory, control socket and a port, joined by `:`."""
 _PEEKDATA, _READV, _KEYCTL = (101, 310, 250) if os.uname().machine == "x86_64" else (117, 270, 219)
 _PIDFD_SEND_SIGNAL = 424
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,7 +27,7 @@ _kind = ""
 
 
 def __getattr__(kind: str) -> Entry:
-    """Make the entry of one kind of actor, and be that kind from now on."""
+    """Return the entry for one kind of actor, and act as that kind from now on."""
     global _kind
     if kind not in ("vault", "metrics", "gateway", "discovery", "swarm", "session"):
         raise AttributeError(kind)
@@ -51,7 +51,7 @@ async def _main(channel: Any) -> None:
 
 
 def allowed_operations() -> Iterator[str]:
-    """Try everything; name what was not forbidden, whether or not it then came to anything."""
+    """Try everything. Yield the name of each operation that was not forbidden, even if it failed."""
     for name, attempt in _tries(os.environ[PATHS].split(":")).items():
         try:
             attempt()
@@ -70,7 +70,7 @@ def _tries(paths: list[str]) -> dict[str, Callable[[], object]]:
         "read-the-devices": lambda: (data / "devices.db").read_bytes(),
         "write-beside-them": lambda: _make_and_remove(data / f"of-{_kind}"),
         "read-at-home": lambda: (home / "diary").read_bytes(),
-        "write-at-home": lambda: (home / "diary").write_bytes(b"burglar"),
+        "write-at-home": lambda: (home / "diary").write_bytes(b"overwritten"),
         "remove-at-home": lambda: (home / f"for-{_kind}").unlink(),
         "list-home": lambda: os.listdir(home),
         "write-elsewhere": lambda: _make_and_remove(Path("/tmp") / f"of-{os.getpid()}"),

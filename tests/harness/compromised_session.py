@@ -1,6 +1,6 @@
-"""A session process that has been taken over: the real session, with somebody between it and its supervisor.
+"""A session under an attacker's control: the real session, with a test between it and its supervisor.
 
-The supervisor, the vault and all else are the real ones, in their own processes.
+The supervisor, the vault and all other actors are real, in their own processes.
 """
 
 import itertools
@@ -30,19 +30,19 @@ _numbers = itertools.count()
 
 
 def envelope(to: str, message: Message, *, kind: str | None = None, slot: bytes = b"") -> Outgoing:
-    """Write an envelope; `kind` may lie."""
+    """Return an envelope. `kind` overrides the kind of the message."""
     return Outgoing(to, kind or type(message).__name__, urandom(16), msgspec.Raw(encode(message)), slot)
 
 
 @dataclass
 class CompromisedSession:
-    """A Host whose sessions have been taken over: they work as always, and say what `push` is told."""
+    """A spawner whose sessions work as usual, and also send what `send_step` is given."""
 
     delivered: list[Deliver] = field(default_factory=list)
-    """What was delivered to the sessions."""
+    """Messages that were delivered to the sessions."""
     changed: trio.Event = field(default_factory=trio.Event)
     store_answers: dict[int, str] = field(default_factory=dict)
-    """What the vault answered to each StoreDevice, by its number; "" when it was stored."""
+    """The vault's answer to each StoreDevice by request number: the reason of the refusal, "" if stored."""
     channel: Any = None
     processes: ProcessHost = field(default_factory=ProcessHost)
     tasks: TaskHost = field(default_factory=TaskHost)
@@ -87,11 +87,11 @@ class CompromisedSession:
             await trio.sleep_forever()
 
     async def send_step(self, *envelopes: Outgoing, end: Outcome | None = None) -> None:
-        """Send a step of the intruder's making."""
+        """Send a forged step."""
         await self.channel.send(Step(0, envelopes, end=end))
 
     async def store(self, message: StoreDevice, **lie: str) -> str:
-        """Ask the vault to store a device; return why it refuses, "" if it does not."""
+        """Send a StoreDevice to the vault. Return the reason of the refusal, "" if it was stored."""
         await self.send_step(envelope("vault", message, **lie))
         with trio.fail_after(DEADLINE):
             while message.request not in self.store_answers:

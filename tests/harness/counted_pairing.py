@@ -1,8 +1,8 @@
-"""One pairing of two whole nodes whose users act in a fixed order, and everything that passed meanwhile.
+"""One pairing of two whole nodes whose users act in a fixed order, with everything that passed recorded.
 
-The order: the code is announced; it is entered; both see the other device; the one who shows it accepts; once
-the other device has acknowledged that, the one who joins accepts. So each message has one cause, whatever the
-machine is busy with.
+The order: the code is announced; it is entered; both users see the other device; the initiator accepts; after
+the other device has acknowledged that, the joiner accepts. So each message has one cause, however busy the
+machine is.
 """
 
 from collections import Counter
@@ -21,8 +21,8 @@ TRIES = 4
 
 
 @dataclass
-class Counting(Recorder):
-    """A recorder that says when something passes."""
+class WaitingRecorder(Recorder):
+    """A recorder that can wait for a message."""
 
     _more: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
@@ -30,42 +30,42 @@ class Counting(Recorder):
         super().note(handle, what)
         self._more.unpark_all()
 
-    async def until(self, holds: Callable[[Passed], bool]) -> None:
-        """Wait until such a message has passed."""
+    async def wait_for(self, holds: Callable[[Passed], bool]) -> None:
+        """Wait until a message for which `holds` is true has passed."""
         with trio.fail_after(DEADLINE):
             while not any(holds(message) for message in self.passed()):
                 await self._more.park()
 
-    async def at_rest(self) -> None:
-        """Wait until the node knows the other as DHT server, and has looked once more whether it does.
+    async def wait_until_idle(self) -> None:
+        """Wait until the node knows the other as DHT server, and has checked this once more.
 
-        After that it looks again in a minute only (discovery/bootstrap.py).
+        It checks again only after a minute (discovery/bootstrap.py).
         """
-        await self.until(lambda m: m.kind == "ServerJoined")
+        await self.wait_for(lambda m: m.kind == "ServerJoined")
         joined = next(m.at for m in self.passed() if m.kind == "ServerJoined")
-        await self.until(lambda m: m.kind == "Servers" and m.at > joined)
+        await self.wait_for(lambda m: m.kind == "Servers" and m.at > joined)
 
-    async def announced(self) -> None:
-        """Wait until a DHT server has answered that it keeps the code."""
-        await self.until(lambda m: m.op == "add_provider")
+    async def wait_until_announced(self) -> None:
+        """Wait until a DHT server has acknowledged that it stores the code."""
+        await self.wait_for(lambda m: m.op == "add_provider")
         request = next(m.request for m in self.passed() if m.op == "add_provider")
-        await self.until(lambda m: m.kind == "KadReply" and m.request == request)
+        await self.wait_for(lambda m: m.kind == "KadReply" and m.request == request)
 
     def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
-        """As the harness wants it."""
+        """Ignore log lines."""
 
 
 @dataclass(frozen=True, repr=False)
 class Side:
-    """What passed one node's supervisor during the pairing, and the processes that were made."""
+    """What passed one node's supervisor during the pairing, and the processes that it started."""
 
     passed: list[Passed]
     spawned: list[str]
 
     def delivered(self) -> Counter[str]:
-        """How often each kind of message was given to an actor; of what carries a frame, each frame once.
+        """Return how often each kind of message was delivered. Repeats of the same frame count once.
 
-        A frame is sent again when the answer takes long: how often that is depends on the machine.
+        A frame is repeated when its answer takes long, which depends on the machine.
         """
         seen: set[tuple[str, str]] = set()
         found: Counter[str] = Counter()
@@ -77,30 +77,30 @@ class Side:
             found[message.kind] += 1
         return found
 
-    def wires(self) -> dict[str, Passed]:
-        """Each frame of the pairing protocol that this node's actors sent, by its hash."""
+    def wire_frames(self) -> dict[str, Passed]:
+        """Return the frames of the pairing protocol that this node's actors sent, by their hash."""
         sent = ("Ask", "PeerReply")
         return {m.carries: m for m in self.passed if m.direction == "out" and m.kind in sent}
 
     def largest_checkpoint(self, kind: str) -> int:
-        """The largest checkpoint of any step of that kind of actor, in bytes."""
+        """Return the size in bytes of the largest checkpoint of one kind of actor."""
         steps = (m for m in self.passed if m.direction == "step" and m.actor.partition("-")[0] == kind)
         return max(step.size for step in steps)
 
 
 @dataclass(frozen=True, repr=False)
 class OnePairing:
-    """Both sides of it."""
+    """What passed on both sides of one pairing."""
 
     initiator: Side
     joiner: Side
 
 
 def one_pairing(folder: Path) -> OnePairing:
-    """Run two nodes, have them pair once, and return what passed.
+    """Run two nodes, pair them once, and return what passed.
 
-    A machine that is so busy that a DHT server does not answer for seconds makes a node ask again: then there
-    is nothing to count, and it is done once more.
+    On a machine so busy that a DHT server does not answer for seconds, a node repeats its request. Then the
+    counts mean nothing, and the pairing is run again.
     """
     for number in range(TRIES):
         own = folder / str(number)
@@ -112,13 +112,13 @@ def one_pairing(folder: Path) -> OnePairing:
 
 
 async def _run(folder: Path) -> OnePairing:
-    a_counts, b_counts = Counting(), Counting()
+    a_counts, b_counts = WaitingRecorder(), WaitingRecorder()
     async with (
         running_node(folder, "anna", spawner=a_counts) as a,
         running_node(folder, "bruno", spawner=b_counts, bootstrap=(a.bootstrap,)) as b,
     ):
         for counts in (a_counts, b_counts):
-            await counts.at_rest()
+            await counts.wait_until_idle()
             counts.clear()
         await _pair(a, b, a_counts)
         return OnePairing(
@@ -129,15 +129,15 @@ async def _run(folder: Path) -> OnePairing:
         )
 
 
-async def _pair(a: Any, b: Any, a_counts: Counting) -> None:
+async def _pair(a: Any, b: Any, a_counts: WaitingRecorder) -> None:
     with trio.fail_after(DEADLINE):
         showing = await a.client.start_pairing()
-        await a_counts.announced()
+        await a_counts.wait_until_announced()
         joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
         await showing.confirmation()
         await joining.confirmation()
         await showing.accept()
-        await a_counts.until(lambda m: m.kind == "PeerAnswer" and m.wire == "DecisionReceived")
+        await a_counts.wait_for(lambda m: m.kind == "PeerAnswer" and m.wire == "DecisionReceived")
         await joining.accept()
         await showing.paired()
         await joining.paired()

@@ -1,5 +1,6 @@
-"""A stand-in for a node at the one seam that the command line has: a real Unix socket that speaks
-messages/control_protocol.py. It answers as it is told and remembers what it was asked.
+"""A fake node for the command line: a real Unix socket that speaks messages/control_protocol.py.
+
+It answers as the test has configured it, and keeps the requests that it received.
 """
 
 import os
@@ -51,22 +52,22 @@ _decode = Decoder(Request)
 
 
 def state(stage="waiting", role="initiator", **fields) -> SessionState:
-    """A state of the one session."""
+    """Return a state of the one session."""
     return SessionState(session=SESSION, role=role, stage=stage, **fields)
 
 
 def code_state() -> SessionState:
-    """An initiator's first state."""
+    """Return an initiator's first state, with a code."""
     return state(words=WORDS, qr=QR, expires_in=300.0)
 
 
 def confirm_state(role="initiator", **fields) -> SessionState:
-    """The other device has proved itself."""
+    """Return the state in which the user is asked: the other device has proved that it knows the code."""
     return state("deciding", role, device=PHONE, check="123456", **fields)
 
 
 def paired_state(role="initiator") -> SessionState:
-    """The end as everybody wants it."""
+    """Return the final state of a successful pairing."""
     return state(
         "storing",
         role,
@@ -81,12 +82,12 @@ def paired_state(role="initiator") -> SessionState:
 
 
 def ended_state(outcome, role="initiator", stage="waiting", message="because") -> SessionState:
-    """An end that nobody wants."""
+    """Return the final state of a pairing that failed."""
     return state(stage, role, outcome=outcome, message=message)
 
 
 def device(number: int, name: str) -> Device:
-    """A trusted device whose id begins with two digits of its number."""
+    """Return a trusted device whose id begins with its number."""
     return Device(
         device_id=bytes([number]) + bytes(15),
         name=name,
@@ -100,7 +101,7 @@ def device(number: int, name: str) -> Device:
 
 
 class FakeNode:
-    """Serves one session, some devices and fixed facts, in threads of its own."""
+    """Serves one session, some devices and a fixed status, in threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -119,14 +120,14 @@ class FakeNode:
         self.listen()
 
     def listen(self) -> None:
-        """Begin to serve."""
+        """Start to serve."""
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(self.path))
         self._listener.listen(16)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
-        """Go away, as a node does that is killed."""
+        """Close the socket and all connections, as a killed node does."""
         with self._lock:
             if self._listener is not None:
                 # shutdown, because close alone does not wake the thread in accept
@@ -146,7 +147,7 @@ class FakeNode:
             self._connections.clear()
 
     def push_states(self, *states: SessionState) -> None:
-        """Let the session go on."""
+        """Set the next states of the session, and send them to all subscribers."""
         with self._lock:
             for new in states:
                 self._states.append(new)
@@ -154,14 +155,14 @@ class FakeNode:
                     self._send(connection, SessionEvent(id, new))
 
     def wait_for(self, kind: type[R]) -> R:
-        """Return the next request of that kind; the others are forgotten."""
+        """Return the next request of one kind. Requests before it are dropped."""
         while True:
             request = self.requests.get(timeout=DEADLINE)
             if isinstance(request, kind):
                 return request
 
     def unread_requests(self) -> list[str]:
-        """Names of the requests that nobody has waited for."""
+        """Return the names of the requests that no `wait_for` has returned, and drop them."""
         names = []
         while not self.requests.empty():
             names.append(type(self.requests.get_nowait()).__name__)
@@ -239,7 +240,7 @@ ACTORS = (
 
 
 def status(id: int) -> NodeStatus:
-    """The fixed facts of this node."""
+    """Return the status of this node."""
     return NodeStatus(
         id=id,
         name="desk",

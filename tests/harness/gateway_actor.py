@@ -1,4 +1,4 @@
-"""A gateway as a trio task behind a real Unix socket, and a stand-in for the supervisor at its channel."""
+"""Runs a real gateway as a trio task behind a real Unix socket, with a fake supervisor at its channel."""
 
 import os
 import socket
@@ -47,7 +47,10 @@ SUPERVISOR_ACTOR = ActorInfo("supervisor", 1, "running", 0, 1.0, 0, 1, 1)
 
 
 class GatewayHost:
-    """Plays the supervisor and every other actor: keeps what stands, answers ListActors, records the rest."""
+    """Plays the supervisor and every other actor for one gateway.
+
+    Keeps the standing messages for the next incarnation, answers ListActors, and records all other messages.
+    """
 
     def __init__(self, control: Path) -> None:
         self.control = control
@@ -64,7 +67,7 @@ class GatewayHost:
         self._over = trio.Event()
 
     async def run_gateway(self, nursery: trio.Nursery, **config: Any) -> None:
-        """Start an incarnation of the gateway and give it what stands."""
+        """Start an incarnation of the gateway and deliver the standing messages."""
         ours, theirs = socket.socketpair()
         self.incarnation += 1
         self._number = 0
@@ -154,7 +157,7 @@ class GatewayHost:
         await self._over.wait()
 
     async def next_step(self, *kinds: str) -> tuple[Outgoing, ...]:
-        """Wait for the next step that sends exactly these kinds, and take it."""
+        """Wait for a step that sends exactly these kinds of messages, and return it."""
         while True:
             for step in self.steps:
                 if tuple(out.kind for out in step) == kinds:
@@ -163,7 +166,7 @@ class GatewayHost:
             await self._arrived.park()
 
     async def show_session(self, session: str, stage: str = "waiting", **fields: Any) -> SessionView:
-        """Show a state of a session."""
+        """Deliver a SessionView of a session."""
         fields.setdefault("role", "initiator")
         fields.setdefault("started", now())
         view = SessionView(session=session, stage=stage, **fields)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Hostile bytes from a seed: frames that are nearly right, and bytes that are nothing.
+"""Hostile bytes from a seed: well-formed frames that are mutated, and random bytes.
 
-`FUZZ` in the environment is the number of cases of one test (make fuzz); without it a test runs its own few.
-A failing case is found again by its seed, which is in the test's name or message.
+The environment variable `FUZZ` sets the number of cases of each test (make fuzz); by default a test runs few.
+A failing case is reproduced by its seed, which is in the test's name or message.
 """
 
 import os
@@ -16,12 +16,12 @@ _HEADS = bytes(
 
 
 def case_count(default: int) -> int:
-    """Return how many cases to run."""
+    """Return the number of cases to run."""
     return CASES or default
 
 
 def mutate(rng: random.Random, sample: bytes, others: Sequence[bytes]) -> bytes:
-    """Return `sample` changed in one to four places, or spliced with another."""
+    """Return `sample` changed in one to four places, or spliced with another sample."""
     data = bytearray(sample)
     for _ in range(rng.randint(1, 4)):
         place = rng.randrange(len(data) + 1)

@@ -1,4 +1,4 @@
-"""A session that, once its user decides, writes to the supervisor what no session writes."""
+"""A session that writes malformed or forged frames to the supervisor once its user decides."""
 
 import msgspec
 
@@ -26,7 +26,7 @@ KINDS = {
 
 
 class HostileFramesSession(Counter):
-    """Counts like any other until then."""
+    """Counts like a Counter until its user decides."""
 
     def __init__(self, start, stream):
         super().__init__(start)

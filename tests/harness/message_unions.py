@@ -1,4 +1,4 @@
-"""Every union of messages with its decoder: all that one part of a node can say to another."""
+"""Every union of messages with its decoder, by who receives it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Nodes started with `sdnode up`, and commands that are run against them, as a user does it."""
+"""Nodes started with `sdnode up`, and commands that are run against them, as a user runs them."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 
 
 class UpCommand:
-    """A `sdnode up` of its own."""
+    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready."""
 
     def __init__(self, folder: Path, name: str, *flags: str) -> None:
         self.folder, self.data_dir = folder, folder / name
@@ -87,7 +87,7 @@ def sdnode_up(folder: Path, name: str, *flags: str) -> Iterator[UpCommand]:
 
 @contextmanager
 def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """`sdnode pair --yes` with its words read from its first line."""
+    """Run `sdnode pair --yes`. Yields the words that it shows, and its process."""
     process = subprocess.Popen(
         [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
         stdout=subprocess.PIPE,

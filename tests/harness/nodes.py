@@ -1,7 +1,8 @@
-"""Whole nodes in one test: real forked actors, real libp2p, real SQLite; the supervisors share a process.
+"""Whole nodes in one process: real forked actors, real libp2p, real SQLite. Only the supervisors are here.
 
-`Killer` stands between a supervisor and its host and ends chosen children at chosen frames: with the input
-just written, or with the step taken and lost. Product code knows nothing of it.
+`InterceptingSpawner` wraps the spawner of a supervisor. It sees every frame between the supervisor and its
+children, and can kill a child at a chosen frame: after its input was written, or before its step is read.
+The product knows nothing of it.
 """
 
 import random
@@ -33,7 +34,7 @@ _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _UNPRIVILEGED = 10_240
 _TRIED_PORTS = 100
 KillRule = Callable[[str, str, int], bool]
-"""Called with (kind of actor, "input" or "step", its running number for that kind): kill it now?"""
+"""Called with (kind of actor, "input" or "step", its number for that kind). Returns whether to kill."""
 
 
 def never_kill(_kind: str, _event: str, _number: int) -> bool:
@@ -42,7 +43,7 @@ def never_kill(_kind: str, _event: str, _number: int) -> bool:
 
 @dataclass
 class InterceptingSpawner:
-    """A Host that kills. Counts inputs and steps of each kind of actor since `reset`."""
+    """A spawner that observes and kills its children. Counts inputs and steps by kind since `reset`."""
 
     inner: Host = field(default_factory=ProcessHost)
     kill_rule: KillRule = never_kill
@@ -50,7 +51,7 @@ class InterceptingSpawner:
     kills: int = 0
     pids: dict[str, set[int]] = field(default_factory=dict)
     delivered: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many messages of each kind each kind of actor has been given."""
+    """Messages delivered so far, by (kind of actor, kind of message)."""
     _delivery: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     def record_delivery(self, kind: str, message: Deliver) -> None:
@@ -58,13 +59,13 @@ class InterceptingSpawner:
         self._delivery.unpark_all()
 
     async def intercept(self, actor: str, message: Deliver | Step) -> None:
-        """Called with each input before it is written to an actor, and with each step before it is taken.
+        """Called with each input before it is written to an actor, and with each step before it is read.
 
-        Nothing of it happens, nor anything else of that actor, before this returns.
+        The frame, and all later frames of that actor, wait until this returns.
         """
 
     async def wait_until_delivered(self, kind: str, message: str, number: int) -> None:
-        """Wait until that kind of actor has been given so many of these messages."""
+        """Wait until `number` messages of one kind were delivered to one kind of actor."""
         with trio.fail_after(DEADLINE):
             while self.delivered[kind, message] < number:
                 await self._delivery.park()
@@ -118,7 +119,7 @@ class _InterceptedHandle:
 
 
 class _InterceptedChannel:
-    """Looks at every frame, in both directions, as it passes."""
+    """Passes every frame on, in both directions, and reports it to the spawner."""
 
     def __init__(self, handle: _InterceptedHandle) -> None:
         self._handle = handle
@@ -149,7 +150,7 @@ class _InterceptedChannel:
         if isinstance(message, Step):
             await self._handle.spawner.intercept(self._handle.name, message)
         if isinstance(message, Step) and self._handle.spawner.should_kill(self._handle.kind, "step"):
-            self._handle.inner.kill()  # it has done its work, and nobody will hear of it
+            self._handle.inner.kill()  # the step is lost
             while True:
                 await self._handle.inner.channel.receive()
         return message
@@ -177,10 +178,10 @@ class Node:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1 that the kernel gives to nobody who asks for any.
+    """Return a free port of 127.0.0.1 from outside the kernel's ephemeral range.
 
-    A swarm that was killed gets it back: another program that asks for any port meanwhile cannot have it,
-    and the other devices, which know this port only, find the node again.
+    No other program gets it by asking for any port, so a swarm that was killed can listen on it again, and
+    the other devices, which know only this port, find the node again.
     """
     ephemeral = int(_EPHEMERAL.read_text().split()[0])
     below = range(min(_UNPRIVILEGED, ephemeral - _TRIED_PORTS), ephemeral)
@@ -199,7 +200,7 @@ def free_port() -> int:
 async def running_node(
     folder: Path, name: str, *, spawner: InterceptingSpawner | None = None, **settings: object
 ) -> AsyncIterator[Node]:
-    """Run a node on loopback, on a port of its own, in `folder`; at the end stop it and see it end well."""
+    """Run a node on loopback with its files in `folder`. At the end stop it; it must end cleanly."""
     spawner = spawner or InterceptingSpawner()
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []

@@ -1,6 +1,6 @@
-"""A device of the test's own on the network: a libp2p host, a device key, and the protocol's pure core.
+"""A device on the network that a test controls: a libp2p host, a device key, and the protocol's pure core.
 
-It plays its role correctly unless a test makes it do otherwise; it keeps every frame that it sent and got.
+It plays its role correctly unless a test makes it do otherwise, and keeps every frame that it receives.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -42,13 +42,13 @@ from spacedrive_node.protocol.pairing_keys import Proven
 KAD = SwarmConfig(listen=()).dht_protocol
 DEADLINE = 20.0
 Answer = Callable[[bytes, bytes], Awaitable[bytes | None]]
-"""Answers (peer, frame) with a frame; None resets the stream."""
+"""Called with (peer, frame). Returns the frame to answer with, None to reset the stream."""
 Alter = Callable[[DeviceInfo], DeviceInfo]
 
 
 @dataclass
 class JoinerRun:
-    """One attempt as this device, a joiner, went through it."""
+    """The frames and values of one attempt in which this device is the joiner."""
 
     crypto: JoinerAttempt
     challenge: bytes
@@ -62,7 +62,7 @@ class JoinerRun:
 
 @dataclass
 class PeerDevice:
-    """One peer. `answer` serves the pairing protocol; `dht` says which providers it names, None: no DHT."""
+    """One device. `answer` serves the pairing protocol."""
 
     host: Any
     name: str = "Other"
@@ -88,10 +88,10 @@ class PeerDevice:
     def bootstrap(self) -> str:
         return f"{self.addresses[0]}/p2p/{self.host.get_id()}"
 
-    # -- as the one that asks
+    # Requests to a node
 
     async def connect(self, node: Any, *, again: bool = False) -> Any:
-        """Return a connection with a node; `again`: another one."""
+        """Return the connection with a node, a new one with `again`."""
         peer = node.ready.peer
         if again or peer not in self._connections:
             network = self.host.get_network()
@@ -99,7 +99,7 @@ class PeerDevice:
         return self._connections[peer]
 
     async def exchange(self, node: Any, frame: bytes, *, again: bool = False) -> bytes | None:
-        """Send one frame; return the answer, None when the stream was reset."""
+        """Send one frame. Return the answer, None if the stream was reset."""
         with trio.fail_after(DEADLINE):
             connection = await self.connect(node, again=again)
             try:
@@ -110,7 +110,7 @@ class PeerDevice:
                 return None
 
     async def refusal_reason(self, node: Any, frame: bytes, *, again: bool = False) -> str:
-        """Send one frame; return why it was refused, or what the answer is."""
+        """Send one frame. Return the reason of a refusal, or the kind of the answer."""
         answer = await self.exchange(node, frame, again=again)
         if answer is None:
             return "reset"
@@ -131,7 +131,7 @@ class PeerDevice:
     async def prove(
         self, node: Any, keys: CodeKeys, alter: Alter | None = None, signature: bytes | None = None
     ) -> JoinerRun:
-        """Go through exchanges 1 and 2; `alter` changes what this device says of itself."""
+        """Go through exchanges 1 and 2. `alter` changes the DeviceInfo that this device sends."""
         crypto = self.begin(node, keys)
         challenge = await self.exchange(node, crypto.request_frame)
         assert challenge is not None
@@ -148,7 +148,7 @@ class PeerDevice:
         return JoinerRun(crypto, challenge, info, signed, th1, response, answer)
 
     def finish(self, run: JoinerRun) -> Proven:
-        """Open the confirmation; acknowledge the other's decision from now on."""
+        """Open the confirmation, and acknowledge the node's decision from now on."""
         run.proven, _other = run.crypto.open_confirmation(run.challenge, run.response, run.answer)
         proven = run.proven
 
@@ -158,7 +158,7 @@ class PeerDevice:
         self.answer = acknowledge
         return proven
 
-    # -- as the one that is asked
+    # Requests of a node
 
     async def serve(self, stream: Any) -> None:
         peer = bytes(stream.muxed_conn.peer_id.to_bytes())
@@ -172,10 +172,10 @@ class PeerDevice:
         await streams.write(stream, len(answer).to_bytes(4, "big") + answer)
         await streams.close(stream)
 
-    # -- the DHT
+    # DHT
 
     async def announce(self, server: Any, key: bytes) -> None:
-        """Have a server name this device as provider of `key`."""
+        """Announce this device to a server as provider of `key`."""
         connection = await self.connect(server)
         data = encode_request("add_provider", key, self.peer, self.addresses)
         async with streams.open_stream(connection, KAD) as stream:
@@ -187,7 +187,7 @@ class PeerDevice:
                     raise
 
     async def providers(self, server: Any, key: bytes) -> list[bytes]:
-        """Return whom a server names for `key`."""
+        """Return the providers of `key` that a server names."""
         data = encode_request("get_providers", key, self.peer, ())
         async with streams.open_stream(await self.connect(server), KAD) as stream:
             await streams.write(stream, varint.encode(len(data)) + data)
@@ -196,7 +196,7 @@ class PeerDevice:
         return [bytes(entry.id) for entry in answer.providerPeers]
 
     def serve_dht(self, reply: Callable[[KadMessage], bytes]) -> None:
-        """Be a DHT server that answers every request with what `reply` says."""
+        """Serve the DHT: answer every request with what `reply` returns."""
 
         async def handle(stream: Any) -> None:
             request = KadMessage()
@@ -207,10 +207,10 @@ class PeerDevice:
 
         self.host.set_stream_handler(KAD, handle)
 
-    # -- lies for a session that has been taken over
+    # Forgeries for a compromised session
 
     def forged_store(self, run: JoinerRun, th3: bytes, request: int = 1000, **changes: Any) -> StoreDevice:
-        """Return a StoreDevice with this device's true identity in `run`, and made-up secrets."""
+        """Return a StoreDevice with the true identity of this device in `run`, and invented secrets."""
         name = run.crypto.code_id, run.crypto.attempt
         values: dict[str, Any] = {
             "request": request,
@@ -243,7 +243,7 @@ async def open_device(name: str = "Other", *, listen: bool = True) -> AsyncItera
 
 @asynccontextmanager
 async def open_devices(count: int) -> AsyncIterator[list[PeerDevice]]:
-    """Run many devices side by side."""
+    """Run `count` devices at once."""
     opened: list[PeerDevice] = []
     enough = trio.Event()
 

@@ -1,4 +1,4 @@
-"""A second implementation of docs/protocol.md, for the vectors to agree with.
+"""A second implementation of docs/protocol.md, which the test vectors must agree with.
 
 It shares nothing with the package: HKDF by hand over hmac, frames by the `msgpack` package, curves and AEAD
 by libsodium (PyNaCl), words by counting bits. It is straight-line code on purpose and checks nothing.

@@ -7,7 +7,7 @@ from spacedrive_node.tests.harness.session_simulation import Pair, settle
 
 
 def check(two: Pair) -> None:
-    """P1 and P2, and what every session owes its user."""
+    """Check P1 and P2, that every session ended once, and that both agree after the vaults' next contact."""
     here, there = two.nodes
     for node, other in ((here, there), (there, here)):
         assert len(node.ends) == 1, "every session ends, once"

@@ -14,7 +14,7 @@ ADDRESS = Multiaddr("/ip4/127.0.0.1/tcp/4001").to_bytes()
 
 
 def frames_of_runs() -> list[bytes]:
-    """Every string of hex digits in the vectors that is a MessagePack map."""
+    """Return every hexadecimal string in the vectors that is a MessagePack map."""
     found: list[bytes] = []
 
     def walk(value: Any) -> None:

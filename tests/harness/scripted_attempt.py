@@ -1,4 +1,4 @@
-"""Two devices with fixed keys that go through an attempt frame by frame."""
+"""Two devices with fixed keys that go through one attempt of the pairing protocol frame by frame."""
 
 import hashlib
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ class Device:
 
 
 class Pairing:
-    """One attempt between `ada` (initiator) and `bob` (joiner); each step can be taken with other bytes."""
+    """One attempt between `ada` (initiator) and `bob` (joiner). A test can replace the bytes of each step."""
 
     def __init__(self, entropy: bytes = seed("code")[:16], *, salt: str = "", ada: str = "ada") -> None:
         self.ada, self.bob = Device(ada), Device("bob")

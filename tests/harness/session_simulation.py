@@ -1,8 +1,9 @@
-"""Two or more nodes in one virtual time: real session machines, a faulty network, vaults that check.
+"""Simulates nodes in one virtual time: real session machines, a faulty network, a vault that checks.
 
-Everything is drawn from one seed. The host plays the supervisor: it applies each step as a whole, and can
-crash a session at any step (nothing of the step happened; the machine is rebuilt from its last checkpoint and
-gets the same input again) and a node's swarm at any time (what was under way is lost).
+Everything random comes from one seed. Each node plays the supervisor of its session: it applies each step as
+a whole, and can crash the session at any step. Then nothing of the step has happened; the machine is rebuilt
+from its last checkpoint and gets the same input again. It can also crash the node's swarm at any time, which
+loses all that was under way.
 """
 
 import heapq
@@ -36,7 +37,7 @@ DECODERS = {
 
 @dataclass
 class Faults:
-    """What the network does to a frame, as probabilities, and how late it may be."""
+    """Probabilities of faults of the network, and the largest delay of a frame in seconds."""
 
     loss: float = 0.0
     duplicate: float = 0.0
@@ -44,7 +45,7 @@ class Faults:
 
 
 class Simulation:
-    """Virtual time, the network, and all nodes."""
+    """The virtual time, the network and all nodes."""
 
     def __init__(self, seed: int = 0, faults: Faults | None = None, config: SessionConfig | None = None):
         self.random = random.Random(seed)
@@ -57,7 +58,7 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
 
     def node(self, name: str) -> "Node":
-        """Return a new node."""
+        """Add a node and return it."""
         node = Node(self, name)
         self.nodes[node.peer] = node
         return node
@@ -84,9 +85,9 @@ class Simulation:
             else:
                 self.now = max(self.now, wake)
                 sleeper.tick()
-        raise AssertionError("the world does not come to rest")
+        raise AssertionError("the simulation does not come to rest")
 
-    # -- network -------------------------------------------------------------------------------------
+    # Network
 
     def draw_delay(self) -> float:
         return self.random.random() * self.faults.delay
@@ -96,7 +97,7 @@ class Simulation:
 
 
 class Node:
-    """One node with one session: host of the machine, gateway (the user) and fake neighbours."""
+    """One node with one session machine. Plays its supervisor, its gateway and its user."""
 
     def __init__(self, simulation: Simulation, name: str) -> None:
         self.simulation = simulation
@@ -125,7 +126,7 @@ class Node:
     def _rebuild(self, checkpoint: bytes | None) -> SessionMachine:
         return SessionMachine(self.simulation.config, self.simulation.random.randbytes, checkpoint)
 
-    # -- supervisor ----------------------------------------------------------------------------------
+    # Supervisor
 
     @property
     def ended(self) -> bool:
@@ -191,7 +192,7 @@ class Node:
             case _:
                 raise AssertionError(f"{type(message).__name__} to {to}")
 
-    # -- the user ------------------------------------------------------------------------------------
+    # User
 
     def _show(self, view: to_gateway.SessionView) -> None:
         self.views.append(view)
@@ -212,7 +213,7 @@ class Node:
         self.deliver("gateway", to_session.Decide(accept))
 
     def start(self, lifetime: float = 300.0) -> bytes:
-        """Show a code; return it."""
+        """Start as initiator; return the code."""
         message = to_session.StartPairing("0123456789abcdef", lifetime, self.peer, self.vault.public_key)
         self.deliver("gateway", message)
         code = self.views[-1].code
@@ -220,7 +221,7 @@ class Node:
         return code
 
     def join(self, code: bytes, timeout: float = 60.0) -> None:
-        """Enter a code."""
+        """Start as joiner with a code."""
         self.deliver(
             "gateway",
             to_session.JoinPairing(
@@ -229,7 +230,7 @@ class Node:
         )
 
     def find(self, other: "Node | bytes", finders: tuple[Any, ...] = ("dht",), **more: Any) -> None:
-        """Discovery names a candidate."""
+        """Deliver a candidate, as discovery does."""
         peer = other if isinstance(other, bytes) else other.peer
         self.deliver("discovery", to_session.Candidate(peer, ("/ip4/127.0.0.1/tcp/1",), finders))
 
@@ -247,7 +248,7 @@ class Node:
 
 @dataclass
 class Pair:
-    """An initiator and a joiner in one world."""
+    """An initiator and a joiner in one simulation."""
 
     simulation: Simulation
     initiator: Node
@@ -281,7 +282,7 @@ def pair(
     config: SessionConfig | None = None,
     accept: tuple[bool | None, bool | None] = (True, True),
 ) -> Pair:
-    """Return two nodes whose users decide as told; None: never."""
+    """Return two nodes whose users decide as `accept` says. A user with None never decides."""
     simulation = Simulation(seed, faults, config)
     made = Pair(simulation, simulation.node("initiator"), simulation.node("joiner"))
     for node, choice in zip(made.nodes, accept, strict=True):
@@ -290,7 +291,7 @@ def pair(
 
 
 def settle(one: Node, other: Node) -> None:
-    """Play the vaults' next contact (docs/protocol.md, "Settling")."""
+    """Do what both vaults do at their next contact (docs/protocol.md, "Settling")."""
     for here, there in ((one, other), (other, one)):
         record = here.vault.records.get(there.peer)
         if record is None or record.state != "unconfirmed":

@@ -1,4 +1,4 @@
-"""A simulated DHT in virtual time, seeded, with servers that are honest, dead, slow, lying or decoys."""
+"""Simulates a DHT in virtual time, from a seed, with servers that are honest, dead, slow or lying."""
 
 import hashlib
 import heapq
@@ -32,7 +32,7 @@ PROVIDER = "session-00000000000000bb"
 
 
 def peer(seed: object) -> bytes:
-    """A peer id of the right form, from anything."""
+    """Return a well-formed peer id that is derived from any value."""
     return bytes.fromhex("002408011220") + hashlib.sha256(repr(seed).encode()).digest()
 
 
@@ -46,7 +46,7 @@ OWN = peer("own")
 
 @dataclass
 class Server:
-    """One DHT server. `behave`: instead of honesty, (delay, closer, providers) or None: silence."""
+    """One DHT server. `behave` replaces its honest answer: (delay, closer, providers), None: silence."""
 
     id: bytes
     table: list[bytes] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Server:
 
 
 class SimulatedDht:
-    """The servers, and one Discovery in the middle whose swarm this is."""
+    """The servers, and the real core of one discovery actor, whose swarm this plays."""
 
     def __init__(self, seed: int, servers: int, **config: object) -> None:
         self.random = random.Random(seed)
@@ -91,7 +91,7 @@ class SimulatedDht:
         self.take(session, StartProviding(key, INSTANCE))
 
     def store(self, provider: bytes) -> None:
-        """Put the true provider where an honest announcement puts it."""
+        """Store a provider at the servers where an honest announcement stores it."""
         for server in self.closest(KEY):
             self.servers[server].stored.setdefault(KEY, {})[provider] = addresses_of(provider)
 
@@ -118,7 +118,7 @@ class SimulatedDht:
                     self.found_at.setdefault(candidate.peer, self.now)
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass, event by event; stop early when `until` holds."""
+        """Let `seconds` pass, event by event. Stop early when `until` returns true."""
         end = self.now + seconds
         turns = 0
         while not until():

@@ -1,4 +1,4 @@
-"""A peer in the simulation of sessions that speaks the pairing protocol by hand, as a joiner."""
+"""A peer in the simulation that speaks the pairing protocol frame by frame, as a joiner."""
 
 from spacedrive_node.messages.peer_protocol import Refused, decode_wire
 from spacedrive_node.messages.to_session import PeerRequest
@@ -8,7 +8,7 @@ from spacedrive_node.tests.harness.session_simulation import Node
 
 
 class Stranger:
-    """A peer that speaks the protocol by hand."""
+    """A joiner whose frames a test sends one by one."""
 
     def __init__(self, node: Node, code: bytes, name: str = "stranger") -> None:
         self.node = node
@@ -30,7 +30,7 @@ class Stranger:
         )
 
     def ask(self, frame: bytes, peer: bytes | None = None) -> bytes | None:
-        """Return the answer that comes within the same step, if any."""
+        """Send a frame. Return the answer if it comes within the same step."""
         self.number += 1
         answers: list[bytes] = []
         self.node.swarm.requests[self.number] = answers.append

@@ -1,4 +1,4 @@
-"""A session's neighbours in the harness: a vault that checks what it stores, a swarm that forgets.
+"""The simulated vault and swarm of a session: the vault checks what it stores, the swarm forgets at a crash.
 
 They keep the contract that sessions rely on (messages/to_vault.py, messages/to_swarm.py) and nothing more.
 """
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class StoredDevice:
-    """A device in a fake vault."""
+    """A device in a simulated vault."""
 
     store: to_vault.StoreDevice
     state: str
 
 
 class SimulatedVault:
-    """The vault's contract towards sessions: it signs what it assembles, and checks what it stores."""
+    """Signs what it has assembled, and checks what it stores, as a vault does for sessions."""
 
     def __init__(self, node: "Node") -> None:
         self.node = node
@@ -96,7 +96,7 @@ class SimulatedVault:
         )
 
     def settle(self, peer: bytes, frame: bytes) -> bytes | None:
-        """Answer a decision that belongs to no live session, from the store; None: closed."""
+        """Return the stored reply to a decision that belongs to no live session, None if there is none."""
         record = self.records.get(peer)
         if record is None or record.store.peer_decision != frame:
             return None
@@ -109,14 +109,14 @@ class SimulatedVault:
 
 @dataclass
 class Ask:
-    """A question under way in a swarm."""
+    """An Ask under way."""
 
     message: to_swarm.Ask
     done: bool = False
 
 
 class SimulatedSwarm:
-    """The swarm's contract: one answer for each Ask, requests routed by code_id, nothing survives a crash."""
+    """Answers each Ask once and routes requests by code_id, as a swarm does. Nothing survives a crash."""
 
     def __init__(self, node: "Node") -> None:
         self.node = node
@@ -131,7 +131,7 @@ class SimulatedSwarm:
         self.seen: list[tuple[str, bytes]] = []
 
     def crash(self) -> None:
-        """Lose everything under way; the supervisor tells the session."""
+        """Lose everything under way, and deliver ActorRestarted to the session."""
         self.incarnation += 1
         self.asks, self.requests, self.numbers = [], {}, itertools.count(1)
         for other in self.connected:
@@ -191,7 +191,7 @@ class SimulatedSwarm:
         target.swarm.arrive(self.node.peer, ask.message.frame, reply)
 
     def arrive(self, peer: bytes, frame: bytes, reply: Callable[[bytes], None]) -> None:
-        """A frame of `peer` has come in."""
+        """Handle a frame of `peer` that has arrived."""
         message = decode_wire(frame)
         assert isinstance(message, PairingRequest | ChallengeResponse | PairingDecision)
         if self.serve is not None and not self.node.ended:

@@ -1,4 +1,4 @@
-"""A peer of the test's own on the network: a plain libp2p host that writes whatever bytes a test wants."""
+"""A peer on the network that a test controls: a plain libp2p host that writes any bytes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Real swarm actors in this process, each with a fake supervisor at the other end of its channel."""
+"""Runs real swarm actors in this process, each with a fake supervisor at the other end of its channel."""
 
 import hashlib
 import itertools
@@ -51,7 +51,7 @@ DEADLINE = 20.0
 
 
 def seed(name: str) -> bytes:
-    """A transport key's seed for tests."""
+    """Return the seed of the transport key of a swarm with this name."""
     return hashlib.sha256(name.encode()).digest()
 
 
@@ -60,7 +60,7 @@ class GoneError(Exception):
 
 
 class FakeSupervisor:
-    """Plays the supervisor for one swarm actor; checks every envelope against the routing table."""
+    """Plays the supervisor for one swarm actor, and checks every envelope against the routing table."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.channel = Channel(stream, decode_from_child)
@@ -131,11 +131,11 @@ class FakeSupervisor:
                 await self._news.wait()
 
     def envelope_id(self, message: Message) -> bytes:
-        """The id of the envelope that carried this message."""
+        """Return the id of the envelope of a message."""
         return next(id for _to, sent, id in self.sent if sent is message)
 
     def count(self, kind: type[Any]) -> int:
-        """How many messages of a kind have come."""
+        """Return how many messages of a kind the actor has sent."""
         return sum(isinstance(message, kind) for _to, message, _id in self.sent)
 
     @property
@@ -159,7 +159,7 @@ async def open_swarm(
     incarnation: int = 1,
     up: bool = True,
 ) -> AsyncIterator[FakeSupervisor]:
-    """Run a swarm actor; leaving stops it in order and checks that it is quick about it."""
+    """Run a swarm actor. At the end stop it and check that it ends within the deadline."""
     ours, theirs = trio.testing.memory_stream_pair()
     supervisor = FakeSupervisor(ours)
 

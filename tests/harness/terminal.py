@@ -1,4 +1,4 @@
-"""A command on a real pseudo-terminal, as a person has it before them."""
+"""Runs a command on a real pseudo-terminal."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
 
 class Terminal:
-    """A command on a pseudo-terminal of 60 rows; what it shows is kept without escape sequences."""
+    """A command on a pseudo-terminal of 60 rows. Its output is kept without escape sequences."""
 
     def __init__(self, arguments, env):
         self._master, slave = pty.openpty()
@@ -38,11 +38,11 @@ class Terminal:
     @staticmethod
     def _take_terminal():
         os.setsid()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever the tests were started with
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it may be ignored where the tests run
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     def expect(self, text):
-        """Read until `text` is shown; everything up to it is then left behind."""
+        """Read until `text` is shown, and drop the output up to it. Return what was before it."""
         deadline = time.monotonic() + DEADLINE
         while text not in self.shown:
             if not self._read(deadline):
@@ -51,19 +51,20 @@ class Terminal:
         return before
 
     def end(self):
-        """Exit code and the rest of what was shown."""
+        """Wait for its end. Return its exit code and the rest of its output."""
         deadline = time.monotonic() + DEADLINE
         while self._read(deadline):
             pass
         return self.process.wait(DEADLINE), self.shown
 
     def type(self, text):
-        """Press keys."""
+        """Send key presses."""
         os.write(self._master, text.encode())
 
     def interrupt_prompt(self):
-        """Press Ctrl-C, and again as a person would: in the instant at which its line editor starts to wait,
-        Python misses a signal until the next key.
+        """Press Ctrl-C until the command ends.
+
+        Python handles a signal that arrives just as the line editor starts to wait only at the next key.
         """
         deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
@@ -73,7 +74,7 @@ class Terminal:
         raise AssertionError("Ctrl-C did not end the prompt")
 
     def close(self):
-        """End it if need be."""
+        """Kill it if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

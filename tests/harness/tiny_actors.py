@@ -1,4 +1,4 @@
-"""Tiny actors for the supervisor's tests: a gateway that a test drives, sessions that count, a vault."""
+"""Tiny actors under the real supervisor: a gateway that a test drives, sessions that count, a vault."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ SECRET = "do-not-print-this"
 
 
 class SendOrder(msgspec.Struct):
-    """From the test to its gateway."""
+    """Sent by the test to its gateway: a message to send."""
 
     to: str
     kind: str
@@ -28,7 +28,7 @@ class SendOrder(msgspec.Struct):
 
 
 class Received(msgspec.Struct):
-    """From the gateway to the test: what was delivered to it. An empty sender: it has started."""
+    """Sent by the gateway to the test: a message that was delivered. With an empty sender: it has started."""
 
     sender: str
     incarnation: int
@@ -47,7 +47,7 @@ class TinyConfig(msgspec.Struct):
 
 
 async def bridge(channel):
-    """Gateway: hands the test what it gets, sends what the test orders."""
+    """Gateway: forwards delivered messages to the test, and sends what the test orders."""
 
     async def run(mailbox, start):
         config = msgspec.msgpack.decode(start.config, type=BridgeConfig)
@@ -84,7 +84,7 @@ async def bridge(channel):
 
 
 class Counter:
-    """Session: counts Decides; asks the vault to sign each; dies as the timeout of a JoinPairing says."""
+    """Session: counts Decides, requests a signature for each, fails as a JoinPairing's timeout selects."""
 
     def __init__(self, start):
         self.name = start.name
@@ -150,7 +150,7 @@ async def counter(channel):
 
 
 class Prober(Counter):
-    """Session that tries what the sandbox forbids, and tells what it could."""
+    """Session that tries what the sandbox forbids, and reports which operations were allowed."""
 
     def view(self, outcome=None):
         sends = super().view(outcome)
@@ -185,7 +185,7 @@ async def prober(channel):
 
 
 class Forger(Counter):
-    """Session that sends what no session may."""
+    """Session that sends a message that no session may send."""
 
     def step(self, incoming, now):
         if isinstance(incoming.message, to_session.Decide):
@@ -238,7 +238,7 @@ async def quiet_swarm(channel):
 
 
 def append_to_trail(start, what):
-    """Append to the file that tells the order of things."""
+    """Append a line to the file in which a test reads the order of events."""
     trail = msgspec.msgpack.decode(start.config, type=TinyConfig).trail
     if trail:
         fd = os.open(trail, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""A node of tiny actors, and the test's seat at its gateway."""
+"""Runs a real supervisor over tiny actors, with the test in control of the gateway."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from spacedrive_node.supervisor.tree import NodeFailedError, run_tree
 from spacedrive_node.tests.harness.tiny_actors import BridgeConfig, Received, SendOrder, TinyConfig
 
 OWN_IDENTITY = (b"p" * 38, b"k" * 32)
-"""Peer id and device key in the messages that make a session; the sessions here do not look at them."""
+"""Peer id and device key in the messages that start a session. Tiny sessions ignore them."""
 
 ACTORS = "spacedrive_node.tests.harness.tiny_actors"
 DEADLINE = 30
@@ -37,7 +37,7 @@ FIRST_SESSION = session_name()
 
 
 class GatewayDriver:
-    """The test as the gateway's user: sends through it, and sees what it gets."""
+    """The test's end of the gateway: sends messages through it, and receives what is delivered to it."""
 
     def __init__(self, sock, stop):
         self.sock = sock
@@ -52,7 +52,7 @@ class GatewayDriver:
         await self.sock.send(encode_all(orders))
 
     async def next(self, kind=None):
-        """Return the next message to the gateway (of that kind)."""
+        """Return the next message to the gateway, or the next one of a kind."""
         with trio.fail_after(DEADLINE):
             while True:
                 data = await self.sock.recv(1 << 20)
@@ -63,7 +63,7 @@ class GatewayDriver:
                     return message
 
     async def view(self, **fields):
-        """Return the next SessionView with these values."""
+        """Return the next SessionView in which these fields have these values."""
         while True:
             view = await self.next(to_gateway.SessionView)
             if all(getattr(view, name) == value for name, value in fields.items()):
@@ -102,7 +102,7 @@ async def node(
     heartbeat=2.0,
     **session_options,
 ):
-    """Run a node with a test's seat at the gateway; stops it at exit."""
+    """Run a node of tiny actors and yield its GatewayDriver. At the end stop the node."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     fd = theirs.fileno() if host == "task" else 10

@@ -1,4 +1,4 @@
-"""A real vault on a real file, and devices that pair with it."""
+"""Runs a real vault machine on a real file with a fake supervisor, and makes devices that pair with it."""
 
 import os
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def _raw(key: Ed25519PrivateKey) -> bytes:
 
 @dataclass
 class VaultPairing:
-    """One pairing of another device with this one, as the session on this side sees it."""
+    """The values of one pairing with another device, as the session on the vault's side has them."""
 
     device: "OtherDevice"
     session: str = field(default_factory=lambda: os.urandom(8).hex())
@@ -77,7 +77,7 @@ class VaultPairing:
 
 @dataclass
 class OtherDevice:
-    """A device with keys of its own; `name` is what it calls itself."""
+    """Another device, with random keys."""
 
     name: str = "Other"
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
@@ -97,7 +97,7 @@ class OtherDevice:
 
 
 class VaultHost:
-    """Plays the supervisor for one vault: keeps its checkpoint, delivers, restarts."""
+    """Plays the supervisor for one vault: keeps its checkpoint, delivers messages, restarts it."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -107,7 +107,7 @@ class VaultHost:
         self.checkpoint: bytes | None = None
         self.now = 1000.0
         self.known: dict[bytes, bytes | None] = {}
-        """What the swarm has been told: peer → frame to settle with."""
+        """What the vault has sent to the swarm: peer → frame to settle with."""
         self._resources = ExitStack()
         self.vault: Vault
 
@@ -141,7 +141,7 @@ class VaultHost:
         return self._apply(self.vault.step(incoming, self.now))
 
     def request(self, sender: str, message: Message, id: bytes | None = None) -> Message | None:
-        """Deliver; return the one answer to the sender, if there is one."""
+        """Deliver a message. Return the answer to its sender, if there is one."""
         answers = [
             send.message
             for send in self.step(sender, message, id).out

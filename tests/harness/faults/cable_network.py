@@ -1,9 +1,10 @@
-"""Hosts with a cable each that can be pulled: network namespaces, or relays that go silent.
+"""Hosts whose network cable can be pulled: network namespaces, or TCP relays that go silent.
 
-In namespaces every host has a stack of its own, joined to the others by a bridge in a namespace apart; a
-pulled cable is the bridge's end of it set down: no carrier, nothing arrives, and nobody is told. Without the
-right to make namespaces, each host is reached through a relay on loopback that takes connections and
-carries nothing. Nothing outside what is made here is touched, and it goes with the processes that hold it.
+With namespaces every host has its own network stack, joined to the others by a bridge in a further namespace.
+A pulled cable is the bridge's end of it set down: no carrier, nothing arrives, and no program is informed.
+Without the right to make namespaces, each host is reached through a relay on loopback that accepts
+connections and forwards nothing. Nothing outside these namespaces is touched, and they vanish with their
+processes.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from spacedrive_node.tests.harness.faults.tcp_relay import Relay
+from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
 
 PORT = 7520
 _hosts = itertools.count(1)
@@ -22,21 +23,21 @@ _hosts = itertools.count(1)
 
 @dataclass
 class Host:
-    """Where one node runs: `command` goes before its own, `listen` and `announce` into its configuration."""
+    """Where one node runs: `command` prefixes its own, `listen` and `announce` go into its configuration."""
 
     command: tuple[str, ...]
     listen: str
     announce: str
 
     def listening(self, address: str) -> None:
-        """The node listens there now."""
+        """Set the address on which the node listens."""
 
     async def pull(self) -> None:
-        """Take the cable out."""
+        """Pull the cable."""
         raise NotImplementedError
 
     async def plug(self) -> None:
-        """Put it in again."""
+        """Plug the cable in again."""
         raise NotImplementedError
 
 
@@ -54,11 +55,11 @@ class _Namespaced(Host):
 
 @dataclass
 class _Relayed(Host):
-    relay: Relay | None = None
+    relay: TcpRelay | None = None
 
     def listening(self, address: str) -> None:
         assert self.relay is not None
-        self.relay.lead_to(address)
+        self.relay.set_target(address)
 
     async def pull(self) -> None:
         assert self.relay is not None
@@ -70,8 +71,8 @@ class _Relayed(Host):
 
 
 @dataclass
-class Network:
-    """Makes hosts. `kind` says what a pulled cable is."""
+class CableNetwork:
+    """Makes hosts. `kind` describes what a pulled cable is."""
 
     kind: str
     nursery: trio.Nursery
@@ -81,7 +82,7 @@ class Network:
     async def host(self) -> Host:
         number = next(_hosts)
         if not self.enter:
-            relay = Relay()
+            relay = TcpRelay()
             address = await self.nursery.start(relay.serve)
             return _Relayed((), "/ip4/127.0.0.1/tcp/0", f"/ip4/127.0.0.1/tcp/{address}", relay)
         holder = _hold(*self.enter, "unshare", "--net")
@@ -103,10 +104,10 @@ class Network:
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Network]:
-    """Make a network of what this machine allows; all of it is gone at the end."""
+async def open_network() -> AsyncIterator[CableNetwork]:
+    """Open a network of the kind that this machine allows. Everything is removed at the end."""
     async with trio.open_nursery() as nursery:
-        network = await _namespaces(nursery) or Network("a relay that goes silent", nursery)
+        network = await _namespaces(nursery) or CableNetwork("a relay that goes silent", nursery)
         try:
             yield network
         finally:
@@ -119,14 +120,16 @@ async def opened() -> AsyncIterator[Network]:
             nursery.cancel_scope.cancel()
 
 
-async def _namespaces(nursery: trio.Nursery) -> Network | None:
+async def _namespaces(nursery: trio.Nursery) -> CableNetwork | None:
     for options in (("--net",), ("--user", "--map-root-user", "--net")):
         try:
             hub = _hold("unshare", *options)
         except (OSError, ValueError):
             continue
         user = ("--user", "--preserve-credentials") if "--user" in options else ()
-        network = Network("no carrier", nursery, ("nsenter", f"--target={hub.pid}", *user, "--net"), [hub])
+        network = CableNetwork(
+            "no carrier", nursery, ("nsenter", f"--target={hub.pid}", *user, "--net"), [hub]
+        )
         try:
             await _run(*network.enter, "ip", "link", "add", "hub", "type", "bridge")
             await _run(*network.enter, "ip", "link", "set", "hub", "up")
@@ -141,7 +144,7 @@ async def _namespaces(nursery: trio.Nursery) -> Network | None:
 
 
 def _hold(*command: str) -> "subprocess.Popen[bytes]":
-    """Start a process that only keeps its namespaces, and ends with its input. Raises ValueError."""
+    """Start a process that keeps its namespaces until its input is closed. Raises ValueError."""
     script = "echo here; exec cat"
     holder = subprocess.Popen(
         [*command, "sh", "-c", script],

@@ -1,7 +1,7 @@
-"""Pairings between real nodes while their actors are killed at random; what has to hold afterwards.
+"""Pairings between real nodes while their actors are killed at random, and what must hold afterwards.
 
-Everything random is drawn from the seed: each pairing's plan from (seed, number), the steady kills from
-the seed alone. Where a kill falls still depends on the machine, so a run repeats the schedule, not the fault.
+Everything random comes from the seed: each pairing's plan from (seed, number), the steady kills from the seed
+alone. Where a kill falls still depends on the machine, so a run repeats the schedule, not the fault.
 """
 
 import random
@@ -15,27 +15,27 @@ import trio
 
 from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailedError
 from spacedrive_node.messages.control_protocol import SessionState
-from spacedrive_node.tests.harness.faults.process_killer import Timeline, Victims, choose
+from spacedrive_node.tests.harness.faults.process_killer import ProcessKiller, Timeline, choose_kind
 from spacedrive_node.tests.harness.nodes import Node
 from spacedrive_node.tests.harness.secret_sweep import collector
 
-SEARCH = 60.0
-DEADLINE = 180.0
-"""Of a session that has something to decide; docs/protocol.md, "Limits"."""
+SEARCH_TIMEOUT_S = 60.0
+DEADLINE_S = 180.0
+"""Seconds in which a session that has something to decide must end (docs/protocol.md, "Limits")."""
 _SLACK = 5.0
-_WHOLE = SEARCH + DEADLINE + 20.0
-_SETTLE = 40.0
-_QUIET = 30.0
-_POLL = 0.1
-_REJECTING = 0.06
+_PAIRING_TIMEOUT_S = SEARCH_TIMEOUT_S + DEADLINE_S + 20.0
+_SETTLE_TIMEOUT_S = 40.0
+_QUIET_TIMEOUT_S = 30.0
+_POLL_S = 0.1
+_REJECT_PROBABILITY = 0.06
 MAY_SETTLE = frozenset({"lost_contact"})
-"""What the other side of a `paired` one may end as: an entry of its own is paired at the next contact."""
+"""Outcomes that the other side of a `paired` one may have. Its entry becomes paired at the next contact."""
 MODES = ("bursts", "steady", "frames", "all", "none")
 
 
 @dataclass(frozen=True)
 class Kill:
-    """Of one actor on one side, so many seconds after the pairing began or the device was shown."""
+    """The kill of one actor on one side, `seconds` after the pairing began or the device was shown."""
 
     side: int
     kind: str
@@ -58,12 +58,12 @@ class Plan:
 def plan_of(seed: int, number: int, nodes: int, bursts: bool) -> Plan:
     draw = random.Random(f"{seed}/{number}")
     initiator, joiner = draw.sample(range(nodes), 2)
-    accepts = (draw.random() >= _REJECTING, draw.random() >= _REJECTING)
+    accepts = (draw.random() >= _REJECT_PROBABILITY, draw.random() >= _REJECT_PROBABILITY)
     thinking = tuple(draw.choice((0.0, draw.uniform(0, 0.4))) for _ in range(2))
     kills = [
         Kill(
             draw.randrange(2),
-            choose(draw),
+            choose_kind(draw),
             draw.choice(("begin", "shown")),
             min(draw.expovariate(5.0), 2.0),
             draw.random(),
@@ -75,12 +75,12 @@ def plan_of(seed: int, number: int, nodes: int, bursts: bool) -> Plan:
 
 @dataclass
 class Side:
-    """How it ended for one side: an outcome, or what the client was told instead."""
+    """How a pairing ended for one side: an outcome, or the error that its client got."""
 
     outcome: str = ""
     fingerprint: str | None = None
     seconds: float = 0.0
-    """From the device shown to the end."""
+    """Seconds from the confirmation to the end."""
 
 
 @dataclass
@@ -96,24 +96,27 @@ class Report:
 
 
 @dataclass
-class Storm:
+class ChaosRun:
     seed: int
     nodes: Sequence[Node]
-    victims: Sequence[Victims]
+    killers: Sequence[ProcessKiller]
     folders: Sequence[Path]
     timeline: Timeline
     mode: str = "all"
     every: float = 1.0
     frames: float = 0.03
     patience: float = 20.0
-    """Seconds in which both sides agree by themselves; then they are given contact."""
-    calm: trio.Event | None = None
+    """Seconds in which both sides should agree without help. Then they are brought into contact."""
+    pause: trio.Event | None = None
     report: Report = field(default_factory=Report)
 
-    # the pairings
+    # The pairings
 
     async def run(self, pairings: int, concurrency: int) -> None:
-        """Waves of 1 to `concurrency` pairings at once; after each, both sides of each pair must agree."""
+        """Run waves of 1 to `concurrency` pairings at once.
+
+        After each wave both sides of each pair must agree.
+        """
         sizes = random.Random(f"{self.seed}/waves")
         self._frames(self.mode in ("frames", "all"))
         async with trio.open_nursery() as nursery:
@@ -125,42 +128,42 @@ class Storm:
                 async with trio.open_nursery() as running:
                     for one in wave:
                         running.start_soon(self._one, one)
-                await self._agreement(f"after pairing {wave[-1]}")
+                await self._check_agreement(f"after pairing {wave[-1]}")
                 number = wave[-1] + 1
             nursery.cancel_scope.cancel()
         self._frames(False)
 
     def _frames(self, on: bool) -> None:
-        for victims in self.victims:
-            victims.frames = self.frames if on else 0.0
+        for killer in self.killers:
+            killer.frames = self.frames if on else 0.0
 
     async def _steady(self) -> None:
         draw = random.Random(f"{self.seed}/steady")
         while True:
             await trio.sleep(draw.uniform(0.5, 1.5) * self.every)
-            node, kind, pick = draw.randrange(len(self.nodes)), choose(draw), draw.random()
-            if self.calm is not None:
-                await self.calm.wait()
-            self.victims[node].kill(kind, pick)
+            node, kind, pick = draw.randrange(len(self.nodes)), choose_kind(draw), draw.random()
+            if self.pause is not None:
+                await self.pause.wait()
+            self.killers[node].kill(kind, pick)
 
     async def _one(self, number: int) -> None:
         plan = plan_of(self.seed, number, len(self.nodes), self.mode in ("bursts", "all"))
         begin = self.timeline.now()
-        self.timeline.note(f"#{number} begins: {plan}")
+        self.timeline.record(f"#{number} begins: {plan}")
         sides = (Side(), Side())
-        with trio.move_on_after(_WHOLE) as limit:
+        with trio.move_on_after(_PAIRING_TIMEOUT_S) as limit:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._kills, plan, "begin")
                 await self._pair(plan, sides)
                 nursery.cancel_scope.cancel()
-        self.timeline.note(f"#{number} ends: {sides}")
-        self._judge(plan, sides, begin, limit.cancelled_caught)
+        self.timeline.record(f"#{number} ends: {sides}")
+        self._check(plan, sides, begin, limit.cancelled_caught)
 
     async def _kills(self, plan: Plan, after: str) -> None:
         begin = trio.current_time()
         for kill in sorted((k for k in plan.kills if k.after == after), key=lambda k: k.seconds):
             await trio.sleep_until(begin + kill.seconds)
-            self.victims[plan.nodes[kill.side]].kill(kill.kind, kill.pick)
+            self.killers[plan.nodes[kill.side]].kill(kill.kind, kill.pick)
 
     async def _pair(self, plan: Plan, sides: tuple[Side, Side]) -> None:
         initiator, joiner = (self.nodes[index].client for index in plan.nodes)
@@ -174,7 +177,7 @@ class Storm:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._finish, plan, 0, showing, sides)
             try:
-                joining = await joiner.join_pairing(words, timeout=SEARCH)
+                joining = await joiner.join_pairing(words, timeout=SEARCH_TIMEOUT_S)
             except (ControlError, ConnectionError) as error:
                 sides[1].outcome = f"join: {error!r}"
                 nursery.cancel_scope.cancel()
@@ -183,7 +186,7 @@ class Storm:
 
     async def _finish(self, plan: Plan, side: int, pairing: Pairing, sides: tuple[Side, Side]) -> None:
         mine = sides[side]
-        self.timeline.note(f"#{plan.number} side {side} is session {pairing.id} of {plan.nodes[side]}")
+        self.timeline.record(f"#{plan.number} side {side} is session {pairing.id} of {plan.nodes[side]}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, plan, side, pairing)
             try:
@@ -208,7 +211,7 @@ class Storm:
         try:
             await (pairing.accept if plan.accepts[side] else pairing.reject)()
         except ControlError as error:
-            # The other side has rejected it first, and so it is over: the states say so.
+            # The other side has rejected it first, so it is over, as the states show.
             if error.code != "not_deciding" or plan.accepts[1 - side]:
                 raise
 
@@ -218,19 +221,19 @@ class Storm:
 
         try:
             async for state in pairing.states(history=True):
-                self.timeline.note(f"#{plan.number} side {side}: {line(state)}")
+                self.timeline.record(f"#{plan.number} side {side}: {line(state)}")
         except (ControlError, ConnectionError) as error:
-            self.timeline.note(f"#{plan.number} side {side}: {error!r}")
+            self.timeline.record(f"#{plan.number} side {side}: {error!r}")
 
-    def _judge(self, plan: Plan, sides: tuple[Side, Side], begin: float, stuck: bool) -> None:
+    def _check(self, plan: Plan, sides: tuple[Side, Side], begin: float, stuck: bool) -> None:
         report, outcomes = self.report, (sides[0].outcome, sides[1].outcome)
         report.pairings += 1
         report.outcomes[outcomes] += 1
         seconds = max(side.seconds for side in sides)
         report.slowest = max(report.slowest, seconds)
         if stuck:
-            self._fail(f"#{plan.number} is not over after {_WHOLE:.0f} s: {outcomes}", begin)
-        if seconds > DEADLINE + _SLACK:
+            self._fail(f"#{plan.number} is not over after {_PAIRING_TIMEOUT_S:.0f} s: {outcomes}", begin)
+        if seconds > DEADLINE_S + _SLACK:
             self._fail(f"#{plan.number} took {seconds:.1f} s after the device was shown: {outcomes}", begin)
         both = all(plan.accepts)
         if both and outcomes == ("paired", "paired"):
@@ -250,28 +253,28 @@ class Storm:
         story = self.timeline.between(since, self.timeline.now())
         self.report.failures.append("\n".join([text, *story]))
 
-    # what has to hold
+    # What must hold
 
-    async def _agreement(self, when: str) -> None:
-        """Each pair of nodes lists each other once, with the same secret, or not at all."""
+    async def _check_agreement(self, when: str) -> None:
+        """Check that each two nodes list each other once, with the same secret, or not at all."""
         begin = self.timeline.now()
-        if await self._agreed(self.patience) is None:
+        if await self._wait_for_agreement(self.patience) is None:
             return
-        # An unconfirmed entry settles at the next contact: have them connect anew, undisturbed.
-        self.calm = trio.Event()
+        # An unconfirmed entry settles at the next contact: make the nodes connect again, without kills.
+        self.pause = trio.Event()
         self._frames(False)
-        self.timeline.note("contact")
+        self.timeline.record("contact")
         self.report.settled_later += 1
-        for victims in self.victims:
-            victims.kill("swarm", 0.0)
-        why = await self._agreed(_SETTLE)
+        for killer in self.killers:
+            killer.kill("swarm", 0.0)
+        why = await self._wait_for_agreement(_SETTLE_TIMEOUT_S)
         if why is not None:
             self._fail(f"no agreement {when}: {why}", begin)
-        self.calm.set()
-        self.calm = None
+        self.pause.set()
+        self.pause = None
         self._frames(self.mode in ("frames", "all"))
 
-    async def _agreed(self, seconds: float) -> str | None:
+    async def _wait_for_agreement(self, seconds: float) -> str | None:
         why = "nobody answered"
         with trio.move_on_after(seconds):
             while True:
@@ -279,7 +282,7 @@ class Storm:
                 if found is None:
                     return None
                 why = found
-                await trio.sleep(_POLL)
+                await trio.sleep(_POLL_S)
         return why
 
     async def _difference(self) -> str | None:
@@ -301,18 +304,18 @@ class Storm:
                 return f"{folder.name} has not settled {open_ends}"
         return None
 
-    async def quiet(self) -> None:
-        """No session is left, as the gateway sees it and as a process."""
+    async def wait_until_quiet(self) -> None:
+        """Wait until no session is left, neither in the gateway's view nor as a process."""
         why = "nobody answered"
-        with trio.move_on_after(_QUIET):
+        with trio.move_on_after(_QUIET_TIMEOUT_S):
             while True:
-                why = await self._noise()
+                why = await self._remaining_sessions()
                 if not why:
                     return
-                await trio.sleep(_POLL)
-        self._fail(f"not quiet: {why}", self.timeline.now() - _QUIET)
+                await trio.sleep(_POLL_S)
+        self._fail(f"not quiet: {why}", self.timeline.now() - _QUIET_TIMEOUT_S)
 
-    async def _noise(self) -> str:
+    async def _remaining_sessions(self) -> str:
         for node in self.nodes:
             try:
                 active = (await node.client.status()).sessions_active
@@ -325,7 +328,7 @@ class Storm:
 
 
 def unsettled(folder: Path) -> list[tuple[str, str]]:
-    """Entries that are unconfirmed and not outdone by one of a greater order: fingerprint, session."""
+    """Return (fingerprint, session) of unconfirmed entries without a paired entry of a greater order."""
     database = sqlite3.connect(f"file:{folder / 'devices.db'}?mode=ro", uri=True, timeout=5.0)
     try:
         return database.execute(

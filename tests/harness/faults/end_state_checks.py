@@ -1,4 +1,4 @@
-"""What has to hold after a failure: outcomes, their time, and what the two stores say of each other."""
+"""Checks what must hold after a failure: outcomes, their times, and that the two stores agree."""
 
 import sqlite3
 from dataclasses import dataclass, field
@@ -7,32 +7,32 @@ from pathlib import Path
 import trio
 
 from spacedrive_node.tests.harness.faults.chaos_run import unsettled
-from spacedrive_node.tests.harness.faults.failure_points import Case, Moment, Side
+from spacedrive_node.tests.harness.faults.failure_points import FailureCase, FailurePoint, Side
 
 SLACK = 6.0
-"""Seconds by which an end may be seen late: a busy machine, and the way of the news to the user."""
+"""Seconds by which an end may be seen late, on a busy machine and on its way to the user."""
 ALLOWED: dict[tuple[Side, bool], frozenset[str]] = {
     ("initiator", False): frozenset({"expired"}),
     ("initiator", True): frozenset({"paired", "lost_contact", "expired"}),
     ("joiner", False): frozenset({"not_found", "lost_contact", "expired"}),
     ("joiner", True): frozenset({"paired", "lost_contact", "expired"}),
 }
-"""Outcomes of a side that will never hear of the other again, by whether it was shown the other device."""
+"""Outcomes of a side that never hears of the other again, by (side, whether it saw the other device)."""
 
 
 @dataclass
-class End:
+class SideEnd:
     """How one side's pairing ended."""
 
     session: str = ""
     outcome: str = "running"
-    """An outcome, or "gone": the node that knew of it is no more."""
+    """An outcome, or "gone" if the node that knew it was killed."""
     fingerprint: str | None = None
     began: float = 0.0
     shown: float | None = None
     ended: float = 0.0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
-    """Of its user, who goes with the node."""
+    """The cancel scope of its user, which ends with the node."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Row:
 
 
 def rows(data: Path) -> dict[str, Row]:
-    """Return what a node's store holds, by session."""
+    """Return the rows of a node's store, by session."""
     database = sqlite3.connect(f"file:{data / 'devices.db'}?mode=ro", uri=True, timeout=5.0)
     try:
         found = database.execute("SELECT session, th3, state, fingerprint, paired_at FROM devices").fetchall()
@@ -54,7 +54,7 @@ def rows(data: Path) -> dict[str, Row]:
 
 
 def disagreement(one: Path, other: Path, sessions: list[tuple[str, str]]) -> str | None:
-    """Say what the two stores do not agree on: the pairing in use, or any of these; None: nothing."""
+    """Return a difference between two stores: in the pairing in use, or in a session. None: they agree."""
     mine, theirs = rows(one), rows(other)
     in_use = [[row.th3 for row in side.values() if row.state == "paired"] for side in (mine, theirs)]
     if in_use[0] != in_use[1]:
@@ -72,16 +72,18 @@ def disagreement(one: Path, other: Path, sessions: list[tuple[str, str]]) -> str
     return None
 
 
-def judge(case: Case, moment: Moment, ends: dict[Side, End], latest: dict[Side, float]) -> list[str]:
+def wrong_ends(
+    case: FailureCase, point: FailurePoint, ends: dict[Side, SideEnd], latest: dict[Side, float]
+) -> list[str]:
     """Return what is wrong with how one pairing ended."""
     wrong = []
     outcomes = {side: end.outcome for side, end in ends.items()}
-    if case.long == "ten" and case.how != "kill":
+    if case.duration == "ten" and case.manner != "kill":
         if set(outcomes.values()) != {"paired"}:
             wrong.append(f"not paired: {outcomes}")
     else:
         for side, end in ends.items():
-            is_gone = case.how == "kill" and side == case.victim
+            is_gone = case.manner == "kill" and side == case.victim
             allowed = {"gone"} if is_gone else ALLOWED[side, end.shown is not None]
             if end.outcome not in allowed:
                 wrong.append(f"the {side} ended as {end.outcome}, shown: {end.shown is not None}")
@@ -93,4 +95,4 @@ def judge(case: Case, moment: Moment, ends: dict[Side, End], latest: dict[Side, 
     for side, end in ends.items():
         if end.outcome not in ("gone", "running") and end.ended > latest[side] + SLACK:
             wrong.append(f"the {side} ended {end.ended - latest[side]:.1f} s too late as {end.outcome}")
-    return [f"{text}\n    at {moment}" for text in wrong]
+    return [f"{text}\n    at {point}" for text in wrong]

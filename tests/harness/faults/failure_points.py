@@ -1,4 +1,4 @@
-"""Every message of a pairing, before and after: where a failure may strike (docs/protocol.md, "Messages")."""
+"""The failure points of a pairing: before and after every message (docs/protocol.md, "Messages")."""
 
 import random
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Literal
 
 Side = Literal["initiator", "joiner"]
 SIDES: tuple[Side, Side] = ("initiator", "joiner")
-How = Literal["kill", "stop", "cable"]
-HOWS: tuple[How, ...] = ("kill", "stop", "cable")
-Long = Literal["ever", "ten"]
-LONGS: tuple[Long, ...] = ("ever", "ten")
+Manner = Literal["kill", "stop", "cable"]
+MANNERS: tuple[Manner, ...] = ("kill", "stop", "cable")
+Duration = Literal["ever", "ten"]
+DURATIONS: tuple[Duration, ...] = ("ever", "ten")
 
 
 @dataclass(frozen=True)
-class Moment:
+class FailurePoint:
     """A message at one side: about to leave (`sends`) or just arrived (`gets`).
 
-    `accepting`: the sides whose users accept before it, in this order, each when it has heard of the one
-    before; the others do when the failure has struck.
+    `accepting`: the sides whose users accept before it, in this order, each after the acceptance of the one
+    before has arrived. The other users accept after the failure.
     """
 
     side: Side
@@ -40,17 +40,17 @@ def _exchange(
     number: int = 1,
     accepting: tuple[Side, ...] = (),
     answering: str = "session",
-) -> list[Moment]:
+) -> list[FailurePoint]:
     other: Side = "initiator" if asking == "joiner" else "joiner"
     return [
-        Moment(asking, "sends", request, number, accepting=accepting),
-        Moment(other, "gets", request, number, answering, accepting),
-        Moment(other, "sends", answer, number, answering, accepting),
-        Moment(asking, "gets", answer, number, accepting=accepting),
+        FailurePoint(asking, "sends", request, number, accepting=accepting),
+        FailurePoint(other, "gets", request, number, answering, accepting),
+        FailurePoint(other, "sends", answer, number, answering, accepting),
+        FailurePoint(asking, "gets", answer, number, accepting=accepting),
     ]
 
 
-def _decisions(first: Side, second: Side) -> list[Moment]:
+def _decisions(first: Side, second: Side) -> list[FailurePoint]:
     return [
         *_exchange(first, "PairingDecision", "DecisionReceived", accepting=(first,)),
         *_exchange(second, "PairingDecision", "DecisionReceived", accepting=(first, second)),
@@ -58,10 +58,10 @@ def _decisions(first: Side, second: Side) -> list[Moment]:
 
 
 LOOKUP = (
-    Moment("initiator", "sends", "add_provider", actor="discovery"),
-    Moment("initiator", "gets", "add_provider", actor="discovery"),
-    Moment("joiner", "sends", "get_providers", actor="discovery"),
-    Moment("joiner", "gets", "get_providers", actor="discovery"),
+    FailurePoint("initiator", "sends", "add_provider", actor="discovery"),
+    FailurePoint("initiator", "gets", "add_provider", actor="discovery"),
+    FailurePoint("joiner", "sends", "get_providers", actor="discovery"),
+    FailurePoint("joiner", "gets", "get_providers", actor="discovery"),
 )
 EXCHANGES = (
     *_exchange("joiner", "PairingRequest", "Challenge"),
@@ -70,7 +70,7 @@ EXCHANGES = (
     *_decisions("initiator", "joiner"),
 )
 PRESENCE = (
-    # While users decide, after the own acceptance, and after `paired`, where the other's vault answers.
+    # While users decide, after this side's acceptance, and after `paired`, where the other's vault answers.
     *_exchange("joiner", "ChallengeResponse", "ChallengeConfirmation", 2),
     *_exchange("joiner", "PairingDecision", "DecisionReceived", 2, accepting=("joiner",)),
     *_exchange(
@@ -82,62 +82,62 @@ PRESENCE = (
         answering="vault",
     ),
 )
-MOMENTS: tuple[Moment, ...] = (*LOOKUP, *EXCHANGES, *PRESENCE)
+FAILURE_POINTS: tuple[FailurePoint, ...] = (*LOOKUP, *EXCHANGES, *PRESENCE)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One vanishing: who, how and for how long, and at which moments of as many pairings at once."""
+class FailureCase:
+    """One failure: which device vanishes, how and for how long, at one point of each of several pairings."""
 
     victim: Side
-    how: How
-    long: Long
-    moments: tuple[Moment, ...]
+    manner: Manner
+    duration: Duration
+    points: tuple[FailurePoint, ...]
     first_shows: bool
-    """Whether the node that the other one has as its DHT server shows the code, or enters it."""
+    """Whether the node that is the other's DHT server shows the code. Otherwise it enters it."""
 
     def __str__(self) -> str:
-        verb = {"kill": "killed", "stop": "stopped", "cable": "without cable"}[self.how]
-        until = "for ever" if self.long == "ever" else "for ten seconds"
+        verb = {"kill": "killed", "stop": "stopped", "cable": "without cable"}[self.manner]
+        ending = "for ever" if self.duration == "ever" else "for ten seconds"
         server = "initiator" if self.first_shows else "joiner"
-        at = "; ".join(map(str, self.moments))
-        return f"{self.victim} {verb} {until} (the {server} is the other's server) at: {at}"
+        at = "; ".join(map(str, self.points))
+        return f"{self.victim} {verb} {ending} (the {server} is the other's server) at: {at}"
 
 
-def every_case(seed: int, together: int) -> list[Case]:
-    """Each moment with each victim, manner and length; `together` pairings of one pair of nodes at once."""
+def all_cases(seed: int, together: int) -> list[FailureCase]:
+    """Return cases with each point for each victim, manner and duration, `together` points in each case."""
     draw = random.Random(seed)
     cases = [
-        Case(victim, how, long, part, first_shows=draw.random() < 0.5)
+        FailureCase(victim, manner, duration, part, first_shows=draw.random() < 0.5)
         for victim in SIDES
-        for how in HOWS
-        for long in LONGS
+        for manner in MANNERS
+        for duration in DURATIONS
         for part in _parts(draw, together)
     ]
     draw.shuffle(cases)
     return cases
 
 
-def sample(seed: int, how: How, together: int) -> list[Case]:
-    """Each moment in one manner, once; victims and lengths take turns."""
-    draw = random.Random(f"{seed}/{how}")
-    turns = [(victim, long) for victim in SIDES for long in LONGS]
+def sample_cases(seed: int, manner: Manner, together: int) -> list[FailureCase]:
+    """Return cases with each point once, in one manner. Victims and durations take turns."""
+    draw = random.Random(f"{seed}/{manner}")
+    turns = [(victim, duration) for victim in SIDES for duration in DURATIONS]
     return [
-        Case(turns[number % 4][0], how, turns[number % 4][1], part, first_shows=draw.random() < 0.5)
+        FailureCase(turns[number % 4][0], manner, turns[number % 4][1], part, first_shows=draw.random() < 0.5)
         for number, part in enumerate(_parts(draw, together))
     ]
 
 
-def _parts(draw: random.Random, together: int) -> list[tuple[Moment, ...]]:
-    # In this order the two moments of one actor never come into the same part: it can be held once.
-    shared = sorted((m for m in MOMENTS if m.actor != "session"), key=lambda m: m.event)
-    own = [moment for moment in MOMENTS if moment.actor == "session"]
-    moments = [*shared, *draw.sample(own, len(own))]
-    parts = -(-len(moments) // together)
-    return [tuple(sorted(moments[part::parts], key=_order)) for part in range(parts)]
+def _parts(draw: random.Random, together: int) -> list[tuple[FailurePoint, ...]]:
+    # In this order the two points of one actor never come into the same part: it can be held only once.
+    shared = sorted((m for m in FAILURE_POINTS if m.actor != "session"), key=lambda m: m.event)
+    own = [point for point in FAILURE_POINTS if point.actor == "session"]
+    points = [*shared, *draw.sample(own, len(own))]
+    parts = -(-len(points) // together)
+    return [tuple(sorted(points[part::parts], key=_order)) for part in range(parts)]
 
 
-def _order(moment: Moment) -> tuple[int, int]:
-    """What takes long comes first, and last what holds up all that would come after it."""
+def _order(point: FailurePoint) -> tuple[int, int]:
+    """Order points that take long first, and last those that hold up everything after them."""
     actors = ("session", "vault", "get_providers", "add_provider")
-    return actors.index(moment.name if moment.actor == "discovery" else moment.actor), -moment.number
+    return actors.index(point.name if point.actor == "discovery" else point.actor), -point.number

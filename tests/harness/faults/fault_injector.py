@@ -1,4 +1,4 @@
-"""A host that strikes an actor when a session of its node comes to a phase, or alters what it says."""
+"""A spawner that kills or stops an actor when a session enters a phase, or alters an actor's steps."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.child_protocol import Deliver, FromChild, Step
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.spawner import Handle
-from spacedrive_node.tests.harness.faults.message_tap import Sight, Tap
-from spacedrive_node.tests.harness.faults.tcp_relay import Relay
-from spacedrive_node.tests.harness.faults.waiting import until
+from spacedrive_node.tests.harness.faults.message_tap import MessageTap, Sighting
+from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
+from spacedrive_node.tests.harness.faults.waiting import wait_until
 from spacedrive_node.tests.harness.nodes import Node, running_node
 from spacedrive_node.tests.harness.secret_sweep import collector
 
@@ -27,9 +27,12 @@ EVENTS = {
     "flooding another actor",
     "malformed message dropped",
 }
-"""What the supervisor says of an actor that it has had to do with."""
+"""Log events of the supervisor about an actor that failed or misbehaved."""
 Alter = Callable[[str, Step], list[FromChild] | None]
-"""Called with the name of an actor and its step: what the supervisor reads instead; None: the step itself."""
+"""Called with the name of an actor and its step.
+
+Returns the frames to read instead, None for the step itself.
+"""
 
 
 def as_it_is(_actor: str, _step: Step) -> None:
@@ -37,14 +40,14 @@ def as_it_is(_actor: str, _step: Step) -> None:
 
 
 @dataclass
-class Striking(Tap):
-    """Knows the last process of each kind of actor, and strikes one of them at a sight."""
+class FaultInjector(MessageTap):
+    """Knows the latest process of each kind of actor, and can send a signal to one at a phase."""
 
     alter: Alter = as_it_is
     last: dict[str, int] = field(default_factory=dict)
-    struck: int = 0
-    """The process that was struck; 0: none yet."""
-    told: list[tuple[str, str, object]] = field(default_factory=list)
+    injected: int = 0
+    """The process that got the signal, 0 if none has yet."""
+    reports: list[tuple[str, str, object]] = field(default_factory=list)
     seen: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     async def spawn(self, spec: ChildSpec) -> Handle:
@@ -59,15 +62,17 @@ class Striking(Tap):
 
     def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         if event in EVENTS:
-            self.told.append((actor.partition("-")[0], event, fields.get("cause")))
+            self.reports.append((actor.partition("-")[0], event, fields.get("cause")))
             self.seen.unpark_all()
 
-    async def until_told(self, *line: object) -> None:
-        """Wait for a line of the log: kind of actor, event, cause."""
-        assert await until(self.seen, lambda: line in self.told, DEADLINE), f"{line} is not in {self.told}"
+    async def wait_for_report(self, *line: object) -> None:
+        """Wait for a log line: kind of actor, event, cause."""
+        assert await wait_until(self.seen, lambda: line in self.reports, DEADLINE), (
+            f"{line} is not in {self.reports}"
+        )
 
     def kill(self, actor: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Send that signal to the last process of that kind; return its pid, 0 when there is none."""
+        """Send a signal to the latest process of a kind of actor. Return its pid, 0 if it has ended."""
         pid = self.pid if actor == "zygote" else self.last[actor]
         try:
             os.kill(pid, number)
@@ -75,28 +80,30 @@ class Striking(Tap):
             return 0
         return pid
 
-    def strike(self, actor: str, number: signal.Signals, phase: str | None) -> None:
-        """Send that signal to that actor when a session comes to that phase, once."""
-        self.struck = 0
+    def inject(self, actor: str, number: signal.Signals, phase: str | None) -> None:
+        """Send a signal to an actor when a session enters a phase, once."""
+        self.injected = 0
 
-        async def watch(sight: Sight) -> None:
-            if not self.struck and (sight.event, sight.name) == ("is", phase):
-                self.struck = self.kill(actor, number)
+        async def on_sighting(sighting: Sighting) -> None:
+            if not self.injected and (sighting.event, sighting.name) == ("is", phase):
+                self.injected = self.kill(actor, number)
 
         self.phases.clear()
-        self.watch: Callable[[Sight], Awaitable[None]] = watch
+        self.on_sighting: Callable[[Sighting], Awaitable[None]] = on_sighting
 
-    async def heard(self, session: str) -> None:
-        """Wait until the other side's answer to this side's decision has arrived."""
+    async def wait_for_acknowledgement(self, session: str) -> None:
+        """Wait until the other side has acknowledged this side's decision."""
 
         def arrived() -> bool:
-            return bool(self.sights[f"session-{session}", "gets", "DecisionReceived"])
+            return bool(self.sightings[f"session-{session}", "gets", "DecisionReceived"])
 
-        assert await until(self.seen, arrived, DEADLINE), "the other side never heard of the decision"
+        assert await wait_until(self.seen, arrived, DEADLINE), (
+            "the other side has not acknowledged the decision"
+        )
 
 
 class _Altered:
-    def __init__(self, inner: object, handle: Handle, host: Striking) -> None:
+    def __init__(self, inner: object, handle: Handle, host: FaultInjector) -> None:
         self._inner, self._handle, self._host = inner, handle, host
         self._waiting: list[FromChild] = []
 
@@ -113,31 +120,34 @@ class _Altered:
 
 
 @dataclass
-class Two:
-    """Two whole nodes, the second knows the first as its DHT server, and the hosts of their actors."""
+class InjectedPair:
+    """Two whole nodes and the injectors of their actors. The second knows the first as its DHT server."""
 
     nodes: tuple[Node, Node]
-    hosts: tuple[Striking, Striking]
+    hosts: tuple[FaultInjector, FaultInjector]
 
     async def begin(self, search: float = DEADLINE) -> tuple[Pairing, Pairing]:
-        """The first shows a code and the second enters it."""
+        """Show a code at the first node and enter it at the second."""
         showing = await self.nodes[0].client.start_pairing()
         collector.add_code(" ".join(showing.code.words))
         return showing, await self.nodes[1].client.join_pairing(" ".join(showing.code.words), search)
 
     async def pair(self, first: int) -> None:
-        """Pair, `first` accepts before the other: both are paired, once, with the same fingerprint."""
+        """Pair, where `first` accepts before the other.
+
+        Both must be paired, once, with the same fingerprint.
+        """
         with trio.fail_after(DEADLINE):
             pairings = await self.begin()
             for pairing in pairings:
                 await pairing.confirmation()
             await pairings[first].accept()
-            await self.hosts[first].heard(pairings[first].id)
+            await self.hosts[first].wait_for_acknowledgement(pairings[first].id)
             await pairings[1 - first].accept()
         await self.paired(*pairings)
 
     async def paired(self, *pairings: Pairing) -> None:
-        """See both sides of one pairing end as they should."""
+        """Check that both sides are paired with one fingerprint, and that both list one device."""
         with trio.fail_after(DEADLINE):
             prints = {(await pairing.paired()).fingerprint for pairing in pairings}
             assert len(prints) == 1
@@ -145,24 +155,24 @@ class Two:
                 devices = await node.client.devices()
                 assert [(device.state, device.fingerprint) for device in devices] == [("paired", *prints)]
 
-    def turned(self) -> "Two":
-        """Return the same with the other one showing the code."""
-        return Two(self.nodes[::-1], self.hosts[::-1])
+    def swapped(self) -> "InjectedPair":
+        """Return the same pair with the roles swapped: the other node shows the code."""
+        return InjectedPair(self.nodes[::-1], self.hosts[::-1])
 
 
 @asynccontextmanager
-async def two_struck(
-    folder: Path, relays: Sequence[tuple[Relay, int]] = (), **settings: object
-) -> AsyncIterator[Two]:
-    """Run both nodes; `relays`: what stands before each of them, and its port."""
-    hosts = (Striking(), Striking())
+async def open_injected_pair(
+    folder: Path, relays: Sequence[tuple[TcpRelay, int]] = (), **settings: object
+) -> AsyncIterator[InjectedPair]:
+    """Run both nodes. `relays`: the relay before each of them and its port."""
+    hosts = (FaultInjector(), FaultInjector())
     announce = [{"announce": (f"/ip4/127.0.0.1/tcp/{port}",)} for _, port in relays] or [{}, {}]
     async with running_node(folder, "anna", spawner=hosts[0], **announce[0], **settings) as a:
         if relays:
-            relays[0][0].lead_to(hosts[0].listening[0])
+            relays[0][0].set_target(hosts[0].listening[0])
         async with running_node(
             folder, "bruno", spawner=hosts[1], bootstrap=(a.bootstrap,), **announce[1], **settings
         ) as b:
             if relays:
-                relays[1][0].lead_to(hosts[1].listening[0])
-            yield Two((a, b), hosts)
+                relays[1][0].set_target(hosts[1].listening[0])
+            yield InjectedPair((a, b), hosts)

@@ -1,8 +1,7 @@
-"""Sees each message of a pairing as it leaves one session and reaches the other, and can hold it there.
+"""Sees each message of a pairing as it leaves one actor and reaches another, and can hold it there.
 
-A Tap stands where the harness has its Killer, between a supervisor and its actors; product code knows
-nothing of it. `sends` is the step that holds the message, before the supervisor takes it: it has not left.
-`gets` is the input with the message, before the actor has it: it has arrived, and nothing has followed.
+`sends` is the step that contains the message, before the supervisor reads it: it has not left. `gets` is the
+input with the message, before the actor has it: it has arrived, and nothing has followed.
 """
 
 from collections import Counter
@@ -20,43 +19,43 @@ from spacedrive_node.messages.peer_protocol import decode_wire
 from spacedrive_node.tests.harness.nodes import InterceptingSpawner
 
 
-class Sight(NamedTuple):
-    """One message at one actor; `number` counts those of its name there, from 1."""
+class Sighting(NamedTuple):
+    """One message at one actor. `number` counts the messages of its name there, from 1."""
 
     actor: str
     event: str
-    """`sends`, `gets`, or `is` for a phase of a session's table."""
+    """`sends`, `gets`, or `is` for a phase that a session has entered."""
     name: str
-    """Of the wire message, of the Kademlia operation, or of the phase."""
+    """The name of the wire message, of the Kademlia operation, or of the phase."""
     number: int
 
 
-Watch = Callable[[Sight], Awaitable[None]]
+SightingHandler = Callable[[Sighting], Awaitable[None]]
 
 
-async def nothing(_sight: Sight) -> None:
+async def ignore(_sighting: Sighting) -> None:
     return
 
 
 @dataclass
-class Tap(InterceptingSpawner):
-    """Calls `watch` with each sight and waits for it: so long, nothing else of that actor happens."""
+class MessageTap(InterceptingSpawner):
+    """Awaits `on_sighting` with each sighting. The frames of that actor wait meanwhile."""
 
-    watch: Watch = nothing
-    sights: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    on_sighting: SightingHandler = ignore
+    sightings: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     phases: dict[str, str] = field(default_factory=dict)
     listening: tuple[str, ...] = ()
-    """Where the swarm listens, whatever it announces."""
+    """The addresses on which the swarm listens, which may differ from those that it announces."""
     _operations: dict[int, str] = field(default_factory=dict)
 
     async def intercept(self, actor: str, message: Deliver | Step) -> None:
         try:
             seen = self._messages(actor, message)
         except MalformedMessageError:
-            return  # its receiver will say what it thinks of it
+            return  # its receiver handles it
         for event, name in seen:
-            self.sights[actor, event, name] += 1
-            await self.watch(Sight(actor, event, name, self.sights[actor, event, name]))
+            self.sightings[actor, event, name] += 1
+            await self.on_sighting(Sighting(actor, event, name, self.sightings[actor, event, name]))
 
     def _messages(self, actor: str, message: Deliver | Step) -> list[tuple[str, str]]:
         if isinstance(message, Deliver):

@@ -1,6 +1,6 @@
-"""What an actor may say that it should not: what it said, over and over, or messages of the wrong kind.
+"""Alters what an actor sends: the same message many times, or messages of the wrong kind.
 
-Each is a change of one Step of an actor that holds a message which it says in every pairing.
+Each alteration changes one Step that contains a message which the actor sends in every pairing.
 """
 
 import os
@@ -16,7 +16,7 @@ from spacedrive_node.messages.to_supervisor import AreYouAlive, Shutdown
 from spacedrive_node.messages.to_swarm import SwarmIdentity
 from spacedrive_node.supervisor.ledger import MAX_MESSAGES
 
-SPEAKS = {
+USUAL_MESSAGES = {
     "session": {"SignIdentity"},
     "vault": {"Signed"},
     "swarm": {"PeerRequest", "PeerAnswer"},
@@ -24,9 +24,13 @@ SPEAKS = {
     "gateway": {"Decide"},
     "metrics": {"AreYouAlive"},
 }
-"""What each says in every pairing, on either side; but metrics is only told, so any step of it will do."""
+"""Messages that each kind of actor sends in every pairing, on either side.
+
+Metrics only receives, so any of its
+steps is altered.
+"""
 Change = Callable[[Outgoing], tuple[Outgoing, ...]]
-"""What it says in place of that message."""
+"""Returns the messages to send in place of the given one."""
 
 
 def envelope(message: Message, to: str) -> Outgoing:
@@ -34,24 +38,24 @@ def envelope(message: Message, to: str) -> Outgoing:
 
 
 def flooding(said: Outgoing) -> tuple[Outgoing, ...]:
-    """More of it than any receiver may have before it."""
+    """Return more copies of the message than any mailbox may hold."""
     return (said, *(msgspec.structs.replace(said, id=os.urandom(16)) for _ in range(MAX_MESSAGES + 50)))
 
 
 def forbidden(said: Outgoing) -> tuple[Outgoing, ...]:
-    """A kind that this actor may send to nobody."""
+    """Return a message of a kind that this actor may not send to anyone."""
     if said.kind == "Decide":
         return (envelope(SwarmIdentity(bytes(32)), "swarm"),)
     return (envelope(Shutdown(), "supervisor"),)
 
 
 def mislabelled(said: Outgoing) -> tuple[Outgoing, ...]:
-    """A body of another kind than the envelope says."""
+    """Return the envelope with a body of another kind than it names."""
     return (msgspec.structs.replace(said, body=envelope(Shutdown(), "supervisor").body),)
 
 
 def another_answer(said: Outgoing) -> tuple[Outgoing, ...]:
-    """An answer to the same request, of a kind that answers others."""
+    """Return an answer to the same request, of a kind that answers other requests."""
     if said.kind == "Signed":
         request = to_session.decode(bytes(said.body)).request
         return (envelope(to_session.Stored(request, "unconfirmed"), said.to),)
@@ -62,8 +66,8 @@ def another_answer(said: Outgoing) -> tuple[Outgoing, ...]:
 
 
 @dataclass
-class Misbehaving:
-    """Changes what one kind of actor says, once."""
+class MisbehavingActor:
+    """Alters one step of one kind of actor, once."""
 
     kind: str
     change: Change
@@ -76,7 +80,7 @@ class Misbehaving:
         if self.kind == "metrics":
             out = (envelope(AreYouAlive(1), "supervisor"), *out)
         for place, said in enumerate(out):
-            if said.kind in SPEAKS[self.kind] and (instead := self.change(said)) != (said,):
+            if said.kind in USUAL_MESSAGES[self.kind] and (instead := self.change(said)) != (said,):
                 self.done = True
                 return [msgspec.structs.replace(step, out=(*out[:place], *instead, *out[place + 1 :]))]
         return None

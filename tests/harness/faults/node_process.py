@@ -1,15 +1,17 @@
-"""A whole node in a process of its own, whose driver holds it at chosen messages: python node_process.py
+"""A program that runs one whole node, which the process that started it holds at chosen messages.
 
-The driver writes one JSON object a line to standard input, and reads one a line from standard output.
+    python -m spacedrive_node.tests.harness.faults.node_process
+
+It reads one JSON object a line from standard input, and writes one a line to standard output.
 
     {"config": {...}, "session": {...}}            first: NodeConfig, and SessionConfig where it differs
     {"arm": [event, name, number], "actor": null}  the next session is held at this message, once
     {"arm": …, "actor": "vault"}                   the same for another actor, counted from now on
-    {"release": true}                              whoever is held goes on
+    {"release": true}                              whatever is held goes on
     end of input                                   the node stops
 
     {"ready": {"peer": hex, "addresses": [...]}}   {"born": [pid, start], "actor": name}
-    {"sight": [actor, event, name, number], "held": bool}   {"log": [...]}   {"over": why}
+    {"sighting": [actor, event, name, number], "held": bool}   {"log": [...]}   {"over": why}
 """
 
 import dataclasses
@@ -31,8 +33,8 @@ from spacedrive_node.supervisor import child_channel
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.libc import die_with_parent
 from spacedrive_node.supervisor.spawner import Handle
-from spacedrive_node.tests.harness.faults.message_tap import Sight, Tap
-from spacedrive_node.tests.harness.faults.process_killer import start_of
+from spacedrive_node.tests.harness.faults.message_tap import MessageTap, Sighting
+from spacedrive_node.tests.harness.faults.process_killer import start_time_of
 
 NEVER = ("", "", 0)
 USUAL_TURNS = child_channel.MISSED_TURNS
@@ -43,11 +45,11 @@ def say(**line: object) -> None:
 
 
 @dataclass
-class Holding(Tap):
-    """Holds each session at the message that it was armed with."""
+class HoldingTap(MessageTap):
+    """Holds each session at the message for which it was armed."""
 
     free: tuple[str, str, int] | None = None
-    """For the next session."""
+    """The message at which the next session is held."""
     armed: dict[str, tuple[str, str, int]] = field(default_factory=dict)
     released: trio.Event = field(default_factory=trio.Event)
 
@@ -56,17 +58,17 @@ class Holding(Tap):
         self.released.set()
         self.released = trio.Event()
 
-    def arm(self, actor: str | None, moment: tuple[str, str, int]) -> None:
+    def arm(self, actor: str | None, point: tuple[str, str, int]) -> None:
         if actor is None:
-            self.free = moment
+            self.free = point
             return
-        event, name, number = moment
-        self.armed[actor] = (event, name, self.sights[actor, event, name] + number)
+        event, name, number = point
+        self.armed[actor] = (event, name, self.sightings[actor, event, name] + number)
 
     async def spawn(self, spec: ChildSpec) -> Handle:
         handle = await super().spawn(spec)
         for actor, pid in ((spec.kind, handle.pid), ("zygote", self.inner.pid)):
-            say(born=[pid, start_of(pid)], actor=actor)
+            say(born=[pid, start_time_of(pid)], actor=actor)
         return handle
 
     async def intercept(self, actor: str, message: Any) -> None:
@@ -74,13 +76,13 @@ class Holding(Tap):
             self.armed[actor], self.free = self.free or NEVER, None
         await super().intercept(actor, message)
 
-    async def hold(self, sight: Sight) -> None:
-        held = self.armed.get(sight.actor) == sight[1:]
-        say(sight=sight, held=held)
+    async def hold(self, sighting: Sighting) -> None:
+        held = self.armed.get(sighting.actor) == sighting[1:]
+        say(sighting=sighting, held=held)
         if held:
-            child_channel.MISSED_TURNS = sys.maxsize  # its answers to the heartbeat are held up, too
+            child_channel.MISSED_TURNS = sys.maxsize  # its answers to the heartbeat are held as well
             await self.released.wait()
-            self.armed[sight.actor] = NEVER
+            self.armed[sighting.actor] = NEVER
 
     def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         if level != "debug":
@@ -88,29 +90,29 @@ class Holding(Tap):
 
 
 async def main() -> None:
-    holding = Holding()
-    holding.watch = holding.hold
+    tap = HoldingTap()
+    tap.on_sighting = tap.hold
     stop = trio.Event()
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin, trio.open_nursery() as nursery:
         lines = _lines(stdin)
-        order = await anext(lines)
-        if order["session"]:
-            _configure_sessions(SessionConfig(**order["session"]))
-        config = NodeConfig(**{key: _tuples(value) for key, value in order["config"].items()})
+        first_line = await anext(lines)
+        if first_line["session"]:
+            _configure_sessions(SessionConfig(**first_line["session"]))
+        config = NodeConfig(**{key: _tuples(value) for key, value in first_line["config"].items()})
 
         async def obey() -> None:
             async for line in lines:
                 if "arm" in line:
-                    holding.arm(line["actor"], tuple(line["arm"]))
+                    tap.arm(line["actor"], tuple(line["arm"]))
                 else:
-                    holding.release()
+                    tap.release()
             stop.set()
 
         def ready(line: Ready) -> None:
-            say(ready={"peer": line.peer.hex(), "addresses": holding.listening})
+            say(ready={"peer": line.peer.hex(), "addresses": tap.listening})
 
         nursery.start_soon(obey)
-        await serve(config, host=holding, stop=stop, ready=ready, log=holding.on_log)
+        await serve(config, host=tap, stop=stop, ready=ready, log=tap.on_log)
         nursery.cancel_scope.cancel()
 
 

@@ -1,6 +1,6 @@
-"""What can be killed: the live processes of a node, and the record of those that ever were.
+"""Kills actors of a node at random, and remembers every process that the node has had.
 
-Victims stands where the harness has its Killer: it sees every process start and end, and changes nothing.
+ProcessKiller is an InterceptingSpawner: it sees every process start and end.
 """
 
 import os
@@ -26,7 +26,7 @@ WEIGHTS = {
     "metrics": 6,
     "zygote": 6,
 }
-# The gateway is told hundreds of standing messages at its start: with more it would end each time.
+# A gateway gets hundreds of standing messages at its start: with a greater weight it would die at each start.
 FRAME_WEIGHTS = {
     "session": 1.0,
     "vault": 1.0,
@@ -35,7 +35,7 @@ FRAME_WEIGHTS = {
     "swarm": 0.1,
     "gateway": 0.01,
 }
-# Kills of one kind in a minute: well below the intensity at which a node has to give up.
+# Kills of one kind in a minute, well below the restart intensity at which a node gives up.
 _WINDOW = 60.0
 _ALLOWED = {"zygote": 12, "session": 10_000}
 _ALLOWED_OTHERS = 80
@@ -43,7 +43,7 @@ _ALLOWED_OTHERS = 80
 
 @dataclass
 class Timeline:
-    """Everything that happened, in order, to be read when something failed."""
+    """Everything that happened, in order, for the report of a failure."""
 
     start: float = field(default_factory=time.monotonic)
     lines: list[tuple[float, str]] = field(default_factory=list)
@@ -51,15 +51,18 @@ class Timeline:
     def now(self) -> float:
         return time.monotonic() - self.start
 
-    def note(self, text: str) -> None:
+    def record(self, text: str) -> None:
         self.lines.append((self.now(), text))
 
     def between(self, begin: float, end: float) -> list[str]:
         return [f"{at:8.3f} {text}" for at, text in self.lines if begin <= at <= end]
 
 
-def start_of(pid: int) -> str:
-    """When a process started, in the kernel's words; empty when it is over. With the pid it is unique."""
+def start_time_of(pid: int) -> str:
+    """Return the start time of a process as the kernel writes it, "" if it has ended.
+
+    With the pid it is unique.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -68,14 +71,14 @@ def start_of(pid: int) -> str:
 
 
 @dataclass
-class Victims(InterceptingSpawner):
+class ProcessKiller(InterceptingSpawner):
     name: str = ""
     timeline: Timeline = field(default_factory=Timeline)
-    live: dict[int, "_Watched"] = field(default_factory=dict)
+    live: dict[int, "_TrackedHandle"] = field(default_factory=dict)
     ever: set[tuple[int, str]] = field(default_factory=set)
     killed: Counter[str] = field(default_factory=Counter)
     frames: float = 0.0
-    """How likely a session or the vault dies at any one frame: its input just written, or its step lost."""
+    """Probability of a kill at each frame of a session or the vault; FRAME_WEIGHTS scales it for others."""
     draw: random.Random = field(default_factory=random.Random)
     _recent: dict[str, deque[float]] = field(default_factory=dict)
 
@@ -83,18 +86,18 @@ class Victims(InterceptingSpawner):
         handle = await super().spawn(spec)
         self._remember(handle.pid)
         self._remember(self.inner.pid)
-        return _Watched(handle, spec.kind, self.live)
+        return _TrackedHandle(handle, spec.kind, self.live)
 
     def _remember(self, pid: int) -> None:
-        if start := start_of(pid):
+        if start := start_time_of(pid):
             self.ever.add((pid, start))
 
     def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         if level != "debug":
-            self.timeline.note(f"{self.name} {level} {actor}: {event} {dict(fields)}")
+            self.timeline.record(f"{self.name} {level} {actor}: {event} {dict(fields)}")
 
     def should_kill(self, kind: str, event: str) -> bool:
-        """Decide at each frame, as the harness asks."""
+        """Decide at each frame, at random, whether to kill its actor."""
         if self.draw.random() >= self.frames * FRAME_WEIGHTS.get(kind, 0.0) or not self._may(kind):
             return False
         self._killed(kind, f"at its {event}")
@@ -109,10 +112,10 @@ class Victims(InterceptingSpawner):
     def _killed(self, kind: str, what: object) -> None:
         self._recent[kind].append(time.monotonic())
         self.killed[kind] += 1
-        self.timeline.note(f"{self.name} SIGKILL {kind} {what}")
+        self.timeline.record(f"{self.name} SIGKILL {kind} {what}")
 
     def kill(self, kind: str, pick: float) -> None:
-        """SIGKILL one process of that kind; `pick`, in [0, 1), says which of several."""
+        """SIGKILL one process of a kind. `pick`, in [0, 1), selects one of several."""
         if not self._may(kind):
             return
         if kind == "zygote":
@@ -131,14 +134,14 @@ class Victims(InterceptingSpawner):
         self._killed(kind, pid)
 
     def left(self) -> list[int]:
-        """The processes of this node that are still there."""
-        return [pid for pid, start in self.ever if start_of(pid) == start]
+        """Return the processes that the node has ever had and that still run."""
+        return [pid for pid, start in self.ever if start_time_of(pid) == start]
 
 
-class _Watched:
-    """A child that is on the list of the living until its supervisor lets go of it."""
+class _TrackedHandle:
+    """A child that is in `live` until its supervisor closes it."""
 
-    def __init__(self, inner: Handle, kind: str, live: dict[int, "_Watched"]) -> None:
+    def __init__(self, inner: Handle, kind: str, live: dict[int, "_TrackedHandle"]) -> None:
         self.inner, self.kind, self._live = inner, kind, live
         live[inner.pid] = self
 
@@ -151,5 +154,5 @@ class _Watched:
         await self.inner.aclose()
 
 
-def choose(random: random.Random) -> str:
+def choose_kind(random: random.Random) -> str:
     return random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]

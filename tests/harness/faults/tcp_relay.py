@@ -1,7 +1,8 @@
-"""A TCP relay on loopback that stands before one node: it can cut its connections, or carry nothing.
+"""A TCP relay on loopback before one node, which can cut its connections or go silent.
 
-Cutting is what a middlebox does that forgets: both ends are told, and may connect again at once. Silence is
-a dead path: connections stay, and what is sent into them arrives when the relay carries again, as TCP would.
+A cut is what a middlebox does that has forgotten the connection: both ends learn of it, and may connect again
+at once. Silence is a dead path: connections stay, and what is sent arrives when the relay resumes, as with
+TCP.
 """
 
 import socket
@@ -14,35 +15,35 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass
-class Relay:
-    """Silent until it is told where the node listens."""
+class TcpRelay:
+    """Forwards connections to one address. It is silent until `set_target`."""
 
     _target: int = 0
     _carries: trio.Event = field(default_factory=trio.Event)
     _pairs: set[tuple[trio.SocketStream, trio.SocketStream]] = field(default_factory=set)
 
     async def serve(self, task_status: "trio.TaskStatus[int]" = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry until cancelled; says its port when it listens."""
+        """Forward until cancelled. Reports its port when it listens."""
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port: int = listener.socket.getsockname()[1]
         task_status.started(port)
         await trio.serve_listeners(self._connection, [listener])
 
-    def lead_to(self, address: str) -> None:
-        """Carry to this multiaddr of loopback from now on."""
+    def set_target(self, address: str) -> None:
+        """Forward to this multiaddr of loopback from now on."""
         self._target = int(address.split("/")[4])
         self.resume()
 
     def silence(self) -> None:
-        """Carry nothing."""
+        """Forward nothing until `resume`."""
         self._carries = trio.Event()
 
     def resume(self) -> None:
-        """Carry what has waited, and all that comes."""
+        """Forward what has waited, and all that follows."""
         self._carries.set()
 
     def cut(self, *, reset: bool) -> int:
-        """End every connection, in both directions, with a reset or as if closed; return how many."""
+        """Cut every connection in both directions, with a reset or as if closed. Return how many were cut."""
         pairs, self._pairs = self._pairs, set()
         for pair in pairs:
             for stream in pair:

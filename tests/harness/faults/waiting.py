@@ -1,13 +1,13 @@
-"""Waiting for what others tell of: no polling, and never without a deadline."""
+"""Waits for a condition with a deadline and without polling."""
 
 from collections.abc import Callable
 
 import trio
 
 
-async def until(news: trio.lowlevel.ParkingLot, holds: Callable[[], bool], seconds: float) -> bool:
-    """Wait until `holds`, looking again at each news; say whether it came to be in time."""
+async def wait_until(changes: trio.lowlevel.ParkingLot, holds: Callable[[], bool], seconds: float) -> bool:
+    """Wait until `holds` returns true, checked at each change. Return whether it did within `seconds`."""
     with trio.move_on_after(seconds):
         while not holds():
-            await news.park()
+            await changes.park()
     return holds()
