@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from spacedrive_node.benchmarks.recorder import Passed, Recorder
+from spacedrive_node.benchmarks.frame_recorder import Passed, Recorder
 from spacedrive_node.tests.harness.nodes import running_node
 
 DEADLINE = 60.0
@@ -26,8 +26,8 @@ class WaitingRecorder(Recorder):
 
     _more: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
-    def note(self, handle: Any, what: Any) -> None:
-        super().note(handle, what)
+    def record(self, handle: Any, what: Any) -> None:
+        super().record(handle, what)
         self._more.unpark_all()
 
     async def wait_for(self, holds: Callable[[Passed], bool]) -> None:

@@ -1,10 +1,10 @@
-"""The library's own lookup: a plain libp2p host with its KadDHT. Speaks JSON lines (processes.py):
+"""The lookup of the libp2p library: a plain host with its KadDHT. Speaks JSON lines (json_processes.py):
 
     {"find": key, "known": [{"peer", "addresses"}, …]}  →  {"seconds", "requests", "found": n, "gave_up"}
     {"closest": key, "known": […]}                      →  the same
 
-A host of its own for each, which has connected with those that are known before the time begins. Dialling and
-Noise are corrected as in the project; the lookup is the library's.
+Each lookup has a new host, which connects with the known peers before the time begins. Dialling and Noise are
+corrected as in the project; the lookup is the library's.
 """
 
 import json
@@ -19,10 +19,10 @@ from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from ..actors.swarm.dial.dialer import Dialer
-from ..actors.swarm.host import open_host
-from ..actors.swarm.kad.dht_server import use_protocol
-from ..messages.actor_configs import SwarmConfig
+from ...actors.swarm.dial.dialer import Dialer
+from ...actors.swarm.host import open_host
+from ...actors.swarm.kad.dht_server import use_protocol
+from ...messages.actor_configs import SwarmConfig
 
 _PATIENCE = 5.0
 _IDENTIFIED = 10.0
@@ -75,7 +75,7 @@ async def _lookup(host: Any, dht: Any, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Obey until standard input ends."""
+    """Answer lines until standard input ends."""
     use_protocol(SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",)).dht_protocol)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

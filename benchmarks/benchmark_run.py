@@ -1,6 +1,6 @@
-"""What every benchmark is given: a folder, a clock to keep to, a place for its figures; and how to sum up.
+"""What every benchmark gets: a folder, a time budget, and a table for its figures. Also some statistics.
 
-A figure is never alone: it has an aim, or something that was measured beside it in the same run, or both.
+Every figure has an aim, or a figure of something else that was measured in the same run, or both.
 """
 
 import math
@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-_TELL_EVERY = 5.0
+_PROGRESS_INTERVAL_S = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 
-Run = Callable[["Bench"], Awaitable[None]]
+Run = Callable[["BenchmarkRun"], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
-    aim      in the unit of the figure, or of the ratio when `of_ratio`; None: there is none
-    beside   what it is compared with: its name and its figure in the same unit; None: nothing
+    aim      in the unit of the figure, or of the ratio if `of_ratio`. None: there is none
+    beside   what the figure is compared with: its name, and its figure in the same unit. None: nothing
     """
 
     benchmark: str
@@ -40,12 +40,12 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """The figure over the one beside it."""
+        """The figure divided by the one that it is compared with."""
         return None if self.beside is None or not self.beside[1] else self.figure / self.beside[1]
 
     @property
     def reached(self) -> bool | None:
-        """Whether the aim is reached; None: there is none, or nothing to compare with."""
+        """Whether the aim is reached. None: there is no aim, or nothing to compare with."""
         value = self.ratio if self.of_ratio else self.figure
         if self.aim is None or value is None or math.isnan(value):
             return None
@@ -53,27 +53,27 @@ class Row:
 
 
 @dataclass
-class Bench:
-    """The run of one benchmark. `python_beside`: the interpreter of .venv-bench, None: there is none."""
+class BenchmarkRun:
+    """The run of one benchmark. `bench_python`: the interpreter of .venv-bench, None: there is none."""
 
     name: str
     folder: Path
     long: bool
-    python_beside: Path | None
+    bench_python: Path | None
     rows: list[Row] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     pace: float = 1.0
-    """Below one: the run is late, and what repeats itself gets so much of its time."""
+    """Share of the usual time that repeated measurements get. Below one: the run is late."""
     failed: bool = False
-    _told: float = 0.0
+    _progress_at: float = 0.0
 
     def row(self, what: str, figure: float, unit: str, **more: Any) -> None:
-        """Add a line to the table (Row has the fields)."""
+        """Add a row to the table; Row has the fields."""
         self.rows.append(Row(self.name, what, figure, unit, **more))
 
     def note(self, text: str) -> None:
-        """Say under the table what was left out, and why."""
+        """Add a note below the table: what was left out, and why."""
         self.notes.append(text)
 
     def folder_for(self, name: str) -> Path:
@@ -83,17 +83,17 @@ class Bench:
         return path
 
     def progress(self, what: str, done: int = 0, of: int = 0) -> None:
-        """Say how far it is: at once on a terminal, else now and then."""
+        """Report progress: at once on a terminal, otherwise every few seconds."""
         text = f"{self.name}: {what}" + (f" {done} of {of}" if of else "")
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{text}")
-        elif time.monotonic() - self._told > _TELL_EVERY or not done:
+        elif time.monotonic() - self._progress_at > _PROGRESS_INTERVAL_S or not done:
             sys.stderr.write(text + "\n")
-            self._told = time.monotonic()
+            self._progress_at = time.monotonic()
         sys.stderr.flush()
 
-    def times(self, what: str, most: int, seconds: float, least: int = 5) -> Iterator[int]:
-        """Count to `most`, telling how far; stop early when `seconds` are over and `least` have been done."""
+    def repeat(self, what: str, most: int, seconds: float, least: int = 5) -> Iterator[int]:
+        """Count to `most` and report progress. Stop early after `seconds`, but not before `least`."""
         until = time.monotonic() + seconds * self.pace
         for number in range(most):
             if number >= least and time.monotonic() > until:
@@ -104,17 +104,17 @@ class Bench:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the median; nan of nothing."""
+    """Return the median, nan if there are no values."""
     return statistics.median(values) if values else math.nan
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that this share of all does not exceed; nan of nothing."""
+    """Return the smallest value that `share` of all values do not exceed, nan if there are none."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else math.nan
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Return what is kept of many values."""
+    """Return the statistics that are kept of many values."""
     return {
         "n": len(values),
         "median": median(values),
@@ -126,9 +126,9 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Have the processes that are started inside inherit these variables.
+    """Set environment variables for the processes that are started inside.
 
-    They inherit none that configures a node, nor the one by which Python compiles all modules at each start.
+    Removes those that configure a node, and the one that makes Python compile all modules at each start.
     """
     before = dict(os.environ)
     for name in before:

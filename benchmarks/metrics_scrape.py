@@ -9,7 +9,7 @@ PREFIX = "spacedrive_node_"
 _DEADLINE = 10.0
 
 
-async def value_of(node: Node, name: str, **labels: str) -> float:
+async def metric_value(node: Node, name: str, **labels: str) -> float:
     """Return the sum of the samples of a metric that have these labels; 0 when there are none.
 
     The node must have been started with `metrics_listen`.

@@ -1,7 +1,7 @@
-"""A Host that notes every frame between a supervisor and its children. Product code knows nothing of it.
+"""A spawner that records every frame between a supervisor and its children. The product knows nothing of it.
 
-Notes what, when and between whom, never what is in it: names, kinds, ids, request numbers, sizes, and a
-hash of the wire frame that a message carries, by which it is recognised on the other node.
+It keeps when a message passed, between whom, its kind, ids, request number and size, and a hash of the wire
+frame that it carries, by which that is recognised on the other node. It never keeps contents.
 """
 
 import hashlib
@@ -48,13 +48,13 @@ class Passed(msgspec.Struct, frozen=True):
 
 @dataclass
 class Recorder:
-    """Wraps a Host. While `recording`, raw frames pile up; `passed` makes them readable afterwards."""
+    """Wraps a spawner. While `recording`, it collects raw frames, which `passed` decodes afterwards."""
 
     inner: Host = field(default_factory=ProcessHost)
     recording: bool = True
     spawned: list[tuple[str, int]] = field(default_factory=list)
     """(kind, pid) of every child, in order."""
-    watch: Callable[[str, FromChild], None] | None = None
+    on_frame: Callable[[str, FromChild], None] | None = None
     """Called with each frame of a child, recording or not: its name and the frame."""
     _raw: list[tuple[int, "_Handle", Any]] = field(default_factory=list)
 
@@ -83,18 +83,18 @@ class Recorder:
         """As Host.uptime."""
         return float(self.inner.uptime)
 
-    def note(self, handle: "_Handle", what: Any) -> None:
+    def record(self, handle: "_Handle", what: Any) -> None:
         """Keep a frame and the time."""
         if self.recording:
             self._raw.append((time.monotonic_ns(), handle, what))
 
     def clear(self) -> None:
-        """Forget what has passed."""
+        """Drop everything recorded so far."""
         self._raw.clear()
         self.spawned.clear()
 
     def passed(self) -> list[Passed]:
-        """Return all that has passed, in order."""
+        """Return all messages that have passed, in order."""
         found: list[Passed] = []
         for at, handle, what in self._raw:
             if isinstance(what, Deliver):
@@ -113,7 +113,7 @@ class Recorder:
 
 
 def _about(body: msgspec.Raw) -> dict[str, Any]:
-    """Return what may be told of a message."""
+    """Return the fields of a message that are kept."""
     fields = msgspec.msgpack.decode(body)
     carried = fields.get("frame")
     wire = msgspec.msgpack.decode(carried)["t"] if carried else ""
@@ -129,7 +129,7 @@ def _about(body: msgspec.Raw) -> dict[str, Any]:
 
 
 class _Handle:
-    """A child, with its channel watched."""
+    """A child whose channel is recorded."""
 
     def __init__(self, inner: Handle, kind: str, recorder: Recorder) -> None:
         self._inner = inner
@@ -141,7 +141,7 @@ class _Handle:
 
 
 class _Channel:
-    """Lets frames pass and notes them."""
+    """Passes frames on and records them."""
 
     def __init__(self, handle: _Handle, inner: Any, recorder: Recorder) -> None:
         self._handle, self._inner, self._recorder = handle, inner, recorder
@@ -153,7 +153,7 @@ class _Channel:
         while (payload := self._reader.next_frame()) is not None:
             message = decode_to_child(payload)
             if isinstance(message, Deliver):
-                self._recorder.note(self._handle, message)
+                self._recorder.record(self._handle, message)
             elif isinstance(message, Start):
                 self._handle.name = message.name
         await self._inner.send_bytes(data)
@@ -166,9 +166,9 @@ class _Channel:
         """From the child."""
         message: FromChild = await self._inner.receive()
         if isinstance(message, Step):
-            self._recorder.note(self._handle, message)
-        if self._recorder.watch is not None:
-            self._recorder.watch(self._handle.name, message)
+            self._recorder.record(self._handle, message)
+        if self._recorder.on_frame is not None:
+            self._recorder.on_frame(self._handle.name, message)
         return message
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""Processes of a benchmark that speak JSON lines on their standard input and output.
+"""Processes of a benchmark that exchange JSON lines with it on their standard input and output.
 
-They end with the block that started them: at the end of their input, or else by a signal. No process of a
-benchmark reads the terminal or gets its Ctrl-C.
+They end with the block that started them: at the end of their input, or else by a signal. They neither read
+the terminal nor get its Ctrl-C.
 """
 
 import json
@@ -19,11 +19,11 @@ MODULE = __name__.rpartition(".")[0]
 
 
 class ProcessFailedError(Exception):
-    """A process of a benchmark has ended, or said that something is wrong."""
+    """A process of a benchmark has ended or reported an error."""
 
 
-class Talker:
-    """One such process."""
+class JsonProcess:
+    """One process that speaks JSON lines."""
 
     def __init__(self, process: trio.Process, name: str) -> None:
         assert process.stdin is not None
@@ -38,11 +38,11 @@ class Talker:
         """Its process id."""
         return self.process.pid
 
-    async def say(self, **line: object) -> None:
+    async def send(self, **line: object) -> None:
         """Write one line."""
         await self._stdin.send_all(json.dumps(line).encode() + b"\n")
 
-    async def hear(self, seconds: float = 60.0) -> dict[str, Any]:
+    async def receive(self, seconds: float = 60.0) -> dict[str, Any]:
         """Return the next line. Raises ProcessFailedError, trio.TooSlowError."""
         with trio.fail_after(seconds):
             while (end := self._buffer.find(b"\n")) < 0:
@@ -56,31 +56,31 @@ class Talker:
             raise ProcessFailedError(line["error"])
         return line
 
-    async def ask(self, seconds: float = 60.0, **line: object) -> dict[str, Any]:
-        """Write one line and return the one that comes back."""
-        await self.say(**line)
-        return await self.hear(seconds)
+    async def request(self, seconds: float = 60.0, **line: object) -> dict[str, Any]:
+        """Write one line and return the next line of the process."""
+        await self.send(**line)
+        return await self.receive(seconds)
 
 
-def own(module: str, *arguments: str) -> list[str]:
+def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command for a module of the benchmarks."""
     return [sys.executable, "-m", f"{MODULE}.{module}", *arguments]
 
 
 @asynccontextmanager
-async def talker(command: Sequence[str]) -> AsyncIterator[Talker]:
-    """Run a process while the block runs; what it writes on standard error is shown."""
+async def open_json_process(command: Sequence[str]) -> AsyncIterator[JsonProcess]:
+    """Run a process while the block runs. Its standard error is shown."""
     process = await trio.lowlevel.open_process(
         list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
     try:
-        yield Talker(process, " ".join(command[1:]))
+        yield JsonProcess(process, " ".join(command[1:]))
     finally:
         await end(process)
 
 
 async def end(process: trio.Process) -> None:
-    """End a process, politely at first; also when cancelled."""
+    """End a process: close its input, wait, then kill it. Also when cancelled."""
     with trio.CancelScope(shield=True):
         if process.stdin is not None:
             await process.stdin.aclose()

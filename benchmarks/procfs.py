@@ -1,7 +1,7 @@
-"""What the kernel says of this machine and of its processes. Reads /proc and nothing else.
+"""Reads memory, processor time, descriptors and children of processes, and the machine, from /proc.
 
-Needs no root. Of a process that cannot be dumped (a session, which is sandboxed) only root may read the exact
-memory; what is read instead is a rough figure, and is said to be one.
+Needs no root. Of a process that is not dumpable (a sandboxed session) only root may read the exact memory.
+Otherwise a rough figure is read, and marked as such.
 """
 
 import os
@@ -14,7 +14,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
 _ESTABLISHED = "01"
 ROUGH = "far too much: exact for root only"
-"""Said of what counts pages that are shared with the fork server as private."""
+"""Note on figures that count pages shared with the fork server as private."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +45,20 @@ def memory(pid: int) -> Memory:
 
 
 def cpu(pid: int) -> float:
-    """Return the seconds of processor time of a process, all its threads, its ended children not counted."""
+    """Return the processor time of a process in seconds: all its threads, without its ended children."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text("ascii").split()[0]) for task in tasks) / 1e9
 
 
 def cpu_of_children(pid: int) -> float:
-    """Return the seconds of processor time of the children of a process that have ended, to 10 ms."""
+    """Return the processor time in seconds of the ended children of a process, to 10 ms."""
     stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     user, system = stat.rpartition(")")[2].split()[13:15]  # cutime and cstime of proc(5)
     return (int(user) + int(system)) / _TICK
 
 
 def descendants(pid: int) -> list[int]:
-    """Return a process and everything below it, parents first."""
+    """Return a process and all its descendants, parents first."""
     found = [pid]
     for one in found:
         found += children(one)
@@ -66,7 +66,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the children of a process, whichever of its threads made them."""
+    """Return the children of a process, of all its threads."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return [int(word) for task in tasks for word in (task / "children").read_text("ascii").split()]
@@ -75,7 +75,7 @@ def children(pid: int) -> list[int]:
 
 
 def descriptors(pid: int) -> int:
-    """Return how many descriptors a process of the same user has open; -1 where that is not told."""
+    """Return the number of open descriptors of a process, -1 where it may not be read."""
     try:
         return len(os.listdir(f"/proc/{pid}/fd"))
     except PermissionError:
@@ -96,7 +96,7 @@ def _remote_ports() -> Iterator[int]:
 
 
 def description() -> dict[str, object]:
-    """Return what the figures were measured on."""
+    """Return a description of the machine on which the figures are measured."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),

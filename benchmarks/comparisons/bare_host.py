@@ -1,6 +1,6 @@
-"""One plain libp2p host in a process of its own, with the project's corrections: `bare_host serve | dial`.
+"""One plain libp2p host in a separate process, with the project's corrections: `bare_host serve | dial`.
 
-What a connection and a request cost without a node around them. Speaks JSON lines (processes.py):
+Shows what a connection and a request cost without a node. Speaks JSON lines (benchmarks/json_processes.py):
 
     serve   prints {"address", "peer"}; answers each request with as many bytes as the request wants
     dial    {"address", "peer", "requests": n, "size", "answer"} → {"connect": s, "requests": [s, …]}
@@ -16,10 +16,10 @@ from typing import Any
 import trio
 from libp2p.custom_types import TProtocol
 
-from ..actors.swarm.dial.dialer import Dialer
-from ..actors.swarm.host import Host, open_host
-from ..actors.swarm.library import corrections, multiplexer, streams
-from ..messages.actor_configs import SwarmConfig
+from ...actors.swarm.dial.dialer import Dialer
+from ...actors.swarm.host import Host, open_host
+from ...actors.swarm.library import corrections, multiplexer, streams
+from ...messages.actor_configs import SwarmConfig
 
 PROTOCOL = "/benchmark/echo/1.0.0"
 _CONNECTIONS = 64

@@ -1,8 +1,8 @@
-"""A node of tiny actors that send as fast as they may: `flood SESSIONS MESSAGES`. Prints one JSON line.
+"""A node of tiny actors that send as fast as they can: `flood_node SESSIONS MESSAGES`. Prints one JSON line.
 
-Each session keeps some requests open at the vault, and sends another for each answer; every message is an
-input, is answered by a Step with a checkpoint, and passes the table of routes and the ledger: what the real
-ones do, with next to nothing to compute. The actors are processes; this process is their supervisor.
+Each session keeps some requests open at the vault, and sends another for each answer. Every message is an
+input, is answered by a Step with a checkpoint, and passes the routing table and the ledger, as in a real
+node, but the actors compute almost nothing. The actors are processes; this process is their supervisor.
 """
 
 import json
@@ -30,12 +30,12 @@ from ..supervisor.tree import run_tree
 _OPEN = 32
 """Requests of one session that are open at once."""
 _CHECKPOINT = bytes(600)
-"""As large as a session's in the middle of a pairing."""
+"""A checkpoint as large as a session's in the middle of a pairing."""
 _OWN = (b"p" * 38, b"k" * 32)
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What each actor is told."""
+    """The configuration of each actor."""
 
     sessions: int
     messages: int
@@ -46,7 +46,7 @@ _decode = msgspec.msgpack.Decoder(Config).decode
 
 @dataclass
 class _Quiet:
-    """A stepping actor that does nothing of its own accord."""
+    """A stepping actor without timers."""
 
     start: Start
 
@@ -61,7 +61,7 @@ class Vault(_Quiet):
     """Answers every request."""
 
     def step(self, incoming: Incoming[Any], now: float) -> Effects:
-        """Answer one."""
+        """Answer one request."""
         if not isinstance(incoming.message, to_vault.SignIdentity):
             return Effects()
         answer = to_session.Signed(incoming.message.request, b"info", bytes(64))
@@ -69,7 +69,7 @@ class Vault(_Quiet):
 
 
 class Session(_Quiet):
-    """Asks until it has asked as often as it was told."""
+    """Sends `messages` requests, some at a time."""
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
@@ -77,7 +77,7 @@ class Session(_Quiet):
         self._open = 0
 
     def step(self, incoming: Incoming[Any], now: float) -> Effects:
-        """Ask for as much as was answered."""
+        """Send as many requests as were answered."""
         self._open -= isinstance(incoming.message, to_session.Signed)
         out = []
         while self._left and self._open < _OPEN:
@@ -101,7 +101,7 @@ session = _entry(to_session.decode, Session)
 
 
 async def gateway(channel: Channel[ToChild]) -> None:
-    """Entry of the gateway: makes the sessions, and has the node stop when they have ended."""
+    """Entry of the gateway: starts the sessions, and stops the node when they have ended."""
     await run_live(channel, to_gateway.decode, _gateway)
 
 

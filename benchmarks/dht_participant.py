@@ -1,7 +1,8 @@
 """The half of a node that takes part in the DHT: the real swarm and discovery actors, as tasks.
 
-A small router takes the supervisor's place between the two and notes their Kademlia requests; sessions are
-played by whoever runs it. Many of them fit into one process, where a whole node needs eight.
+A small router replaces the supervisor between the two, and records their Kademlia requests. The program
+that runs it plays the sessions. One process holds many of them, where a complete node needs eight
+processes.
 """
 
 import itertools
@@ -34,14 +35,15 @@ from ..messages.types import DhtMode, PeerAddresses
 from ..supervisor.channel import Channel
 
 _ENTRIES = {"swarm": swarm, "discovery": discovery}
-_UP = 30.0
+_START_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One Kademlia request of discovery, and when it was answered, or when it failed (None: not yet).
+class RecordedRequest:
+    """One Kademlia request of discovery, and when it was answered or failed (None: not yet).
 
-    hop   1 for a server of the own routing table, else one more than that of the first server that named it
+    hop   1 for a server of this node's routing table, else one more than that of the first server that
+    named it
     """
 
     number: int
@@ -54,15 +56,18 @@ class Asked:
 
 
 @dataclass
-class Lite:
-    """One of them. `own` is known once it is up."""
+class DhtParticipant:
+    """One swarm and discovery. `own` is set once the swarm listens."""
 
     nursery: trio.Nursery
-    """Of the process: an identify exchange that is under way must find it open, so no node ends by itself."""
+    """The nursery of the process.
+
+    An identify exchange must find it open, so no participant ends by itself.
+    """
     own: PeerAddresses = field(default_factory=lambda: PeerAddresses(b"", ()))
     servers: int = 0
-    """How many DHT servers have joined its routing table."""
-    asked: dict[int, Asked] = field(default_factory=dict)
+    """Number of DHT servers that have joined its routing table."""
+    requests: dict[int, RecordedRequest] = field(default_factory=dict)
     named_at_hop: int | None = None
     """The hop of the first server that named a provider."""
     to_session: list[tuple[float, Any]] = field(default_factory=list)
@@ -85,11 +90,11 @@ class Lite:
             self.nursery.start_soon(self._route, name)
             await self._channels[name].send(Start(name, 1, msgspec.Raw(encode(config))))
         await self.deliver("swarm", "vault", SwarmIdentity(os.urandom(32)))
-        with trio.fail_after(_UP):
+        with trio.fail_after(_START_TIMEOUT_S):
             await self._up.wait()
 
     async def deliver(self, to: str, sender: str, message: Message) -> None:
-        """Give an actor a message."""
+        """Deliver a message to an actor."""
         number = next(self._numbers)
         body = msgspec.Raw(encode(message))
         await self._channels[to].send(
@@ -98,7 +103,7 @@ class Lite:
 
     def forget(self) -> None:
         """Forget the requests so far."""
-        self.asked.clear()
+        self.requests.clear()
         self._hops.clear()
         self.to_session.clear()
         self.named_at_hop = None
@@ -106,10 +111,13 @@ class Lite:
     @property
     def pending(self) -> bool:
         """Whether a request is under way."""
-        return any(one.answered is None and one.failed is None for one in self.asked.values())
+        return any(one.answered is None and one.failed is None for one in self.requests.values())
 
-    async def until(self, holds: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something holds, looking again at each message; say whether it came to that."""
+    async def wait_until(self, holds: Callable[[], bool], seconds: float) -> bool:
+        """Wait until `holds` returns true, checked at each message.
+
+        Return whether it did within `seconds`.
+        """
         with trio.move_on_after(seconds):
             while not holds():
                 await self._news.park()
@@ -122,7 +130,7 @@ class Lite:
                 frame = await self._channels[name].receive()
                 if isinstance(frame, Step):
                     for out in frame.out:
-                        self._note(out.kind, out.body)
+                        self._record(out.kind, out.body)
                         await self._forward(name, out.to, out.kind, out.id, out.body)
                     self._news.unpark_all()
         except trio.EndOfChannel:
@@ -135,7 +143,7 @@ class Lite:
         elif to.startswith("session-"):
             self.to_session.append((time.monotonic(), msgspec.msgpack.decode(body)))
 
-    def _note(self, kind: str, body: msgspec.Raw) -> None:
+    def _record(self, kind: str, body: msgspec.Raw) -> None:
         match kind:
             case "SwarmUp":
                 up = msgspec.msgpack.decode(body, type=SwarmUp)
@@ -149,19 +157,19 @@ class Lite:
             case "KadRequest":
                 request = msgspec.msgpack.decode(body, type=KadRequest)
                 hop = self._hops.get(request.peer, 1)
-                self.asked[request.request] = Asked(
+                self.requests[request.request] = RecordedRequest(
                     request.request, request.op, request.peer, hop, time.monotonic()
                 )
             case "KadFailed":
                 number = msgspec.msgpack.decode(body, type=KadFailed).request
-                if number in self.asked:
-                    self.asked[number] = replace(self.asked[number], failed=time.monotonic())
+                if number in self.requests:
+                    self.requests[number] = replace(self.requests[number], failed=time.monotonic())
             case "KadReply":
                 reply = msgspec.msgpack.decode(body, type=KadReply)
-                asked = self.asked.get(reply.request)
-                if asked is not None:
-                    self.asked[reply.request] = replace(asked, answered=time.monotonic())
+                request_made = self.requests.get(reply.request)
+                if request_made is not None:
+                    self.requests[reply.request] = replace(request_made, answered=time.monotonic())
                     if reply.providers and self.named_at_hop is None:
-                        self.named_at_hop = asked.hop
+                        self.named_at_hop = request_made.hop
                     for named in reply.closer:
-                        self._hops.setdefault(named.peer, asked.hop + 1)
+                        self._hops.setdefault(named.peer, request_made.hop + 1)

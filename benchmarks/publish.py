@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .bench import Row
+from .benchmark_run import Row
 from .report import cells
 
 BEGIN, END = "<!-- figures: written by make bench PUBLISH=1 -->\n", "<!-- end of the figures -->\n"
@@ -20,7 +20,7 @@ TITLES = {
 
 
 def publish(figures: dict[str, Any], document: Path) -> None:
-    """Replace what stands between the marks. Raises ValueError when they are not there."""
+    """Replace the text between the marks. Raises ValueError if they are missing."""
     before, begin, rest = document.read_text().partition(BEGIN)
     _old, end, after = rest.partition(END)
     if not begin or not end:

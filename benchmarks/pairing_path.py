@@ -1,20 +1,20 @@
-"""Where the time of one pairing goes: the chain of causes from its end back to its beginning, without a gap.
+"""Finds where the time of one pairing goes: the chain of causes from its end back to its beginning.
 
-Pure. Takes what passed both supervisors (recorder.py) and follows, from the last `paired` shown, what each
-message waited for:
+Pure. Takes the messages that passed both supervisors (frame_recorder.py). From the last `paired` that a
+user was shown it follows back what each message waited for:
 
-- a message to an actor was put there by the step that it came in (same envelope id): the supervisor's time;
-- a step of a stepping actor was caused by its input: the actor's time;
-- what a live actor sends was caused by what it was given: by the same request number, by the same wire frame
-  on either node, or else by what it was given last.
+- A delivered message was sent by a step (same envelope id). The time between is the supervisor's.
+- A step of a stepping actor was caused by its input. The time between is the actor's.
+- A message of a live actor was caused by an input with the same request number, by the same wire frame on
+  either node, or else by its last input.
 
-So the parts of the path add up to the whole time from `join` to `paired`.
+So the parts of the path add up to the time from `join` to `paired`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .recorder import Passed
+from .frame_recorder import Passed
 
 BEGIN = "JoinPairing"
 SPAWNING = {"StartPairing", BEGIN}
@@ -26,7 +26,7 @@ _WIRE = {"PeerRequest": "Ask", "PeerAnswer": "PeerReply"}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of the path: `where` was busy, or waited, from one message to the next.
+    """A part of the path: the time from one message to the next, spent at `where`.
 
     where    "supervisor B", "session A", "swarms", "client" …
     """
@@ -39,16 +39,16 @@ class Part:
 
     @property
     def milliseconds(self) -> float:
-        """How long."""
+        """Its duration."""
         return (self.ended - self.began) / 1e6
 
 
 class PathLostError(Exception):
-    """A message of which nobody knows why it was sent."""
+    """The cause of a message was not found."""
 
 
 class _Events:
-    """What passed both nodes, in one order."""
+    """The messages that passed both nodes, in order of time."""
 
     def __init__(self, nodes: dict[str, Sequence[Passed]]) -> None:
         self.all = sorted(
@@ -57,11 +57,11 @@ class _Events:
         self._out = {(node, e.id, e.other): e for node, e in self.all if e.direction == "out"}
 
     def sent(self, node: str, event: Passed) -> Passed | None:
-        """Return the sending of what was given to an actor; None: by the supervisor itself."""
+        """Return the step that sent a delivered message, None if the supervisor itself sent it."""
         return self._out.get((node, event.id, event.actor))
 
     def last(self, before: int, node: str | None, **like: object) -> tuple[str, Passed] | None:
-        """Return the last message before a moment that was given to an actor and is like this."""
+        """Return the last message that was delivered before a time and has these values."""
         found = None
         for where, event in self.all:
             if event.at > before:
@@ -100,7 +100,10 @@ def path_of(nodes: dict[str, Sequence[Passed]], began: int, ended: int, joiner: 
 
 
 def _forwarded(node: str, out: Passed, event: Passed) -> Part:
-    """From a step that holds a message to its delivery; the first to a session makes its process."""
+    """Return the part from a step to the delivery of its message.
+
+    The first to a session starts its process.
+    """
     where = f"start of session {node}" if out.kind in SPAWNING else f"supervisor {node}"
     return Part(where, out.kind, out.kind, out.at, event.at)
 

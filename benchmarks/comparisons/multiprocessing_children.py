@@ -1,7 +1,7 @@
-"""Python's own way to the same end: `mp_children spawn | forkserver`, children of the module multiprocessing.
+"""Children of Python's own module multiprocessing, to compare sessions with: `… spawn | forkserver`.
 
-Each child imports what a session needs and answers one message; the fork server has it imported already.
-Speaks JSON lines (processes.py):
+Each child imports what a session needs and answers one message. In the fork server it is imported already.
+Speaks JSON lines (benchmarks/json_processes.py):
 
     {"times": n}    →  {"seconds": [from the start of a child to its answer, …]}
     {"memory": n}   →  {"private": [bytes of each of n children at once, …]}
@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from . import machine
+from .. import procfs
 
 SESSION = "spacedrive_node.actors.session"
 
@@ -55,14 +55,14 @@ def _times(context: Any, number: int) -> list[float]:
 
 def _memory(context: Any, number: int) -> list[int]:
     running = [_begin(context) for _ in range(number)]
-    found = [machine.memory(process.pid or 0).private for process, _pipe in running]
+    found = [procfs.memory(process.pid or 0).private for process, _pipe in running]
     for child in running:
         _end(*child)
     return found
 
 
 def main() -> None:
-    """Obey until standard input ends."""
+    """Answer lines until standard input ends."""
     context = multiprocessing.get_context(sys.argv[1])
     if sys.argv[1] == "forkserver":
         context.set_forkserver_preload([SESSION])

@@ -1,6 +1,6 @@
 """One party of magic-wormhole in a warm process: `mailbox DATABASE`, `send URL` or `receive URL`.
 
-Runs in .venv-bench, beside the project and without it. The mailbox server prints its port. The others take
+Runs in .venv-bench, without the project. The mailbox server prints its port. The others take
 one JSON line for each text on standard input and answer with JSON lines; times are of the monotonic clock, in
 nanoseconds, which all processes of a machine share. Ends when standard input ends.
 
@@ -20,7 +20,7 @@ APPLICATION = "benchmark/text"
 
 
 def say(**line: object) -> None:
-    """Write one line to whoever started this."""
+    """Write one line to the process that started this one."""
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
@@ -38,7 +38,7 @@ class Orders(LineOnlyReceiver):  # type: ignore[misc]
         defer.ensureDeferred(self._obey(json.loads(line))).addErrback(_fail)
 
     def connectionLost(self, reason: object = None) -> None:
-        """Whoever started this has gone."""
+        """Stop: the process that started this one has gone."""
         if reactor.running:
             reactor.stop()
 
