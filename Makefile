@@ -1,10 +1,4 @@
-# make demo     two nodes on this machine pair before your eyes
-# make test     the tests
-# make chaos    pairings under random kills: make chaos PAIRINGS=400 SEED=7
-# make failures the other side vanishes at every message, in every manner (some 25 minutes)
-# make check    lint, types, layout
-# make fuzz     hostile bytes, many
-# make bench    how good it is on this machine, in ratios; one alone: make bench ONLY=pairing
+# `make help` lists the targets: each has its line of help behind `##`.
 # Everything is installed into .venv, once, from requirements locked with hashes. Needs Python >= 3.11, venv, make.
 
 PYTHON ?= python3
@@ -23,43 +17,50 @@ FUZZ   ?= 100000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: demo test fuzz chaos failures bench bench-long check format lock clean install
+.PHONY: help demo test fuzz chaos failures bench bench-long check lint types format lock clean install
 .DEFAULT_GOAL := demo
 
-install: $(STAMP)
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
-demo: $(STAMP)
+install: $(STAMP) ## set up .venv, once
+
+demo: $(STAMP) ## two nodes on this machine pair before your eyes (the default)
 	@$(BIN)/sdnode demo
 
-test: $(DEV)
+test: $(DEV) ## all tests, in two processes (JOBS=2)
 	@$(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
 
 # A hundred thousand hostile byte strings at each decoder and socket; the tests take a few thousand.
-fuzz: $(DEV)
+fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)
 	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
 
-chaos: $(DEV)
+chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7
 	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED))
 
-failures: $(DEV)
+failures: $(DEV) ## the other side vanishes at every message, in every manner (some 25 minutes)
 	@$(BIN)/python tests/failures/run.py
 
 # Without .venv-bench all runs but the comparison with magic-wormhole and the plots, and says so.
-bench: $(STAMP)
+bench: $(STAMP) ## how good it is on this machine, in ratios; one alone: make bench ONLY=pairing
 	@$(MAKE) --no-print-directory $(BESIDE)/.installed || true
 	@$(BIN)/python -m spacedrive_node.benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) $(if $(PUBLISH),--publish)
 
-bench-long:
+bench-long: ## the benchmarks with 2 000 pairings in a row and longer rests
 	@$(MAKE) --no-print-directory bench LONG=1
 
-check: $(DEV)
+check: lint types ## lint, formatting and types
+
+lint: $(DEV) ## ruff: rules and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+types: $(DEV) ## mypy, strict
 	@mkdir -p $(TYPES) && ln -sfn ../.. $(TYPES)/spacedrive_node
 	@ln -sfn "$$($(BIN)/python -c 'import os, trio; print(os.path.dirname(trio.__file__))')" $(TYPES)/trio
 	@cd $(TYPES) && ../bin/mypy --config-file ../../pyproject.toml -p spacedrive_node
 
-format: $(DEV)
+format: $(DEV) ## rewrite what ruff can rewrite
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
@@ -85,11 +86,11 @@ $(BESIDE)/.installed: requirements/build.txt requirements/bench.txt
 
 # Maintainers only: needs uv on the PATH.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
-lock:
+lock: ## write the locked requirements anew (maintainers; needs uv)
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) requirements/runtime.in --override requirements/overrides.txt -o requirements/runtime.txt
 	$(LOCK) requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(LOCK) requirements/bench.in -o requirements/bench.txt
 
-clean:
+clean: ## remove environments and results
 	rm -rf $(VENV) $(BESIDE) benchmarks/results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

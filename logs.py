@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from .messages.types import LogField
+
 
 def _without_rich() -> ModuleType:
     """Import structlog without rich: 3 MiB for tracebacks, of which a log of ours has none."""
@@ -31,8 +33,7 @@ else:
     structlog = _without_rich()
 
 LogFormat = Literal["console", "json"]
-Field = str | int | float | bool | None
-WriteLog = Callable[[str, str, str, Mapping[str, Field]], None]
+WriteLog = Callable[[str, str, str, Mapping[str, LogField]], None]
 """Called with (actor, level, event, fields)."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -57,13 +58,13 @@ def make_log(form: LogFormat, level: str, stream: TextIO | None = None) -> Write
     )
     reserved = {"event", "level", "timestamp", "actor", "exception", "exc_info", "stack", "stack_info"}
 
-    def plain(value: Field) -> Field:
+    def plain(value: LogField) -> LogField:
         """Escape what could forge a line or command a terminal: fields may quote a peer."""
         if not isinstance(value, str) or value.isprintable():
             return value
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 
-    def write(actor: str, level: str, event: str, fields: Mapping[str, Field]) -> None:
+    def write(actor: str, level: str, event: str, fields: Mapping[str, LogField]) -> None:
         safe = {
             f"{key}_" if key in reserved else str(plain(key)): plain(value) for key, value in fields.items()
         }

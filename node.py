@@ -43,8 +43,8 @@ from .messages.types import PeerAddresses
 from .protocol.peer_ids import peer_id_from_text
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
-from .supervisor.process_spawner import ProcessHost
-from .supervisor.spawner import Host
+from .supervisor.process_spawner import ProcessSpawner
+from .supervisor.spawner import Spawner
 from .supervisor.tree import NodeFailedError, run_tree
 
 _READY_POLL = 0.05
@@ -91,20 +91,22 @@ async def run_node(
         nursery.start_soon(_watch_signals, stop, log)
         if lifeline:
             nursery.start_soon(_watch_lifeline, stop)
-        await serve(config, host=ProcessHost(), stop=stop, ready=ready, log=log, passphrase_fd=passphrase_fd)
+        await serve(
+            config, spawner=ProcessSpawner(), stop=stop, ready=ready, log=log, passphrase_fd=passphrase_fd
+        )
         nursery.cancel_scope.cancel()
 
 
 async def serve(
     config: NodeConfig,
     *,
-    host: Host,
+    spawner: Spawner,
     stop: trio.Event,
     ready: Callable[[Ready], None],
     log: WriteLog,
     passphrase_fd: int | None = None,
 ) -> None:
-    """Run a node whose actors run in `host`, until `stop` is set. Raises NodeFailedError."""
+    """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
     with _Descriptors(config, data_dir, log) as (control, control_socket, metrics_socket):
         specs = child_specs(
@@ -115,7 +117,7 @@ async def serve(
             await run_tree(
                 specs,
                 session_spec(),
-                host=host,
+                spawner=spawner,
                 max_sessions=config.max_sessions,
                 on_log=log,
                 stop=stop,

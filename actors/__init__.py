@@ -1,4 +1,7 @@
-"""The actors: one package each, and the base that they share.
+"""The actors: one package for each, and what they share.
 
-An actor imports messages, the protocol and this base, never another actor (tests/test_layout.py).
+base       for every actor: messages in and out, log lines, the live actor's Mailbox
+stepping   runs an actor that is a state machine: one input, one Step
+
+An actor imports messages, the protocol and these two, never another actor (tests/test_layout.py).
 """

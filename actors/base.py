@@ -1,7 +1,9 @@
-"""What every actor stands on: start, receive, send, log; the same in a process and in a trio task.
+"""The actor's side of its channel: start, receive, send, log; the same in a process and in a trio task.
 
-Two forms. A *stepping* actor (vault, session, metrics) is a state machine; stepping.py drives it.
-A *live* actor (swarm, discovery, gateway) has tasks of its own: it gets a :class:`Mailbox`.
+There are two kinds of actors. A *stepping* actor (vault, session, metrics) is a state machine that
+stepping.py drives: it has a checkpoint, and the supervisor repeats an input that a crash cut off. A *live*
+actor (swarm, discovery, gateway) has tasks of its own and no checkpoint: it reads and sends through a
+:class:`Mailbox`.
 
 Owns the child's half of messages/child_protocol.py. Never decides anything.
 """
@@ -31,16 +33,15 @@ from ..messages.child_protocol import (
     ToChild,
 )
 from ..messages.errors import SpacedriveNodeError
-from ..messages.types import Instant, Outcome
+from ..messages.types import Instant, LogField, Outcome
 from ..supervisor.channel import Channel
 
 Inbox = TypeVar("Inbox")
 InboxCo = TypeVar("InboxCo", covariant=True)
 ActorChannel = Channel[ToChild]
-LogField = str | int | float | bool | None
 
-INPUT_BUFFER = 4096
-"""Deliveries that an actor reads ahead of what it does."""
+MAX_BUFFERED_INPUTS = 4096
+"""Deliveries that an actor reads ahead of the one that it handles."""
 
 
 class FatalActorError(SpacedriveNodeError):
@@ -48,13 +49,13 @@ class FatalActorError(SpacedriveNodeError):
 
 
 def now() -> Instant:
-    """Return the present on CLOCK_BOOTTIME, in seconds."""
+    """Return the time on CLOCK_BOOTTIME, in seconds."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming(Generic[InboxCo]):
-    """One message as the actor gets it; `sender` and its `incarnation` are vouched for by the supervisor."""
+    """One message as the actor gets it; the supervisor has stamped it with `sender` and `incarnation`."""
 
     sender: str
     incarnation: int
@@ -64,7 +65,10 @@ class Incoming(Generic[InboxCo]):
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One message to send. `slot` tells standing messages apart; `id` defaults to a random one."""
+    """One message to send.
+
+    `slot` distinguishes standing messages of one kind; `id` defaults to 16 random bytes.
+    """
 
     to: str
     message: Message
@@ -74,14 +78,16 @@ class Send:
 
 @dataclass(slots=True)
 class Effects:
-    """What one step does. `checkpoint` None: unchanged."""
+    """What one step of an actor does: the messages it sends, its new checkpoint, perhaps its end."""
 
     out: list[Send] = field(default_factory=list)
     checkpoint: bytes | None = None
+    """None: unchanged."""
     end: Outcome | None = None
+    """Set when a session ends."""
 
 
-def _outgoing(send: Send) -> Outgoing:
+def _envelope(send: Send) -> Outgoing:
     return Outgoing(
         to=send.to,
         kind=type(send.message).__name__,
@@ -91,18 +97,22 @@ def _outgoing(send: Send) -> Outgoing:
     )
 
 
-def as_step(number: int, effects: Effects) -> Step:
-    """Return the frame of what a step does; `number` is that of its input, 0: none."""
+def step_frame(number: int, effects: Effects) -> Step:
+    """Return the frame for the effects of a step; `number` is that of the input it acknowledges, 0: none."""
     return Step(
         input=number,
-        out=tuple(_outgoing(send) for send in effects.out),
+        out=tuple(_envelope(send) for send in effects.out),
         checkpoint=effects.checkpoint,
         end=effects.end,
     )
 
 
-def as_incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | None:
-    """Decode a delivery; None if its body is malformed, or not of the kind that was allowed to come here."""
+def decode_delivery(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | None:
+    """Decode a delivery. Return None if its body is malformed or not of the kind that its envelope names.
+
+    The supervisor has checked the kind against its routes but never decodes a body, so a sender could name an
+    allowed kind and put another message in.
+    """
     try:
         message = decoder(deliver.body)
     except MalformedMessageError:
@@ -112,18 +122,18 @@ def as_incoming(deliver: Deliver, decoder: Decoder[Inbox]) -> Incoming[Inbox] | 
     return Incoming(deliver.sender, deliver.incarnation, deliver.id, message)
 
 
-def as_complaint(deliver: Deliver) -> Log:
-    """Return the log line about a delivery that could not be decoded."""
+def malformed_delivery_log(deliver: Deliver) -> Log:
+    """Return the log line about a delivery that decode_delivery has rejected."""
     fields: dict[str, LogField] = {"kind": deliver.kind, "from": deliver.sender}
-    return as_log("error", "malformed message dropped", fields)
+    return log_frame("error", "malformed message dropped", fields)
 
 
 Inputs = trio.MemoryReceiveChannel[tuple[int, Incoming[Inbox] | None]]
-"""Deliveries by number; None: it was malformed."""
+"""Deliveries with their numbers; None: it was malformed."""
 
 
 class Mailbox(Generic[Inbox]):
-    """A live actor's connection with the rest of the node."""
+    """A live actor's connection with the rest of the node: receive, send, log."""
 
     def __init__(self, channel: ActorChannel, start: Start, inputs: Inputs[Inbox]) -> None:
         self._channel = channel
@@ -132,7 +142,7 @@ class Mailbox(Generic[Inbox]):
         self.incarnation = start.incarnation
 
     async def receive(self) -> Incoming[Inbox]:
-        """Return the next message; raises trio.EndOfChannel when the node stops."""
+        """Return the next message. Raises trio.EndOfChannel when the node stops."""
         while True:
             _number, incoming = await self._inputs.receive()
             if incoming is not None:
@@ -148,28 +158,28 @@ class Mailbox(Generic[Inbox]):
         await self.send_all([Send(to, message, slot, id)])
 
     async def send_all(self, sends: Sequence[Send]) -> None:
-        """Send several messages as one step: the supervisor takes all of them, in this order, or none."""
-        await self._channel.send(as_step(0, Effects(out=list(sends))))
+        """Send several messages as one step: the supervisor applies all of them, in this order, or none."""
+        await self._channel.send(step_frame(0, Effects(out=list(sends))))
 
     async def log(self, level: str, event: str, **fields: LogField) -> None:
         """Write one log line. Fields are bounded and never secret."""
-        await self._channel.send(as_log(level, event, fields))
+        await self._channel.send(log_frame(level, event, fields))
 
 
-def as_log(level: str, event: str, fields: dict[str, LogField]) -> Log:
-    """Return the frame of a log line, its texts cut to length."""
+def log_frame(level: str, event: str, fields: dict[str, LogField]) -> Log:
+    """Return the frame of a log line, with its texts cut to length."""
     short = {key: value[:300] if isinstance(value, str) else value for key, value in fields.items()}
     return Log(level=level, event=event[:200], fields=short)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def reading(channel: ActorChannel, decode_inbox: Decoder[Inbox]) -> AsyncIterator[Inputs[Inbox]]:
+async def reading_inputs(channel: ActorChannel, decode_inbox: Decoder[Inbox]) -> AsyncIterator[Inputs[Inbox]]:
     """Read frames in the background: answer heartbeats at once, queue deliveries, end at Stop or end-of-file.
 
-    When the actor does not keep up, the queue fills and reading stops: the supervisor's bounds hold from
-    there on, and without Pongs an actor that stays so is a hang.
+    When the actor does not keep up, the queue fills and this stops reading. The supervisor then bounds what
+    waits, and an actor that stays behind sends no Pong and is killed as hanging.
     """
-    send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox] | None]](INPUT_BUFFER)
+    send, receive = trio.open_memory_channel[tuple[int, Incoming[Inbox] | None]](MAX_BUFFERED_INPUTS)
 
     async def read() -> None:
         with send:
@@ -180,9 +190,9 @@ async def reading(channel: ActorChannel, decode_inbox: Decoder[Inbox]) -> AsyncI
                     return
                 match frame:
                     case Deliver():
-                        incoming = as_incoming(frame, decode_inbox)
+                        incoming = decode_delivery(frame, decode_inbox)
                         if incoming is None:
-                            await channel.send(as_complaint(frame))
+                            await channel.send(malformed_delivery_log(frame))
                         await send.send((frame.input, incoming))
                     case Ping():
                         await channel.send(Pong())
@@ -199,32 +209,35 @@ async def reading(channel: ActorChannel, decode_inbox: Decoder[Inbox]) -> AsyncI
             nursery.cancel_scope.cancel()
 
 
-def check_start(frame: ToChild) -> Start:
-    """Return the first frame, which is a Start."""
+def require_start(frame: ToChild) -> Start:
+    """Return the first frame. Raises RuntimeError if it is not a Start."""
     if not isinstance(frame, Start):
         raise RuntimeError(f"expected Start, got {type(frame).__name__}")
     return frame
 
 
-async def run_live(
+async def run_live_actor(
     channel: ActorChannel,
     decode_inbox: Decoder[Inbox],
     actor: Callable[[Mailbox[Inbox], Start], Awaitable[None]],
 ) -> None:
-    """Run a live actor until it returns or the node stops; then its mailbox ends and it should return."""
-    start = check_start(await channel.receive())
+    """Run a live actor until it returns. When the node stops, its mailbox ends and it should return."""
+    start = require_start(await channel.receive())
     try:
-        async with reading(channel, decode_inbox) as inputs:
+        async with reading_inputs(channel, decode_inbox) as inputs:
             await channel.send(Ready())
             await actor(Mailbox(channel, start, inputs), start)
     except BaseException as error:
-        if not await last_words(channel, error):
+        if not await report_fatal(channel, error):
             raise
 
 
-async def last_words(channel: ActorChannel, error: BaseException) -> bool:
-    """Tell the user's reason of an FatalActorError; False for a crash, which is the host's to report."""
-    fatal = as_fatal(error)
+async def report_fatal(channel: ActorChannel, error: BaseException) -> bool:
+    """Send the text of a FatalActorError to the supervisor, which shows it to the user.
+
+    Return False for any other exception: it is a crash, which the caller of the actor reports.
+    """
+    fatal = fatal_frame(error)
     if fatal is None:
         return False
     gone = suppress(trio.BrokenResourceError, trio.ClosedResourceError)
@@ -233,18 +246,18 @@ async def last_words(channel: ActorChannel, error: BaseException) -> bool:
     return True
 
 
-def as_fatal(error: BaseException) -> Fatal | None:
-    """Return the last words of an actor that has failed; None: it has crashed."""
-    failure = _find_failure(error)
+def fatal_frame(error: BaseException) -> Fatal | None:
+    """Return the frame for a FatalActorError, also within a group; None for any other exception."""
+    failure = _find_fatal_error(error)
     return None if failure is None else Fatal(message=str(failure)[:1000])
 
 
-def _find_failure(error: BaseException) -> FatalActorError | None:
+def _find_fatal_error(error: BaseException) -> FatalActorError | None:
     if isinstance(error, FatalActorError):
         return error
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            found = _find_failure(inner)
+            found = _find_fatal_error(inner)
             if found is not None:
                 return found
     return None

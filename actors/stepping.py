@@ -1,8 +1,12 @@
-"""Drives a stepping actor: one input, one Step, so that the supervisor can replay whatever a crash cut off.
+"""Runs a stepping actor: one input in, one Step out, so that the supervisor can repeat what a crash cut off.
 
-A state machine that waits for nothing but its channel and the time needs no event loop: in a process of its
-own it is *served*, by a loop over a socket that blocks. The same machine runs on trio, as a task in tests,
-and where something runs beside it (metrics). docs/architecture.md, "Steps"; docs/decisions/0007.
+The actor itself is a state machine (StepMachine). There are two loops around it. One runs on trio: for
+metrics, which has an HTTP server as well, and for any actor that a test runs as a task. The other needs no
+event loop: the machines of session and vault wait for nothing but their channel and the time, so in a
+process of their own a loop over a blocking socket is enough, and starts faster. fork_server.py chooses, by
+whether the entry has `serve`.
+
+Owns both loops. Never decides what a step does. docs/architecture.md, "Steps"; docs/decisions/0007.
 """
 
 from collections import deque
@@ -18,90 +22,99 @@ from ..messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Step, S
 from ..messages.types import Instant
 from ..supervisor.channel import BlockingChannel
 from .base import (
-    INPUT_BUFFER,
+    MAX_BUFFERED_INPUTS,
     ActorChannel,
     Effects,
     Inbox,
     Incoming,
     Inputs,
     Send,
-    as_complaint,
-    as_fatal,
-    as_incoming,
-    as_step,
-    check_start,
-    last_words,
+    decode_delivery,
+    fatal_frame,
+    malformed_delivery_log,
     now,
-    reading,
+    reading_inputs,
+    report_fatal,
+    require_start,
+    step_frame,
 )
 
 InboxContra = TypeVar("InboxContra", contravariant=True)
 
-# A timer never sleeps longer than this, so that time spent in suspend (which poll(2) and trio's clock do not
-# count) is noticed.
-_LONGEST_SLEEP = 5.0
+# No wait is longer than this, so that time spent in suspend, which poll(2) and trio's clock do not count, is
+# noticed.
+_MAX_WAIT_S = 5.0
 
 
-class Stepper(Protocol[InboxContra]):
-    """A stepping actor: a state machine that its host drives. Restored by its constructor."""
+class StepMachine(Protocol[InboxContra]):
+    """The state machine of a stepping actor. Its constructor restores it from a checkpoint."""
 
     def step(self, incoming: Incoming[InboxContra], now: Instant) -> Effects:
-        """Take one input and return its whole effect."""
+        """Handle one input and return all its effects."""
         ...
 
     def tick(self, now: Instant) -> Effects | None:
-        """Take the passing of time; None: nothing is due. Called at `wake_at` and now and then."""
+        """Handle expired timers; return None if there are none. Called at `wake_at`, and at other times."""
         ...
 
     def wake_at(self) -> Instant:
-        """Return when `tick` has something to do next; math.inf for never."""
+        """Return the time of the next timer; math.inf if there is none."""
         ...
 
 
-First = Callable[[Any, Instant], Effects]
+OnStart = Callable[[Any, Instant], Effects]
+"""Called with the machine and the time."""
 Background = Callable[[Any, Callable[[Send], Awaitable[None]]], Awaitable[None]]
+"""Called with the machine and a function that sends one message as a step of its own."""
 
 
 @dataclass(frozen=True)
-class Stepping(Generic[Inbox]):
-    """The entry of a stepping actor. Called, it runs on trio; served, it needs no event loop.
+class SteppingEntry(Generic[Inbox]):
+    """The entry of a stepping actor (`actors.<kind>:main`), which can run in both loops.
 
-    decode   its inbox
-    opened   restores the machine from Start, and closes at the end what it has opened
-    first    gives effects to send at every start (standing messages of the vault, say)
+    Called, as a coroutine function, it runs on trio; `serve` runs it without an event loop.
+
+    decode     decodes its inbox
+    restore    gives the machine, restored from Start, and closes at the end what it has opened
+    on_start   gives effects to send at every start, such as the standing messages of the vault
     """
 
     decode: Decoder[Inbox]
-    opened: Callable[[Start], AbstractContextManager[Stepper[Inbox]]]
-    first: First | None = None
+    restore: Callable[[Start], AbstractContextManager[StepMachine[Inbox]]]
+    on_start: OnStart | None = None
 
     async def __call__(self, channel: ActorChannel) -> None:
-        """Run until it ends or the node stops, as a task."""
-        await _run(channel, self, None)
+        """Run on trio until it ends or the node stops."""
+        await _run_on_trio(channel, self, None)
 
     def serve(self, channel: BlockingChannel[ToChild]) -> None:
         """Run until it ends or the node stops, in a process that does nothing else."""
         try:
-            start = check_start(channel.first())
-            with self.opened(start) as machine:
+            start = require_start(channel.receive())
+            with self.restore(start) as machine:
                 channel.send(Ready())
-                if self.first is not None:
-                    channel.send(as_step(0, self.first(machine, now())))
-                self._serve(channel, machine)
+                if self.on_start is not None:
+                    channel.send(step_frame(0, self.on_start(machine, now())))
+                self._loop(channel, machine)
         except trio.EndOfChannel:
             return  # the supervisor is gone
-        except Exception as error:  # told from a crash: it may be a failure, whose reason users are told
-            fatal = as_fatal(error)
+        except Exception as error:  # a FatalActorError, maybe within a group; anything else is raised again
+            fatal = fatal_frame(error)
             if fatal is None:
                 raise
             channel.send(fatal)
 
-    def _serve(self, channel: BlockingChannel[ToChild], machine: Stepper[Inbox]) -> None:
+    def _loop(self, channel: BlockingChannel[ToChild], machine: StepMachine[Inbox]) -> None:
+        """Alternate between reading what has come and handling one input.
+
+        Frames are read between any two inputs, without waiting while there are inputs, so that a Ping is
+        answered even if many deliveries came before it. At Stop the inputs that have come are still handled.
+        """
         waiting: deque[Deliver] = deque()
         stopping = False
         while waiting or not stopping:
-            if len(waiting) < INPUT_BUFFER:
-                for frame in channel.receive(0.0 if waiting else _pause(machine)):
+            if len(waiting) < MAX_BUFFERED_INPUTS:
+                for frame in channel.receive_batch(0.0 if waiting else _seconds_to_wait(machine)):
                     match frame:
                         case Deliver():
                             waiting.append(frame)
@@ -112,84 +125,86 @@ class Stepping(Generic[Inbox]):
                         case Start():
                             raise RuntimeError("a second Start")
             if not waiting:
-                step = _tick(machine)
+                step = _handle_timers(machine)
             else:
                 deliver = waiting.popleft()
-                incoming = as_incoming(deliver, self.decode)
+                incoming = decode_delivery(deliver, self.decode)
                 if incoming is None:
-                    channel.send(as_complaint(deliver))
-                step = _step(machine, deliver.input, incoming)
+                    channel.send(malformed_delivery_log(deliver))
+                step = _handle_input(machine, deliver.input, incoming)
             if step is not None:
                 channel.send(step)
                 if step.end is not None:
                     return
 
 
-async def run_stepping(
+async def run_stepping_actor(
     channel: ActorChannel,
     decode: Decoder[Inbox],
-    make: Callable[[Start], Stepper[Inbox]],
+    make: Callable[[Start], StepMachine[Inbox]],
     *,
     background: Background | None = None,
 ) -> None:
     """Run a stepping actor on trio until it ends or the node stops.
 
-    `make` restores it from Start; `background` runs beside it (the HTTP server of metrics, say), with a
-    function that sends one message as a step of its own, and must not change the machine's state.
+    `make` restores it from Start. `background` runs at the same time (such as the HTTP server of metrics) and
+    must not change the machine's state.
     """
-    await _run(channel, Stepping(decode, lambda start: nullcontext(make(start))), background)
+    await _run_on_trio(channel, SteppingEntry(decode, lambda start: nullcontext(make(start))), background)
 
 
-async def _run(channel: ActorChannel, actor: Stepping[Inbox], background: Background | None) -> None:
+async def _run_on_trio(
+    channel: ActorChannel, actor: SteppingEntry[Inbox], background: Background | None
+) -> None:
     async def send(message: Send) -> None:
-        await channel.send(as_step(0, Effects(out=[message])))
+        await channel.send(step_frame(0, Effects(out=[message])))
 
     try:
-        start = check_start(await channel.receive())
-        with actor.opened(start) as machine:
-            async with reading(channel, actor.decode) as inputs, trio.open_nursery() as nursery:
+        start = require_start(await channel.receive())
+        with actor.restore(start) as machine:
+            async with reading_inputs(channel, actor.decode) as inputs, trio.open_nursery() as nursery:
                 if background is not None:
                     nursery.start_soon(background, machine, send)
                 await channel.send(Ready())
-                if actor.first is not None:
-                    await channel.send(as_step(0, actor.first(machine, now())))
-                await _loop(channel, inputs, machine)
+                if actor.on_start is not None:
+                    await channel.send(step_frame(0, actor.on_start(machine, now())))
+                await _loop_on_trio(channel, inputs, machine)
                 nursery.cancel_scope.cancel()
     except BaseException as error:
-        if not await last_words(channel, error):
+        if not await report_fatal(channel, error):
             raise
 
 
-async def _loop(
+async def _loop_on_trio(
     channel: ActorChannel,
     inputs: Inputs[Inbox],
-    machine: Stepper[Inbox],
+    machine: StepMachine[Inbox],
 ) -> None:
     while True:
         step: Step | None = None
-        with trio.move_on_after(_pause(machine)) as limit:
+        with trio.move_on_after(_seconds_to_wait(machine)) as limit:
             try:
-                step = _step(machine, *await inputs.receive())
+                step = _handle_input(machine, *await inputs.receive())
             except trio.EndOfChannel:
                 return
         if limit.cancelled_caught:
-            step = _tick(machine)
+            step = _handle_timers(machine)
         if step is not None:
             await channel.send(step)
             if step.end is not None:
                 return
 
 
-def _pause(machine: Stepper[Inbox]) -> float:
-    """Return for how many seconds to wait for an input."""
-    return min(max(machine.wake_at() - now(), 0.0), _LONGEST_SLEEP)
+def _seconds_to_wait(machine: StepMachine[Inbox]) -> float:
+    """Return how long to wait for an input."""
+    return min(max(machine.wake_at() - now(), 0.0), _MAX_WAIT_S)
 
 
-def _step(machine: Stepper[Inbox], number: int, incoming: Incoming[Inbox] | None) -> Step:
-    """Take one input, which is None if it was malformed."""
-    return as_step(number, Effects() if incoming is None else machine.step(incoming, now()))
+def _handle_input(machine: StepMachine[Inbox], number: int, incoming: Incoming[Inbox] | None) -> Step:
+    """Return the Step for one input. A malformed one (None) is acknowledged and has no effect."""
+    return step_frame(number, Effects() if incoming is None else machine.step(incoming, now()))
 
 
-def _tick(machine: Stepper[Inbox]) -> Step | None:
+def _handle_timers(machine: StepMachine[Inbox]) -> Step | None:
     effects = machine.tick(now())
-    return None if effects is None else as_step(0, effects)
+    return None if effects is None else step_frame(0, effects)

@@ -17,14 +17,15 @@ from typing import Any
 import msgspec
 import trio
 
-from ..actors.base import Effects, Incoming, Mailbox, Send, run_live
-from ..actors.stepping import Stepper, Stepping
+from ..actors.base import Effects, Incoming, Mailbox, Send, run_live_actor
+from ..actors.stepping import StepMachine, SteppingEntry
 from ..messages import to_gateway, to_session, to_vault
 from ..messages.child_protocol import Start, ToChild
 from ..messages.from_supervisor import SessionEnded
+from ..messages.session_names import actor_of_session
 from ..supervisor.channel import Channel
 from ..supervisor.child_specs import ChildSpec
-from ..supervisor.process_spawner import ProcessHost
+from ..supervisor.process_spawner import ProcessSpawner
 from ..supervisor.tree import run_tree
 
 _OPEN = 32
@@ -88,12 +89,12 @@ class Session(_Quiet):
         return Effects(out=out, checkpoint=_CHECKPOINT, end=end)  # type: ignore[arg-type]
 
 
-def _entry(decode: Any, machine: Callable[[Start], Stepper[Any]]) -> Stepping[Any]:
+def _entry(decode: Any, machine: Callable[[Start], StepMachine[Any]]) -> SteppingEntry[Any]:
     @contextmanager
-    def opened(start: Start) -> Iterator[Stepper[Any]]:
+    def opened(start: Start) -> Iterator[StepMachine[Any]]:
         yield machine(start)
 
-    return Stepping(decode, opened)
+    return SteppingEntry(decode, opened)
 
 
 vault = _entry(to_vault.decode, Vault)
@@ -102,14 +103,14 @@ session = _entry(to_session.decode, Session)
 
 async def gateway(channel: Channel[ToChild]) -> None:
     """Entry of the gateway: starts the sessions, and stops the node when they have ended."""
-    await run_live(channel, to_gateway.decode, _gateway)
+    await run_live_actor(channel, to_gateway.decode, _gateway)
 
 
 async def _gateway(mailbox: Mailbox[Any], start: Start) -> None:
     left = _decode(start.config).sessions
     for number in range(left):
         name = f"{number:016x}"
-        await mailbox.send(f"session-{name}", to_session.StartPairing(name, 60.0, *_OWN))
+        await mailbox.send(actor_of_session(name), to_session.StartPairing(name, 60.0, *_OWN))
     async for incoming in mailbox:
         left -= isinstance(incoming.message, SessionEnded)
         if not left:
@@ -143,7 +144,7 @@ async def _main(sessions: int, messages: int) -> None:
     await run_tree(
         specs,
         child,
-        host=ProcessHost(preload=[here]),
+        spawner=ProcessSpawner(preload=[here]),
         max_sessions=sessions,
         on_log=log,
         on_ready=ready,

@@ -16,8 +16,8 @@ import msgspec
 from ..messages.base import INTERNAL_LIMIT, FrameReader, encode, frame
 from ..messages.child_protocol import Deliver, FromChild, Start, Step, decode_to_child
 from ..supervisor.child_specs import ChildSpec
-from ..supervisor.process_spawner import ProcessHost
-from ..supervisor.spawner import Handle, Host, Spare
+from ..supervisor.process_spawner import ProcessSpawner
+from ..supervisor.spawner import RunningChild, Spare, Spawner
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class Passed(msgspec.Struct, frozen=True):
 class Recorder:
     """Wraps a spawner. While `recording`, it collects raw frames, which `passed` decodes afterwards."""
 
-    inner: Host = field(default_factory=ProcessHost)
+    inner: Spawner = field(default_factory=ProcessSpawner)
     recording: bool = True
     spawned: list[tuple[str, int]] = field(default_factory=list)
     """(kind, pid) of every child, in order."""
@@ -59,28 +59,28 @@ class Recorder:
     _raw: list[tuple[int, "_Handle", Any]] = field(default_factory=list)
 
     def opened(self, *, preload: Sequence[str], on_lost: Any) -> AbstractAsyncContextManager[None]:
-        """As Host.opened."""
+        """As Spawner.opened."""
         return self.inner.opened(preload=preload, on_lost=on_lost)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
-        """As Host.spawn."""
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
+        """As Spawner.spawn."""
         handle = await self.inner.spawn(spec)
         self.spawned.append((spec.kind, handle.pid))
-        return cast(Handle, _Handle(handle, spec.kind, self))
+        return cast(RunningChild, _Handle(handle, spec.kind, self))
 
     @property
     def pid(self) -> int:
-        """As Host.pid."""
+        """As Spawner.pid."""
         return self.inner.pid
 
     @property
     def spares(self) -> Mapping[str, Spare]:
-        """As Host.spares."""
+        """As Spawner.spares."""
         return dict(self.inner.spares)
 
     @property
     def uptime(self) -> float:
-        """As Host.uptime."""
+        """As Spawner.uptime."""
         return float(self.inner.uptime)
 
     def record(self, handle: "_Handle", what: Any) -> None:
@@ -131,7 +131,7 @@ def _about(body: msgspec.Raw) -> dict[str, Any]:
 class _Handle:
     """A child whose channel is recorded."""
 
-    def __init__(self, inner: Handle, kind: str, recorder: Recorder) -> None:
+    def __init__(self, inner: RunningChild, kind: str, recorder: Recorder) -> None:
         self._inner = inner
         self.name = kind
         self.channel = _Channel(self, inner.channel, recorder)

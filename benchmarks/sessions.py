@@ -18,12 +18,13 @@ from ..client.embedded import open_node
 from ..client.node_client import NodeClient, Pairing, open_client
 from ..messages.base import encode
 from ..messages.child_protocol import Deliver, FromChild, Ready, Start, Step
+from ..messages.session_names import actor_of_session
 from ..messages.to_session import StartPairing
 from ..node import Ready as NodeReady
 from ..node import serve, session_spec
 from ..supervisor.child_specs import ChildSpec
-from ..supervisor.introspection import SPARE
-from ..supervisor.process_spawner import ProcessHost
+from ..supervisor.process_spawner import ProcessSpawner
+from ..supervisor.spawner import SPARE_NAME
 from . import procfs
 from .benchmark_run import BenchmarkRun, median, summary
 from .frame_recorder import Recorder
@@ -84,16 +85,16 @@ async def run(bench: BenchmarkRun) -> None:
 
 async def _spawns(bench: BenchmarkRun, what: str, spec: ChildSpec) -> list[float]:
     """Start sessions as the supervisor does, one after another, each until its answer to StartPairing."""
-    host = ProcessHost()
+    spawner = ProcessSpawner()
     found = []
-    async with host.opened(preload=[spec.module], on_lost=lambda _cause: None):
+    async with spawner.opened(preload=[spec.module], on_lost=lambda _cause: None):
         for number in bench.repeat(what, _SPAWNS + 1, 20.0):
-            while spec.spare and number and not host.spares:
+            while spec.spare and number and not spawner.spares:
                 await trio.sleep(0.001)
             began = time.monotonic()
-            handle = await host.spawn(spec)
+            handle = await spawner.spawn(spec)
             session = f"{number:016x}"
-            await handle.channel.send(Start(f"session-{session}", 1, msgspec.Raw(encode(spec.config))))
+            await handle.channel.send(Start(actor_of_session(session), 1, msgspec.Raw(encode(spec.config))))
             await _next(handle.channel.receive, Ready)
             body = msgspec.Raw(encode(StartPairing(session, 60.0, *_IDENTITY)))
             await handle.channel.send(Deliver(1, "gateway", 1, "StartPairing", os.urandom(16), body))
@@ -134,17 +135,17 @@ async def _restarts(bench: BenchmarkRun) -> list[float]:
     settings = config(folder, "anna", same_host=False)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
-            lambda: serve(settings, host=recorder, stop=stop, ready=on_ready, log=lambda *_: None)
+            lambda: serve(settings, spawner=recorder, stop=stop, ready=on_ready, log=lambda *_: None)
         )
         with trio.fail_after(_DEADLINE):
             await up.wait()
         async with open_client(Path(paired_at[0].control)) as client:
             for _ in bench.repeat("restarts", _RESTARTS, 20.0):
                 showing = await client.start_pairing()
-                while SPARE not in (pids := await processes(client)):
+                while SPARE_NAME not in (pids := await processes(client)):
                     await trio.sleep(_LOOK)
                 began = time.monotonic()
-                os.kill(pids[f"session-{showing.id}"], signal.SIGKILL)
+                os.kill(pids[actor_of_session(showing.id)], signal.SIGKILL)
                 with trio.fail_after(_DEADLINE):
                     await ready.park()
                 found.append(time.monotonic() - began)

@@ -34,7 +34,7 @@ async def _main(folder: Path, name: str) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_obey, recorder, stop)
-        await serve(config(folder, name), host=recorder, stop=stop, ready=ready, log=_log)
+        await serve(config(folder, name), spawner=recorder, stop=stop, ready=ready, log=_log)
         nursery.cancel_scope.cancel()
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..messages.errors import SpacedriveNodeError
-from ..messages.types import DhtMode
+from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
 from .values import (
     InvalidValueError,
     announce_address,
@@ -146,7 +146,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("same-host", switch),
         Setting("lan-only", switch),
         Setting("max-sessions", integer(1, 1000)),
-        Setting("code-lifetime", number(60, 3600, "seconds")),
+        Setting("code-lifetime", number(MIN_CODE_LIFETIME_SECONDS, MAX_CODE_LIFETIME_SECONDS, "seconds")),
         Setting("log-format", choice("console", "json")),
         Setting("log-level", choice("debug", "info", "warning", "error")),
     )

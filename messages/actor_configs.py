@@ -1,4 +1,8 @@
-"""What each actor is told at its start: plain values, no secrets but file names."""
+"""What each actor is given at its start: plain values, no secrets.
+
+They are known when the node starts and do not change while it runs; everything else comes as a message. A
+descriptor or a file name stands where a secret is needed.
+"""
 
 from typing import Annotated, dataclass_transform
 
@@ -19,19 +23,20 @@ __all__ = [
 ]
 
 PASSPHRASE_LIMIT = 1024
-"""Bytes: longer than anyone types, short enough for any pipe."""
+"""Bytes: longer than anyone types, and short enough for the buffer of any pipe."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class ActorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the configurations; encoded into frames.Start."""
+    """Base of the configurations. The supervisor sends them encoded in child_protocol.Start."""
 
 
 class VaultConfig(ActorConfig):
-    """The vault opens `data_dir` and nothing else does. `device_name` renames the device when given.
+    """For the vault: the data directory, which no other process opens, and the device's name.
 
-    `passphrase_fd` is a descriptor that holds the passphrase of the identity, at most PASSPHRASE_LIMIT bytes
-    from offset 0. The supervisor holds it too, so that a vault that starts again can read it again.
+    `device_name` renames the device; None keeps its name. `passphrase_fd` is a descriptor from which the
+    passphrase of the identity can be read: at most PASSPHRASE_LIMIT bytes, from offset 0. The supervisor
+    keeps it open, so that a vault that restarts can read it again.
     """
 
     data_dir: str
@@ -41,7 +46,10 @@ class VaultConfig(ActorConfig):
 
 
 class SwarmConfig(ActorConfig):
-    """Listening, announcing and limits. `default_port`: if the port is taken, a free one will do."""
+    """For the swarm: where it listens, what it announces, and its limits.
+
+    `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one.
+    """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
     default_port: bool = False
@@ -53,7 +61,10 @@ class SwarmConfig(ActorConfig):
 
 
 class DiscoveryConfig(ActorConfig):
-    """Which finders run, and where nodes of this user on this host register."""
+    """For discovery: which finders run, and the directory in which nodes of this user register.
+
+    At most 64 bootstrap peers.
+    """
 
     runtime_dir: str
     bootstrap: Annotated[tuple[PeerAddresses, ...], Meta(max_length=64)] = ()
@@ -62,7 +73,13 @@ class DiscoveryConfig(ActorConfig):
 
 
 class SessionConfig(ActorConfig):
-    """Deadlines of docs/protocol.md, "Limits" and "Ending", in seconds; tests shorten them."""
+    """For a session: deadlines in seconds (docs/protocol.md, "Limits"). Tests shorten them.
+
+    proof      from Challenge to a valid ChallengeResponse
+    exchange   one request to a peer, until its answer
+    deciding   until both users have decided
+    delivery   until this side's decision is acknowledged
+    """
 
     proof: Seconds = 10.0
     exchange: Seconds = 10.0
@@ -71,7 +88,10 @@ class SessionConfig(ActorConfig):
 
 
 class GatewayConfig(ActorConfig):
-    """`socket_fd` is the listening Unix socket, which the supervisor holds."""
+    """For the gateway. `socket_fd` is the listening Unix socket, which the supervisor keeps open.
+
+    `code_lifetime` is how long a code lives, in seconds, when a client does not say.
+    """
 
     socket_fd: int
     version: str
@@ -79,12 +99,12 @@ class GatewayConfig(ActorConfig):
 
 
 class MetricsConfig(ActorConfig):
-    """`socket_fd` is the listening TCP socket, which the supervisor holds; None: no HTTP."""
+    """For metrics. `socket_fd` is the listening TCP socket, kept by the supervisor; None: no HTTP."""
 
     socket_fd: int | None
     version: str
 
 
 def decoder(config: type[M]) -> Decoder[M]:
-    """Return the decoder of one configuration."""
+    """Return the decoder of one configuration, which raises MalformedMessageError."""
     return Decoder(config)

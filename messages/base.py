@@ -1,51 +1,33 @@
-"""The Message base class, and the one codec: MessagePack maps with the tag `t`, behind a u32 length.
+"""The Message class, and the one codec: MessagePack maps with the tag `t`, each behind its length.
 
-A frame is a big-endian u32 length and then one map. Whoever decodes bytes that are not its own gets
-:class:`MalformedMessageError` for everything that can be wrong with them and nothing else.
+A frame is a big-endian u32 length and then one map. Decoding foreign bytes raises
+:class:`MalformedMessageError`, whatever is wrong with them, and nothing else. Owns the encoding and the three
+limits of frames; knows no single message.
 """
 
-from collections.abc import Iterator
-from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
+from typing import Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
 from .errors import SpacedriveNodeError
+from .secret_struct import RedactedStruct
 
 LENGTH_BYTES = 4
 INTERNAL_LIMIT = 1 << 20
-"""Largest frame between two of our own processes: the largest checkpoint (metrics) is far below it."""
+"""Bytes of a frame between two processes of a node. The largest checkpoint (of metrics) is far smaller."""
 CONTROL_LIMIT = 64 * 1024
+"""Bytes of a frame on the control socket."""
 WIRE_LIMIT = 16 * 1024
+"""Bytes of a frame between two devices (docs/protocol.md, "Limits")."""
 
 
 class MalformedMessageError(SpacedriveNodeError, ValueError):
-    """Bytes that are not one message of the union that was expected. Its text never quotes them."""
-
-
-class Quiet:
-    """A repr that shows no bytes, which may be keys or sealed, and no field that is named in `_secret`."""
-
-    _secret: ClassVar[frozenset[str]] = frozenset()
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={self._show(name)}" for name in self.__struct_fields__)  # type: ignore[attr-defined]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    def _show(self, name: str) -> str:
-        value = getattr(self, name)
-        if name in self._secret and value is not None:
-            return "<secret>"
-        return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)
-
-    def __rich_repr__(self) -> Iterator[str]:  # what rich would show instead
-        yield repr(self)
+    """The bytes are not exactly one message of the expected union. The text never quotes them."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
-class Message(  # type: ignore[misc]  # its __rich_repr__ is annotated otherwise
-    Quiet, msgspec.Struct, frozen=True, tag=True, tag_field="t", forbid_unknown_fields=True
-):
-    """Base of every message: immutable, tagged with its class name, closed against unknown fields."""
+class Message(RedactedStruct, frozen=True, tag=True, tag_field="t"):
+    """Base of every message: immutable, tagged with its class name, refusing unknown fields."""
 
 
 M = TypeVar("M")
@@ -53,25 +35,25 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """Encode one message as MessagePack, fields in the order of their definition, `t` first."""
+    """Return one message as MessagePack: a map with `t` first, then the fields in order of definition."""
     return _encoder.encode(message)
 
 
 def frame(payload: bytes, limit: int) -> bytes:
-    """Put the length before an encoded message. Raises ValueError when it exceeds `limit` bytes."""
+    """Return an encoded message with its length in front. Raises ValueError if it exceeds `limit` bytes."""
     if len(payload) > limit:
         raise ValueError(f"message of {len(payload)} bytes exceeds the limit of {limit}")
     return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
 
 
 class Decoder(Generic[M]):
-    """Decodes one closed union (or one struct), with a single exception type for all that is malformed."""
+    """Decodes one closed union, or one struct; MalformedMessageError is the only exception."""
 
     def __init__(self, union: Any) -> None:
         self._decode = msgspec.msgpack.Decoder(union).decode
 
     def __call__(self, data: bytes | memoryview | msgspec.Raw) -> M:
-        """Decode `data`, which must be exactly one message. Raises MalformedMessageError."""
+        """Return the message in `data`, which must be exactly one. Raises MalformedMessageError."""
         try:
             return self._decode(data)  # type: ignore[no-any-return]
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
@@ -81,7 +63,7 @@ class Decoder(Generic[M]):
 
 
 class FrameReader:
-    """Sans-IO splitter: bytes in, whole frames out. Holds at most `limit` bytes and one chunk."""
+    """Splits a stream into frames, sans-IO. Holds at most one frame of `limit` bytes and one chunk."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -92,9 +74,10 @@ class FrameReader:
         self._buffer += data
 
     def next_frame(self) -> bytes | None:
-        """Return the next whole payload, or None when more bytes are needed.
+        """Return the next complete payload without its length, or None when more bytes are needed.
 
-        Raises MalformedMessageError as soon as a length exceeds the limit; the stream is then useless.
+        Raises MalformedMessageError as soon as a length exceeds the limit. The stream cannot be read any
+        further then.
         """
         buffer = self._buffer
         if len(buffer) < LENGTH_BYTES:
@@ -111,5 +94,5 @@ class FrameReader:
 
     @property
     def pending(self) -> int:
-        """Bytes held that are not yet a whole frame."""
+        """The number of bytes that are held and are not a complete frame yet."""
         return len(self._buffer)

@@ -1,7 +1,8 @@
-"""What the supervisor and one child say to each other (docs/architecture.md, "Steps").
+"""The messages between the supervisor and one child (docs/architecture.md, "Steps").
 
-A child never addresses another child directly: everything it sends stands in a :class:`Step`, which the
-supervisor applies as a whole. The body of an envelope is opaque here and stays so in the supervisor.
+A child never addresses another child directly. Everything that it sends is in a :class:`Step`, which the
+supervisor applies completely or not at all. The body of an envelope is opaque here, and the supervisor never
+decodes it.
 """
 
 from typing import Annotated, Literal
@@ -10,17 +11,17 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .types import Bytes16, Outcome, Reason
+from .types import Bytes16, LogField, Outcome, Reason
 
 ActorName = Annotated[str, Meta(pattern="^[a-z]+(-[0-9a-f]{16})?$", max_length=64)]
 KindName = Annotated[str, Meta(pattern="^[A-Z][A-Za-z]+$", max_length=64)]
 
 
 class Outgoing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One envelope as its sender writes it; the supervisor adds who sent it.
+    """One envelope as its sender writes it; the supervisor adds the sender.
 
-    `slot` matters for standing kinds only: the supervisor keeps one message for each (sender, receiver,
-    kind, slot), the last one, until it is withdrawn.
+    `slot` (at most 80 bytes) matters for standing messages only. The supervisor keeps one message for each
+    (sender, receiver, kind, slot), the latest, until it is withdrawn.
     """
 
     to: ActorName
@@ -31,11 +32,12 @@ class Outgoing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Step(Message):
-    """The effect of one input, all or nothing: new checkpoint, every message sent, perhaps the end.
+    """From a child: everything that one input leads to, applied completely or not at all.
 
-    `input` is the number of the Deliver that caused it, or 0 for a step that the actor's own clock caused
-    and for everything a live (not stepping) actor sends. `checkpoint` None keeps the former one.
-    `end` set: the actor is done; the supervisor stops it and tells those who must know.
+    `input` is the number of the Deliver that caused it. It is 0 for a step that the actor's clock caused, and
+    for everything that a live (not stepping) actor sends. `checkpoint` replaces the former one; None keeps
+    it. If `end` is set, the actor has finished: the supervisor stops it and sends SessionEnded to those that
+    must know.
     """
 
     input: Annotated[int, Meta(ge=0)]
@@ -45,25 +47,27 @@ class Step(Message):
 
 
 class Ready(Message):
-    """The child has started (and restored its checkpoint) and takes messages."""
+    """From a child: it has started, has restored its checkpoint, and accepts messages."""
 
 
 class Pong(Message):
-    """Answer to Ping: the child's loop turns."""
+    """From a child: the answer to Ping, which shows that it still handles messages."""
 
 
 class Log(Message):
-    """One log line; the supervisor writes it, so that lines never interleave and one place formats them."""
+    """From a child: one log line, with at most 16 fields.
+
+    The supervisor writes it, so that lines of different processes never interleave, and one place gives them
+    their form.
+    """
 
     level: Literal["debug", "info", "warning", "error"]
     event: Annotated[str, Meta(max_length=200)]
-    fields: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=16)] = msgspec.field(
-        default_factory=dict
-    )
+    fields: Annotated[dict[str, LogField], Meta(max_length=16)] = msgspec.field(default_factory=dict)
 
 
 class Fatal(Message):
-    """Last words of a child that ends because it cannot do its work (not a defect): shown to the user."""
+    """From a child that cannot do its work and ends, though nothing is defective; shown to the user."""
 
     message: Annotated[str, Meta(max_length=1000)]
 
@@ -72,7 +76,10 @@ FromChild = Ready | Step | Pong | Log | Fatal
 
 
 class Start(Message):
-    """First frame to a child: who it is, what it is told, where it stood."""
+    """To a child, as its first frame: its name, its configuration, and the checkpoint it continues from.
+
+    `incarnation` counts the processes that have run this actor, from 1.
+    """
 
     name: ActorName
     incarnation: Annotated[int, Meta(ge=1)]
@@ -81,7 +88,11 @@ class Start(Message):
 
 
 class Deliver(Message):
-    """One envelope as its receiver gets it. `sender` and `incarnation` are stamped by the supervisor."""
+    """To a child: one envelope. The supervisor states `sender` and `incarnation`; nobody can claim them.
+
+    `input` numbers the deliveries to this actor. A stepping actor repeats it in its Step; after a restart the
+    same input comes again with the same number and id.
+    """
 
     input: Annotated[int, Meta(ge=1)]
     sender: ActorName
@@ -92,11 +103,11 @@ class Deliver(Message):
 
 
 class Ping(Message):
-    """Heartbeat."""
+    """To a child: the heartbeat. A child that does not answer in time is killed."""
 
 
 class Stop(Message):
-    """Finish what is under way and exit; SIGKILL follows after the grace period."""
+    """To a child: finish what is under way and exit. SIGKILL follows after the grace period."""
 
     reason: Reason = ""
 

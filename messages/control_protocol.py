@@ -1,8 +1,9 @@
-"""The control socket (docs/interfaces.md): requests, replies and events of clients of the gateway.
+"""The messages of the control socket: requests of clients, and the gateway's replies and events.
 
-Frames as on the wire: u32 length and one map, at most 64 KiB. Every request carries `id`, chosen by the
-client and unique on its connection; the one reply repeats it. Requests that change something carry a
-`key` of 16 random bytes as well: a repeat with the same key gets the first answer, on any connection.
+Frames are a u32 length and one map, at most 64 KiB. Every request carries an `id`, chosen by the client and
+unique on its connection, and its one reply repeats it. A request that changes something carries a `key` of 16
+random bytes as well: a repeat with the same key, on any connection, gets the first answer. So a client that
+lost its connection can safely repeat. See docs/interfaces.md, "Control socket".
 """
 
 from typing import Annotated, Literal
@@ -10,9 +11,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .base import Decoder, Message, Quiet
+from .base import Decoder, Message
+from .secret_struct import RedactedStruct
 from .to_gateway import ActorInfo, Device, Fingerprint
 from .types import (
+    MAX_CODE_LIFETIME_SECONDS,
+    MIN_CODE_LIFETIME_SECONDS,
     Addresses,
     Bytes16,
     Bytes32,
@@ -36,28 +40,35 @@ ErrorCode = Literal[
 
 
 class StartPairing(Message):
-    """Show a code. Reply: SessionStarted."""
+    """From a client: show a code that lives `lifetime` seconds. Reply: SessionStarted.
+
+    None: as long as the node is configured.
+    """
 
     id: RequestId
     key: Bytes16
-    lifetime: Annotated[float, Meta(ge=60, le=3600)] | None = None
+    lifetime: Annotated[float, Meta(ge=MIN_CODE_LIFETIME_SECONDS, le=MAX_CODE_LIFETIME_SECONDS)] | None = None
 
 
 class JoinPairing(Message):
-    """Enter a code: twelve words, or the text of a QR code. Reply: SessionStarted, or Error bad_code."""
+    """From a client: enter a code. Reply: SessionStarted, or Error bad_code.
+
+    `code` is twelve words, or the text of a QR code. The search ends after `timeout` seconds.
+    """
 
     _secret = frozenset({"code"})
 
     id: RequestId
     key: Bytes16
     code: Annotated[str, Meta(max_length=4096)]
-    timeout: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    timeout: Annotated[float, Meta(ge=1, le=MAX_CODE_LIFETIME_SECONDS)] = 60.0
 
 
 class Decide(Message):
-    """Accept or reject the device that the session shows. Reply: Done; the first decision is final.
+    """From a client: accept or reject the device that the session shows. The first decision is final.
 
-    `public_key`: the device that the user saw; Error not_deciding when the session shows another one.
+    `public_key` is the device that the user saw; Error not_deciding if the session shows another one. Reply:
+    Done.
     """
 
     id: RequestId
@@ -68,7 +79,7 @@ class Decide(Message):
 
 
 class CancelPairing(Message):
-    """Give up a pairing. Reply: Done, or Error already_decided after an acceptance."""
+    """From a client: cancel a pairing. Reply: Done, or Error already_decided after an acceptance."""
 
     id: RequestId
     key: Bytes16
@@ -76,20 +87,20 @@ class CancelPairing(Message):
 
 
 class ListSessions(Message):
-    """Reply: Sessions."""
+    """From a client: list the sessions, running and recently ended. Reply: Sessions."""
 
     id: RequestId
 
 
 class ListDevices(Message):
-    """Reply: DeviceList, at most 64 in order of device id after `after`."""
+    """From a client: list at most 64 devices whose id is greater than `after`. Reply: DeviceList."""
 
     id: RequestId
     after: Annotated[bytes, Meta(max_length=16)] = b""
 
 
 class RenameDevice(Message):
-    """Reply: Done."""
+    """From a client: give a device a name that only this node uses. Reply: Done, or Error."""
 
     id: RequestId
     key: Bytes16
@@ -98,7 +109,7 @@ class RenameDevice(Message):
 
 
 class ForgetDevice(Message):
-    """Reply: Done."""
+    """From a client: delete a device and its secrets. Reply: Done, or Error no_such_device."""
 
     id: RequestId
     key: Bytes16
@@ -106,26 +117,29 @@ class ForgetDevice(Message):
 
 
 class Status(Message):
-    """Reply: NodeStatus."""
+    """From a client: describe this node. Reply: NodeStatus."""
 
     id: RequestId
 
 
 class ListActors(Message):
-    """Reply: ActorList."""
+    """From a client: describe the node's processes. Reply: ActorList."""
 
     id: RequestId
 
 
 class Subscribe(Message):
-    """Reply: Done; then SessionEvents, first the present state of each session (or of the one named)."""
+    """From a client: report the states of a session, or of all. Reply: Done, then SessionEvents.
+
+    The first events are the present states; then one follows for every change.
+    """
 
     id: RequestId
     session: SessionId | None = None
 
 
 class Shutdown(Message):
-    """Drain and stop the node. Reply: Done."""
+    """From a client: end the sessions and stop the node. Reply: Done."""
 
     id: RequestId
     key: Bytes16
@@ -149,20 +163,20 @@ decode_request: Decoder[Request] = Decoder(Request)
 
 
 class SessionStarted(Message):
-    """A session exists; subscribe to it for what happens."""
+    """Reply: the session exists. Subscribe to it to see what happens."""
 
     id: RequestId
     session: SessionId
 
 
 class Done(Message):
-    """The request took effect."""
+    """Reply: the request took effect."""
 
     id: RequestId
 
 
 class ShownDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The device on the other side."""
+    """The device on the other side, as the user is shown it."""
 
     device_id: Bytes16
     name: DeviceName
@@ -171,8 +185,11 @@ class ShownDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: Bytes32
 
 
-class SessionState(Quiet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):  # type: ignore[misc]
-    """A session as a client sees it; states of one session are monotonic. Times are seconds from now."""
+class SessionState(RedactedStruct):
+    """A session as a client sees it. Its stage never goes back.
+
+    `expires_in` and `seconds` are durations in seconds: until the code expires, and that the pairing took.
+    """
 
     _secret = frozenset({"words", "qr"})
 
@@ -193,21 +210,21 @@ class SessionState(Quiet, msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class Sessions(Message):
-    """Reply to ListSessions."""
+    """Reply to ListSessions: at most 128."""
 
     id: RequestId
     sessions: Annotated[tuple[SessionState, ...], Meta(max_length=128)]
 
 
 class SessionEvent(Message):
-    """The state of one session, whole. `id` is that of the Subscribe."""
+    """Event: the complete state of one session. `id` is that of the Subscribe."""
 
     id: RequestId
     state: SessionState
 
 
 class DeviceList(Message):
-    """Reply to ListDevices; `more` says that others follow the last."""
+    """Reply to ListDevices. `more`: others follow the last."""
 
     id: RequestId
     devices: Annotated[tuple[Device, ...], Meta(max_length=64)]
@@ -215,7 +232,7 @@ class DeviceList(Message):
 
 
 class NodeStatus(Message):
-    """Reply to Status. What a part has not said yet is empty."""
+    """Reply to Status. A field is empty until the part of the node that knows it has reported."""
 
     id: RequestId
     name: str
@@ -239,7 +256,7 @@ class ActorList(Message):
 
 
 class Error(Message):
-    """The request was refused; `message` says what happened and what to do, and holds no secret."""
+    """Reply: the request was refused. `message` says why and what to do, and holds no secret."""
 
     id: RequestId
     code: ErrorCode

@@ -1,5 +1,8 @@
-"""The base of every exception of this project. Imports nothing."""
+"""The base of every exception of this project.
+
+A program that embeds a node can catch all of them with one `except`. Imports nothing.
+"""
 
 
 class SpacedriveNodeError(Exception):
-    """Something this project raises on purpose. Its text never holds a secret."""
+    """Raised by this project on purpose. Its text says what happened and never holds a secret."""

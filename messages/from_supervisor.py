@@ -1,4 +1,8 @@
-"""Messages that the supervisor itself sends, to several receivers."""
+"""Messages that the supervisor itself sends, each to several receivers.
+
+They report what only the supervisor sees: that a session ended, that an actor restarted, that an envelope
+could not be delivered. The receivers' unions contain them.
+"""
 
 from .base import Message
 from .child_protocol import ActorName, KindName
@@ -6,30 +10,36 @@ from .types import Bytes16, Outcome, Reason, Role, SessionId
 
 
 class SessionEnded(Message):
-    """A session is over, whatever its end was; drop everything kept for it.
+    """To vault, swarm, discovery, gateway and metrics: a session is over; forget what is kept for it.
 
-    `outcome` is what the session said in its last step, or `crashed` when the supervisor gave it up.
+    `outcome` is the one in the session's last step, or `crashed` if the supervisor has given it up.
     """
 
     session: SessionId
     role: Role
     outcome: Outcome
     poison: bool = False
-    """One input killed it again and again: the peer that sent it last is to be avoided for a while."""
+    """One input killed it three times. The swarm avoids the peer that sent it a frame last, for a while."""
 
 
 class ActorRestarted(Message):
-    """The actor lost what it had not answered: requests that are still open must be sent again."""
+    """To sessions and discovery: the actor restarted and lost the requests that it had not answered.
+
+    The receiver sends them again.
+    """
 
     actor: ActorName
 
 
 class Undeliverable(Message):
-    """An envelope was not taken by its receiver. `id` is the envelope's."""
+    """To the gateway or the swarm: the envelope `id` of theirs was not delivered."""
 
     to: ActorName
     kind: KindName
     id: Bytes16
     busy: bool
-    """True: the receiver (or the number of sessions) is full, try again later. False: no such actor."""
+    """True: the receiver, or the number of sessions, is at its bound; try again later.
+
+    False: no such actor.
+    """
     reason: Reason = ""

@@ -1,7 +1,8 @@
-"""Pairing protocol 2 on the wire (docs/protocol.md, "Messages"): shapes and canonical encoding only.
+"""The messages of pairing protocol 2 between two devices (docs/protocol.md, "Messages").
 
-Each request and each response is one frame of at most 16 KiB on its own libp2p stream. The canonical
-form is what this module's `encode` writes; `decode_wire` refuses everything that is not byte for byte so.
+Each request and each response is one frame of at most 16 KiB on a libp2p stream. Owns the shapes and their
+canonical encoding, which is what `encode` writes; `decode_wire` refuses every other form, because hashes
+cover the bytes. Contains no cryptography. I is the initiator, J the joiner.
 """
 
 from typing import Annotated, Literal, TypeVar
@@ -21,7 +22,7 @@ RefusalReason = Literal["unavailable", "busy", "protocol", "closed"]
 
 
 class PairingRequest(Message):
-    """J→I 1: opens an attempt."""
+    """J to I, exchange 1: opens an attempt, with J's ephemeral key and its commitment to a nonce."""
 
     v: Literal[2]
     code_id: Bytes16
@@ -31,7 +32,7 @@ class PairingRequest(Message):
 
 
 class Challenge(Message):
-    """I→J 1: carries the initiator's proof."""
+    """I to J, the answer in exchange 1: I's ephemeral key, and its proof that it has the code."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -41,7 +42,7 @@ class Challenge(Message):
 
 
 class ChallengeResponse(Message):
-    """J→I 2: the joiner's identity, sealed; opening it is the joiner's proof."""
+    """J to I, exchange 2: J's Identity, sealed. That it opens is J's proof that it has the code."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -49,7 +50,7 @@ class ChallengeResponse(Message):
 
 
 class ChallengeConfirmation(Message):
-    """I→J 2: the initiator's identity, sealed."""
+    """I to J, the answer in exchange 2: I's Identity, sealed."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -57,7 +58,7 @@ class ChallengeConfirmation(Message):
 
 
 class PairingDecision(Message):
-    """Either side, 3: what its user decided, sealed."""
+    """Either side, exchange 3: what its user decided, a Decision, sealed. The first is final."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -65,7 +66,7 @@ class PairingDecision(Message):
 
 
 class DecisionReceived(Message):
-    """Answer to PairingDecision."""
+    """The answer to PairingDecision, with a mac over the frame that was received."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -73,7 +74,7 @@ class DecisionReceived(Message):
 
 
 class Refused(Message):
-    """Answer to anything; tells a stranger nothing."""
+    """The answer to any request. The reason tells a stranger nothing."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -86,7 +87,7 @@ WireMessage = WireRequest | WireResponse
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a device says of itself. `nonce` is the joiner's commitment opened; absent for the initiator."""
+    """What a device states about itself. J reveals the nonce to which it committed; I has none."""
 
     device_id: Bytes16
     name: DeviceName
@@ -97,14 +98,14 @@ class DeviceInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Plaintext of message 2: the frame of a DeviceInfo and the device key's signature."""
+    """The plaintext in exchange 2: the frame of a DeviceInfo, and the device key's signature."""
 
     info: Annotated[bytes, Meta(min_length=1, max_length=1024)]
     signature: Bytes64
 
 
 class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Plaintext of message 3."""
+    """The plaintext of PairingDecision."""
 
     accepted: bool
 
@@ -116,24 +117,24 @@ _decode_decision: Decoder[Decision] = Decoder(Decision)
 
 
 def decode_wire(data: bytes) -> WireMessage:
-    """Decode one frame; refuse any form but the canonical one. Raises MalformedMessageError."""
+    """Return the message in one frame, which must be in canonical form. Raises MalformedMessageError."""
     if len(data) > WIRE_LIMIT:
         raise MalformedMessageError("frame exceeds 16 KiB")
     return _canonical(_decode_any(data), data)
 
 
 def decode_device_info(data: bytes) -> DeviceInfo:
-    """Decode the frame of a DeviceInfo. Raises MalformedMessageError."""
+    """Return the DeviceInfo in its frame. Raises MalformedMessageError."""
     return _canonical(_decode_info(data), data)
 
 
 def decode_identity(data: bytes) -> Identity:
-    """Decode the plaintext of message 2. Raises MalformedMessageError."""
+    """Return the plaintext of exchange 2. Raises MalformedMessageError."""
     return _canonical(_decode_identity(data), data)
 
 
 def decode_decision(data: bytes) -> Decision:
-    """Decode the plaintext of message 3. Raises MalformedMessageError."""
+    """Return the plaintext of PairingDecision. Raises MalformedMessageError."""
     return _canonical(_decode_decision(data), data)
 
 

@@ -1,4 +1,4 @@
-"""What discovery accepts."""
+"""What discovery accepts: what to look for and announce, and what the swarm found."""
 
 from typing import Annotated
 
@@ -13,7 +13,10 @@ MdnsInstance = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
 class StartProviding(Message):
-    """From a session (standing): make this node findable under `key` until withdrawn."""
+    """From a session (standing): let others find this node under `key`, until StopProviding.
+
+    `key` is a DHT provider key, `instance` the name in mDNS.
+    """
 
     key: RoutingKey
     instance: MdnsInstance
@@ -24,7 +27,7 @@ class StopProviding(Message):
 
 
 class Find(Message):
-    """From a session (standing): send it every Candidate for `key` until withdrawn, at most 128."""
+    """From a session (standing): send it every CandidateFound for `key` until withdrawn, at most 128."""
 
     key: RoutingKey
     instance: MdnsInstance
@@ -36,7 +39,10 @@ class StopFinding(Message):
 
 
 class SwarmUp(Message):
-    """From the swarm (standing): the own peer id, what to announce, and what only this host reaches."""
+    """From the swarm (standing): it listens. This node's peer id and the addresses to announce.
+
+    `local_addresses` can be reached from this host only.
+    """
 
     peer: PeerId
     addresses: Addresses
@@ -44,7 +50,7 @@ class SwarmUp(Message):
 
 
 class KadReply(Message):
-    """From the swarm: what a KadRequest's peer answered."""
+    """From the swarm: the answer of a KadRequest's peer: at most 64 closer peers and 64 providers."""
 
     request: RequestId
     closer: PeerList = ()
@@ -52,27 +58,27 @@ class KadReply(Message):
 
 
 class KadFailed(Message):
-    """From the swarm: a KadRequest got no answer."""
+    """From the swarm: a KadRequest got no valid answer."""
 
     request: RequestId
     reason: Reason
 
 
 class Servers(Message):
-    """From the swarm: the answer to ClosestServers, closest first."""
+    """From the swarm: the answer to ClosestServers, the closest server first."""
 
     request: RequestId
     peers: PeerList
 
 
 class ServerJoined(Message):
-    """From the swarm: a DHT server is there, or there again: announce to it what is provided."""
+    """From the swarm: a DHT server is connected, perhaps again. Announce to it what is provided."""
 
     server: PeerAddresses
 
 
 class ServerLost(Message):
-    """From the swarm: the last connection with a DHT server has ended; it may have forgotten everything."""
+    """From the swarm: the last connection with a DHT server has ended. It may forget what was announced."""
 
     peer: PeerId
 

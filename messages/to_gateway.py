@@ -1,4 +1,4 @@
-"""What the gateway accepts."""
+"""What the gateway accepts: the states of sessions and node that it shows, and answers to its requests."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
 class SeenDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The device on the other side, as it has proved itself."""
+    """The device on the other side as it has proved itself to the session."""
 
     device_id: Bytes16
     name: DeviceName
@@ -40,7 +40,11 @@ class SeenDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the user decides about. `check` is six digits; `th3` names the transcript for the vault."""
+    """What the user decides about: a device, and the check value, six digits that both may compare.
+
+    `th3` names the transcript. The gateway repeats it to the vault, with the key that was shown
+    (to_vault.Accept).
+    """
 
     device: SeenDevice
     check: Annotated[str, Meta(pattern="^[0-9]{6}$")]
@@ -48,11 +52,11 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SessionView(Message):
-    """From a session (standing, kept a while after its end): all that a user may see of it.
+    """From a session (standing, kept for a while after its end): everything that a user may see of it.
 
-    `code` (16 bytes, secret) is there for an initiator until the code is claimed or the session ends.
-    `stage` never goes back. `outcome` is set once, with `message` for people; then also `fingerprint`,
-    `seconds` and `path` when it is `paired`.
+    `code` (16 bytes, secret) is set for an initiator until the code is claimed or the session ends. `stage`
+    never goes back. `outcome` is set once, with `message` for people; then also `fingerprint`, `seconds` and
+    `path` if it is `paired`.
     """
 
     session: SessionId
@@ -71,7 +75,7 @@ class SessionView(Message):
 
 
 class NodeIdentity(Message):
-    """From the vault (standing): who this device is."""
+    """From the vault (standing): this device's id, name and keys. Sessions start when it is there."""
 
     device_id: Bytes16
     name: DeviceName
@@ -80,7 +84,7 @@ class NodeIdentity(Message):
 
 
 class SwarmStatus(Message):
-    """From the swarm (standing): where the node can be reached, and the state of its DHT."""
+    """From the swarm (standing): where this node can be reached, and the state of its DHT."""
 
     peer: PeerId
     addresses: Addresses
@@ -90,7 +94,10 @@ class SwarmStatus(Message):
 
 
 class Readiness(Message):
-    """From vault, swarm and discovery (standing, one for each part): whether that part is ready."""
+    """From vault, swarm and discovery (standing, `slot` is the part): whether that part is ready.
+
+    Discovery's part is called `dht`. `detail` says what is missing. Metrics gets it too, for /readyz.
+    """
 
     part: Annotated[str, Meta(pattern="^(vault|swarm|dht)$")]
     ready: bool
@@ -98,7 +105,7 @@ class Readiness(Message):
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A trusted device as the vault keeps it. `paired_at` is Unix time in seconds."""
+    """A stored device. `paired_at` is Unix time in seconds."""
 
     device_id: Bytes16
     name: DeviceName
@@ -111,7 +118,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Devices(Message):
-    """From the vault: one page of devices; `more` says that others follow."""
+    """From the vault: the answer to ListDevices, at most 64. `more`: others follow the last."""
 
     request: RequestId
     devices: Annotated[tuple[Device, ...], Meta(max_length=64)]
@@ -119,13 +126,13 @@ class Devices(Message):
 
 
 class DeviceChanged(Message):
-    """From the vault: the rename or removal is durable."""
+    """From the vault: the device is renamed or deleted, durably. Answers RenameDevice and ForgetDevice."""
 
     request: RequestId
 
 
 class VaultError(Message):
-    """From the vault: the request was refused."""
+    """From the vault: a RenameDevice or ForgetDevice changed nothing; `message` is for the user."""
 
     request: RequestId
     code: Annotated[str, Meta(pattern="^(no_such_device|invalid_name)$")]
@@ -133,7 +140,7 @@ class VaultError(Message):
 
 
 class ActorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One process of the tree."""
+    """One process of the tree. `mailbox` counts messages that wait for it."""
 
     actor: str
     pid: int
@@ -146,7 +153,7 @@ class ActorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Actors(Message):
-    """From the supervisor: the live tree, in order of start."""
+    """From the supervisor: the answer to ListActors, all running actors in the order of their start."""
 
     request: RequestId
     actors: tuple[ActorInfo, ...]

@@ -1,4 +1,7 @@
-"""What metrics accepts, and the closed list of what can be measured (docs/operations.md)."""
+"""What metrics accepts, and the closed list of what can be measured (docs/operations.md, "Watching").
+
+Values are cumulative within one incarnation of their sender, so a restart of either side loses nothing.
+"""
 
 from typing import Annotated, Literal
 
@@ -30,14 +33,14 @@ MetricName = Literal[
 ]
 LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
-"""Values in the order of the labels of that metric in docs/operations.md; never ids, codes or names."""
+"""Values, in the order of the labels in docs/operations.md, "Watching"; never ids, codes or names."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of every histogram, in seconds; the last, +Inf, is implied."""
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A counter (cumulative within the sender's incarnation) or a gauge (present value)."""
+    """One counter (cumulative within the sender's incarnation) or gauge (the present value)."""
 
     name: MetricName
     labels: Labels
@@ -45,7 +48,10 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A histogram, cumulative within the sender's incarnation: one count for each bucket and +Inf."""
+    """One histogram, cumulative within the sender's incarnation: a count for each bucket and for +Inf.
+
+    `total` is the sum of what was observed, in seconds.
+    """
 
     name: MetricName
     labels: Labels
@@ -54,7 +60,10 @@ class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Observed(Message):
-    """From any actor: its present values, all of them; replaces what this incarnation said before."""
+    """From session, swarm and discovery: all its present values, which replace those of its last Observed.
+
+    At most 256 samples and 256 distributions.
+    """
 
     samples: Annotated[tuple[Sample, ...], Meta(max_length=256)] = ()
     distributions: Annotated[tuple[Distribution, ...], Meta(max_length=256)] = ()

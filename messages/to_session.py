@@ -1,4 +1,4 @@
-"""What a session accepts."""
+"""What a session accepts: the user's will, frames of peers, candidates, and the vault's answers."""
 
 from typing import Annotated, Literal
 
@@ -7,6 +7,7 @@ from msgspec import Meta
 from .base import Decoder, Message
 from .from_supervisor import ActorRestarted
 from .types import (
+    MAX_CODE_LIFETIME_SECONDS,
     Addresses,
     Bytes16,
     Bytes32,
@@ -24,21 +25,23 @@ from .types import (
 
 
 class StartPairing(Message):
-    """From the gateway; makes the session. It shows a new code that lives `lifetime` seconds.
+    """From the gateway, as the first message: show a new code that lives `lifetime` seconds.
 
-    `own_peer` and `own_key` are the node's own (to_gateway.NodeIdentity): every transcript names them.
+    It makes the session's process. `own_peer` and `own_key` are this node's (to_gateway.NodeIdentity), which
+    every transcript names.
     """
 
     session: SessionId
-    lifetime: Annotated[float, Meta(ge=1, le=3600)]
+    lifetime: Annotated[float, Meta(ge=1, le=MAX_CODE_LIFETIME_SECONDS)]
     own_peer: PeerId
     own_key: Bytes32
 
 
 class JoinPairing(Message):
-    """From the gateway; makes the session. It looks for whoever shows `code` (16 bytes: secret).
+    """From the gateway, as the first message: look for the device that shows `code` (16 bytes, secret).
 
-    `own_peer` and `own_key` as in StartPairing.
+    It makes the session's process. The search ends after `timeout` seconds. `hints` (at most 4) come from a
+    QR code and are not trusted. `own_peer` and `own_key` as in StartPairing.
     """
 
     session: SessionId
@@ -50,17 +53,20 @@ class JoinPairing(Message):
 
 
 class Decide(Message):
-    """From the gateway: the user's decision. The first is final; a contrary one is ignored."""
+    """From the gateway: the user's decision. The first is final; a later, contrary one is ignored."""
 
     accept: bool
 
 
 class CancelPairing(Message):
-    """From the gateway: the user gives up. From the supervisor: the node stops. Ignored after accepting."""
+    """From the gateway: the user cancels. From the supervisor: the node stops. Ignored after accepting."""
 
 
 class PeerRequest(Message):
-    """From the swarm: a peer sent a request frame whose code_id is this session's for that peer."""
+    """From the swarm: a request frame of `peer` that names this session's code. Answer: to_swarm.PeerReply.
+
+    The session compares the code_id again: it does not trust the swarm. `path` is the kind of the connection.
+    """
 
     request: RequestId
     peer: PeerId
@@ -69,7 +75,7 @@ class PeerRequest(Message):
 
 
 class PeerAnswer(Message):
-    """From the swarm: the answer to an Ask, by the peer that the Ask named."""
+    """From the swarm: the frame with which the peer of an Ask answered."""
 
     request: RequestId
     frame: WireFrame
@@ -77,13 +83,13 @@ class PeerAnswer(Message):
 
 
 class PeerUnreachable(Message):
-    """From the swarm: an Ask got no answer (no address works, stream reset, time-out)."""
+    """From the swarm: an Ask got no answer: no address works, the stream was reset, or time ran out."""
 
     request: RequestId
     reason: Reason
 
 
-class Candidate(Message):
+class CandidateFound(Message):
     """From discovery: a peer that may be showing the code. May repeat with more addresses or finders."""
 
     peer: PeerId
@@ -92,7 +98,7 @@ class Candidate(Message):
 
 
 class Signed(Message):
-    """From the vault: the answer to SignIdentity. `info` is the frame of a wire.DeviceInfo."""
+    """From the vault: the answer to SignIdentity. `info` is the frame of a peer_protocol.DeviceInfo."""
 
     request: RequestId
     info: Annotated[bytes, Meta(min_length=1, max_length=1024)]
@@ -100,14 +106,14 @@ class Signed(Message):
 
 
 class Stored(Message):
-    """From the vault: the device is durable in `state`."""
+    """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice."""
 
     request: RequestId
     state: Literal["unconfirmed", "paired"]
 
 
 class StoreRefused(Message):
-    """From the vault: the device was not stored (not accepted, not vouched for, bad signature …)."""
+    """From the vault: the device was not stored; `reason` says why, for the log."""
 
     request: RequestId
     reason: Reason
@@ -121,7 +127,7 @@ SessionInbox = (
     | PeerRequest
     | PeerAnswer
     | PeerUnreachable
-    | Candidate
+    | CandidateFound
     | Signed
     | Stored
     | StoreRefused

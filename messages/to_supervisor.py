@@ -1,23 +1,23 @@
-"""What the supervisor itself accepts as a receiver: requests about the tree, never about pairings."""
+"""What the supervisor accepts as a receiver: requests about the tree of actors, never about pairings."""
 
 from .base import Decoder, Message
 from .types import Reason, RequestId
 
 
 class ListActors(Message):
-    """From the gateway. Answer: to_gateway.Actors."""
+    """From the gateway: describe every actor. Answer: to_gateway.Actors."""
 
     request: RequestId
 
 
 class Shutdown(Message):
-    """From the gateway: drain and stop the node."""
+    """From the gateway: end the sessions and stop the node. No answer. `reason` goes into the log."""
 
     reason: Reason = ""
 
 
 class AreYouAlive(Message):
-    """From metrics, for /livez. Answer: to_metrics.Alive."""
+    """From metrics, for /livez: show that the supervisor's loop runs. Answer: to_metrics.Alive."""
 
     request: RequestId
 

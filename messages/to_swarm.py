@@ -1,4 +1,7 @@
-"""What the swarm accepts."""
+"""What the swarm accepts: frames to carry, peers to know, and Kademlia requests.
+
+The swarm decides nothing about a pairing. It matches code ids and forwards frames.
+"""
 
 from typing import Annotated, Literal
 
@@ -9,20 +12,20 @@ from .from_supervisor import SessionEnded, Undeliverable
 from .types import Addresses, Bytes32, PeerId, RequestId, Role, Seconds, WireFrame
 
 RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=80)]
-"""A Kademlia key as it stands in a request: a peer id, or a provider key (34-byte multihash)."""
+"""A Kademlia key as a request contains it: a peer id, or a provider key (34-byte multihash)."""
 
 
 class SwarmIdentity(Message):
-    """From the vault (standing): the transport key's Ed25519 seed. Without it the swarm does not start."""
+    """From the vault (standing): the Ed25519 seed of the transport key. The swarm starts when it has it."""
 
     seed: Bytes32
 
 
 class Serve(Message):
-    """From a session (standing): hand it frames whose code_id fits `route_key`. `role` is the session's.
+    """From a session (standing): forward to it each request frame whose code_id matches `route_key`.
 
-    `key`, of an initiator: answer GET_PROVIDERS for it with this node itself. All of it holds until the
-    session ends.
+    `role` is the session's. `key` is set by an initiator: answer GET_PROVIDERS for it with this node. All of
+    this holds until the session ends.
     """
 
     route_key: Bytes32
@@ -31,10 +34,10 @@ class Serve(Message):
 
 
 class Ask(Message):
-    """From a session: send one request frame to a peer, dialling when needed, and wait for the answer.
+    """From a session: send one request frame to a peer and wait for its answer at most `timeout` seconds.
 
-    With no addresses only connections that exist are used. Answer: PeerAnswer or PeerUnreachable,
-    within `timeout` seconds.
+    The swarm dials `addresses` if it is not connected; without addresses it uses existing connections only.
+    Answer: PeerAnswer or PeerUnreachable.
     """
 
     request: RequestId
@@ -45,17 +48,18 @@ class Ask(Message):
 
 
 class PeerReply(Message):
-    """From a session or the vault: the answer frame to a PeerRequest or SettleRequest."""
+    """From a session or the vault: the answer frame to a PeerRequest or SettleRequest of the swarm."""
 
     request: RequestId
     frame: WireFrame
 
 
 class KnownPeer(Message):
-    """From the vault (standing, one for each peer): decisions of `peer` that fit no session go to the vault.
+    """From the vault (standing, `slot` is the peer): there are records of devices at this peer.
 
-    `settle`: a decision frame to repeat whenever there is contact with the peer, until it is withdrawn
-    or replaced; the answer goes to the vault as Settled.
+    PairingDecisions of `peer` that belong to no running session go to the vault, as SettleRequest. `settle`
+    is a decision frame to send at every contact with the peer, until the message is withdrawn or replaced;
+    the answer goes to the vault, as Settled.
     """
 
     peer: PeerId
@@ -63,20 +67,23 @@ class KnownPeer(Message):
 
 
 class ForgetPeer(Message):
-    """From the vault: withdraws KnownPeer, and closes connections with the peer."""
+    """From the vault: withdraws KnownPeer. The swarm closes its connections with the peer."""
 
     peer: PeerId
 
 
 class Bootstrap(Message):
-    """From discovery: connect to this DHT server if not connected, and offer it to the routing table."""
+    """From discovery: connect to this DHT server and offer it to the routing table. No answer."""
 
     peer: PeerId
     addresses: Addresses
 
 
 class KadRequest(Message):
-    """From discovery: one Kademlia request to one peer. Answer: KadReply or KadFailed, within `timeout`."""
+    """From discovery: send one Kademlia request to one peer, and wait at most `timeout` seconds.
+
+    Answer: KadReply or KadFailed.
+    """
 
     request: RequestId
     peer: PeerId
@@ -87,14 +94,17 @@ class KadRequest(Message):
 
 
 class ClosestServers(Message):
-    """From discovery: the servers of the routing table closest to `key`, at most 20. Answer: Servers."""
+    """From discovery: which servers of the routing table are closest to `key`? At most 20.
+
+    Answer: to_discovery.Servers.
+    """
 
     request: RequestId
     key: RoutingKey
 
 
 class Listening(Message):
-    """From the swarm to itself (standing): where it listens, so that a restart takes the same ports."""
+    """From the swarm to itself (standing): where it listens, to take the same ports after a restart."""
 
     addresses: Addresses
 

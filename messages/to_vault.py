@@ -1,4 +1,8 @@
-"""What the vault accepts."""
+"""What the vault accepts (docs/architecture.md, "Vault").
+
+A session's requests are claims. What they are checked with comes from others: Accept from the gateway, and
+PeerEvidence from the swarm.
+"""
 
 from typing import Annotated
 
@@ -10,10 +14,11 @@ from .types import Bytes32, Bytes64, DeviceName, PeerId, RequestId, Role, Sessio
 
 
 class SignIdentity(Message):
-    """From a session: describe and sign this device for the transcript hash `th` (docs/protocol.md).
+    """From a session: describe this device and sign the description. Answer: to_session.Signed.
 
-    The vault puts the info and the signed string together itself. `nonce` is the joiner's, else None.
-    Answer: to_session.Signed.
+    `th` is the transcript hash to sign for (th1 as joiner, th2 as initiator), `nonce` the joiner's nonce,
+    None for an initiator. The vault puts the description and the signed string together itself
+    (docs/protocol.md, "Identity").
     """
 
     request: RequestId
@@ -23,15 +28,16 @@ class SignIdentity(Message):
 
 
 class StoreDevice(Message):
-    """From a session: trust the other device, as `unconfirmed`. Answer: Stored or StoreRefused.
+    """From a session: store the other device as `unconfirmed`. Answer: Stored or StoreRefused.
 
-    The vault checks all of it: the user's Accept for exactly this session, key and th3; the swarm's
-    PeerEvidence for this session and peer; the signature over `info` as `role` at transcript hash `th`.
+    The vault checks all of it. The user's Accept must name exactly this session, key and th3. The swarm's
+    PeerEvidence must name this session and peer. And the signature over `info` must verify, as `role`, at
+    transcript hash `th`.
     """
 
     request: RequestId
     role: Role
-    """Role of the *other* device, whose signature this is."""
+    """The role of the *other* device, which signed."""
     th: Bytes32
     peer: PeerId
     info: Annotated[bytes, Meta(min_length=1, max_length=1024)]
@@ -40,33 +46,40 @@ class StoreDevice(Message):
     secret: Bytes32
     """K("pairing secret", th3)."""
     decision: WireFrame
-    """Own PairingDecision frame, repeated while unconfirmed."""
+    """This side's PairingDecision frame, repeated while `unconfirmed`."""
     expected_mac: Bytes32
-    """The mac that the other's DecisionReceived for it must carry."""
+    """The mac that the other side's DecisionReceived for it must carry."""
     peer_decision: WireFrame
-    """The other's PairingDecision frame, as received."""
+    """The other side's PairingDecision frame, as received."""
     reply: WireFrame
-    """Own DecisionReceived for it, repeated from the store."""
+    """This side's DecisionReceived for it, with which the store answers repeats."""
 
 
 class ConfirmDevice(Message):
-    """From a session: the own decision has been acknowledged; unconfirmed → paired. Answer: Stored."""
+    """From a session: the peer has acknowledged this side's decision. Answer: Stored or StoreRefused.
+
+    The record of this session and transcript changes from `unconfirmed` to `paired`.
+    """
 
     request: RequestId
     th3: Bytes32
 
 
 class PeerEvidence(Message):
-    """From the swarm: frames of this session came over a connection on which `peer` proved its key."""
+    """From the swarm: `peer` has proved its key on a connection that carried frames of this session.
+
+    The vault records the latest 16 peers of each session. It comes from the swarm, not from the session,
+    because a session that has been taken over could name any peer.
+    """
 
     session: SessionId
     peer: PeerId
 
 
 class SettleRequest(Message):
-    """From the swarm: a PairingDecision from a known peer that belongs to no live session.
+    """From the swarm: a PairingDecision of a known peer that belongs to no running session.
 
-    Answer: to_swarm.PeerReply with the kept reply, or Refused{closed}.
+    Answer: to_swarm.PeerReply with the kept reply, or with Refused{closed}.
     """
 
     request: RequestId
@@ -75,14 +88,21 @@ class SettleRequest(Message):
 
 
 class Settled(Message):
-    """From the swarm: what `peer` answered to the decision that to_swarm.KnownPeer asked to repeat."""
+    """From the swarm: the answer of `peer` to the decision that to_swarm.KnownPeer asked to repeat.
+
+    An acknowledgement with the right mac makes the record `paired`; Refused{closed} deletes it. No answer.
+    """
 
     peer: PeerId
     frame: WireFrame
 
 
 class Accept(Message):
-    """From the gateway: the user accepted the device with this key, shown for this transcript."""
+    """From the gateway: the user accepted the device with this key, shown for this transcript.
+
+    The first of a session is final. It names the very key, so that no other device can be stored for it. No
+    answer.
+    """
 
     session: SessionId
     public_key: Bytes32
@@ -90,14 +110,20 @@ class Accept(Message):
 
 
 class ListDevices(Message):
-    """From the gateway: up to 64 devices in order of device id, after `after`. Answer: to_gateway.Devices."""
+    """From the gateway: list up to 64 devices whose id is greater than `after`. Answer: to_gateway.Devices.
+
+    They come in order of device id.
+    """
 
     request: RequestId
     after: Annotated[bytes, Meta(max_length=16)] = b""
 
 
 class RenameDevice(Message):
-    """From the gateway. Answer: to_gateway.DeviceChanged or VaultError."""
+    """From the gateway: give the device a name that only this node uses.
+
+    Answer: to_gateway.DeviceChanged or VaultError.
+    """
 
     request: RequestId
     device_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -105,7 +131,10 @@ class RenameDevice(Message):
 
 
 class ForgetDevice(Message):
-    """From the gateway: remove the device and its secret. Answer: to_gateway.DeviceChanged or VaultError."""
+    """From the gateway: delete the device with its secrets.
+
+    Answer: to_gateway.DeviceChanged or VaultError.
+    """
 
     request: RequestId
     device_id: Annotated[bytes, Meta(min_length=16, max_length=16)]

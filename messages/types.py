@@ -1,4 +1,8 @@
-"""Bounded scalars and small records that several messages share."""
+"""Bounded scalars and small records that several messages share.
+
+Every field of a message has a bound, because its sender may be hostile or broken. Owns the bounds that are
+the same everywhere; the bound of a single message is in that message.
+"""
 
 from typing import Annotated, Literal
 
@@ -10,7 +14,7 @@ Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 SessionId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-"""Eight random bytes in lower-case hex: names a pairing session on one node."""
+"""Eight random bytes in lower-case hex, which name a pairing session on one node."""
 
 PeerId = Annotated[bytes, Meta(min_length=34, max_length=64)]
 """Canonical binary multihash of the key that a connection proved (38 bytes for Ed25519)."""
@@ -21,10 +25,10 @@ Address = Annotated[str, Meta(min_length=1, max_length=256)]
 Addresses = Annotated[tuple[Address, ...], Meta(max_length=32)]
 
 WireFrame = Annotated[bytes, Meta(min_length=1, max_length=16 * 1024)]
-"""One MessagePack map as it travels between two devices, without its length (docs/protocol.md)."""
+"""One message between two devices, encoded, without its length (docs/protocol.md, "Notation")."""
 
 RequestId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""Chosen by whoever asks; the answer repeats it."""
+"""Chosen by the sender of a request; the answer repeats it."""
 
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
@@ -35,6 +39,14 @@ DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
 ShortText = Annotated[str, Meta(max_length=32)]
 Reason = Annotated[str, Meta(max_length=200)]
 """A short explanation for people and logs; never contains a secret."""
+
+MIN_CODE_LIFETIME_SECONDS = 60
+MAX_CODE_LIFETIME_SECONDS = 3600
+"""How long a code may be configured to live (docs/protocol.md, "Limits"). No search lasts longer either: by
+then the code that it is for has expired."""
+
+LogField = str | int | float | bool | None
+"""A value in a log line: a short scalar, never bytes, so that no key gets into a log."""
 
 Role = Literal["initiator", "joiner"]
 ConnectionKind = Literal["direct", "relayed"]
@@ -56,7 +68,7 @@ DhtMode = Literal["auto", "server", "client"]
 
 
 class PeerAddresses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A peer and where it may be reached."""
+    """A peer and at most 32 addresses at which it may be reached; none of them is trusted."""
 
     peer: PeerId
     addresses: Addresses = ()

@@ -1,17 +1,21 @@
-"""The cryptography of one attempt, both roles (docs/protocol.md, "Messages" and "Keys").
+"""The cryptography of one attempt up to ChallengeConfirmation, for both roles.
 
-States are immutable and go into checkpoints as they are; all randomness is passed in. Frames go in and come
-out as bytes. Never decides *when*: expiry, claiming the code, repeats and storing are the session's.
-Whatever a peer can cause is a ProtocolError; ValueError means that the caller is wrong.
+Implements exchanges 1 and 2 of docs/protocol.md, "The exchanges". States are immutable and go into
+checkpoints as they are, so a method takes the earlier frames as arguments where it needs them; all
+randomness is passed in. Frames go in and come out as bytes, because hashes cover the bytes that were sent.
+Never decides when something happens: expiry, the claim of the code, repeats and storing are the session's.
+Whatever a peer can cause is a ProtocolError; a ValueError is a mistake of the caller.
 
-    initiator                                            joiner
-                                                         begin → request_frame
+    initiator                                   joiner
+                                                begin → request_frame
     begin(request_frame) → challenge_frame
-                                                         verify_challenge → th1   (before it reveals anything)
-                                                         respond → response frame
-    open_response → OpenedResponse; th2
-    confirm → Proven, confirmation_frame
-                                                         open_confirmation → Proven, OpenedConfirmation
+                                                verify_challenge → th1 (before it reveals anything of itself)
+                                                vault signs th1
+                                                respond → response frame
+    open_response → OpenedIdentity
+    th2; vault signs th2
+    confirm → PairingSecrets, with confirmation_frame
+                                                open_confirmation → PairingSecrets, OpenedIdentity
 """
 
 from typing import TypeVar
@@ -30,32 +34,31 @@ from ..messages.peer_protocol import (
     decode_identity,
     decode_wire,
 )
+from ..messages.secret_struct import SecretStruct
 from ..messages.types import Bytes16, Bytes32, Bytes64, PeerId, Role, WireFrame
 from . import identity, keys
 from .code import code_id
 from .errors import IdentityError, ProofFailedError, ProtocolError
-from .pairing_keys import Proven
-from .secret_struct import SecretStruct
+from .pairing_secrets import PairingSecrets
 
 __all__ = [
     "IdentityError",
     "InitiatorAttempt",
     "JoinerAttempt",
-    "OpenedConfirmation",
     "OpenedIdentity",
-    "OpenedResponse",
+    "PairingSecrets",
     "ProofFailedError",
     "ProtocolError",
-    "Proven",
 ]
 
 F = TypeVar("F", PairingRequest, Challenge, ChallengeResponse, ChallengeConfirmation)
 
 
 class OpenedIdentity(SecretStruct):
-    """The other side, as it has proved itself: what StoreDevice needs, and the check value.
+    """The other side as it has proved itself: what StoreDevice needs, and the check value.
 
-    `role` and `peer` are the other side's; `th` is the hash that its signature covers.
+    `role` and `peer` are the other side's. `th` is the transcript hash that its signature covers: th1 of a
+    joiner, th2 of an initiator. `info` is `info_frame` decoded and checked.
     """
 
     role: Role
@@ -67,26 +70,8 @@ class OpenedIdentity(SecretStruct):
     check: str
 
 
-class OpenedResponse(OpenedIdentity):
-    """The joiner, as the initiator sees it."""
-
-    @property
-    def th1(self) -> bytes:
-        """The hash that the joiner's signature covers."""
-        return self.th
-
-
-class OpenedConfirmation(OpenedIdentity):
-    """The initiator, as the joiner sees it."""
-
-    @property
-    def th2(self) -> bytes:
-        """The hash that the initiator's signature covers."""
-        return self.th
-
-
 class InitiatorAttempt(SecretStruct):
-    """An attempt as the side that shows the code holds it, once it has answered PairingRequest."""
+    """An attempt at the side that shows the code, which has answered PairingRequest."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -108,14 +93,14 @@ class InitiatorAttempt(SecretStruct):
         ephemeral: bytes,
         nonce: bytes,
     ) -> "InitiatorAttempt":
-        """Answer a PairingRequest of `joiner`. Raises ProtocolError.
+        """Answer a PairingRequest of `joiner` with a Challenge, which proves the code. Raises ProtocolError.
 
-        `ephemeral` and `nonce` are 32 random bytes each, fresh for this attempt. The caller has matched the
-        request's code_id with the code that `auth_key` belongs to.
+        `ephemeral` and `nonce` are 32 random bytes each, fresh for this attempt. The caller has checked that
+        the request's code_id is the one of the code that `auth_key` belongs to.
         """
         if len(nonce) != 32:
             raise ValueError("nonce has 32 bytes")
-        _distinct(initiator, joiner)
+        _require_different_peers(initiator, joiner)
         request = _decode(request_frame, PairingRequest)
         prk = keys.shared_prk(auth_key, ephemeral, request.eph)
         base = keys.transcript_base(initiator, joiner, request_frame)
@@ -134,13 +119,14 @@ class InitiatorAttempt(SecretStruct):
             challenge_frame=challenge,
         )
 
-    def open_response(self, frame: bytes, *, own_public_key: bytes | None = None) -> OpenedResponse:
-        """Open ChallengeResponse: the joiner's proof, its commitment and its identity.
+    def open_response(self, frame: bytes, *, own_public_key: bytes | None = None) -> OpenedIdentity:
+        """Return the joiner's identity from its ChallengeResponse, with everything in it checked.
 
-        Without `own_public_key` the comparison with this device's own key is left to :meth:`confirm`.
-        Raises ProofFailedError when it does not open, else ProtocolError.
+        That the frame opens is the joiner's proof of the code. Without `own_public_key` (this device's key)
+        the comparison with it is left to :meth:`confirm`.
+        Raises ProofFailedError when the frame does not open, ProtocolError for everything else.
         """
-        response = _of_attempt(_decode(frame, ChallengeResponse), self)
+        response = _require_attempt(_decode(frame, ChallengeResponse), self)
         opened = _open_identity(keys.key(self.prk, keys.SEAL["joiner"], self.th1), response.sealed, self.th1)
         info = identity.verify(
             "joiner",
@@ -154,7 +140,7 @@ class InitiatorAttempt(SecretStruct):
         nonce = _nonce_of(info)
         if not keys.equal(keys.commitment(nonce), self.commit):
             raise ProtocolError("the revealed nonce is not the one committed to")
-        return OpenedResponse(
+        return OpenedIdentity(
             role="joiner",
             peer=self.joiner,
             th=self.th1,
@@ -165,13 +151,14 @@ class InitiatorAttempt(SecretStruct):
         )
 
     def th2(self, response_frame: bytes) -> bytes:
-        """Return the transcript hash that this side's device key signs."""
+        """Return the transcript hash that this side's device key signs, 32 bytes."""
         return keys.th_next(self.th1, response_frame)
 
-    def confirm(self, response_frame: bytes, info_frame: bytes, signature: bytes) -> Proven:
-        """Seal the own identity, signed at th2, and finish. Raises ProtocolError as open_response does.
+    def confirm(self, response_frame: bytes, info_frame: bytes, signature: bytes) -> PairingSecrets:
+        """Seal this side's identity, signed over th2, and derive the secrets. Raises as open_response does.
 
-        Once per attempt: the frame is kept and repeated, never sealed again with another content.
+        Call it once per attempt: the seal's key may seal one plaintext only (keys.seal), so the caller keeps
+        the frame and repeats those bytes.
         """
         own = decode_device_info(info_frame)
         if own.nonce is not msgspec.UNSET:
@@ -182,7 +169,7 @@ class InitiatorAttempt(SecretStruct):
             keys.key(self.prk, keys.SEAL["initiator"], th2), encode(Identity(info_frame, signature)), th2
         )
         frame = encode(ChallengeConfirmation(self.code_id, self.attempt, sealed))
-        return Proven.derive(
+        return PairingSecrets.derive(
             role="initiator",
             code_id=self.code_id,
             attempt=self.attempt,
@@ -196,7 +183,7 @@ class InitiatorAttempt(SecretStruct):
 
 
 class JoinerAttempt(SecretStruct):
-    """An attempt as the side that entered the code holds it, one for each candidate."""
+    """An attempt at the side that entered the code; it makes one for each candidate."""
 
     code_id: Bytes16
     attempt: Bytes16
@@ -219,11 +206,12 @@ class JoinerAttempt(SecretStruct):
         ephemeral: bytes,
         nonce: bytes,
     ) -> "JoinerAttempt":
-        """Begin an attempt with the candidate `initiator`; ProtocolError when that is this node itself.
+        """Make the PairingRequest for the candidate `initiator`. Raises ProtocolError if that is `joiner`.
 
-        `attempt` (16), `ephemeral` and `nonce` (32 each) are random bytes, fresh for this candidate.
+        `attempt` (16), `ephemeral` and `nonce` (32 each) are random bytes, fresh for this candidate. The
+        nonce is committed to here, and revealed with the joiner's identity only.
         """
-        _distinct(initiator, joiner)
+        _require_different_peers(initiator, joiner)
         if len(attempt) != 16 or len(nonce) != 32:
             raise ValueError("attempt has 16 bytes, nonce 32")
         identifier = code_id(route_key, initiator, joiner)
@@ -240,18 +228,21 @@ class JoinerAttempt(SecretStruct):
         )
 
     def verify_challenge(self, frame: bytes) -> bytes:
-        """Check the initiator's proof and return th1, which this side's device key signs.
+        """Check the initiator's proof of the code and return th1, which this side's device key signs.
 
-        Raises ProofFailedError when the candidate does not know the code, else ProtocolError.
+        The joiner has revealed nothing of itself up to here, and does not if this raises: ProofFailedError
+        when the candidate does not know the code, ProtocolError for everything else.
         """
-        return self._proved(frame)[1]
+        return self._verified(frame)[1]
 
     def respond(self, challenge_frame: bytes, info_frame: bytes, signature: bytes) -> bytes:
-        """Return ChallengeResponse: the own identity, signed at th1, sealed. Verifies the challenge again.
+        """Return the frame ChallengeResponse: this side's identity, signed over th1, sealed.
 
-        Once per attempt: the frame is kept and repeated, never sealed again with another content.
+        Verifies the challenge again: the state holds nothing that is derived from it. Call it once per
+        attempt: the seal's key may seal one plaintext only (keys.seal), so the caller keeps the frame and
+        repeats it. Raises as :meth:`verify_challenge` does.
         """
-        prk, th1 = self._proved(challenge_frame)
+        prk, th1 = self._verified(challenge_frame)
         own = decode_device_info(info_frame)
         if own.nonce is msgspec.UNSET or not keys.equal(own.nonce, self.nonce):
             raise ValueError("the joiner's info carries the nonce of this attempt")
@@ -262,17 +253,18 @@ class JoinerAttempt(SecretStruct):
 
     def open_confirmation(
         self, challenge_frame: bytes, response_frame: bytes, confirmation_frame: bytes
-    ) -> tuple[Proven, OpenedConfirmation]:
-        """Open ChallengeConfirmation, given the frames before it, and finish.
+    ) -> tuple[PairingSecrets, OpenedIdentity]:
+        """Return the secrets, and the initiator's identity from its ChallengeConfirmation, all checked.
 
-        Raises ProofFailedError when it does not open, else ProtocolError.
+        Raises ProofFailedError when the frame does not open, ProtocolError for everything else.
         """
-        prk, th1 = self._proved(challenge_frame)
-        # The own device key stands in the own response: no state beside the frames is needed to compare it.
-        response = _of_attempt(_decode(response_frame, ChallengeResponse), self)
+        prk, th1 = self._verified(challenge_frame)
+        # The initiator must not show this device's own key. This side's response contains that key, and this
+        # side can open it, so the key need not be kept in the state.
+        response = _require_attempt(_decode(response_frame, ChallengeResponse), self)
         own = _open_identity(keys.key(prk, keys.SEAL["joiner"], th1), response.sealed, th1)
         th2 = keys.th_next(th1, response_frame)
-        confirmation = _of_attempt(_decode(confirmation_frame, ChallengeConfirmation), self)
+        confirmation = _require_attempt(_decode(confirmation_frame, ChallengeConfirmation), self)
         opened = _open_identity(keys.key(prk, keys.SEAL["initiator"], th2), confirmation.sealed, th2)
         info = identity.verify(
             "initiator",
@@ -283,7 +275,7 @@ class JoinerAttempt(SecretStruct):
             own_public_key=decode_device_info(own.info).public_key,
             own_peer=self.joiner,
         )
-        proven = Proven.derive(
+        secrets = PairingSecrets.derive(
             role="joiner",
             code_id=self.code_id,
             attempt=self.attempt,
@@ -294,19 +286,19 @@ class JoinerAttempt(SecretStruct):
             check=keys.check_value(prk, th1, self.nonce),
             confirmation_frame=None,
         )
-        return proven, OpenedConfirmation(
+        return secrets, OpenedIdentity(
             role="initiator",
             peer=self.initiator,
             th=th2,
             info_frame=opened.info,
             signature=opened.signature,
             info=info,
-            check=proven.check,
+            check=secrets.check,
         )
 
-    def _proved(self, frame: bytes) -> tuple[bytes, bytes]:
-        """Return (prk, th1) of a Challenge whose proof holds."""
-        challenge = _of_attempt(_decode(frame, Challenge), self)
+    def _verified(self, frame: bytes) -> tuple[bytes, bytes]:
+        """Return (prk, th1) of a Challenge, once its proof is verified. Raises as verify_challenge does."""
+        challenge = _require_attempt(_decode(frame, Challenge), self)
         prk = keys.shared_prk(self.auth_key, self.ephemeral, challenge.eph)
         base = keys.transcript_base(self.initiator, self.joiner, self.request_frame)
         th0 = keys.th0(base, self.code_id, self.attempt, challenge.eph, challenge.nonce)
@@ -315,7 +307,7 @@ class JoinerAttempt(SecretStruct):
         return prk, keys.th1(base, frame)
 
 
-def _distinct(initiator: bytes, joiner: bytes) -> None:
+def _require_different_peers(initiator: bytes, joiner: bytes) -> None:
     if keys.equal(initiator, joiner):
         raise ProtocolError("both sides have the same peer id")
 
@@ -330,9 +322,8 @@ def _decode(frame: bytes, kind: type[F]) -> F:
     return message
 
 
-def _of_attempt(message: F, state: InitiatorAttempt | JoinerAttempt) -> F:
-    same = keys.equal(message.code_id, state.code_id) and keys.equal(message.attempt, state.attempt)
-    if not same:
+def _require_attempt(message: F, state: InitiatorAttempt | JoinerAttempt) -> F:
+    if not (keys.equal(message.code_id, state.code_id) and keys.equal(message.attempt, state.attempt)):
         raise ProtocolError("frame of another attempt")
     return message
 

@@ -1,7 +1,7 @@
-"""The pairing code: twelve words or a QR text ↔ 16 bytes, and the keys that find and prove it.
+"""The pairing code: reads and writes its two forms (twelve words, QR text), and derives its keys.
 
-Implements docs/protocol.md, "Code". Owns no state and draws no randomness. The words are a secret: they are
-in no repr here, and a CodeError shows at most the word that is wrong.
+Implements docs/protocol.md, "Code". Owns no state and draws no randomness. The words are a secret: no repr
+contains them, and a CodeError shows at most the word that is wrong.
 """
 
 import re
@@ -31,21 +31,27 @@ __all__ = [
 
 _SCHEME: Final = "spacedrive:"
 _HEAD: Final = "spacedrive:pair?"
-_QR_LIMIT: Final = 4096
-"""Characters: more than the largest QR code (2953 bytes) holds."""
-_PARAMETER_LIMIT: Final = 64
-_WRITTEN_ADDRESSES: Final = 8
+_MAX_QR_CHARACTERS: Final = 4096
+"""More than the largest QR code (2953 bytes) holds."""
+_MAX_PARAMETERS: Final = 64
+_MAX_WRITTEN_ADDRESSES: Final = 8
 """More make a QR code that a camera reads badly; the words find the peer anyway."""
-_READ_ADDRESSES: Final = 32
+_MAX_READ_ADDRESSES: Final = 32
 _ADDRESS: Final = re.compile(r"/[!-~]{1,255}")
 
 PROVIDER_PREFIX: Final = bytes.fromhex("1220")
-"""sha2-256 multihash, the one form of key that js, py and rust DHT servers all store."""
+"""Start of a sha2-256 multihash, the one form of key that js, py and rust DHT servers all store."""
 
 
 @dataclass(frozen=True, repr=False)
 class CodeKeys:
-    """What a code is turned into. All but `provider_key` and `mdns_instance` is secret."""
+    """What is derived from a code.
+
+    route_key      32 bytes, secret; finds the session that a frame is for, and proves nothing
+    auth_key       32 bytes, secret; proves that a side knows the code
+    provider_key   34 bytes, public; the DHT key under which the initiator is announced
+    mdns_instance  16 hex digits, public; its instance name in mDNS
+    """
 
     route_key: bytes
     auth_key: bytes
@@ -57,7 +63,7 @@ class CodeKeys:
 
 
 def derive(entropy: bytes) -> CodeKeys:
-    """Derive the four things that are made from the 16 bytes of a code."""
+    """Return the keys of a code. Raises ValueError unless `entropy` has 16 bytes."""
     if len(entropy) != 16:
         raise ValueError("a code has 16 bytes")
     root = keys.extract(keys.PROTOCOL_LABEL, entropy)
@@ -70,21 +76,25 @@ def derive(entropy: bytes) -> CodeKeys:
 
 
 def code_id(route_key: bytes, initiator: bytes, joiner: bytes) -> bytes:
-    """Return the 16 bytes that name a code between these two peers, and nowhere else."""
+    """Return the 16 bytes that name a code between these two peers, in these roles, and nowhere else."""
     return keys.mac(route_key, keys.lp(initiator) + keys.lp(joiner))[:16]
 
 
 def qr_payload(entropy: bytes, peer: bytes, addresses: Sequence[str]) -> str:
-    """Return the text of the QR code: the words, the peer id, and at most eight addresses as hints."""
+    """Return the text of a QR code: the words, the peer id, and at most eight of the addresses as hints.
+
+    `addresses` are multiaddrs without a trailing /p2p component.
+    """
     parts = ["v=2", "w=" + "-".join(words_of(entropy)), "p=" + peer_id_text(peer)]
-    parts += ["a=" + quote(address, safe="/:") for address in addresses[:_WRITTEN_ADDRESSES]]
+    parts += ["a=" + quote(address, safe="/:") for address in addresses[:_MAX_WRITTEN_ADDRESSES]]
     return _HEAD + "&".join(parts)
 
 
 def parse_code(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
-    """Read twelve words or a QR text; return the 16 bytes and the hints, if any. Raises CodeError.
+    """Return the 16 bytes of a code, given as twelve words or as a QR text, and the hints of the latter.
 
-    A hint that cannot be read is left out: hints are never needed.
+    There is at most one hint: the initiator's peer id and at most 32 addresses. A hint that cannot be read is
+    left out, because hints are never needed. Raises CodeError when the words are not a code.
     """
     stripped = text.strip()
     if stripped[: len(_SCHEME)].lower() == _SCHEME:
@@ -93,12 +103,12 @@ def parse_code(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
 
 
 def _parse_qr(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
-    if len(text) > _QR_LIMIT:
+    if len(text) > _MAX_QR_CHARACTERS:
         raise CodeError("This QR code is too long for a pairing code.")
     if text[: len(_HEAD)].lower() != _HEAD:
         raise CodeError("This is a Spacedrive QR code, but not one for pairing.")
-    fields = [part.partition("=") for part in text[len(_HEAD) :].split("&", _PARAMETER_LIMIT)]
-    if len(fields) > _PARAMETER_LIMIT:
+    fields = [part.partition("=") for part in text[len(_HEAD) :].split("&", _MAX_PARAMETERS)]
+    if len(fields) > _MAX_PARAMETERS:
         raise CodeError("This QR code has too many parts for a pairing code.")
     values: dict[str, list[str]] = {}
     for name, _, value in fields:
@@ -121,4 +131,4 @@ def _hints(peers: list[str], addresses: list[str]) -> tuple[PeerAddresses, ...]:
     suffix = "/p2p/" + peers[0]
     bare = (address.removesuffix(suffix) for address in addresses)
     kept = [address for address in bare if _ADDRESS.fullmatch(address)]
-    return (PeerAddresses(peer, tuple(dict.fromkeys(kept))[:_READ_ADDRESSES]),)
+    return (PeerAddresses(peer, tuple(dict.fromkeys(kept))[:_MAX_READ_ADDRESSES]),)

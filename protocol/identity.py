@@ -1,7 +1,8 @@
-"""Who a device says it is: device ids, the rules for names, and the signature that binds them to a peer.
+"""What a device states about itself: its device id, the rules for its name, and its signature.
 
-Pure checks and encodings of docs/protocol.md, "Identity". Never signs: private keys are the vault's alone.
-Everything that a peer can get wrong here is an IdentityError.
+The signature binds the statement to the peer id that the connection proved, to the role and to the
+transcript, so it is worth nothing anywhere else. Implements docs/protocol.md, "Identity", as pure checks
+and encodings; whatever a peer gets wrong is an IdentityError. Never signs: only the vault has private keys.
 """
 
 import unicodedata
@@ -29,14 +30,15 @@ __all__ = [
     "verify",
 ]
 
-NAME_LIMIT: Final = 64
-SHORT_LIMIT: Final = 32
+MAX_NAME_CHARACTERS: Final = 64
+MAX_SHORT_CHARACTERS: Final = 32
 UNKNOWN: Final = "unknown"
 
-_FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_VISIBLE = frozenset("LNPS")
-_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols by category that are drawn as nothing."""
+FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories of characters that are invisible, change the direction of text, or are unassigned."""
+_VISIBLE_CATEGORIES = frozenset("LNPS")
+_BLANK_CHARACTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols according to their category, but drawn as nothing."""
 
 _SMALL_ORDER = frozenset(
     bytes.fromhex(y)
@@ -50,42 +52,52 @@ _SMALL_ORDER = frozenset(
         "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     )
 )
-"""y of the eight points of order 1, 2, 4, 8: little-endian, sign bit clear; also p and p + 1 for 0 and 1."""
+"""Encodings, with the sign bit clear, of the eight points of order 1, 2, 4 or 8: their y as a little-endian
+number. The last two are p and p + 1, other encodings of 0 and 1."""
 
 
 def is_small_order(key: bytes) -> bool:
-    """Tell whether an Ed25519 public key is a point of order 1, 2, 4 or 8, in any of its encodings."""
+    """Return whether an Ed25519 public key is a point of order 1, 2, 4 or 8, in any of its encodings.
+
+    Under such a key a signature can verify for many messages, so it would prove nothing.
+    """
     return len(key) == 32 and key[:31] + bytes([key[31] & 0x7F]) in _SMALL_ORDER
 
 
 def device_id(public_key: bytes) -> bytes:
-    """Return the 16 bytes that name the device with this Ed25519 key. Nobody can claim another's."""
+    """Return the 16 bytes that name the device with this Ed25519 key; nobody can claim another's id."""
     return sha256(lp(DEVICE_ID_LABEL) + public_key)[:16]
 
 
 def check_text(text: str, limit: int, what: str) -> None:
-    """Check a text field of a DeviceInfo; `limit` counts code points. Raises IdentityError naming `what`."""
+    """Raise IdentityError, with the field's name `what`, unless `text` keeps the rules for text fields.
+
+    `limit` is the greatest number of code points.
+    """
     if not 1 <= len(text) <= limit:
         raise IdentityError(f"{what} must have 1 to {limit} characters")
     for char in text:
-        if unicodedata.category(char) in _FORBIDDEN:
+        if unicodedata.category(char) in FORBIDDEN_CATEGORIES:
             raise IdentityError(f"{what} contains a control, invisible or unassigned character")
     if not unicodedata.is_normalized("NFC", text):
         raise IdentityError(f"{what} is not in normalization form C")
-    if not any(unicodedata.category(char)[0] in _VISIBLE and char not in _FILLERS for char in text):
+    if not any(
+        unicodedata.category(char)[0] in _VISIBLE_CATEGORIES and char not in _BLANK_CHARACTERS
+        for char in text
+    ):
         raise IdentityError(f"{what} is blank")
 
 
 def check_name(text: str) -> None:
-    """Check a device name: 1 to 64 code points, NFC, nothing invisible, not blank. Raises IdentityError."""
-    check_text(text, NAME_LIMIT, "name")
+    """Raise IdentityError unless `text` is a device name: 1 to 64 code points, NFC, visible, not blank."""
+    check_text(text, MAX_NAME_CHARACTERS, "name")
 
 
 def make_info(*, public_key: bytes, name: str, os: str, app_version: str, nonce: bytes | None) -> bytes:
-    """Return the frame of this device's own DeviceInfo; `nonce` for a joiner only.
+    """Return the frame of this device's DeviceInfo; `nonce` (32 bytes) for a joiner, None for an initiator.
 
-    An unknown `os` or `app_version` may be given as "". Raises IdentityError when a rule is broken, so that a
-    bad name fails here and not on the other side.
+    An unknown `os` or `app_version` is given as "". Raises IdentityError when a rule is broken: better here
+    than on the other side.
     """
     info = DeviceInfo(
         device_id=device_id(public_key),
@@ -97,12 +109,15 @@ def make_info(*, public_key: bytes, name: str, os: str, app_version: str, nonce:
     )
     _check_info(info)
     frame = encode(info)
-    decode_device_info(frame)
+    decode_device_info(frame)  # checks the bounds of the types too
     return frame
 
 
 def signing_input(role: Role, th: bytes, peer: bytes, info_frame: bytes) -> bytes:
-    """Return what a device key signs; `th` is th1 for a joiner and th2 for an initiator."""
+    """Return the bytes that a device key signs.
+
+    `role` and `peer` are those of the signer; `th` is th1 for a joiner and th2 for an initiator.
+    """
     return lp(SIGNATURE_LABEL) + lp(role.encode("ascii")) + lp(th) + lp(peer) + lp(info_frame)
 
 
@@ -116,10 +131,11 @@ def verify(
     own_public_key: bytes | None,
     own_peer: bytes,
 ) -> DeviceInfo:
-    """Check all that the other device says of itself, and that its key signed it. Raises IdentityError.
+    """Return the other device's DeviceInfo, with everything in it and its signature checked.
 
     `role` and `peer` are the *other* side's, `peer` as its connection proved it. `own_public_key` is this
-    device's key; None only where it is not known yet, and then it must be compared later.
+    device's key; None where it is not known yet, and then the caller must compare it later. Raises
+    IdentityError.
     """
     try:
         info = decode_device_info(info_frame)
@@ -143,8 +159,8 @@ def verify(
 
 def _check_info(info: DeviceInfo) -> None:
     check_name(info.name)
-    check_text(info.os, SHORT_LIMIT, "os")
-    check_text(info.app_version, SHORT_LIMIT, "app_version")
+    check_text(info.os, MAX_SHORT_CHARACTERS, "os")
+    check_text(info.app_version, MAX_SHORT_CHARACTERS, "app_version")
     if is_small_order(info.public_key):
         raise IdentityError("device key of small order")
     if not equal(info.device_id, device_id(info.public_key)):

@@ -1,35 +1,40 @@
-"""The order of pairings, the same on both sides: a Lamport clock in the version that a device states.
+"""The order of pairings between two devices, computed equally on both: a Lamport clock in the app version.
 
-Implements docs/protocol.md, "Which pairing is in use". Pure. A device's clock is the greatest order of any
-pairing that it has stored. Each side states its clock, signed, as build metadata of its version ("0.1.0+17").
-A pairing's order is one more than the greater of the two: greater, on both sides, than that of any pairing
-that either had stored before. Pairings of the same order overlapped, and are compared by their transcripts.
+Two devices can run several pairings at once, and the last frames can arrive in another order on either side.
+Both still have to use the same secret, so the order is computed from values that both sides have signed.
+Implements docs/protocol.md, "Which pairing is in use"; docs/decisions/0006 has the reasons. Pure.
+
+- A device's clock is the greatest order of any pairing that it has stored, 0 at first.
+- Each side states its clock in its signed DeviceInfo, as build metadata of `app_version`: "0.1.0+17".
+- The order of a pairing is one more than the greater of the two clocks. So it is greater, on both sides, than
+  the order of any pairing that either had stored before. Pairings of the same order overlapped in time; they
+  are compared by their transcript hashes (th3).
 """
 
 import re
 
-VERSION_LIMIT = 32
-CLOCK_LIMIT = 10**9
-"""So that a stated clock has at most ten characters with its sign."""
-AHEAD_LIMIT = 10**4
-"""How far a peer's clock may be ahead of the own: a false one cannot use up the clock."""
+MAX_VERSION_CHARACTERS = 32
+MAX_CLOCK = 10**9
+"""Keeps the stated clock within eleven characters, the + included."""
+MAX_AHEAD = 10**4
+"""How far a peer's clock counts ahead of this side's: a false clock cannot use up all numbers at once."""
 
-_STATED = re.compile(r"\+([0-9]{1,10})$")
-
-
-def state_clock(version: str, clock: int) -> str:
-    """Return the version with the clock stated, within 32 characters."""
-    suffix = f"+{min(clock, CLOCK_LIMIT)}"
-    return version.partition("+")[0][: VERSION_LIMIT - len(suffix)] + suffix
+_STATED_CLOCK = re.compile(r"\+([0-9]{1,10})$")
 
 
-def stated_clock(version: str) -> int:
-    """Return the clock that a version states; 0 if it states none."""
-    found = _STATED.search(version)
-    return min(int(found.group(1)), CLOCK_LIMIT) if found else 0
+def version_with_clock(version: str, clock: int) -> str:
+    """Return `version` with the clock as its build metadata, cut to at most 32 characters."""
+    suffix = f"+{min(clock, MAX_CLOCK)}"
+    return version.partition("+")[0][: MAX_VERSION_CHARACTERS - len(suffix)] + suffix
 
 
-def order_of(own_version: str, other_version: str) -> int:
-    """Return the order of a pairing in which these versions were stated."""
-    own = stated_clock(own_version)
-    return min(max(own, min(stated_clock(other_version), own + AHEAD_LIMIT)) + 1, CLOCK_LIMIT)
+def clock_in_version(version: str) -> int:
+    """Return the clock that a version states, at most MAX_CLOCK; 0 if it states none."""
+    found = _STATED_CLOCK.search(version)
+    return min(int(found.group(1)), MAX_CLOCK) if found else 0
+
+
+def order_of_pairing(own_version: str, other_version: str) -> int:
+    """Return the order of the pairing in which the two sides signed these versions, at most MAX_CLOCK."""
+    own = clock_in_version(own_version)
+    return min(max(own, min(clock_in_version(other_version), own + MAX_AHEAD)) + 1, MAX_CLOCK)

@@ -1,7 +1,7 @@
-"""The 2048 English words of BIP-39: forgiving reading, completion, and what a mistyped word was meant to be.
+"""The 2048 English words of BIP-39: reads typed words leniently, completes them, corrects mistyped ones.
 
-Never keeps what it is given. Messages show at most the one word that is wrong, never its neighbours in the
-code (docs/protocol.md, "Code").
+People type codes, so the form hardly matters and a mistake gets a suggestion (docs/protocol.md, "Code").
+Never keeps what it is given. Errors show at most the one wrong word, never other words of the code.
 """
 
 import re
@@ -15,21 +15,25 @@ from ..messages.errors import SpacedriveNodeError
 _MNEMONIC = Mnemonic("english")
 WORDS: Final[tuple[str, ...]] = tuple(_MNEMONIC.wordlist)
 WORD_COUNT: Final = 12
-TEXT_LIMIT: Final = 1024
-"""Characters of typed input: twelve words of eight letters with numbering and separators take 150."""
+MAX_TEXT_CHARACTERS: Final = 1024
+"""Of typed input. Twelve words of eight letters with numbering and separators take 150."""
 
 _WORD_SET = frozenset(WORDS)
-_SIGNIFICANT = 4
+_SIGNIFICANT_LETTERS = 4
 """BIP-39 words are distinct in their first four letters."""
-_BY_STEM = {word[:_SIGNIFICANT]: word for word in WORDS if len(word) >= _SIGNIFICANT}
+_BY_STEM = {word[:_SIGNIFICANT_LETTERS]: word for word in WORDS if len(word) >= _SIGNIFICANT_LETTERS}
 _SEPARATORS = re.compile(r"[\W_]+")
 _NUMBERING = re.compile(r"^[0-9]{1,2}(?=[^0-9]|$)")
-_SHOWN = 24
+_MAX_SHOWN_CHARACTERS = 24
 _MAX_DISTANCE = 3
 
 
 class CodeError(SpacedriveNodeError, ValueError):
-    """Not a code, and why, for the person who typed it. `position` counts from 1."""
+    """The text is not a code; the message is for the person who typed it.
+
+    For a word that is not in the list: `position` counts from 1, `word` is what was typed, and `suggestions`
+    are the nearest words of the list, best first. Otherwise None and empty.
+    """
 
     def __init__(
         self,
@@ -46,18 +50,18 @@ class CodeError(SpacedriveNodeError, ValueError):
 
 
 def words_of(entropy: bytes) -> tuple[str, ...]:
-    """Return the twelve words of 16 bytes (BIP-39, 4-bit checksum)."""
+    """Return the twelve words of 16 bytes (BIP-39, 4-bit checksum). Raises ValueError for another length."""
     if len(entropy) != 16:
         raise ValueError("a code has 16 bytes")
     return tuple(_MNEMONIC.to_mnemonic(entropy).split(" "))
 
 
 def parse_words(text: str) -> bytes:
-    """Read twelve words as people write them and return their 16 bytes. Raises CodeError.
+    """Return the 16 bytes of twelve words as people write them. Raises CodeError.
 
     Case, white space, commas, hyphens, line ends and numbering do not matter; four letters of a word suffice.
     """
-    if len(text) > TEXT_LIMIT:
+    if len(text) > MAX_TEXT_CHARACTERS:
         raise CodeError(f"This is too long to be a code: a code has {WORD_COUNT} words.")
     typed = _split(text)
     if not typed:
@@ -80,14 +84,14 @@ def parse_words(text: str) -> bytes:
 
 
 def complete(prefix: str) -> tuple[str, ...]:
-    """Return the words that begin with `prefix`, in order of the list; all for an empty one."""
+    """Return the words that begin with `prefix`, in order of the list; all words for an empty prefix."""
     start = _fold(prefix).strip()
     return tuple(word for word in WORDS if word.startswith(start))
 
 
 def suggest(word: str, limit: int = 3) -> tuple[str, ...]:
-    """Return the words nearest to a mistyped one, best first, at most `limit`; none when nothing is near."""
-    typed = _fold(word).strip()[:_SHOWN]
+    """Return at most `limit` words that a mistyped one may have meant, best first; none if none is near."""
+    typed = _fold(word).strip()[:_MAX_SHOWN_CHARACTERS]
     if not typed:
         return ()
     ranked = []
@@ -105,7 +109,7 @@ def suggest(word: str, limit: int = 3) -> tuple[str, ...]:
 
 
 def _fold(text: str) -> str:
-    """Fold what differs only in form: case, full-width letters, invisible characters such as soft hyphens."""
+    """Remove differences of form: case, full-width letters, invisible characters such as soft hyphens."""
     normal = unicodedata.normalize("NFKC", text).casefold()
     return "".join(char for char in normal if unicodedata.category(char) != "Cf")
 
@@ -116,16 +120,16 @@ def _split(text: str) -> list[str]:
 
 
 def _resolve(token: str) -> str | None:
-    """Return the word meant: itself, or the one word that begins with these four or more letters."""
+    """Return the word that is meant: `token`, or the only word that begins with it (four letters or more)."""
     if token in _WORD_SET:
         return token
-    word = _BY_STEM.get(token[:_SIGNIFICANT])
+    word = _BY_STEM.get(token[:_SIGNIFICANT_LETTERS])
     return word if word is not None and word.startswith(token) else None
 
 
 def _wrong_word(position: int, token: str, count: int) -> CodeError:
     nearest = suggest(token)
-    shown = token if len(token) <= _SHOWN else token[:_SHOWN] + "…"
+    shown = token if len(token) <= _MAX_SHOWN_CHARACTERS else token[:_MAX_SHOWN_CHARACTERS] + "…"
     message = f"Word {position}, “{shown}”, is not in the list"
     message += f"; did you mean {_alternatives(nearest)}?" if nearest else "."
     if count != WORD_COUNT:
@@ -143,7 +147,10 @@ def _counted(count: int) -> str:
 
 
 def _distance(left: str, right: str) -> int:
-    """Return the edit distance in which swapping two neighbouring letters counts once."""
+    """Return the edit distance, where swapping two neighbouring letters counts as one edit.
+
+    The usual table, row by row; a swap looks two rows back.
+    """
     before: list[int] = []
     last = list(range(len(right) + 1))
     for row, a in enumerate(left, start=1):

@@ -1,21 +1,37 @@
 """Starts, restarts and connects the actors; never parses a byte from another machine.
 
-specs      child specifications as data
-channel    frames over a trio stream: the one form in which two of our processes talk
-routes     who may send which kind to whom, and what becomes of it (data)
-ledger     sans-IO: inboxes and checkpoints; applies a Step as a whole
-standing   sans-IO: messages that are kept for restarted receivers
-effects    what the ledger wants done, as data
-restart    sans-IO: restart policy (permanent/transient/temporary, intensity, backoff, poison)
-host       the seam between the tree and what actors run in
-process    actors as processes: the supervisor's side of the fork server
-zygote     the fork server process; control: what the two say to each other
-sandbox    what a forked actor gives up
-landlock   files: none but its own; seccomp: system calls, none but those of allowed
-tasks      the same actors as trio tasks of this process, for tests
-entry      what runs an actor in either, and reports its crash without quoting values
-link       one incarnation as the supervisor sees it: outbox, writer, reader, heartbeat
-member     one child of the tree: its specification, its present incarnation, its history
-desk       what the supervisor is asked and tells: ListActors, Shutdown, AreYouAlive, measurements
-tree       the supervisor itself: starts in order, stops in reverse order, applies the ledger's effects
+The modules, in the order in which they are best read:
+
+child_specs        child specifications as data: what to run, with which configuration, restarts and sandbox
+spawner            what the tree needs from that in which its actors run: Spawner, RunningChild
+tree               the supervisor itself: starts, stops, and applies what the others decide
+child              one child over all its incarnations
+child_channel      the supervisor's end of one incarnation's channel: outbox, heartbeat, kill
+channel            frames over a stream, on trio or blocking
+
+ledger             sans-IO: inboxes and checkpoints; a Step is applied as one
+actor_record       what the ledger keeps of one actor
+ledger_effects     what the ledger has the tree do, as data
+standing_messages  sans-IO: messages kept for receivers that restart
+routes             who may send which kind of message to whom, as data
+restart_policy     sans-IO: whether to restart (permanent, transient, temporary; intensity, backoff, poison)
+
+introspection      answers ListActors, Shutdown and AreYouAlive
+metrics            the supervisor's metrics
+memory_usage       the memory of one process, from /proc
+
+process_spawner    actors as processes: spares, and the restart of a lost fork server
+fork_client        the connection with one fork server
+child_process      one forked child: pidfd, channel, exit status
+fork_protocol      the messages between the supervisor and the fork server
+fork_server        the fork server's process, and what it does in each child before the actor runs
+actor_entry        loads and runs an actor's entry, and reports its crash without quoting values
+task_spawner       the same actors as trio tasks, for tests
+
+sandbox            what a forked child gives up, step by step
+namespaces         empty namespaces, created once and joined by every actor without network access
+landlock           no files except its own
+seccomp            no system calls except those of syscall_allowlist
+syscall_allowlist  the system calls, as data
+libc               calls of the C library that Python does not offer
 """

@@ -1,6 +1,7 @@
-"""What runs an actor, in a forked process and in a trio task alike: find its entry, run it, report its crash.
+"""Loads and runs the entry of an actor, in a forked process or a trio task, and reports its crash.
 
-A crash report names exception types and places in code, never values or messages: those may hold secrets.
+Owns the crash report, which names exception types and places in code, never values or messages: those may
+hold secrets. Never decides what to run an entry on: fork_server.py does.
 """
 
 import importlib
@@ -12,39 +13,44 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from ..messages.child_protocol import Log, ToChild
+from ..messages.types import LogField
 from .channel import BlockingChannel, Channel
 
 Entry = Callable[[Channel[ToChild]], Awaitable[None]]
+"""Runs an actor on trio until it ends or the node stops."""
 
 
 @runtime_checkable
-class Served(Protocol):
-    """An entry that can also be run without an event loop, in a process that does nothing else."""
+class BlockingEntry(Protocol):
+    """An entry that can also run without an event loop, in a process that does nothing else."""
 
     def serve(self, channel: BlockingChannel[ToChild]) -> None:
-        """Run until it ends or the node stops."""
+        """Run until the actor ends or the node stops."""
         ...
 
 
-CRASHED = 70
+CRASH_STATUS = 70
 """Exit status after an uncaught exception (EX_SOFTWARE)."""
-_FRAMES = 12
-_warm: set[str] = set()
+_MAX_FRAMES = 12
+_warmed_up: set[str] = set()
 
 
 def load_entry(entry: str) -> Entry:
-    """Import "package.module:function"."""
+    """Import "package.module:name" and return the object of that name."""
     module, _, function = entry.partition(":")
     found: Entry = getattr(importlib.import_module(module), function)
     return found
 
 
 def warm_up(module: str) -> None:
-    """Import a module and, once, what it and its libraries import at first use: its `warm_up` does."""
-    if module in _warm:
+    """Import a module and call its `warm_up`, if it has one, which imports what is imported at first use.
+
+    Does nothing the second time.
+    """
+    if module in _warmed_up:
         return
     getattr(importlib.import_module(module), "warm_up", lambda: None)()
-    _warm.add(module)
+    _warmed_up.add(module)
 
 
 async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int:
@@ -53,17 +59,17 @@ async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int
         await find()(channel)
     except trio.Cancelled:
         raise
-    except Exception as error:  # the top of the actor: whatever it is, the supervisor must be told
+    except Exception as error:  # the top of the actor: whatever it is, the supervisor must learn of it
         with trio.move_on_after(1), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await channel.send(crash_report(error))
-        return CRASHED
+        return CRASH_STATUS
     return 0
 
 
 def crash_report(error: BaseException) -> Log:
-    """Describe an exception without its values: the types, and where each came from."""
+    """Return the log line about an exception: its types and the places that it came from, without values."""
     leaves = list(_leaves(error))[:4]
-    fields: dict[str, str | int | float | bool | None] = {}
+    fields: dict[str, LogField] = {}
     for number, leaf in enumerate(leaves):
         suffix = "" if number == 0 else f"_{number + 1}"
         fields["error" + suffix] = _types(leaf)[:300]
@@ -91,4 +97,4 @@ def _types(error: BaseException) -> str:
 def _places(error: BaseException) -> list[str]:
     """Return file:line of the innermost frames, innermost first; file names are cut to two components."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    return [f"{'/'.join(name.split('/')[-2:])}:{line}" for name, line in reversed(frames[-_FRAMES:])]
+    return [f"{'/'.join(name.split('/')[-2:])}:{line}" for name, line in reversed(frames[-_MAX_FRAMES:])]

@@ -1,6 +1,7 @@
-"""Frames over a trio stream: the one form in which two of our processes talk (messages/child_protocol.py).
+"""Frames over a stream: the form in which the supervisor and its children talk (messages/child_protocol.py).
 
-Owns the framing and nothing else. Both ends use it; what a frame means is the caller's business.
+Both ends use it: on trio (Channel), or over a blocking socket in a process without an event loop
+(BlockingChannel). Owns the framing. Never interprets a frame.
 """
 
 import math
@@ -14,7 +15,7 @@ import trio
 
 from ..messages.base import INTERNAL_LIMIT, Decoder, FrameReader, M, encode, frame
 
-_CHUNK = 64 * 1024
+_RECEIVE_BYTES = 64 * 1024
 
 
 class Channel(Generic[M]):
@@ -48,7 +49,7 @@ class Channel(Generic[M]):
             if payload is not None:
                 return self._decoder(payload)
             try:
-                data = await self._stream.receive_some(_CHUNK)
+                data = await self._stream.receive_some(_RECEIVE_BYTES)
             except trio.BrokenResourceError:
                 raise trio.EndOfChannel from None
             if not data:
@@ -61,7 +62,7 @@ class Channel(Generic[M]):
 
 
 class BlockingChannel(Generic[M]):
-    """The same, over a socket and without an event loop: for a process that waits for nothing else."""
+    """The same over a blocking socket, for a process that waits for nothing else."""
 
     def __init__(self, sock: socket.socket, decoder: Decoder[M]) -> None:
         sock.setblocking(True)
@@ -78,30 +79,33 @@ class BlockingChannel(Generic[M]):
         except OSError:
             raise trio.EndOfChannel from None
 
-    def first(self) -> M:
+    def receive(self) -> M:
         """Wait for one message. Raises trio.EndOfChannel, MalformedMessageError."""
         while True:
-            for message in self._whole():
+            for message in self._complete_frames():
                 return message
             self._feed()
 
-    def receive(self, within: float) -> list[M]:
-        """Return what has come, after at most `within` seconds, a finite number. Raises as `first`."""
-        found = list(self._whole())
-        if not found and self._poll.poll(math.ceil(1000 * within)):
+    def receive_batch(self, timeout: float) -> list[M]:
+        """Return the messages that have arrived, waiting up to `timeout` (finite) seconds for the first.
+
+        Raises trio.EndOfChannel, MalformedMessageError.
+        """
+        found = list(self._complete_frames())
+        if not found and self._poll.poll(math.ceil(1000 * timeout)):
             self._feed()
-            found += self._whole()
+            found += self._complete_frames()
         return found
 
     def _feed(self) -> None:
         try:
-            data = self._sock.recv(_CHUNK)
+            data = self._sock.recv(_RECEIVE_BYTES)
         except OSError:
             raise trio.EndOfChannel from None
         if not data:
             raise trio.EndOfChannel
         self._reader.feed(data)
 
-    def _whole(self) -> Iterator[M]:
+    def _complete_frames(self) -> Iterator[M]:
         while (payload := self._reader.next_frame()) is not None:
             yield self._decoder(payload)

@@ -1,47 +1,54 @@
-"""One child of the tree: its specification, its present incarnation, its history. Never does I/O."""
+"""One child of the tree over all its incarnations: its specification, its present channel, its history.
+
+An incarnation is one process (or task) of an actor, from its start to its end. The child outlives it: tree.py
+keeps one for each singleton and one for each session. Never does I/O.
+"""
 
 import time
 from collections.abc import Callable
 
 import trio
 
-from ..messages.child_protocol import Deliver
-from .child_channel import Link
+from .child_channel import ChildChannel
 from .child_specs import SESSION, ChildSpec
-from .restart_policy import Cause, GiveUp, History, Verdict
+from .restart_policy import Cause, ExitHistory, GiveUp, Verdict
 
-_LOG_LINES = 200
-_LOG_WINDOW = 10.0
-"""So many log lines in so many seconds: a child that has been taken over must not fill a disk."""
+_MAX_LOG_LINES = 200
+_LOG_WINDOW_S = 10.0
+"""The log lines that one child may write in this window: a child that has been taken over must not fill a
+disk."""
 
 
-class Member:
-    """A singleton, or one session."""
+class Child:
+    """One singleton, or one session."""
 
     def __init__(self, name: str, spec: ChildSpec, jitter: Callable[[], float]) -> None:
         self.name = name
         self.spec = spec
-        self.link: Link | None = None
+        self.channel: ChildChannel | None = None
+        """The channel of the present incarnation; None between two of them."""
         self.ready = trio.Event()
+        """Set while the present incarnation takes messages; replaced by a new event when it ends."""
         self.gone = trio.Event()
-        """Set when it is not started again."""
+        """Set when it has ended and is not started again."""
         self.retired = False
+        """Not to be started again."""
         self.restarts = 0
         self.scope = trio.CancelScope()
-        self._history = History(spec.intensity, spec.backoff, jitter)
+        self._history = ExitHistory(spec.intensity, spec.backoff, jitter)
         self._started = time.monotonic()
         self._lived = 0.0
-        self._lines = 0
-        self._window = 0.0
+        self._log_lines = 0
+        self._log_window_began = 0.0
 
     @property
     def is_session(self) -> bool:
-        """Whether it is one of many."""
+        """Whether it is a session, of which there are many, and not a singleton."""
         return self.spec.kind == SESSION
 
     @property
     def state(self) -> str:
-        """What people are shown."""
+        """The state that `sdnode actors` shows."""
         if self.retired:
             return "stopping"
         if self.ready.is_set():
@@ -51,61 +58,51 @@ class Member:
     @property
     def pid(self) -> int:
         """The process of the present incarnation; 0 between two of them."""
-        return self.link.pid if self.link is not None else 0
+        return self.channel.pid if self.channel is not None else 0
 
     @property
     def uptime(self) -> float:
-        """Seconds that the present incarnation has run."""
-        return time.monotonic() - self._started if self.link is not None else 0.0
+        """Seconds that the present incarnation has run; 0 between two of them."""
+        return time.monotonic() - self._started if self.channel is not None else 0.0
 
-    def begin(self, link: Link) -> None:
-        """A new incarnation begins."""
-        self.link = link
+    def begin_incarnation(self, channel: ChildChannel) -> None:
+        """Record that a process has been started."""
+        self.channel = channel
         self._started = time.monotonic()
         self._lived = 0.0
 
-    def is_ready(self) -> None:
-        """It takes messages now."""
+    def mark_ready(self) -> None:
+        """Record that the present incarnation takes messages, and wake the tasks that wait for it."""
         self._started = time.monotonic()
         self.ready.set()
 
-    def end_ready(self) -> None:
-        """Whoever waits for it to be ready waits for the next incarnation."""
+    def mark_not_ready(self) -> None:
+        """Have tasks that wait for it to be ready wait for the next incarnation."""
         if self.ready.is_set():
             self._lived = time.monotonic() - self._started
             self.ready = trio.Event()
 
-    def end(self) -> None:
-        """The incarnation is over."""
-        self.end_ready()
-        self.link = None
+    def end_incarnation(self) -> None:
+        """Record that the process has ended."""
+        self.mark_not_ready()
+        self.channel = None
 
-    def judge(self, cause: Cause, head: int | None) -> Verdict:
-        """Say what the restart policy makes of its end."""
+    def record_exit(self, cause: Cause, input_number: int | None) -> Verdict:
+        """Record an exit that was not asked for; return the verdict of the restart policy.
+
+        `input_number` is the input that it had not acknowledged when it died; None: there was none.
+        """
         self.restarts += 1
         if self.spec.restart == "temporary":
             return GiveUp(f"it died ({cause}) and is not to be restarted")
-        return self._history.exited(cause, time.monotonic(), lived=self._lived, head=head)
+        return self._history.record_exit(
+            cause, time.monotonic(), lived=self._lived, input_number=input_number
+        )
 
-    def put(self, frame: Deliver) -> None:
-        """Queue a delivery."""
-        if self.link is not None:
-            self.link.put(frame)
-
-    def discard(self) -> None:
-        """Forget deliveries not yet written."""
-        if self.link is not None:
-            self.link.discard()
-
-    def kill(self, cause: Cause) -> None:
-        """End the present incarnation at once."""
-        if self.link is not None:
-            self.link.kill(cause)
-
-    def may_log(self) -> bool:
-        """Count one log line; False when there have been too many."""
+    def allow_log_line(self) -> bool:
+        """Count one log line; return False when there have been too many in the present window."""
         now = time.monotonic()
-        if now - self._window > _LOG_WINDOW:
-            self._window, self._lines = now, 0
-        self._lines += 1
-        return self._lines <= _LOG_LINES
+        if now - self._log_window_began > _LOG_WINDOW_S:
+            self._log_window_began, self._log_lines = now, 0
+        self._log_lines += 1
+        return self._log_lines <= _MAX_LOG_LINES

@@ -1,7 +1,11 @@
-"""One child as the supervisor sees it: outbox, writer, reader, heartbeat.
+"""The supervisor's end of the channel to one incarnation of a child: outbox, writer, reader, heartbeat.
 
-Owns the supervisor's end of one incarnation's channel. Never waits for the child: `put` only queues. The
-queue is bounded by the ledger's bounds for a mailbox, and by one Start, one Ping and one Stop.
+The router never waits for a child: `enqueue` appends to the outbox and returns, and a task of this module
+writes. So a child that is slow, stopped or hostile holds up its own outbox and nothing else. The outbox is
+bounded by the ledger's bounds for an inbox, and by one Start, one Ping and one Stop.
+
+Owns the outbox, the count of missed heartbeats and the reason for which the child was killed. Never looks
+into a frame: handling it is up to `on_frame`.
 """
 
 from collections import deque
@@ -12,124 +16,135 @@ import trio
 from ..messages.base import INTERNAL_LIMIT, MalformedMessageError, encode, frame
 from ..messages.child_protocol import Deliver, FromChild, Ping, Pong, Start, Stop
 from .restart_policy import Cause, cause_of
-from .spawner import Handle
+from .spawner import RunningChild
 
-MISSED_TURNS = 3
-"""Turns of the heartbeat without a Pong after which a child is deaf."""
-_WRITE_BYTES = 64 * 1024
-_EXIT_GRACE = 1.0
-"""Seconds between the end of a channel and that of its process."""
-_END_DEADLINE = 5.0
+MAX_MISSED_HEARTBEATS = 3
+"""Heartbeats without a Pong after which a child counts as hanging."""
+_WRITE_CHUNK_BYTES = 64 * 1024
+_EXIT_GRACE_S = 1.0
+"""Time between the end of a channel and that of its process."""
+_KILL_TIMEOUT_S = 5.0
+"""Time for the kernel to end a process that was sent SIGKILL."""
 
 
-class Link:
-    """Runs one child's channel. `on_frame`, and `on_written` (last delivery written), must not block."""
+class ChildChannel:
+    """Runs the channel of one incarnation.
+
+    `on_frame` is called with each frame of the child except Pong, `on_written` with the number of the last
+    delivery that has been written. Neither may block.
+    """
 
     def __init__(
-        self, handle: Handle, on_frame: Callable[[FromChild], None], on_written: Callable[[int], None]
+        self, running: RunningChild, on_frame: Callable[[FromChild], None], on_written: Callable[[int], None]
     ) -> None:
-        self._handle = handle
+        self._running = running
         self._on_frame = on_frame
         self._on_written = on_written
         self._outbox: deque[tuple[bytes, int]] = deque()
-        self._waiting = trio.Event()
-        self._unanswered = 0
+        """Encoded frames, each with its input number (0: not a delivery)."""
+        self._outbox_filled = trio.Event()
+        self._missed_heartbeats = 0
         self._killed_for: Cause | None = None
-        self.malformed = False
-        """The child sent something that is not a frame."""
+        self.sent_malformed_frame = False
+        """The child sent something that is not a frame; it was killed for it."""
 
     @property
     def pid(self) -> int:
         """The child's process id."""
-        return self._handle.pid
+        return self._running.pid
 
-    def put(self, message: Start | Deliver | Ping | Stop) -> None:
-        """Queue a frame."""
+    def enqueue(self, message: Start | Deliver | Ping | Stop) -> None:
+        """Append a frame to the outbox."""
         number = message.input if isinstance(message, Deliver) else 0
         self._outbox.append((frame(encode(message), INTERNAL_LIMIT), number))
-        self._waiting.set()
+        self._outbox_filled.set()
 
-    def discard(self) -> None:
-        """Forget deliveries that have not been written."""
+    def discard_deliveries(self) -> None:
+        """Drop the deliveries that have not been written."""
         self._outbox = deque(entry for entry in self._outbox if entry[1] == 0)
 
-    def beat(self) -> None:
-        """Take one turn of the heartbeat: ask whether the child lives, kill it if it is deaf.
+    def check_heartbeat(self) -> None:
+        """Send a Ping if the last one was answered; kill the child if it has missed too many heartbeats.
 
-        Counted in the supervisor's own turns: a suspended machine or a stopped supervisor kills nobody.
+        Called once in each interval of the supervisor's own loop. The count is one of calls, not of
+        seconds, so that a suspended machine or a stopped supervisor kills nobody.
         """
-        if self._unanswered >= MISSED_TURNS:
+        if self._missed_heartbeats >= MAX_MISSED_HEARTBEATS:
             self.kill("hang")
             return
-        if self._unanswered == 0:
-            self.put(Ping())
-        self._unanswered += 1
+        if self._missed_heartbeats == 0:
+            self.enqueue(Ping())
+        self._missed_heartbeats += 1
 
     def kill(self, cause: Cause) -> None:
-        """End the child at once; to its restart policy it died by `cause`."""
+        """End the child at once; its restart policy sees the first `cause` that was given."""
         if self._killed_for is None:
             self._killed_for = cause
-        self._handle.kill()
+        self._running.kill()
 
     async def run(self) -> Cause:
-        """Run until the child is over and all that it had sent is taken; return what it died of."""
+        """Run until the child has ended and all its frames have been handled; return what it died of.
+
+        The end of the channel comes first, because a dying process closes it; its exit status follows. A
+        process that goes on without its channel is of no use and is killed.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
-            nursery.start_soon(self._end_with_child, nursery.cancel_scope)
+            nursery.start_soon(self._stop_reading_after_exit, nursery.cancel_scope)
             try:
                 await self._read()
             except MalformedMessageError:
-                self.malformed = True
+                self.sent_malformed_frame = True
                 self.kill("exit")
             nursery.cancel_scope.cancel()
-        with trio.move_on_after(_EXIT_GRACE):
-            return self._cause(await self._handle.wait())
-        self.kill("hang")  # its channel has ended; a process that goes on without one is of no use
-        with trio.move_on_after(_END_DEADLINE):
-            return self._cause(await self._handle.wait())
-        return "hang"  # the kernel does not let go of it; nothing waits for it any more
+        with trio.move_on_after(_EXIT_GRACE_S):
+            return self._cause(await self._running.wait())
+        self.kill("hang")
+        with trio.move_on_after(_KILL_TIMEOUT_S):
+            return self._cause(await self._running.wait())
+        return "hang"  # the process hangs in the kernel (state D); it is left behind
 
     def _cause(self, status: int | None) -> Cause:
         if status is None:
             return "zygote"
         return self._killed_for or cause_of(status)
 
-    async def _end_with_child(self, reading: trio.CancelScope) -> None:
-        """End the reader some time after the child, should another process hold the child's end."""
-        await self._handle.wait()
-        await trio.sleep(_EXIT_GRACE)
+    async def _stop_reading_after_exit(self, reading: trio.CancelScope) -> None:
+        """Cancel the reader some time after the exit, in case another process holds the child's end open."""
+        await self._running.wait()
+        await trio.sleep(_EXIT_GRACE_S)
         reading.cancel()
 
     async def aclose(self) -> None:
-        """End the child if it is not over, and release its descriptors."""
-        self._handle.kill()
-        await self._handle.aclose()
+        """Kill the child unless it has ended, and release its descriptors."""
+        self._running.kill()
+        await self._running.aclose()
 
     async def _read(self) -> None:
         while True:
             try:
-                message = await self._handle.channel.receive()
+                message = await self._running.channel.receive()
             except trio.EndOfChannel:
                 return
             if isinstance(message, Pong):
-                self._unanswered = 0
+                self._missed_heartbeats = 0
             else:
                 self._on_frame(message)
 
     async def _write(self) -> None:
         while True:
             if not self._outbox:
-                self._waiting = trio.Event()
-                await self._waiting.wait()
+                self._outbox_filled = trio.Event()
+                await self._outbox_filled.wait()
                 continue
             chunk, last = bytearray(), 0
-            while self._outbox and len(chunk) < _WRITE_BYTES:
+            while self._outbox and len(chunk) < _WRITE_CHUNK_BYTES:
                 data, number = self._outbox.popleft()
                 chunk += data
                 last = max(last, number)
             try:
-                await self._handle.channel.send_bytes(bytes(chunk))
+                await self._running.channel.send_bytes(bytes(chunk))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # the reader sees the end too, and says so
+                return  # the reader sees the end of the channel as well, and handles it
             if last:
                 self._on_written(last)

@@ -1,7 +1,8 @@
-"""Child specifications as data: what to run, with what, how stubbornly, and what it is left with.
+"""Child specifications as data: what to run, its configuration, its restart policy, its sandbox.
 
-Owns no behaviour: restart_policy.py reads the numbers, fork_server.py the entry and the descriptors,
-sandbox.py what a child keeps, tree.py the order. See docs/architecture.md, "The tree".
+The node composes its actors from these (node.py). Owns no behaviour: restart_policy.py reads the numbers,
+fork_server.py the entry and the descriptors, sandbox.py what a child keeps, tree.py the order of start.
+docs/architecture.md, "The tree".
 """
 
 from dataclasses import dataclass
@@ -12,32 +13,36 @@ import msgspec
 from ..messages.base import Message
 
 RestartKind = Literal["permanent", "transient", "temporary"]
-"""permanent: the node fails without it; transient: restarted until it says it is done; temporary: never."""
+"""As in OTP.
+
+permanent: the node fails without it; transient: restarted until it ends itself; temporary: never
+restarted."""
 
 FIRST_EXTRA_FD = 10
 """The descriptors of `ChildSpec.fds` appear in the child as 10, 11, …, in that order."""
 
 SESSION = "session"
-"""The one kind of actor of which there are many, named session-<16 hex>."""
+"""The only kind of actor of which there are many, named session-<16 hex digits>."""
 
 SESSION_INTENSITY = (20, 60.0)
 SINGLETON_INTENSITY = (120, 60.0)
+"""Restarts, and the seconds within which they are counted."""
 
 
 Reach = Literal["nothing", "accept", "internet"]
-"""nothing: its channel; accept: connections to the listening sockets among its descriptors, too; internet:
-sockets of its own, IPv4 and IPv6."""
+"""nothing: only its channel; accept: also connections to the listening sockets among its descriptors;
+internet: also IPv4 and IPv6 sockets that it opens itself."""
 
 
 class Sandbox(Message):
-    """What a child keeps. Everything that is not named here it gives up for good (sandbox.py).
+    """What a child keeps. It gives up everything else for good (sandbox.py).
 
-    directories  may be read and changed, with all that lies in them; made, mode 0700, where missing
-    files        may be read; those that are not there when it starts stay out of reach
-    reach        whom it can talk to
+    directories  may be read and changed, with everything in them; created with mode 0700 if missing
+    files        may be read; one that is missing when the child starts stays out of reach
+    reach        the sockets that it can use
     threads      may start threads (processes never)
     descriptors  how many it may have open at once
-    memory       bytes of address space that it may have more than at its start
+    memory       bytes of address space that it may add to what it has at its start
     """
 
     directories: tuple[str, ...] = ()
@@ -52,15 +57,15 @@ class Sandbox(Message):
 class ChildSpec:
     """One kind of actor.
 
-    entry            "package.module:function", an async function of one Channel
-    config           encoded into frames.Start
+    entry            "package.module:name", a coroutine function of one Channel or a BlockingEntry
+    config           encoded into child_protocol.Start
     stepping         acknowledges inputs with Steps and is restarted from its checkpoint
-    intensity        more than n restarts within so many seconds: it is given up
+    intensity        n, seconds: it is given up after more than n restarts within that time
     backoff          shortest and longest pause before a restart, in seconds
     fds              descriptors of this process that the child inherits as 10, 11, …
     sandbox          what it keeps once its module is imported; None: everything, for tests
-    spare            one is kept ready: forked, in its sandbox, waiting to be told who it is
-    preload          its module is imported, and warmed up, by the fork server: it starts the faster for it
+    spare            one is forked ahead of need, and waits in its sandbox for its Start
+    preload          its module is imported and warmed up by the fork server, which makes its start faster
     start_deadline   seconds from the fork to Ready
     stop_grace       seconds from Stop to SIGKILL
     """

@@ -1,16 +1,16 @@
-"""What the supervisor and its fork server say to each other, one message a packet."""
+"""The messages between the supervisor and its fork server, one in each packet, with descriptors attached."""
 
 from ..messages.base import Decoder, Message
 from .child_specs import Sandbox
 
 MAX_FDS = 9
-"""The channel and up to eight others."""
-LARGEST = 64 * 1024
-"""Bytes: a Sandbox names paths, which may have 4096 each."""
+"""The channel and up to eight of ChildSpec.fds."""
+MAX_PACKET_BYTES = 64 * 1024
+"""A Sandbox names paths, of up to 4096 bytes each."""
 
 
 class Fork(Message):
-    """Fork a child; the descriptors beside it are its channel and ChildSpec.fds."""
+    """Request: fork a child. The attached descriptors are its channel and ChildSpec.fds."""
 
     number: int
     entry: str
@@ -18,14 +18,14 @@ class Fork(Message):
 
 
 class Serving(Message):
-    """The fork server is there; the descriptor beside this, if any, is its account of memory."""
+    """The fork server takes requests. Attached: its smaps_rollup, where the kernel has one."""
 
 
 class Forked(Message):
-    """It runs; the descriptors beside this are its pidfd and, where there is one, its account of memory.
+    """Reply: the child runs. Attached: its pidfd and, where there is one, its smaps_rollup.
 
-    The account is /proc/<pid>/smaps_rollup as the child itself has opened it: of a process that cannot be
-    dumped nobody else but root may.
+    The child itself has opened /proc/<pid>/smaps_rollup: of a process that cannot be dumped nobody else but
+    root may.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Forked(Message):
 
 
 class ForkFailed(Message):
-    """The system made no process."""
+    """Reply: the system made no process."""
 
     number: int
     errno: int

@@ -1,17 +1,22 @@
 """The fork server: `python -m spacedrive_node.supervisor.fork_server FD PARENT MODULE,MODULE`.
 
-Owns forking, and the knowledge of how each child ended. Single-threaded, runs trio only to warm it up, holds
-no message and no key. Dies with its supervisor, and its children with it (docs/architecture.md, "The tree").
+A process that has imported what the actors need and forks one child for each request, so that an actor
+starts in some milliseconds and shares most of its memory with the others. `sdnode actors` calls it
+"zygote".
 
-    FD       a SOCK_SEQPACKET socket: one request or reply in each packet, descriptors beside it
+Owns forking, and the exit statuses of its children. Single-threaded; holds no message and no key. Dies with
+its supervisor, and its children with it (docs/architecture.md, "The tree").
+
+    FD       a SOCK_SEQPACKET socket: one request or reply in each packet, with descriptors attached
     PARENT   the pid of the supervisor, which must have started this with subprocess.Popen on a thread that
-             lives as long as it does: the kernel ties the end of a child to the thread that made it
+             lives as long as it does (fork_client.py)
     MODULE   what to import, and warm up, before the first fork: what many children need
 
-A sandboxed child cannot import any more. So before it enters, its module is imported, and if that has a
-function `warm_up`, it is called, so that its libraries have imported all they ever will.
+A sandboxed child cannot import any more. So before it enters its sandbox, its module is imported, and if
+that has a function `warm_up`, it is called: it has its libraries import what they would import at first
+use.
 
-What was imported and has run here is cheaper in every child: both write into pages all over the heap (the
+What was imported and has run here is cheaper in every child. Both write into pages all over the heap (the
 interpreter adapts code as it runs), and each page that a child writes into is one that it no longer shares.
 """
 
@@ -31,29 +36,29 @@ import trio
 
 from ..messages.base import Decoder, encode
 from ..messages.child_protocol import Log, Ping, decode_to_child
-from .actor_entry import CRASHED, Entry, Served, crash_report, load_entry, run_entry, warm_up
+from .actor_entry import CRASH_STATUS, BlockingEntry, Entry, crash_report, load_entry, run_entry, warm_up
 from .channel import BlockingChannel, Channel
 from .child_specs import FIRST_EXTRA_FD
-from .fork_protocol import LARGEST, MAX_FDS, Exited, Fork, Forked, ForkFailed, Serving
+from .fork_protocol import MAX_FDS, MAX_PACKET_BYTES, Exited, Fork, Forked, ForkFailed, Serving
 from .libc import die_with_parent, set_dumpable
 from .namespaces import make_namespaces
 from .sandbox import enter_sandbox, severity
 from .seccomp import filter_for
 
 _CHANNEL_FD = 3
-_ASIDE = 200
-"""Descriptors are moved above this before they get their final numbers."""
-_ACCOUNT_GRACE = 1.0
-"""Seconds for a child's very first step."""
-_TURNS = 12
+_FIRST_PARKED_FD = 200
+"""Descriptors wait from this number on, while those of a child get their final numbers."""
+_MEMORY_FILE_TIMEOUT_S = 1.0
+"""For the very first thing that a child does."""
+_WARM_UP_RUNS = 12
 """Runs after which the interpreter has adapted nearly all that it adapts (measured: fewer pages written)."""
-_SMALLEST, _LARGEST, _GRAIN = 48, 512, 16
-"""Bytes of the objects that the interpreter's allocator puts together by size, but the smallest."""
-_HEADER = 33
-"""Bytes of an empty bytes object."""
-_FILL = 32 * 1024
-"""Bytes for each size: a little more than there is room in the gaps."""
-_filling: list[bytes] = []
+_MIN_OBJECT_BYTES, _MAX_OBJECT_BYTES, _OBJECT_STEP_BYTES = 48, 512, 16
+"""The sizes by which the interpreter's allocator keeps small objects together, except the smallest."""
+_BYTES_HEADER = 33
+"""Size of an empty bytes object."""
+_FILL_BYTES = 32 * 1024
+"""For each size: a little more than there is room in the gaps."""
+_fillers: list[bytes] = []
 _decode_fork: Decoder[Fork] = Decoder(Fork)
 _PRELOAD = (
     "traceback",
@@ -67,13 +72,13 @@ _PRELOAD = (
 def serve(control: socket.socket) -> NoReturn:
     """Fork on request and report every exit, until the supervisor is gone."""
     readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writable)
+    signal.set_wakeup_fd(writable)  # each SIGCHLD writes a byte, which ends the select below
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    namespaces = _set_aside(make_namespaces())
-    _send_fds(control, encode(Serving()), _open_account())
+    namespaces = _park(make_namespaces())
+    _send_fds(control, encode(Serving()), _open_memory_file())
     gc.disable()
     gc.collect()
-    _filling.extend(_fill_gaps())
+    _fillers.extend(_fill_gaps())
     gc.freeze()  # or the first collection in a child would copy every page that it inherited
     while True:
         ready, _, _ = select.select([control.fileno(), readable], [], [])
@@ -93,9 +98,9 @@ def _fill_gaps() -> Iterator[bytes]:
     A child's own objects would come to lie there, one here and one there, each on a page that it then no
     longer shares (measured: 0.2 MiB of each child, and a millisecond of its start).
     """
-    for size in range(_SMALLEST, _LARGEST + 1, _GRAIN):
-        for _ in range(_FILL // size):
-            yield bytes(size - _HEADER)
+    for size in range(_MIN_OBJECT_BYTES, _MAX_OBJECT_BYTES + 1, _OBJECT_STEP_BYTES):
+        for _ in range(_FILL_BYTES // size):
+            yield bytes(size - _BYTES_HEADER)
 
 
 def _report_exits(control: socket.socket) -> None:
@@ -110,35 +115,35 @@ def _report_exits(control: socket.socket) -> None:
 
 
 def _serve_request(control: socket.socket, namespaces: Sequence[int]) -> None:
-    data, fds, _, _ = socket.recv_fds(control, LARGEST, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    data, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     if not data:
         os._exit(0)
     request = _decode_fork(data)
     parent = os.getpid()
-    _prepare(request)
+    _build_filter(request)
     try:
-        told, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with told, tell:
+        receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with receiver, sender:
             pid = os.fork()
             if pid == 0:
-                told.close()
-                _child(request, fds, parent, namespaces, tell)
+                receiver.close()
+                _run_child(request, fds, parent, namespaces, sender)
             pidfd = os.pidfd_open(pid)
-            tell.close()
-            account = _take_account(told)
+            sender.close()
+            memory_file = _receive_memory_file(receiver)
     except OSError as error:
         control.send(encode(ForkFailed(request.number, error.errno or 0)))
     else:
-        _send_fds(control, encode(Forked(request.number, pid)), [pidfd, *account])
+        _send_fds(control, encode(Forked(request.number, pid)), [pidfd, *memory_file])
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def _prepare(request: Fork) -> None:
-    """Do here, once, what each child of that kind would have to do again."""
+def _build_filter(request: Fork) -> None:
+    """Build the seccomp program before the fork: `filter_for` caches it, and children inherit the cache."""
     if request.sandbox is not None:
-        with suppress(OSError):  # it says so itself
+        with suppress(OSError):  # the child reports it, as a step of its sandbox
             filter_for(request.sandbox)
 
 
@@ -149,52 +154,58 @@ def _send_fds(sock: socket.socket, data: bytes, fds: list[int]) -> None:
         os.close(fd)
 
 
-def _open_account() -> list[int]:
-    """Open this process's account of its memory; a process that cannot be dumped shows it to itself alone."""
+def _open_memory_file() -> list[int]:
+    """Open smaps_rollup of this process. A process that cannot be dumped may open only its own (proc(5))."""
     try:
         return [os.open("/proc/self/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)]
     except OSError:  # before Linux 4.14
         return []
 
 
-def _take_account(told: socket.socket) -> list[int]:
-    """Take a child's account of its memory; nothing if it does not come, whatever has become of the child."""
-    told.settimeout(_ACCOUNT_GRACE)
+def _receive_memory_file(receiver: socket.socket) -> list[int]:
+    """Receive a child's smaps_rollup; nothing if it does not come in time, whatever the reason."""
+    receiver.settimeout(_MEMORY_FILE_TIMEOUT_S)
     try:
-        return list(socket.recv_fds(told, 1, 1, socket.MSG_CMSG_CLOEXEC)[1])
+        return list(socket.recv_fds(receiver, 1, 1, socket.MSG_CMSG_CLOEXEC)[1])
     except OSError:
         return []
 
 
-def _child(
-    request: Fork, fds: list[int], parent: int, namespaces: Sequence[int], tell: socket.socket
+def _run_child(
+    request: Fork, fds: list[int], parent: int, namespaces: Sequence[int], sender: socket.socket
 ) -> NoReturn:
-    status = CRASHED
+    """Be the child, from the fork to its exit."""
+    status = CRASH_STATUS
     try:
         die_with_parent(parent)
-        with tell, suppress(OSError):  # the fork server has not waited so long
-            _send_fds(tell, b"m", _open_account())
+        with sender, suppress(OSError):  # the fork server has stopped waiting for it
+            _send_fds(sender, b"m", _open_memory_file())
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _place_descriptors(fds, len(namespaces))
         gc.enable()
-        status = _run(request, parent, namespaces)
+        status = _run_actor(request, parent, namespaces)
     except BaseException:  # nothing may return into the fork server's loop
-        os._exit(CRASHED)
+        os._exit(CRASH_STATUS)
     os._exit(status)
 
 
-def _set_aside(fds: Sequence[int]) -> Sequence[int]:
-    """Move descriptors out of the way of those of a child, one after another from _ASIDE on."""
-    for number, fd in enumerate(fds, _ASIDE):
+def _park(fds: Sequence[int]) -> Sequence[int]:
+    """Move descriptors to the numbers from _FIRST_PARKED_FD on, one after another; return those numbers."""
+    for number, fd in enumerate(fds, _FIRST_PARKED_FD):
         os.dup2(fd, number, inheritable=False)
         os.close(fd)
-    return range(_ASIDE, _ASIDE + len(fds))
+    return range(_FIRST_PARKED_FD, _FIRST_PARKED_FD + len(fds))
 
 
-def _place_descriptors(fds: list[int], aside: int) -> None:
-    """Leave /dev/null as 0 to 2, the channel as 3, the others from 10 on, so many aside, and nothing else."""
-    first = _ASIDE + aside
+def _place_descriptors(fds: list[int], parked: int) -> None:
+    """Give a child its final descriptors and close all others.
+
+    0 to 2 are /dev/null, 3 is the channel, those of ChildSpec.fds follow from 10 on; the `parked` ones, which
+    are namespaces, stay. The descriptors are first moved above all final numbers, so that none is overwritten
+    before it has been placed.
+    """
+    first = _FIRST_PARKED_FD + parked
     moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first) for fd in fds]
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -203,12 +214,19 @@ def _place_descriptors(fds: list[int], aside: int) -> None:
     os.closerange(_CHANNEL_FD + 1, FIRST_EXTRA_FD)
     for number, fd in enumerate(moved[1:], FIRST_EXTRA_FD):
         os.dup2(fd, number, inheritable=False)
-    os.closerange(FIRST_EXTRA_FD + len(fds) - 1, _ASIDE)
+    os.closerange(FIRST_EXTRA_FD + len(fds) - 1, _FIRST_PARKED_FD)
     os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def _run(request: Fork, parent: int, namespaces: Sequence[int]) -> int:
-    """Run the actor, on trio unless it needs no event loop; return the exit status."""
+def _run_actor(request: Fork, parent: int, namespaces: Sequence[int]) -> int:
+    """Load the actor, enter its sandbox, run it; return the exit status.
+
+    Here is decided what runs an actor, by what its entry is (`actors.<kind>:main`). A coroutine function
+    needs an event loop: trio. An object with a `serve` method (actor_entry.BlockingEntry) waits for nothing
+    but its channel and the time: it gets a blocking channel and no loop. Starting trio would cost a forked
+    child some 450 pages that it otherwise shares (docs/decisions/0007), and there is one such child for
+    each pairing.
+    """
     sock = socket.socket(fileno=_CHANNEL_FD)
     channel = BlockingChannel(sock, decode_to_child)
     try:
@@ -216,8 +234,8 @@ def _run(request: Fork, parent: int, namespaces: Sequence[int]) -> int:
         if request.sandbox is not None:
             warm_up(request.entry.partition(":")[0])
 
-        def give_up() -> Log | None:
-            """Enter the sandbox: after the imports, and after the start of trio, both of which open files."""
+        def give_up_rights() -> Log | None:
+            """Enter the sandbox: after the imports and after the start of trio, both of which open files."""
             if request.sandbox is None:
                 return None
             applied = enter_sandbox(request.sandbox, parent, namespaces)
@@ -225,27 +243,27 @@ def _run(request: Fork, parent: int, namespaces: Sequence[int]) -> int:
                 os.close(fd)
             return Log(level=severity(request.sandbox, applied), event="sandbox", fields={**applied})
 
-        if not isinstance(entry, Served):
-            return trio.run(_on_trio, entry, sock, give_up)
-        if (log := give_up()) is not None:
+        if not isinstance(entry, BlockingEntry):
+            return trio.run(_run_on_trio, entry, sock, give_up_rights)
+        if (log := give_up_rights()) is not None:
             channel.send(log)
         entry.serve(channel)
     except trio.EndOfChannel:
         return 0
-    except Exception as error:  # the top of the process: whatever it is, the supervisor must be told
+    except Exception as error:  # the top of the process: whatever it is, the supervisor must learn of it
         channel.send(crash_report(error))
-        return CRASHED
+        return CRASH_STATUS
     return 0
 
 
-async def _on_trio(entry: Entry, sock: socket.socket, give_up: Callable[[], Log | None]) -> int:
+async def _run_on_trio(entry: Entry, sock: socket.socket, give_up_rights: Callable[[], Log | None]) -> int:
     channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), decode_to_child)
-    if (log := give_up()) is not None:
+    if (log := give_up_rights()) is not None:
         await channel.send(log)
     return await run_entry(lambda: entry, channel)
 
 
-async def _talk() -> None:
+async def _exchange_one_frame() -> None:
     """Do what every actor on trio does: wait, with a limit, for a frame that another task sends."""
     ends = [trio.socket.from_stdlib_socket(end) for end in socket.socketpair()]
     here, there = (Channel(trio.SocketStream(end), decode_to_child) for end in ends)
@@ -261,11 +279,13 @@ def main(arguments: list[str]) -> NoReturn:
     """Import what is to be shared by all children, then serve."""
     fd, parent, modules = int(arguments[0]), int(arguments[1]), arguments[2]
     die_with_parent(parent)
-    set_dumpable(False)  # its children will hold keys, and have all that it has
+    set_dumpable(False)  # its children, which inherit this, will hold keys
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a terminal or service manager means the supervisor
-    for _ in range(_TURNS):  # first, for whatever is imported later fills the gaps that it leaves in the heap
-        trio.run(_talk)
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # they are meant for the supervisor, which then ends this process
+    for _ in range(_WARM_UP_RUNS):  # before the imports, which then fill the gaps that it leaves in the heap
+        trio.run(_exchange_one_frame)
     for module in (*_PRELOAD, *filter(None, modules.split(","))):
         warm_up(module)
     serve(socket.socket(fileno=fd))

@@ -1,7 +1,7 @@
 """Confines this process to the files that it is given, whatever its user may open (landlock(7)).
 
-Owns the rule set. Without a rule no file can be opened, made, changed or removed. A kernel that knows more is
-told to forbid more: TCP from version 4 of the interface on, signals and abstract sockets from 6 on.
+Owns the rule set. Without a rule no file can be opened, made, changed or removed. Kernels with a newer
+version of the interface forbid more: TCP from version 4 on, signals and abstract sockets from version 6 on.
 """
 
 import ctypes
@@ -16,8 +16,8 @@ from .libc import check, libc
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
-_RIGHTS_OF_VERSION = {1: 13, 2: 14, 3: 15, 4: 15}
-"""How many rights for files a version knows; later ones 16."""
+_FILE_RIGHTS_BY_VERSION = {1: 13, 2: 14, 3: 15, 4: 15}
+"""How many rights for files a version of the interface knows; later ones know 16."""
 _TCP = 1 << 0 | 1 << 1
 _SCOPES = 1 << 0 | 1 << 1
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
@@ -26,15 +26,15 @@ _CHANGE = _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_FILE | _MAKE_DIR | _MAK
 
 
 def confine(keep: Sandbox) -> None:
-    """Leave this process, and the threads that it starts from now on, the files of `keep` only.
+    """Leave this process, and the threads that it starts from now on, only the files of `keep`.
 
-    What cannot be had stays out of reach; whoever needs it will say so. Raises OSError when the kernel has no
-    Landlock.
+    A file or directory that cannot be opened now stays out of reach; the actor reports it when it needs it.
+    Raises OSError when the kernel has no Landlock.
     """
     version = check(
         libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION), "landlock"
     )
-    rights = (1 << _RIGHTS_OF_VERSION.get(version, 16)) - 1
+    rights = (1 << _FILE_RIGHTS_BY_VERSION.get(version, 16)) - 1
     tcp = _TCP if version >= 4 and keep.reach != "internet" else 0
     scopes = _SCOPES if version >= 6 else 0
     size = 24 if version >= 6 else 16 if version >= 4 else 8
@@ -54,7 +54,7 @@ def confine(keep: Sandbox) -> None:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory and those above it that are missing, mode 0700, durably. Raises OSError."""
+    """Make a directory and its missing parents, mode 0700, and sync them to disk. Raises OSError."""
     if directory.is_dir():
         return
     if directory != directory.parent:
@@ -68,7 +68,10 @@ def make_private(directory: Path) -> None:
 
 
 def _allow(ruleset: int, name: str, rights: int) -> None:
-    """Add a rule for a directory, with all beneath it, or for one file: what has its name at this moment."""
+    """Add a rule for a directory and everything beneath it, or for one file.
+
+    Landlock knows files, not names: a file that takes this name later is not covered.
+    """
     fd = os.open(name, os.O_PATH | os.O_CLOEXEC)
     try:
         rule = struct.pack("=Qi", rights, fd)

@@ -1,8 +1,9 @@
-"""What the ledger wants done: data that tree.py applies, in order."""
+"""Effects of the ledger: what the tree is to do, as data, applied in order by tree.py."""
 
 from dataclasses import dataclass, field
 
 from ..messages.child_protocol import Deliver
+from ..messages.types import LogField
 from .restart_policy import Cause
 from .standing_messages import Envelope
 
@@ -27,14 +28,14 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """The session `name` is over: stop its process and do not start it again."""
+    """Stop the process of the session `name`, which is over, and do not start it again."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL the actor; to its restart policy it died by `cause`."""
+    """SIGKILL the actor `name`; its restart policy sees `cause`."""
 
     name: str
     cause: Cause
@@ -42,14 +43,14 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Forget what is waiting to be written to the live actor `name`, which is about to be killed."""
+    """Drop the deliveries not yet written to the live actor `name`, which is about to be killed."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A message for the supervisor itself."""
+class HandleRequest:
+    """Answer a message that is addressed to the supervisor itself."""
 
     envelope: Envelope
 
@@ -60,7 +61,7 @@ class Warn:
 
     name: str
     event: str
-    fields: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    fields: dict[str, LogField] = field(default_factory=dict)
 
 
-Effect = Forward | Spawn | Retire | Kill | Discard | Request | Warn
+Effect = Forward | Spawn | Retire | Kill | Discard | HandleRequest | Warn

@@ -1,4 +1,4 @@
-"""The C library's calls that Python does not offer."""
+"""Calls of the C library that Python does not offer: prctl(2), capset(2), and the library itself."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def check(result: int, what: str) -> int:
-    """Return the result of a C call. Raises OSError if it is negative."""
+    """Return the result of a C call. Raises OSError, with `what` in its text, if the result is negative."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -26,9 +26,9 @@ def prctl(option: int, value: int) -> None:
 
 
 def set_dumpable(value: bool) -> None:
-    """Say whether processes of the same user may attach to this one and read its memory. Raises OSError.
+    """Set whether processes of the same user may attach to this one and read its memory. Raises OSError.
 
-    False also makes its files in /proc root's, and keeps it out of core dumps (proc(5)). exec undoes it.
+    False also gives its files in /proc to root and disables core dumps (proc(5)). exec resets it.
     """
     prctl(_PR_SET_DUMPABLE, int(value))
 
@@ -41,9 +41,10 @@ def drop_capabilities() -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when the thread that forked it ends; exit if it has ended already.
+    """Have the kernel kill this process when the thread that forked it ends (PR_SET_PDEATHSIG).
 
-    A change of credentials clears this, so it is called again after one.
+    Exits at once if `parent` has ended already. A change of credentials clears the setting, so this is called
+    again after one.
     """
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""The memory of one process, as exactly as this one may know it. Reads /proc and nothing else."""
+"""The memory of one process, as exactly as this process may know it. Reads /proc and nothing else."""
 
 import os
 from collections.abc import Iterator
@@ -6,30 +6,30 @@ from pathlib import Path
 
 from .spawner import Memory
 
-_ROLLUP = 4096
-"""Bytes: more than smaps_rollup ever has."""
+_ROLLUP_BYTES = 4096
+"""More than smaps_rollup ever has."""
 
-accounts: dict[int, int] = {}
-"""Descriptors of the smaps_rollup of children, which they have opened themselves, by pid."""
+memory_files: dict[int, int] = {}
+"""By pid: descriptors of the smaps_rollup of children, which the children have opened themselves."""
 
 
-def forget_account(pid: int) -> None:
-    """Close the account of a process that is over, if there is one."""
-    account = accounts.pop(pid, None)
-    if account is not None:
-        os.close(account)
+def forget_memory_file(pid: int) -> None:
+    """Close the smaps_rollup of a process that has ended, if there is one."""
+    fd = memory_files.pop(pid, None)
+    if fd is not None:
+        os.close(fd)
 
 
 def memory_of(pid: int) -> Memory:
-    """Return the memory of a process; zeros when there is none.
+    """Return the memory of a process; zeros when there is no such process.
 
-    From smaps_rollup, which only root may open of a process that cannot be dumped, or the process itself;
-    else from statm, which counts as shared only what is backed by files.
+    From smaps_rollup; of a process that cannot be dumped only root may open it, or the process itself.
+    Without it from statm, which counts as shared only what is backed by files.
     """
     process = Path(f"/proc/{pid}")
     try:
-        if pid in accounts:
-            rollup = os.pread(accounts[pid], _ROLLUP, 0).decode("ascii")
+        if pid in memory_files:
+            rollup = os.pread(memory_files[pid], _ROLLUP_BYTES, 0).decode("ascii")
         else:
             rollup = (process / "smaps_rollup").read_text("ascii")
         sizes = dict(_sizes(rollup))

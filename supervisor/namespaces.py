@@ -1,8 +1,9 @@
-"""Namespaces that lead nowhere: a network without interfaces, no memory shared with others, no host's name.
+"""Empty network, IPC and UTS namespaces, created once and joined by every actor without network access.
 
-One set for all actors of a node that have no use for the network: the fork server makes it once, and each
-enters it. (One of its own would cost every child a millisecond, and the kernel as much when it ends. What the
-actors could do to each other in there, the other steps of the sandbox forbid.)
+A network without interfaces, no memory shared with other programs, no name of the host (namespaces(7)). The
+fork server creates the set, and each child enters it. A set for each child would cost the child a
+millisecond at its start and the kernel as much at its end. Actors share the set, but the other steps of the
+sandbox keep them from reaching each other in it.
 """
 
 import os
@@ -17,12 +18,15 @@ _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _KINDS = ("net", "ipc", "uts")
-_DEADLINE = 10.0
-"""Seconds for the child that makes them, on a slow and busy machine."""
+_TIMEOUT_S = 10.0
+"""For the child that makes them, on a slow and busy machine."""
 
 
 def make_namespaces() -> list[int]:
-    """Make a set, by a child that ends; return its descriptors, none where it is not allowed."""
+    """Make a set; return its descriptors, an empty list where that is not allowed.
+
+    A child makes it, hands over the descriptors and exits, because this process must stay where it is.
+    """
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with mine, theirs:
         pid = os.fork()
@@ -35,7 +39,7 @@ def make_namespaces() -> list[int]:
             finally:
                 os._exit(0)
         theirs.close()
-        mine.settimeout(_DEADLINE)
+        mine.settimeout(_TIMEOUT_S)
         try:
             found = list(socket.recv_fds(mine, 1, len(_KINDS) + 1, socket.MSG_CMSG_CLOEXEC)[1])
         except TimeoutError:
@@ -46,22 +50,22 @@ def make_namespaces() -> list[int]:
 
 
 def enter_namespaces(namespaces: Sequence[int]) -> None:
-    """Move this process, which must have one thread, into them, for good. Raises OSError."""
+    """Move this process, which must have a single thread, into them for good. Raises OSError."""
     for namespace in namespaces:
         check(libc.setns(namespace, 0), "setns")
 
 
 def _isolate() -> None:
-    """Move this process into namespaces of its own. Raises OSError where that is not allowed."""
+    """Move this process into new namespaces. Raises OSError where that is not allowed."""
     flags = _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
     if os.geteuid() == 0:
         check(libc.unshare(flags), "unshare")
         return
     uid, gid = os.geteuid(), os.getegid()
-    set_dumpable(True)  # or the files below belong to root; it holds nothing yet
+    set_dumpable(True)  # or the files below belong to root; this process holds no secret
     check(libc.unshare(_CLONE_NEWUSER | flags), "unshare")
-    # Without a mapping of its own ids a process there could not create a file, and would take every other
-    # user for the same one.
+    # Without a mapping of its ids a process in there could not create files, and every other user would look
+    # like the same one to it.
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "wb") as file:
             file.write(text.encode())

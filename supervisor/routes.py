@@ -1,7 +1,9 @@
-"""Who may send which kind to whom, and what becomes of it: the whole routing policy, as data.
+"""The routing table: who may send which kind of message to whom, as data. This is the complete policy.
 
-The supervisor forwards an envelope only where a row says so. A row names kinds of actors ("session"),
-never single ones; where the receiver is a session, the sender names it (session-<id>).
+The supervisor forwards an envelope only if a row allows it. A row names kinds of actors ("session"), never
+single ones; if the receiver is a session, the sender names it in the envelope (session-<id>).
+
+Owns the policy. Never forwards anything: ledger.py does. docs/architecture.md, "Messages".
 """
 
 from dataclasses import dataclass
@@ -15,12 +17,13 @@ ActorKind = str
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row: `kind` from one of `senders` to `receiver`.
+    """One row: messages of `kind` from one of `senders` to `receiver` are allowed.
 
-    standing   kept by the supervisor until withdrawn or its sender ends; a restarted receiver gets it first
-    retained   a standing message that outlives its sender, until it is pushed out (bounded, oldest first)
-    withdraws  ends the standing message of that kind, same sender, receiver and slot; is itself delivered
-    spawns     makes the receiving session, in that role, if it does not exist; refused when sessions are full
+    standing   kept by the supervisor until withdrawn or until its sender ends; a restarted receiver gets it
+    first retained   a standing message that outlives its sender (bounded; the oldest is dropped first)
+    withdraws  drops the standing message of that kind, same sender, receiver and slot; is itself delivered
+    spawns     starts the receiving session, in that role, if it does not exist; refused if there are too
+    many
     """
 
     kind: Kind
@@ -33,7 +36,7 @@ class Route:
 
 
 ROUTES: tuple[Route, ...] = (
-    # the user's will
+    # what the user asks for
     Route("StartPairing", ("gateway",), "session", spawns="initiator"),
     Route("JoinPairing", ("gateway",), "session", spawns="joiner"),
     Route("Decide", ("gateway",), "session"),
@@ -56,7 +59,7 @@ ROUTES: tuple[Route, ...] = (
     Route("StopProviding", ("session",), "discovery", withdraws="StartProviding"),
     Route("Find", ("session",), "discovery", standing=True),
     Route("StopFinding", ("session",), "discovery", withdraws="Find"),
-    Route("Candidate", ("discovery",), "session"),
+    Route("CandidateFound", ("discovery",), "session"),
     # a session and the vault
     Route("SignIdentity", ("session",), "vault"),
     Route("Signed", ("vault",), "session"),
@@ -96,16 +99,16 @@ ROUTES: tuple[Route, ...] = (
 )
 
 RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {"swarm": ("session", "discovery")}
-"""Who is told, by ActorRestarted, that an actor lost the requests that it had not answered."""
+"""The kinds that get ActorRestarted when an actor has lost the requests that it had not answered."""
 
 SESSION_END_WATCHERS: tuple[ActorKind, ...] = ("vault", "swarm", "discovery", "gateway", "metrics")
-"""Who is told, by SessionEnded, that a session is over (for the gateway it is retained)."""
+"""The kinds that get SessionEnded when a session is over (for the gateway it is retained)."""
 
 Refusal = Literal["refuse", "kill"]
 OVERFLOW: dict[ActorKind, Refusal] = {"gateway": "refuse", "swarm": "refuse"}
-"""A full receiver: these senders are told Undeliverable; anyone else's message kills the receiver.
-
-Except that a session which floods a receiver is killed itself, long before (ledger.py, SESSION_SENDS)."""
+"""What happens to a message for a full inbox: these senders get Undeliverable; a message from any other
+sender kills the receiver. A session that floods a receiver is killed itself, long before that (ledger.py,
+MAX_SESSION_MESSAGES)."""
 
 _TABLE = {(route.kind, sender, route.receiver): route for route in ROUTES for sender in route.senders}
 
@@ -116,5 +119,5 @@ def actor_kind(name: str) -> ActorKind:
 
 
 def find_route(kind: Kind, sender: str, receiver: str) -> Route | None:
-    """Return the row that allows `sender` to send `kind` to `receiver`, or None: it is forbidden."""
+    """Return the row that allows `sender` to send `kind` to `receiver`; None if it is forbidden."""
     return _TABLE.get((kind, actor_kind(sender), actor_kind(receiver)))

@@ -1,16 +1,18 @@
-"""What a forked actor gives up: everything but computing, its clock, randomness, and what its Sandbox names.
+"""Puts a forked actor into its sandbox: it keeps its clock, randomness, and what its Sandbox names.
 
-    namespaces     no network, no memory shared with others     (where allowed; not with the internet)
-    rlimits        no core, few descriptors, bounded memory; no files to write, no threads, where none are due
-    dumpable       nobody of the same user may attach to it, or read its memory
-    no_new_privs   never to be regained
+    namespaces     no network, no memory shared with others     (where allowed; not for the swarm)
+    rlimits        no core dump, few descriptors, bounded memory; no file may grow and no thread may start
+                   unless the Sandbox allows it
+    dumpable       no process of the same user may attach to it or read its memory
+    no_new_privs   no later exec or setuid can give anything back
     capabilities   none, not even within the namespaces
-    landlock       no file but those that it is given           (where the kernel has it; landlock.py)
+    alone          a check that no other thread runs, because most steps bind only the thread that takes them
+    landlock       no file except those that it is given        (where the kernel has it; landlock.py)
     seccomp        an allow-list of system calls                (syscall_allowlist.py, seccomp.py)
-    alone          no thread runs already, which would keep all of it
 
-Every step reports whether it took; `severity` says how bad it is if one did not. What is needed later must be
-imported before: afterwards no module can be opened. docs/architecture.md, "Privilege separation".
+Owns the order of these steps. Each reports whether it took effect; `severity` rates a step that did not.
+What is needed later must be imported before, because afterwards no module can be opened.
+docs/architecture.md, "Sandboxes".
 """
 
 import errno
@@ -29,9 +31,10 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 
 def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int] = ()) -> dict[str, str]:
-    """Give everything up, for good, but `keep` and the end with `parent`; return "ok" or why not, by step.
+    """Give up everything except `keep`, for good; return for each step "ok" or why it did not take effect.
 
-    `namespaces` are those of namespaces.py, none where they are not possible.
+    `parent` is the fork server, with which this process still has to end. `namespaces` are the descriptors of
+    namespaces.py, none where the system does not allow them.
     """
     steps: list[tuple[str, Callable[[], None]]] = [
         ("rlimits", lambda: _limit_resources(keep)),
@@ -43,15 +46,16 @@ def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int] = ()) ->
         ("seccomp", lambda: install_filter(filter_for(keep))),
     ]
     if keep.reach != "internet":
-        steps.insert(0, ("namespaces", lambda: _leave(parent, namespaces)))
+        steps.insert(0, ("namespaces", lambda: _enter_namespaces(parent, namespaces)))
     return {name: _attempt(step) for name, step in steps}
 
 
 def severity(keep: Sandbox, applied: Mapping[str, str]) -> Literal["debug", "info", "warning"]:
-    """Say how a result of `enter_sandbox` is to be logged: warning, where a way out is open because of it.
+    """Return the level at which to log a result of `enter_sandbox`.
 
-    Without namespaces the system calls for sockets are still refused; without Landlock those for files are,
-    to an actor that is given none.
+    debug if nothing is missing; info if another step forbids the same; warning otherwise. Without namespaces
+    seccomp still refuses the calls for sockets; without Landlock it refuses those for files, to an actor that
+    is given none.
     """
     missing = {name for name, result in applied.items() if result != "ok"}
     tolerable = {"namespaces"} if keep.files or keep.directories else {"namespaces", "landlock"}
@@ -66,11 +70,11 @@ def _attempt(step: Callable[[], None]) -> str:
     return "ok"
 
 
-def _leave(parent: int, namespaces: Sequence[int]) -> None:
+def _enter_namespaces(parent: int, namespaces: Sequence[int]) -> None:
     if not namespaces:
         raise OSError(errno.EPERM, "not permitted here")
     enter_namespaces(namespaces)
-    die_with_parent(parent)  # new credentials have cleared it
+    die_with_parent(parent)  # the new credentials have cleared it
 
 
 def _limit_resources(keep: Sandbox) -> None:

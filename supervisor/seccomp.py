@@ -1,7 +1,7 @@
 """Refuses every system call that is not on a list, with a classic BPF program (seccomp(2)).
 
-Owns the form of that program. A call that is not allowed fails with EPERM, one of another architecture kills
-the process. What is allowed stands in syscall_allowlist.py.
+Owns the form of that program. A call that is not allowed fails with EPERM; a call of another architecture
+kills the process. The list is in syscall_allowlist.py.
 """
 
 import ctypes
@@ -23,8 +23,12 @@ _REFUSE = 0x00050000 | errno.EPERM
 _UNKNOWN = 0x00050000 | errno.ENOSYS
 _KILL = 0x80000000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
-"""Offsets in struct seccomp_data; of arguments the low half (both machines are little-endian)."""
+"""Offsets in struct seccomp_data.
+
+Of an argument the low half is compared (both machines are little-endian).
+"""
 _X32 = 0x40000000
+"""Bit in the numbers of the x32 calls of x86-64."""
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """The column of a machine in the tables of syscall_allowlist.py, and its AUDIT_ARCH."""
@@ -36,9 +40,9 @@ class _Program(ctypes.Structure):
 
 @lru_cache(maxsize=32)
 def filter_for(keep: Sandbox) -> bytes:
-    """Return the program for such a child on this machine. Raises OSError: its numbers are not known.
+    """Return the program for this machine. Raises OSError if its system call numbers are not known here.
 
-    Kept, for whoever forks many children alike and has it made before.
+    Cached, so that the fork server can build it before it forks many children with the same sandbox.
     """
     machine = os.uname().machine
     if machine not in MACHINES or sys.maxsize < 2**32:  # a 32-bit process has other numbers
@@ -73,7 +77,7 @@ def program(machine: str, calls: Calls) -> bytes:
 
 
 def _verdict(condition: Condition) -> list[bytes]:
-    """Return what is done about a call, once its number has been found; it ends the program."""
+    """Return the instructions that follow when the number of a call has matched; they end the program."""
     allow, refuse = _op(_RETURN, _ALLOW), _op(_RETURN, _REFUSE)
     match condition:
         case Only(argument, values):

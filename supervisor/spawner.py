@@ -1,4 +1,8 @@
-"""The seam between the tree and what its actors run in: processes or trio tasks."""
+"""What the tree needs from that in which its actors run: processes (process_spawner.py) or trio tasks.
+
+Defines the two protocols Spawner and RunningChild, and the exceptions of starting a child. Tests put their
+own spawners here, which wrap a real one and kill, hold or watch its children.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -11,17 +15,22 @@ from .channel import Channel
 from .child_specs import ChildSpec
 from .restart_policy import Cause
 
+FORK_SERVER_NAME = "zygote"
+"""The fork server in `sdnode actors` and in labels of metrics."""
+SPARE_NAME = "spare"
+"""A spare in `sdnode actors` and in labels of metrics."""
+
 
 class ForkServerLostError(SpacedriveNodeError):
-    """What the children run in is gone, and all of them with it."""
+    """The process that children are forked from has ended, and all of them with it."""
 
 
 class SpawnError(SpacedriveNodeError):
-    """The system made no child this time (no process, no descriptor left)."""
+    """The system could not start this child now (no process or no descriptor left)."""
 
 
 class SpawnerBrokenError(SpacedriveNodeError):
-    """Children cannot be made at all, now or later: raised out of `opened`. The text is for the user."""
+    """No child can be started, now or later. Raised out of `opened`; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +42,14 @@ class Memory:
 
 
 class Spare(NamedTuple):
-    """A child that waits to be needed: its process, and for how many seconds it has run."""
+    """A child that has been started ahead of need: its process id, and the seconds that it has run."""
 
     pid: int
     uptime: float
 
 
-class Handle(Protocol):
-    """One running child."""
+class RunningChild(Protocol):
+    """One incarnation of an actor: a process or a task."""
 
     @property
     def pid(self) -> int:
@@ -53,46 +62,50 @@ class Handle(Protocol):
         ...
 
     def kill(self) -> None:
-        """End it at once, without another frame. Does nothing if it is over."""
+        """End it at once, without another frame. Does nothing if it has ended."""
         ...
 
     async def wait(self) -> int | None:
-        """Wait until it is over; return its exit status (negative: a signal), None: it went with its host."""
+        """Wait until it has ended; return its exit status (negative: a signal).
+
+        None if it ended with the fork server.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Release what belongs to it. It must be over."""
+        """Release its descriptors. It must have ended, or have been killed."""
         ...
 
 
-class Host(Protocol):
-    """Where children run."""
+class Spawner(Protocol):
+    """Starts children."""
 
     def opened(
         self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
     ) -> AbstractAsyncContextManager[None]:
-        """Open it; ends every child at exit. `preload`: modules that many children need.
+        """Return a context in which children can be started; its exit ends all of them.
 
-        `on_lost` is called when all children are lost at once, with the reason, before any of their `wait`
-        returns.
+        `preload`: modules to import once, before the first child. `on_lost` is called when all children have
+        been lost at once, with the reason, before `wait` returns for any of them. Raises SpawnerBrokenError
+        from within.
         """
         ...
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         """Start a child. Raises ForkServerLostError, SpawnError."""
         ...
 
     @property
     def spares(self) -> Mapping[str, Spare]:
-        """The children that wait to be needed, by kind (ChildSpec.spare)."""
+        """The children that have been started ahead of need, by kind (ChildSpec.spare)."""
         ...
 
     @property
     def pid(self) -> int:
-        """The process that children run under; 0 if there is none."""
+        """The fork server's process id; 0 if there is none."""
         ...
 
     @property
     def uptime(self) -> float:
-        """Seconds that this process has run; 0 if there is none."""
+        """Seconds that the fork server has run; 0 if there is none."""
         ...

@@ -1,7 +1,11 @@
-"""Standing messages, sans-IO: what a restarted receiver is told first, and what outlives an ended session.
+"""Standing messages, sans-IO: state that senders have announced, kept for receivers that restart.
 
-Keeps one envelope for each (sender, receiver, kind, slot), the last. Bounded: so many for one sender, and
-the retained ones of so many ended sessions, the oldest pushed out.
+Actors such as the swarm keep no checkpoint; a restarted one learns again what it is to serve, because the
+supervisor keeps the last message for each (sender, receiver, kind, slot). Messages that are `retained`
+outlive the session that sent them. Bounded: so many for each sender, and those of so many ended sessions,
+of which the oldest go first.
+
+Owns these messages and the names of ended sessions. Never sends anything: ledger.py does.
 """
 
 from collections import OrderedDict
@@ -11,8 +15,8 @@ import msgspec
 
 MAX_PER_SENDER = 4096
 MAX_PER_SESSION = 8
-MAX_ENDED = 1024
-"""Ended sessions whose last words are kept for the gateway, and whose names are not used again."""
+MAX_ENDED_SESSIONS = 1024
+"""Ended sessions whose last view is kept for the gateway, and whose names are not used again."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -27,7 +31,7 @@ class Envelope:
 
     @property
     def size(self) -> int:
-        """Bytes that it counts for in a mailbox."""
+        """Bytes that it counts for in an inbox."""
         return memoryview(self.body).nbytes + 128
 
     def __repr__(self) -> str:
@@ -35,62 +39,64 @@ class Envelope:
 
 
 _Key = tuple[str, str, bytes]
-"""Sender, kind, slot: names a standing message among those of one receiver."""
+"""Sender, kind, slot: identifies a standing message among those of one receiver."""
 
 
 @dataclass(slots=True)
-class Standing:
-    """All standing messages of a node."""
+class StandingMessages:
+    """All standing messages of a node, by receiver and by sender."""
 
-    _owed: dict[str, dict[_Key, Envelope]] = field(default_factory=dict)
-    _said: dict[str, dict[tuple[str, _Key], bool]] = field(default_factory=dict)
-    """By sender: receiver and key, and whether the message is retained."""
+    _by_receiver: dict[str, dict[_Key, Envelope]] = field(default_factory=dict)
+    _by_sender: dict[str, dict[tuple[str, _Key], bool]] = field(default_factory=dict)
+    """For each sender: receiver and key of each message, and whether it is retained."""
     _ended: OrderedDict[str, list[tuple[str, _Key]]] = field(default_factory=OrderedDict)
+    """For each ended session, oldest first: receiver and key of what is kept of it."""
 
     def keep(self, to: str, slot: bytes, envelope: Envelope, *, retained: bool = False) -> bool:
-        """Keep a message in place of the former one in its slot. False: its sender has too many."""
+        """Keep a message in place of the former one in its slot. Return False if its sender has too many."""
         key = (envelope.sender, envelope.kind, slot)
-        said = self._said.setdefault(envelope.sender, {})
-        if (to, key) not in said and len(said) >= _limit(envelope.sender):
+        sent = self._by_sender.setdefault(envelope.sender, {})
+        if (to, key) not in sent and len(sent) >= _limit(envelope.sender):
             return False
-        said[to, key] = retained
-        owed = self._owed.setdefault(to, {})
-        owed.pop(key, None)
-        owed[key] = envelope
+        sent[to, key] = retained
+        received = self._by_receiver.setdefault(to, {})
+        received.pop(key, None)  # so that the new one comes last
+        received[key] = envelope
         return True
 
     def withdraw(self, to: str, sender: str, kind: str, slot: bytes) -> None:
-        """End a standing message, if it exists."""
-        self._forget(to, (sender, kind, slot))
+        """Drop a standing message, if it exists."""
+        self._drop(to, (sender, kind, slot))
 
-    def owed_to(self, receiver: str) -> list[Envelope]:
+    def for_receiver(self, receiver: str) -> list[Envelope]:
         """Return the standing messages for `receiver`, in the order in which they were sent."""
-        return list(self._owed.get(receiver, {}).values())
+        return list(self._by_receiver.get(receiver, {}).values())
 
-    def end(self, session: str, supervisor: str, slot: bytes, *, last_words: bool) -> None:
-        """Drop what an ended session said and is owed, but for what is retained; that stays for a while.
+    def end_session(self, session: str, supervisor: str, slot: bytes, *, keep_retained: bool) -> None:
+        """Drop the standing messages from and for an ended session, except the retained ones it sent.
 
-        `last_words`: it has ended itself. What a session said that was ended in the middle is dropped whole:
-        it may show a code.
+        Without `keep_retained` those go too: the session did not end itself, so its last view may be from the
+        middle of a pairing and show a code. What is kept, and the SessionEnded that the supervisor itself
+        posts to the gateway in `slot`, is dropped when MAX_ENDED_SESSIONS others have ended.
         """
-        self._owed.pop(session, None)
-        said = self._said.pop(session, {})
-        kept = [place for place, retained in said.items() if retained and last_words]
-        for to, key in said.keys() - kept:
-            self._owed.get(to, {}).pop(key, None)
+        self._by_receiver.pop(session, None)
+        sent = self._by_sender.pop(session, {})
+        kept = [place for place, retained in sent.items() if retained and keep_retained]
+        for to, key in sent.keys() - kept:
+            self._by_receiver.get(to, {}).pop(key, None)
         self._ended[session] = [*kept, ("gateway", (supervisor, "SessionEnded", slot))]
-        while len(self._ended) > MAX_ENDED:
+        while len(self._ended) > MAX_ENDED_SESSIONS:
             _, places = self._ended.popitem(last=False)
             for to, key in places:
-                self._forget(to, key)
+                self._drop(to, key)
 
-    def is_ended(self, session: str) -> bool:
-        """Say whether a session of that name has ended (as far back as is remembered)."""
+    def has_ended(self, session: str) -> bool:
+        """Say whether a session of that name has ended, among the last MAX_ENDED_SESSIONS."""
         return session in self._ended
 
-    def _forget(self, to: str, key: _Key) -> None:
-        self._owed.get(to, {}).pop(key, None)
-        self._said.get(key[0], {}).pop((to, key), None)
+    def _drop(self, to: str, key: _Key) -> None:
+        self._by_receiver.get(to, {}).pop(key, None)
+        self._by_sender.get(key[0], {}).pop((to, key), None)
 
 
 def _limit(sender: str) -> int:

@@ -1,7 +1,8 @@
-"""The system calls that a sandboxed process keeps, by what it may do: data, which seccomp.py enforces.
+"""The system calls that a sandboxed process keeps, by what its Sandbox grants, as data for seccomp.py.
 
-Owns the numbers on x86-64 and aarch64 (asm/unistd.h) and, for calls that also do what nobody here needs, the
-arguments that are allowed. Nothing here makes a process, runs a program, or attaches to or signals another.
+Owns the numbers on x86-64 and aarch64 (asm/unistd.h) and, for calls that can do more than an actor needs, the
+arguments that are allowed. No call here makes a process, runs a program, or attaches to or signals another
+one.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,10 @@ class With:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Refused as by a kernel that does not know it: the C library then takes one that can be looked into."""
+    """Refused with ENOSYS, as by a kernel that does not know it.
+
+    The C library then falls back on an older call, whose arguments a filter can read (clone3 -> clone).
+    """
 
 
 Condition = Only | Without | With | Absent | None
@@ -50,7 +54,9 @@ _WRITES = 0o3 | 0o100 | 0o1000
 _CLONE_THREAD = 0x00010000
 _PR_SET_NAME = 15
 _FAMILIES = (2, 10, 16)
-"""AF_INET, AF_INET6, and AF_NETLINK, which tells the own addresses. Not AF_UNIX: neither Landlock nor a
+"""AF_INET, AF_INET6, and AF_NETLINK, which lists this machine's addresses.
+
+Not AF_UNIX: neither Landlock nor a
 network namespace keeps a process from the sockets of other programs that have a name in the file system."""
 _HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, record locks of both kinds, F_DUPFD_CLOEXEC. Not F_SETOWN and
@@ -65,7 +71,7 @@ def _plain(**numbers: Numbers) -> Calls:
 
 _ALWAYS: Calls = {
     **_plain(
-        # its channel, and trio's own wake-up
+        # its channel, and trio's wake-up
         read=(0, 63), write=(1, 64), readv=(19, 65), writev=(20, 66), close=(3, 57),
         sendto=(44, 206), recvfrom=(45, 207), shutdown=(48, 210),
         getsockopt=(55, 209), getsockname=(51, 204), getpeername=(52, 205),
@@ -81,7 +87,7 @@ _ALWAYS: Calls = {
         futex=(202, 98), set_robust_list=(273, 99), membarrier=(324, 283), rseq=(334, 293),
         rt_sigaction=(13, 134), rt_sigprocmask=(14, 135), rt_sigreturn=(15, 139),
         sigaltstack=(131, 132), sched_yield=(24, 124), sched_getaffinity=(204, 123),
-        # who and where it is
+        # its identity and machine
         getpid=(39, 172), getppid=(110, 173), gettid=(186, 178), getuid=(102, 174),
         geteuid=(107, 175), getgid=(104, 176), getegid=(108, 177), getrusage=(98, 165),
         uname=(63, 160), sysinfo=(99, 179),
@@ -93,19 +99,19 @@ _ALWAYS: Calls = {
     "clone3": ((435, 435), Absent()),
 }  # fmt: skip
 
-_LOOK: Calls = _plain(
+_STAT: Calls = _plain(
     newfstatat=(262, 79), statx=(332, 291), stat=(4, None), lstat=(6, None),
     access=(21, None), faccessat=(269, 48), faccessat2=(439, 439), pread64=(17, 67),
 )  # fmt: skip
 
 _READ: Calls = {
-    **_LOOK,
+    **_STAT,
     "openat": ((257, 56), Without(2, _WRITES)),
     "open": ((2, None), Without(1, _WRITES)),
 }
 
 _CHANGE: Calls = {
-    **_LOOK,
+    **_STAT,
     **_plain(
         openat=(257, 56), open=(2, None), getdents64=(217, 61),
         unlink=(87, None), unlinkat=(263, 35), mkdir=(83, None), mkdirat=(258, 34),
@@ -136,7 +142,7 @@ _THREADS: Calls = {
 
 
 def allowed(keep: Sandbox) -> Calls:
-    """Return the calls that such a child keeps, by name."""
+    """Return the calls that a child with this sandbox keeps, by name."""
     calls = dict(_ALWAYS)
     if keep.files:
         calls |= _READ

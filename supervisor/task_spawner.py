@@ -1,6 +1,7 @@
-"""Actors as trio tasks of this process: the same entries, for tests and debugging.
+"""Runs actors as trio tasks of this process, from the same entries as processes: for tests and debugging.
 
-An actor cannot tell the difference, but for descriptors: ChildSpec.fds keep their own numbers here.
+An actor cannot see the difference, except for descriptors: those of ChildSpec.fds keep their numbers here.
+There is no sandbox, no fork server and no spare.
 """
 
 import os
@@ -19,15 +20,15 @@ from .restart_policy import Cause
 from .spawner import Spare
 
 
-class TaskHandle:
-    """One task."""
+class ChildTask:
+    """One actor that runs as a task; see spawner.RunningChild."""
 
-    def __init__(self, mine: trio.SocketStream, theirs: trio.SocketStream) -> None:
-        self._stream = mine
-        self._theirs = theirs
-        self._channel: Channel[FromChild] = Channel(mine, decode_from_child)
+    def __init__(self, supervisor_end: trio.SocketStream, actor_end: trio.SocketStream) -> None:
+        self._stream = supervisor_end
+        self._actor_end = actor_end
+        self._channel: Channel[FromChild] = Channel(supervisor_end, decode_from_child)
         self._status = -int(signal.SIGKILL)
-        self._over = trio.Event()
+        self._ended = trio.Event()
         self._scope = trio.CancelScope()
 
     @property
@@ -41,14 +42,14 @@ class TaskHandle:
         return self._channel
 
     def kill(self) -> None:
-        """Cancel it at once. Its channel closes first: nothing that it does while it unwinds is heard."""
-        if not self._over.is_set():
-            self._theirs.socket.close()
+        """Cancel it at once. Its end of the channel closes first: what it sends while it unwinds is lost."""
+        if not self._ended.is_set():
+            self._actor_end.socket.close()
             self._scope.cancel()
 
     async def wait(self) -> int | None:
-        """Wait until it is over; return what its process would have exited with."""
-        await self._over.wait()
+        """Wait until it has ended; return the exit status that its process would have had."""
+        await self._ended.wait()
         return self._status
 
     async def aclose(self) -> None:
@@ -57,40 +58,40 @@ class TaskHandle:
 
     async def run(self, entry: str) -> None:
         """Run the actor."""
-        channel: Channel[ToChild] = Channel(self._theirs, decode_to_child)
+        channel: Channel[ToChild] = Channel(self._actor_end, decode_to_child)
         try:
             with self._scope:
                 status = await run_entry(lambda: load_entry(entry), channel)
                 if not self._scope.cancel_called:
                     self._status = status
         finally:
-            self._theirs.socket.close()
-            self._over.set()
+            self._actor_end.socket.close()
+            self._ended.set()
 
 
-class TaskHost:
-    """Runs children as tasks."""
+class TaskSpawner:
+    """Starts children as tasks; see spawner.Spawner."""
 
     @property
     def pid(self) -> int:
-        """There is no process between."""
+        """0: there is no fork server."""
         return 0
 
     @property
     def spares(self) -> Mapping[str, Spare]:
-        """A task is made as fast as it is found."""
+        """Empty: a task starts at once."""
         return {}
 
     @property
     def uptime(self) -> float:
-        """There is no process between."""
+        """0: there is no fork server."""
         return 0.0
 
     @asynccontextmanager
     async def opened(
         self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
     ) -> AsyncIterator[None]:
-        """Open it; at exit every task is cancelled."""
+        """Return a context in which tasks can be started; its exit cancels them. See spawner.Spawner."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
@@ -98,10 +99,12 @@ class TaskHost:
             finally:
                 nursery.cancel_scope.cancel()
 
-    async def spawn(self, spec: ChildSpec) -> TaskHandle:
+    async def spawn(self, spec: ChildSpec) -> ChildTask:
         """Start a task."""
         await trio.lowlevel.checkpoint()
-        mine, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair())
-        handle = TaskHandle(mine, theirs)
-        self._nursery.start_soon(handle.run, spec.entry)
-        return handle
+        supervisor_end, actor_end = (
+            trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair()
+        )
+        task = ChildTask(supervisor_end, actor_end)
+        self._nursery.start_soon(task.run, spec.entry)
+        return task

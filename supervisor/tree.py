@@ -1,7 +1,17 @@
 """The supervisor itself: starts the actors in order, applies the ledger's effects, stops in reverse order.
 
-Owns the running children and nothing else: what is due to whom is ledger.py's, whether to try again is
-restart_policy.py's, what others may ask is introspection.py's. See docs/architecture.md, "The tree".
+It is the only module here that joins the decisions of the others to running children. One message from
+actor A to actor B passes these modules, and each does one thing:
+
+    child_channel (A)   reads a frame of A; tree._on_frame gets the Step
+    ledger > routes     checks every envelope against the routing table, then applies the Step as one
+    ledger_effects      what follows from it, as data: Forward to B, perhaps Spawn, Kill, Retire
+    tree > child        _apply_effects finds the present incarnation of B
+    child_channel (B)   queues the frame and returns; a task of its own writes it
+
+Owns the running children and the order in which they start and stop. Never decides what is delivered
+(ledger.py), whether to restart (restart_policy.py) or what others may ask (introspection.py).
+docs/architecture.md, "The tree".
 """
 
 import os
@@ -17,23 +27,25 @@ from ..messages.child_protocol import Fatal, FromChild, Log, Ready, Step, Stop
 from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
-from .child import Member
-from .child_channel import Link
+from ..messages.types import LogField
+from .child import Child
+from .child_channel import ChildChannel
 from .child_specs import ChildSpec
-from .introspection import Desk
+from .introspection import SupervisorInfo
 from .ledger import SUPERVISOR, Ledger
-from .ledger_effects import Discard, Effect, Forward, Kill, Request, Retire, Spawn, Warn
+from .ledger_effects import Discard, Effect, Forward, HandleRequest, Kill, Retire, Spawn, Warn
+from .metrics import SupervisorMetrics
 from .restart_policy import Cause, GiveUp
-from .spawner import ForkServerLostError, Host, SpawnerBrokenError, SpawnError
+from .spawner import ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
 
-LogField = str | int | float | bool | None
 OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
 """Called with actor, level, event and fields."""
 
-HEARTBEAT = 2.0
-STOP_SESSIONS = 1.0
-STOP_ALL = 4.0
-"""Seconds that an orderly stop may take before everything left is killed."""
+HEARTBEAT_INTERVAL_S = 2.0
+SESSION_STOP_TIMEOUT_S = 1.0
+"""For sessions to cancel their pairings, and again for their processes to end."""
+STOP_TIMEOUT_S = 4.0
+"""How long an orderly stop may take before every process that is left is killed."""
 
 
 class NodeFailedError(SpacedriveNodeError):
@@ -44,19 +56,19 @@ async def run_tree(
     specs: Sequence[ChildSpec],
     session_spec: ChildSpec,
     *,
-    host: Host,
+    spawner: Spawner,
     max_sessions: int,
     on_log: OnLog,
     on_ready: Callable[[], None] | None = None,
     stop: trio.Event,
-    heartbeat: float = HEARTBEAT,
+    heartbeat: float = HEARTBEAT_INTERVAL_S,
 ) -> None:
     """Run a node until `stop` is set (by the caller, or by a Shutdown). Raises NodeFailedError.
 
     `specs` are the singletons in the order of their start. `on_ready` is called once, when all are ready.
-    `heartbeat` is in seconds; a child is deaf after three of them.
+    `heartbeat` is the interval of the heartbeat in seconds; a child that misses three is killed as hanging.
     """
-    tree = _Tree(specs, session_spec, host, max_sessions, on_log, stop, heartbeat)
+    tree = _Tree(specs, session_spec, spawner, max_sessions, on_log, stop, heartbeat)
     try:
         await tree.run(on_ready)
     except* SpawnerBrokenError as broken:
@@ -69,236 +81,264 @@ async def run_tree(
 class _Tree:
     specs: Sequence[ChildSpec]
     session_spec: ChildSpec
-    host: Host
+    spawner: Spawner
     max_sessions: int
     on_log: OnLog
     stop: trio.Event
     heartbeat: float
     failure: str | None = None
-    members: dict[str, Member] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict)
     ledger: Ledger = field(init=False)
-    desk: Desk = field(init=False)
+    metrics: SupervisorMetrics = field(init=False)
+    info: SupervisorInfo = field(init=False)
     nursery: trio.Nursery = field(init=False)
 
     async def run(self, on_ready: Callable[[], None] | None) -> None:
         self.ledger = Ledger(max_sessions=self.max_sessions, new_id=lambda: os.urandom(16))
-        self.desk = Desk(self.ledger, self.members, self.host)
+        self.metrics = SupervisorMetrics(self.ledger, self.children, self.spawner)
+        self.info = SupervisorInfo(self.ledger, self.children, self.spawner, self.metrics)
         for spec in self.specs:
-            self.ledger.add(spec.kind, stepping=spec.stepping)
-            self.members[spec.kind] = Member(spec.kind, spec, random.random)
-        self._apply(self.ledger.post("gateway", SessionLimit(limit=self.max_sessions), standing=True))
+            self.ledger.add_actor(spec.kind, stepping=spec.stepping)
+            self.children[spec.kind] = Child(spec.kind, spec, random.random)
+        self._apply_effects(self.ledger.post("gateway", SessionLimit(limit=self.max_sessions), standing=True))
         preload = [spec.module for spec in (*self.specs, self.session_spec) if spec.preload]
         async with (
-            self.host.opened(preload=preload, on_lost=self._on_lost),
+            self.spawner.opened(preload=preload, on_lost=self._on_fork_server_lost),
             trio.open_nursery() as self.nursery,
         ):
-            for member in list(self.members.values()):
-                self.nursery.start_soon(self._supervise, member)
-            self.nursery.start_soon(self._beat)
-            self.nursery.start_soon(self._announce, on_ready)
+            for child in list(self.children.values()):
+                self.nursery.start_soon(self._supervise, child)
+            self.nursery.start_soon(self._run_heartbeat)
+            self.nursery.start_soon(self._report_ready, on_ready)
             await self.stop.wait()
             await self._stop_all()
             self.nursery.cancel_scope.cancel()
 
     # one child
 
-    async def _supervise(self, member: Member) -> None:
-        """Keep one child running until it is retired, given up, or the node stops."""
-        with member.scope:
-            await self._turn(member)
-            while not member.retired:
-                cause = await self._live(member)
-                head = self.ledger.head(member.name)
-                self.ledger.died(member.name)
-                if member.retired or self.stop.is_set():
+    async def _supervise(self, child: Child) -> None:
+        """Keep one child running until it is retired or given up, or the node stops."""
+        with child.scope:
+            await self._wait_for_predecessors(child)
+            while not child.retired:
+                cause = await self._run_incarnation(child)
+                input_number = self.ledger.unacknowledged_input(child.name)
+                self.ledger.mark_down(child.name)
+                if child.retired or self.stop.is_set():
                     break
-                await self._after(member, cause, head)
-        self.ledger.died(member.name)
-        member.gone.set()
-        if member.is_session:
-            self.members.pop(member.name, None)
+                await self._apply_restart_policy(child, cause, input_number)
+        self.ledger.mark_down(child.name)
+        child.gone.set()
+        if child.is_session:
+            self.children.pop(child.name, None)
 
-    async def _turn(self, member: Member) -> None:
+    async def _wait_for_predecessors(self, child: Child) -> None:
         """Wait until every singleton that starts before this child is ready."""
         for spec in self.specs:
-            if spec.kind == member.name:
+            if spec.kind == child.name:
                 return
-            await self.members[spec.kind].ready.wait()
+            await self.children[spec.kind].ready.wait()
 
-    async def _live(self, member: Member) -> Cause:
-        """Run one incarnation, from the fork until all that it had sent is taken; return what it died of."""
+    async def _run_incarnation(self, child: Child) -> Cause:
+        """Run one incarnation, from its fork until its last frame is handled; return what it died of."""
         try:
-            handle = await self.host.spawn(member.spec)
+            running = await self.spawner.spawn(child.spec)
         except ForkServerLostError:
             return "zygote"
         except SpawnError as error:
-            self.on_log(member.name, "error", "not started", {"why": str(error)})
+            self.on_log(child.name, "error", "not started", {"why": str(error)})
             return "exit"
-        link = Link(
-            handle,
-            lambda frame: self._on_frame(member, link, frame),
-            lambda number: self.ledger.written(member.name, number),
+        channel = ChildChannel(
+            running,
+            lambda frame: self._on_frame(child, frame),
+            lambda number: self.ledger.mark_written(child.name, number),
         )
-        start = self.ledger.begin(member.name, msgspec.Raw(encode(member.spec.config)))
-        member.begin(link)
-        link.put(start)
-        if member.retired or self.stop.is_set():
-            link.put(Stop())
+        start = self.ledger.begin_incarnation(child.name, msgspec.Raw(encode(child.spec.config)))
+        child.begin_incarnation(channel)
+        channel.enqueue(start)
+        if child.retired or self.stop.is_set():
+            channel.enqueue(Stop())
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._limit_start, member, link)
-                cause = await link.run()
+                nursery.start_soon(self._enforce_start_deadline, child, channel)
+                cause = await channel.run()
                 nursery.cancel_scope.cancel()
         finally:
-            member.end()
+            child.end_incarnation()
             with trio.CancelScope(shield=True):
-                await link.aclose()
-        if link.malformed:
-            self.on_log(member.name, "error", "malformed frame", {})
+                await channel.aclose()
+        if channel.sent_malformed_frame:
+            self.on_log(child.name, "error", "malformed frame", {})
         return cause
 
-    async def _limit_start(self, member: Member, link: Link) -> None:
-        with trio.move_on_after(member.spec.start_deadline):
-            await member.ready.wait()
+    async def _enforce_start_deadline(self, child: Child, channel: ChildChannel) -> None:
+        with trio.move_on_after(child.spec.start_deadline):
+            await child.ready.wait()
             return
-        self.on_log(member.name, "error", "not ready in time", {"seconds": member.spec.start_deadline})
-        link.kill("hang")
+        self.on_log(child.name, "error", "not ready in time", {"seconds": child.spec.start_deadline})
+        channel.kill("hang")
 
-    async def _after(self, member: Member, cause: Cause, head: int | None) -> None:
-        """Do what the restart policy says about an exit, while it was at the input `head`."""
-        verdict = member.judge(cause, head)
-        self.desk.exited(member, cause)
+    async def _apply_restart_policy(self, child: Child, cause: Cause, input_number: int | None) -> None:
+        """Log an exit, then wait as long as the policy demands or give the child up.
+
+        `input_number` is the input that the child had not acknowledged when it died.
+        """
+        verdict = child.record_exit(cause, input_number)
+        self.metrics.record_exit(child, cause)
         if isinstance(verdict, GiveUp):
-            await self._give_up(member, verdict.why)
+            await self._give_up(child, verdict.why)
             return
-        fields: dict[str, LogField] = {"cause": cause, "restarts": member.restarts}
-        self.on_log(member.name, "info" if cause in ("killed", "zygote") else "warning", "restarting", fields)
-        if verdict.poison and member.is_session:
-            await self._give_up(member, "one input killed it again and again", poison=True)
+        fields: dict[str, LogField] = {"cause": cause, "restarts": child.restarts}
+        self.on_log(child.name, "info" if cause in ("killed", "zygote") else "warning", "restarting", fields)
+        if verdict.poison and child.is_session:
+            await self._give_up(child, "one input killed it again and again", poison=True)
             return
         if verdict.poison:
-            self._apply(self.ledger.drop_head(member.name))
+            self._apply_effects(self.ledger.drop_unacknowledged_input(child.name))
         if cause == "zygote":
-            await self._turn(member)
+            await self._wait_for_predecessors(child)
         else:
             await trio.sleep(verdict.delay)
 
-    async def _give_up(self, member: Member, why: str, *, poison: bool = False) -> None:
-        self.on_log(member.name, "error", "given up", {"why": why})
-        if member.is_session:
-            self.desk.crashed(member)
-            self._apply(self.ledger.end_session(member.name, "crashed", poison=poison))
-        elif member.spec.restart == "permanent":
-            self._fail(f"{member.name}: {why}")
-        member.retired = True
-        member.ready.set()  # whoever starts after it need not wait
+    async def _give_up(self, child: Child, why: str, *, poison: bool = False) -> None:
+        self.on_log(child.name, "error", "given up", {"why": why})
+        if child.is_session:
+            self.metrics.record_crashed_session(child)
+            self._apply_effects(self.ledger.end_session(child.name, "crashed", poison=poison))
+        elif child.spec.restart == "permanent":
+            self._fail_node(f"{child.name}: {why}")
+        child.retired = True
+        child.ready.set()  # so that those that start after it do not wait for ever
 
     # frames and effects
 
-    def _on_frame(self, member: Member, link: Link, frame: FromChild) -> None:
+    def _on_frame(self, child: Child, frame: FromChild) -> None:
+        """Handle one frame of a child. Synchronous, as all of this section: the router waits for no child."""
         match frame:
             case Ready():
-                member.is_ready()
-                self._apply(self.ledger.ready(member.name))
+                child.mark_ready()
+                self._apply_effects(self.ledger.mark_ready(child.name))
             case Step():
-                self._apply(self.ledger.apply(member.name, frame))
+                self._apply_effects(self.ledger.apply_step(child.name, frame))
             case Log():
-                if member.may_log():
-                    self.on_log(member.name, frame.level, frame.event, frame.fields)
-            case Fatal() if not member.is_session:
-                self._fail(frame.message)
+                if child.allow_log_line():
+                    self.on_log(child.name, frame.level, frame.event, frame.fields)
+            case Fatal() if not child.is_session:
+                self._fail_node(frame.message)
 
-    def _apply(self, effects: Sequence[Effect]) -> None:
+    def _apply_effects(self, effects: Sequence[Effect]) -> None:
+        """Do what the ledger has decided, in its order.
+
+        A child has no channel between two incarnations. What the ledger forwarded is then still in the inbox,
+        and the next incarnation gets it from there; there is nothing to kill or to discard.
+        """
         for effect in effects:
             match effect:
                 case Forward():
-                    self.members[effect.to].put(effect.frame)
+                    channel = self.children[effect.to].channel
+                    if channel is not None:
+                        channel.enqueue(effect.frame)
                 case Spawn():
-                    member = Member(effect.name, self.session_spec, random.random)
-                    self.members[effect.name] = member
-                    self.nursery.start_soon(self._supervise, member)
+                    child = Child(effect.name, self.session_spec, random.random)
+                    self.children[effect.name] = child
+                    self.nursery.start_soon(self._supervise, child)
                 case Retire():
-                    self._retire(self.members[effect.name])
+                    self._retire(self.children[effect.name])
                 case Kill():
-                    self.members[effect.name].kill(effect.cause)
+                    channel = self.children[effect.name].channel
+                    if channel is not None:
+                        channel.kill(effect.cause)
                 case Discard():
-                    self.members[effect.name].discard()
+                    channel = self.children[effect.name].channel
+                    if channel is not None:
+                        channel.discard_deliveries()
                 case Warn():
                     self.on_log(effect.name, "error", effect.event, effect.fields)
-                case Request():
-                    self._apply(self.desk.answer(effect.envelope, self.stop))
+                case HandleRequest():
+                    self._apply_effects(self.info.handle_request(effect.envelope, self.stop))
 
-    def _retire(self, member: Member) -> None:
-        member.retired = True
-        if member.link is not None:
-            member.link.put(Stop())
-            self.nursery.start_soon(self._kill_late, member, member.spec.stop_grace)
+    def _retire(self, child: Child) -> None:
+        child.retired = True
+        if child.channel is not None:
+            child.channel.enqueue(Stop())
+            self.nursery.start_soon(self._kill_after_grace, child, child.spec.stop_grace)
 
-    async def _kill_late(self, member: Member, grace: float) -> None:
-        """SIGKILL a child that has been told to stop, `grace` seconds later; return when it is gone."""
+    async def _kill_after_grace(self, child: Child, grace: float) -> None:
+        """Wait `grace` seconds for a child that was sent Stop, then SIGKILL it; return when it is gone."""
         with trio.move_on_after(grace):
-            await member.gone.wait()
+            await child.gone.wait()
             return
-        if member.link is None:
-            member.scope.cancel()
-        member.kill("hang")
+        if child.channel is None:
+            child.scope.cancel()
+        else:
+            child.channel.kill("hang")
         with trio.move_on_after(1):
-            await member.gone.wait()
+            await child.gone.wait()
 
-    # the whole
+    # the node
 
-    async def _announce(self, on_ready: Callable[[], None] | None) -> None:
+    async def _report_ready(self, on_ready: Callable[[], None] | None) -> None:
         for spec in self.specs:
-            await self.members[spec.kind].ready.wait()
+            await self.children[spec.kind].ready.wait()
         if on_ready is not None:
             on_ready()
 
-    async def _beat(self) -> None:
-        """The supervisor's one clock: heartbeats, and what metrics is told."""
+    async def _run_heartbeat(self) -> None:
+        """The supervisor's one clock: check every child, then report to metrics."""
         while True:
             await trio.sleep(self.heartbeat)
-            for member in list(self.members.values()):
-                if member.link is not None and member.ready.is_set():
-                    member.link.beat()
-            self._apply(self.desk.report())
+            for child in list(self.children.values()):
+                if child.channel is not None and child.ready.is_set():
+                    child.channel.check_heartbeat()
+            self._apply_effects(self.metrics.report())
 
-    def _on_lost(self, cause: Cause) -> None:
-        """All children are gone at once: until it is ready again, nobody starts before the one before it."""
-        self.desk.zygote_lost(cause)
+    def _on_fork_server_lost(self, cause: Cause) -> None:
+        """All children died. Restart them in order; each waits for its predecessor to be ready.
+
+        The spawner calls this before it reports the children's ends. All are marked as not ready here, so
+        when `_supervise` sees the end of each one (cause "zygote"), `_wait_for_predecessors` holds it back
+        until the singletons before it have come up again, as at the start of the node. The loss counts
+        once, for the fork server: no child's intensity and no input is blamed for it.
+        """
+        self.metrics.record_fork_server_loss(cause)
         self.on_log(SUPERVISOR, "warning", "fork server lost", {})
-        for member in self.members.values():
-            member.end_ready()
+        for child in self.children.values():
+            child.mark_not_ready()
 
-    def _fail(self, message: str) -> None:
+    def _fail_node(self, message: str) -> None:
         self.failure = self.failure or message
         self.stop.set()
 
     async def _stop_all(self) -> None:
-        """End sessions, all at once; then the singletons, last started first; then kill what is left."""
-        self.ledger.stopping = True
-        with trio.move_on_after(STOP_ALL):
-            sessions = [member for member in self.members.values() if member.is_session]
-            await self._dismiss(sessions)
-            async with trio.open_nursery() as nursery:
-                for member in sessions:
-                    nursery.start_soon(self._stop_one, member, STOP_SESSIONS)
-            for spec in reversed(self.specs):
-                await self._stop_one(self.members[spec.kind], spec.stop_grace)
+        """Stop all sessions at once, then the singletons, last started first.
 
-    async def _dismiss(self, sessions: Sequence[Member]) -> None:
-        """Have sessions give up, with a word to the other device and to the user, while all others still run.
-
-        One that has accepted goes on for this moment, and is left to settle at the next contact.
+        What is left after STOP_TIMEOUT_S is killed when the nursery and the spawner are closed.
         """
-        for member in sessions:
-            self._apply(self.ledger.post(member.name, CancelPairing()))
-        with trio.move_on_after(STOP_SESSIONS):
-            for member in sessions:
-                await member.gone.wait()
+        self.ledger.stopping = True
+        with trio.move_on_after(STOP_TIMEOUT_S):
+            sessions = [child for child in self.children.values() if child.is_session]
+            await self._cancel_pairings(sessions)
+            async with trio.open_nursery() as nursery:
+                for child in sessions:
+                    nursery.start_soon(self._stop_child, child, SESSION_STOP_TIMEOUT_S)
+            for spec in reversed(self.specs):
+                await self._stop_child(self.children[spec.kind], spec.stop_grace)
 
-    async def _stop_one(self, member: Member, grace: float) -> None:
-        if member.link is not None:
-            member.link.put(Stop())
-            await self._kill_late(member, grace)
-        elif not member.gone.is_set():
-            member.scope.cancel()
+    async def _cancel_pairings(self, sessions: Sequence[Child]) -> None:
+        """Have sessions cancel, and inform the other device and the user, while all other actors still run.
+
+        A session whose user has accepted goes on meanwhile; what it leaves open is settled at the next
+        contact (docs/protocol.md, "Settling").
+        """
+        for child in sessions:
+            self._apply_effects(self.ledger.post(child.name, CancelPairing()))
+        with trio.move_on_after(SESSION_STOP_TIMEOUT_S):
+            for child in sessions:
+                await child.gone.wait()
+
+    async def _stop_child(self, child: Child, grace: float) -> None:
+        if child.channel is not None:
+            child.channel.enqueue(Stop())
+            await self._kill_after_grace(child, grace)
+        elif not child.gone.is_set():
+            child.scope.cancel()

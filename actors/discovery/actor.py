@@ -1,7 +1,7 @@
-"""The discovery actor: one task that drives core.Discovery with messages, time and the state of this host.
+"""The discovery actor: one task that drives core.Discovery with messages, time and the nodes of this host.
 
-Owns the I/O of discovery: its mailbox and the registration files. It keeps nothing over a restart, since
-the standing messages of sessions and swarm tell it everything again.
+Owns the I/O of discovery: its mailbox and the registration files. Keeps nothing over a restart: the
+supervisor delivers the standing messages of sessions and the swarm again (docs/architecture.md, "Steps").
 """
 
 import math
@@ -13,92 +13,98 @@ from ...messages.actor_configs import DiscoveryConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_discovery import DiscoveryInbox, decode
 from ...messages.types import Instant
-from ..base import ActorChannel, Incoming, Mailbox, now, run_live
+from ..base import ActorChannel, Incoming, Mailbox, now, run_live_actor
 from .core import Discovery
-from .same_host import POLL_BUSY, POLL_IDLE, SameHost
+from .same_host import POLL_INTERVAL_BUSY_SECONDS, POLL_INTERVAL_IDLE_SECONDS, SameHost
 
-# A wait never lasts longer, so that time spent in suspend, which trio's clock does not count, is noticed.
-_LONGEST_WAIT = 5.0
+# No wait is longer, so that time spent in suspend, which trio's clock does not count, is noticed.
+_MAX_WAIT_SECONDS = 5.0
 
-# A message with 32 long addresses has some 8 KiB; one frame may have 1 MiB.
-_SENDS_AT_ONCE = 64
+# A message with 32 long addresses has some 8 KiB, and a frame at most 1 MiB.
+_MAX_MESSAGES_PER_FRAME = 64
 
 
 async def main(channel: ActorChannel) -> None:
     """Run discovery until the node stops."""
-    await run_live(channel, decode, _run)
+    await run_live_actor(channel, decode, _run)
 
 
 async def _run(mailbox: Mailbox[DiscoveryInbox], start: Start) -> None:
     config = decoder(DiscoveryConfig)(start.config)
-    actor = _Actor(mailbox, config)
+    actor = _DiscoveryActor(mailbox, config)
     try:
         await actor.run()
     finally:
         actor.close()
 
 
-class _Actor:
+class _DiscoveryActor:
     def __init__(self, mailbox: Mailbox[DiscoveryInbox], config: DiscoveryConfig) -> None:
         self._mailbox = mailbox
         self._core = Discovery(config, mailbox.incarnation)
         self._same_host = SameHost(Path(config.runtime_dir)) if config.same_host else None
-        self._look_at: Instant = -math.inf
-        self._trouble = ""
-        self._looked = False
-        """Whether the directory of nodes has been there for this process."""
+        self._next_scan_at: Instant = -math.inf
+        self._last_error = ""
+        self._directory_was_usable = False
+        """Whether this process has been able to use the directory of nodes."""
 
     def close(self) -> None:
+        """Remove the registration of this node."""
         if self._same_host is not None:
             self._same_host.close()
 
     async def run(self) -> None:
+        """Alternate between polling the core and waiting for a message or for time to pass."""
         while True:
-            await self._look_around()
+            await self._scan_same_host()
             sends = self._core.poll(now())
-            for begin in range(0, len(sends), _SENDS_AT_ONCE):
-                await self._mailbox.send_all(sends[begin : begin + _SENDS_AT_ONCE])
+            for begin in range(0, len(sends), _MAX_MESSAGES_PER_FRAME):
+                await self._mailbox.send_all(sends[begin : begin + _MAX_MESSAGES_PER_FRAME])
             try:
                 incoming = await self._next()
             except trio.EndOfChannel:
                 return
             if incoming is not None:
-                self._take(incoming)
+                self._handle(incoming)
 
     async def _next(self) -> Incoming[DiscoveryInbox] | None:
-        """Return the next message, or None when there is something to do without one."""
+        """Return the next message, or None if it is time to poll without one."""
         wake_at = self._core.wake_at()
         if self._same_host is not None:
-            wake_at = min(wake_at, self._look_at)
-        with trio.move_on_after(min(max(wake_at - now(), 0.0), _LONGEST_WAIT)):
+            wake_at = min(wake_at, self._next_scan_at)
+        with trio.move_on_after(min(max(wake_at - now(), 0.0), _MAX_WAIT_SECONDS)):
             return await self._mailbox.receive()
         return None
 
-    def _take(self, incoming: Incoming[DiscoveryInbox]) -> None:
-        was_busy, was_up = self._core.busy, self._core.up
-        self._core.take(incoming.sender, incoming.message, now())
-        if self._core.up is not was_up or (self._core.busy and not was_busy):
-            self._look_at = -math.inf
+    def _handle(self, incoming: Incoming[DiscoveryInbox]) -> None:
+        # A new session, or a new address of this node: register and look for other nodes without delay.
+        was_busy, was_up = self._core.busy, self._core.swarm_up
+        self._core.handle(incoming.sender, incoming.message, now())
+        if self._core.swarm_up is not was_up or (self._core.busy and not was_busy):
+            self._next_scan_at = -math.inf
 
-    async def _look_around(self) -> None:
-        """Register this node and look for others, when that is due; a failure ends only this finder."""
+    async def _scan_same_host(self) -> None:
+        """Register this node and read who else is there, if it is time to.
+
+        A failure affects no other finder.
+        """
         moment = now()
-        if self._same_host is None or moment < self._look_at:
+        if self._same_host is None or moment < self._next_scan_at:
             return
         busy = self._core.busy
-        self._look_at = moment + (POLL_BUSY if busy else POLL_IDLE)
-        up = self._core.up
-        trouble = ""
+        self._next_scan_at = moment + (POLL_INTERVAL_BUSY_SECONDS if busy else POLL_INTERVAL_IDLE_SECONDS)
+        swarm = self._core.swarm_up
+        error_text = ""
         try:
-            if up is not None:
-                self._same_host.register(up.peer, up.local_addresses or up.addresses)
-            self._core.same_host(self._same_host.others(moment, busy=busy), moment)
-            self._looked = True
+            if swarm is not None:
+                self._same_host.register(swarm.peer, swarm.local_addresses or swarm.addresses)
+            self._core.set_same_host(self._same_host.others(moment, busy=busy), moment)
+            self._directory_was_usable = True
         except OSError as error:
-            if self._looked and isinstance(error, PermissionError):
-                # The directory has been removed, and this process may make none: the next one is given one.
+            if self._directory_was_usable and isinstance(error, PermissionError):
+                # The directory was removed, and the sandbox forbids to create it; a restart creates it.
                 raise
-            trouble = f"{type(error).__name__}: {error.strerror or error}"
-        if trouble and trouble != self._trouble:
-            await self._mailbox.log("warning", "nodes on this host cannot be found", reason=trouble)
-        self._trouble = trouble
+            error_text = f"{type(error).__name__}: {error.strerror or error}"
+        if error_text and error_text != self._last_error:
+            await self._mailbox.log("warning", "nodes on this host cannot be found", reason=error_text)
+        self._last_error = error_text

@@ -1,8 +1,19 @@
-"""Announcing: this node as provider of each key, at the servers closest to it, again and again.
+"""Announces this node as a provider of keys: at the servers closest to each key, again and again.
 
-Owns what was told to whom and when; sends nothing itself. The library's own `provide` reports success when
-nothing was stored, so each server's answer counts here. There is no way to take an announcement back:
-withdrawing a key stops the repetition, and the record dies on the servers by itself.
+For each key there are rounds: a find_node lookup finds the closest servers, each of them gets add_provider,
+and the next round follows after ten minutes (servers forget a provider's addresses after 30), or soon if no
+server has stored the announcement.
+
+The requests to one server are paced, over all keys: servers refuse more than 10 announcements in 10 s from
+one peer. So each server has a queue, from which at most one announcement a second is sent. A refused or
+unanswered one goes back into the queue, up to MAX_TRIES. Keys that the server has not stored yet go before
+repetitions.
+
+Why not `provide` of py-libp2p (docs/decisions/0004): it reports success when nothing was stored. Here only a
+server's answer counts. There is no message that takes an announcement back: withdrawing a key ends the
+rounds, and the record expires on the servers.
+
+Owns which server has been sent what, and when. Never sends anything; `poll` returns what to send.
 """
 
 import math
@@ -11,35 +22,51 @@ from dataclasses import dataclass, field
 from ...messages.base import Message
 from ...messages.to_swarm import KadRequest
 from ...messages.types import Instant, PeerAddresses
+from .context import DiscoveryContext
 from .lookup import K, distance
-from .lookup_driver import Surroundings, Walk
-from .metrics import Measurements
-from .pending_requests import ANSWER_WITHIN, Answer
+from .lookup_driver import LookupDriver
+from .metrics import DiscoveryMetrics
+from .pending_requests import REQUEST_TIMEOUT_SECONDS, Answer
 
-REPEAT_EVERY = 600.0
-"""Seconds between announcements: servers forget a provider's addresses after 30 minutes."""
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
-"""Pauses after a round in which no server took the announcement."""
-PER_SERVER = 1.0
-"""Seconds between two announcements to one server: servers refuse more than 10 in 10 s from a peer."""
-IMPATIENT = 0.7
-"""Seconds after which a round announces to whom it has, though closer servers may still be found."""
+REANNOUNCE_INTERVAL_SECONDS = 600.0
+"""From the end of a successful round to the next one."""
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 30.0
+"""Pauses after a round in which no server stored the announcement: doubled each time."""
+SERVER_INTERVAL_SECONDS = 1.0
+"""Between two announcements to one server, of whatever keys."""
+EARLY_START_SECONDS = 0.7
+"""After this time a round announces to the closest servers so far, though its lookup still runs."""
 MAX_TRIES = 3
-MAX_LINES = 1024
+MAX_SERVER_QUEUES = 1024
 
 
 @dataclass(slots=True)
-class _Line:
-    """What waits to be told to one server. Keys that it has never heard of go before repetitions."""
+class _ServerQueue:
+    """The keys to announce to one server.
+
+    It outlives its last key by the interval, so that the pace holds.
+    """
 
     addresses: tuple[str, ...]
     next_at: Instant
-    open: int = 0
+    pending: int = 0
+    """Requests to this server that have no answer yet."""
     new: dict[bytes, None] = field(default_factory=dict)
     repeated: dict[bytes, None] = field(default_factory=dict)
+    """Keys in order; `new` are those that this server has not yet stored."""
+
+    def add(self, key: bytes, *, repeated: bool) -> None:
+        """Append a key, if it is not queued yet."""
+        (self.repeated if repeated else self.new)[key] = None
+
+    def remove(self, key: bytes) -> None:
+        """Remove a key, if it is queued."""
+        self.new.pop(key, None)
+        self.repeated.pop(key, None)
 
     def pop(self) -> bytes:
+        """Remove and return the next key."""
         queue = self.new or self.repeated
         key = next(iter(queue))
         del queue[key]
@@ -47,203 +74,239 @@ class _Line:
 
 
 @dataclass(slots=True)
-class _Provided:
+class _KeyAnnouncement:
+    """One key and its present round."""
+
     next_round: Instant
-    pause: float = FIRST_PAUSE
-    walk: Walk | None = None
-    started: Instant = 0.0
+    backoff: float = FIRST_BACKOFF_SECONDS
+    lookup: LookupDriver | None = None
+    round_started: Instant = 0.0
     in_round: bool = False
-    taken_in_round: int = 0
-    asked_in_round: set[bytes] = field(default_factory=set)
-    followed: tuple[int, bool] = (0, False)  # answers of the walk and earliness when it was last followed
-    told: dict[bytes, int] = field(default_factory=dict)  # server → its distance
-    waiting: dict[bytes, int] = field(default_factory=dict)  # server → tries so far
+    stored_in_round: int = 0
+    chosen_in_round: set[bytes] = field(default_factory=set)
+    """Servers to which this round announces."""
+    seen_answers: tuple[int, bool] = (0, False)
+    """Number of answers of the lookup, and whether it was time to start, when servers were last chosen."""
+    holders: dict[bytes, int] = field(default_factory=dict)
+    """The K closest servers that have stored the announcement in any round, with their distances."""
+    tries: dict[bytes, int] = field(default_factory=dict)
+    """Servers that are queued or have not answered yet, with the number of requests sent."""
 
 
 class Announcer:
     """All keys that this node provides."""
 
-    def __init__(self, around: Surroundings, measured: Measurements) -> None:
-        self._around = around
-        self._measured = measured
-        self._provided: dict[bytes, _Provided] = {}
-        self._lines: dict[bytes, _Line] = {}
+    def __init__(self, context: DiscoveryContext, metrics: DiscoveryMetrics) -> None:
+        self._context = context
+        self._metrics = metrics
+        self._announcements: dict[bytes, _KeyAnnouncement] = {}
+        self._queues: dict[bytes, _ServerQueue] = {}
 
     def provide(self, key: bytes, now: Instant) -> None:
         """Announce `key` from now on; nothing changes if it is announced already."""
-        self._provided.setdefault(key, _Provided(next_round=now))
+        self._announcements.setdefault(key, _KeyAnnouncement(next_round=now))
 
     def withdraw(self, key: bytes) -> None:
-        """Announce `key` no more."""
-        provided = self._provided.pop(key, None)
-        if provided is None:
+        """Stop announcing `key`."""
+        announcement = self._announcements.pop(key, None)
+        if announcement is None:
             return
-        if provided.walk is not None:
-            provided.walk.stop()
-        for line in self._lines.values():
-            line.new.pop(key, None)
-            line.repeated.pop(key, None)
+        if announcement.lookup is not None:
+            announcement.lookup.stop()
+        for queue in self._queues.values():
+            queue.remove(key)
 
-    def server_joined(self, server: PeerAddresses, now: Instant) -> None:
-        """Take a new server, or one that has come back and may have forgotten everything."""
-        for key, provided in self._provided.items():
-            if provided.walk is not None:
-                provided.walk.begin_with([server])
-            elif self._belongs(key, provided, server.peer):
-                self._tell(key, provided, server, now)
+    def handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
+        """Announce to a new server, or to one that has come back and may have lost its records.
+
+        A running round gets it as a seed of its lookup; between two rounds it is sent the key at once, if
+        it is close enough to the key.
+        """
+        for key, announcement in self._announcements.items():
+            if announcement.lookup is not None:
+                announcement.lookup.add_seeds([server])
+            elif self._is_close_enough(key, announcement, server.peer):
+                self._enqueue(key, announcement, server, now)
+
+    def handle_same_host(self, now: Instant) -> None:
+        """Use the nodes of this host as servers."""
+        for server in self._context.same_host:
+            self.handle_server_joined(server, now)
 
     def restart(self, now: Instant) -> None:
         """Begin every announcement again: the swarm has lost its requests, or has other addresses."""
-        self._around.requests.abandon(self)
-        for line in self._lines.values():  # the lines stay: servers count on
-            line.open = 0
-            line.new.clear()
-            line.repeated.clear()
-        for provided in self._provided.values():
-            if provided.walk is not None:
-                provided.walk.stop()
-                provided.walk = None
-            provided.waiting.clear()
-            provided.in_round = False
-            provided.pause = FIRST_PAUSE
-            provided.next_round = now
-
-    def same_host_changed(self, now: Instant) -> None:
-        """Take the nodes of this host as servers."""
-        for server in self._around.same_host:
-            self.server_joined(server, now)
+        self._context.requests.abandon(self)
+        for queue in self._queues.values():
+            # The queues stay, because servers go on counting: the pace holds over a restart of the swarm.
+            queue.pending = 0
+            queue.new.clear()
+            queue.repeated.clear()
+        for announcement in self._announcements.values():
+            if announcement.lookup is not None:
+                announcement.lookup.stop()
+                announcement.lookup = None
+            announcement.tries.clear()
+            announcement.in_round = False
+            announcement.backoff = FIRST_BACKOFF_SECONDS
+            announcement.next_round = now
 
     def poll(self, now: Instant) -> list[Message]:
         """Return what to send to the swarm now."""
         out: list[Message] = []
-        for key, provided in self._provided.items():
-            if not provided.in_round and now >= provided.next_round:
-                provided.in_round = True
-                provided.started = now
-                provided.taken_in_round = 0
-                provided.asked_in_round.clear()
-                provided.followed = (0, False)
-                provided.walk = self._around.walk(key, "find_node", now)
-            if provided.walk is not None:
-                out.extend(provided.walk.poll(now))
-                self._follow(key, provided, provided.walk, now)
-            if provided.in_round and provided.walk is None and not provided.waiting:
-                self._end_round(provided, now)
-        out.extend(self._poll_lines(now))
+        for key, announcement in self._announcements.items():
+            if not announcement.in_round and now >= announcement.next_round:
+                self._start_round(key, announcement, now)
+            if announcement.lookup is not None:
+                out.extend(announcement.lookup.poll(now))
+                self._enqueue_closest(key, announcement, announcement.lookup, now)
+            if announcement.in_round and announcement.lookup is None and not announcement.tries:
+                self._end_round(announcement, now)
+        out.extend(self._poll_queues(now))
         return out
 
     def wake_at(self) -> Instant:
         """Return when `poll` has something to do without any answer; inf: never."""
-        times = [line.next_at for line in self._lines.values() if line.new or line.repeated or not line.open]
-        for provided in self._provided.values():
-            if provided.walk is not None:
-                times.append(provided.walk.wake_at())
-            elif not provided.in_round:
-                times.append(provided.next_round)
+        times = [
+            queue.next_at
+            for queue in self._queues.values()
+            if queue.new or queue.repeated or not queue.pending
+        ]
+        for announcement in self._announcements.values():
+            if announcement.lookup is not None:
+                times.append(announcement.lookup.wake_at())
+            elif not announcement.in_round:
+                times.append(announcement.next_round)
         return min(times, default=math.inf)
 
-    def answered(self, tag: bytes, answer: Answer, now: Instant) -> None:
-        """Take that a server has the announcement."""
-        server, key = _untag(tag)
-        self._lines[server].open -= 1
-        provided = self._provided.get(key)
-        if provided is None:
+    def handle_answer(self, tag: bytes, answer: Answer, now: Instant) -> None:
+        """Record that a server has stored the announcement."""
+        server, key = _split_tag(tag)
+        self._queues[server].pending -= 1
+        announcement = self._announcements.get(key)
+        if announcement is None:
             return
-        provided.waiting.pop(server, None)
-        provided.taken_in_round += 1
-        provided.told[server] = distance(key, server)
-        if len(provided.told) > K:
-            del provided.told[max(provided.told, key=provided.told.__getitem__)]
+        announcement.tries.pop(server, None)
+        announcement.stored_in_round += 1
+        holders = announcement.holders
+        holders[server] = distance(key, server)
+        if len(holders) > K:
+            del holders[max(holders, key=holders.__getitem__)]
 
-    def failed(self, tag: bytes, now: Instant) -> None:
-        """Take that a server did not answer, or refused; it is tried again, later each time."""
-        server, key = _untag(tag)
-        line = self._lines[server]
-        line.open -= 1
-        provided = self._provided.get(key)
-        if provided is None or server not in provided.waiting:
+    def handle_failure(self, tag: bytes, now: Instant) -> None:
+        """Try a server again that refused or did not answer: after 2, then 4 seconds, up to MAX_TRIES."""
+        server, key = _split_tag(tag)
+        queue = self._queues[server]
+        queue.pending -= 1
+        announcement = self._announcements.get(key)
+        if announcement is None or server not in announcement.tries:
             return
-        tries = provided.waiting[server]
+        tries = announcement.tries[server]
         if tries >= MAX_TRIES:
-            del provided.waiting[server]
+            del announcement.tries[server]
             return
-        line.next_at = max(line.next_at, now + 2.0**tries)
-        (line.repeated if server in provided.told else line.new)[key] = None
+        queue.next_at = max(queue.next_at, now + 2.0**tries)
+        queue.add(key, repeated=server in announcement.holders)
 
-    def _follow(self, key: bytes, provided: _Provided, walk: Walk, now: Instant) -> None:
-        """Announce as soon as the closest servers that answer are known; those found later join in.
+    def _start_round(self, key: bytes, announcement: _KeyAnnouncement, now: Instant) -> None:
+        announcement.in_round = True
+        announcement.round_started = now
+        announcement.stored_in_round = 0
+        announcement.chosen_in_round.clear()
+        announcement.seen_answers = (0, False)
+        announcement.lookup = self._context.start_lookup(key, "find_node", now)
 
-        Where many are dead that takes seconds; after IMPATIENT the closest ones so far are told.
+    def _enqueue_closest(
+        self, key: bytes, announcement: _KeyAnnouncement, driver: LookupDriver, now: Instant
+    ) -> None:
+        """Announce to the closest servers found, as soon as that is sensible; those found later are added.
+
+        Sensible is: only slow servers are still waited for, or EARLY_START_SECONDS have passed. Where many
+        servers are dead the lookup takes seconds, and a joiner should find this node before that.
         """
-        early = walk.settled or now >= walk.started + IMPATIENT
-        present = (walk.lookup.answers, early)
-        if present == provided.followed and not walk.finished:
+        may_start = driver.settled or now >= driver.started + EARLY_START_SECONDS
+        answers = (driver.lookup.answer_count, may_start)
+        if answers == announcement.seen_answers and not driver.finished:
             return
-        provided.followed = present
-        if walk.finished or (early and len(provided.asked_in_round) < K):
-            for server in walk.lookup.closest():
-                if server.peer not in provided.asked_in_round:
-                    provided.asked_in_round.add(server.peer)
-                    self._tell(key, provided, server, now)
-        if walk.finished:
-            provided.walk = None
+        announcement.seen_answers = answers
+        if driver.finished or (may_start and len(announcement.chosen_in_round) < K):
+            for server in driver.lookup.closest():
+                if server.peer not in announcement.chosen_in_round:
+                    announcement.chosen_in_round.add(server.peer)
+                    self._enqueue(key, announcement, server, now)
+        if driver.finished:
+            announcement.lookup = None
 
-    def _end_round(self, provided: _Provided, now: Instant) -> None:
-        provided.in_round = False
-        taken = provided.taken_in_round > 0
-        outcome = "stored" if taken else "failed"
-        self._measured.observe("dht_query_seconds", ("announce", outcome), now - provided.started)
-        if taken:
-            provided.next_round = now + REPEAT_EVERY
-            provided.pause = FIRST_PAUSE
+    def _end_round(self, announcement: _KeyAnnouncement, now: Instant) -> None:
+        announcement.in_round = False
+        stored = announcement.stored_in_round > 0
+        outcome = "stored" if stored else "failed"
+        self._metrics.observe("dht_query_seconds", ("announce", outcome), now - announcement.round_started)
+        if stored:
+            announcement.next_round = now + REANNOUNCE_INTERVAL_SECONDS
+            announcement.backoff = FIRST_BACKOFF_SECONDS
         else:
-            provided.next_round = now + provided.pause
-            provided.pause = min(provided.pause * 2, LONGEST_PAUSE)
+            announcement.next_round = now + announcement.backoff
+            announcement.backoff = min(announcement.backoff * 2, MAX_BACKOFF_SECONDS)
 
     @staticmethod
-    def _belongs(key: bytes, provided: _Provided, server: bytes) -> bool:
-        if len(provided.told) < K or server in provided.told:
+    def _is_close_enough(key: bytes, announcement: _KeyAnnouncement, server: bytes) -> bool:
+        """Return whether a server is among the K closest, as far as this node knows."""
+        if len(announcement.holders) < K or server in announcement.holders:
             return True
-        return distance(key, server) < max(provided.told.values())
+        return distance(key, server) < max(announcement.holders.values())
 
-    def _tell(self, key: bytes, provided: _Provided, server: PeerAddresses, now: Instant) -> None:
-        if server.peer in provided.waiting or server.peer == self._around.own:
+    def _enqueue(
+        self, key: bytes, announcement: _KeyAnnouncement, server: PeerAddresses, now: Instant
+    ) -> None:
+        """Queue `key` for a server, unless it is queued there or unanswered already."""
+        if server.peer in announcement.tries or server.peer == self._context.own_peer:
             return
-        line = self._lines.get(server.peer)
-        if line is None:
-            if len(self._lines) >= MAX_LINES:
+        queue = self._queues.get(server.peer)
+        if queue is None:
+            if len(self._queues) >= MAX_SERVER_QUEUES:
                 return
-            line = self._lines[server.peer] = _Line(server.addresses, next_at=now)
+            queue = self._queues[server.peer] = _ServerQueue(server.addresses, next_at=now)
         elif server.addresses:
-            line.addresses = server.addresses
-        provided.waiting[server.peer] = 0
-        (line.repeated if server.peer in provided.told else line.new)[key] = None
+            queue.addresses = server.addresses
+        announcement.tries[server.peer] = 0
+        queue.add(key, repeated=server.peer in announcement.holders)
 
-    def _poll_lines(self, now: Instant) -> list[Message]:
+    def _poll_queues(self, now: Instant) -> list[Message]:
+        """Return one announcement for each server whose interval has passed."""
         out: list[Message] = []
-        requests = self._around.requests
-        for server, line in list(self._lines.items()):
-            if line.next_at > now:
+        requests = self._context.requests
+        for server, queue in list(self._queues.items()):
+            if queue.next_at > now:
                 continue
-            if not line.new and not line.repeated:
-                if not line.open:
-                    del self._lines[server]  # it has had its pause
+            if not queue.new and not queue.repeated:
+                if not queue.pending:
+                    del self._queues[server]  # its interval has passed: a new queue may start at once
                 continue
             if requests.room <= 0:
                 break
-            key = line.pop()
-            self._provided[key].waiting[server] += 1
-            line.next_at = now + PER_SERVER
-            line.open += 1
-            request = requests.open(self, _tag(server, key), now)
-            out.append(KadRequest(request, server, line.addresses, "add_provider", key, ANSWER_WITHIN))
+            key = queue.pop()
+            self._announcements[key].tries[server] += 1
+            queue.next_at = now + SERVER_INTERVAL_SECONDS
+            queue.pending += 1
+            out.append(
+                KadRequest(
+                    request=requests.open(self, _join_tag(server, key), now),
+                    peer=server,
+                    addresses=queue.addresses,
+                    op="add_provider",
+                    key=key,
+                    timeout=REQUEST_TIMEOUT_SECONDS,
+                )
+            )
         return out
 
 
-def _tag(server: bytes, key: bytes) -> bytes:
+def _join_tag(server: bytes, key: bytes) -> bytes:
+    """Return the tag of a request: whom it asks, and about which key."""
     return bytes([len(server)]) + server + key
 
 
-def _untag(tag: bytes) -> tuple[bytes, bytes]:
+def _split_tag(tag: bytes) -> tuple[bytes, bytes]:
+    """Return the server and the key of a request."""
     end = 1 + tag[0]
     return tag[1:end], tag[end:]

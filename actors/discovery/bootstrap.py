@@ -1,8 +1,11 @@
-"""Getting into the DHT and staying there: which servers the swarm is to connect to, and whether it has one.
+"""Joins the DHT and stays in it: which servers the swarm should connect to, and whether it knows any.
 
-Owns the answer to "is a DHT server known?", which is the readiness of the part `dht`; sends nothing itself.
-While none is known every bootstrap peer is offered to the swarm again, with a growing pause; later only now
-and then, since connections break and a routing table empties without a word.
+While no server is known, every bootstrap peer is offered to the swarm again and again, with a growing pause.
+Afterwards that happens once a minute, because connections break and a routing table can run empty without any
+event; and sooner when a server is lost, which may only be restarting.
+
+Owns the answer to "is a DHT server known?", which is the readiness of the part `dht`. Never sends anything;
+`poll` and `changed_readiness` return what to send.
 """
 
 from ...messages.base import Message
@@ -10,104 +13,108 @@ from ...messages.to_discovery import KadReply
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import Bootstrap, ClosestServers
 from ...messages.types import Instant
-from .lookup_driver import Surroundings
+from .context import DiscoveryContext
 from .pending_requests import Answer
 
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
-HURRY = 0.25
-LOSSES_APART = 30.0
-"""After a loss bootstrap peers are offered again so soon, and ever later while nothing comes of it."""
+FIRST_BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 60.0
+LOSS_BACKOFF_SECONDS = 0.25
+"""After the loss of a server the bootstrap peers are offered this soon."""
+LOSS_WINDOW_SECONDS = 30.0
+"""A loss within this time of the one before doubles that pause, so that a server that flaps costs little."""
 
 
 class Bootstrapper:
-    """Offers bootstrap peers, configured and of this host, to the swarm; knows whether it has a server."""
+    """Offers the bootstrap peers, configured and of this host; knows whether the swarm has a server."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        self._known = False
-        self._pause = FIRST_PAUSE
+    def __init__(self, context: DiscoveryContext) -> None:
+        self._context = context
+        self._server_known = False
+        self._server_lost = False
+        """A server was lost, and none has joined since."""
+        self._backoff = FIRST_BACKOFF_SECONDS
         self._next_at: Instant = 0.0
-        self._missing = False
-        self._lost_at: Instant = -LOSSES_APART
-        self._hurry = HURRY
-        self._said: Readiness | None = None
+        self._lost_at: Instant = -LOSS_WINDOW_SECONDS
+        self._loss_backoff = LOSS_BACKOFF_SECONDS
+        self._reported: Readiness | None = None
 
     def restart(self, now: Instant) -> None:
-        """The swarm is up, or up again: it has neither connections nor a routing table."""
-        self._around.requests.abandon(self)
-        self._known = False
-        self._pause = FIRST_PAUSE
-        self._next_at = now
+        """Begin again: the swarm is up, or up again, and has neither connections nor a routing table."""
+        self._context.requests.abandon(self)
+        self._server_known = False
+        self._offer_at_once(now)
 
-    def same_host_changed(self, now: Instant) -> None:
-        """Take the nodes of this host: they are bootstrap peers too."""
-        self._pause = FIRST_PAUSE
-        self._next_at = now
+    def handle_same_host(self, now: Instant) -> None:
+        """Use the nodes of this host: they are bootstrap peers too."""
+        self._offer_at_once(now)
 
-    def server_lost(self, now: Instant) -> None:
-        """Take that a server has gone: it may be back in a moment, and the way into the DHT with it."""
-        soon = now - self._lost_at < LOSSES_APART
-        self._pause = min(self._hurry * 2, LONGEST_PAUSE) if soon else HURRY
-        self._hurry = self._pause
+    def handle_server_lost(self, now: Instant) -> None:
+        """Offer the bootstrap peers soon: the server may be back in a moment, and may be the only one."""
+        again = now - self._lost_at < LOSS_WINDOW_SECONDS
+        self._backoff = min(self._loss_backoff * 2, MAX_BACKOFF_SECONDS) if again else LOSS_BACKOFF_SECONDS
+        self._loss_backoff = self._backoff
         self._lost_at = now
-        self._missing = True
-        self._next_at = min(self._next_at, now + self._pause)
+        self._server_lost = True
+        self._next_at = min(self._next_at, now + self._backoff)
 
-    def server_joined(self) -> None:
-        """Take that a server is in the routing table, or is there again."""
-        self._known = True
-        self._missing = False
+    def handle_server_joined(self) -> None:
+        """Record that a server is in the routing table, or is there again."""
+        self._server_known = True
+        self._server_lost = False
 
-    def answered(self, tag: bytes, answer: Answer, now: Instant) -> None:
-        """Take what the routing table holds."""
+    def handle_answer(self, tag: bytes, answer: Answer, now: Instant) -> None:
+        """Record whether the routing table has any server."""
         if isinstance(answer, KadReply):
             return
-        lost = self._known and not answer.peers
-        self._known = bool(answer.peers)
-        if lost:
-            self.same_host_changed(now)
+        ran_empty = self._server_known and not answer.peers
+        self._server_known = bool(answer.peers)
+        if ran_empty:
+            self._offer_at_once(now)
 
-    def failed(self, tag: bytes, now: Instant) -> None:
-        """Take that the swarm did not answer; it will be asked again."""
+    def handle_failure(self, tag: bytes, now: Instant) -> None:
+        """Do nothing: the routing table is requested again with the next offer."""
 
     def poll(self, now: Instant) -> list[Message]:
-        """Return what to send to the swarm now."""
-        own = self._around.own
-        if own is None or now < self._next_at or self._around.requests.room <= 0:
+        """Return what to send to the swarm now: every bootstrap peer, and a request for its routing table."""
+        own_peer = self._context.own_peer
+        if own_peer is None or now < self._next_at or self._context.requests.room <= 0:
             return []
-        peers = {peer.peer: peer for peer in (*self._around.bootstrap, *self._around.same_host)}
-        peers.pop(own, None)
+        peers = {peer.peer: peer for peer in (*self._context.bootstrap, *self._context.same_host)}
+        peers.pop(own_peer, None)
         out: list[Message] = [Bootstrap(peer.peer, peer.addresses) for peer in peers.values()]
-        out.append(ClosestServers(self._around.requests.open(self, b"", now), own))
-        if self._known and not self._missing:
-            self._pause = LONGEST_PAUSE
-        self._next_at = now + self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        out.append(ClosestServers(self._context.requests.open(self, b"", now), own_peer))
+        if self._server_known and not self._server_lost:
+            self._backoff = MAX_BACKOFF_SECONDS
+        self._next_at = now + self._backoff
+        self._backoff = min(self._backoff * 2, MAX_BACKOFF_SECONDS)
         return out
 
     def wake_at(self) -> Instant:
         """Return when `poll` has something to do without any answer."""
         return self._next_at
 
-    def readiness(self) -> Readiness | None:
-        """Return the readiness if it is not what was returned last."""
-        present = self._present()
-        if present == self._said:
+    def changed_readiness(self) -> Readiness | None:
+        """Return the readiness of the DHT if it differs from what was returned last, else None."""
+        readiness = self._readiness()
+        if readiness == self._reported:
             return None
-        self._said = present
-        return present
+        self._reported = readiness
+        return readiness
 
-    def _present(self) -> Readiness:
-        if self._known:
+    def _offer_at_once(self, now: Instant) -> None:
+        self._backoff = FIRST_BACKOFF_SECONDS
+        self._next_at = now
+
+    def _readiness(self) -> Readiness:
+        if self._server_known:
             return Readiness("dht", True, "a DHT server is known")
-        if not self._around.bootstrap:
+        if not self._context.bootstrap:
             return Readiness(
                 "dht", True, "no bootstrap peer is configured: nodes elsewhere are found by hints only"
             )
-        if self._around.own is None:
+        if self._context.own_peer is None:
             return Readiness("dht", False, "the network is not up yet")
-        count = len(self._around.bootstrap)
+        count = len(self._context.bootstrap)
         return Readiness(
             "dht", False, f"no DHT server is known: none of {count} bootstrap peers has answered"
         )

@@ -1,7 +1,8 @@
-"""All of discovery but its I/O: messages and the state of this host in, messages out.
+"""All of discovery but its I/O: messages and the nodes of this host go in, messages to send come out.
 
-Owns which session searches and which provides, and hands every event to whom it concerns. Sans-IO: no
-clock, no files, no sockets; actor.py drives it, tests drive it with virtual time.
+Owns which session searches and which one provides, and passes each event to every part that it concerns:
+searches (search.py), announcements (announce.py) and the bootstrap (bootstrap.py). Sans-IO: never reads a
+clock, a file or a socket; actor.py drives it, and tests drive it in virtual time.
 """
 
 import math
@@ -9,6 +10,7 @@ import math
 from ...messages.actor_configs import DiscoveryConfig
 from ...messages.base import Message
 from ...messages.from_supervisor import ActorRestarted, SessionEnded
+from ...messages.session_names import actor_of_session
 from ...messages.to_discovery import (
     DiscoveryInbox,
     Find,
@@ -26,41 +28,42 @@ from ...messages.types import Instant, PeerAddresses
 from ..base import Send
 from .announce import Announcer
 from .bootstrap import Bootstrapper
-from .lookup_driver import Surroundings
-from .metrics import Measurements
-from .pending_requests import Requests
-from .search import Query
-
-_SESSION = "session-"
+from .context import DiscoveryContext
+from .metrics import DiscoveryMetrics
+from .pending_requests import PendingRequests
+from .search import Search
 
 
 class Discovery:
-    """The whole state. Feed it with `take` and `same_host`; call `poll` after each, and at `wake_at`."""
+    """The state of discovery.
+
+    Feed it by `handle` and `set_same_host`; call `poll` after each, and at `wake_at`.
+    """
 
     def __init__(self, config: DiscoveryConfig, incarnation: int) -> None:
-        self._around = Surroundings(Requests(incarnation), config.bootstrap)
-        self._measured = Measurements()
-        self._bootstrapper = Bootstrapper(self._around)
-        self._announcer = Announcer(self._around, self._measured)
+        self._context = DiscoveryContext(PendingRequests(incarnation), config.bootstrap)
+        self._metrics = DiscoveryMetrics()
+        self._bootstrapper = Bootstrapper(self._context)
+        self._announcer = Announcer(self._context, self._metrics)
         self._finds: dict[str, Find] = {}
-        self._queries: dict[str, Query] = {}
+        self._searches: dict[str, Search] = {}
         self._providing: dict[str, bytes] = {}
-        self._up: SwarmUp | None = None
-        self._out: list[Send] = []
+        self._swarm_up: SwarmUp | None = None
         self._announcing_first = False
+        """Whether announcements went before searches in the last poll."""
 
     @property
-    def up(self) -> SwarmUp | None:
-        """What the swarm last said about itself."""
-        return self._up
+    def swarm_up(self) -> SwarmUp | None:
+        """What the swarm last reported of itself; None until it is up."""
+        return self._swarm_up
 
     @property
     def busy(self) -> bool:
-        """Whether anybody is searching or to be found."""
+        """Whether any session searches or provides a key."""
         return bool(self._finds or self._providing)
 
-    def take(self, sender: str, message: DiscoveryInbox, now: Instant) -> None:
-        """Take one message."""
+    def handle(self, sender: str, message: DiscoveryInbox, now: Instant) -> None:
+        """Handle one message."""
         match message:
             case StartProviding():
                 self._start_providing(sender, message.key, now)
@@ -71,69 +74,70 @@ class Discovery:
             case StopFinding():
                 self._stop_finding(sender)
             case SessionEnded():
-                self._stop_providing(_SESSION + message.session)
-                self._stop_finding(_SESSION + message.session)
+                self._stop_providing(actor_of_session(message.session))
+                self._stop_finding(actor_of_session(message.session))
             case SwarmUp():
-                self._up = message
-                self._around.own = message.peer
+                self._swarm_up = message
+                self._context.own_peer = message.peer
                 self._restart(now)
-                self._begin_waiting(now)
+                self._start_waiting_searches(now)
             case ActorRestarted():
                 if message.actor == "swarm":
                     self._restart(now)
             case KadReply() | Servers():
-                self._around.requests.answered(message, now)
+                self._context.requests.resolve(message, now)
             case KadFailed():
-                self._around.requests.failed(message.request, now)
+                self._context.requests.fail(message.request, now)
             case ServerJoined():
-                self._server_joined(message.server, now)
+                self._handle_server_joined(message.server, now)
             case ServerLost():
-                self._bootstrapper.server_lost(now)
+                self._bootstrapper.handle_server_lost(now)
 
-    def same_host(self, nodes: tuple[PeerAddresses, ...], now: Instant) -> None:
-        """Take which other nodes of this user run on this host."""
-        own = self._around.own
-        nodes = tuple(node for node in nodes if node.peer != own)
-        if nodes == self._around.same_host:
+    def set_same_host(self, nodes: tuple[PeerAddresses, ...], now: Instant) -> None:
+        """Set the other nodes of this user that run on this host now."""
+        own_peer = self._context.own_peer
+        nodes = tuple(node for node in nodes if node.peer != own_peer)
+        if nodes == self._context.same_host:
             return
-        self._around.same_host = nodes
-        if not nodes or own is None:
+        self._context.same_host = nodes
+        if not nodes or own_peer is None:
             return
-        self._bootstrapper.same_host_changed(now)
-        self._announcer.same_host_changed(now)
-        for query in self._queries.values():
-            query.same_host_changed(now)
+        self._bootstrapper.handle_same_host(now)
+        self._announcer.handle_same_host(now)
+        for search in self._searches.values():
+            search.handle_same_host(now)
 
     def poll(self, now: Instant) -> list[Send]:
-        """Return all that is to be sent now, in order."""
-        self._around.requests.expire(now)
-        out, self._out = self._out, []
-        readiness = self._bootstrapper.readiness()
+        """Return everything to send now, in order."""
+        self._context.requests.expire(now)
+        out: list[Send] = []
+        readiness = self._bootstrapper.changed_readiness()
         if readiness is not None:
             out += [Send("gateway", readiness, b"dht"), Send("metrics", readiness, b"dht")]
-        if self._around.own is not None:
+        if self._context.own_peer is not None:
             out += _to_swarm(self._bootstrapper.poll(now))
+            # Announcements and searches share the bounded requests: they take turns in being first.
             self._announcing_first = not self._announcing_first
             if self._announcing_first:
                 out += _to_swarm(self._announcer.poll(now))
-            for session, query in self._queries.items():
-                out += _to_swarm(query.poll(now))
-                out += [Send(session, candidate) for candidate in query.take()]
+            for session, search in self._searches.items():
+                out += _to_swarm(search.poll(now))
+                out += [Send(session, candidate) for candidate in search.pop_candidates()]
             if not self._announcing_first:
                 out += _to_swarm(self._announcer.poll(now))
-            self._take_turns()
-        observed = self._measured.report(now)
-        if observed is not None:
-            out.append(Send("metrics", observed))
+            self._rotate_searches()
+        report = self._metrics.report(now)
+        if report is not None:
+            out.append(Send("metrics", report))
         return out
 
     def wake_at(self) -> Instant:
-        """Return when `poll` has something to do although nothing happens; inf: never."""
-        times = [self._measured.wake_at(), self._around.requests.wake_at()]
-        # Nothing more can be asked while all requests are in use; the next answer changes that.
-        if self._around.own is not None and self._around.requests.room > 0:
+        """Return when `poll` has something to do without any event; inf: never."""
+        times = [self._metrics.wake_at(), self._context.requests.wake_at()]
+        # While all requests are in use nothing can be sent; the next answer changes that.
+        if self._context.own_peer is not None and self._context.requests.room > 0:
             times += [self._bootstrapper.wake_at(), self._announcer.wake_at()]
-            times += [query.wake_at() for query in self._queries.values()]
+            times += [search.wake_at() for search in self._searches.values()]
         return min(times, default=math.inf)
 
     def _start_providing(self, session: str, key: bytes, now: Instant) -> None:
@@ -154,42 +158,42 @@ class Discovery:
             return
         self._stop_finding(session)
         self._finds[session] = find
-        self._begin_waiting(now)
+        self._start_waiting_searches(now)
 
     def _stop_finding(self, session: str) -> None:
         self._finds.pop(session, None)
-        query = self._queries.pop(session, None)
-        if query is not None:
-            query.stop()
+        search = self._searches.pop(session, None)
+        if search is not None:
+            search.stop()
 
-    def _begin_waiting(self, now: Instant) -> None:
-        """Begin the queries that waited for the swarm, since without it nobody could be asked anyway."""
-        if self._around.own is None:
+    def _start_waiting_searches(self, now: Instant) -> None:
+        """Start the searches that waited for the swarm: without it no server can be asked."""
+        if self._context.own_peer is None:
             return
         for session, find in self._finds.items():
-            if session not in self._queries:
-                self._queries[session] = Query(find, self._around, self._measured, now)
+            if session not in self._searches:
+                self._searches[session] = Search(find, self._context, self._metrics, now)
 
-    def _take_turns(self) -> None:
-        """While requests are scarce, let another query be the first to get one next time."""
-        if self._queries and self._around.requests.room <= 0:
-            first = next(iter(self._queries))
-            self._queries[first] = self._queries.pop(first)
+    def _rotate_searches(self) -> None:
+        """While requests are scarce, let another search be the first to get one at the next poll."""
+        if self._searches and self._context.requests.room <= 0:
+            first = next(iter(self._searches))
+            self._searches[first] = self._searches.pop(first)
 
     def _restart(self, now: Instant) -> None:
-        self._around.requests.clear()
+        self._context.requests.clear()
         self._bootstrapper.restart(now)
         self._announcer.restart(now)
-        for query in self._queries.values():
-            query.restart(now)
+        for search in self._searches.values():
+            search.restart(now)
 
-    def _server_joined(self, server: PeerAddresses, now: Instant) -> None:
-        self._bootstrapper.server_joined()
-        if self._around.own is None or server.peer == self._around.own:
+    def _handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
+        self._bootstrapper.handle_server_joined()
+        if self._context.own_peer is None or server.peer == self._context.own_peer:
             return
-        self._announcer.server_joined(server, now)
-        for query in self._queries.values():
-            query.server_joined(server, now)
+        self._announcer.handle_server_joined(server, now)
+        for search in self._searches.values():
+            search.handle_server_joined(server, now)
 
 
 def _to_swarm(messages: list[Message]) -> list[Send]:

@@ -1,17 +1,26 @@
 """One iterative Kademlia lookup: which servers to ask next, and when the closest ones have answered.
 
-Owns the walk through the network and nothing else: no I/O, no clock, no store of providers; what servers
-say about providers is for the caller. Implements docs/architecture.md, "discovery", on the kad-dht
-specification of libp2p ("Kademlia distance": XOR of SHA-256 of key and of peer id, as an unsigned number;
-py-libp2p: kad_dht/utils.py, sort_peer_ids_by_distance).
+Implements docs/architecture.md, "Discovery", on the kad-dht specification of libp2p. Owns the path through
+the network. Never does I/O, reads no clock and keeps no providers: the caller handles what servers name as
+providers.
+
+How it converges. Servers are ordered by their distance from the key. The lookup asks the closest server that
+it knows and has not asked; the answer names servers that are closer still, and these are asked next. Each
+step typically halves the distance or more, so the number of steps grows with the logarithm of the network's
+size. The lookup is finished when each of the K closest servers that it has heard of has answered or failed.
+
+Why not the lookup of py-libp2p (docs/decisions/0004): it stops at its local store and at twenty providers, so
+that one decoy hides the true device; it asks in rounds, each as slow as its slowest server (10 s for one that
+hangs); and it returns providers only at its end. A search needs the first provider as soon as it is named,
+one bound on the requests of all lookups, and tests in virtual time against servers that lie.
 
 Differences from the textbook, each against servers that lie or hang:
 
-- a server that has not answered after SLOW_AFTER no longer holds a slot, though its answer still counts;
-- besides the K closest servers known, the closest few that *each* server named are asked, so that servers
-  which name invented neighbours "closer" than all honest ones cannot end the walk;
-- every second request goes to the branch (everything named from one first server on) that has had the
-  fewest, so that one branch cannot use up the budget.
+- A server that has not answered after SLOW_AFTER_SECONDS no longer holds a slot; its answer still counts.
+- Besides the K closest servers known, the closest few that *each* server named are asked. So servers
+  that name invented neighbours "closer" than all honest ones cannot end the lookup.
+- Every second request goes to the branch (all that was named on the paths from one seed) that has had the
+  fewest requests, so that one branch cannot use up the budget.
 """
 
 import hashlib
@@ -26,33 +35,36 @@ from ...messages.types import Instant, PeerAddresses
 K = 20
 """Servers that keep a key, and neighbours in one answer (kad-dht, "Replication parameter (k)")."""
 ALPHA = 6
-"""Requests at once that are not slow (kad-dht, "Alpha concurrency parameter": 10 at most)."""
-SLOW_AFTER = 0.5
-"""Seconds after which a request gives up its slot: an honest server with its dial needs 20–300 ms."""
+"""Requests at once, slow ones not counted (kad-dht, "Alpha concurrency parameter": 10 at most)."""
+SLOW_AFTER_SECONDS = 0.5
+"""After this a request no longer counts towards ALPHA. An honest server, dial included, needs 20–300 ms."""
 MAX_REQUESTS = 160
-"""Requests of one lookup. 100 000 servers need about 60; the rest is for the dead and for liars."""
-NAMED_KEPT = 3
-"""Servers that are asked on the word of a single server, however close others are."""
-FIRST_KEPT = 8
-"""The same for the servers that the lookup begins with."""
+"""Requests of one lookup. 100 000 servers take about 60; the rest allows for dead and lying ones."""
+MAX_WANTED_PER_ANSWER = 3
+"""Servers of each answer that are asked however close others are: the closest that the answer named."""
+MAX_WANTED_SEEDS = 8
+"""The same for the seeds, the servers that the lookup begins with."""
 MAX_ADDRESSES = 16
-ADDRESSES_PER_NAMING = 8
-_ASKS_PER_SERVER = 2
+MAX_ADDRESSES_PER_ANSWER = 8
+MAX_REQUESTS_PER_SERVER = 2
 
 
 def kademlia_point(data: bytes) -> int:
-    """Return where a key or a binary peer id stands in the key space."""
+    """Return the position of a key or a binary peer id in the key space: its SHA-256 as a number."""
     return int.from_bytes(hashlib.sha256(data).digest(), "big")
 
 
 def distance(key: bytes, peer: bytes) -> int:
-    """Return the Kademlia distance of a peer from a key."""
+    """Return the Kademlia distance of a peer from a key: the XOR of their points.
+
+    kad-dht, "Kademlia distance"; the same as sort_peer_ids_by_distance of py-libp2p (kad_dht/utils.py).
+    """
     return kademlia_point(key) ^ kademlia_point(peer)
 
 
 class _Status(Enum):
     FRESH = "fresh"
-    ASKED = "asked"
+    PENDING = "pending"
     ANSWERED = "answered"
     FAILED = "failed"
 
@@ -63,75 +75,81 @@ class _Server:
     distance: int
     addresses: tuple[str, ...]
     branches: set[bytes]
+    """The seeds from which the lookup was led to this server."""
     status: _Status = _Status.FRESH
-    asked_at: Instant = 0.0
-    asks: int = 0
-    asked_addresses: int = 0
+    requested_at: Instant = 0.0
+    request_count: int = 0
+    tried_addresses: int = 0
+    """How many of `addresses` were known when it was last asked."""
 
 
 @dataclass(slots=True)
 class Lookup:
-    """The state of one lookup for `key` by the peer `own`. Feed it answers, `poll` it for requests."""
+    """The state of one lookup for `key` by the node `own_peer`.
+
+    Feed it answers, and `poll` it for requests.
+    """
 
     key: bytes
-    own: bytes
-    requests: int = 0
-    answers: int = 0
+    own_peer: bytes
+    request_count: int = 0
+    answer_count: int = 0
     _point: int = field(init=False)
     _servers: dict[bytes, _Server] = field(default_factory=dict)
-    _order: list[tuple[int, bytes]] = field(default_factory=list)
-    _asked: dict[bytes, _Server] = field(default_factory=dict)
-    _named: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
-    _first: list[tuple[int, bytes]] = field(default_factory=list)
+    _by_distance: list[tuple[int, bytes]] = field(default_factory=list)
+    _pending: dict[bytes, _Server] = field(default_factory=dict)
+    _closest_named: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    """The closest servers that an answer named, by the server that gave it."""
+    _seeds: list[tuple[int, bytes]] = field(default_factory=list)
     _branch_requests: dict[bytes, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._point = kademlia_point(self.key)
 
-    def begin_with(self, servers: Iterable[PeerAddresses]) -> None:
-        """Add servers that the lookup starts from, also while it runs; each begins a branch of its own."""
+    def add_seeds(self, servers: Iterable[PeerAddresses]) -> None:
+        """Add servers that the lookup starts from, also while it runs; each of them begins a branch."""
         for named in servers:
             server = self._learn(named, {named.peer})
-            if server is not None and (server.distance, server.peer) not in self._first:
-                insort(self._first, (server.distance, server.peer))
-                del self._first[K * 4 :]
+            if server is not None and (server.distance, server.peer) not in self._seeds:
+                insort(self._seeds, (server.distance, server.peer))
+                del self._seeds[K * 4 :]
 
     def poll(self, now: Instant, room: int) -> list[PeerAddresses]:
-        """Return the servers to ask now, at most `room`; they count as asked from now on."""
-        fast = sum(now < server.asked_at + SLOW_AFTER for server in self._asked.values())
-        slots = min(ALPHA - fast, room, MAX_REQUESTS - self.requests)
+        """Return the servers to ask now, at most `room` of them; their requests are pending from now on."""
+        fast = sum(now < server.requested_at + SLOW_AFTER_SECONDS for server in self._pending.values())
+        slots = min(ALPHA - fast, room, MAX_REQUESTS - self.request_count)
         if slots <= 0:
             return []
         chosen: list[PeerAddresses] = []
-        fresh = self._wanted()
+        fresh = self._fresh_servers()
         while fresh and len(chosen) < slots:
-            server = self._choose(fresh)
+            server = self._pick_next(fresh)
             fresh.remove(server)
-            server.status = _Status.ASKED
-            server.asked_at = now
-            server.asks += 1
-            server.asked_addresses = len(server.addresses)
-            self._asked[server.peer] = server
-            self.requests += 1
+            server.status = _Status.PENDING
+            server.requested_at = now
+            server.request_count += 1
+            server.tried_addresses = len(server.addresses)
+            self._pending[server.peer] = server
+            self.request_count += 1
             for branch in server.branches:
                 self._branch_requests[branch] = self._branch_requests.get(branch, 0) + 1
             chosen.append(PeerAddresses(server.peer, server.addresses))
         return chosen
 
-    def answered(self, peer: bytes, closer: Sequence[PeerAddresses]) -> None:
-        """Take the neighbours that an asked server named; anything from one that was not asked is ignored."""
-        server = self._asked.pop(peer, None)
+    def handle_answer(self, peer: bytes, closer: Sequence[PeerAddresses]) -> None:
+        """Learn the neighbours that a server named. An answer of a server that was not asked is ignored."""
+        server = self._pending.pop(peer, None)
         if server is None:
             return
         server.status = _Status.ANSWERED
-        self.answers += 1
+        self.answer_count += 1
         named = [self._learn(neighbour, server.branches) for neighbour in closer[:K]]
         nearest = sorted({found.distance: found.peer for found in named if found is not None}.items())
-        self._named[peer] = tuple(found for _, found in nearest[:NAMED_KEPT])
+        self._closest_named[peer] = tuple(found for _, found in nearest[:MAX_WANTED_PER_ANSWER])
 
-    def failed(self, peer: bytes) -> None:
-        """Take that an asked server did not answer. It is asked once more if it has got other addresses."""
-        server = self._asked.pop(peer, None)
+    def handle_failure(self, peer: bytes) -> None:
+        """Record that a server did not answer. It is asked once more if more addresses of it become known."""
+        server = self._pending.pop(peer, None)
         if server is None:
             return
         server.status = _Status.FAILED
@@ -139,24 +157,24 @@ class Lookup:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is open and nobody is left to ask."""
-        return not self._asked and (self.requests >= MAX_REQUESTS or not self._wanted())
+        """Whether no request is pending and no server is left to ask."""
+        return not self._pending and (self.request_count >= MAX_REQUESTS or not self._fresh_servers())
 
     def settled(self, now: Instant) -> bool:
-        """Whether only slow servers are still open: the closest ones that answer are known."""
-        if any(now < server.asked_at + SLOW_AFTER for server in self._asked.values()):
+        """Return whether only slow servers are still pending: the closest ones that answer are known."""
+        if any(now < server.requested_at + SLOW_AFTER_SECONDS for server in self._pending.values()):
             return False
-        return self.requests >= MAX_REQUESTS or not self._wanted()
+        return self.request_count >= MAX_REQUESTS or not self._fresh_servers()
 
     def wake_at(self, now: Instant) -> Instant:
-        """Return when the next open request becomes slow, so that `poll` may return others; inf: never."""
-        turning = (server.asked_at + SLOW_AFTER for server in self._asked.values())
-        return min((when for when in turning if when > now), default=math.inf)
+        """Return when the next pending request becomes slow, so that `poll` may return more; inf: never."""
+        slow_at = (server.requested_at + SLOW_AFTER_SECONDS for server in self._pending.values())
+        return min((when for when in slow_at if when > now), default=math.inf)
 
     def closest(self) -> list[PeerAddresses]:
         """Return the K closest servers that have answered, closest first."""
         found = []
-        for _, peer in self._order:
+        for _, peer in self._by_distance:
             server = self._servers[peer]
             if server.status is _Status.ANSWERED:
                 found.append(PeerAddresses(peer, server.addresses))
@@ -165,20 +183,20 @@ class Lookup:
         return found
 
     def addresses(self, peer: bytes) -> tuple[str, ...]:
-        """Return what the lookup has heard of where `peer` is."""
+        """Return the addresses of `peer` that servers have named in this lookup."""
         server = self._servers.get(peer)
         return () if server is None else server.addresses
 
     def _learn(self, named: PeerAddresses, branches: set[bytes]) -> _Server | None:
-        if named.peer == self.own:
+        if named.peer == self.own_peer:
             return None
         server = self._servers.get(named.peer)
-        offered = named.addresses[:ADDRESSES_PER_NAMING]
+        offered = named.addresses[:MAX_ADDRESSES_PER_ANSWER]
         if server is None:
             point = self._point ^ kademlia_point(named.peer)
             server = _Server(named.peer, point, offered, set(branches))
             self._servers[named.peer] = server
-            insort(self._order, (point, named.peer))
+            insort(self._by_distance, (point, named.peer))
             return server
         server.branches |= branches
         merged = dict.fromkeys(server.addresses + offered)
@@ -187,16 +205,20 @@ class Lookup:
         return server
 
     def _revive(self, server: _Server) -> None:
-        """Let a failed server be asked again when others have named addresses that were not tried."""
-        more = len(server.addresses) > server.asked_addresses
-        if server.status is _Status.FAILED and more and server.asks < _ASKS_PER_SERVER:
+        """Let a failed server be asked again if other servers have named addresses that were not tried."""
+        more = len(server.addresses) > server.tried_addresses
+        if server.status is _Status.FAILED and more and server.request_count < MAX_REQUESTS_PER_SERVER:
             server.status = _Status.FRESH
 
-    def _wanted(self) -> list[_Server]:
-        """Return the servers still to ask, closest first."""
+    def _fresh_servers(self) -> list[_Server]:
+        """Return the servers that are still to be asked, closest first.
+
+        These are the fresh ones among the K closest that have not failed, the closest few of each answer, and
+        the closest seeds.
+        """
         wanted: dict[bytes, _Server] = {}
         closest = 0
-        for _, peer in self._order:
+        for _, peer in self._by_distance:
             server = self._servers[peer]
             if server.status is _Status.FAILED:
                 continue
@@ -205,17 +227,18 @@ class Lookup:
             closest += 1
             if closest == K:
                 break
-        kept = [peer for peers in self._named.values() for peer in peers]
-        kept.extend(peer for _, peer in self._first[:FIRST_KEPT])
+        kept = [peer for peers in self._closest_named.values() for peer in peers]
+        kept.extend(peer for _, peer in self._seeds[:MAX_WANTED_SEEDS])
         for peer in kept:
             server = self._servers[peer]
             if server.status is _Status.FRESH:
                 wanted[peer] = server
         return sorted(wanted.values(), key=lambda server: server.distance)
 
-    def _choose(self, fresh: list[_Server]) -> _Server:
-        if self.requests % 2 == 0:
-            return fresh[0]
+    def _pick_next(self, fresh: list[_Server]) -> _Server:
+        if self.request_count % 2 == 0:
+            return fresh[0]  # the closest, as in the textbook
+        # Every second time: the closest of the branch that has had the fewest requests.
         return min(fresh, key=lambda server: (self._least_used(server), server.distance))
 
     def _least_used(self, server: _Server) -> int:

@@ -1,12 +1,12 @@
-"""One lookup as the swarm sees it: ask for the servers of the routing table, then single requests.
+"""Drives one lookup against the swarm: first its routing table is read, then single servers are asked.
 
-Binds lookup.Lookup (which decides) to requests.Requests (which remembers); sends nothing itself. The local
-store of providers is neither asked nor filled: only answers of servers count, those about themselves too.
+Connects lookup.Lookup, which decides whom to ask, with pending_requests.PendingRequests, which remembers who
+waits for which answer. Never sends anything; `poll` returns what to send. Never reads or fills the swarm's
+own store of providers: only answers of servers count, including what a server says about itself.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from ...messages.base import Message
@@ -14,127 +14,108 @@ from ...messages.to_discovery import KadReply, Servers
 from ...messages.to_swarm import ClosestServers, KadRequest
 from ...messages.types import Instant, PeerAddresses
 from .lookup import Lookup
-from .pending_requests import ANSWER_WITHIN, Answer, Requests
+from .pending_requests import REQUEST_TIMEOUT_SECONDS, Answer, PendingRequests
 
 Providers = tuple[PeerAddresses, ...]
-Op = Literal["find_node", "get_providers"]
-_TABLE = b""
+ProvidersCallback = Callable[[bytes, Providers, Instant], None]
+"""Called with the peer id of the server that answered, the providers that it named, and the time."""
+LookupOperation = Literal["find_node", "get_providers"]
 
-# Tags are the asked peers' ids; the routing table's answer has the one tag that is no peer id.
+# The tag of a request is the peer id of the asked server. No peer id is empty: this is the routing table's
+# tag.
+_ROUTING_TABLE_TAG = b""
 
 
-class Walk:
-    """A running lookup. `on_providers(server, providers, now)` gets what each server says, as it comes.
+class LookupDriver:
+    """A running lookup. `on_providers` gets the providers that each server names, as the answers come.
 
-    `first`: servers known without the routing table. `spare`: servers to begin with if it is empty.
-    `finished` (nobody is left to ask or to wait for) and `settled` (only slow servers are still waited for)
-    are as of the last `poll`.
+    `seeds` are servers known without the routing table; `fallback` are servers to begin with when the routing
+    table is empty (the bootstrap peers). `settled` (only slow servers are still waited for) and `finished`
+    (no server is left to ask or to wait for) are as of the last `poll`.
     """
 
     def __init__(
         self,
         key: bytes,
-        own: bytes,
-        op: Op,
-        requests: Requests,
+        own_peer: bytes,
+        operation: LookupOperation,
+        requests: PendingRequests,
         now: Instant,
         *,
-        first: Iterable[PeerAddresses] = (),
-        spare: Iterable[PeerAddresses] = (),
-        on_providers: Callable[[bytes, Providers, Instant], None] | None = None,
+        seeds: Iterable[PeerAddresses] = (),
+        fallback: Iterable[PeerAddresses] = (),
+        on_providers: ProvidersCallback | None = None,
     ) -> None:
         self.started = now
         self.finished = False
         self.settled = False
-        self.lookup = Lookup(key, own)
-        self.lookup.begin_with(first)
-        self._op = op
+        self.lookup = Lookup(key, own_peer)
+        self.lookup.add_seeds(seeds)
+        self._operation = operation
         self._requests = requests
-        self._spare = tuple(spare)
+        self._fallback = tuple(fallback)
         self._on_providers = on_providers
-        self._table: Literal["unasked", "asked", "answered"] = "unasked"
-        self._touched = True
+        self._routing_table: Literal["not requested", "requested", "known"] = "not requested"
+        self._changed = True
         self._wake_at: Instant = math.inf
 
-    def begin_with(self, servers: Iterable[PeerAddresses]) -> None:
-        """Add servers to start from, also while it runs."""
-        self.lookup.begin_with(servers)
-        self._touched = True
+    def add_seeds(self, servers: Iterable[PeerAddresses]) -> None:
+        """Add servers to start from, also while the lookup runs."""
+        self.lookup.add_seeds(servers)
+        self._changed = True
 
     def poll(self, now: Instant) -> list[Message]:
         """Return what to send to the swarm now."""
-        if not self._touched and now < self._wake_at:
-            return []  # hundreds of walks share one loop: those that nothing has happened to cost nothing
+        if not self._changed and now < self._wake_at:
+            return []  # hundreds of lookups share one loop: one without any news must cost nothing
         out: list[Message] = []
-        if self._table == "unasked" and self._requests.room > 0:
-            self._table = "asked"
-            out.append(ClosestServers(self._requests.open(self, _TABLE, now), self.lookup.key))
+        if self._routing_table == "not requested" and self._requests.room > 0:
+            self._routing_table = "requested"
+            request = self._requests.open(self, _ROUTING_TABLE_TAG, now)
+            out.append(ClosestServers(request, self.lookup.key))
         for server in self.lookup.poll(now, self._requests.room):
-            request = self._requests.open(self, server.peer, now)
             out.append(
-                KadRequest(request, server.peer, server.addresses, self._op, self.lookup.key, ANSWER_WITHIN)
+                KadRequest(
+                    request=self._requests.open(self, server.peer, now),
+                    peer=server.peer,
+                    addresses=server.addresses,
+                    op=self._operation,
+                    key=self.lookup.key,
+                    timeout=REQUEST_TIMEOUT_SECONDS,
+                )
             )
-        self._touched = self._requests.room <= 0  # not all was sent that could be
+        # Without room for more requests the lookup may have been cut short, so it is polled again next time.
+        self._changed = self._requests.room <= 0
         self._wake_at = self.lookup.wake_at(now)
-        self.settled = self._table == "answered" and self.lookup.settled(now)
+        self.settled = self._routing_table == "known" and self.lookup.settled(now)
         self.finished = self.settled and self.lookup.finished
         return out
 
-    def answered(self, tag: bytes, answer: Answer, now: Instant) -> None:
-        """Take an answer of the swarm."""
-        self._touched = True
+    def handle_answer(self, tag: bytes, answer: Answer, now: Instant) -> None:
+        """Handle an answer of the swarm: the routing table's servers, or what one server replied."""
+        self._changed = True
         if isinstance(answer, Servers):
-            if tag == _TABLE:
-                self._table = "answered"
-                self.lookup.begin_with(answer.peers or self._spare)
-        elif isinstance(answer, KadReply) and tag != _TABLE:
-            self.lookup.answered(tag, answer.closer)
+            if tag == _ROUTING_TABLE_TAG:
+                self._routing_table = "known"
+                self.lookup.add_seeds(answer.peers or self._fallback)
+        elif isinstance(answer, KadReply) and tag != _ROUTING_TABLE_TAG:
+            self.lookup.handle_answer(tag, answer.closer)
             if answer.providers and self._on_providers is not None:
                 self._on_providers(tag, answer.providers, now)
 
-    def failed(self, tag: bytes, now: Instant) -> None:
-        """Take that a request of this walk has no answer."""
-        self._touched = True
-        if tag == _TABLE:
-            self._table = "answered"
-            self.lookup.begin_with(self._spare)
+    def handle_failure(self, tag: bytes, now: Instant) -> None:
+        """Handle that a request of this lookup gets no answer."""
+        self._changed = True
+        if tag == _ROUTING_TABLE_TAG:
+            self._routing_table = "known"
+            self.lookup.add_seeds(self._fallback)
         else:
-            self.lookup.failed(tag)
+            self.lookup.handle_failure(tag)
 
     def stop(self) -> None:
-        """Give up; answers that still come are dropped."""
+        """Give the lookup up; answers that still come are dropped."""
         self._requests.abandon(self)
 
     def wake_at(self) -> Instant:
         """Return when `poll` may have something new without any answer; inf: never."""
         return self._wake_at
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What every query and announcement stands on. `own` is None until the swarm is up."""
-
-    requests: Requests
-    bootstrap: tuple[PeerAddresses, ...] = ()
-    same_host: tuple[PeerAddresses, ...] = ()
-    own: bytes | None = None
-
-    def walk(
-        self,
-        key: bytes,
-        op: Op,
-        now: Instant,
-        on_providers: Callable[[bytes, Providers, Instant], None] | None = None,
-    ) -> Walk:
-        """Begin a lookup. Nodes of this host are always asked, bootstrap peers if the table is empty."""
-        assert self.own is not None
-        return Walk(
-            key,
-            self.own,
-            op,
-            self.requests,
-            now,
-            first=self.same_host,
-            spare=self.bootstrap,
-            on_providers=on_providers,
-        )

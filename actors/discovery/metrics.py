@@ -1,51 +1,44 @@
-"""What discovery measures: durations in the buckets of messages/to_metrics.py, cumulative since its start."""
+"""What discovery measures and reports to metrics: durations, cumulative since this process began.
+
+Owns the histograms and the pace of reports. Never sends; core.py sends what `report` returns.
+"""
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from ...messages.to_metrics import BUCKETS, Distribution, MetricName, Observed
+from ...messages.to_metrics import MetricName, Observed
 from ...messages.types import Instant
+from ..histogram import Histogram
 
-REPORT_EVERY = 1.0
-"""Seconds between reports, when something has changed."""
-
-
-@dataclass(slots=True)
-class _Histogram:
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    total: float = 0.0
+REPORT_INTERVAL_SECONDS = 1.0
+"""The least time between two reports; nothing is reported when nothing has changed."""
 
 
 @dataclass(slots=True)
-class Measurements:
-    """Histograms by name and labels; labels come from closed lists, so their number is bounded."""
+class DiscoveryMetrics:
+    """Histograms by name and labels. Labels come from closed lists, so their number is bounded."""
 
-    _histograms: dict[tuple[MetricName, tuple[str, ...]], _Histogram] = field(default_factory=dict)
+    _histograms: dict[tuple[MetricName, tuple[str, ...]], Histogram] = field(default_factory=dict)
     _changed: bool = False
-    _reported: Instant = -math.inf
+    _reported_at: Instant = -math.inf
 
     def observe(self, name: MetricName, labels: tuple[str, ...], seconds: float) -> None:
         """Count one duration."""
-        histogram = self._histograms.setdefault((name, labels), _Histogram())
-        value = max(seconds, 0.0)
-        histogram.counts[bisect_left(BUCKETS, value)] += 1
-        histogram.total += value
+        self._histograms.setdefault((name, labels), Histogram()).observe(max(seconds, 0.0))
         self._changed = True
 
     def wake_at(self) -> Instant:
-        """Return when a report is due; inf: nothing has changed."""
-        return self._reported + REPORT_EVERY if self._changed else math.inf
+        """Return when the next report can be made; inf: nothing has changed since the last one."""
+        return self._reported_at + REPORT_INTERVAL_SECONDS if self._changed else math.inf
 
     def report(self, now: Instant) -> Observed | None:
-        """Return all present values if a report is due."""
-        if not self._changed or now < self._reported + REPORT_EVERY:
+        """Return all values metrics so far, or None if none has changed or the last report is too recent."""
+        if now < self.wake_at():
             return None
         self._changed = False
-        self._reported = now
+        self._reported_at = now
         return Observed(
             distributions=tuple(
-                Distribution(name, labels, tuple(histogram.counts), histogram.total)
-                for (name, labels), histogram in self._histograms.items()
+                histogram.to_message(name, labels) for (name, labels), histogram in self._histograms.items()
             )
         )

@@ -1,7 +1,8 @@
-"""The requests to the swarm that are open: who waits for each, and until when.
+"""The pending requests to the swarm: who waits for each of them, and until when.
 
-Owns request ids and deadlines; sends nothing. Bounded: the swarm's mailbox must never overflow because of
-discovery, so at most MAX_OPEN requests are open, whatever the number of queries.
+Owns request ids and deadlines. Bounded: at most MAX_PENDING_REQUESTS are pending, whatever the number of
+searches and announcements, so that discovery never fills the swarm's mailbox. Never sends anything: the
+caller opens a request here, puts the id into its message and sends that.
 """
 
 import math
@@ -11,83 +12,90 @@ from typing import Protocol
 from ...messages.to_discovery import KadReply, Servers
 from ...messages.types import Instant
 
-MAX_OPEN = 192
-ANSWER_WITHIN = 2.0
-"""Seconds that one server has, dial included; the swarm answers KadFailed then."""
-GIVE_UP_AFTER = 3.0
-"""Seconds after which the swarm's own answer is not waited for either."""
+MAX_PENDING_REQUESTS = 192
+REQUEST_TIMEOUT_SECONDS = 2.0
+"""Time that one DHT server has to answer, dial included; after that the swarm sends KadFailed."""
+SWARM_TIMEOUT_SECONDS = 3.0
+"""Time after which discovery stops waiting for the swarm's answer as well."""
 
 Answer = KadReply | Servers
 
 
-class Owner(Protocol):
-    """Whoever has asked something of the swarm. `tag` is its own name for the request."""
+class RequestOwner(Protocol):
+    """The part of discovery that made a request.
 
-    def answered(self, tag: bytes, answer: Answer, now: Instant) -> None:
-        """Take an answer."""
+    It gets exactly one of the two calls, or none if it abandoned it.
+
+    `tag` is the owner's name for the request, given to `open`.
+    """
+
+    def handle_answer(self, tag: bytes, answer: Answer, now: Instant) -> None:
+        """Handle the swarm's answer."""
         ...
 
-    def failed(self, tag: bytes, now: Instant) -> None:
-        """Take that there will be no answer."""
+    def handle_failure(self, tag: bytes, now: Instant) -> None:
+        """Handle that there will be no answer."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
-    owner: Owner
+class _PendingRequest:
+    owner: RequestOwner
     tag: bytes
     deadline: Instant
 
 
 @dataclass(slots=True)
-class Requests:
-    """The table of open requests. Ids do not repeat over restarts of the actor."""
+class PendingRequests:
+    """The table of pending requests. The incarnation is part of an id, so ids never repeat over restarts."""
 
     incarnation: int
-    _next: int = 0
-    _open: dict[int, _Open] = field(default_factory=dict)
+    _last_number: int = 0
+    _pending: dict[int, _PendingRequest] = field(default_factory=dict)
 
     @property
     def room(self) -> int:
         """How many more requests may be opened."""
-        return MAX_OPEN - len(self._open)
+        return MAX_PENDING_REQUESTS - len(self._pending)
 
-    def open(self, owner: Owner, tag: bytes, now: Instant) -> int:
+    def open(self, owner: RequestOwner, tag: bytes, now: Instant) -> int:
         """Register a request and return its id. The caller has checked `room`."""
-        self._next += 1
-        request = (self.incarnation << 32) | self._next
-        self._open[request] = _Open(owner, tag, now + GIVE_UP_AFTER)
+        self._last_number += 1
+        request = (self.incarnation << 32) | self._last_number
+        self._pending[request] = _PendingRequest(owner, tag, now + SWARM_TIMEOUT_SECONDS)
         return request
 
-    def answered(self, answer: Answer, now: Instant) -> None:
-        """Hand an answer to its owner; one that nobody waits for is dropped."""
-        waiting = self._open.pop(answer.request, None)
-        if waiting is not None:
-            waiting.owner.answered(waiting.tag, answer, now)
+    def resolve(self, answer: Answer, now: Instant) -> None:
+        """Hand an answer to the owner of its request; an answer to no pending request is dropped."""
+        pending = self._pending.pop(answer.request, None)
+        if pending is not None:
+            pending.owner.handle_answer(pending.tag, answer, now)
 
-    def failed(self, request: int, now: Instant) -> None:
-        """Tell the owner that a request has failed."""
-        waiting = self._open.pop(request, None)
-        if waiting is not None:
-            waiting.owner.failed(waiting.tag, now)
+    def fail(self, request: int, now: Instant) -> None:
+        """Report to its owner that a request has failed."""
+        pending = self._pending.pop(request, None)
+        if pending is not None:
+            pending.owner.handle_failure(pending.tag, now)
 
     def expire(self, now: Instant) -> None:
-        """Fail what is overdue."""
-        for request, waiting in list(self._open.items()):
-            if waiting.deadline > now:
-                return  # deadlines stand in the order of opening
-            self.failed(request, now)
+        """Fail every request whose deadline has passed."""
+        for request, pending in list(self._pending.items()):
+            if pending.deadline > now:
+                return  # all requests have the same timeout, so deadlines are in the order of opening
+            self.fail(request, now)
 
-    def abandon(self, owner: Owner) -> None:
-        """Forget what `owner` has asked, without telling it."""
-        self._open = {request: open_ for request, open_ in self._open.items() if open_.owner is not owner}
+    def abandon(self, owner: RequestOwner) -> None:
+        """Forget the requests of `owner`, without a call to it."""
+        self._pending = {
+            request: pending for request, pending in self._pending.items() if pending.owner is not owner
+        }
 
     def clear(self) -> None:
-        """Forget everything: the swarm has lost it."""
-        self._open.clear()
+        """Forget everything: the swarm has restarted and has lost all requests."""
+        self._pending.clear()
 
     def wake_at(self) -> Instant:
-        """Return when the oldest request is overdue; inf: none is open."""
-        for waiting in self._open.values():
-            return waiting.deadline
+        """Return the deadline of the oldest request; inf: none is pending."""
+        for pending in self._pending.values():
+            return pending.deadline
         return math.inf

@@ -1,9 +1,9 @@
-"""Nodes of one user on one host: each registers in the runtime directory, and sees the others there.
+"""Finds the nodes of one user on one host: each registers in the runtime directory and sees the others.
 
-Owns the files of `<runtime directory>/nodes/`: one `<peer id in hex>.node` (0600, in a directory 0700) for
-each node, locked with flock for as long as its process lives, however that ends. An unlocked file is stale
-and is removed by whoever sees it. Everything found there is treated as hostile: owner, mode, kind and size
-are checked before a byte is read. Implements docs/architecture.md, "discovery", same host.
+Owns the files of `<runtime directory>/nodes/`: one `<peer id in hex>.node` (mode 0600, in a directory of mode
+0700) for each node, locked with flock for as long as its process lives, however that ends. An unlocked file
+is stale, and any node that sees it removes it. Everything found there is treated as hostile: owner, mode,
+kind and size are checked before a byte is read. Implements docs/architecture.md, "Discovery", same host.
 
 Never decides what the addresses are used for.
 """
@@ -22,23 +22,25 @@ from ...messages.base import Decoder, MalformedMessageError, encode
 from ...messages.errors import SpacedriveNodeError
 from ...messages.types import Addresses, Instant, PeerAddresses, PeerId
 
-FOLDER = "nodes"
-MAX_FILE = 16 * 1024
+DIRECTORY_NAME = "nodes"
+MAX_FILE_BYTES = 16 * 1024
 MAX_NODES = 64
 MAX_ENTRIES = 512
-POLL_BUSY = 1.0
-POLL_IDLE = 5.0
-SCAN_EVERY = 5.0
-"""Seconds after which the directory is read even if it looks unchanged: a node that dies changes nothing."""
-SCAN_EVERY_IDLE = 30.0
+POLL_INTERVAL_BUSY_SECONDS = 1.0
+POLL_INTERVAL_IDLE_SECONDS = 5.0
+"""How often actor.py calls `others`: while a session searches or provides, and otherwise."""
+SCAN_INTERVAL_BUSY_SECONDS = 5.0
+SCAN_INTERVAL_IDLE_SECONDS = 30.0
+"""After this time the directory is read though it looks unchanged: a node that is killed leaves its file."""
 _SUFFIX = ".node"
-_TEMPORARY = ".new"
-_TEMPORARY_LIFE = 60.0
-_MTIME_BLUR = 2.0  # a change so soon after another may leave the directory's mtime the same
+_TEMPORARY_SUFFIX = ".new"
+_MAX_TEMPORARY_AGE_SECONDS = 60.0
+_MTIME_GRANULARITY_SECONDS = 2.0
+"""Two changes within this time may leave the directory with the same modification time."""
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one file holds: the node and where processes of this host reach it."""
+    """The content of one file: a node, and the addresses at which processes of this host reach it."""
 
     peer: PeerId
     addresses: Addresses
@@ -48,32 +50,35 @@ _decode: Decoder[Registration] = Decoder(Registration)
 
 
 class UnsafeDirectoryError(SpacedriveNodeError, OSError):
-    """The directory belongs to someone else or others may enter it; nothing is read or written there."""
+    """The directory belongs to another user or others may enter it; nothing is read or written there."""
 
 
 class SameHost:
-    """This node's registration and its view of the others. All calls are short and local."""
+    """This node's registration and its view of the others. Every call does a little local file I/O."""
 
     def __init__(self, runtime_dir: Path) -> None:
-        self._directory = runtime_dir / FOLDER
+        self._directory = runtime_dir / DIRECTORY_NAME
         self._registered: tuple[Registration, Path, int] | None = None
-        self._mtime = -1
-        self._scanned: Instant = -math.inf
+        self._last_mtime = -1
+        self._scanned_at: Instant = -math.inf
         self._nodes: tuple[PeerAddresses, ...] = ()
 
     def register(self, peer: bytes, addresses: tuple[str, ...]) -> None:
-        """Register this node, or update its registration. Raises OSError."""
+        """Register this node, or update its registration.
+
+        Raises OSError, and UnsafeDirectoryError among it.
+        """
         registration = Registration(peer, addresses)
-        if self._registered is not None and self._registered[0] == registration and self._in_place():
+        if self._registered is not None and self._registered[0] == registration and self._file_is_in_place():
             return
-        self._prepare()
+        self._prepare_directory()
         path = self._directory / f"{peer.hex()}{_SUFFIX}"
-        temporary = self._directory / f"{secrets.token_hex(8)}{_TEMPORARY}"
+        temporary = self._directory / f"{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
         descriptor = os.open(
             temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
-            # Locked before it has its name: nobody ever sees a registration that looks stale.
+            # Locked before it gets its name: otherwise another node could see it unlocked, and remove it.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(descriptor, encode(registration))
             os.rename(temporary, path)
@@ -90,51 +95,56 @@ class SameHost:
         if self._registered is None:
             return
         _, path, descriptor = self._registered
-        if self._in_place():
+        if self._file_is_in_place():
             path.unlink(missing_ok=True)
         os.close(descriptor)
         self._registered = None
 
     def others(self, now: Instant, *, busy: bool) -> tuple[PeerAddresses, ...]:
-        """Return the other nodes that run now. Reads the directory only when that may have changed."""
-        if self._registered is not None and not self._in_place():
+        """Return the other nodes that run now.
+
+        Reads the directory only if it may have changed. Raises OSError.
+        """
+        if self._registered is not None and not self._file_is_in_place():
             self.register(self._registered[0].peer, self._registered[0].addresses)
         try:
             mtime = os.stat(self._directory).st_mtime_ns
         except FileNotFoundError:
             self._nodes = ()
             return ()
-        recent = time.time() - mtime / 1e9 < _MTIME_BLUR
-        overdue = now >= self._scanned + (SCAN_EVERY if busy else SCAN_EVERY_IDLE)
-        if mtime != self._mtime or recent or overdue:
-            self._mtime = mtime
-            self._scanned = now
+        recent = time.time() - mtime / 1e9 < _MTIME_GRANULARITY_SECONDS
+        overdue = now >= self._scanned_at + (
+            SCAN_INTERVAL_BUSY_SECONDS if busy else SCAN_INTERVAL_IDLE_SECONDS
+        )
+        if mtime != self._last_mtime or recent or overdue:
+            self._last_mtime = mtime
+            self._scanned_at = now
             self._nodes = self._scan()
         return self._nodes
 
-    def _prepare(self) -> None:
+    def _prepare_directory(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._check()
+        self._check_directory()
 
-    def _check(self) -> None:
+    def _check_directory(self) -> None:
         status = os.lstat(self._directory)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise UnsafeDirectoryError(f"{self._directory} must be a directory of this user with mode 0700")
 
-    def _in_place(self) -> bool:
+    def _file_is_in_place(self) -> bool:
         assert self._registered is not None
         _, path, descriptor = self._registered
         return _same_file(path, descriptor)
 
     def _scan(self) -> tuple[PeerAddresses, ...]:
-        self._check()
+        self._check_directory()
         found: dict[bytes, PeerAddresses] = {}
         with os.scandir(self._directory) as entries:
             for count, entry in enumerate(entries):
                 if count >= MAX_ENTRIES or len(found) >= MAX_NODES:
                     break
                 path = Path(entry.path)
-                if entry.name.endswith(_TEMPORARY):
+                if entry.name.endswith(_TEMPORARY_SUFFIX):
                     _remove_if_abandoned(path)
                 elif entry.name.endswith(_SUFFIX) and not self._is_own(path):
                     registration = _read(path)
@@ -157,23 +167,29 @@ def _same_file(path: Path, descriptor: int) -> bool:
 
 
 def _read(path: Path) -> Registration | None:
-    """Return what a living node wrote; None for anything else. A dead node's file is removed."""
+    """Return the registration of a node that runs; None for any other file.
+
+    Removes the file of a dead node.
+    """
     try:
-        # NONBLOCK: a FIFO put here must not make the node wait.
+        # O_NONBLOCK: opening a FIFO that somebody has put here must not block the node.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:
         status = os.fstat(descriptor)
-        sound = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
-        if not sound or status.st_size > MAX_FILE:
+        is_safe = (
+            stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+        )
+        if not is_safe or status.st_size > MAX_FILE_BYTES:
             return None
         if _unlocked(descriptor):
-            # Should a new registration take the name just now, its owner notices and puts it back.
+            # A new registration may take the name at this moment; its owner notices that it is gone and
+            # repeats it.
             if _same_file(path, descriptor):
                 path.unlink(missing_ok=True)
             return None
-        registration = _decode(os.read(descriptor, MAX_FILE))
+        registration = _decode(os.read(descriptor, MAX_FILE_BYTES))
     except (OSError, MalformedMessageError):
         return None
     finally:
@@ -192,7 +208,7 @@ def _unlocked(descriptor: int) -> bool:
 def _remove_if_abandoned(path: Path) -> None:
     try:
         status = os.lstat(path)
-        if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _TEMPORARY_LIFE:
+        if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _MAX_TEMPORARY_AGE_SECONDS:
             path.unlink(missing_ok=True)
     except OSError:
         return

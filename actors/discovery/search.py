@@ -1,130 +1,137 @@
-"""One Find from its start until it is withdrawn: every finder at once, merged; the DHT again and again.
+"""One search: everything that a session's Find causes, from its arrival until it is withdrawn.
 
-Owns the rounds of one query; sends nothing itself. A finder that finds nothing or fails ends nothing: hints
-and nodes of this host are handed over at once, and the lookup in the DHT is repeated with a growing pause,
-at once when a server joins.
+All finders run at once and their results are merged (candidates.py). Hints and nodes of this host become
+candidates at once. The DHT is looked up in rounds, with a growing pause between two rounds; a server that
+joins starts the next round early. A finder that fails or finds nothing never ends the search.
+
+Owns the rounds of one search. Never sends anything; `poll` and `pop_candidates` return what to send.
 """
+
+from collections.abc import Sequence
 
 from ...messages.base import Message
 from ...messages.to_discovery import Find
-from ...messages.to_session import Candidate
+from ...messages.to_session import CandidateFound
 from ...messages.types import Finder, Instant, PeerAddresses
 from .candidates import Candidates
-from .lookup_driver import Providers, Surroundings, Walk
-from .metrics import Measurements
+from .context import DiscoveryContext
+from .lookup_driver import LookupDriver, Providers
+from .metrics import DiscoveryMetrics
 
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 5.0
+FIRST_BACKOFF_SECONDS = 0.25
+MAX_BACKOFF_SECONDS = 5.0
+"""Pauses between two rounds: doubled each time, from the first to the longest."""
 
 
-class Query:
-    """The state of one Find of one session. The swarm is up, so the own peer is known."""
+class Search:
+    """The state of one Find of one session. Created once the swarm is up, so this node's peer id is known."""
 
-    def __init__(self, find: Find, around: Surroundings, measured: Measurements, now: Instant) -> None:
-        assert around.own is not None
+    def __init__(
+        self, find: Find, context: DiscoveryContext, metrics: DiscoveryMetrics, now: Instant
+    ) -> None:
+        assert context.own_peer is not None
         self.key = find.key
-        self._around = around
-        self._measured = measured
+        self._context = context
+        self._metrics = metrics
         self._started = now
-        self._candidates = Candidates(around.own)
-        self._first_seen: set[Finder] = set()
-        self._walk: Walk | None = None
-        self._found_in_round = 0
-        self._pause = FIRST_PAUSE
+        self._candidates = Candidates(context.own_peer)
+        self._measured_finders: set[Finder] = set()
+        self._lookup: LookupDriver | None = None
+        self._providers_in_round = 0
+        self._backoff = FIRST_BACKOFF_SECONDS
         self._next_round = now
         self._round_started = now
         self._offer("hint", b"", find.hints, now)
-        self.same_host_changed(now)
+        self.handle_same_host(now)
 
-    def same_host_changed(self, now: Instant) -> None:
-        """Take the nodes of this host: each is a candidate, and a server to ask."""
-        self._offer("same_host", b"", self._around.same_host, now)
-        if self._walk is not None:
-            self._walk.begin_with(self._around.same_host)
-        elif self._around.same_host:
-            self._soon(now)
+    def handle_same_host(self, now: Instant) -> None:
+        """Use the nodes of this host: each is a candidate, and a server to ask."""
+        self._offer("same_host", b"", self._context.same_host, now)
+        if self._lookup is not None:
+            self._lookup.add_seeds(self._context.same_host)
+        elif self._context.same_host:
+            self._hasten_next_round(now)
 
-    def server_joined(self, server: PeerAddresses, now: Instant) -> None:
-        """Take a new DHT server: it is asked at once."""
-        if self._walk is not None:
-            self._walk.begin_with([server])
+    def handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
+        """Use a new DHT server: the running lookup asks it, or the next round begins early."""
+        if self._lookup is not None:
+            self._lookup.add_seeds([server])
         else:
-            self._soon(now)
+            self._hasten_next_round(now)
 
     def restart(self, now: Instant) -> None:
-        """Begin the lookup again: the swarm has lost its requests."""
+        """Begin the lookup again: the swarm has restarted and has lost its requests."""
         self.stop()
-        self._pause = FIRST_PAUSE
+        self._backoff = FIRST_BACKOFF_SECONDS
         self._next_round = now
 
     def stop(self) -> None:
-        """Give up what is under way."""
-        if self._walk is not None:
-            self._walk.stop()
-            self._walk = None
+        """Give up the running lookup."""
+        if self._lookup is not None:
+            self._lookup.stop()
+            self._lookup = None
 
     def poll(self, now: Instant) -> list[Message]:
         """Return what to send to the swarm now."""
-        if self._walk is None and now >= self._next_round:
-            self._begin_round(now)
-        if self._walk is None:
+        if self._lookup is None and now >= self._next_round:
+            self._start_round(now)
+        if self._lookup is None:
             return []
-        out = self._walk.poll(now)
-        if self._walk.finished:
-            self._end_round(self._walk, now)
+        out = self._lookup.poll(now)
+        if self._lookup.finished:
+            self._end_round(self._lookup, now)
         return out
 
-    def take(self) -> list[Candidate]:
-        """Return the candidates to hand to the session now."""
-        return self._candidates.take()
+    def pop_candidates(self) -> list[CandidateFound]:
+        """Return the candidates to send to the session now."""
+        return self._candidates.pop_changed()
 
     def wake_at(self) -> Instant:
         """Return when `poll` has something to do without any answer; inf: never."""
-        return self._next_round if self._walk is None else self._walk.wake_at()
+        return self._next_round if self._lookup is None else self._lookup.wake_at()
 
-    def _begin_round(self, now: Instant) -> None:
-        self._candidates.new_round()
-        self._found_in_round = 0
+    def _start_round(self, now: Instant) -> None:
+        self._candidates.start_round()
+        self._providers_in_round = 0
         self._round_started = now
 
         def on_providers(server: bytes, providers: Providers, when: Instant) -> None:
-            placed = [self._placed(provider, walk) for provider in providers]
-            self._found_in_round += self._offer("dht", server, placed, when)
+            completed = [self._with_addresses(provider, lookup) for provider in providers]
+            self._providers_in_round += self._offer("dht", server, completed, when)
 
-        walk = self._walk = self._around.walk(self.key, "get_providers", now, on_providers)
+        lookup = self._context.start_lookup(self.key, "get_providers", now, on_providers)
+        self._lookup = lookup
 
-    def _end_round(self, walk: Walk, now: Instant) -> None:
-        if self._found_in_round:
+    def _end_round(self, driver: LookupDriver, now: Instant) -> None:
+        if self._providers_in_round:
             outcome = "found"
-        elif walk.lookup.answers:
+        elif driver.lookup.answer_count:
             outcome = "empty"
         else:
-            outcome = "failed" if walk.lookup.requests else "no_servers"
-        self._measured.observe("dht_query_seconds", ("find_providers", outcome), now - walk.started)
-        self._walk = None
-        self._next_round = now + self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            outcome = "failed" if driver.lookup.request_count else "no_servers"
+        self._metrics.observe("dht_query_seconds", ("find_providers", outcome), now - driver.started)
+        self._lookup = None
+        self._next_round = now + self._backoff
+        self._backoff = min(self._backoff * 2, MAX_BACKOFF_SECONDS)
 
-    def _soon(self, now: Instant) -> None:
-        """Begin the next round at once, but not more often than every FIRST_PAUSE."""
-        self._next_round = min(self._next_round, max(now, self._round_started + FIRST_PAUSE))
+    def _hasten_next_round(self, now: Instant) -> None:
+        """Begin the next round now, but not sooner than FIRST_BACKOFF_SECONDS after the start of the last."""
+        self._next_round = min(self._next_round, max(now, self._round_started + FIRST_BACKOFF_SECONDS))
 
     @staticmethod
-    def _placed(provider: PeerAddresses, walk: Walk) -> PeerAddresses:
-        """Add the addresses that the lookup itself knows: servers forget those of providers after 30 min."""
+    def _with_addresses(provider: PeerAddresses, driver: LookupDriver) -> PeerAddresses:
+        """Add the addresses that the lookup has learned, if the server named none.
+
+        Servers forget the addresses of a provider after 30 minutes, but keep the provider.
+        """
         if provider.addresses:
             return provider
-        return PeerAddresses(provider.peer, walk.lookup.addresses(provider.peer))
+        return PeerAddresses(provider.peer, driver.lookup.addresses(provider.peer))
 
-    def _offer(
-        self,
-        finder: Finder,
-        source: bytes,
-        peers: tuple[PeerAddresses, ...] | list[PeerAddresses],
-        now: Instant,
-    ) -> int:
+    def _offer(self, finder: Finder, source: bytes, peers: Sequence[PeerAddresses], now: Instant) -> int:
+        """Offer peers to the candidates; return how many of them were looked at."""
         count = self._candidates.offer(finder, source, peers)
-        if count and finder not in self._first_seen:
-            self._first_seen.add(finder)
-            self._measured.observe("discovery_first_candidate_seconds", (finder,), now - self._started)
+        if count and finder not in self._measured_finders:
+            self._measured_finders.add(finder)
+            self._metrics.observe("discovery_first_candidate_seconds", (finder,), now - self._started)
         return count

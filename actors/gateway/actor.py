@@ -1,7 +1,9 @@
-"""The gateway actor: takes clients from the control socket and tells them what becomes of sessions.
+"""The gateway actor: accepts clients on the control socket and publishes the states of sessions to them.
 
-Owns the accepting end of the control socket (docs/interfaces.md) and who may use it: the same user or
-root. Keeps no state of its own: a restarted gateway is told everything again by standing messages.
+Owns the accepting end of the control socket (docs/interfaces.md, "Control socket") and who may use it:
+processes of the same user or of root. Keeps no checkpoint: a restarted gateway computes its read model
+(node_state.py) from the standing messages, which the supervisor delivers first, and clients connect again
+to the same socket.
 """
 
 import os
@@ -18,27 +20,27 @@ from ...messages.child_protocol import Start
 from ...messages.control_protocol import Error
 from ...messages.to_gateway import GatewayInbox, decode
 from ...messages.to_supervisor import ListActors
-from ..base import ActorChannel, FatalActorError, Mailbox, now, run_live
-from .actor_requests import Exchange, RequestRefusedError
-from .client_connection import Connection
+from ..base import ActorChannel, FatalActorError, Mailbox, now, run_live_actor
+from .actor_requests import ActorClient, RequestRefusedError
+from .client_connection import ClientConnection
 from .handlers import Settings
-from .node_state import Board
+from .node_state import NodeState
 
-CLIENTS = 128
-_DRAIN = 0.5
-_OUT_OF_FILES = 0.1
+MAX_CLIENTS = 128
+_DRAIN_SECONDS = 0.5
+_ACCEPT_RETRY_SECONDS = 0.1
 _decode_config = config_decoder(GatewayConfig)
 
 
 async def main(channel: ActorChannel) -> None:
     """Run the gateway over its channel with the supervisor."""
-    await run_live(channel, decode, _run)
+    await run_live_actor(channel, decode, _run)
 
 
 async def _run(mailbox: Mailbox[GatewayInbox], start: Start) -> None:
     config = _decode_config(start.config)
     try:
-        # The supervisor keeps the socket itself; it is there again for the next incarnation.
+        # A duplicate: the supervisor keeps the listening socket open for the next incarnation.
         listener = trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(config.socket_fd)))
     except OSError as error:
         raise FatalActorError(f"the control socket cannot be used: {error.strerror}") from error
@@ -46,13 +48,13 @@ async def _run(mailbox: Mailbox[GatewayInbox], start: Start) -> None:
         await Gateway(mailbox, config, listener).run()
 
 
-def may_use(uid: int, own: int) -> bool:
-    """Say whether a process of user `uid` may control a node of user `own`."""
-    return uid in (own, 0)
+def may_use(uid: int, own_uid: int) -> bool:
+    """Return whether a process of user `uid` may control a node that runs as user `own_uid`."""
+    return uid in (own_uid, 0)
 
 
 def peer_uid(sock: trio.socket.SocketType) -> int:
-    """Return the user of the process that connected (SO_PEERCRED)."""
+    """Return the user id of the process that connected (unix(7), SO_PEERCRED)."""
     size = struct.calcsize("3i")
     _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)
@@ -67,38 +69,38 @@ class Gateway:
         self._mailbox = mailbox
         self._listener = listener
         self._settings = Settings(code_lifetime=config.code_lifetime)
-        self._exchange = Exchange(mailbox, Board(config.version))
-        self._connections: set[Connection] = set()
+        self._actors = ActorClient(mailbox, NodeState(config.version))
+        self._connections: set[ClientConnection] = set()
 
     async def run(self) -> None:
         """Serve until the node stops."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._exchange.pump)
+            nursery.start_soon(self._actors.run_writer)
             nursery.start_soon(self._accept)
             async for incoming in self._mailbox:
-                for session in self._exchange.take(incoming):
+                for session in self._actors.handle(incoming):
                     self._publish(session)
             await self._drain()
             nursery.cancel_scope.cancel()
 
     def _publish(self, session: str) -> None:
-        state = self._exchange.board.state(session, now())
+        state = self._actors.state.sessions.state(session, now())
         if state is not None:
             for connection in self._connections:
                 connection.publish(state)
 
     async def _drain(self) -> None:
-        """The node stops: let the clients have what they are owed, the outcomes above all."""
-        for session in self._exchange.board.abandon():
+        """The node stops: give the clients what is queued for them, above all the outcomes."""
+        for session in self._actors.state.sessions.end_all():
             self._publish(session)
         for connection in self._connections:
             connection.stop()
-        with trio.move_on_after(_DRAIN):
+        with trio.move_on_after(_DRAIN_SECONDS):
             for connection in list(self._connections):
-                await connection.written()
+                await connection.flush()
 
     async def _accept(self) -> None:
-        await self._catch_up()
+        await self._wait_for_standing_messages()
         async with trio.open_nursery() as nursery:
             while True:
                 try:
@@ -106,18 +108,19 @@ class Gateway:
                 except ConnectionAbortedError:
                     continue
                 except OSError:
-                    # No file descriptor is free; nothing announces that a client's has become so.
-                    await trio.sleep(_OUT_OF_FILES)
+                    # No file descriptor is free, and there is no event for one that becomes free.
+                    await trio.sleep(_ACCEPT_RETRY_SECONDS)
                     continue
                 nursery.start_soon(self._serve, sock)
 
-    async def _catch_up(self) -> None:
-        """Answer nobody before the standing messages are in: a session would seem unknown.
+    async def _wait_for_standing_messages(self) -> None:
+        """Return when the read model is complete. A client answered earlier would find its session unknown.
 
-        They come first, so they are in when the answer to a question of ours is.
+        A restarted actor gets all standing messages first, in the order of its mailbox. So once any request
+        of this incarnation has its answer, they have all been applied. ListActors changes nothing.
         """
         try:
-            await self._exchange.ask("supervisor", ListActors)
+            await self._actors.call("supervisor", ListActors)
         except RequestRefusedError:
             return
 
@@ -127,14 +130,14 @@ class Gateway:
             if not may_use(uid, os.geteuid()):
                 await self._mailbox.log("warning", "control socket refused", uid=uid)
                 return
-            if len(self._connections) >= CLIENTS:
-                refusal = Error(0, "busy", f"the node serves {CLIENTS} clients at once; try again later")
-                # An empty send buffer takes it at once; whoever filled it gets the end of the stream only.
+            if len(self._connections) >= MAX_CLIENTS:
+                refusal = Error(0, "busy", f"the node serves {MAX_CLIENTS} clients at once; try again later")
+                # The send buffer of a new socket takes it at once; a client that is gone gets nothing.
                 gone = suppress(trio.BrokenResourceError, trio.ClosedResourceError)
                 with trio.move_on_after(1), gone:
                     await trio.SocketStream(sock).send_all(frame(encode(refusal), CONTROL_LIMIT))
                 return
-            connection = Connection(trio.SocketStream(sock), self._exchange, self._settings)
+            connection = ClientConnection(trio.SocketStream(sock), self._actors, self._settings)
             self._connections.add(connection)
             try:
                 await connection.run()

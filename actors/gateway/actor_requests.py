@@ -1,13 +1,21 @@
-"""The gateway's dealings with the rest of the node: send, and wait for what comes of it.
+"""How request handlers deal with the other actors: send messages, and wait for what comes of them.
 
-Owns correlation and deadlines towards the other actors, and the board that their messages are folded
-into. Never retries anything: a client repeats its request, and keys make that safe.
+Between actors there are only messages, so a request to another actor is answered in one of two forms:
+
+- by a message with the request's number (`call`: the vault's and the supervisor's replies), or
+- by a change of state only (`send_and_wait`). A session does not reply: its next SessionView shows that it
+  exists or has taken a decision. So the handler waits for a predicate over the read model (node_state.py).
+
+In both forms a handler parks until the next message of any kind, and then looks again. That is cheap, because
+few requests wait at a time, and it needs no record of who waits for which change.
+
+Owns the numbers and deadlines of requests to other actors, and the read model that their messages are
+applied to. Never retries: a client repeats its request, and its key makes that harmless.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import trio
 
@@ -17,14 +25,13 @@ from ...messages.from_supervisor import Undeliverable
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, GatewayInbox, VaultError
 from ...messages.types import SessionId
 from ..base import Incoming, Mailbox, Send
-from .node_state import Board
+from .node_state import NodeState
 
-DEADLINE = 10.0
-"""Seconds that another actor has to answer: it may be restarting."""
-_QUEUE = 64
+REQUEST_TIMEOUT_SECONDS = 10.0
+"""Time that another actor has to answer: it may be restarting."""
+_MAX_QUEUED_STEPS = 64
 
 Answer = Devices | DeviceChanged | VaultError | Actors
-_T = TypeVar("_T")
 
 
 class RequestRefusedError(SpacedriveNodeError):
@@ -37,99 +44,110 @@ class RequestRefusedError(SpacedriveNodeError):
 
 
 @dataclass(slots=True, eq=False)
-class _Question:
-    """Waits for one answer; several requests share it when they are repeats of one another."""
+class _PendingCall:
+    """A call without an answer. A client's request and its repetition have the same number and share one."""
 
-    waiting: int = 0
+    waiters: int = 0
     answer: Answer | None = None
 
 
-class Exchange:
-    """Sends for the request handlers and wakes them when something has come."""
+class ActorClient:
+    """Sends for the request handlers, and wakes them when a message has arrived."""
 
-    def __init__(self, mailbox: Mailbox[GatewayInbox], board: Board) -> None:
-        self.board = board
+    def __init__(self, mailbox: Mailbox[GatewayInbox], state: NodeState) -> None:
+        self.state = state
         self._mailbox = mailbox
-        self._questions: dict[int, _Question] = {}
-        # Random, so that an answer to a former incarnation's question is not taken for one to ours.
-        self._number = int.from_bytes(os.urandom(7), "big")
-        self._watched: dict[bytes, Undeliverable | None] = {}
-        self._changed = trio.lowlevel.ParkingLot()
-        self._sending, self._to_send = trio.open_memory_channel[tuple[Sequence[Send], trio.Event]](_QUEUE)
+        self._calls: dict[int, _PendingCall] = {}
+        # Random, so that a late answer to a former incarnation does not fit a call of this one.
+        self._last_number = int.from_bytes(os.urandom(7), "big")
+        self._refusals: dict[bytes, Undeliverable | None] = {}
+        """The messages whose effect is waited for, by id; the supervisor's refusal, where there is one."""
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._to_write, self._queue = trio.open_memory_channel[tuple[Sequence[Send], trio.Event]](
+            _MAX_QUEUED_STEPS
+        )
 
-    async def pump(self) -> None:
-        """Write what is sent, one after the other: a handler that is cancelled never cuts a frame in two."""
-        async for sends, written in self._to_send:
+    async def run_writer(self) -> None:
+        """Write what handlers send, until cancelled.
+
+        A handler is cancelled when its client goes; if it wrote itself, that could cut a frame in two.
+        """
+        async for sends, written in self._queue:
             await self._mailbox.send_all(sends)
             written.set()
 
-    def take(self, incoming: Incoming[GatewayInbox]) -> tuple[SessionId, ...]:
-        """Take one message; return the sessions whose state is another now."""
+    def handle(self, incoming: Incoming[GatewayInbox]) -> tuple[SessionId, ...]:
+        """Handle one message; return the sessions whose state changed."""
         message = incoming.message
         changed: tuple[SessionId, ...] = ()
         match message:
             case Devices() | DeviceChanged() | VaultError() | Actors():
-                question = self._questions.get(message.request)
-                if question is not None:
-                    question.answer = message
+                call = self._calls.get(message.request)
+                if call is not None:
+                    call.answer = message
             case Undeliverable(id=id):
-                if id in self._watched:
-                    self._watched[id] = message
+                if id in self._refusals:
+                    self._refusals[id] = message
             case _:
-                changed = self.board.fold(incoming.sender, message)
-        self._changed.unpark_all()
+                changed = self.state.apply(incoming.sender, message)
+        self._arrived.unpark_all()
         return changed
 
     async def send(self, *sends: Send) -> None:
-        """Send as one step, and wait until it has been written."""
+        """Send messages as one step, and wait until it has been written."""
         written = trio.Event()
-        await self._sending.send((sends, written))
+        await self._to_write.send((sends, written))
         await written.wait()
 
-    async def until(self, ready: Callable[[], bool], seconds: float) -> bool:
-        """Wait until `ready()`; say whether it came true within `seconds`."""
+    async def wait_until(self, predicate: Callable[[], bool], seconds: float) -> bool:
+        """Wait until `predicate()` holds; return whether it did within `seconds`."""
         with trio.move_on_after(seconds):
-            while not ready():
-                await self._changed.park()
+            while not predicate():
+                await self._arrived.park()
             return True
         return False
 
-    async def send_until(self, sends: Sequence[Send], result: Callable[[], _T | None]) -> _T | None:
-        """Send, then wait for `result()` to be something; None after DEADLINE. Raises RequestRefusedError."""
+    async def send_and_wait(self, sends: Sequence[Send], *, until: Callable[[], bool]) -> bool:
+        """Send messages as one step, then wait until `until()` holds; False after REQUEST_TIMEOUT_SECONDS.
+
+        Raises RequestRefusedError if the supervisor could not deliver one of those that have an id.
+        """
         ids = [send.id for send in sends if send.id is not None]
-        self._watched.update(dict.fromkeys(ids))
+        self._refusals.update(dict.fromkeys(ids))
         try:
-            with trio.move_on_after(DEADLINE):
+            with trio.move_on_after(REQUEST_TIMEOUT_SECONDS):
                 await self.send(*sends)
-                while (found := result()) is None:
+                while not until():
                     for id in ids:
-                        refusal = self._watched.get(id)
+                        refusal = self._refusals.get(id)
                         if refusal is not None:
                             raise RequestRefusedError(refusal)
-                    await self._changed.park()
-                return found
-            return None
+                    await self._arrived.park()
+                return True
+            return False
         finally:
             for id in ids:
-                self._watched.pop(id, None)
+                self._refusals.pop(id, None)
 
-    async def ask(
+    async def call(
         self, to: str, make: Callable[[int], Message], *, number: int | None = None, id: bytes | None = None
     ) -> Answer | None:
-        """Send a question and return its answer; None after DEADLINE. Raises RequestRefusedError.
+        """Send the message that `make` returns for a request number; return its answer.
 
-        `number` and `id` are given for what takes effect: the answer to a repeat carries the number of
-        the first, which may have been asked by a former incarnation of the gateway.
+        None after REQUEST_TIMEOUT_SECONDS. Raises RequestRefusedError. `number` and `id` are given for
+        requests that change something: a repetition has the same ones, also in the next incarnation of the
+        gateway, and so the receiver answers it from its record, under the number that this one waits for.
         """
         if number is None:
-            self._number += 1
-            number = self._number
-        question = self._questions.setdefault(number, _Question())
-        question.waiting += 1
+            self._last_number += 1
+            number = self._last_number
+        call = self._calls.setdefault(number, _PendingCall())
+        call.waiters += 1
         try:
             send = Send(to, make(number), id=os.urandom(16) if id is None else id)
-            return await self.send_until([send], lambda: question.answer)
+            answered = await self.send_and_wait([send], until=lambda: call.answer is not None)
+            return call.answer if answered else None
         finally:
-            question.waiting -= 1
-            if not question.waiting:
-                del self._questions[number]
+            call.waiters -= 1
+            if not call.waiters:
+                del self._calls[number]

@@ -1,6 +1,7 @@
-"""One client of the control socket: reads its requests, runs them, writes what it is owed.
+"""One client of the control socket: reads its requests, runs them, and writes replies and events.
 
-Owns the bounds for one client: frames of 64 KiB, how many requests are open, how long a write may take.
+Owns the bounds for one client: frames of 64 KiB, how many requests are open, how long a write may take. Never
+decides what a request does (handlers.py) or what is written next (outbox.py).
 """
 
 from collections.abc import Callable
@@ -11,67 +12,67 @@ import trio
 from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message
 from ...messages.control_protocol import Error, Request, SessionState, Subscribe, decode_request
 from ..base import now
-from .actor_requests import Exchange
-from .handlers import Settings, answer
+from .actor_requests import ActorClient
+from .handlers import Settings, handle_request
 from .outbox import Outbox
 
-OPEN_REQUESTS = 64
-"""More are not read until some have been answered and the answers written."""
-_WRITE = 30.0
-_LAST_WRITE = 2.0
-_CHUNK = 64 * 1024
+MAX_OPEN_REQUESTS = 64
+"""Requests whose replies have not been written; while there are so many, no further request is read."""
+_WRITE_TIMEOUT_SECONDS = 30.0
+_LAST_WRITE_TIMEOUT_SECONDS = 2.0
+_CHUNK_BYTES = 64 * 1024
 
 
-class _Named(msgspec.Struct):
-    """The one field of a request that is needed to refuse it."""
+class _RequestId(msgspec.Struct):
+    """The one field of a malformed request that is needed to refuse it."""
 
     id: int = 0
 
 
-_decode_named = msgspec.msgpack.Decoder(_Named)
+_decode_request_id = msgspec.msgpack.Decoder(_RequestId)
 
 
-class Connection:
-    """One client. `run` returns when it has gone or must go."""
+class ClientConnection:
+    """One client. `run` returns when the client has gone, or has broken the protocol."""
 
-    def __init__(self, stream: trio.SocketStream, exchange: Exchange, settings: Settings) -> None:
+    def __init__(self, stream: trio.SocketStream, actors: ActorClient, settings: Settings) -> None:
         self._stream = stream
-        self._exchange = exchange
+        self._actors = actors
         self._settings = settings
         self._outbox = Outbox()
-        self._running = 0
-        self._more = trio.Event()
-        self._fewer = trio.lowlevel.ParkingLot()
+        self._running_requests = 0
+        self._outbox_filled = trio.Event()
+        self._request_closed = trio.lowlevel.ParkingLot()
         self._stopping = False
         self._writing = False
-        self._idle = trio.lowlevel.ParkingLot()
+        self._all_written = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
-        """Serve the client to its end."""
+        """Serve the client until it goes."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, nursery.cancel_scope)
                 await self._read(lambda request: nursery.start_soon(self._serve, request))
-                with trio.move_on_after(_LAST_WRITE):
-                    # The refusal of the frame that ends the connection, above all.
-                    await self.written()
+                with trio.move_on_after(_LAST_WRITE_TIMEOUT_SECONDS):
+                    # A malformed frame ends the connection: let its refusal reach the client.
+                    await self.flush()
                 nursery.cancel_scope.cancel()
         finally:
             await trio.aclose_forcefully(self._stream)
 
     def publish(self, state: SessionState) -> None:
-        """Queue a session's new state, if the client has subscribed to it."""
+        """Queue the new state of a session, if the client has subscribed to it."""
         self._outbox.publish(state)
-        self._more.set()
+        self._outbox_filled.set()
 
     def stop(self) -> None:
-        """Refuse requests from now on; what is open may still be answered."""
+        """Refuse requests from now on; those that are open may still be answered."""
         self._stopping = True
 
-    async def written(self) -> None:
-        """Wait until all that is owed at present has been written."""
-        while self._writing or self._outbox.waiting:
-            await self._idle.park()
+    async def flush(self) -> None:
+        """Wait until everything in the outbox has been written."""
+        while self._writing or self._outbox.pending:
+            await self._all_written.park()
 
     async def _read(self, serve: Callable[[Request], None]) -> None:
         reader = FrameReader(CONTROL_LIMIT)
@@ -79,7 +80,7 @@ class Connection:
             payload = None
             try:
                 while (payload := reader.next_frame()) is None:
-                    data = await self._stream.receive_some(_CHUNK)
+                    data = await self._stream.receive_some(_CHUNK_BYTES)
                     if not data:
                         return
                     reader.feed(data)
@@ -93,59 +94,60 @@ class Connection:
             await self._begin(request, serve)
 
     async def _begin(self, request: Request, serve: Callable[[Request], None]) -> None:
+        """Start to serve a request, and return when the next one may be read."""
         if self._stopping:
             self._reply(Error(request.id, "stopping", "the node is stopping"))
         elif isinstance(request, Subscribe):
             self._subscribe(request)
         else:
-            self._running += 1
+            self._running_requests += 1
             serve(request)
-        while self._running + self._outbox.replies >= OPEN_REQUESTS:
-            await self._fewer.park()
+        while self._running_requests + self._outbox.reply_count >= MAX_OPEN_REQUESTS:
+            await self._request_closed.park()
 
     def _subscribe(self, request: Subscribe) -> None:
-        board = self._exchange.board
+        sessions = self._actors.state.sessions
         if request.session is None:
-            present = list(board.states(now()))
+            current = list(sessions.states(now()))
         else:
-            state = board.state(request.session, now())
-            present = [] if state is None else [state]
-        self._outbox.subscribe(request, present)
-        self._more.set()
+            state = sessions.state(request.session, now())
+            current = [] if state is None else [state]
+        self._outbox.subscribe(request, current)
+        self._outbox_filled.set()
 
     async def _serve(self, request: Request) -> None:
         try:
-            self._reply(await answer(request, self._exchange, self._settings))
+            self._reply(await handle_request(request, self._actors, self._settings))
         finally:
-            self._running -= 1
-            self._fewer.unpark_all()
+            self._running_requests -= 1
+            self._request_closed.unpark_all()
 
     def _reply(self, message: Message) -> None:
         self._outbox.reply(message)
-        self._more.set()
+        self._outbox_filled.set()
 
     async def _write(self, scope: trio.CancelScope) -> None:
-        """Write until the client is gone, or takes nothing for so long that it counts as gone."""
+        """Write what the outbox holds, until the client is gone or takes nothing for too long."""
         while True:
-            while data := self._outbox.take():
-                self._fewer.unpark_all()
+            while data := self._outbox.pop_batch():
+                self._request_closed.unpark_all()
                 self._writing = True
                 try:
-                    with trio.fail_after(_WRITE):
+                    with trio.fail_after(_WRITE_TIMEOUT_SECONDS):
                         await self._stream.send_all(data)
                 except (trio.BrokenResourceError, trio.TooSlowError):
                     scope.cancel()
                     return
             self._writing = False
-            self._idle.unpark_all()
-            self._more = trio.Event()
-            await self._more.wait()
+            self._all_written.unpark_all()
+            self._outbox_filled = trio.Event()
+            await self._outbox_filled.wait()
 
 
 def _id_of(payload: bytes) -> int:
-    """Return the id of a request that is otherwise wrong, so that its client knows which; else 0."""
+    """Return the id of a malformed request, so that its client knows which is refused; 0 if none."""
     try:
-        id = _decode_named.decode(payload).id
+        id = _decode_request_id.decode(payload).id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     return id if 0 <= id < 2**63 else 0

@@ -1,6 +1,6 @@
 """What each request of a client does: one function for each, from the request to its one reply.
 
-Owns the answers and their error codes (messages/control_protocol.py). Never touches a socket, and never
+Owns the replies and their error codes (messages/control_protocol.py). Never touches a socket, and never
 decides about a device: it sends the user's decision on, together with what the user was shown.
 """
 
@@ -14,131 +14,138 @@ import msgspec
 from ...messages import control_protocol as c
 from ...messages import to_session, to_supervisor, to_vault
 from ...messages.base import CONTROL_LIMIT, Message, encode
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity, VaultError
 from ...messages.types import SessionId
 from ...protocol.code import CodeError, parse_code
 from ..base import Send, now
-from .actor_requests import Exchange, RequestRefusedError
-from .node_state import Record
+from .actor_requests import ActorClient, RequestRefusedError
+from .session_store import SessionRecord
 
-READY_WAIT = 5.0
-"""Seconds that a pairing waits for a node that is just starting, or a part of it that is restarting."""
-_MOST_LISTED = 128
-_HINTS = 4
+READY_TIMEOUT_SECONDS = 5.0
+"""Time that a request waits for a node that is just starting, or for a part of it that is restarting."""
+_MAX_LISTED_SESSIONS = 128
+_MAX_HINTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration says about requests."""
+    """What the configuration sets for requests. `code_lifetime` is in seconds."""
 
     code_lifetime: float
 
 
-def session_of(key: bytes) -> SessionId:
-    """Return the session that a client's key makes: a repeated request reaches the same one."""
+def session_of_key(key: bytes) -> SessionId:
+    """Return the session that a client's key makes: a repeated request reaches the same session."""
     return hashlib.sha256(b"spacedrive-session" + key).hexdigest()[:16]
 
 
-def number_of(key: bytes) -> int:
+def number_of_key(key: bytes) -> int:
     """Return the request number that belongs to a client's key, the same in every incarnation."""
     return int.from_bytes(hashlib.sha256(b"spacedrive-request" + key).digest()[:8], "big") >> 1
 
 
-async def answer(request: c.Request, exchange: Exchange, settings: Settings) -> Message:
+async def handle_request(request: c.Request, actors: ActorClient, settings: Settings) -> Message:
     """Return the reply to any request but Subscribe, within about 15 seconds."""
     try:
-        return await _answer(request, exchange, settings)
+        return await _handle(request, actors, settings)
     except RequestRefusedError as refused:
         if refused.busy:
             return c.Error(request.id, "busy", "the node has too much to do; try again later")
         return c.Error(request.id, "internal", "this part of the node is not running; try again")
 
 
-async def _answer(request: c.Request, exchange: Exchange, settings: Settings) -> Message:
+async def _handle(request: c.Request, actors: ActorClient, settings: Settings) -> Message:
     match request:
         case c.StartPairing():
-            return await _start(request, exchange, settings)
+            return await _start_pairing(request, actors, settings)
         case c.JoinPairing():
-            return await _join(request, exchange)
+            return await _join_pairing(request, actors)
         case c.Decide():
-            return await _decide(request, exchange)
+            return await _decide(request, actors)
         case c.CancelPairing():
-            return await _cancel(request, exchange)
+            return await _cancel_pairing(request, actors)
         case c.ListSessions():
-            return _list_sessions(request, exchange)
+            return _list_sessions(request, actors)
         case c.ListDevices():
-            return await _list_devices(request, exchange)
+            return await _list_devices(request, actors)
         case c.RenameDevice(id=id, key=key, device_id=device, name=name):
-            return await _change(
-                id, key, exchange, lambda number: to_vault.RenameDevice(number, device, name)
+            return await _change_device(
+                id, key, actors, lambda number: to_vault.RenameDevice(number, device, name)
             )
         case c.ForgetDevice(id=id, key=key, device_id=device):
-            return await _change(id, key, exchange, lambda number: to_vault.ForgetDevice(number, device))
+            return await _change_device(id, key, actors, lambda number: to_vault.ForgetDevice(number, device))
         case c.Status():
-            return exchange.board.status(request.id)
+            return actors.state.status(request.id)
         case c.ListActors():
-            return await _list_actors(request, exchange)
+            return await _list_actors(request, actors)
         case c.Shutdown():
-            await exchange.send(Send("supervisor", to_supervisor.Shutdown("asked for on the control socket")))
+            await actors.send(Send("supervisor", to_supervisor.Shutdown("asked for on the control socket")))
             return c.Done(request.id)
         case c.Subscribe():
-            raise AssertionError("a subscription is its connection's business")
+            raise AssertionError("client_connection.py handles subscriptions")
 
 
-async def _start(request: c.StartPairing, exchange: Exchange, settings: Settings) -> Message:
-    session = session_of(request.key)
+async def _start_pairing(request: c.StartPairing, actors: ActorClient, settings: Settings) -> Message:
+    session = session_of_key(request.key)
     lifetime = settings.code_lifetime if request.lifetime is None else request.lifetime
 
-    def make(own: NodeIdentity) -> Message:
-        return to_session.StartPairing(session, lifetime, own.peer, own.public_key)
+    def make(identity: NodeIdentity) -> Message:
+        return to_session.StartPairing(session, lifetime, identity.peer, identity.public_key)
 
-    return await _begin(request.id, session, exchange, make)
+    return await _create_session(request.id, session, actors, make)
 
 
-async def _join(request: c.JoinPairing, exchange: Exchange) -> Message:
+async def _join_pairing(request: c.JoinPairing, actors: ActorClient) -> Message:
+    # The command line has parsed the text already, to refuse a mistyped word before it connects. It is parsed
+    # again here because any program may connect: the session is given 16 bytes and hints, never a client's
+    # text.
     try:
         code, hints = parse_code(request.code)
     except CodeError as error:
         return c.Error(request.id, "bad_code", str(error)[:200])
-    session = session_of(request.key)
-    if exchange.board.record(session) is None and exchange.board.shows_code(code):
+    session = session_of_key(request.key)
+    sessions = actors.state.sessions
+    if sessions.get(session) is None and sessions.shows_code(code):
         return c.Error(request.id, "bad_code", "this device is showing that code; enter it on the other one")
-    running = exchange.board.joining(code, session)
-    if running is not None:
-        return c.Error(request.id, "busy", f"this device is entering that code already, in session {running}")
+    other = sessions.claim_entered_code(code, session)
+    if other is not None:
+        return c.Error(request.id, "busy", f"this device is entering that code already, in session {other}")
 
-    def make(own: NodeIdentity) -> Message:
+    def make(identity: NodeIdentity) -> Message:
         return to_session.JoinPairing(
-            session, code, own.peer, own.public_key, hints[:_HINTS], request.timeout
+            session, code, identity.peer, identity.public_key, hints[:_MAX_HINTS], request.timeout
         )
 
-    return await _begin(request.id, session, exchange, make)
+    return await _create_session(request.id, session, actors, make)
 
 
-async def _begin(
-    id: int, session: SessionId, exchange: Exchange, make: Callable[[NodeIdentity], Message]
+async def _create_session(
+    id: int, session: SessionId, actors: ActorClient, make: Callable[[NodeIdentity], Message]
 ) -> Message:
-    """Have the session made, once, and answer when it has shown itself (or has already ended)."""
-    board = exchange.board
-    if board.record(session) is None:
-        await exchange.until(lambda: not board.not_ready_to_pair(), READY_WAIT)
-        if board.identity is None or board.not_ready_to_pair():
-            missing = board.not_ready_to_pair()
+    """Have the session created, unless it exists; reply when it has shown itself, or has already ended."""
+    state = actors.state
+    if state.sessions.get(session) is None:
+        await actors.wait_until(lambda: not state.missing_to_pair(), READY_TIMEOUT_SECONDS)
+        missing = state.missing_to_pair()
+        if state.identity is None or missing:
             return c.Error(id, "not_ready", f"the node is not ready; missing: {missing}"[:200])
-        send = Send(f"session-{session}", make(board.identity), id=os.urandom(16))
+        # The supervisor makes the process when it routes this message. A session does not reply: it exists
+        # for the gateway from its first view on, or from the report of its end.
+        send = Send(actor_of_session(session), make(state.identity), id=os.urandom(16))
         try:
-            record = await exchange.send_until([send], lambda: board.record(session))
+            exists = await actors.send_and_wait([send], until=lambda: state.sessions.get(session) is not None)
         except RequestRefusedError as refused:
             if refused.busy:
                 return c.Error(id, "busy", f"{refused.reason or 'the node is full'}; try again later"[:200])
             return c.Error(id, "stopping", "the node is stopping")
-        if record is None:
+        if not exists:
             return c.Error(id, "internal", "the pairing did not start in time; try again")
     return c.SessionStarted(id, session)
 
 
-async def _decide(request: c.Decide, exchange: Exchange) -> Message:
-    record = exchange.board.record(request.session)
+async def _decide(request: c.Decide, actors: ActorClient) -> Message:
+    record = actors.state.sessions.get(request.session)
     if record is None:
         return _no_such_session(request.id)
     if record.accepted is None:
@@ -147,29 +154,32 @@ async def _decide(request: c.Decide, exchange: Exchange) -> Message:
         if record.confirmation is None:
             return c.Error(request.id, "not_deciding", "no device has proved itself yet")
     elif record.accepted is not request.accept:
-        return c.Error(request.id, "already_decided", f"the device was {_past(record.accepted)} before")
+        return _already_decided(request.id, record.accepted)
     shown = record.confirmation
     if request.public_key is not None and (shown is None or shown.device.public_key != request.public_key):
         return c.Error(
             request.id, "not_deciding", "the pairing does not show the device that was decided about"
         )
-    if _session_says(record) is None:
+    if not record.decision_is_final:
         record.decision = request.accept
-        if (
-            await exchange.send_until(_decision(record, request.accept), lambda: _session_says(record))
-            is None
-        ):
+        # The session confirms the decision in its view, not by a reply. Until then another client, or the
+        # other side, may have been first; so the reply below is taken from what the session shows.
+        sends = _decision_messages(record, request.accept)
+        if not await actors.send_and_wait(sends, until=lambda: record.decision_is_final):
             return c.Error(request.id, "internal", "the pairing does not answer; see what becomes of it")
     if record.view is not None and record.view.accepted is not None:
         if record.view.accepted is request.accept:
             return c.Done(request.id)
-        return c.Error(request.id, "already_decided", f"the device was {_past(record.view.accepted)} before")
+        return _already_decided(request.id, record.view.accepted)
     return c.Error(request.id, "not_deciding", f"the pairing has ended: {record.outcome}")
 
 
-def _decision(record: Record, accept: bool) -> list[Send]:
-    """The user's decision. An acceptance goes to the vault first, naming the very key that was shown."""
-    decide = Send(f"session-{record.session}", to_session.Decide(accept), id=os.urandom(16))
+def _decision_messages(record: SessionRecord, accept: bool) -> list[Send]:
+    """Return the messages that carry the user's decision.
+
+    An acceptance goes to the vault first, and names the very key that was shown: the vault stores no other.
+    """
+    decide = Send(actor_of_session(record.session), to_session.Decide(accept), id=os.urandom(16))
     if not accept or record.confirmation is None:
         return [decide]
     shown = record.confirmation
@@ -177,45 +187,40 @@ def _decision(record: Record, accept: bool) -> list[Send]:
     return [Send("vault", accepted, id=os.urandom(16)), decide]
 
 
-def _session_says(record: Record) -> bool | None:
-    """True once the session has taken a decision or has ended: nothing more will change."""
-    taken = record.view is not None and record.view.accepted is not None
-    return True if taken or record.outcome is not None else None
-
-
-async def _cancel(request: c.CancelPairing, exchange: Exchange) -> Message:
-    record = exchange.board.record(request.session)
+async def _cancel_pairing(request: c.CancelPairing, actors: ActorClient) -> Message:
+    record = actors.state.sessions.get(request.session)
     if record is None:
         return _no_such_session(request.id)
     if record.outcome is None and record.accepted is None:
-        send = Send(f"session-{record.session}", to_session.CancelPairing(), id=os.urandom(16))
-        if await exchange.send_until([send], lambda: _session_says(record)) is None:
+        send = Send(actor_of_session(record.session), to_session.CancelPairing(), id=os.urandom(16))
+        if not await actors.send_and_wait([send], until=lambda: record.decision_is_final):
             return c.Error(request.id, "internal", "the pairing does not answer; see what becomes of it")
     if record.outcome == "paired" or (record.outcome is None and record.accepted is True):
         return c.Error(request.id, "already_decided", "the decision is made and cannot be taken back")
     return c.Done(request.id)
 
 
-def _list_sessions(request: c.ListSessions, exchange: Exchange) -> Message:
-    states = [_without_qr(state) for state in exchange.board.states(now())]
-    return _fitting(
-        lambda count: c.Sessions(request.id, tuple(states[:count])), min(len(states), _MOST_LISTED)
+def _list_sessions(request: c.ListSessions, actors: ActorClient) -> Message:
+    states = [_without_qr(state) for state in actors.state.sessions.states(now())]
+    return _fit_into_frame(
+        lambda count: c.Sessions(request.id, tuple(states[:count])), min(len(states), _MAX_LISTED_SESSIONS)
     )
 
 
-async def _list_devices(request: c.ListDevices, exchange: Exchange) -> Message:
-    if not await exchange.until(lambda: exchange.board.ready("vault"), READY_WAIT):
+async def _list_devices(request: c.ListDevices, actors: ActorClient) -> Message:
+    if not await actors.wait_until(lambda: actors.state.is_ready("vault"), READY_TIMEOUT_SECONDS):
         return c.Error(request.id, "not_ready", "the node is not ready; missing: vault")
-    page = await exchange.ask("vault", lambda number: to_vault.ListDevices(number, request.after))
+    page = await actors.call("vault", lambda number: to_vault.ListDevices(number, request.after))
     if isinstance(page, Devices):
         return c.DeviceList(request.id, page.devices, page.more)
     return c.Error(request.id, "internal", "the vault did not answer in time; try again")
 
 
-async def _change(id: int, key: bytes, exchange: Exchange, make: Callable[[int], Message]) -> Message:
-    if not await exchange.until(lambda: exchange.board.ready("vault"), READY_WAIT):
+async def _change_device(id: int, key: bytes, actors: ActorClient, make: Callable[[int], Message]) -> Message:
+    """Have the vault rename or forget a device. The vault answers a repeated key from its record."""
+    if not await actors.wait_until(lambda: actors.state.is_ready("vault"), READY_TIMEOUT_SECONDS):
         return c.Error(id, "not_ready", "the node is not ready; missing: vault")
-    match await exchange.ask("vault", make, number=number_of(key), id=key):
+    match await actors.call("vault", make, number=number_of_key(key), id=key):
         case DeviceChanged():
             return c.Done(id)
         case VaultError(code="no_such_device", message=message):
@@ -225,16 +230,16 @@ async def _change(id: int, key: bytes, exchange: Exchange, make: Callable[[int],
     return c.Error(id, "internal", "the vault did not answer in time; try again")
 
 
-async def _list_actors(request: c.ListActors, exchange: Exchange) -> Message:
-    found = await exchange.ask("supervisor", to_supervisor.ListActors)
-    if not isinstance(found, Actors):
+async def _list_actors(request: c.ListActors, actors: ActorClient) -> Message:
+    answer = await actors.call("supervisor", to_supervisor.ListActors)
+    if not isinstance(answer, Actors):
         return c.Error(request.id, "internal", "the supervisor did not answer in time; try again")
-    actors = found.actors
-    return _fitting(lambda count: c.ActorList(request.id, actors[:count]), len(actors))
+    found = answer.actors
+    return _fit_into_frame(lambda count: c.ActorList(request.id, found[:count]), len(found))
 
 
-def _fitting(make: Callable[[int], Message], count: int) -> Message:
-    """Return the list with as many entries as one frame holds; the last ones are left out."""
+def _fit_into_frame(make: Callable[[int], Message], count: int) -> Message:
+    """Return `make(n)` for an n up to `count` whose frame is small enough; the last entries are left out."""
     while count and len(encode(make(count))) > CONTROL_LIMIT:
         count -= max(count // 8, 1)
     return make(count)
@@ -248,5 +253,6 @@ def _no_such_session(id: int) -> c.Error:
     return c.Error(id, "no_such_session", "the node knows no such session")
 
 
-def _past(accepted: bool) -> str:
-    return "accepted" if accepted else "rejected"
+def _already_decided(id: int, accepted: bool) -> c.Error:
+    decision = "accepted" if accepted else "rejected"
+    return c.Error(id, "already_decided", f"the device was {decision} before")

@@ -1,7 +1,7 @@
 """What one client still has to be sent: replies in order, and of each session only the newest state.
 
-Sans-IO. Owns the promise that a slow subscriber costs a bounded amount of memory and never holds anybody
-up: a state carries everything, so an older one that has not been sent is simply replaced.
+Owns the promise that a slow subscriber costs a bounded amount of memory and delays nobody: a state is
+complete, so an older one that has not been sent is replaced. Sans-IO: never touches a socket.
 """
 
 from collections import deque
@@ -10,13 +10,13 @@ from ...messages.base import CONTROL_LIMIT, Message, encode, frame
 from ...messages.control_protocol import Done, Error, SessionEvent, SessionState, Subscribe
 from ...messages.types import SessionId
 
-SUBSCRIPTIONS = 512
-"""For one client; above the default number of sessions that a node runs at once."""
-_BATCH = 64 * 1024
+MAX_SUBSCRIPTIONS = 512
+"""Of one client; more than the default number of sessions that a node runs at once."""
+_BATCH_BYTES = 64 * 1024
 
 
 class Outbox:
-    """Replies and subscriptions of one client."""
+    """The queued replies, and the subscriptions with their queued events, of one client."""
 
     def __init__(self) -> None:
         self._replies: deque[bytes] = deque()
@@ -24,49 +24,53 @@ class Outbox:
         self._subscriptions: dict[int, SessionId | None] = {}
 
     def reply(self, message: Message) -> None:
-        """Queue a reply. Whoever calls this bounds how many requests are open."""
+        """Queue a reply. The caller bounds the number of open requests, and so of replies."""
         self._replies.append(_framed(message))
 
-    def subscribe(self, request: Subscribe, present: list[SessionState]) -> None:
-        """Queue Done and the present states, and take what follows; or refuse."""
-        if len(self._subscriptions) >= SUBSCRIPTIONS:
-            self.reply(Error(request.id, "busy", f"a client can hold {SUBSCRIPTIONS} subscriptions"))
+    def subscribe(self, request: Subscribe, current: list[SessionState]) -> None:
+        """Queue Done and the current states, and every later state from now on; or queue an Error."""
+        if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
+            self.reply(Error(request.id, "busy", f"a client can hold {MAX_SUBSCRIPTIONS} subscriptions"))
             return
-        if request.session is not None and not present:
+        if request.session is not None and not current:
             self.reply(Error(request.id, "no_such_session", "the node knows no such session"))
             return
         self.reply(Done(request.id))
         self._subscriptions[request.id] = request.session
-        for state in present:
-            self._put(request.id, state)
+        for state in current:
+            self._queue_event(request.id, state)
 
     def publish(self, state: SessionState) -> None:
-        """Queue a new state for every subscription that it concerns."""
+        """Queue a new state for every subscription to its session."""
         for id, session in list(self._subscriptions.items()):
             if session is None or session == state.session:
-                self._put(id, state)
+                self._queue_event(id, state)
 
-    def _put(self, id: int, state: SessionState) -> None:
+    def _queue_event(self, id: int, state: SessionState) -> None:
+        """Replace the event of this subscription and session, if the older state has not been sent yet.
+
+        A subscription to one session ends with the outcome of that session.
+        """
         self._events[id, state.session] = state
         if state.outcome is not None and self._subscriptions[id] is not None:
             del self._subscriptions[id]
 
     @property
-    def replies(self) -> int:
-        """Replies that have not been taken."""
+    def reply_count(self) -> int:
+        """The number of replies that are still queued."""
         return len(self._replies)
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is anything to take."""
+    def pending(self) -> bool:
+        """Whether anything is queued."""
         return bool(self._replies or self._events)
 
-    def take(self) -> bytes:
-        """Return the next frames to write, about 64 KiB at most, replies first; empty when there are none."""
+    def pop_batch(self) -> bytes:
+        """Return the next frames to write, some 64 KiB at most, replies first; empty if none is queued."""
         batch = bytearray()
-        while self._replies and len(batch) < _BATCH:
+        while self._replies and len(batch) < _BATCH_BYTES:
             batch += self._replies.popleft()
-        while self._events and not self._replies and len(batch) < _BATCH:
+        while self._events and not self._replies and len(batch) < _BATCH_BYTES:
             id, _session = key = next(iter(self._events))
             batch += _framed(SessionEvent(id, self._events.pop(key)))
         return bytes(batch)

@@ -1,4 +1,7 @@
-"""The entry point of metrics: drives the machine, with the HTTP server beside it. See machine.py."""
+"""The entry point of metrics: drives the stepping machine (machine.py), with the HTTP server beside it.
+
+On trio, unlike the other stepping actors, because the HTTP server waits for clients at the same time.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,7 +9,7 @@ from ...messages.actor_configs import MetricsConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_metrics import decode
 from ..base import ActorChannel, Send
-from ..stepping import run_stepping
+from ..stepping import run_stepping_actor
 from .http_server import HttpServer
 from .machine import Metrics
 
@@ -27,4 +30,4 @@ async def main(channel: ActorChannel) -> None:
         if socket_fd is not None:
             await HttpServer(metrics, send).serve(socket_fd)
 
-    await run_stepping(channel, decode, make, background=serve)
+    await run_stepping_actor(channel, decode, make, background=serve)

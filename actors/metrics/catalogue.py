@@ -1,7 +1,8 @@
-"""Every metric of the node: type, labels, meaning, and who may report it. The table of docs/operations.md.
+"""Every metric of the node: its type, labels, meaning, and who may report it.
 
-Label values come from closed lists where the list is known, and are short plain words otherwise; never peer
-ids, codes or names of devices.
+Implements docs/interfaces.md, "Metrics". Owns what may appear on /metrics: a report that does not fit this
+table is ignored. The values of a label come from a closed list where there is one, and are short plain words
+otherwise; never peer ids, codes or names of devices.
 """
 
 import re
@@ -18,7 +19,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One row. `sessions`: session processes, which parse strangers' bytes, may report it."""
+    """One metric. `sessions`: session processes, which parse the bytes of strangers, may report it."""
 
     name: MetricName
     kind: Kind
@@ -69,29 +70,29 @@ CATALOGUE: tuple[Metric, ...] = (
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
 
-_CLOSED: dict[str, frozenset[str]] = {
+_CLOSED_LABELS: dict[str, frozenset[str]] = {
     "role": frozenset(get_args(Role)),
     "stage": frozenset(get_args(Stage)),
     "finder": frozenset(get_args(Finder)),
     "path": frozenset(get_args(ConnectionKind)),
 }
 _PAIRING_OUTCOMES = frozenset(get_args(Outcome))
-_WORD = re.compile(r"[a-z][a-z0-9_.\-]{0,31}", re.ASCII)
+_LABEL_VALUE = re.compile(r"[a-z][a-z0-9_.\-]{0,31}", re.ASCII)
 
 
 def may_report(name: str, kind: Kind, labels: tuple[str, ...], sender_kind: str) -> bool:
-    """Tell whether such a value of this sender belongs to the table."""
+    """Return whether an actor of this kind may report a value of this metric with these label values."""
     metric = BY_NAME.get(name)
     if metric is None or metric.kind != kind or len(metric.labels) != len(labels):
         return False
     if sender_kind == "session" and not metric.sessions:
         return False
     for label, value in zip(metric.labels, labels, strict=True):
-        closed = _CLOSED.get(label)
+        closed = _CLOSED_LABELS.get(label)
         if label == "outcome" and name.startswith("pairing_"):
             closed = _PAIRING_OUTCOMES
         if closed is not None and value not in closed:
             return False
-        if not _WORD.fullmatch(value):
+        if not _LABEL_VALUE.fullmatch(value):
             return False
     return True

@@ -1,6 +1,6 @@
-"""Totals as Prometheus text and OpenMetrics, written by prometheus_client.
+"""Writes totals as Prometheus text or OpenMetrics, by means of prometheus_client.
 
-Pure.
+Pure: reads the totals and returns the body; http_server.py sends it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ _BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
 
 
 class TotalsCollector(Collector):
-    """Hands totals to prometheus_client, every metric of the catalogue in its order."""
+    """Passes the totals to prometheus_client: every metric of the catalogue, in its order."""
 
     def __init__(self, totals: Totals, version: str) -> None:
         self._totals = totals
@@ -33,9 +33,9 @@ class TotalsCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client."""
         yield InfoMetricFamily(f"{PREFIX}build", "The program that runs.", {"version": self._version})
-        yield from self._collect()
+        yield from self._families()
 
-    def _collect(self) -> Iterator[Metric]:
+    def _families(self) -> Iterator[Metric]:
         numbers, histograms = self._totals.numbers(), self._totals.histograms()
         for metric in CATALOGUE:
             name = PREFIX + metric.name
@@ -50,7 +50,7 @@ class TotalsCollector(Collector):
             make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             values = make(name, metric.help, labels=metric.labels)
             present = {labels: value for (known, labels), value in numbers.items() if known == metric.name}
-            if metric.name == "pairing_sessions_active":  # known in full: 0 when no session reports it
+            if metric.name == "pairing_sessions_active":  # both roles are known: 0 if no session reports it
                 present = {("initiator",): 0.0, ("joiner",): 0.0} | present
             for labels, value in present.items():
                 values.add_metric(labels, value)
@@ -59,6 +59,6 @@ class TotalsCollector(Collector):
 
 def render(totals: Totals, version: str, *, openmetrics: bool) -> tuple[bytes, str]:
     """Return the body and its content type: OpenMetrics 1.0.0 or Prometheus text."""
-    # Not the client's own Accept header: prometheus_client takes parameters from it into the answer.
+    # Not the client's Accept header itself: prometheus_client copies parameters of it into the answer.
     encode, content_type = choose_encoder(_OPENMETRICS if openmetrics else "")
     return encode(TotalsCollector(totals, version)), content_type

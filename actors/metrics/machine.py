@@ -1,7 +1,7 @@
-"""Metrics as a stepping actor: adds up what the others report, and knows which parts are ready.
+"""Metrics as a stepping actor: adds up what the other actors report, and knows which parts are ready.
 
-Owns the checkpoint (totals and readiness). The HTTP server reads from it and never changes it; what belongs
-to one HTTP request alone (who waits for the supervisor's Alive) is not part of the checkpoint.
+Owns the checkpoint: totals and readiness. The HTTP server reads from the machine and never changes it. What
+belongs to a single HTTP request (who waits for the supervisor's Alive) is not part of the checkpoint.
 """
 
 import math
@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from ...messages.base import Decoder
 from ...messages.from_supervisor import SessionEnded
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Readiness
 from ...messages.to_metrics import Alive, MetricsInbox, Observed
 from ...messages.types import Instant, Reason
@@ -24,11 +25,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "swarm": ("swarm",),
     "dht": ("swarm", "discovery"),
 }
-"""The parts that must be ready, and who may say so."""
+"""The parts that must be ready, each with the actors that may report its readiness."""
 
 
 class PartState(msgspec.Struct, frozen=True):
-    """What was last said of one part."""
+    """What was last reported of one part."""
 
     ready: bool = False
     detail: Reason = "not started"
@@ -43,7 +44,7 @@ _decode: Decoder[_Checkpoint] = Decoder(_Checkpoint)
 
 
 class Metrics:
-    """Takes MetricsInbox. `revision` changes whenever a value does."""
+    """The stepping machine of metrics. `revision` changes whenever a value does."""
 
     def __init__(self, version: str, checkpoint: bytes | None = None) -> None:
         restored = None if checkpoint is None else _decode(checkpoint)
@@ -51,14 +52,14 @@ class Metrics:
         self.totals = Totals(None if restored is None else restored.totals)
         self.parts = {part: PartState() for part in PARTS} | ({} if restored is None else restored.parts)
         self.revision = 0
-        self.waiting: dict[int, trio.Event] = {}
-        """Who waits for Alive, by request; bounded by the number of HTTP connections."""
+        self.alive_waiters: dict[int, trio.Event] = {}
+        """Set when the supervisor's Alive arrives, by request; bounded by the number of HTTP connections."""
 
     def step(self, incoming: Incoming[MetricsInbox], now: Instant) -> Effects:
-        """See base.Stepper."""
+        """See stepping.StepMachine."""
         match incoming.message:
             case Alive(request=request):
-                if (event := self.waiting.get(request)) is not None:
+                if (event := self.alive_waiters.get(request)) is not None:
                     event.set()
                 return Effects()
             case Observed() as observed:
@@ -67,21 +68,21 @@ class Metrics:
                 if incoming.sender in PARTS[part]:
                     self.parts[part] = PartState(ready, detail)
             case SessionEnded(session=session):
-                self.totals.end(f"session-{session}")
+                self.totals.end_sender(actor_of_session(session))
         self.revision += 1
         return Effects(checkpoint=self._checkpoint())
 
     def tick(self, now: Instant) -> Effects | None:
-        """See base.Stepper."""
+        """See stepping.StepMachine."""
         return None
 
     def wake_at(self) -> Instant:
-        """See base.Stepper."""
+        """See stepping.StepMachine."""
         return math.inf
 
     @property
     def ready(self) -> bool:
-        """Tell whether every part is ready."""
+        """Whether every part is ready."""
         return all(state.ready for state in self.parts.values())
 
     def _checkpoint(self) -> bytes:

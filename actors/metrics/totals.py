@@ -1,8 +1,10 @@
-"""Values of all senders added up, so that no restart of anyone makes a counter go back.
+"""Adds up the values of all senders, so that no counter goes back when an actor restarts, metrics included.
 
-Sans-IO. Each sender's values are cumulative within its incarnation, which the supervisor stamps:
-total = ended incarnations + the present one (docs/architecture.md, "Restarts that nobody notices").
-Bounded: senders, series, series of one metric; what goes beyond is ignored and counted nowhere.
+What a sender reports is cumulative within its incarnation, which the supervisor stamps on every message. So
+the total is the sum over the ended incarnations and the present one (docs/architecture.md, "Steps").
+
+Owns the totals and their form in the checkpoint. Bounded: senders, series of one metric, numbers; what
+exceeds a bound is ignored. Sans-IO.
 """
 
 import math
@@ -12,63 +14,39 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ...messages.base import Decoder
-from ...messages.to_metrics import BUCKETS, Observed
+from ...messages.to_metrics import Observed
+from ..histogram import Histogram, from_message
 from .catalogue import may_report
 
 MAX_SENDERS = 2048
 MAX_SERIES_OF_METRIC = 64
-MAX_CELLS = 25_000
-"""Numbers kept for present senders, some 15 bytes each in the checkpoint; a whole session takes about 30."""
+MAX_NUMBERS = 25_000
+"""Numbers kept for running senders, some 15 bytes each in the checkpoint; one session takes about 30."""
 
 Series = tuple[str, tuple[str, ...]]
-"""A metric's name (without prefix) and the values of its labels."""
-
-
-@dataclass(slots=True)
-class Histogram:
-    """Counts by bucket, only those that are not zero (index len(BUCKETS) is +Inf), and the sum of values."""
-
-    counts: dict[int, int] = field(default_factory=dict)
-    total: float = 0.0
-
-    def add(self, other: "Histogram") -> None:
-        """Add another's observations."""
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
-        self.total += other.total
-
-    def raise_to(self, other: "Histogram") -> None:
-        """Take over later values of the same incarnation; none goes back."""
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = max(self.counts.get(bucket, 0), count)
-        self.total = max(self.total, other.total)
-
-    def cumulative(self) -> list[int]:
-        """Return how many observations are at most each bound, and all of them last."""
-        running, result = 0, []
-        for bucket in range(len(BUCKETS) + 1):
-            running += self.counts.get(bucket, 0)
-            result.append(running)
-        return result
+"""A metric's name, without prefix, and the values of its labels."""
 
 
 @dataclass(slots=True)
 class Values:
-    """What one incarnation of one sender said, or the sum of those that have ended."""
+    """The values of one incarnation of one sender, or the sum of all incarnations that have ended.
+
+    Keys are the numbers of series.
+    """
 
     counters: dict[int, float] = field(default_factory=dict)
     histograms: dict[int, Histogram] = field(default_factory=dict)
     gauges: dict[int, float] = field(default_factory=dict)
     incarnation: int = 0
 
-    def cells(self) -> int:
-        """Return how many numbers this holds."""
+    def count_numbers(self) -> int:
+        """Return how many numbers these values consist of."""
         return (
             len(self.counters) + len(self.gauges) + sum(2 + len(h.counts) for h in self.histograms.values())
         )
 
-    def fold(self, ended: "Values") -> None:
-        """Add what an ended incarnation counted; its gauges end with it."""
+    def add_ended(self, ended: "Values") -> None:
+        """Add what an ended incarnation has counted; its gauges are dropped."""
         for series, value in ended.counters.items():
             self.counters[series] = self.counters.get(series, 0.0) + value
         for series, histogram in ended.histograms.items():
@@ -77,41 +55,43 @@ class Values:
 
 @dataclass(slots=True)
 class _State:
-    """The checkpoint. Series are numbered, so that hundreds of sessions take a few bytes each."""
+    """The checkpoint. Series are numbered, so that a name is stored once, not once for each session."""
 
     series: list[Series] = field(default_factory=list)
     ended: Values = field(default_factory=Values)
     present: dict[str, Values] = field(default_factory=dict)
+    """The values of the running incarnation of each sender."""
 
 
 _decode: Decoder[_State] = Decoder(_State)
 
 
 class Totals:
-    """The sums, restored from a checkpoint."""
+    """The sums over all senders, restored from a checkpoint if there is one."""
 
     def __init__(self, checkpoint: bytes | None = None) -> None:
         self._state = _State() if checkpoint is None else _decode(checkpoint)
         self._numbers = {series: number for number, series in enumerate(self._state.series)}
-        self._cells = sum(values.cells() for values in self._state.present.values())
+        self._number_count = sum(values.count_numbers() for values in self._state.present.values())
 
     def checkpoint(self) -> bytes:
         """Return everything, encoded."""
         return msgspec.msgpack.encode(self._state)
 
     def observe(self, sender: str, incarnation: int, observed: Observed) -> None:
-        """Take what an incarnation of a sender says; what does not fit the catalogue is ignored."""
+        """Apply a report of an incarnation of a sender; what does not fit the catalogue is ignored."""
         kind = sender.partition("-")[0]
         values = self._values(sender, incarnation)
-        # Only sessions parse strangers' bytes, so only they may be out to fill the table.
-        if values is None or (kind == "session" and self._cells >= MAX_CELLS):
+        # Only sessions parse the bytes of strangers, so only they could have been taken over to fill the
+        # table.
+        if values is None or (kind == "session" and self._number_count >= MAX_NUMBERS):
             return
-        self._cells -= values.cells()
-        self._take(values, kind, observed)
-        self._cells += values.cells()
+        self._number_count -= values.count_numbers()
+        self._apply(values, kind, observed)
+        self._number_count += values.count_numbers()
 
     def _values(self, sender: str, incarnation: int) -> Values | None:
-        """Return where this incarnation's values go; None: it is late, or there is no room."""
+        """Return the values of this incarnation; None: a later one has reported, or there is no room."""
         present = self._state.present
         values = present.get(sender)
         if values is None:
@@ -120,23 +100,23 @@ class Totals:
         elif incarnation < values.incarnation:
             return None
         elif incarnation > values.incarnation:
-            self.end(sender)
+            self.end_sender(sender)
         else:
             return values
         return present.setdefault(sender, Values(incarnation=incarnation))
 
-    def _take(self, values: Values, kind: str, observed: Observed) -> None:
+    def _apply(self, values: Values, kind: str, observed: Observed) -> None:
         values.gauges = {}
         for sample in observed.samples:
             if not math.isfinite(sample.value):
                 continue
             if may_report(sample.name, "gauge", sample.labels, kind):
-                if (number := self._number(sample.name, sample.labels)) is not None:
+                if (number := self._series_number(sample.name, sample.labels)) is not None:
                     values.gauges[number] = sample.value
             elif (
                 sample.value >= 0
                 and may_report(sample.name, "counter", sample.labels, kind)
-                and (number := self._number(sample.name, sample.labels)) is not None
+                and (number := self._series_number(sample.name, sample.labels)) is not None
             ):
                 values.counters[number] = max(values.counters.get(number, 0.0), sample.value)
         for item in observed.distributions:
@@ -145,17 +125,16 @@ class Totals:
                 and item.total >= 0
                 and min(item.counts) >= 0
                 and may_report(item.name, "histogram", item.labels, kind)
-                and (number := self._number(item.name, item.labels)) is not None
+                and (number := self._series_number(item.name, item.labels)) is not None
             ):
-                counts = {bucket: count for bucket, count in enumerate(item.counts) if count}
-                values.histograms.setdefault(number, Histogram()).raise_to(Histogram(counts, item.total))
+                values.histograms.setdefault(number, Histogram()).raise_to(from_message(item))
 
-    def end(self, sender: str) -> None:
-        """Fold an incarnation that has ended, if it had reported anything."""
+    def end_sender(self, sender: str) -> None:
+        """Add the values of a sender's present incarnation to the ended ones: it has ended."""
         values = self._state.present.pop(sender, None)
         if values is not None:
-            self._cells -= values.cells()
-            self._state.ended.fold(values)
+            self._number_count -= values.count_numbers()
+            self._state.ended.add_ended(values)
 
     def numbers(self) -> dict[Series, float]:
         """Return all counters and gauges, added over senders."""
@@ -178,7 +157,8 @@ class Totals:
         yield self._state.ended
         yield from self._state.present.values()
 
-    def _number(self, name: str, labels: tuple[str, ...]) -> int | None:
+    def _series_number(self, name: str, labels: tuple[str, ...]) -> int | None:
+        """Return the number of a series, a new one if need be; None: its metric has too many series."""
         series = (name, labels)
         number = self._numbers.get(series)
         if number is None:

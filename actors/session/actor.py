@@ -1,6 +1,6 @@
-"""The session's entry point: joins the machine to its channel, the clock and the system's randomness.
+"""The session's entry point: connects the machine with its channel, the clock and the system's randomness.
 
-Owns nothing else. docs/architecture.md, "Steps".
+Implements docs/architecture.md, "Steps". Owns nothing else; never looks at a message.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ...messages.actor_configs import SessionConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_session import decode
-from ..stepping import Stepping
+from ..stepping import SteppingEntry
 from .machine import SessionMachine
 
 _decode_config = decoder(SessionConfig)
@@ -21,5 +21,5 @@ def _restored(start: Start) -> Iterator[SessionMachine]:
     yield SessionMachine(_decode_config(start.config), os.urandom, start.checkpoint)
 
 
-main = Stepping(decode, _restored)
+main = SteppingEntry(decode, _restored)
 """Runs one pairing until it ends or the node stops."""

@@ -1,190 +1,186 @@
-"""The joiner's candidates: whom to ask next, and what an answer makes of one (docs/protocol.md, "Limits").
+"""The joiner's candidates: which of them get a PairingRequest next, and what follows from their answers.
 
-Owns their order, pauses and bounds: at most 128, 8 asked at a time, those that several finders name first.
-Each has one attempt at a time, with an ephemeral key of its own; within the time of one exchange a question
-is repeated with the same bytes, afterwards a fresh attempt begins, because the other side has forgotten.
+Anybody can announce a code's key, so most candidates may be decoys. Owns their order, pauses and bounds
+(docs/protocol.md, "Limits"): at most 128 candidates, 8 open attempts at a time, those that several finders
+name first. Each candidate has one attempt at a time, with an ephemeral key of its own. Within the time of one
+exchange its request is repeated with the same bytes; after that a fresh attempt begins, because the other
+side has forgotten the old one. Never reveals anything of this device.
 """
 
 import math
 
-from ...messages.base import MalformedMessageError
-from ...messages.peer_protocol import RefusalReason, Refused, decode_wire
-from ...messages.to_session import Candidate as Named
+from ...messages.peer_protocol import RefusalReason
+from ...messages.to_session import CandidateFound
 from ...messages.types import Instant
 from ...protocol.attempt import JoinerAttempt
 from ...protocol.errors import ProtocolError
-from .state import ADDRESSES_KEPT, ATTEMPTS_OPEN, CANDIDATES, Candidate, Errand, Session
-from .step_context import Turn, pause
+from . import requests
+from .state import (
+    MAX_CANDIDATE_ADDRESSES,
+    MAX_CANDIDATES,
+    MAX_OPEN_ATTEMPTS,
+    CandidateRecord,
+    PendingRequest,
+    Session,
+)
+from .step_context import StepContext
 
-REFUSED_PAUSE = 1.0
-REFUSED_PAUSE_LONGEST = 8.0
-"""After a refusal; slow enough never to look like guessing to the other swarm (30 misses in a minute)."""
-UNAVAILABLE_RETRIES = 3
-"""A peer that says `unavailable` may just have restarted; beyond this only discovery can bring it back."""
+FIRST_REFUSED_BACKOFF_SECONDS = 1.0
+MAX_REFUSED_BACKOFF_SECONDS = 8.0
+"""After a refusal: slow enough never to look like guessing to the other swarm (30 misses in a minute)."""
+MAX_UNAVAILABLE_RETRIES = 3
+"""A peer that answers `unavailable` may just have restarted; beyond this only discovery can bring it back."""
 
 
-def note(turn: Turn, named: Named) -> Candidate | None:
-    """Note what discovery says of a peer; None when there are too many."""
-    known = turn.session.candidates
-    candidate = known.get(named.peer)
+def record(context: StepContext, found: CandidateFound) -> CandidateRecord | None:
+    """Record what discovery knows of a peer; None if there are too many candidates."""
+    known = context.session.candidates
+    candidate = known.get(found.peer)
     if candidate is None:
-        if len(known) >= CANDIDATES:
+        if len(known) >= MAX_CANDIDATES:
             return None
-        candidate = Candidate(
-            addresses=named.addresses[:ADDRESSES_KEPT], finders=named.finders, order=len(known)
+        candidate = CandidateRecord(
+            addresses=found.addresses[:MAX_CANDIDATE_ADDRESSES], finders=found.finders, order=len(known)
         )
-        known[named.peer] = candidate
+        known[found.peer] = candidate
         return candidate
-    # The newest word on where a peer is comes first.
-    addresses = dict.fromkeys(named.addresses + candidate.addresses)
-    candidate.addresses = tuple(addresses)[:ADDRESSES_KEPT]
-    candidate.finders = tuple(dict.fromkeys(candidate.finders + named.finders))
-    if candidate.standing == "dropped":
-        candidate.standing = "resting"
-        candidate.due = min(candidate.due, turn.now + REFUSED_PAUSE)
+    # The newest addresses come first.
+    addresses = dict.fromkeys(found.addresses + candidate.addresses)
+    candidate.addresses = tuple(addresses)[:MAX_CANDIDATE_ADDRESSES]
+    candidate.finders = tuple(dict.fromkeys(candidate.finders + found.finders))
+    if candidate.status == "dropped":
+        candidate.status = "backoff"
+        candidate.due_at = min(candidate.due_at, context.now + FIRST_REFUSED_BACKOFF_SECONDS)
     return candidate
 
 
-def ask_next(turn: Turn) -> None:
-    """Ask as many as may be asked at a time."""
-    session = turn.session
-    free = ATTEMPTS_OPEN - _asked(session)
+def send_next_requests(context: StepContext) -> None:
+    """Send a request to as many candidates as may have an open attempt at a time."""
+    session = context.session
+    free = MAX_OPEN_ATTEMPTS - sum(one.status == "requested" for one in session.candidates.values())
     if free <= 0:
         return
-    ready = [(peer, one) for peer, one in session.candidates.items() if _ready_at(one) <= turn.now]
-    ready.sort(key=lambda item: (item[1].standing != "new", -len(item[1].finders), item[1].order))
+    ready = [(peer, one) for peer, one in session.candidates.items() if _ready_at(one) <= context.now]
+    ready.sort(key=lambda item: (item[1].status != "new", -len(item[1].finders), item[1].order))
     for peer, candidate in ready[:free]:
-        _ask(turn, peer, candidate)
+        _send_request(context, peer, candidate)
 
 
-def _asked(session: Session) -> int:
-    return sum(one.standing == "asked" for one in session.candidates.values())
-
-
-def _ready_at(candidate: Candidate) -> Instant:
-    if candidate.standing == "new":
+def _ready_at(candidate: CandidateRecord) -> Instant:
+    """Return when the candidate may get its next request; math.inf for never, or not before its answer."""
+    if candidate.status == "new":
         return -math.inf
-    if candidate.standing == "resting":
-        return candidate.due
-    if candidate.standing == "dropped" and candidate.refused <= UNAVAILABLE_RETRIES:
-        return candidate.due
+    if candidate.status == "backoff":
+        return candidate.due_at
+    if candidate.status == "dropped" and candidate.refusals <= MAX_UNAVAILABLE_RETRIES:
+        return candidate.due_at
     return math.inf
 
 
-def _ask(turn: Turn, peer: bytes, candidate: Candidate) -> None:
-    session = turn.session
-    if candidate.crypto is None or turn.now >= candidate.until:
+def _send_request(context: StepContext, peer: bytes, candidate: CandidateRecord) -> None:
+    if candidate.crypto is None or context.now >= candidate.attempt_deadline:
         candidate.crypto = JoinerAttempt.begin(
-            auth_key=turn.keys.auth_key,
-            route_key=turn.keys.route_key,
+            auth_key=context.keys.auth_key,
+            route_key=context.keys.route_key,
             initiator=peer,
-            joiner=session.own_peer,
-            attempt=turn.entropy(16),
-            ephemeral=turn.entropy(32),
-            nonce=turn.entropy(32),
+            joiner=context.session.own_peer,
+            attempt=context.entropy(16),
+            ephemeral=context.entropy(32),
+            nonce=context.entropy(32),
         )
-        candidate.until = turn.now + turn.config.exchange
+        candidate.attempt_deadline = context.now + context.config.exchange
     crypto = candidate.crypto
-    candidate.standing = "asked"
+    candidate.status = "requested"
     candidate.tries += 1
-    candidate.errand = Errand(
+    candidate.pending_request = PendingRequest(
         peer=peer,
         addresses=candidate.addresses,
         frame=crypto.request_frame,
         code_id=crypto.code_id,
         attempt=crypto.attempt,
     )
-    turn.move("asked")
-    turn.ask(candidate.errand)
+    context.transition("request sent")
+    requests.send(context, candidate.pending_request)
 
 
-def asked_by(session: Session, request: int) -> bytes | None:
-    """Return the candidate to whom the open question `request` went."""
+def find_by_request(session: Session, request_id: int) -> bytes | None:
+    """Return the peer id of the candidate that the open request `request_id` went to."""
     for peer, candidate in session.candidates.items():
-        if candidate.errand is not None and candidate.errand.request == request:
+        if candidate.pending_request is not None and candidate.pending_request.request_id == request_id:
             return peer
     return None
 
 
-def take_challenge(turn: Turn, peer: bytes, frame: bytes) -> bytes | None:
-    """Return th1 when `frame` proves that `peer` knows the words; else note what follows for the peer."""
-    candidate = turn.session.candidates[peer]
-    crypto = candidate.crypto
-    assert crypto is not None
-    reason = refusal_in(frame, crypto)
+def handle_challenge(context: StepContext, peer: bytes, frame: bytes) -> bytes | None:
+    """Return th1 if `frame` proves that `peer` knows the code; else record the failure and return None."""
+    candidate = context.session.candidates[peer]
+    assert candidate.crypto is not None
+    assert candidate.pending_request is not None
+    reason = requests.refusal_reason(candidate.pending_request, frame)
     if reason is not None:
-        refused(turn, peer, reason)
+        handle_refusal(context, peer, reason)
         return None
     try:
-        return crypto.verify_challenge(frame)
+        return candidate.crypto.verify_challenge(frame)
     except ProtocolError:
-        fail(turn, peer)
+        exclude(context, peer)
         return None
 
 
-def refusal_in(frame: bytes, crypto: JoinerAttempt) -> RefusalReason | None:
-    """Return the reason when `frame` refuses this attempt."""
-    try:
-        message = decode_wire(frame)
-    except MalformedMessageError:
-        return None
-    ours = isinstance(message, Refused) and (message.code_id, message.attempt) == (
-        crypto.code_id,
-        crypto.attempt,
-    )
-    return message.reason if ours and isinstance(message, Refused) else None
+def back_off(context: StepContext, peer: bytes) -> None:
+    """No answer came, or `busy`: repeat the request after a pause that grows with each try."""
+    candidate = context.session.candidates[peer]
+    candidate.status, candidate.pending_request = "backoff", None
+    candidate.due_at = context.now + requests.backoff(candidate.tries)
 
 
-def rest(turn: Turn, peer: bytes) -> None:
-    """No answer, or `busy`: the same question again, after a pause that grows."""
-    candidate = turn.session.candidates[peer]
-    candidate.standing, candidate.errand = "resting", None
-    candidate.due = turn.now + pause(candidate.tries)
-
-
-def refused(turn: Turn, peer: bytes, reason: RefusalReason) -> None:
-    """Note a refusal: what ends an attempt does not end the search."""
+def handle_refusal(context: StepContext, peer: bytes, reason: RefusalReason) -> None:
+    """End the attempt, unless the peer is only `busy`. The search goes on."""
     if reason == "busy":
-        rest(turn, peer)
+        back_off(context, peer)
         return
-    session = turn.session
+    session = context.session
     candidate = session.candidates[peer]
-    candidate.refused += 1
-    candidate.errand = candidate.crypto = None
-    candidate.standing = "dropped" if reason == "unavailable" else "resting"
-    candidate.due = turn.now + pause(candidate.refused, REFUSED_PAUSE, REFUSED_PAUSE_LONGEST)
+    candidate.refusals += 1
+    candidate.pending_request = candidate.crypto = None
+    candidate.status = "dropped" if reason == "unavailable" else "backoff"
+    pause = requests.backoff(candidate.refusals, FIRST_REFUSED_BACKOFF_SECONDS, MAX_REFUSED_BACKOFF_SECONDS)
+    candidate.due_at = context.now + pause
     if reason == "closed":
-        session.heard_closed = True
+        session.saw_closed = True
     elif "hint" in candidate.finders:
         session.hint_failed = True
 
 
-def fail(turn: Turn, peer: bytes) -> None:
-    """The peer does not know the words, or broke the protocol: it is never asked again."""
-    session = turn.session
+def exclude(context: StepContext, peer: bytes) -> None:
+    """The peer does not know the code, or broke the protocol: send it no request any more."""
+    session = context.session
     candidate = session.candidates[peer]
-    candidate.standing, candidate.errand, candidate.crypto = "failed", None, None
+    candidate.status, candidate.pending_request, candidate.crypto = "failed", None, None
     if "hint" in candidate.finders:
         session.hint_failed = True
 
 
-def pause_all(turn: Turn) -> None:
-    """One has proved itself: the others rest, and what they still answer is not heard."""
-    for candidate in turn.session.candidates.values():
-        if candidate.standing == "asked":
-            candidate.standing, candidate.errand, candidate.due = "resting", None, turn.now
+def suspend_all(context: StepContext) -> None:
+    """One candidate is proven: the others wait, and what they still answer is ignored."""
+    for candidate in context.session.candidates.values():
+        if candidate.status == "requested":
+            candidate.status, candidate.pending_request = "backoff", None
+            candidate.due_at = context.now
 
 
-def due(turn: Turn) -> None:
-    """Ask whose pause is over; let rest whose answer the swarm owes."""
-    for peer, candidate in turn.session.candidates.items():
-        if candidate.errand is not None and candidate.errand.due <= turn.now:
-            rest(turn, peer)
-    ask_next(turn)
+def handle_timers(context: StepContext) -> None:
+    """Back off candidates whose answer from the swarm is overdue, and send what may be sent now."""
+    for peer, candidate in context.session.candidates.items():
+        if candidate.pending_request is not None and candidate.pending_request.due_at <= context.now:
+            back_off(context, peer)
+    send_next_requests(context)
 
 
-def timers(session: Session) -> Instant:
-    """Return when `due` has something to do."""
-    owed = [one.errand.due for one in session.candidates.values() if one.errand is not None]
-    ready = [_ready_at(one) for one in session.candidates.values()]
-    return min(owed + (ready if len(owed) < ATTEMPTS_OPEN else []), default=math.inf)
+def next_timer(context: StepContext) -> Instant:
+    """Return when `handle_timers` has something to do."""
+    known = context.session.candidates.values()
+    overdue = [one.pending_request.due_at for one in known if one.pending_request is not None]
+    # Without room for another attempt, a candidate that is ready waits until another has answered.
+    ready = [_ready_at(one) for one in known] if len(overdue) < MAX_OPEN_ATTEMPTS else []
+    return min(overdue + ready, default=math.inf)

@@ -1,250 +1,315 @@
-"""The second half of a pairing, equal for both roles: two decisions, stored before they are spoken.
+"""The second half of a pairing, the same for both roles: two decisions, each stored before it is sent.
 
-Implements docs/protocol.md, "Ending"; its order is transitions.py's. Never shows a device that has not
-proved itself.
+Implements docs/protocol.md, "Ending". Owns the recognition of events; each handler below turns a message, or
+the time, into events of the transition table:
+
+    message or timer                              event                       handler
+    both sides are proven                         proven                      begin
+    Decide, CancelPairing, no decision in time    own accept, own reject      decide
+    PeerRequest with the peer's decision          peer accepts, peer rejects  handle_peer_decision
+    Stored                                        stored, confirmed           handle_stored
+    StoreRefused                                  store refused               handle_store_refused
+    PeerAnswer: DecisionReceived                  acknowledged                handle_answer
+    PeerAnswer: `closed`; the delivery deadline   over                        handle_answer, handle_timers
+
+Where an event leads is in transitions.py, and what is done on entering the next phase in entry_actions.py.
+Never sends anything to the vault.
 """
 
 import math
 
 from ...messages.peer_protocol import PairingDecision
-from ...messages.to_session import PeerAnswer, PeerUnreachable
+from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Stored, StoreRefused
 from ...messages.types import Instant, Outcome
 from ...protocol.attempt import OpenedIdentity
 from ...protocol.errors import ProtocolError
-from ...protocol.pairing_keys import Proven
-from . import delivery, storing, view
-from .delivery import of
-from .state import Ending, Errand, Session
-from .step_context import Turn
+from ...protocol.pairing_secrets import PairingSecrets
+from . import entry_actions, requests, view
+from .entry_actions import enter_next
+from .state import DecisionState, PendingRequest, Session, decision_of
+from .step_context import StepContext
+from .transitions import Event
 
 
 def begin(
-    turn: Turn,
-    proven: Proven,
-    other: OpenedIdentity,
+    context: StepContext,
+    secrets: PairingSecrets,
+    peer_identity: OpenedIdentity,
     since: Instant,
     addresses: tuple[str, ...] = (),
     response_frame: bytes | None = None,
 ) -> None:
-    """Both sides have proved themselves; the users decide now. `since`: when the deadlines started.
+    """Both sides are proven: let the users decide. The deadlines run from `since`.
 
-    The joiner gives `addresses` and its `response_frame`: it is the one that dials.
+    The joiner passes `addresses` and its `response_frame`, because it is the one that dials.
     """
-    config, session = turn.config, turn.session
-    session.ending = Ending(
-        proven=proven,
-        other=other,
+    config, session = context.config, context.session
+    session.decision = DecisionState(
+        secrets=secrets,
+        peer_identity=peer_identity,
         addresses=addresses,
         response_frame=response_frame,
-        deciding_until=since + min(config.deciding, config.delivery),
-        delivery_until=since + config.delivery,
+        decide_deadline=since + min(config.deciding, config.delivery),
+        delivery_deadline=since + config.delivery,
     )
     session.code = b""
-    turn.move("proven")
-    if response_frame is not None:
-        delivery.be_present(turn, response_frame, delivery.PRESENCE)
+    enter_next(context, "proven")
     if session.cancelling:
-        decide(turn, False, "cancelled", view.CANCELLED)
+        cancel(context)
 
 
-def concerns(session: Session, peer: bytes, code_id: bytes, attempt: bytes) -> bool:
-    """Tell whether a decision from `peer` belongs to this pairing."""
-    ending = session.ending
-    return (
-        ending is not None
-        and ending.other.peer == peer
-        and (ending.proven.code_id, ending.proven.attempt) == (code_id, attempt)
-    )
-
-
-# -- the own decision ----------------------------------------------------------------------------------
+# -- this side's decision --------------------------------------------------------------------------------
 
 
 def decide(
-    turn: Turn, accept: bool, outcome: Outcome = "rejected", message: str = view.REJECTED_HERE
+    context: StepContext, accept: bool, outcome: Outcome = "rejected", message: str = view.REJECTED_HERE
 ) -> None:
-    """Take the own decision; the first is final. `outcome`, `message`: what a refusal will be called."""
-    ending = of(turn.session)
-    if ending.own is not None:
+    """Make this side's decision; the first is final. `outcome` and `message` are those of a rejection."""
+    decision = decision_of(context.session)
+    if decision.own_accepted is not None:
         return
-    if not accept:
-        turn.move("own refuse")
-        delivery.refuse(turn, outcome, message)
-        return
-    ending.own, ending.own_frame = True, ending.proven.decision_frame(True)
-    turn.move("own accept")
-    if turn.session.phase == "STORING_UNSPOKEN":
-        storing.store(turn)
+    if accept:
+        decision.own_accepted = True
+        decision.own_decision_frame = decision.secrets.decision_frame(True)
+        enter_next(context, "own accept")
     else:
-        delivery.speak(turn)
+        _reject(context, outcome, message, "own reject")
 
 
-def take_answer(turn: Turn, message: PeerAnswer) -> None:
-    """Take the other's answer to the own decision."""
-    ending = of(turn.session)
-    errand = ending.errand
-    if errand is None or errand.request != message.request:
-        return
-    turn.session.path = message.path
-    if errand.presence and turn.session.phase != "SPEAKING":
-        _present(turn, errand, message.frame)
-    elif ending.proven.verify_received(errand.frame, message.frame):
-        _acknowledged(turn)
-    elif _ends_attempt(errand, message.frame):
-        _over(turn, "lost_contact", view.CLOSED_BY_OTHER)
-    else:
-        turn.ask_later(errand)
+def cancel(context: StepContext) -> None:
+    """The user cancels: reject, unless this side has decided already."""
+    decide(context, False, "cancelled", view.CANCELLED)
 
 
-def swarm_restarted(turn: Turn) -> None:
-    """Every connection is lost: what was under way is asked again, and a joiner shows itself at once."""
-    ending = of(turn.session)
-    ending.lingered = 0
-    errand = ending.errand
-    if errand is not None and errand.presence:
-        turn.ask(errand)
-    else:
-        turn.ask_again(errand)
+def _reject(context: StepContext, outcome: Outcome, message: str, event: Event) -> None:
+    """Reject, finally. Users see the outcome when the peer knows, or after the time of one exchange.
+
+    After `store refused` an acceptance was sealed already, under the same key. It has not been sent, so
+    nobody ever sees two frames under that key.
+    """
+    decision = decision_of(context.session)
+    decision.own_accepted = False
+    decision.own_decision_frame = decision.secrets.decision_frame(False)
+    decision.pending_outcome, decision.pending_message = outcome, message
+    decision.pending_outcome_at = context.now + context.config.exchange
+    enter_next(context, event)
 
 
-def take_unreachable(turn: Turn, message: PeerUnreachable) -> None:
-    """The other gave no answer: the same decision again, after a pause."""
-    ending = of(turn.session)
-    errand = ending.errand
-    if errand is not None and errand.request == message.request:
-        ending.lingered = 0
-        turn.ask_later(errand)
+# -- the peer's decision ---------------------------------------------------------------------------------
 
 
-def _ends_attempt(errand: Errand, frame: bytes) -> bool:
-    answer = delivery.refusal_of(frame)
+def is_for_this_pairing(session: Session, peer: bytes, message: PairingDecision) -> bool:
+    """Whether a decision from `peer` belongs to this pairing: same peer, code and attempt."""
+    decision = session.decision
     return (
-        answer is not None
-        and (answer.code_id, answer.attempt) == (errand.code_id, errand.attempt)
-        and answer.reason in ("closed", "protocol")
+        decision is not None
+        and decision.peer_identity.peer == peer
+        and (decision.secrets.code_id, decision.secrets.attempt) == (message.code_id, message.attempt)
     )
 
 
-def _present(turn: Turn, errand: Errand, frame: bytes) -> None:
-    """The other was there. While our user decides, and when all is decided, its answer changes nothing."""
-    ending = of(turn.session)
-    if turn.session.phase == "LINGERING":
-        ending.lingered += 1
-        if ending.lingered == delivery.LINGER_ANSWERS:
-            turn.end("paired", view.PAIRED)
-        turn.ask_after(errand, delivery.LINGER)
-    else:
-        turn.ask_after(errand, delivery.PRESENCE_REFUSED if delivery.refusal_of(frame) else delivery.PRESENCE)
-
-
-def _acknowledged(turn: Turn) -> None:
-    ending = of(turn.session)
-    assert ending.own_frame is not None
-    ending.acknowledged, ending.errand = True, None
-    if turn.session.phase == "REFUSING":
-        assert ending.verdict is not None
-        turn.end(ending.verdict, ending.verdict_message, "acknowledged")
+def handle_peer_decision(context: StepContext, received: PeerRequest, message: PairingDecision) -> None:
+    """Handle a decision that `is_for_this_pairing`: acknowledge it at once, or when the vault has stored."""
+    decision = decision_of(context.session)
+    if not context.within_rate(decision.rate):
+        context.refuse(received.request, message, "busy")
         return
-    if ending.response_frame is not None:
-        delivery.be_present(turn, ending.own_frame, delivery.PRESENCE)
-    turn.move("acknowledged")
-    if turn.session.phase == "CONFIRMING":
-        storing.confirm(turn)
-
-
-# -- the other's decision ------------------------------------------------------------------------------
-
-
-def take_decision(turn: Turn, request: int, frame: bytes, message: PairingDecision) -> None:
-    """Take a PairingDecision that `concerns` this pairing: answer at once, or when the vault has stored."""
-    session = turn.session
-    ending = of(session)
-    if not turn.within_rate(ending.meter):
-        turn.refuse(request, message, "busy")
-        return
-    if ending.peer_frame is None:
+    if decision.peer_decision_frame is None:
         try:
-            accepted = ending.proven.open_decision(frame)
+            accepted = decision.secrets.open_decision(received.frame)
         except ProtocolError:
-            turn.refuse(request, message, "protocol")
+            context.refuse(received.request, message, "protocol")
             return
-        ending.peer_frame, ending.reply = frame, ending.proven.received_frame(frame)
+        decision.peer_decision_frame = received.frame
+        decision.reply_frame = decision.secrets.received_frame(received.frame)
         if accepted:
-            _heard_acceptance(turn, request, message)
+            enter_next(context, "peer accepts")
+            _acknowledge(context, received.request, message)
         else:
-            _heard_refusal(turn, request)
-    elif frame != ending.peer_frame:
-        turn.refuse(request, message, "protocol")
+            context.reply(received.request, decision.reply_frame)
+            outcome = decision.pending_outcome or "rejected"
+            context.end(outcome, decision.pending_message or view.REJECTED_THERE, "peer rejects")
+    elif received.frame != decision.peer_decision_frame:
+        context.refuse(received.request, message, "protocol")
     else:
-        _acknowledge(turn, request, message)
-    turn.ask_soon(ending.errand)
+        _acknowledge(context, received.request, message)
+    requests.retry_soon(context, decision.pending_request)
 
 
-def _heard_acceptance(turn: Turn, request: int, message: PairingDecision) -> None:
-    turn.move("peer accepts")
-    if turn.session.phase == "STORING_SPOKEN":
-        storing.store(turn)
-    _acknowledge(turn, request, message)
-
-
-def _heard_refusal(turn: Turn, request: int) -> None:
-    ending = of(turn.session)
-    assert ending.reply is not None
-    turn.reply(request, ending.reply)
-    outcome, text = ending.verdict or "rejected", ending.verdict_message or view.REJECTED_THERE
-    turn.end(outcome, text, "peer refuses")
-
-
-def _acknowledge(turn: Turn, request: int, message: PairingDecision) -> None:
-    ending = of(turn.session)
-    assert ending.reply is not None
-    if turn.session.phase in ("STORING_UNSPOKEN", "STORING_SPOKEN"):
-        turn.wait(request, message)
+def _acknowledge(context: StepContext, request_id: int, message: PairingDecision) -> None:
+    """Acknowledge the peer's acceptance; while the vault is storing, not before it has answered."""
+    decision = decision_of(context.session)
+    assert decision.reply_frame is not None
+    if context.session.phase in ("STORING_BEFORE_SEND", "STORING_AFTER_SEND"):
+        context.reply_later(request_id, message)
     else:
-        turn.reply(request, ending.reply)
-        ending.lingered = 0  # the other still asks: it has not heard all
+        context.reply(request_id, decision.reply_frame)
+        decision.time_wait_answers = 0  # the peer still repeats: it has missed something
 
 
-# -- time ----------------------------------------------------------------------------------------------
+# -- the vault's answers ---------------------------------------------------------------------------------
 
 
-def due(turn: Turn) -> None:
-    """Do what the time asks for."""
-    session = turn.session
-    ending = of(session)
-    if ending.own is None and turn.now >= ending.deciding_until:
-        decide(turn, False, "expired", view.NOT_DECIDED)
-    if ending.verdict is not None and turn.now >= ending.verdict_at:
-        turn.conclude(ending.verdict, ending.verdict_message)
-    if turn.now >= _end_of_delivery(turn):
-        stored = session.phase in ("DELIVERING", "CONFIRMING")
-        _over(turn, "lost_contact", view.LOST_STORED if stored else view.LOST_DECIDING)
+def handle_stored(context: StepContext, message: Stored) -> None:
+    """The device is durable: as unconfirmed while storing, as paired while confirming."""
+    session = context.session
+    decision = session.decision
+    if decision is None or message.request != decision.vault_request_id:
         return
-    turn.ask_when_due(ending.errand)
+    decision.vault_request_id = 0
+    if session.phase == "CONFIRMING":
+        began = session.claim.attempt_started if session.claim else session.started
+        session.seconds = max(0.0, context.now - began)
+        context.conclude("paired", view.PAIRED)
+        enter_next(context, "confirmed")
+    else:
+        assert decision.reply_frame is not None
+        context.reply_to_waiting(decision.reply_frame)
+        enter_next(context, "stored")
 
 
-def timers(turn: Turn) -> Instant:
-    """Return when `due` has something to do."""
-    ending = of(turn.session)
-    times = [_end_of_delivery(turn)]
-    if ending.own is None:
-        times.append(ending.deciding_until)
-    if ending.verdict is not None and turn.session.outcome is None:
-        times.append(ending.verdict_at)
-    times.append(ending.errand.due if ending.errand is not None else math.inf)
+def handle_store_refused(context: StepContext, message: StoreRefused) -> None:
+    """The vault will not hold the device: acknowledge no acceptance, and reject if ours was not sent yet."""
+    session = context.session
+    decision = session.decision
+    if decision is None or message.request != decision.vault_request_id:
+        return
+    decision.vault_request_id = 0
+    text = view.store_refused_message(message.reason)
+    if session.phase == "STORING_BEFORE_SEND":
+        # The peer's acceptance was acknowledged before (PEER_ACCEPTED): its repeats may be, too.
+        assert decision.reply_frame is not None
+        context.reply_to_waiting(decision.reply_frame)
+        _reject(context, "crashed", text, "store refused")
+    elif session.phase == "STORING_AFTER_SEND":
+        _close_waiting(context)
+        context.end("crashed", text, "store refused")
+    else:
+        context.end("crashed", text)
+
+
+# -- the peer's answers to this side's requests ----------------------------------------------------------
+
+
+def handle_answer(context: StepContext, answer: PeerAnswer) -> None:
+    """Handle the peer's answer to this side's decision, or to a keep-alive.
+
+    A keep-alive's answer is known already and changes nothing, with one exception: in ACCEPTED the keep-alive
+    repeats a decision that the peer has acknowledged, and `closed` means that its session is gone undecided.
+    """
+    session = context.session
+    decision = decision_of(session)
+    pending = decision.pending_request
+    if pending is None or pending.request_id != answer.request:
+        return
+    session.path = answer.path
+    if pending.keep_alive and session.phase != "ACCEPTED":
+        _continue_keep_alive(context, pending, answer.frame)
+    elif decision.secrets.verify_received(pending.frame, answer.frame):
+        _handle_acknowledgement(context)
+    elif requests.refusal_reason(pending, answer.frame) in ("closed", "protocol"):
+        _end_early(context, "lost_contact", view.CLOSED_BY_OTHER)
+    else:
+        requests.retry_with_backoff(context, pending)
+
+
+def _handle_acknowledgement(context: StepContext) -> None:
+    decision = decision_of(context.session)
+    assert decision.own_decision_frame is not None
+    decision.acknowledged, decision.pending_request = True, None
+    if context.session.phase == "REJECTING":
+        assert decision.pending_outcome is not None
+        context.end(decision.pending_outcome, decision.pending_message, "acknowledged")
+        return
+    if decision.response_frame is not None:  # a joiner, with nothing left to request
+        entry_actions.keep_alive(context, decision.own_decision_frame, entry_actions.KEEP_ALIVE_SECONDS)
+    enter_next(context, "acknowledged")
+
+
+def _continue_keep_alive(context: StepContext, pending: PendingRequest, frame: bytes) -> None:
+    """The peer is there. TIME_WAIT ends after a number of answers during which the peer repeated nothing."""
+    if context.session.phase == "TIME_WAIT":
+        decision = decision_of(context.session)
+        decision.time_wait_answers += 1
+        if decision.time_wait_answers == entry_actions.TIME_WAIT_ANSWERS:
+            context.end("paired", view.PAIRED)
+        requests.retry_after(context, pending, entry_actions.TIME_WAIT_KEEP_ALIVE_SECONDS)
+    else:
+        refused = requests.decode_refusal(frame) is not None
+        pause = entry_actions.KEEP_ALIVE_REFUSED_SECONDS if refused else entry_actions.KEEP_ALIVE_SECONDS
+        requests.retry_after(context, pending, pause)
+
+
+def handle_unreachable(context: StepContext, message: PeerUnreachable) -> None:
+    """The peer gave no answer: send the same request again after a pause."""
+    decision = decision_of(context.session)
+    pending = decision.pending_request
+    if pending is not None and pending.request_id == message.request:
+        decision.time_wait_answers = 0
+        requests.retry_with_backoff(context, pending)
+
+
+def handle_swarm_restarted(context: StepContext) -> None:
+    """Every connection is lost: send again what was in flight; a joiner dials at once, to be reachable."""
+    decision = decision_of(context.session)
+    decision.time_wait_answers = 0
+    pending = decision.pending_request
+    if pending is not None and pending.keep_alive:
+        requests.send(context, pending)
+    else:
+        requests.resend_lost(context, pending)
+
+
+# -- time ------------------------------------------------------------------------------------------------
+
+
+def handle_timers(context: StepContext) -> None:
+    """Do what is due by now."""
+    session = context.session
+    decision = decision_of(session)
+    if decision.own_accepted is None and context.now >= decision.decide_deadline:
+        decide(context, False, "expired", view.NOT_DECIDED)
+    if decision.pending_outcome is not None and context.now >= decision.pending_outcome_at:
+        context.conclude(decision.pending_outcome, decision.pending_message)
+    if context.now >= _delivery_deadline(context):
+        stored = session.phase in ("AWAITING_ACK", "CONFIRMING")
+        _end_early(context, "lost_contact", view.LOST_STORED if stored else view.LOST_DECIDING)
+        return
+    requests.send_if_due(context, decision.pending_request)
+
+
+def next_timer(context: StepContext) -> Instant:
+    """Return when `handle_timers` has something to do."""
+    decision = decision_of(context.session)
+    times = [_delivery_deadline(context)]
+    if decision.own_accepted is None:
+        times.append(decision.decide_deadline)
+    if decision.pending_outcome is not None and context.session.outcome is None:
+        times.append(decision.pending_outcome_at)
+    times.append(decision.pending_request.due_at if decision.pending_request is not None else math.inf)
     return min(times)
 
 
-def _end_of_delivery(turn: Turn) -> Instant:
-    """The deadline; a little later while only the own vault is missing, which always answers."""
-    ending = of(turn.session)
-    return ending.delivery_until + (turn.config.exchange if ending.vault else 0.0)
+def _delivery_deadline(context: StepContext) -> Instant:
+    """Return the deadline; a little later while only this side's vault is missing, which always answers."""
+    decision = decision_of(context.session)
+    return decision.delivery_deadline + (context.config.exchange if decision.vault_request_id else 0.0)
 
 
-def _over(turn: Turn, outcome: Outcome, message: str) -> None:
-    """End without `paired`: as what our refusal is called, if there was one."""
-    ending = of(turn.session)
-    delivery.send_away(turn)
-    if ending.verdict is not None:
-        outcome, message = ending.verdict, ending.verdict_message
-    turn.end(outcome, message)
+def _end_early(context: StepContext, outcome: Outcome, message: str) -> None:
+    """End with this outcome, or with that of this side's rejection if there is one.
+
+    TIME_WAIT ends here too, at its deadline: there the outcome is `paired` already, and the first one stands.
+    """
+    decision = decision_of(context.session)
+    _close_waiting(context)
+    if decision.pending_outcome is not None:
+        outcome, message = decision.pending_outcome, decision.pending_message
+    context.end(outcome, message)
+
+
+def _close_waiting(context: StepContext) -> None:
+    """Refuse the peer's requests that wait: nothing was stored, so they are not acknowledged."""
+    if context.session.waiting_requests:
+        secrets = decision_of(context.session).secrets
+        context.reply_to_waiting(context.refusal(secrets.code_id, secrets.attempt, "closed"))

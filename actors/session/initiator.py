@@ -1,14 +1,15 @@
-"""The side that shows the code: many may ask, one can claim it (docs/protocol.md, "Messages" 1 and 2).
+"""The first half of a pairing on the side that shows the code: many may try, one can claim it.
 
-Owns attempts and the claim. Keeps no state for a frame that does not fit the code. Decides nothing about
-the device that claimed: that is decision.py.
+Implements docs/protocol.md, "The exchanges" 1 and 2, and "Sessions". Owns the inbound attempts and the claim.
+Keeps no state for a frame that does not fit the code. Never decides anything about the device that has
+claimed it: that is decision.py.
 """
 
 import math
 
 from ...messages.peer_protocol import ChallengeResponse, PairingDecision, PairingRequest, WireRequest
 from ...messages.to_discovery import StartProviding, StopProviding
-from ...messages.to_session import PeerRequest, Signed
+from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Signed
 from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant
@@ -16,194 +17,236 @@ from ...protocol.attempt import InitiatorAttempt
 from ...protocol.code import code_id
 from ...protocol.errors import ProtocolError
 from . import decision, view
-from .state import ATTEMPTS_OPEN, Claim, Guest, Session
-from .step_context import Turn
+from .state import MAX_OPEN_ATTEMPTS, Claim, InboundAttempt, Session
+from .step_context import StepContext
 
 
-def begin(turn: Turn) -> None:
-    """Be findable under the code."""
-    keys = turn.keys
-    turn.tell("swarm", Serve(keys.route_key, "initiator", keys.provider_key))
-    turn.tell("discovery", StartProviding(keys.provider_key, keys.mdns_instance))
+def start_providing(context: StepContext) -> None:
+    """Make this device findable under the code."""
+    keys = context.keys
+    context.send("swarm", Serve(keys.route_key, "initiator", keys.provider_key))
+    context.send("discovery", StartProviding(keys.provider_key, keys.mdns_instance))
 
 
-def take_request(turn: Turn, asked: PeerRequest, message: WireRequest) -> None:
-    """Answer a frame of exchange 1 or 2, or let it wait."""
-    session = turn.session
-    if session.code and message.code_id != code_id(turn.keys.route_key, session.own_peer, asked.peer):
-        turn.refuse(asked.request, message, "unavailable")
+def handle_peer_request(context: StepContext, received: PeerRequest, message: WireRequest) -> None:
+    """Answer a frame of exchange 1 or 2, or let it wait for the vault.
+
+    The swarm has compared the code_id already, to find this session. It is compared again because the session
+    does not trust the swarm. After both sides are proven the code is forgotten, and the peer's attempt, which
+    was begun with the right code_id, is all that can still be matched.
+    """
+    session = context.session
+    if session.code and message.code_id != code_id(context.keys.route_key, session.own_peer, received.peer):
+        context.refuse(received.request, message, "unavailable")
         return
-    guest = session.guests.get(asked.peer)
-    if guest is not None and guest.attempt != message.attempt:
-        guest = None
-    if guest is not None and not turn.within_rate(guest.meter):
-        turn.refuse(asked.request, message, "busy")
+    attempt = session.inbound_attempts.get(received.peer)
+    if attempt is not None and attempt.attempt != message.attempt:
+        attempt = None
+    if attempt is not None and not context.within_rate(attempt.rate):
+        context.refuse(received.request, message, "busy")
         return
     match message:
         case PairingRequest():
-            _take_first(turn, asked, message, guest)
-        case ChallengeResponse() if guest is not None:
-            _take_response(turn, asked, message, guest)
+            _handle_pairing_request(context, received, message, attempt)
+        case ChallengeResponse() if attempt is not None:
+            _handle_response(context, received, message, attempt)
         case ChallengeResponse() | PairingDecision():
-            turn.refuse(asked.request, message, "closed")
-    if session.claim is not None and session.claim.peer == asked.peer:
-        session.path = asked.path
+            context.refuse(received.request, message, "closed")
+    if session.claim is not None and session.claim.peer == received.peer:
+        session.path = received.path
 
 
-# -- exchange 1 ----------------------------------------------------------------------------------------
+# -- exchange 1: PairingRequest, Challenge ---------------------------------------------------------------
 
 
-def _take_first(turn: Turn, asked: PeerRequest, message: PairingRequest, guest: Guest | None) -> None:
-    if guest is not None and guest.request_frame == asked.frame:
-        turn.reply(asked.request, guest.challenge_frame)
-    elif guest is not None:
-        turn.refuse(asked.request, message, "protocol")
-    elif turn.session.phase != "WAITING" or turn.now >= turn.session.deadline:
-        turn.refuse(asked.request, message, "closed")
-    elif _full(turn.session, asked.peer):
-        turn.refuse(asked.request, message, "busy")
+def _handle_pairing_request(
+    context: StepContext, received: PeerRequest, message: PairingRequest, attempt: InboundAttempt | None
+) -> None:
+    if attempt is not None and attempt.request_frame == received.frame:
+        context.reply(received.request, attempt.challenge_frame)
+    elif attempt is not None:
+        context.refuse(received.request, message, "protocol")
+    elif context.session.phase != "WAITING" or context.now >= context.session.deadline:
+        context.refuse(received.request, message, "closed")
+    elif _is_full(context.session, received.peer):
+        context.refuse(received.request, message, "busy")
     else:
-        _open(turn, asked, message)
+        _begin_attempt(context, received, message)
 
 
-def _full(session: Session, peer: bytes) -> bool:
-    guests = session.guests
-    own = guests.get(peer)
-    return (own is not None and not own.failed) or len(_open_guests(session)) >= ATTEMPTS_OPEN
+def _is_full(session: Session, peer: bytes) -> bool:
+    earlier = session.inbound_attempts.get(peer)
+    has_open_attempt = earlier is not None and not earlier.failed
+    return has_open_attempt or len(_open_attempts(session)) >= MAX_OPEN_ATTEMPTS
 
 
-def _open_guests(session: Session) -> list[Guest]:
-    return [guest for guest in session.guests.values() if not guest.failed]
+def _open_attempts(session: Session) -> list[InboundAttempt]:
+    return [attempt for attempt in session.inbound_attempts.values() if not attempt.failed]
 
 
-def _open(turn: Turn, asked: PeerRequest, message: PairingRequest) -> None:
-    session = turn.session
+def _begin_attempt(context: StepContext, received: PeerRequest, message: PairingRequest) -> None:
+    session = context.session
     try:
         crypto = InitiatorAttempt.begin(
-            auth_key=turn.keys.auth_key,
+            auth_key=context.keys.auth_key,
             initiator=session.own_peer,
-            joiner=asked.peer,
-            request_frame=asked.frame,
-            ephemeral=turn.entropy(32),
-            nonce=turn.entropy(32),
+            joiner=received.peer,
+            request_frame=received.frame,
+            ephemeral=context.entropy(32),
+            nonce=context.entropy(32),
         )
     except ProtocolError:
-        turn.refuse(asked.request, message, "protocol")
+        context.refuse(received.request, message, "protocol")
         return
-    session.guests[asked.peer] = Guest(
+    session.inbound_attempts[received.peer] = InboundAttempt(
         attempt=message.attempt,
         crypto=crypto,
-        request_frame=asked.frame,
+        request_frame=received.frame,
         challenge_frame=crypto.challenge_frame,
-        began=turn.now,
-        until=turn.now + turn.config.proof,
+        started=context.now,
+        deadline=context.now + context.config.proof,
     )
-    turn.reply(asked.request, crypto.challenge_frame)
+    context.reply(received.request, crypto.challenge_frame)
 
 
-# -- exchange 2 ----------------------------------------------------------------------------------------
+# -- exchange 2: ChallengeResponse, ChallengeConfirmation ------------------------------------------------
 
 
-def _take_response(turn: Turn, asked: PeerRequest, message: ChallengeResponse, guest: Guest) -> None:
-    if guest.response_frame is None:
-        _open_response(turn, asked, message, guest)
-    elif guest.response_frame != asked.frame:
-        turn.refuse(asked.request, message, "protocol")
-    elif guest.answer is not None:
-        turn.reply(asked.request, guest.answer)
+def _handle_response(
+    context: StepContext, received: PeerRequest, message: ChallengeResponse, attempt: InboundAttempt
+) -> None:
+    if attempt.response_frame is None:
+        _open_response(context, received, message, attempt)
+    elif attempt.response_frame != received.frame:
+        context.refuse(received.request, message, "protocol")
+    elif attempt.answer is not None:
+        context.reply(received.request, attempt.answer)
     else:
-        turn.wait(asked.request, message)
+        context.reply_later(received.request, message)  # the vault is signing
 
 
-def _open_response(turn: Turn, asked: PeerRequest, message: ChallengeResponse, guest: Guest) -> None:
-    session = turn.session
-    crypto = guest.crypto
+def _open_response(
+    context: StepContext, received: PeerRequest, message: ChallengeResponse, attempt: InboundAttempt
+) -> None:
+    session = context.session
+    crypto = attempt.crypto
     assert crypto is not None
-    guest.response_frame = asked.frame
+    attempt.response_frame = received.frame
     try:
-        opened = crypto.open_response(asked.frame, own_public_key=session.own_key)
+        opened = crypto.open_response(received.frame, own_public_key=session.own_key)
     except ProtocolError:
-        _fail(turn, guest, message)
-        turn.reply(asked.request, guest.answer or b"")
+        answer = _fail(context, attempt, message)
+        context.reply(received.request, answer)
         return
-    turn.move("claimed")
-    request = turn.number()
-    session.claim = Claim(peer=asked.peer, opened=opened, request=request, began=guest.began, at=turn.now)
+    context.transition("claimed")
+    session.claim = Claim(
+        peer=received.peer,
+        opened=opened,
+        vault_request_id=context.next_request_id(),
+        attempt_started=attempt.started,
+        claimed_at=context.now,
+    )
     # The code is used: every other attempt is over, and its state with it.
-    session.guests = {asked.peer: guest}
-    turn.wait(asked.request, message)
-    turn.tell("vault", SignIdentity(request, "initiator", crypto.th2(asked.frame)))
-    turn.tell("discovery", StopProviding())
+    session.inbound_attempts = {received.peer: attempt}
+    context.reply_later(received.request, message)
+    th2 = crypto.th2(received.frame)
+    context.send("vault", SignIdentity(session.claim.vault_request_id, "initiator", th2))
+    context.send("discovery", StopProviding())
 
 
-def _fail(turn: Turn, guest: Guest, message: ChallengeResponse) -> None:
-    """The attempt proved nothing. Its answer is kept for repeats until its time is over; it is not open."""
-    guests = turn.session.guests
-    guest.failed = True
-    guest.crypto = None
-    guest.answer = turn.refusal(message.code_id, message.attempt, "protocol")
-    failed = [peer for peer, other in guests.items() if other.failed]
-    for peer in failed[: max(0, len(failed) - ATTEMPTS_OPEN)]:
-        del guests[peer]
+def _fail(context: StepContext, attempt: InboundAttempt, message: ChallengeResponse) -> bytes:
+    """End an attempt that proved nothing, and return the answer, which is kept for repeats.
+
+    Failed attempts are not open, so that they keep nobody out; of them too only the newest are kept.
+    """
+    attempts = context.session.inbound_attempts
+    attempt.failed = True
+    attempt.crypto = None
+    attempt.answer = context.refusal(message.code_id, message.attempt, "protocol")
+    failed = [peer for peer, other in attempts.items() if other.failed]
+    for peer in failed[: max(0, len(failed) - MAX_OPEN_ATTEMPTS)]:
+        del attempts[peer]
+    return attempt.answer
 
 
-def take_signed(turn: Turn, message: Signed) -> None:
-    """The vault has signed: tell the joiner who we are, and let the users decide."""
-    session = turn.session
+def handle_signed(context: StepContext, message: Signed) -> None:
+    """The vault has signed: send this device's identity to the joiner, and let the users decide."""
+    session = context.session
     claim = session.claim
-    if session.phase != "SIGNING" or claim is None or message.request != claim.request:
+    if session.phase != "SIGNING" or claim is None or message.request != claim.vault_request_id:
         return
-    guest = session.guests[claim.peer]
-    assert guest.crypto is not None
-    assert guest.response_frame is not None
+    attempt = session.inbound_attempts[claim.peer]
+    assert attempt.crypto is not None
+    assert attempt.response_frame is not None
     try:
-        proven = guest.crypto.confirm(guest.response_frame, message.info, message.signature)
+        secrets = attempt.crypto.confirm(attempt.response_frame, message.info, message.signature)
     except ProtocolError:
-        # Only now was it seen that the other side carries this device's own key.
-        turn.answer_waiting(turn.refusal(guest.crypto.code_id, guest.attempt, "protocol"))
-        turn.end("crashed", view.OWN_DEVICE)
+        # The signed info shows only now that the other side carries this device's own key.
+        context.reply_to_waiting(context.refusal(attempt.crypto.code_id, attempt.attempt, "protocol"))
+        context.end("crashed", view.OWN_DEVICE)
         return
-    assert proven.confirmation_frame is not None
-    guest.answer = proven.confirmation_frame
-    guest.crypto = None
-    turn.answer_waiting(guest.answer)
-    # No addresses: it is the joiner that dials; what we have to say goes over its connection.
-    decision.begin(turn, proven, claim.opened, claim.at)
+    assert secrets.confirmation_frame is not None
+    attempt.answer = secrets.confirmation_frame
+    attempt.crypto = None
+    context.reply_to_waiting(attempt.answer)
+    # No addresses: only the joiner dials. What this side has to send goes over the joiner's connection.
+    decision.begin(context, secrets, claim.opened, claim.claimed_at)
 
 
-# -- time, and the user's will -------------------------------------------------------------------------
+# -- requests of this side: there are none before the decision -------------------------------------------
 
 
-def cancel(turn: Turn) -> None:
-    """Give up before both have proved themselves; a device that has claimed the code is told afterwards."""
-    if turn.session.phase == "SIGNING":
-        turn.session.cancelling = True
+def handle_answer(_context: StepContext, _answer: PeerAnswer) -> None:
+    """Ignore it: an initiator has sent no request."""
+
+
+def handle_unreachable(_context: StepContext, _message: PeerUnreachable) -> None:
+    """Ignore it: an initiator has sent no request."""
+
+
+def handle_swarm_restarted(_context: StepContext) -> None:
+    """Nothing was lost: an initiator has sent no request, and the joiner repeats its own."""
+
+
+# -- time and cancellation -------------------------------------------------------------------------------
+
+
+def cancel(context: StepContext) -> None:
+    """End the pairing before both sides are proven.
+
+    While the vault signs, the device that has claimed the code is waiting for an answer: it gets that first,
+    and then the rejection (decision.begin).
+    """
+    if context.session.phase == "SIGNING":
+        context.session.cancelling = True
     else:
-        turn.end("cancelled", view.CANCELLED)
+        context.end("cancelled", view.CANCELLED)
 
 
-def due(turn: Turn) -> None:
-    """Do what the time asks for."""
-    session = turn.session
+def handle_timers(context: StepContext) -> None:
+    """Do what is due by now."""
+    session = context.session
     if session.phase == "SIGNING":
-        if turn.now >= _end_of_signing(turn):
-            turn.end("crashed", view.NOT_SIGNED)
+        if context.now >= _signing_deadline(context):
+            context.end("crashed", view.NOT_SIGNED)
         return
-    session.guests = {peer: guest for peer, guest in session.guests.items() if turn.now < guest.until}
-    if turn.now >= session.deadline and not _open_guests(session):
-        turn.end("expired", view.CODE_EXPIRED)
+    session.inbound_attempts = {
+        peer: attempt for peer, attempt in session.inbound_attempts.items() if context.now < attempt.deadline
+    }
+    if context.now >= session.deadline and not _open_attempts(session):
+        context.end("expired", view.CODE_EXPIRED)
 
 
-def timers(turn: Turn) -> Instant:
-    """Return when `due` has something to do."""
-    session = turn.session
+def next_timer(context: StepContext) -> Instant:
+    """Return when `handle_timers` has something to do."""
+    session = context.session
     if session.phase == "SIGNING":
-        return _end_of_signing(turn)
-    first = min((guest.until for guest in session.guests.values()), default=math.inf)
+        return _signing_deadline(context)
+    first = min((attempt.deadline for attempt in session.inbound_attempts.values()), default=math.inf)
     # While attempts are open the code's expiry changes nothing: the last of them ends the session.
-    return first if _open_guests(session) else min(first, session.deadline)
+    return first if _open_attempts(session) else min(first, session.deadline)
 
 
-def _end_of_signing(turn: Turn) -> Instant:
-    assert turn.session.claim is not None
-    return turn.session.claim.at + turn.config.deciding
+def _signing_deadline(context: StepContext) -> Instant:
+    assert context.session.claim is not None
+    return context.session.claim.claimed_at + context.config.deciding

@@ -1,230 +1,238 @@
-"""The side that enters the code: asks candidates until one proves itself (docs/protocol.md, "Messages").
+"""The first half of a pairing on the side that enters the code: it tries candidates until one proves itself.
 
-Owns the choice: which candidate is asked when, and what its answer makes of it. Reveals nothing of this
-device before the candidate's proof holds, and has one ChallengeResponse outstanding at most, so it never
-claims two codes. What a single candidate is asked stands in candidates.py.
+Implements docs/protocol.md, "The exchanges" 1 and 2, and "Sessions". Owns the one candidate that is proven.
+Never reveals anything of this device before the candidate's proof holds, and has at most one
+ChallengeResponse outstanding, so it never claims two codes. Which candidates get a request when, before that,
+is in candidates.py.
 """
 
 from ...messages.peer_protocol import PairingDecision, RefusalReason, WireRequest
 from ...messages.to_discovery import Find, StopFinding
-from ...messages.to_session import Candidate as Named
-from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Signed
+from ...messages.to_session import CandidateFound, PeerAnswer, PeerRequest, PeerUnreachable, Signed
 from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant, PeerAddresses
 from ...protocol.errors import ProtocolError
-from . import candidates, decision, view
-from .state import Chosen, Errand, Session
-from .step_context import Turn
+from . import candidates, decision, requests, view
+from .state import PendingRequest, ProvenCandidate
+from .step_context import StepContext
 
-PATIENCE = 3
-"""A proven candidate is asked for at least this many exchanges: it may be the one that we have claimed."""
-
-
-def begin(turn: Turn, hints: tuple[PeerAddresses, ...]) -> None:
-    """Look for whoever shows the code."""
-    keys = turn.keys
-    turn.tell("swarm", Serve(keys.route_key, "joiner"))
-    turn.tell("discovery", Find(keys.provider_key, keys.mdns_instance, hints))
+MIN_PROVEN_EXCHANGES = 3
+"""A proven candidate is tried for at least so many exchange timeouts: this side may have claimed its code."""
 
 
-def take_candidate(turn: Turn, named: Named) -> None:
-    """Discovery names a peer, perhaps again."""
-    session = turn.session
-    if session.ending is not None or named.peer == session.own_peer:
+def start_finding(context: StepContext, hints: tuple[PeerAddresses, ...]) -> None:
+    """Let discovery look for the device that shows the code."""
+    keys = context.keys
+    context.send("swarm", Serve(keys.route_key, "joiner"))
+    context.send("discovery", Find(keys.provider_key, keys.mdns_instance, hints))
+
+
+def handle_candidate(context: StepContext, found: CandidateFound) -> None:
+    """Record a peer that discovery names, perhaps again, and use its addresses."""
+    session = context.session
+    if session.decision is not None or found.peer == session.own_peer:
         return
-    known = candidates.note(turn, named)
-    chosen = session.chosen
-    if chosen is None:
-        candidates.ask_next(turn)
-    elif known is not None and chosen.peer == named.peer and chosen.errand is not None:
-        chosen.errand.addresses = known.addresses
+    record = candidates.record(context, found)
+    proven = session.proven_candidate
+    if proven is None:
+        candidates.send_next_requests(context)
+    elif record is not None and proven.peer == found.peer and proven.pending_request is not None:
+        proven.pending_request.addresses = record.addresses
 
 
-def take_request(turn: Turn, asked: PeerRequest, message: WireRequest) -> None:
-    """The initiator's decision may arrive before its ChallengeConfirmation was handled; nothing else fits."""
-    chosen = turn.session.chosen
+def handle_peer_request(context: StepContext, received: PeerRequest, message: WireRequest) -> None:
+    """Refuse a request: none fits before both sides are proven.
+
+    The initiator's decision may overtake its ChallengeConfirmation: `busy` lets it come again. It also shows
+    that the initiator has confirmed, so ChallengeResponse is repeated soon.
+    """
+    proven = context.session.proven_candidate
     if not isinstance(message, PairingDecision):
-        turn.refuse(asked.request, message, "protocol")
-    elif chosen is not None and (chosen.peer, chosen.crypto.attempt) == (asked.peer, message.attempt):
-        turn.refuse(asked.request, message, "busy")
-        turn.ask_soon(chosen.errand)
+        context.refuse(received.request, message, "protocol")
+    elif proven is not None and (proven.peer, proven.crypto.attempt) == (received.peer, message.attempt):
+        context.refuse(received.request, message, "busy")
+        requests.retry_soon(context, proven.pending_request)
     else:
-        turn.refuse(asked.request, message, "closed")
+        context.refuse(received.request, message, "closed")
 
 
-def take_answer(turn: Turn, answer: PeerAnswer) -> None:
-    """A candidate has answered."""
-    session = turn.session
-    chosen = session.chosen
-    if chosen is not None:
-        if chosen.errand is not None and chosen.errand.request == answer.request:
+def handle_answer(context: StepContext, answer: PeerAnswer) -> None:
+    """Handle a candidate's answer: to ChallengeResponse if one is proven, else to PairingRequest."""
+    session = context.session
+    proven = session.proven_candidate
+    if proven is not None:
+        if proven.pending_request is not None and proven.pending_request.request_id == answer.request:
             session.path = answer.path
-            _take_confirmation(turn, answer.frame, chosen)
+            _handle_confirmation(context, answer.frame, proven)
         return
-    peer = candidates.asked_by(session, answer.request)
+    peer = candidates.find_by_request(session, answer.request)
     if peer is None:
         return
-    th1 = candidates.take_challenge(turn, peer, answer.frame)
+    th1 = candidates.handle_challenge(context, peer, answer.frame)
     if th1 is None:
-        candidates.ask_next(turn)
+        candidates.send_next_requests(context)
     else:
         session.path = answer.path
-        _choose(turn, peer, answer.frame, th1)
+        _select(context, peer, answer.frame, th1)
 
 
-def take_unreachable(turn: Turn, message: PeerUnreachable) -> None:
-    """A candidate gave no answer: the same question again, after a pause."""
-    session = turn.session
-    chosen = session.chosen
-    if chosen is not None:
-        if chosen.errand is not None and chosen.errand.request == message.request:
-            turn.ask_later(chosen.errand)
+def handle_unreachable(context: StepContext, message: PeerUnreachable) -> None:
+    """A candidate gave no answer: send the same request again after a pause."""
+    session = context.session
+    proven = session.proven_candidate
+    if proven is not None:
+        if proven.pending_request is not None and proven.pending_request.request_id == message.request:
+            requests.retry_with_backoff(context, proven.pending_request)
         return
-    peer = candidates.asked_by(session, message.request)
+    peer = candidates.find_by_request(session, message.request)
     if peer is not None:
-        candidates.rest(turn, peer)
-        candidates.ask_next(turn)
+        candidates.back_off(context, peer)
+        candidates.send_next_requests(context)
 
 
-# -- the chosen one ------------------------------------------------------------------------------------
+def handle_swarm_restarted(context: StepContext) -> None:
+    """Send again what was in flight."""
+    session = context.session
+    for candidate in session.candidates.values():
+        requests.resend_lost(context, candidate.pending_request)
+    if session.proven_candidate is not None:
+        requests.resend_lost(context, session.proven_candidate.pending_request)
 
 
-def _choose(turn: Turn, peer: bytes, challenge_frame: bytes, th1: bytes) -> None:
-    session = turn.session
+# -- the proven candidate --------------------------------------------------------------------------------
+
+
+def _select(context: StepContext, peer: bytes, challenge_frame: bytes, th1: bytes) -> None:
+    """Go on with a candidate whose proof holds, and with no other while its attempt lasts."""
+    session = context.session
     crypto = session.candidates[peer].crypto
     assert crypto is not None
-    candidates.pause_all(turn)
-    turn.move("verified")
-    patience = turn.now + PATIENCE * turn.config.exchange
-    session.chosen = Chosen(
+    candidates.suspend_all(context)
+    context.transition("verified")
+    session.proven_candidate = ProvenCandidate(
         peer=peer,
         crypto=crypto,
         challenge_frame=challenge_frame,
-        request=turn.number(),
-        until=max(session.deadline, patience),
+        vault_request_id=context.next_request_id(),
+        deadline=max(session.deadline, context.now + MIN_PROVEN_EXCHANGES * context.config.exchange),
     )
-    turn.tell("vault", SignIdentity(session.chosen.request, "joiner", th1, crypto.nonce))
+    sign = SignIdentity(session.proven_candidate.vault_request_id, "joiner", th1, crypto.nonce)
+    context.send("vault", sign)
 
 
-def take_signed(turn: Turn, message: Signed) -> None:
-    """The vault has signed: say who we are, to the chosen one alone."""
-    session = turn.session
-    chosen = session.chosen
-    if session.phase != "SIGNING" or chosen is None or message.request != chosen.request:
+def handle_signed(context: StepContext, message: Signed) -> None:
+    """The vault has signed: send this device's identity, to the proven candidate alone."""
+    session = context.session
+    proven = session.proven_candidate
+    if session.phase != "SIGNING" or proven is None or message.request != proven.vault_request_id:
         return
-    crypto = chosen.crypto
-    chosen.response_frame = crypto.respond(chosen.challenge_frame, message.info, message.signature)
-    chosen.errand = Errand(
-        peer=chosen.peer,
-        addresses=session.candidates[chosen.peer].addresses,
-        frame=chosen.response_frame,
+    crypto = proven.crypto
+    proven.response_frame = crypto.respond(proven.challenge_frame, message.info, message.signature)
+    proven.pending_request = PendingRequest(
+        peer=proven.peer,
+        addresses=session.candidates[proven.peer].addresses,
+        frame=proven.response_frame,
         code_id=crypto.code_id,
         attempt=crypto.attempt,
     )
-    turn.move("signed")
-    turn.ask(chosen.errand)
+    context.transition("signed")
+    requests.send(context, proven.pending_request)
 
 
-def _take_confirmation(turn: Turn, frame: bytes, chosen: Chosen) -> None:
-    session = turn.session
-    assert chosen.errand is not None
-    assert chosen.response_frame is not None
-    reason = candidates.refusal_in(frame, chosen.crypto)
+def _handle_confirmation(context: StepContext, frame: bytes, proven: ProvenCandidate) -> None:
+    session = context.session
+    assert proven.pending_request is not None
+    assert proven.response_frame is not None
+    reason = requests.refusal_reason(proven.pending_request, frame)
     if reason == "busy":
-        turn.ask_later(chosen.errand)
+        requests.retry_with_backoff(context, proven.pending_request)
         return
     if reason is not None:
-        _attempt_over(turn, chosen, reason)
+        _end_attempt(context, proven, reason)
         return
     try:
-        proven, other = chosen.crypto.open_confirmation(chosen.challenge_frame, chosen.response_frame, frame)
+        secrets, peer_identity = proven.crypto.open_confirmation(
+            proven.challenge_frame, proven.response_frame, frame
+        )
     except ProtocolError:
-        _attempt_over(turn, chosen, None)
+        _end_attempt(context, proven, None)
         return
-    addresses, response = chosen.errand.addresses, chosen.response_frame
-    session.chosen, session.candidates = None, {}
-    turn.tell("discovery", StopFinding())
-    decision.begin(turn, proven, other, turn.now, addresses, response)
+    addresses = proven.pending_request.addresses
+    session.proven_candidate, session.candidates = None, {}
+    context.send("discovery", StopFinding())
+    decision.begin(context, secrets, peer_identity, context.now, addresses, proven.response_frame)
 
 
-def _attempt_over(turn: Turn, chosen: Chosen, reason: RefusalReason | None) -> None:
-    """Go on with the others. `reason` None: the candidate broke the protocol."""
-    session = turn.session
-    session.chosen = None
-    turn.move("attempt over")
+def _end_attempt(context: StepContext, proven: ProvenCandidate, reason: RefusalReason | None) -> None:
+    """Go on with the other candidates. `reason` None: this one broke the protocol."""
+    session = context.session
+    session.proven_candidate = None
+    context.transition("attempt over")
     if reason is None:
-        candidates.fail(turn, chosen.peer)
+        candidates.exclude(context, proven.peer)
     else:
-        candidates.refused(turn, chosen.peer, reason)
+        candidates.handle_refusal(context, proven.peer, reason)
     if session.cancelling:
-        turn.end("cancelled", view.CANCELLED)
+        context.end("cancelled", view.CANCELLED)
     else:
-        due(turn)
+        handle_timers(context)
 
 
-# -- time, and the user's will -------------------------------------------------------------------------
+# -- time and cancellation -------------------------------------------------------------------------------
 
 
-def cancel(turn: Turn) -> None:
-    """Give up before both have proved themselves.
+def cancel(context: StepContext) -> None:
+    """End the pairing before both sides are proven.
 
-    Once ChallengeResponse has left the other may have claimed its code for us: for the length of one
-    exchange its answer is awaited, so that it can be told.
+    Once ChallengeResponse has left, the other side may have claimed its code for this one. For the length of
+    one exchange its answer is awaited, so that it can be sent a rejection (decision.begin).
     """
-    session = turn.session
-    chosen = session.chosen
-    if session.phase == "RESPONDING" and chosen is not None:
+    session = context.session
+    proven = session.proven_candidate
+    if session.phase == "RESPONDING" and proven is not None:
         if not session.cancelling:
             session.cancelling = True
-            chosen.until = min(chosen.until, turn.now + turn.config.exchange)
+            proven.deadline = min(proven.deadline, context.now + context.config.exchange)
     else:
-        turn.end("cancelled", view.CANCELLED)
+        context.end("cancelled", view.CANCELLED)
 
 
-def due(turn: Turn) -> None:
-    """Do what the time asks for."""
-    session = turn.session
-    chosen = session.chosen
-    if chosen is not None:
-        if turn.now >= chosen.until:
+def handle_timers(context: StepContext) -> None:
+    """Do what is due by now."""
+    session = context.session
+    proven = session.proven_candidate
+    if proven is not None:
+        if context.now >= proven.deadline:
             session.lost_proven = True
-            _attempt_over(turn, chosen, "closed")
+            _end_attempt(context, proven, "closed")
         else:
-            turn.ask_when_due(chosen.errand)
-    elif turn.now >= session.deadline:
-        _not_found(turn)
+            requests.send_if_due(context, proven.pending_request)
+    elif context.now >= session.deadline:
+        _end_not_found(context)
     else:
-        candidates.due(turn)
+        candidates.handle_timers(context)
 
 
-def timers(turn: Turn) -> Instant:
-    """Return when `due` has something to do."""
-    session = turn.session
-    chosen = session.chosen
-    if chosen is None:
-        return min(session.deadline, candidates.timers(session))
-    if chosen.errand is None:
-        return chosen.until
-    return min(chosen.until, chosen.errand.due)
+def next_timer(context: StepContext) -> Instant:
+    """Return when `handle_timers` has something to do."""
+    session = context.session
+    proven = session.proven_candidate
+    if proven is None:
+        return min(session.deadline, candidates.next_timer(context))
+    if proven.pending_request is None:
+        return proven.deadline
+    return min(proven.deadline, proven.pending_request.due_at)
 
 
-def _not_found(turn: Turn) -> None:
-    """Say the most that is known, from the surest sign to none."""
-    session = turn.session
+def _end_not_found(context: StepContext) -> None:
+    """End with the outcome that says most: first what is surest to concern the right device."""
+    session = context.session
     if session.lost_proven:
-        turn.end("lost_contact", view.LOST_PROVEN)
-    elif session.heard_closed:
-        turn.end("expired", view.CODE_USED)
+        context.end("lost_contact", view.LOST_PROVEN)
+    elif session.saw_closed:
+        context.end("expired", view.CODE_USED)
     elif session.hint_failed:
-        turn.end("wrong_code", view.WRONG_CODE)
+        context.end("wrong_code", view.WRONG_CODE)
     else:
-        turn.end("not_found", view.NOT_FOUND)
-
-
-def open_errands(session: Session) -> list[Errand]:
-    """Return every question under way before the ending."""
-    errands = [candidate.errand for candidate in session.candidates.values()]
-    if session.chosen is not None:
-        errands.append(session.chosen.errand)
-    return [errand for errand in errands if errand is not None]
+        context.end("not_found", view.NOT_FOUND)

@@ -1,19 +1,26 @@
-"""The session's Stepper: one message or the passing of time in, one whole effect out.
+"""The session's StepMachine: one message, or the passing of time, in; everything that follows from it out.
 
-Owns the dispatch of messages and nothing else: the first half of a pairing is initiator.py or joiner.py,
-the second decision.py, the order transitions.py. Does no I/O; clock and randomness are arguments.
+Owns the dispatch of messages to the half of the pairing that is under way: initiator.py or joiner.py, then
+decision.py. Never does I/O: clock and randomness are arguments.
 """
 
 import math
+from typing import Protocol
 
 from ...messages.actor_configs import SessionConfig
 from ...messages.base import MalformedMessageError
 from ...messages.from_supervisor import ActorRestarted
-from ...messages.peer_protocol import ChallengeResponse, PairingDecision, PairingRequest, decode_wire
+from ...messages.peer_protocol import (
+    ChallengeResponse,
+    PairingDecision,
+    PairingRequest,
+    WireRequest,
+    decode_wire,
+)
 from ...messages.to_gateway import SessionView
 from ...messages.to_session import (
     CancelPairing,
-    Candidate,
+    CandidateFound,
     Decide,
     JoinPairing,
     PeerAnswer,
@@ -25,13 +32,50 @@ from ...messages.to_session import (
     Stored,
     StoreRefused,
 )
-from ...messages.types import Instant
+from ...messages.types import Instant, Role
 from ...protocol.code import CodeKeys, derive
 from ..base import Effects, Incoming
-from . import decision, initiator, joiner, metrics, storing, view
+from . import decision, initiator, joiner, metrics, requests, view
 from .state import Session, restore, save
-from .step_context import Entropy, Turn
-from .transitions import BEGINNING, STAGES
+from .step_context import Entropy, StepContext
+from .transitions import FIRST_PHASE, STAGE_OF_PHASE
+
+
+class HalfHandlers(Protocol):
+    """What a module handles while its half of the pairing is under way: initiator, joiner, decision."""
+
+    def handle_answer(self, context: StepContext, answer: PeerAnswer, /) -> None:
+        """Handle a peer's answer to a request of this side."""
+
+    def handle_unreachable(self, context: StepContext, message: PeerUnreachable, /) -> None:
+        """Handle that a request of this side got no answer."""
+
+    def handle_swarm_restarted(self, context: StepContext, /) -> None:
+        """Send again what the swarm has lost."""
+
+    def cancel(self, context: StepContext, /) -> None:
+        """Carry out the user's wish to stop."""
+
+    def handle_timers(self, context: StepContext, /) -> None:
+        """Do what is due by now."""
+
+    def next_timer(self, context: StepContext, /) -> Instant:
+        """Return when `handle_timers` has something to do; math.inf for never."""
+
+
+class RoleHandlers(HalfHandlers, Protocol):
+    """What the module of a role handles: the first half, and the peers' requests of that half at any time."""
+
+    def handle_peer_request(
+        self, context: StepContext, received: PeerRequest, message: WireRequest, /
+    ) -> None:
+        """Answer a request of a peer."""
+
+    def handle_signed(self, context: StepContext, message: Signed, /) -> None:
+        """Send this device's identity, which the vault has signed."""
+
+
+_ROLES: dict[Role, RoleHandlers] = {"initiator": initiator, "joiner": joiner}
 
 
 class SessionMachine:
@@ -48,45 +92,42 @@ class SessionMachine:
 
     @property
     def session(self) -> Session | None:
-        """The whole state, for tests and simulations to look at."""
+        """The state, for tests and simulations to look at."""
         return self._session
 
     def step(self, incoming: Incoming[SessionInbox], now: Instant) -> Effects:
-        """Take one message. What the time asks for comes first: a deadline that has passed has passed."""
+        """Handle one message. Timers that have expired are handled before it: a deadline has passed."""
         message = incoming.message
         if self._session is None:
             return self._begin(message, now)
-        turn = self._turn(now, incoming.incarnation)
-        before = view.view(self._session)
-        _due(turn)
+        context = self._context(now, incoming.incarnation)
+        before = view.session_view(self._session)
+        _current_half(self._session).handle_timers(context)
         if self._session.phase != "ENDED":
-            _take(turn, message)
-        return self._effects(turn, before)
+            _handle(context, message)
+        return self._effects(context, before)
 
     def tick(self, now: Instant) -> Effects | None:
-        """Take the passing of time."""
+        """Handle the passing of time; None if nothing is due."""
         if self._session is None or now < self.wake_at():
             return None
-        turn = self._turn(now)
-        before = view.view(self._session)
-        _due(turn)
-        return self._effects(turn, before)
+        context = self._context(now)
+        before = view.session_view(self._session)
+        _current_half(self._session).handle_timers(context)
+        return self._effects(context, before)
 
     def wake_at(self) -> Instant:
         """Return when `tick` has something to do."""
         session = self._session
         if session is None or session.phase == "ENDED":
             return math.inf
-        turn = self._turn(0.0)
-        if session.ending is not None:
-            return decision.timers(turn)
-        return initiator.timers(turn) if session.role == "initiator" else joiner.timers(turn)
+        return _current_half(session).next_timer(self._context(0.0))
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _turn(self, now: Instant, incarnation: int = 0) -> Turn:
+    def _context(self, now: Instant, incarnation: int = 0) -> StepContext:
         assert self._session is not None
-        return Turn(self._session, self._keys, self._config, self._entropy, now, incarnation)
+        return StepContext(self._session, self._keys, self._config, self._entropy, now, incarnation)
 
     def _begin(self, message: SessionInbox, now: Instant) -> Effects:
         if not isinstance(message, StartPairing | JoinPairing):
@@ -94,24 +135,24 @@ class SessionMachine:
             return Effects()
         self._session = _new(message, self._entropy, now)
         self._keys = _keys_of(self._session)
-        turn = self._turn(now)
-        turn.tell("metrics", metrics.beginning(self._session))
+        context = self._context(now)
+        context.send("metrics", metrics.first_values(self._session))
         if isinstance(message, StartPairing):
-            initiator.begin(turn)
+            initiator.start_providing(context)
         else:
-            joiner.begin(turn, message.hints)
-        return self._effects(turn, None)
+            joiner.start_finding(context, message.hints)
+        return self._effects(context, None)
 
-    def _effects(self, turn: Turn, before: SessionView | None) -> Effects:
-        session = turn.session
-        after = view.view(session)
+    def _effects(self, context: StepContext, before: SessionView | None) -> Effects:
+        session = context.session
+        after = view.session_view(session)
         if after != before:
-            turn.tell("gateway", after)
+            context.send("gateway", after)
         ended = session.phase == "ENDED"
         if ended:
-            turn.tell("metrics", metrics.whole(session))
+            context.send("metrics", metrics.final_values(session))
         self._keys = self._keys if session.code else None
-        return Effects(out=turn.out, checkpoint=save(session), end=session.outcome if ended else None)
+        return Effects(out=context.out, checkpoint=save(session), end=session.outcome if ended else None)
 
 
 def _keys_of(session: Session | None) -> CodeKeys | None:
@@ -120,7 +161,7 @@ def _keys_of(session: Session | None) -> CodeKeys | None:
 
 def _new(message: StartPairing | JoinPairing, entropy: Entropy, now: Instant) -> Session:
     starting = isinstance(message, StartPairing)
-    phase = BEGINNING["initiator" if starting else "joiner"]
+    phase = FIRST_PHASE["initiator" if starting else "joiner"]
     return Session(
         id=message.session,
         role="initiator" if starting else "joiner",
@@ -130,89 +171,71 @@ def _new(message: StartPairing | JoinPairing, entropy: Entropy, now: Instant) ->
         started=now,
         deadline=now + (message.lifetime if isinstance(message, StartPairing) else message.timeout),
         phase=phase,
-        stage=STAGES[phase],
+        stage=STAGE_OF_PHASE[phase],
         stage_since=now,
     )
 
 
-def _due(turn: Turn) -> None:
-    session = turn.session
-    if session.ending is not None:
-        decision.due(turn)
-    elif session.role == "initiator":
-        initiator.due(turn)
-    else:
-        joiner.due(turn)
+def _current_half(session: Session) -> HalfHandlers:
+    if session.decision is not None:
+        return decision
+    return _ROLES[session.role]
 
 
-def _take(turn: Turn, message: SessionInbox) -> None:
-    session = turn.session
-    role = initiator if session.role == "initiator" else joiner
+def _handle(context: StepContext, message: SessionInbox) -> None:
+    session = context.session
+    half = _current_half(session)
     match message:
         case StartPairing() | JoinPairing():
             pass  # a repeat of the one that made this session
         case Decide():
-            if session.ending is not None:
-                decision.decide(turn, message.accept)
+            if session.decision is not None:
+                decision.decide(context, message.accept)
         case CancelPairing():
-            if session.ending is not None:
-                decision.decide(turn, False, "cancelled", view.CANCELLED)
-            else:
-                role.cancel(turn)
+            half.cancel(context)
         case PeerRequest():
-            _take_request(turn, message)
+            _handle_peer_request(context, message)
         case PeerAnswer():
-            if session.ending is not None:
-                decision.take_answer(turn, message)
-            elif session.role == "joiner":
-                joiner.take_answer(turn, message)
+            half.handle_answer(context, message)
         case PeerUnreachable():
-            if session.ending is not None:
-                decision.take_unreachable(turn, message)
-            elif session.role == "joiner":
-                joiner.take_unreachable(turn, message)
-        case Candidate():
+            half.handle_unreachable(context, message)
+        case CandidateFound():
             if session.role == "joiner":
-                joiner.take_candidate(turn, message)
+                joiner.handle_candidate(context, message)
         case Signed():
-            role.take_signed(turn, message)
+            _ROLES[session.role].handle_signed(context, message)
         case Stored():
-            storing.take_stored(turn, message)
+            decision.handle_stored(context, message)
         case StoreRefused():
-            storing.take_store_refused(turn, message)
+            decision.handle_store_refused(context, message)
         case ActorRestarted():
             if message.actor == "swarm":
-                _swarm_restarted(turn)
+                # The peer will repeat the requests that waited for a reply: their streams are gone.
+                session.waiting_requests = []
+                half.handle_swarm_restarted(context)
 
 
-def _take_request(turn: Turn, asked: PeerRequest) -> None:
-    session = turn.session
+def _handle_peer_request(context: StepContext, received: PeerRequest) -> None:
+    """Answer or refuse one request frame of a peer.
+
+    The swarm has decoded the frame and compared its code_id, to find this session. Both are done again here
+    and in initiator.handle_peer_request, because the session does not trust the swarm: the swarm runs a large
+    library on strangers' bytes, and one that was taken over could deliver anything. A third decoding follows
+    in protocol/, which works on frames because transcripts hash them.
+    """
+    session = context.session
     try:
-        message = decode_wire(asked.frame)
+        message = decode_wire(received.frame)
     except MalformedMessageError:
-        return  # the swarm decodes before it routes, and resets the stream of what cannot be decoded
+        return  # the swarm resets the stream of such a frame and delivers none
     if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
-        return  # an answer where a question belongs: likewise
-    if isinstance(message, PairingDecision) and decision.concerns(
-        session, asked.peer, message.code_id, message.attempt
-    ):
-        session.path = asked.path
-        decision.take_decision(turn, asked.request, asked.frame, message)
+        return  # it answers something: likewise
+    if isinstance(message, PairingDecision) and decision.is_for_this_pairing(session, received.peer, message):
+        session.path = received.path
+        decision.handle_peer_decision(context, received, message)
         return
-    if session.role == "initiator":
-        initiator.take_request(turn, asked, message)
-    else:
-        joiner.take_request(turn, asked, message)
-    if session.ending is not None and session.ending.other.peer == asked.peer:
-        # Whatever it asks, it is back: what we have to say to it need not wait for its pause to end.
-        turn.ask_soon(session.ending.errand)
-
-
-def _swarm_restarted(turn: Turn) -> None:
-    """What was under way is lost: our questions are put again, and the peer will repeat its own."""
-    session = turn.session
-    session.waiting = []
-    for errand in joiner.open_errands(session):
-        turn.ask_again(errand)
-    if session.ending is not None:
-        decision.swarm_restarted(turn)
+    # Everything else belongs to the first half. Repeats of it may still come in the second.
+    _ROLES[session.role].handle_peer_request(context, received, message)
+    if session.decision is not None and session.decision.peer_identity.peer == received.peer:
+        # Whatever it requests, the peer is back: this side's pending request need not wait any longer.
+        requests.retry_soon(context, session.decision.pending_request)

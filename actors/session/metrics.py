@@ -1,25 +1,24 @@
-"""What a session tells metrics: its gauge at its beginning, everything else in its last step.
+"""The metrics of a session: its gauge in its first step, everything else in its last.
 
-Metrics adds up the values of a sender's incarnations (docs/architecture.md, "Steps"). All counts therefore
-live in the checkpoint and leave exactly once, in the step that ends the session: that step is applied
-once, by the incarnation that happens to be there, and earlier ones have said nothing but the gauge. So a
-restart, wherever it falls, counts nothing twice and loses nothing. A session that the supervisor gives up
-never has a last step; what is known of it is what SessionEnded says.
+Metrics adds up the values of a sender's incarnations (docs/architecture.md, "Metrics"). All counts therefore
+live in the checkpoint and leave once, in the step that ends the session. The supervisor applies that step
+once, whichever incarnation made it, and earlier steps have reported the gauge alone. So a restart, wherever
+it falls, counts nothing twice and loses nothing. A session that the supervisor gives up has no last step; all
+that is known of it is in SessionEnded. Owns these values. Never keeps any between steps.
 """
 
-from bisect import bisect_left
-
-from ...messages.to_metrics import BUCKETS, Distribution, MetricName, Observed, Sample
+from ...messages.to_metrics import Distribution, MetricName, Observed, Sample
+from ..histogram import Histogram
 from .state import Session
 
 
-def beginning(session: Session) -> Observed:
-    """Return the values of a session that has just begun."""
+def first_values(session: Session) -> Observed:
+    """Return the values of a session that has just started."""
     return Observed(samples=(Sample("pairing_sessions_active", (session.role,), 1),))
 
 
-def whole(session: Session) -> Observed:
-    """Return the values of a session that has ended; it lasted until its outcome was known."""
+def final_values(session: Session) -> Observed:
+    """Return the values of a session that has ended. Its duration is that until its outcome, in seconds."""
     lasted = max(0.0, (session.concluded or session.started) - session.started)
     role, outcome = session.role, str(session.outcome)
     refusals = tuple(
@@ -27,7 +26,8 @@ def whole(session: Session) -> Observed:
         for reason, count in sorted(session.refusals.items())
     )
     stages = tuple(
-        _once("pairing_stage_seconds", (role, stage), length) for stage, length in session.stages.items()
+        _single_value("pairing_stage_seconds", (role, stage), seconds)
+        for stage, seconds in session.stage_seconds.items()
     )
     return Observed(
         samples=(
@@ -35,12 +35,12 @@ def whole(session: Session) -> Observed:
             Sample("pairing_sessions_total", (role, outcome), 1),
             *refusals,
         ),
-        distributions=(_once("pairing_duration_seconds", (role, outcome), lasted), *stages),
+        distributions=(_single_value("pairing_duration_seconds", (role, outcome), lasted), *stages),
     )
 
 
-def _once(name: MetricName, labels: tuple[str, ...], value: float) -> Distribution:
+def _single_value(name: MetricName, labels: tuple[str, ...], value: float) -> Distribution:
     """Return a histogram of one value."""
-    counts = [0] * (len(BUCKETS) + 1)
-    counts[bisect_left(BUCKETS, value)] = 1
-    return Distribution(name, labels, tuple(counts), value)
+    histogram = Histogram()
+    histogram.observe(value)
+    return histogram.to_message(name, labels)

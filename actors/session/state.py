@@ -1,58 +1,56 @@
-"""The session's whole memory, as one Struct that is also its checkpoint. Secrets never show when printed.
+"""The session's state, as one Struct that is also its checkpoint. Secrets never show when it is printed.
 
-Owns the shapes and their bounds; decides nothing. docs/architecture.md, "Steps"; docs/protocol.md, "Limits".
+One Struct, so that a checkpoint cannot leave anything out. Owns the shapes and their bounds. Never decides
+anything. Implements docs/architecture.md, "Steps", and docs/protocol.md, "Limits".
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from ...messages.secret_struct import SecretState
 from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
-from ...protocol.pairing_keys import Proven
+from ...protocol.pairing_secrets import PairingSecrets
 from .transitions import Phase
 
-ATTEMPTS_OPEN = 8
-"""docs/protocol.md, "Limits": attempts open at once per code, and candidates asked at once."""
-CANDIDATES = 128
+MAX_OPEN_ATTEMPTS = 8
+"""docs/protocol.md, "Limits": attempts open at once per code, and candidates with an open request at once."""
+MAX_CANDIDATES = 128
 """docs/protocol.md, "Limits": candidates that a joiner takes per code."""
-ADDRESSES_KEPT = 12
+MAX_CANDIDATE_ADDRESSES = 12
 """Of each candidate: 128 candidates × 12 addresses × 256 bytes stay well below a checkpoint's 1 MiB."""
-WAITERS = 16
-"""Requests of the peer that wait for the same answer; a 17th is told `busy`. Usually there is one."""
+MAX_WAITING_REQUESTS = 16
+"""Requests of the peer that wait for the same reply; a 17th is refused as `busy`. Usually there is one."""
 
 
-class Private(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Base of mutable records that may hold secrets: only the type is printed."""
+class WaitingRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A request of the peer that has no reply yet; `incarnation` is that of the swarm that delivered it."""
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-    def __rich_repr__(self) -> Any:
-        """Show nothing to rich either."""
-        return iter(())
-
-
-class Waiter(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A request of the peer that has no answer yet; `incarnation` is that of the swarm that brought it."""
-
-    request: int
+    request_id: int
     incarnation: int
 
 
-class Meter(msgspec.Struct, forbid_unknown_fields=True):
-    """Counts the frames of one attempt in the present second."""
+class RateCounter(msgspec.Struct, forbid_unknown_fields=True):
+    """Counts the frames of one attempt in the second that began at `since`."""
 
     since: Instant = 0.0
     count: int = 0
 
 
-class Errand(Private):
-    """One question to a peer, repeated with the same bytes until it is answered.
+class PendingRequest(SecretState):
+    """A request to a peer, sent again with the same bytes until it is answered. requests.py works on it.
 
-    `request` 0: not under way, to be sent at `due`. Otherwise it is under way, and `due` is when to stop
-    waiting for the swarm's word. `presence`: its answer is known already; it only keeps the way open.
+    It is in one of two states, and of one of two kinds:
+
+        request_id = 0    waiting: it is sent (again) at `due_at`
+        request_id ≠ 0    in flight: the swarm has it; at `due_at` the answer is overdue, and it is sent again
+
+        keep_alive False  its answer is needed: retried with a short backoff, sooner if the peer shows up
+        keep_alive True   its answer is known: it only keeps the connection, at its own slow interval
+
+    `sent_at` is when it was sent last, `tries` how often it was sent.
     """
 
     peer: bytes
@@ -60,106 +58,129 @@ class Errand(Private):
     frame: bytes
     code_id: bytes
     attempt: bytes
-    request: int = 0
-    sent: Instant = 0.0
-    due: Instant = 0.0
+    request_id: int = 0
+    sent_at: Instant = 0.0
+    due_at: Instant = 0.0
     tries: int = 0
-    presence: bool = False
+    keep_alive: bool = False
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether the swarm has it and has not answered."""
+        return self.request_id != 0
 
 
-class Guest(Private):
-    """An attempt as the initiator sees it; one per peer. `failed`: proved nothing, kept to repeat its answer.
+class InboundAttempt(SecretState):
+    """An attempt as the initiator sees it; one per peer.
 
-    `crypto` is forgotten with the keys in it once the attempt has proved itself.
+    `crypto` holds keys; it is dropped as soon as the attempt is confirmed or has `failed`. A failed attempt
+    is not open any more: it is kept until its deadline, to repeat its `answer`.
     """
 
     attempt: bytes
     crypto: InitiatorAttempt | None
     request_frame: bytes
     challenge_frame: bytes
-    began: Instant
-    until: Instant
-    meter: Meter = msgspec.field(default_factory=Meter)
+    started: Instant
+    deadline: Instant
+    rate: RateCounter = msgspec.field(default_factory=RateCounter)
     response_frame: bytes | None = None
     answer: bytes | None = None
     failed: bool = False
 
 
-class Claim(Private):
-    """The attempt that consumed the code, while the vault signs and ever after."""
+class Claim(SecretState):
+    """The attempt that consumed the code: set when its ChallengeResponse has opened, never changed."""
 
     peer: bytes
     opened: OpenedIdentity
-    request: int
-    began: Instant
-    at: Instant
+    vault_request_id: int
+    attempt_started: Instant
+    claimed_at: Instant
 
 
-class Candidate(Private):
-    """A peer that may be showing the code.
+class CandidateRecord(SecretState):
+    """What a joiner knows of a peer that may be showing the code.
 
-    new      never asked            asked    an attempt is open
-    resting  to be asked again at `due`, with a fresh attempt
-    dropped  answered `unavailable`: like resting, but only a few times
-    failed   broke the protocol or does not know the words: never asked again
+    new        no request was sent to it
+    requested  an attempt is open: `pending_request` is set
+    backoff    a request follows at `due_at`
+    dropped    it answered `unavailable`: like backoff, but only a few times
+    failed     it broke the protocol or does not know the code: it gets no request any more
+
+    `crypto` is the attempt, whose request is repeated with the same bytes until `attempt_deadline`. After
+    that, or if it is None, the next request begins a fresh attempt. `order`: that in which they were found.
     """
 
     addresses: tuple[str, ...]
     finders: tuple[Finder, ...]
     order: int
-    standing: Literal["new", "asked", "resting", "dropped", "failed"] = "new"
+    status: Literal["new", "requested", "backoff", "dropped", "failed"] = "new"
     tries: int = 0
-    refused: int = 0
-    due: Instant = 0.0
+    refusals: int = 0
+    due_at: Instant = 0.0
     crypto: JoinerAttempt | None = None
-    errand: Errand | None = None
-    until: Instant = 0.0
+    pending_request: PendingRequest | None = None
+    attempt_deadline: Instant = 0.0
 
 
-class Chosen(Private):
-    """The one candidate whose proof the joiner has verified, until that attempt is over."""
+class ProvenCandidate(SecretState):
+    """The one candidate whose proof the joiner has verified, until that attempt is over.
+
+    `response_frame` and `pending_request` are set once the vault has signed.
+    """
 
     peer: bytes
     crypto: JoinerAttempt
     challenge_frame: bytes
-    request: int
-    until: Instant
-    meter: Meter = msgspec.field(default_factory=Meter)
+    vault_request_id: int
+    deadline: Instant
     response_frame: bytes | None = None
-    errand: Errand | None = None
+    pending_request: PendingRequest | None = None
 
 
-class Ending(Private):
-    """Both proved: the decisions. `own_frame` is set with `own`; `vault` is the open request to the vault.
+class DecisionState(SecretState):
+    """The second half: both sides are proven, and their users decide.
 
-    `verdict` is how a refusal of ours will be called; users hear it once it is delivered, or at `verdict_at`.
-    `response_frame` is the joiner's ChallengeResponse, which shows that it is present until it has decided.
+    `own_decision_frame` is set together with `own_accepted`, and `reply_frame`, the DecisionReceived that
+    acknowledges the peer's decision, together with `peer_decision_frame`. `vault_request_id` is that of the
+    open request to the vault, or 0.
+
+    `pending_outcome` is the outcome that this side's rejection will have. Users see it when the rejection has
+    been delivered, or at `pending_outcome_at`, whichever comes first.
+
+    A joiner has `addresses`, and its ChallengeResponse as `response_frame`, which is its first keep-alive. An
+    initiator has neither, because it does not dial.
     """
 
-    proven: Proven
-    other: OpenedIdentity
+    secrets: PairingSecrets
+    peer_identity: OpenedIdentity
     addresses: tuple[str, ...]
     response_frame: bytes | None
-    deciding_until: Instant
-    delivery_until: Instant
-    own: bool | None = None
-    own_frame: bytes | None = None
+    decide_deadline: Instant
+    delivery_deadline: Instant
+    own_accepted: bool | None = None
+    own_decision_frame: bytes | None = None
     acknowledged: bool = False
-    peer_frame: bytes | None = None
-    reply: bytes | None = None
-    errand: Errand | None = None
-    vault: int = 0
-    verdict: Outcome | None = None
-    verdict_message: str = ""
-    verdict_at: Instant = 0.0
-    lingered: int = 0
-    meter: Meter = msgspec.field(default_factory=Meter)
+    peer_decision_frame: bytes | None = None
+    reply_frame: bytes | None = None
+    pending_request: PendingRequest | None = None
+    vault_request_id: int = 0
+    pending_outcome: Outcome | None = None
+    pending_message: str = ""
+    pending_outcome_at: Instant = 0.0
+    time_wait_answers: int = 0
+    rate: RateCounter = msgspec.field(default_factory=RateCounter)
 
 
-class Session(Private):
-    """All of it. `deadline`: the code's expiry for an initiator, the end of the search for a joiner.
+class Session(SecretState):
+    """The state of one pairing.
 
-    `code` is emptied once both sides have proved themselves: nothing derived from it is needed any more.
+    `deadline` is the code's expiry for an initiator, the end of the search for a joiner. `code` is emptied
+    once both sides are proven: nothing derived from it is needed any more.
+
+    `cancelling`: the user has cancelled, which is carried out when the open attempt is over or proven.
+    `hint_failed`, `saw_closed` and `lost_proven` are what a joiner that finds nobody reports.
     """
 
     id: str
@@ -172,9 +193,11 @@ class Session(Private):
     phase: Phase
     stage: Stage
     stage_since: Instant
-    stages: dict[Stage, float] = msgspec.field(default_factory=dict)
-    requests: int = 0
-    waiting: Annotated[list[Waiter], Meta(max_length=WAITERS)] = msgspec.field(default_factory=list)
+    stage_seconds: dict[Stage, float] = msgspec.field(default_factory=dict)
+    last_request_id: int = 0
+    waiting_requests: Annotated[list[WaitingRequest], Meta(max_length=MAX_WAITING_REQUESTS)] = msgspec.field(
+        default_factory=list
+    )
     refusals: dict[str, int] = msgspec.field(default_factory=dict)
     path: ConnectionKind | None = None
     cancelling: bool = False
@@ -182,14 +205,20 @@ class Session(Private):
     message: str = ""
     concluded: Instant | None = None
     seconds: float | None = None
-    guests: dict[bytes, Guest] = msgspec.field(default_factory=dict)
+    inbound_attempts: dict[bytes, InboundAttempt] = msgspec.field(default_factory=dict)
     claim: Claim | None = None
-    candidates: dict[bytes, Candidate] = msgspec.field(default_factory=dict)
-    chosen: Chosen | None = None
+    candidates: dict[bytes, CandidateRecord] = msgspec.field(default_factory=dict)
+    proven_candidate: ProvenCandidate | None = None
     hint_failed: bool = False
-    heard_closed: bool = False
+    saw_closed: bool = False
     lost_proven: bool = False
-    ending: Ending | None = None
+    decision: DecisionState | None = None
+
+
+def decision_of(session: Session) -> DecisionState:
+    """Return the state of the second half; the session must have reached it."""
+    assert session.decision is not None
+    return session.decision
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -202,24 +231,25 @@ def save(session: Session) -> bytes:
 
 
 def restore(checkpoint: bytes) -> Session:
-    """Return what `save` saved."""
+    """Return the session that `save` encoded. Raises msgspec.MsgspecError if it is damaged."""
     return _decoder.decode(checkpoint)
 
 
 __all__ = [
-    "ADDRESSES_KEPT",
-    "ATTEMPTS_OPEN",
-    "CANDIDATES",
-    "WAITERS",
-    "Candidate",
-    "Chosen",
+    "MAX_CANDIDATES",
+    "MAX_CANDIDATE_ADDRESSES",
+    "MAX_OPEN_ATTEMPTS",
+    "MAX_WAITING_REQUESTS",
+    "CandidateRecord",
     "Claim",
-    "Ending",
-    "Errand",
-    "Guest",
-    "Meter",
+    "DecisionState",
+    "InboundAttempt",
+    "PendingRequest",
+    "ProvenCandidate",
+    "RateCounter",
     "Session",
-    "Waiter",
+    "WaitingRequest",
+    "decision_of",
     "restore",
     "save",
 ]

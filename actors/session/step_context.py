@@ -1,35 +1,30 @@
-"""One step in the making: the state, the time, and every message that will leave when the step is done.
+"""The context of one step: the state, the time, and every message that leaves when the step is done.
 
-Owns how messages are put together (names of receivers, request numbers, refusals, repeats). Never decides
-what to say or when. docs/architecture.md, "Steps"; docs/protocol.md, "Limits".
+Every handler gets one, so that handlers need no clock, no randomness and no channel of their own. Owns the
+bookkeeping of a step: following the transition table, outcomes, replies to the peer. Never decides what to
+send or when. Requests to the peer and their retries are in requests.py. Implements docs/architecture.md,
+"Steps", and docs/protocol.md, "Limits".
 """
 
-import math
 from collections.abc import Callable
 
 from ...messages.actor_configs import SessionConfig
 from ...messages.base import Message, encode
 from ...messages.peer_protocol import RefusalReason, Refused, WireRequest
-from ...messages.to_swarm import Ask, PeerReply
+from ...messages.to_swarm import PeerReply
 from ...messages.types import Instant, Outcome
 from ...protocol.code import CodeKeys
 from ..base import Send
-from .state import WAITERS, Errand, Meter, Session, Waiter
-from .transitions import STAGES, Event, follow, later
+from .state import MAX_WAITING_REQUESTS, RateCounter, Session, WaitingRequest
+from .transitions import STAGE_OF_PHASE, Event, later, next_phase
 
 Entropy = Callable[[int], bytes]
 
-REPEATS_A_SECOND = 10
-"""docs/protocol.md, "Limits": frames of one attempt; more are told `busy`."""
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
-"""Between two repeats of a question: doubled from the first to the longest."""
-LONG_SILENCE = 1.0
-SWARM_GRACE = 2.0
-"""The swarm answers every Ask within its timeout; past that and this, the question is put again."""
+MAX_FRAMES_PER_SECOND = 10
+"""docs/protocol.md, "Limits": frames of one attempt; more are refused as `busy`."""
 
 
-class Turn:
+class StepContext:
     """What one step works on. `incarnation` is that of the message's sender."""
 
     def __init__(
@@ -51,24 +46,29 @@ class Turn:
 
     @property
     def keys(self) -> CodeKeys:
-        """What the code gives; only while it is known, that is until both sides have proved themselves."""
+        """The keys derived from the code. They exist only while it is known: until both sides are proven."""
         assert self._keys is not None
         return self._keys
 
-    # -- the state ---------------------------------------------------------------------------------
+    # -- the state -----------------------------------------------------------------------------------
 
-    def move(self, event: Event) -> None:
-        """Follow the table, and note how long the stage lasted when it changes."""
+    def transition(self, event: Event) -> None:
+        """Follow the transition table, and record how long the stage lasted when it changes.
+
+        Raises ForbiddenTransitionError. In the second half use entry_actions.enter_next, which also does what
+        the new phase begins with.
+        """
         session = self.session
-        session.phase = follow(session.role, session.phase, event)
-        stage = later(session.stage, STAGES.get(session.phase, session.stage))
+        session.phase = next_phase(session.role, session.phase, event)
+        stage = later(session.stage, STAGE_OF_PHASE.get(session.phase, session.stage))
         if stage != session.stage or session.phase == "ENDED":
+            # Users stop counting when they see the outcome, which may be before the session ends.
             until = self.now if session.concluded is None else session.concluded
-            session.stages[session.stage] = max(0.0, until - session.stage_since)
+            session.stage_seconds[session.stage] = max(0.0, until - session.stage_since)
             session.stage, session.stage_since = stage, self.now
 
     def conclude(self, outcome: Outcome, message: str) -> None:
-        """Settle the outcome that users see, once: the first stands."""
+        """Settle the outcome that users see. The first one stands."""
         if self.session.outcome is None:
             self.session.outcome, self.session.message = outcome, message
             self.session.concluded = self.now
@@ -76,26 +76,28 @@ class Turn:
     def end(self, outcome: Outcome, message: str, event: Event = "over") -> None:
         """Settle the outcome and end the session with this step."""
         self.conclude(outcome, message)
-        self.move(event)
+        self.transition(event)
 
-    # -- messages ----------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------
 
-    def tell(self, to: str, message: Message) -> None:
-        """Send `message` when the step is done."""
+    def send(self, to: str, message: Message) -> None:
+        """Send `message` to the actor `to` when the step is done."""
         self.out.append(Send(to, message))
 
-    def number(self) -> int:
-        """Return a fresh request number; 0 is never one."""
-        self.session.requests += 1
-        return self.session.requests
+    def next_request_id(self) -> int:
+        """Return a fresh id for a request to the swarm or the vault; 0 is never one."""
+        self.session.last_request_id += 1
+        return self.session.last_request_id
 
-    def reply(self, request: int, frame: bytes) -> None:
+    # -- replies to the peer's requests ----------------------------------------------------------------
+
+    def reply(self, request_id: int, frame: bytes) -> None:
         """Answer one request of a peer."""
-        self.tell("swarm", PeerReply(request, frame))
+        self.send("swarm", PeerReply(request_id, frame))
 
-    def refuse(self, request: int, message: WireRequest, reason: RefusalReason) -> None:
+    def refuse(self, request_id: int, message: WireRequest, reason: RefusalReason) -> None:
         """Answer one request of a peer with a refusal."""
-        self.reply(request, self.refusal(message.code_id, message.attempt, reason))
+        self.reply(request_id, self.refusal(message.code_id, message.attempt, reason))
 
     def refusal(self, code_id: bytes, attempt: bytes, reason: RefusalReason) -> bytes:
         """Return the frame of a refusal, and count it."""
@@ -103,76 +105,27 @@ class Turn:
         refusals[reason] = refusals.get(reason, 0) + 1
         return encode(Refused(code_id, attempt, reason))
 
-    # -- requests that wait for the same answer ------------------------------------------------------
+    def reply_later(self, request_id: int, message: WireRequest) -> None:
+        """Let a request wait for :meth:`reply_to_waiting`; refuse it as `busy` if too many wait already.
 
-    def wait(self, request: int, message: WireRequest) -> None:
-        """Let a request wait; requests brought by a former swarm are forgotten with it."""
-        waiting = [waiter for waiter in self.session.waiting if waiter.incarnation == self.incarnation]
-        if len(waiting) < WAITERS:
-            waiting.append(Waiter(request, self.incarnation))
-        else:
-            self.refuse(request, message, "busy")
-        self.session.waiting = waiting
-
-    def answer_waiting(self, frame: bytes) -> None:
-        """Answer all that wait."""
-        for waiter in self.session.waiting:
-            self.reply(waiter.request, frame)
-        self.session.waiting = []
-
-    # -- questions to a peer -------------------------------------------------------------------------
-
-    def ask(self, errand: Errand) -> None:
-        """Put the question now."""
-        errand.request = self.number()
-        errand.tries += 1
-        errand.sent = self.now
-        errand.due = self.now + self.config.exchange + SWARM_GRACE
-        self.tell(
-            "swarm",
-            Ask(errand.request, errand.peer, errand.addresses, errand.frame, self.config.exchange),
-        )
-
-    def ask_later(self, errand: Errand) -> None:
-        """Put the question again after a pause that grows."""
-        errand.request = 0
-        errand.due = self.now + pause(errand.tries)
-
-    def ask_after(self, errand: Errand, seconds: float) -> None:
-        """Put the question again after a pause of that length."""
-        errand.request = 0
-        errand.due = self.now + seconds
-
-    def ask_soon(self, errand: Errand | None) -> None:
-        """The peer has shown that it is there: cut the pause short, within the limit for repeats.
-
-        A question that has been under way for long went down with a connection that nobody saw breaking.
+        Requests that an earlier swarm delivered are dropped: it took the streams to answer on with it.
         """
-        if errand is None or errand.presence:
-            return
-        if errand.request and self.now >= errand.sent + LONG_SILENCE:
-            self.ask(errand)
-        elif not errand.request:
-            errand.due = min(errand.due, max(self.now, errand.sent + FIRST_PAUSE))
+        waiting = [one for one in self.session.waiting_requests if one.incarnation == self.incarnation]
+        if len(waiting) < MAX_WAITING_REQUESTS:
+            waiting.append(WaitingRequest(request_id, self.incarnation))
+        else:
+            self.refuse(request_id, message, "busy")
+        self.session.waiting_requests = waiting
 
-    def ask_when_due(self, errand: Errand | None) -> None:
-        """Put the question (again) when its time has come."""
-        if errand is not None and errand.due <= self.now:
-            self.ask(errand)
+    def reply_to_waiting(self, frame: bytes) -> None:
+        """Give all requests that wait the same reply."""
+        for waiting in self.session.waiting_requests:
+            self.reply(waiting.request_id, frame)
+        self.session.waiting_requests = []
 
-    def ask_again(self, errand: Errand | None) -> None:
-        """The swarm lost what was under way."""
-        if errand is not None and errand.request:
-            self.ask(errand)
-
-    def within_rate(self, meter: Meter) -> bool:
-        """Count one frame; False when there were too many in this second."""
-        if not meter.since <= self.now < meter.since + 1:
-            meter.since, meter.count = self.now, 0
-        meter.count += 1
-        return meter.count <= REPEATS_A_SECOND
-
-
-def pause(tries: int, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> float:
-    """Return the pause after the `tries`-th time, in seconds."""
-    return min(math.ldexp(first, min(tries, 30) - 1), longest)
+    def within_rate(self, rate: RateCounter) -> bool:
+        """Count one frame of an attempt; False if there were too many in this second."""
+        if not rate.since <= self.now < rate.since + 1:
+            rate.since, rate.count = self.now, 0
+        rate.count += 1
+        return rate.count <= MAX_FRAMES_PER_SECOND

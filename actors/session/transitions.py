@@ -1,52 +1,72 @@
-"""The session's transition table: every phase, every event, and what follows. The machine obeys it.
+"""The session's transition table: every phase, every event, and the phase that follows. The machine obeys it.
 
-Owns the names of phases and events, and the stage that users see in each. Never looks at a message, a
-clock or a key: other modules decide *that* an event happened, only this table says what it leads to, and
-an event that a phase does not list is a defect of ours (:class:`ForbiddenTransitionError`), never the peer's:
-a peer's frame that does not fit is refused before it becomes an event. Implements docs/protocol.md,
-"Messages" and "Ending".
+It keeps the order of a pairing in one place, where it can be read, argued about and tested
+(docs/protocol.md, "Sessions" and "Ending").
+
+Owns the names of phases and events, and the stage that users see in each phase. Never looks at a message, a
+clock or a key: other modules decide *that* an event happened, only this table decides what it leads to. An
+event that a phase does not list is a defect of ours (:class:`ForbiddenTransitionError`), never the peer's: a
+peer's frame that does not fit is refused before it becomes an event.
+
+Each event below names the function that raises it. In the first half of a pairing that function also does
+what the transition requires. In the second half what has to be done depends on the phase that is entered:
+entry_actions.py holds these actions, in the order of the table of phases below.
 
 Theory
 ------
-A pairing has two halves. In the first the roles differ: one side must come to exactly one proven peer.
+A pairing has two halves. In the first the roles differ: each side must come to exactly one proven peer.
 
-    initiator  WAITING ─claimed─▶ SIGNING ─proven─▶ DECIDING
-    joiner     SEARCHING ─asked─▶ CONNECTING ─verified─▶ SIGNING ─signed─▶ RESPONDING ─proven─▶ DECIDING
-                                       ▲─────attempt over─────┴──────────────────┘
+    initiator
+    WAITING ─claimed─▶ SIGNING ─proven─▶ DECIDING
 
-The initiator cannot go back: the first valid ChallengeResponse consumes the code. The joiner can: an
-attempt that fails is that candidate's failure, and other candidates are still there. It has at most one
-ChallengeResponse outstanding, so it never claims two codes.
+    joiner
+    SEARCHING ─request sent─▶ CONNECTING ─verified─▶ SIGNING ─signed─▶ RESPONDING ─proven─▶ DECIDING
+                                  ▲─────attempt over─────┴──────────────────┘
 
-The second half is the same for both. Each side has one decision, its own, which is final once made, and
-learns the other's. Both orders, and a vault that may be slow, give these phases:
+The initiator cannot go back: the first valid ChallengeResponse consumes the code. The joiner can: an attempt
+that fails is the failure of that candidate, and other candidates remain. It has at most one ChallengeResponse
+outstanding, so it never claims two codes.
 
-    DECIDING           nobody has decided
-    HEARD              the other accepted (and was told so at once); the own user has not decided
-    SPEAKING           own acceptance made and under way to the other, who has not decided
-    STORING_UNSPOKEN   both accepted, the other first: the vault is storing, the own decision has NOT left
-    STORING_SPOKEN     both accepted, own first: the vault is storing, the other's has NOT been acknowledged
-    DELIVERING         stored as unconfirmed; own decision repeated until acknowledged
-    CONFIRMING         acknowledged; the vault turns unconfirmed into paired
-    LINGERING          joiner only: paired and shown so; the way to the other is kept open a moment longer
-    REFUSING           own decision is a rejection, repeated until acknowledged or until the deadline
-    ENDED              exactly one outcome
+The second half is the same for both roles. Each side makes one decision, which is final, and learns the
+peer's. The two decisions may come in either order, and the vault needs time to store, hence these phases:
 
-Why storing comes before speaking: a side is `paired` only when (a) it has the other's acceptance and (b)
-the other has acknowledged its own. The other's acceptance leaves, if it came second, only after its vault
-has answered (STORING_UNSPOKEN has no edge that speaks but `stored`); if it came first, then (b) was given
-either before the other had decided, which then stores before it can give (a), or after, in which case its
-acknowledgement waited in STORING_SPOKEN. So whoever is `paired` has a counterpart that holds the device at
-least as unconfirmed, and the vaults settle the rest at the next contact. If speaking came first, a crash
-or deadline between the two would leave one side `paired` with nobody.
+    phase                meaning                                             action on entry
+    DECIDING             both are proven; nobody has decided                 joiner: start the keep-alive
+    PEER_ACCEPTED        the peer accepted and was acknowledged at once;
+                         this user has not decided
+    ACCEPTED             this user accepted; the peer has not decided        send the acceptance
+    STORING_BEFORE_SEND  both accepted, the peer first: this side's          let the vault store
+                         acceptance has NOT been sent
+    STORING_AFTER_SEND   both accepted, this user first: the peer's          let the vault store
+                         acceptance has NOT been acknowledged
+    AWAITING_ACK         the vault holds the device as unconfirmed           send the acceptance, unless sent
+    CONFIRMING           the peer has acknowledged the acceptance            let the vault make it paired
+    TIME_WAIT            joiner only: paired, and users see it               keep alive a moment longer
+    REJECTING            this side has rejected                              send the rejection
+    ENDED                there is exactly one outcome
 
-`paired` against `rejected` cannot be: a side is paired only by leaving CONFIRMING, CONFIRMING is reached only
-after the other's acceptance, and a decision once sent is never replaced (STORING_UNSPOKEN may still turn
-into REFUSING because its acceptance has not left).
+A decision once sent is repeated until it is acknowledged, or until the deadline.
 
-Why lingering: only the joiner can dial. An initiator whose last repeat went down with a connection waits
-for the joiner to come back, so a joiner that has nothing to ask repeats its last question now and then
-("presence"), and does so once more after it is paired. An initiator needs no LINGERING: the vault answers.
+Why a side stores before it sends. A side X becomes `paired` only when (a) it has the acceptance of its peer Y
+and (b) Y has acknowledged X's acceptance. By then Y has stored X, whichever came first at Y:
+
+- X's acceptance came before Y's user accepted. Y acknowledged at once, which is (b). But then Y passed
+  through STORING_BEFORE_SEND, whose only edge to sending is `stored`: (a) left after Y had stored.
+- Y's user accepted before X's acceptance came. Y had sent its acceptance, which is (a). But then Y passed
+  through STORING_AFTER_SEND, where the acknowledgement waits for `stored`: (b) left after Y had stored.
+
+So the peer of a `paired` side holds the device at least as unconfirmed, and the vaults settle the rest at
+their next contact. If sending came first, a crash or a deadline between sending and storing would leave one
+side `paired` with nobody.
+
+Why `paired` never meets `rejected`. A side becomes paired only by leaving CONFIRMING, CONFIRMING is reached
+only with the peer's acceptance, and a decision once sent is never replaced. (STORING_BEFORE_SEND may still
+turn into REJECTING, because its acceptance has not been sent.)
+
+Why TIME_WAIT. Only the joiner can dial. An initiator whose last repeat was lost with a connection waits for
+the joiner to come back. A joiner that has nothing to request therefore repeats its last answered request now
+and then as a keep-alive, and goes on with it for a moment after it is paired. An initiator needs no
+TIME_WAIT: its vault answers late repeats from the store.
 """
 
 from types import MappingProxyType
@@ -62,33 +82,37 @@ Phase = Literal[
     "SIGNING",
     "RESPONDING",
     "DECIDING",
-    "HEARD",
-    "SPEAKING",
-    "STORING_UNSPOKEN",
-    "STORING_SPOKEN",
-    "DELIVERING",
+    "PEER_ACCEPTED",
+    "ACCEPTED",
+    "STORING_BEFORE_SEND",
+    "STORING_AFTER_SEND",
+    "AWAITING_ACK",
     "CONFIRMING",
-    "LINGERING",
-    "REFUSING",
+    "TIME_WAIT",
+    "REJECTING",
     "ENDED",
 ]
 
 Event = Literal[
-    "asked",  # joiner: the first PairingRequest leaves
-    "verified",  # joiner: a Challenge carries a valid proof
-    "claimed",  # initiator: a ChallengeResponse opens, with valid identity
-    "signed",  # joiner: the vault has signed, ChallengeResponse leaves
-    "attempt over",  # joiner: the proven candidate refused, broke the protocol or vanished
-    "proven",  # both identities are known: ChallengeConfirmation leaves or has been opened
-    "own accept",  # the user accepts
-    "own refuse",  # the user rejects, cancels or lets the time pass; or the vault refuses before we spoke
-    "peer accepts",  # the other's acceptance arrives
-    "peer refuses",  # the other's rejection arrives
-    "acknowledged",  # the other's DecisionReceived for our decision arrives
-    "stored",  # the vault holds the device as unconfirmed
-    "store refused",  # the vault does not store it
-    "confirmed",  # the vault holds the device as paired
-    "over",  # deadline, refusal, cancellation before anything was claimed, or delivery of a rejection done
+    # First half: the function in brackets also does what the transition requires.
+    "request sent",  # joiner: a PairingRequest leaves (candidates._send_request)
+    "verified",  # joiner: a Challenge carries a valid proof; the vault shall sign (joiner._select)
+    "claimed",  # initiator: a valid ChallengeResponse opens; the vault shall sign (initiator._open_response)
+    "signed",  # joiner: the vault has signed; ChallengeResponse leaves (joiner.handle_signed)
+    "attempt over",  # joiner: the proven candidate refused, broke the rules or vanished (joiner._end_attempt)
+    "proven",  # both identities are known (decision.begin)
+    # Second half: what is done on entering a phase is in entry_actions.py.
+    "own accept",  # the user accepts (decision.decide)
+    "own reject",  # the user rejects, cancels or lets the time pass (decision.decide)
+    "peer accepts",  # the peer's acceptance arrives (decision.handle_peer_decision)
+    "peer rejects",  # the peer's rejection arrives (decision.handle_peer_decision)
+    "acknowledged",  # the peer's DecisionReceived for our decision arrives (decision.handle_answer)
+    "stored",  # the vault holds the device as unconfirmed (decision.handle_stored)
+    "store refused",  # the vault does not store the device (decision.handle_store_refused)
+    "confirmed",  # the vault holds the device as paired (decision.handle_stored)
+    # Both halves: a deadline, a cancellation before anything was claimed, the end of TIME_WAIT,
+    # or the peer's word that it has ended the pairing (StepContext.end).
+    "over",
 ]
 
 _Rows = dict[Phase, dict[Event, Phase]]
@@ -100,49 +124,49 @@ _INITIATOR: _Rows = {
 }
 
 _JOINER: _Rows = {
-    "SEARCHING": {"asked": "CONNECTING", "over": "ENDED"},
-    "CONNECTING": {"asked": "CONNECTING", "verified": "SIGNING", "over": "ENDED"},
+    "SEARCHING": {"request sent": "CONNECTING", "over": "ENDED"},
+    "CONNECTING": {"request sent": "CONNECTING", "verified": "SIGNING", "over": "ENDED"},
     "SIGNING": {"signed": "RESPONDING", "attempt over": "CONNECTING", "over": "ENDED"},
     "RESPONDING": {"proven": "DECIDING", "attempt over": "CONNECTING", "over": "ENDED"},
-    "CONFIRMING": {"confirmed": "LINGERING", "over": "ENDED"},
-    "LINGERING": {"over": "ENDED"},
+    "CONFIRMING": {"confirmed": "TIME_WAIT", "over": "ENDED"},
+    "TIME_WAIT": {"over": "ENDED"},
 }
 
-_ENDING: _Rows = {
+_SECOND_HALF: _Rows = {
     "DECIDING": {
-        "own accept": "SPEAKING",
-        "own refuse": "REFUSING",
-        "peer accepts": "HEARD",
-        "peer refuses": "ENDED",
+        "own accept": "ACCEPTED",
+        "own reject": "REJECTING",
+        "peer accepts": "PEER_ACCEPTED",
+        "peer rejects": "ENDED",
     },
-    "HEARD": {
-        "own accept": "STORING_UNSPOKEN",
-        "own refuse": "REFUSING",
+    "PEER_ACCEPTED": {
+        "own accept": "STORING_BEFORE_SEND",
+        "own reject": "REJECTING",
     },
-    "SPEAKING": {
-        "acknowledged": "SPEAKING",
-        "peer accepts": "STORING_SPOKEN",
-        "peer refuses": "ENDED",
+    "ACCEPTED": {
+        "acknowledged": "ACCEPTED",
+        "peer accepts": "STORING_AFTER_SEND",
+        "peer rejects": "ENDED",
         "over": "ENDED",
     },
-    "STORING_UNSPOKEN": {
-        "stored": "DELIVERING",
-        "store refused": "REFUSING",
+    "STORING_BEFORE_SEND": {
+        "stored": "AWAITING_ACK",
+        "store refused": "REJECTING",
         "over": "ENDED",
     },
-    "STORING_SPOKEN": {
-        "acknowledged": "STORING_SPOKEN",
-        "stored": "DELIVERING",
+    "STORING_AFTER_SEND": {
+        "acknowledged": "STORING_AFTER_SEND",
+        "stored": "AWAITING_ACK",
         "store refused": "ENDED",
         "over": "ENDED",
     },
-    "DELIVERING": {
+    "AWAITING_ACK": {
         "acknowledged": "CONFIRMING",
         "over": "ENDED",
     },
-    "REFUSING": {
-        "peer accepts": "REFUSING",
-        "peer refuses": "ENDED",
+    "REJECTING": {
+        "peer accepts": "REJECTING",
+        "peer rejects": "ENDED",
         "acknowledged": "ENDED",
         "over": "ENDED",
     },
@@ -150,14 +174,15 @@ _ENDING: _Rows = {
 }
 
 TRANSITIONS: MappingProxyType[Role, _Rows] = MappingProxyType(
-    {"initiator": {**_INITIATOR, **_ENDING}, "joiner": {**_JOINER, **_ENDING}}
+    {"initiator": {**_INITIATOR, **_SECOND_HALF}, "joiner": {**_JOINER, **_SECOND_HALF}}
 )
 
-BEGINNING: MappingProxyType[Role, Phase] = MappingProxyType({"initiator": "WAITING", "joiner": "SEARCHING"})
+FIRST_PHASE: MappingProxyType[Role, Phase] = MappingProxyType({"initiator": "WAITING", "joiner": "SEARCHING"})
 
-# What users see. A stage never goes back, even where a phase does (a joiner's attempt that is over), and a
-# phase without an entry leaves it as it is.
-STAGES: MappingProxyType[Phase, Stage] = MappingProxyType(
+# The stage that users see. It never goes back, even where a phase does (after `attempt over`). A phase
+# without an entry leaves the stage as it is: REJECTING, ENDED, and TIME_WAIT, in which the stage still reads
+# "storing" while the outcome is "paired" already. Then the outcome is what counts; the stage means nothing.
+STAGE_OF_PHASE: MappingProxyType[Phase, Stage] = MappingProxyType(
     {
         "WAITING": "waiting",
         "SEARCHING": "searching",
@@ -165,11 +190,11 @@ STAGES: MappingProxyType[Phase, Stage] = MappingProxyType(
         "SIGNING": "proving",
         "RESPONDING": "proving",
         "DECIDING": "deciding",
-        "HEARD": "deciding",
-        "SPEAKING": "deciding",
-        "STORING_UNSPOKEN": "storing",
-        "STORING_SPOKEN": "storing",
-        "DELIVERING": "storing",
+        "PEER_ACCEPTED": "deciding",
+        "ACCEPTED": "deciding",
+        "STORING_BEFORE_SEND": "storing",
+        "STORING_AFTER_SEND": "storing",
+        "AWAITING_ACK": "storing",
         "CONFIRMING": "storing",
     }
 )
@@ -180,7 +205,7 @@ class ForbiddenTransitionError(SpacedriveNodeError, AssertionError):
     """The machine tried what the table does not allow: a defect in this package."""
 
 
-def follow(role: Role, phase: Phase, event: Event) -> Phase:
+def next_phase(role: Role, phase: Phase, event: Event) -> Phase:
     """Return the phase that `event` leads to. Raises ForbiddenTransitionError."""
     try:
         return TRANSITIONS[role][phase][event]

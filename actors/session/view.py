@@ -1,10 +1,11 @@
-"""What leaves the session for users: its view, and the sentences that explain each outcome.
+"""What users see of a session: its view, and the sentences that explain each outcome.
 
-Pure functions of the state. docs/interfaces.md, "Stages and outcomes".
+Implements docs/interfaces.md, "Stages and outcomes". Owns pure functions of the state. Never shows a device
+that has not proved itself, or a code that is used.
 """
 
 from ...messages.to_gateway import Confirmation, SeenDevice, SessionView
-from .state import Ending, Session
+from .state import DecisionState, Session
 
 REJECTED_HERE = "You rejected the other device. Nothing was stored; start again if that was a mistake."
 REJECTED_THERE = "The other device did not accept. Nothing was stored; ask its user, then start again."
@@ -32,16 +33,16 @@ NOT_SIGNED = "The node did not sign for this device in time. Start again; its lo
 PAIRED = ""
 
 
-def store_refused(reason: str) -> str:
+def store_refused_message(reason: str) -> str:
     """Return the sentence for a device that the vault would not store."""
     return f"This device could not store the other one ({reason[:80]}). Nothing was paired; start again."
 
 
-def view(session: Session) -> SessionView:
-    """Return all that a user may see at this moment."""
+def session_view(session: Session) -> SessionView:
+    """Return all that users may see now: the code while it can be claimed, the device once it is proven."""
     showing = session.role == "initiator" and session.phase == "WAITING" and session.outcome is None
-    ending = session.ending
-    paired = session.outcome == "paired" and ending is not None
+    decision = session.decision
+    paired = session.outcome == "paired" and decision is not None
     return SessionView(
         session=session.id,
         role=session.role,
@@ -49,17 +50,17 @@ def view(session: Session) -> SessionView:
         started=session.started,
         code=session.code if showing else None,
         expires=session.deadline if showing else None,
-        confirmation=None if ending is None else _confirmation(ending),
-        accepted=None if ending is None else ending.own,
+        confirmation=None if decision is None else _confirmation(decision),
+        accepted=None if decision is None else decision.own_accepted,
         outcome=session.outcome,
         message=session.message,
-        fingerprint=ending.proven.fingerprint if paired and ending is not None else None,
+        fingerprint=decision.secrets.fingerprint if paired and decision is not None else None,
         seconds=session.seconds if paired else None,
         path=session.path if paired else None,
     )
 
 
-def _confirmation(ending: Ending) -> Confirmation:
-    info = ending.other.info
-    device = SeenDevice(info.device_id, info.name, info.os, info.public_key, ending.other.peer)
-    return Confirmation(device, ending.proven.check, ending.proven.th3)
+def _confirmation(decision: DecisionState) -> Confirmation:
+    info = decision.peer_identity.info
+    device = SeenDevice(info.device_id, info.name, info.os, info.public_key, decision.peer_identity.peer)
+    return Confirmation(device, decision.secrets.check, decision.secrets.th3)

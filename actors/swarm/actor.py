@@ -9,6 +9,7 @@ import trio
 from ...messages.actor_configs import SwarmConfig, decoder
 from ...messages.child_protocol import Start, ToChild
 from ...messages.from_supervisor import SessionEnded, Undeliverable
+from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import (
     Ask,
@@ -25,7 +26,7 @@ from ...messages.to_swarm import (
     decode,
 )
 from ...supervisor.channel import Channel
-from ..base import Incoming, Mailbox, Send, run_live
+from ..base import Incoming, Mailbox, Send, run_live_actor
 from .node import Node
 from .pairing.frame_routing import TableFullError, Tables
 
@@ -38,7 +39,7 @@ _decode_config = decoder(SwarmConfig)
 
 async def run(channel: Channel[ToChild]) -> None:
     """Run the actor until the node stops."""
-    await run_live(channel, decode, _actor)
+    await run_live_actor(channel, decode, _actor)
 
 
 async def _actor(mailbox: Mailbox[SwarmInbox], start: Start) -> None:
@@ -135,7 +136,7 @@ class Swarm:
                 self._tables.known.pop(peer, None)
                 node.start(node.dialer.drop_peer, peer)
             case SessionEnded(session=session, poison=poison):
-                node.session_ended(f"session-{session}", poison=poison)
+                node.session_ended(actor_of_session(session), poison=poison)
             case Undeliverable(id=envelope, busy=busy):
                 node.requests.undeliverable(envelope, busy)
             case _:

@@ -3,28 +3,14 @@
 Labels hold no ids and no addresses (docs/operations.md).
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from ...messages.to_metrics import BUCKETS, Distribution, Observed, Sample
+from ...messages.to_metrics import Observed, Sample
+from ..histogram import Histogram
 from .dial import addresses
 from .dial.addresses import Endpoint
-
-
-@dataclass(slots=True)
-class Histogram:
-    """Counts for each bucket, each measurement in one."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    total: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one measurement."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
 
 
 class Measurements:
@@ -37,7 +23,7 @@ class Measurements:
     def handshake(self, transport: str, seconds: float, succeeded: bool) -> None:
         """Count one connection set-up, in either direction."""
         labels = (transport, "ok" if succeeded else "failed")
-        self._handshakes.setdefault(labels, Histogram()).add(seconds)
+        self._handshakes.setdefault(labels, Histogram()).observe(seconds)
 
     def refusal(self, reason: str) -> None:
         """Count one refusal that the swarm itself answered."""
@@ -57,7 +43,7 @@ class Measurements:
             Sample("pairing_refusals_total", (why,), float(n)) for why, n in sorted(self._refusals.items())
         ]
         distributions = [
-            Distribution("handshake_seconds", labels, tuple(histogram.counts), histogram.total)
+            histogram.to_message("handshake_seconds", labels)
             for labels, histogram in sorted(self._handshakes.items())
         ]
         return Observed(tuple(samples), tuple(distributions))

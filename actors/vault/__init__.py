@@ -1,15 +1,19 @@
-"""The vault: this device's keys and the devices it trusts; the one process that opens the data directory.
+"""The vault: this device's identity and the devices that it trusts; the only process that opens their files.
 
-data_directory    the directory, its lock, atomic writes
-identity_file     two Ed25519 seeds and the storage key; passphrase_seal: its sealed form
-device_info       what this device calls itself
-database          the SQLite file and its migrations
-device_store      device records, and the journal that makes each input take effect once
-device_record     one record and its seal; records_in_use: which of several counts
-session_evidence  the user's acceptances and the peers that the swarm named (checkpoint)
-admission         whether a device may be stored
-machine           the stepping actor: decides, in terms of all of these
-actor             the entry point
+In reading order:
+
+    data_directory    the directory: private, locked against a second node, written atomically
+    identity_file     the device key, transport key and storage key, created and read
+    passphrase_seal   the form of that file that only a passphrase opens
+    device_info       how this device describes itself to others
+    database          the SQLite file: settings, schema, migrations
+    device_record     one pairing with a device, and the seal on its secret
+    device_store      the records, and the journal that makes each input take effect once
+    session_evidence  what the gateway and the swarm reported about running sessions; the checkpoint
+    admission         whether a device may be stored: a session's claim against the evidence
+    records_in_use    which record of a device counts, and what the swarm must know of its peer
+    machine           the stepping actor, which decides with all of these
+    actor             the entry point
 """
 
 from .actor import main

@@ -1,4 +1,8 @@
-"""The vault's entry point: opens the data directory and drives the machine. See machine.py."""
+"""The vault's entry point: opens the data directory, builds the machine of machine.py, and runs it.
+
+Owns the order in which the lock, the identity and the store are opened and closed, and the reading of the
+passphrase. Never decides anything about devices.
+"""
 
 import os
 import sqlite3
@@ -10,13 +14,13 @@ from ...messages.actor_configs import PASSPHRASE_LIMIT, VaultConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_vault import decode
 from ..base import FatalActorError
-from ..stepping import Stepping
-from .data_directory import DataDir
+from ..stepping import SteppingEntry
+from .data_directory import DataDirectory
 from .database import DATABASE_FILE
-from .device_store import Store, no_probe
-from .identity_file import open_keys
+from .device_store import DeviceStore, no_probe
+from .identity_file import open_identity
 from .machine import Vault
-from .passphrase_seal import COSTS, Costs
+from .passphrase_seal import DEFAULT_COSTS, Argon2Costs
 
 _decode_config = decoder(VaultConfig)
 
@@ -26,22 +30,25 @@ def open_vault(
     checkpoint: bytes | None,
     resources: ExitStack,
     probe: Callable[[str], None] = no_probe,
-    costs: Costs = COSTS,
+    costs: Argon2Costs = DEFAULT_COSTS,
 ) -> Vault:
-    """Open the data directory, made when there is none, and restore the vault; `resources` close it again.
+    """Open the data directory, create it if it does not exist, and restore the vault from its checkpoint.
 
-    `costs` are those of an identity that is sealed now. Raises FatalActorError with a text for the user.
+    `resources` close everything again. `probe` is for tests (device_store.DeviceStore). `costs` are used if
+    an identity is sealed now. Raises FatalActorError with a text for the user.
     """
-    passphrase = None if config.passphrase_fd is None else _passphrase(config.passphrase_fd)
-    directory = DataDir(Path(config.data_dir).expanduser().absolute())
+    passphrase = None if config.passphrase_fd is None else _read_passphrase(config.passphrase_fd)
+    directory = DataDirectory(Path(config.data_dir).expanduser().absolute())
     resources.callback(directory.close)
     database = directory.path / DATABASE_FILE
-    keys = open_keys(directory, may_create=not database.exists(), passphrase=passphrase, costs=costs)
-    store = Store(database, keys.storage_key, probe)
+    # A store without its identity could not be opened, so a new identity is created only if there is no
+    # store.
+    identity = open_identity(directory, may_create=not database.exists(), passphrase=passphrase, costs=costs)
+    store = DeviceStore(database, identity.storage_key, probe)
     resources.callback(store.close)
     try:
         return Vault(
-            keys,
+            identity,
             store,
             device_name=config.device_name,
             app_version=config.app_version,
@@ -53,8 +60,8 @@ def open_vault(
         ) from None
 
 
-def _passphrase(fd: int) -> bytes:
-    """Return the passphrase; the descriptor stays as it was, for the next incarnation."""
+def _read_passphrase(fd: int) -> bytes:
+    """Return the passphrase. pread(2) does not move the position, which the next incarnation shares."""
     try:
         passphrase = os.pread(fd, PASSPHRASE_LIMIT, 0)
     except OSError as error:
@@ -70,5 +77,5 @@ def _opened(start: Start) -> Iterator[Vault]:
         yield open_vault(_decode_config(start.config), start.checkpoint, resources)
 
 
-main = Stepping(decode, _opened, first=Vault.first)
+main = SteppingEntry(decode, _opened, on_start=Vault.first)
 """Runs the vault until the node stops."""

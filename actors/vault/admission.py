@@ -1,6 +1,9 @@
-"""Whether a device may be stored: everything that a session claims is checked against what others said.
+"""Decides whether a device may be stored: compares what a session claims with what other actors reported.
 
-Pure. Implements docs/protocol.md, "Messages" (the vault verifies the signature itself) and "Ending".
+A session that has been taken over can claim anything in StoreDevice. It is admitted only if the user accepted
+exactly this key in this session (from the gateway), if the peer carried frames of this session (from the
+swarm), and if the device's signature verifies, which the vault checks itself. Implements docs/protocol.md,
+"Identity", for the side that stores. Pure; never writes to the store.
 """
 
 from collections.abc import Callable
@@ -11,29 +14,29 @@ from ...messages.peer_protocol import DecisionReceived, DeviceInfo, PairingDecis
 from ...messages.to_vault import StoreDevice
 from ...protocol.identity import IdentityError, verify
 from ...protocol.keys import fingerprint
-from ...protocol.pairing_clock import order_of
-from .device_record import DECISION_LIMIT, Record
-from .session_evidence import Trust
+from ...protocol.pairing_clock import order_of_pairing
+from .device_record import MAX_DECISION_BYTES, Record
+from .session_evidence import SessionEvidence
 
 
 class NotAdmittedError(SpacedriveNodeError):
-    """The device is not stored; the text says why, without a secret."""
+    """The device must not be stored; the text says why, without a secret."""
 
 
 class Admission:
-    """Checks StoreDevice for this device, whose own key and peer id are given."""
+    """Checks StoreDevice for the device that has this public key and peer id."""
 
-    def __init__(self, trust: Trust, own_public_key: bytes, own_peer: bytes) -> None:
-        self._trust = trust
+    def __init__(self, evidence: SessionEvidence, own_public_key: bytes, own_peer: bytes) -> None:
+        self._evidence = evidence
         self._own_public_key = own_public_key
         self._own_peer = own_peer
 
     def check(self, session: str, message: StoreDevice) -> DeviceInfo:
         """Return the device's verified description. Raises NotAdmittedError."""
-        accepted = self._trust.accepted(session)
-        if accepted is None:
+        acceptance = self._evidence.acceptance(session)
+        if acceptance is None:
             raise NotAdmittedError("the user has not accepted a device in this session")
-        if not self._trust.vouched(session, message.peer):
+        if not self._evidence.has_peer(session, message.peer):
             raise NotAdmittedError("that peer has carried nothing of this session")
         try:
             info = verify(
@@ -47,15 +50,16 @@ class Admission:
             )
         except IdentityError as error:
             raise NotAdmittedError(f"identity refused: {error}") from None
-        if (info.public_key, message.th3) != (accepted.public_key, accepted.th3):
+        # The user accepted a key, not a session: what is stored must be the device that was shown.
+        if (info.public_key, message.th3) != (acceptance.public_key, acceptance.th3):
             raise NotAdmittedError("the user accepted another device or transcript")
-        _check_ending(message)
+        _check_decision_frames(message)
         return info
 
-    def record(
+    def make_record(
         self, session: str, message: StoreDevice, info: DeviceInfo, *, label: str | None, stored_at: float
     ) -> Record:
-        """Make the record of a device that has passed :meth:`check`."""
+        """Return the record of a device that has passed :meth:`check`; its secret is not in it yet."""
         return Record(
             generation=0,
             device_id=info.device_id,
@@ -71,7 +75,7 @@ class Admission:
             fingerprint=fingerprint(message.secret),
             stored_at=stored_at,
             paired_at=None,
-            order=order_of(self._trust.stated(session), info.app_version),
+            order=order_of_pairing(self._evidence.signed_version(session), info.app_version),
             decision=message.decision,
             expected_mac=message.expected_mac,
             peer_decision=message.peer_decision,
@@ -79,20 +83,21 @@ class Admission:
         )
 
 
-def _check_ending(message: StoreDevice) -> None:
-    own = _decode(message.decision, PairingDecision)
-    other = _decode(message.peer_decision, PairingDecision)
-    reply = _decode(message.reply, DecisionReceived)
+def _check_decision_frames(message: StoreDevice) -> None:
+    """Check the frames that the store will repeat, and be asked about, once the session has ended."""
+    own = _decode_as(message.decision, PairingDecision)
+    other = _decode_as(message.peer_decision, PairingDecision)
+    reply = _decode_as(message.reply, DecisionReceived)
     if len({(frame.code_id, frame.attempt) for frame in (own, other, reply)}) != 1:
         raise NotAdmittedError("the frames of the ending belong to different attempts")
     if message.decision == message.peer_decision:
         raise NotAdmittedError("both decisions are the same frame")
 
 
-def _decode(data: bytes, kind: Callable[..., WireMessage]) -> WireMessage:
+def _decode_as(data: bytes, kind: Callable[..., WireMessage]) -> WireMessage:
     try:
-        if len(data) <= DECISION_LIMIT and type(frame := decode_wire(data)) is kind:
+        if len(data) <= MAX_DECISION_BYTES and type(frame := decode_wire(data)) is kind:
             return frame
     except MalformedMessageError:
-        pass  # said below, together with a frame of another kind
+        pass  # refused below, like a frame of another kind
     raise NotAdmittedError(f"not a {getattr(kind, '__name__', 'frame')} of an honest size")

@@ -1,6 +1,7 @@
-"""The data directory: made private, locked against a second node, written atomically.
+"""The data directory: private to its user, locked against a second node, and written atomically.
 
-Owns file descriptors and paths, never the meaning of a file. Implements docs/architecture.md, "The vault".
+The device's identity exists only here, so a file must not be half-written, readable by others, or used by two
+nodes at once. Owns paths, descriptors and the lock. Never knows what a file means.
 """
 
 import contextlib
@@ -13,18 +14,18 @@ from pathlib import Path
 
 from ..base import FatalActorError
 
-_LOCK_PATIENCE = 1.0
-"""Seconds: the lock of a vault that was killed goes with its process, perhaps a moment after its channel."""
-_LOCK_RETRY = 0.01
-_LARGEST_FILE = 64 * 1024
+_LOCK_TIMEOUT_S = 1.0
+"""A vault that was killed keeps its lock until its process has ended, shortly after its channel closes."""
+_LOCK_RETRY_S = 0.01
+_MAX_FILE_BYTES = 64 * 1024
 
 
 class UnsafeFileError(FatalActorError):
-    """A file that holds secrets is not private, or is not a plain file."""
+    """A file with secrets, or their directory, is not private, or the file is not a plain file."""
 
 
-class DataDir:
-    """An open and locked data directory. Raises FatalActorError when it cannot be had."""
+class DataDirectory:
+    """An open and locked data directory, created if it does not exist. Raises FatalActorError with advice."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,13 +38,13 @@ class DataDir:
                 f"cannot use the data directory {path}: {error.strerror}; choose another with --data-dir"
             ) from None
         try:
-            self._take_lock()
+            self._acquire_lock()
         except BaseException:
             os.close(self._lock)
             raise
 
-    def _take_lock(self) -> None:
-        deadline = time.monotonic() + _LOCK_PATIENCE
+    def _acquire_lock(self) -> None:
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
         while True:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,24 +58,25 @@ class DataDir:
                 raise FatalActorError(
                     f"cannot lock {self.path}: {error.strerror}; choose a local disk with --data-dir"
                 ) from None
-            time.sleep(
-                _LOCK_RETRY
-            )  # flock has no time-out of its own; nothing else runs before the lock is had
+            # flock has no time-out, so try again. Nothing else runs in the vault before it has the lock.
+            time.sleep(_LOCK_RETRY_S)
 
     def close(self) -> None:
-        """Give the lock back. The file stays: removing it would let two nodes lock two files."""
+        """Release the lock.
+
+        Its file stays: if it were removed, two nodes could each lock a file of that name.
+        """
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def write(self, name: str, content: bytes) -> None:
-        """Make `name` hold `content` (mode 0600) durably, or leave everything as it was.
-
-        Raises OSError.
-        """
+        """Make `name` hold `content` (mode 0600) durably, or leave it as it was. Raises OSError."""
+        # Write another file beside it, make its bytes durable, then rename it over the old one. rename(2) is
+        # atomic: after a crash at any point `name` has the old content or the new one, never a part.
         target, temporary = self.path / name, self.path / f"{name}.new"
         with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()  # of an attempt that was cut off
+            temporary.unlink()  # left by a write that was interrupted
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -89,10 +91,13 @@ class DataDir:
         sync_directory(self.path)
 
     def read(self, name: str) -> bytes | None:
-        """Return a secret file's content, or None if there is none. Raises UnsafeFileError, OSError."""
+        """Return the content of a private file, None if it does not exist.
+
+        Raises UnsafeFileError, OSError.
+        """
         path = self.path / name
         with contextlib.suppress(FileNotFoundError):
-            (self.path / f"{name}.new").unlink()  # half-written secrets of an attempt that was cut off
+            (self.path / f"{name}.new").unlink()  # half-written secrets, left by an interrupted write
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -103,7 +108,7 @@ class DataDir:
             raise
         try:
             check_private(path, os.fstat(fd))
-            return os.read(fd, _LARGEST_FILE)
+            return os.read(fd, _MAX_FILE_BYTES)
         finally:
             os.close(fd)
 
@@ -119,7 +124,7 @@ def check_private(path: Path, status: os.stat_result) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
+    """Make the entries of a directory (new, renamed or removed files) durable. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

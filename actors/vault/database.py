@@ -1,7 +1,7 @@
-"""The database file: opened privately, checked, and brought up to the present schema.
+"""The SQLite file: opened with private permissions, checked for damage, and migrated to the current schema.
 
-Owns the connection's settings and the tables; device_store.py knows what rows mean. Every change of the
-schema is one more entry of MIGRATIONS, and an entry that has been released is never edited.
+Owns the connection's settings and the schema. Never reads or writes a row: device_store.py knows what rows
+mean. A change of the schema is one more entry at the end of MIGRATIONS; a released entry is never edited.
 """
 
 import os
@@ -12,14 +12,14 @@ from ..base import FatalActorError
 from .data_directory import check_private
 
 DATABASE_FILE = "devices.db"
-_BUSY = 1.0
-"""Seconds to wait for someone else who reads or writes the file; far below the patience of the heartbeat."""
+_BUSY_TIMEOUT_S = 1.0
+"""How long to wait for another process that has the file locked; far below the heartbeat's time-out."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
-        # One row for each pairing with a device: at most one of a device is paired, later ones may wait,
-        # and those that it replaced are still answered for.
+        # One row for each pairing with a device. Of one device at most one row is paired; unconfirmed ones
+        # may wait beside it, and replaced ones are kept to answer repeats.
         """CREATE TABLE devices (
             generation INTEGER PRIMARY KEY AUTOINCREMENT,
             device_id BLOB NOT NULL,
@@ -55,19 +55,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
     ),
 )
-"""Statements that lead from one version to the next; PRAGMA user_version counts those applied."""
+"""The statements from each version of the schema to the next; PRAGMA user_version counts the applied ones."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open (or make) the database, with every commit durable. Raises FatalActorError with advice."""
+    """Open or create the database, with every commit durable. Raises FatalActorError with advice."""
     try:
-        # SQLite gives the files beside it (-wal, -shm) the mode of this one.
+        # SQLite creates its files beside this one (-wal, -shm) with the mode of this one.
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             check_private(path, os.fstat(fd))
         finally:
             os.close(fd)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
     except OSError as error:
         raise FatalActorError(f"cannot open {path}: {error.strerror}") from None
     except sqlite3.Error as error:
@@ -91,7 +91,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")  # a forgotten device's secret leaves the file
+    connection.execute("PRAGMA secure_delete = ON")  # overwrite the secret of a forgotten device
     connection.execute("PRAGMA trusted_schema = OFF")
     if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         raise sqlite3.DatabaseError("quick_check")
@@ -99,7 +99,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...], path: Path) -> None:
-    """Apply what is missing, each version in one transaction. Raises FatalActorError, sqlite3.Error."""
+    """Apply the missing migrations, each in one transaction. Raises FatalActorError, sqlite3.Error."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):
         raise FatalActorError(f"{path} has version {version}, made by a newer program; update this one")

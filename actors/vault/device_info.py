@@ -1,38 +1,43 @@
-"""What this device says of itself: name, operating system, program version.
+"""How this device describes itself to others: its name, operating system and program version.
 
-Makes any text fit the rules for text fields of docs/protocol.md, "Messages". What comes from elsewhere is
-never made to fit but refused (protocol/identity.py).
+The host's name and similar texts come from outside and may hold anything, so this module changes them until
+they keep the rules for text fields of docs/protocol.md, "Identity". Texts of *other* devices are never
+changed: protocol/identity.py refuses those that break a rule.
 """
 
 import platform
 import socket
 import unicodedata
 
-from ...protocol.identity import IdentityError, check_name
+from ...protocol.identity import (
+    FORBIDDEN_CATEGORIES,
+    MAX_NAME_CHARACTERS,
+    MAX_SHORT_CHARACTERS,
+    UNKNOWN,
+    IdentityError,
+    check_name,
+)
 
-_FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_NAME_LENGTH = 64
-_SHORT_LENGTH = 32
 FALLBACK_NAME = "Spacedrive device"
 
 
-def fit(text: str, length: int) -> str:
-    """Return `text` in NFC without forbidden characters, at most `length` characters; perhaps empty."""
-    kept = "".join(char for char in text if unicodedata.category(char) not in _FORBIDDEN)
-    cut = unicodedata.normalize("NFC", kept).strip()[:length]
+def clean_text(text: str, max_characters: int) -> str:
+    """Return `text` in NFC, without forbidden characters, and cut to its limit; it may become empty."""
+    kept = "".join(char for char in text if unicodedata.category(char) not in FORBIDDEN_CATEGORIES)
+    cut = unicodedata.normalize("NFC", kept).strip()[:max_characters]
     return unicodedata.normalize("NFC", cut).strip()
 
 
-def fit_name(*candidates: str | None) -> str:
-    """Return the first candidate of which something is left once it fits."""
+def choose_name(*candidates: str | None) -> str:
+    """Return the first candidate that is a device name once it is cleaned, else FALLBACK_NAME."""
     for candidate in candidates:
-        if candidate is not None and is_name(name := fit(candidate, _NAME_LENGTH)):
+        if candidate is not None and is_device_name(name := clean_text(candidate, MAX_NAME_CHARACTERS)):
             return name
     return FALLBACK_NAME
 
 
-def is_name(text: str) -> bool:
-    """Tell whether a text keeps the rules for device names."""
+def is_device_name(text: str) -> bool:
+    """Return whether `text` keeps the rules for device names as it is."""
     try:
         check_name(text)
     except IdentityError:
@@ -41,15 +46,15 @@ def is_name(text: str) -> bool:
 
 
 def host_name() -> str:
-    """Return this machine's name."""
+    """Return this machine's name, not cleaned."""
     return socket.gethostname()
 
 
-def system_name() -> str:
-    """Return the operating system, "linux" say."""
-    return fit(platform.system().lower(), _SHORT_LENGTH) or "unknown"
+def operating_system() -> str:
+    """Return the name of the operating system in lower case, for instance "linux"."""
+    return clean_text(platform.system().lower(), MAX_SHORT_CHARACTERS) or UNKNOWN
 
 
-def fit_version(version: str) -> str:
-    """Return the program's version so that it fits."""
-    return fit(version, _SHORT_LENGTH) or "0"
+def clean_version(version: str) -> str:
+    """Return the program's version, cleaned; "0" if nothing is left of it."""
+    return clean_text(version, MAX_SHORT_CHARACTERS) or "0"

@@ -1,6 +1,8 @@
-"""One device record: its fields, and the seal that ties its secret to them.
+"""One pairing with a device as it is stored: its fields, and the seal on its pairing secret.
 
-Pure. A record whose seal does not open with the fields that stand beside it is damaged, and is never used.
+The seal covers the other fields as associated data. So a secret cannot be moved to another record, and a
+record whose fields were changed is noticed: its seal does not open, it counts as damaged, and it is never
+used. Owns the fields and the seal. Pure but for the nonce; never runs SQL.
 """
 
 import os
@@ -16,24 +18,31 @@ from ...messages.to_gateway import Device, Fingerprint
 from ...messages.types import Bytes16, Bytes32, DeviceName, PeerId, SessionId, ShortText
 from ...protocol.identity import device_id
 
-DECISION_LIMIT = 512
-"""Bytes of a frame of the ending; an honest one has about 120."""
-_NONCE = 12
-_LABEL = b"spacedrive-node device secret 1"
+MAX_DECISION_BYTES = 512
+"""Of a frame PairingDecision or DecisionReceived; an honest one has about 120."""
+_NONCE_BYTES = 12
+_SEAL_LABEL = b"spacedrive-node device secret 1"
 
-EndingFrame = Annotated[bytes, Meta(min_length=1, max_length=DECISION_LIMIT)]
+DecisionFrame = Annotated[bytes, Meta(min_length=1, max_length=MAX_DECISION_BYTES)]
 
 
 RecordState = Literal["unconfirmed", "paired", "replaced"]
-"""`replaced`: complete, but not the one in use any more; kept a while to answer for."""
+"""unconfirmed  grants nothing: the peer's acknowledgement is missing
+paired       in use
+replaced     complete, but another pairing with the device is in use; kept some days to answer repeats"""
 
 
 class DamagedRecordError(SpacedriveNodeError):
-    """A row is not what was written."""
+    """A row was changed or damaged since it was written."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A pairing with a device, as its row holds it. Times are Unix seconds."""
+    """A pairing with a device, field by field as in its row. Times are Unix seconds.
+
+    `generation` numbers all records in the order in which they were stored. `name` is the device's own,
+    `label` the one that the user has given it here. `decision`, `expected_mac`,
+    `peer_decision` and `reply` are what docs/protocol.md, "Settling", needs.
+    """
 
     generation: int
     device_id: Bytes16
@@ -50,19 +59,19 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stored_at: float
     paired_at: float | None
     order: int
-    """Among pairings with this device, the same on both sides (protocol/pairing_clock.py)."""
-    decision: EndingFrame
+    """Of a device's pairings that with the greatest order is in use (protocol/pairing_clock.py)."""
+    decision: DecisionFrame
     expected_mac: Bytes32
-    peer_decision: EndingFrame
-    reply: EndingFrame
+    peer_decision: DecisionFrame
+    reply: DecisionFrame
     secret: Annotated[bytes, Meta(max_length=128)] = b""
-    """Sealed; open it with :func:`unseal`."""
+    """The pairing secret, sealed; :func:`unseal` opens it."""
 
     def __repr__(self) -> str:
         return f"Record({self.device_id.hex()}, generation={self.generation}, {self.state})"
 
-    def shown(self) -> Device:
-        """Return what users see of it."""
+    def as_device(self) -> Device:
+        """Return what users see of the device."""
         return Device(
             device_id=self.device_id,
             name=self.label or self.name,
@@ -79,14 +88,14 @@ FIELDS = Record.__struct_fields__
 
 
 def seal(record: Record, secret: bytes, storage_key: bytes) -> bytes:
-    """Seal the pairing secret for exactly this record."""
-    nonce = os.urandom(_NONCE)
+    """Return the pairing secret sealed for exactly this record: 12-byte nonce, then ciphertext and tag."""
+    nonce = os.urandom(_NONCE_BYTES)
     return nonce + ChaCha20Poly1305(storage_key).encrypt(nonce, secret, _binding(record))
 
 
 def unseal(record: Record, storage_key: bytes) -> bytes:
-    """Return the pairing secret. Raises DamagedRecordError."""
-    nonce, sealed = record.secret[:_NONCE], record.secret[_NONCE:]
+    """Return the pairing secret of a record. Raises DamagedRecordError."""
+    nonce, sealed = record.secret[:_NONCE_BYTES], record.secret[_NONCE_BYTES:]
     try:
         return ChaCha20Poly1305(storage_key).decrypt(nonce, sealed, _binding(record))
     except (InvalidTag, ValueError):
@@ -94,7 +103,10 @@ def unseal(record: Record, storage_key: bytes) -> bytes:
 
 
 def load(row: tuple[Any, ...], storage_key: bytes) -> Record:
-    """Make a record of a row (columns as FIELDS), checked in full. Raises DamagedRecordError."""
+    """Return the record in a row (columns as FIELDS) once types and seal are checked.
+
+    Raises DamagedRecordError.
+    """
     try:
         record = msgspec.convert(dict(zip(FIELDS, row, strict=True)), Record)
     except msgspec.ValidationError:
@@ -106,10 +118,10 @@ def load(row: tuple[Any, ...], storage_key: bytes) -> Record:
 
 
 def _binding(record: Record) -> bytes:
-    # Everything that never changes in a record's life; state, label and paired_at do.
+    # All fields that never change while the record exists; state, label and paired_at do.
     return msgspec.msgpack.encode(
         (
-            _LABEL,
+            _SEAL_LABEL,
             record.device_id,
             record.generation,
             record.session,

@@ -1,8 +1,13 @@
-"""Device records in SQLite, and the journal by which each input takes effect once.
+"""The device records in SQLite, and the journal that makes each input take effect once.
 
-The one place that runs SQL on the tables of database.py. Decides nothing about trust: machine.py does.
-Pairing again makes a new *generation* of a device's record; docs/protocol.md, "Ending", says when it replaces
-the former one.
+Owns all SQL on the tables of database.py. Every pairing with a device is a record of its own, numbered by its
+generation; docs/protocol.md, "Which pairing is in use", defines which one counts. Never decides about trust:
+machine.py, admission.py and records_in_use.py do.
+
+The journal. An input that changes the store comes again if the vault is killed after its commit but before
+its Step reached the supervisor, or if a client repeats a request. So the record of the input is written in
+the same transaction as its effect: either both are there or neither. When the input comes again, its record
+is found, and the recorded effect is answered instead of being applied a second time.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,35 +25,35 @@ from .database import open_database
 from .device_record import FIELDS, DamagedRecordError, Record, RecordState, load, seal
 
 MAX_RECORDS = 1024
-"""Each is one standing message for the swarm at every start."""
-MAX_WAITING = 256
-"""Unconfirmed records of one device, as many as sessions run at once by default; the oldest gives way."""
-MAX_REPLACED = 64
-"""Records of one device that others have replaced; the oldest gives way."""
-JOURNAL_ROWS = 4096
-"""Inputs remembered. A crash can cut off the last only; the rest serve clients that repeat a request."""
+"""Each may need one standing message to the swarm at every start."""
+MAX_UNCONFIRMED_PER_DEVICE = 256
+"""As many as sessions run at once by default; beyond, the oldest is deleted."""
+MAX_REPLACED_PER_DEVICE = 64
+"""Beyond, the oldest is deleted."""
+MAX_JOURNAL_ROWS = 4096
+"""Beyond, the oldest is deleted. A crash concerns only the last; the others are for repeats by clients."""
 
 _COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
-_SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- names of our own struct
+_SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- the fields of Record
 _INSERT = f"INSERT INTO devices ({_COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
 
 
-class Effect(msgspec.Struct, frozen=True):
-    """What an input did, kept beside it: its answer, and the peers of which something changed."""
+class RecordedEffect(msgspec.Struct, frozen=True):
+    """What an input did, as the journal keeps it: its answer, and the peers whose records changed."""
 
     answer: Stored | DeviceChanged | None
     peers: tuple[PeerId, ...]
 
 
-_decode_effect: Decoder[Effect] = Decoder(Effect)
+_decode_effect: Decoder[RecordedEffect] = Decoder(RecordedEffect)
 
 
 def no_probe(_point: str) -> None:
-    """Do nothing: what production does at every point."""
+    """Do nothing. Tests pass a function that crashes instead."""
 
 
-class Store:
-    """The open database. `probe` is called at every point where a crash could fall (tests crash there)."""
+class DeviceStore:
+    """The open database. `probe` is called before and after every statement, where a crash can happen."""
 
     def __init__(self, path: Path, storage_key: bytes, probe: Callable[[str], None] = no_probe) -> None:
         self._storage_key = storage_key
@@ -56,12 +61,12 @@ class Store:
         self._connection = open_database(path)
 
     def close(self) -> None:
-        """Close the file; an open transaction is rolled back."""
+        """Close the file. A transaction that is still open is rolled back."""
         self._connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, durable when it returns. Raises sqlite3.Error, and then nothing has happened."""
+        """Apply everything in the block, durably, or nothing of it. Raises sqlite3.Error: then nothing."""
         self._run("BEGIN IMMEDIATE")
         try:
             yield
@@ -79,15 +84,15 @@ class Store:
 
     # -- journal
 
-    def recall(self, sender: str, id: bytes, kind: str) -> Effect | None:
-        """Return what this input did, if it has been handled."""
+    def recorded_effect(self, sender: str, id: bytes, kind: str) -> RecordedEffect | None:
+        """Return what this input did, or None if it has not been applied yet."""
         rows = self._run(
             "SELECT effect FROM journal WHERE sender = ? AND id = ? AND kind = ?", sender, id, kind
         )
         return _decode_effect(rows[0][0]) if rows else None
 
-    def remember(self, sender: str, id: bytes, kind: str, effect: Effect) -> None:
-        """Note what this input did; the oldest notes beyond JOURNAL_ROWS go."""
+    def record_effect(self, sender: str, id: bytes, kind: str, effect: RecordedEffect) -> None:
+        """Record what this input did, in the transaction in which it did it."""
         self._run(
             "INSERT INTO journal (sender, id, kind, effect) VALUES (?, ?, ?, ?)",
             sender,
@@ -95,34 +100,69 @@ class Store:
             kind,
             encode(effect),
         )
-        self._run("DELETE FROM journal WHERE number <= (SELECT max(number) FROM journal) - ?", JOURNAL_ROWS)
+        self._run(
+            "DELETE FROM journal WHERE number <= (SELECT max(number) FROM journal) - ?", MAX_JOURNAL_ROWS
+        )
 
     # -- this device
 
     def own_name(self) -> str | None:
-        """Return the name given to this device, if one was."""
+        """Return the name that the user gave to this device, None if there is none."""
         rows = self._run("SELECT value FROM meta WHERE key = 'device_name'")
         return str(rows[0][0]) if rows else None
 
     def set_own_name(self, name: str) -> None:
-        """Keep the name of this device."""
+        """Store the name of this device."""
         self._run("INSERT OR REPLACE INTO meta (key, value) VALUES ('device_name', ?)", name)
 
     # -- records
 
     def count(self) -> int:
-        """Return how many records there are, damaged ones too."""
+        """Return the number of records, damaged ones included."""
         return int(self._run("SELECT count(*) FROM devices")[0][0])
 
-    def find(self, where: str, *args: Any) -> list[Record]:
-        """Return the whole records that match, by generation; `where` is SQL of this package, never input."""
-        return self._find(f"{_SELECT} WHERE {where} ORDER BY generation", *args)[0]
+    def all_records(self) -> tuple[list[Record], int]:
+        """Return all undamaged records, and the number of damaged ones."""
+        return self._load(f"{_SELECT} ORDER BY device_id, generation")
 
-    def everything(self) -> tuple[list[Record], int]:
-        """Return all whole records, and how many are damaged."""
-        return self._find(f"{_SELECT} ORDER BY device_id, generation")
+    def records_of_peer(self, peer: bytes, *states: RecordState) -> list[Record]:
+        """Return the records of a peer that are in one of these states; without states, all of them."""
+        return self._in_states("peer = ?", peer, states)
 
-    def _find(self, sql: str, *args: Any) -> tuple[list[Record], int]:
+    def records_of_device(self, device_id: bytes, *states: RecordState) -> list[Record]:
+        """Return the records of a device that are in one of these states; without states, all of them."""
+        return self._in_states("device_id = ?", device_id, states)
+
+    def records_of_transcript(self, device_id: bytes, th3: bytes) -> list[Record]:
+        """Return the record of this very pairing with a device, if it is stored: none or one."""
+        return self._select("device_id = ? AND th3 = ?", device_id, th3)
+
+    def records_of_session(self, session: str, th3: bytes) -> list[Record]:
+        """Return the records that a session has stored for a transcript."""
+        return self._select("session = ? AND th3 = ?", session, th3)
+
+    def unconfirmed_of_session(self, session: str) -> list[Record]:
+        """Return the `unconfirmed` records that a session has stored."""
+        return self._select("session = ? AND state = 'unconfirmed'", session)
+
+    def records_of_decision(self, peer: bytes, frame: bytes) -> list[Record]:
+        """Return the records for which `peer` sent exactly this PairingDecision frame."""
+        return self._select("peer = ? AND peer_decision = ?", peer, frame)
+
+    def outdated_records(self, before: float) -> list[Record]:
+        """Return the `unconfirmed` and `replaced` records that were stored before this Unix time."""
+        return self._select("state != 'paired' AND stored_at < ?", before)
+
+    def _in_states(self, where: str, value: bytes, states: tuple[RecordState, ...]) -> list[Record]:
+        if not states:
+            return self._select(where, value)
+        return self._select(f"{where} AND state IN ({', '.join('?' * len(states))})", value, *states)
+
+    def _select(self, where: str, *args: Any) -> list[Record]:
+        return self._load(f"{_SELECT} WHERE {where} ORDER BY generation", *args)[0]
+
+    def _load(self, sql: str, *args: Any) -> tuple[list[Record], int]:
+        """Return the undamaged records in the rows of a query, and the number of damaged ones."""
         records, damaged = [], 0
         for row in self._run(sql, *args):
             try:
@@ -131,37 +171,24 @@ class Store:
                 damaged += 1
         return records, damaged
 
-    def of_peer(self, peer: bytes, *states: RecordState) -> list[Record]:
-        """Return the records of a transport identity that are in one of these states; by default all."""
-        return self._in_state("peer = ?", peer, states)
-
-    def of_device(self, device_id: bytes, *states: RecordState) -> list[Record]:
-        """Return the generations of a device that are in one of these states; by default all."""
-        return self._in_state("device_id = ?", device_id, states)
-
-    def _in_state(self, where: str, value: bytes, states: tuple[RecordState, ...]) -> list[Record]:
-        if not states:
-            return self.find(where, value)
-        return self.find(f"{where} AND state IN ({', '.join('?' * len(states))})", value, *states)
-
     def label(self, device_id: bytes) -> str | None:
-        """Return the name that a device has on this node, if it was given one."""
+        """Return the name that the user has given to a device here, None if there is none."""
         rows = self._run(
             "SELECT label FROM devices WHERE device_id = ? ORDER BY generation DESC LIMIT 1", device_id
         )
         return rows[0][0] if rows else None
 
     def page(self, after: bytes, limit: int) -> tuple[list[Record], bool]:
-        """Return one record for each of the next `limit` devices after an id, and whether others follow.
+        """Return one record for each of the `limit` devices that follow an id, and whether there are more.
 
-        The paired one stands for a device; else its latest.
+        It is the paired record of the device, or else its latest.
         """
         sql = (
             f"{_SELECT} WHERE device_id > ? AND state != 'replaced'"
             " ORDER BY device_id, state = 'paired' DESC, generation DESC"
         )
         page: list[Record] = []
-        for record in self._find(sql, after)[0]:
+        for record in self._load(sql, after)[0]:
             if page and page[-1].device_id == record.device_id:
                 continue
             if len(page) == limit:
@@ -170,22 +197,22 @@ class Store:
         return page, False
 
     def add(self, record: Record, secret: bytes) -> None:
-        """Insert a record (its generation is chosen here) with the secret sealed."""
+        """Insert a record, with the next generation as its number, and with its pairing secret sealed."""
         last = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
         record = msgspec.structs.replace(record, generation=last[0][0] + 1 if last else 1)
         record = msgspec.structs.replace(record, secret=seal(record, secret, self._storage_key))
         self._run(_INSERT, *(getattr(record, field) for field in FIELDS))
 
     def clock(self) -> int:
-        """Return the greatest order of any pairing that is stored."""
+        """Return the greatest order of any stored pairing (protocol/pairing_clock.py)."""
         return int(self._run('SELECT coalesce(max("order"), 0) FROM devices')[0][0])
 
-    def complete(self, generation: int, at: float) -> None:
-        """Note that a pairing is complete; its record is `replaced` until it is put to use."""
+    def mark_complete(self, generation: int, at: float) -> None:
+        """Record that a pairing is complete; the record is `replaced` unless :meth:`put_in_use` follows."""
         self._run("UPDATE devices SET state = 'replaced', paired_at = ? WHERE generation = ?", at, generation)
 
-    def use(self, record: Record) -> None:
-        """Make a completed record the paired one of its device, in place of any other."""
+    def put_in_use(self, record: Record) -> None:
+        """Make a complete record the `paired` one of its device, in place of any other."""
         self._run(
             "UPDATE devices SET state = 'replaced' WHERE device_id = ? AND state = 'paired'",
             record.device_id,
@@ -197,11 +224,11 @@ class Store:
             " ORDER BY generation DESC LIMIT ?)",
             record.device_id,
             record.device_id,
-            MAX_REPLACED,
+            MAX_REPLACED_PER_DEVICE,
         )
 
-    def drop_replaced(self) -> bool:
-        """Delete the oldest record that another has replaced, to make room; False if there is none."""
+    def delete_oldest_replaced(self) -> bool:
+        """Delete the oldest `replaced` record of any device, to make room. Returns False if there is none."""
         rows = self._run(
             "DELETE FROM devices WHERE generation ="
             " (SELECT min(generation) FROM devices WHERE state = 'replaced') RETURNING generation"
@@ -209,14 +236,17 @@ class Store:
         return bool(rows)
 
     def set_label(self, device_id: bytes, label: str) -> None:
-        """Give a device another name on this node."""
+        """Give a device a name that only this node uses."""
         self._run("UPDATE devices SET label = ? WHERE device_id = ?", label, device_id)
 
-    def remove(self, generation: int) -> None:
+    def delete(self, generation: int) -> None:
         """Delete one record."""
         self._run("DELETE FROM devices WHERE generation = ?", generation)
 
-    def forget(self, device_id: bytes) -> list[bytes] | None:
-        """Delete every record of a device, damaged ones too; return their peers, None if there was none."""
+    def delete_device(self, device_id: bytes) -> list[bytes] | None:
+        """Delete every record of a device, damaged ones included.
+
+        Returns the peers that they belonged to, None if there was no record.
+        """
         rows = self._run("DELETE FROM devices WHERE device_id = ? RETURNING peer", device_id)
         return list(dict.fromkeys(row[0] for row in rows)) if rows else None

@@ -1,91 +1,87 @@
-"""The identity file: two Ed25519 seeds (device key, transport key) and the key that seals the store.
+"""The identity file: the seeds of the device key and the transport key, and the key that seals the store.
 
-Owns the file and the secrecy of what is in it, which leaves this module only as key objects and, the
-transport seed, towards the swarm. A file that cannot be used is refused with advice, never replaced; only a
-whole one that stands open is, by the same identity sealed. docs/security.md, "The identity file".
+Owns the file and its secrets. They leave this module as key objects only, except for the transport seed,
+which the swarm needs, and the storage key, which the store needs. A file that cannot be used is refused
+with advice and never replaced, because the identity in it exists nowhere else. Exception: an undamaged file
+without a passphrase is replaced by a sealed file with the same identity when a passphrase is given. See
+docs/security.md, "The identity file".
 """
 
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ...messages.base import Decoder, MalformedMessageError, encode
+from ...messages.secret_struct import SecretStruct
 from ...messages.types import Bytes32
 from ...protocol.identity import device_id
 from ...protocol.peer_ids import peer_id_of
 from ..base import FatalActorError
-from .data_directory import DataDir
-from .passphrase_seal import COSTS, Costs, WrongPassphraseError, parse, seal, unseal
-from .passphrase_seal import VERSION as SEALED
+from .data_directory import DataDirectory
+from .passphrase_seal import (
+    DEFAULT_COSTS,
+    SEALED_VERSION,
+    Argon2Costs,
+    WrongPassphraseError,
+    parse,
+    seal,
+    unseal,
+)
 
 KEY_FILE = "identity.key"
-_OPEN: Literal[1] = 1
+_UNSEALED_VERSION: Literal[1] = 1
 _FORMAT: Literal["spacedrive-node identity"] = "spacedrive-node identity"
 
 
-class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands in a file without a passphrase; passphrase_seal.py has the other."""
+class UnsealedFile(SecretStruct):
+    """The content of a file without a passphrase; passphrase_seal.SealedFile is the other form."""
 
     format: Literal["spacedrive-node identity"]
     version: Literal[1]
     protection: Literal["none"]
     payload: Annotated[bytes, msgspec.Meta(max_length=1024)]
     digest: Bytes32
-    """SHA-256 of `payload`: tells a damaged file from a whole one."""
-
-    def __repr__(self) -> str:
-        return f"KeyFile(version={self.version})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Show nothing to rich either, which would otherwise list the fields."""
-        return []
+    """SHA-256 of `payload`, to notice damage."""
 
 
-class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The payload: secret through and through."""
+class IdentitySecrets(SecretStruct):
+    """The payload of both forms of the file: two Ed25519 seeds and a symmetric key, 32 bytes each."""
 
     device: Bytes32
     transport: Bytes32
     storage: Bytes32
 
-    def __repr__(self) -> str:
-        return "Seeds(…)"
 
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Show nothing to rich either."""
-        return []
+class DeviceIdentity:
+    """This device's identity: its keys, and what is derived from them."""
 
-
-class Keys:
-    """The keys of this device."""
-
-    def __init__(self, seeds: Seeds) -> None:
-        self._device = Ed25519PrivateKey.from_private_bytes(seeds.device)
+    def __init__(self, secrets: IdentitySecrets) -> None:
+        self._device = Ed25519PrivateKey.from_private_bytes(secrets.device)
         self.public_key = self._device.public_key().public_bytes_raw()
         self.device_id = device_id(self.public_key)
-        self.transport_seed = seeds.transport
-        transport = Ed25519PrivateKey.from_private_bytes(seeds.transport)
+        self.transport_seed = secrets.transport
+        transport = Ed25519PrivateKey.from_private_bytes(secrets.transport)
         self.peer = peer_id_of(transport.public_key().public_bytes_raw())
-        self.storage_key = seeds.storage
+        self.storage_key = secrets.storage
 
     def __repr__(self) -> str:
-        return f"Keys(device_id={self.device_id.hex()})"
+        return f"DeviceIdentity(device_id={self.device_id.hex()})"
 
     def sign(self, data: bytes) -> bytes:
-        """Sign with the device key (64 bytes)."""
+        """Return the signature of `data` by the device key, 64 bytes."""
         return self._device.sign(data)
 
 
-_decode_file: Decoder[KeyFile] = Decoder(KeyFile)
-_decode_seeds: Decoder[Seeds] = Decoder(Seeds)
+_decode_file: Decoder[UnsealedFile] = Decoder(UnsealedFile)
+_decode_secrets: Decoder[IdentitySecrets] = Decoder(IdentitySecrets)
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What every version begins with."""
+    """The first two fields of every version of the file."""
 
     format: str
     version: int
@@ -94,14 +90,18 @@ class _Head(msgspec.Struct, frozen=True):
 _decode_head: Decoder[_Head] = Decoder(_Head)
 
 
-def open_keys(
-    directory: DataDir, *, may_create: bool, passphrase: bytes | None = None, costs: Costs = COSTS
-) -> Keys:
-    """Return the keys of the data directory, made there when there are none.
+def open_identity(
+    directory: DataDirectory,
+    *,
+    may_create: bool,
+    passphrase: bytes | None = None,
+    costs: Argon2Costs = DEFAULT_COSTS,
+) -> DeviceIdentity:
+    """Return the identity in the data directory; create one if there is none.
 
-    With `may_create` false their absence is an error: a store that they sealed is there. With a passphrase
-    they are sealed: new ones from the beginning, and those that stand open now, in place.
-    Raises FatalActorError with advice.
+    With `may_create` false its absence is an error: the directory has a store that it sealed. With a
+    passphrase a new identity is sealed from the beginning, and an unsealed one is sealed in place. Raises
+    FatalActorError with advice.
     """
     path = directory.path / KEY_FILE
     try:
@@ -112,11 +112,11 @@ def open_keys(
         ) from None
     try:
         if content is not None:
-            return Keys(_open(directory, content, passphrase, costs))
+            return DeviceIdentity(_open(directory, content, passphrase, costs))
         if may_create:
-            seeds = Seeds(os.urandom(32), os.urandom(32), os.urandom(32))
-            _write(directory, seeds, passphrase, costs)
-            return Keys(seeds)
+            secrets = IdentitySecrets(os.urandom(32), os.urandom(32), os.urandom(32))
+            _write(directory, secrets, passphrase, costs)
+            return DeviceIdentity(secrets)
     except MalformedMessageError:
         raise FatalActorError(
             f"{path} is damaged; restore it from a backup, or start as a new device with another --data-dir"
@@ -130,12 +130,13 @@ def open_keys(
 
 
 def would_seal(data_dir: Path) -> bool:
-    """Say whether a passphrase that is given now would be a new one: there is no identity, or an open one.
+    """Return whether starting with a passphrase would seal an identity that is new or unsealed so far.
 
-    Reads the first bytes of the file only, which hold no secret. False when that cannot be told: opening it
-    will say why.
+    The command line asks this to know whether a new passphrase has to be typed twice. Reads only the first
+    bytes of the file, which hold no secret. Returns False if the file cannot be read: opening it gives the
+    reason.
     """
-    head = encode(_Head(_FORMAT, _OPEN))[1:]  # whatever the number of fields
+    head = encode(_Head(_FORMAT, _UNSEALED_VERSION))[1:]  # without the first byte, the number of fields
     try:
         fd = os.open(data_dir / KEY_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -148,47 +149,54 @@ def would_seal(data_dir: Path) -> bool:
         os.close(fd)
 
 
-def _open(directory: DataDir, content: bytes, passphrase: bytes | None, costs: Costs) -> Seeds:
-    """Return what is in the file; seal one that stands open when there is a passphrase for it.
+def _open(
+    directory: DataDirectory, content: bytes, passphrase: bytes | None, costs: Argon2Costs
+) -> IdentitySecrets:
+    """Return the secrets in a file; if it is unsealed and there is a passphrase, seal it in place.
 
     Raises FatalActorError, MalformedMessageError, MemoryError.
     """
     path = directory.path / KEY_FILE
     version = _decode_head(content).version
-    if version > SEALED:
+    if version > SEALED_VERSION:
         raise FatalActorError(f"{path} has version {version}, made by a newer program; update this one")
-    if version != SEALED:
-        seeds = _decode_open(content)
+    if version != SEALED_VERSION:
+        secrets = _decode_unsealed(content)
         if passphrase is not None:
-            _write(directory, seeds, passphrase, costs)
-        return seeds
-    parse(content)  # a damaged file is told from one that lacks its passphrase
+            # Seal in place: the same identity is written, sealed, to a file beside this one, made durable,
+            # and renamed over it (data_directory.write). A crash leaves the unsealed file or the sealed one,
+            # never neither; after a crash before the rename, the next start with the passphrase seals it.
+            _write(directory, secrets, passphrase, costs)
+        return secrets
+    parse(content)  # report damage first: no passphrase helps then
     if passphrase is None:
         raise FatalActorError(
             f"{path} is sealed with a passphrase: start the node with --ask-passphrase, "
             "--passphrase-file FILE or --passphrase-fd N"
         )
     try:
-        return _decode_seeds(unseal(content, passphrase))
+        return _decode_secrets(unseal(content, passphrase))
     except WrongPassphraseError:
         raise FatalActorError(f"this passphrase does not open {path}; try again with another") from None
 
 
-def _decode_open(content: bytes) -> Seeds:
+def _decode_unsealed(content: bytes) -> IdentitySecrets:
     file = _decode_file(content)
     if hashlib.sha256(file.payload).digest() != file.digest:
         raise MalformedMessageError("digest")
-    return _decode_seeds(file.payload)
+    return _decode_secrets(file.payload)
 
 
-def _write(directory: DataDir, seeds: Seeds, passphrase: bytes | None, costs: Costs) -> None:
-    """Put the identity into its file, as a whole or not at all. Raises FatalActorError, MemoryError."""
-    payload = encode(seeds)
+def _write(
+    directory: DataDirectory, secrets: IdentitySecrets, passphrase: bytes | None, costs: Argon2Costs
+) -> None:
+    """Write the identity to its file, atomically. Raises FatalActorError, MemoryError."""
+    payload = encode(secrets)
     if passphrase is not None:
         content = seal(payload, passphrase, costs)
     else:
         digest = hashlib.sha256(payload).digest()
-        content = encode(KeyFile(_FORMAT, _OPEN, "none", payload, digest))
+        content = encode(UnsealedFile(_FORMAT, _UNSEALED_VERSION, "none", payload, digest))
     try:
         directory.write(KEY_FILE, content)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""The sealed identity file, version 2: Argon2id makes a key of the passphrase, ChaCha20-Poly1305 seals.
+"""The identity file in its sealed form, version 2, which only a passphrase opens.
 
-Owns the format and the cryptography: bytes in, bytes out. Never opens a file, and never holds a passphrase or
-a key beyond a call. RFC 9106, RFC 8439; docs/security.md, "The identity file".
+Argon2id (RFC 9106) derives a key from the passphrase; ChaCha20-Poly1305 (RFC 8439) seals the payload with it,
+with the header as associated data. Owns the format and the cryptography, bytes in and bytes out. Never
+opens a file, and keeps no passphrase or key after a call. See docs/security.md, "The identity file".
 """
 
 import hashlib
@@ -18,17 +19,19 @@ from ...messages.base import Decoder, MalformedMessageError, encode
 from ...messages.errors import SpacedriveNodeError
 from ...messages.types import Bytes16, Bytes32
 
-VERSION: Literal[2] = 2
+SEALED_VERSION: Literal[2] = 2
 _KEY_BYTES = 32
 
 
 class WrongPassphraseError(SpacedriveNodeError):
-    """The file is whole, and this passphrase does not open it."""
+    """The file is undamaged, and this passphrase does not open it."""
 
 
-class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Argon2id's: memory in KiB, passes over it, lanes. The bounds are what a file may ask of whoever
-    opens it: half a GiB, and some seconds, well within the vault's start deadline.
+class Argon2Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The costs of Argon2id: memory in KiB, passes over it, lanes.
+
+    The bounds are for costs that a file states. A file from elsewhere cannot make the vault use more than
+    half a GiB or some seconds, which is well within the vault's start deadline.
     """
 
     memory: Annotated[int, msgspec.Meta(ge=8, le=512 * 1024)]
@@ -36,32 +39,32 @@ class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lanes: Annotated[int, msgspec.Meta(ge=1, le=16)]
 
 
-COSTS = Costs(memory=64 * 1024, passes=3, lanes=4)
-"""RFC 9106, section 4, for machines that cannot spare 2 GiB: a tenth of a second on a desktop computer."""
+DEFAULT_COSTS = Argon2Costs(memory=64 * 1024, passes=3, lanes=4)
+"""RFC 9106, section 4, for machines that cannot spare 2 GiB. A tenth of a second on a desktop computer."""
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything beside the sealed part, which is bound to it as associated data."""
+    """What is needed to open the payload. It is bound to the payload as associated data."""
 
     format: Literal["spacedrive-node identity"]
     version: Literal[2]
     protection: Literal["passphrase"]
     kdf: Literal["argon2id"]
-    costs: Costs
+    costs: Argon2Costs
     cipher: Literal["chacha20-poly1305"]
     salt: Bytes16
     nonce: Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
 
 
 class SealedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands in the file. It begins as every version does, with format and version."""
+    """The content of the file. It begins with format and version, as that of every version does."""
 
     format: Literal["spacedrive-node identity"]
     version: Literal[2]
     header: Annotated[bytes, msgspec.Meta(max_length=1024)]
     payload: Annotated[bytes, msgspec.Meta(max_length=2048)]
     digest: Bytes32
-    """SHA-256 of header and payload: tells a damaged file from a wrong passphrase."""
+    """SHA-256 of header and payload. It differs in a damaged file; a wrong passphrase does not change it."""
 
     def __repr__(self) -> str:
         return f"SealedFile(version={self.version})"
@@ -71,11 +74,11 @@ _decode_file: Decoder[SealedFile] = Decoder(SealedFile)
 _decode_header: Decoder[Header] = Decoder(Header)
 
 
-def seal(payload: bytes, passphrase: bytes, costs: Costs = COSTS) -> bytes:
+def seal(payload: bytes, passphrase: bytes, costs: Argon2Costs = DEFAULT_COSTS) -> bytes:
     """Return the content of a file that only `passphrase` opens. Raises MemoryError."""
     header = Header(
         format="spacedrive-node identity",
-        version=VERSION,
+        version=SEALED_VERSION,
         protection="passphrase",
         kdf="argon2id",
         costs=costs,
@@ -88,7 +91,7 @@ def seal(payload: bytes, passphrase: bytes, costs: Costs = COSTS) -> bytes:
     return encode(
         SealedFile(
             format=header.format,
-            version=VERSION,
+            version=SEALED_VERSION,
             header=encoded,
             payload=sealed,
             digest=_digest(encoded, sealed),
@@ -97,7 +100,10 @@ def seal(payload: bytes, passphrase: bytes, costs: Costs = COSTS) -> bytes:
 
 
 def unseal(content: bytes, passphrase: bytes) -> bytes:
-    """Return the payload of such a file. Raises WrongPassphraseError, MalformedMessageError, MemoryError."""
+    """Return the payload of a sealed file.
+
+    Raises WrongPassphraseError; MalformedMessageError for a damaged file; MemoryError.
+    """
     file, header = parse(content)
     try:
         return ChaCha20Poly1305(_key(passphrase, header)).decrypt(header.nonce, file.payload, file.header)
@@ -106,7 +112,10 @@ def unseal(content: bytes, passphrase: bytes) -> bytes:
 
 
 def parse(content: bytes) -> tuple[SealedFile, Header]:
-    """Return a whole file and its header. Raises MalformedMessageError for every other; costs nothing."""
+    """Return the file and its header, without the cost of opening it.
+
+    Raises MalformedMessageError when the file is damaged or states costs that are out of bounds.
+    """
     file = _decode_file(content)
     header = _decode_header(file.header)
     if _digest(file.header, file.payload) != file.digest:
@@ -133,7 +142,7 @@ def _key(passphrase: bytes, header: Header) -> bytes:
 
 
 def _normal(passphrase: bytes) -> bytes:
-    """Return the form that every keyboard's way of typing the same text comes to (RFC 8265, 4.2: NFC)."""
+    """Return the passphrase in NFC, so that every keyboard gives the same bytes (RFC 8265, section 4.2)."""
     try:
         return unicodedata.normalize("NFC", passphrase.decode()).encode()
     except UnicodeDecodeError:

@@ -1,68 +1,71 @@
-"""Which record of a device is in use, and what the swarm must know of its peer.
+"""Chooses which record of a device is in use, and what the swarm must know of a peer.
 
-A device may have several records: one `paired`, the one in use; `unconfirmed` ones that wait for the peer's
-acknowledgement; `replaced` ones that are only answered for. Implements docs/protocol.md, "Ending". Runs
-within the caller's transaction; never decides whether a device may be trusted.
-
-Both sides give pairings with each other the same order (protocol/pairing_clock.py), so whatever overlaps and
-however the last words arrive, both use the same one.
+Pairing again with a device makes one more record of it. A device can have one record that is `paired`,
+which is the one in use; `unconfirmed` ones, which wait for the peer's acknowledgement; and `replaced` ones,
+which are kept only to answer repeats. Both sides compute the same order of their pairings
+(protocol/pairing_clock.py), so both choose the same record, however their pairings overlap. Implements
+docs/protocol.md, "Settling" and "Which pairing is in use". Runs within the caller's transaction. Never
+decides whether a device may be trusted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ...messages.to_swarm import ForgetPeer, KnownPeer
 from ..base import Send
 from .device_record import Record
-from .device_store import Store
-from .session_evidence import Trust
+from .device_store import DeviceStore
+from .session_evidence import SessionEvidence
 
 
-class Generations:
-    """Chooses among the records of a device. `wall` gives Unix time."""
+class RecordsInUse:
+    """Chooses among the records of each device. `unix_time` returns the present."""
 
-    def __init__(self, store: Store, trust: Trust, wall: Callable[[], float]) -> None:
+    def __init__(self, store: DeviceStore, evidence: SessionEvidence, unix_time: Callable[[], float]) -> None:
         self._store = store
-        self._trust = trust
-        self._wall = wall
+        self._evidence = evidence
+        self._unix_time = unix_time
 
     def complete(self, record: Record) -> tuple[bytes, ...]:
-        """Complete a record and choose which one of its device is in use. Returns the peers concerned."""
-        former = next(iter(self._store.of_device(record.device_id, "paired")), None)
-        self._store.complete(record.generation, self._wall())
+        """Complete an acknowledged pairing and choose the record of its device that is in use.
+
+        Returns the peers of which the swarm must be told (:meth:`peer_updates`).
+        """
+        former = next(iter(self._store.records_of_device(record.device_id, "paired")), None)
+        self._store.mark_complete(record.generation, self._unix_time())
         if former is None:
-            self._store.use(record)
+            self._store.put_in_use(record)
             return peers_of(record)
         if _rank(record) > _rank(former):
-            self._store.use(record)
+            self._store.put_in_use(record)
         return peers_of(record, former)
 
-    def left_open_by(self, session: str) -> list[Send]:
-        """Have the swarm settle what a session has left unconfirmed."""
-        records = self._store.find("session = ? AND state = 'unconfirmed'", session)
-        return [send for peer in peers_of(*records) for send in self.announce(peer)]
+    def peer_updates(self, peers: Iterable[bytes]) -> list[Send]:
+        """Return for each peer what the swarm must know of it now, once each, from the store as it is."""
+        return [self._peer_update(peer) for peer in dict.fromkeys(peers)]
 
-    def announce(self, peer: bytes) -> list[Send]:
-        """Tell the swarm what it must know of a peer, from the store as it is.
+    def updates_after_session(self, session: str) -> list[Send]:
+        """Return what makes the swarm settle the pairings that an ended session has left unconfirmed."""
+        return self.peer_updates(peers_of(*self._store.unconfirmed_of_session(session)))
 
-        While a session lives, delivering its decision is its own affair.
-        """
-        records = self._store.of_peer(peer, "paired", "unconfirmed")
+    def _peer_update(self, peer: bytes) -> Send:
+        records = self._store.records_of_peer(peer, "paired", "unconfirmed")
         if not records:
-            return [Send("swarm", ForgetPeer(peer), slot=peer)]
+            return Send("swarm", ForgetPeer(peer), slot=peer)
         settle = None
         for record in records:
+            # A running session delivers its decision itself, so there is nothing to settle yet. Nor is there
+            # for a pairing that would not come into use even if it were acknowledged.
             if (
                 record.state == "unconfirmed"
-                and not self._trust.is_live(record.session)
-                and not self._superseded(record)
+                and not self._evidence.is_running(record.session)
+                and not self._is_superseded(record)
             ):
                 settle = record.decision
-        return [Send("swarm", KnownPeer(peer, settle), slot=peer)]
+        return Send("swarm", KnownPeer(peer, settle), slot=peer)
 
-    def _superseded(self, record: Record) -> bool:
-        return any(
-            _rank(other) > _rank(record) for other in self._store.of_device(record.device_id, "paired")
-        )
+    def _is_superseded(self, record: Record) -> bool:
+        in_use = self._store.records_of_device(record.device_id, "paired")
+        return any(_rank(other) > _rank(record) for other in in_use)
 
 
 def _rank(record: Record) -> tuple[int, bytes]:

@@ -1,7 +1,10 @@
-"""What the vault has been told about running sessions: whom the user accepted, whom the swarm vouches for.
+"""What other actors have told the vault about running sessions: the user's acceptances and the peers.
 
-The vault's checkpoint. It reaches the vault from other actors than the session, so that a session which has
-been taken over cannot make a device trusted (docs/architecture.md, "The vault").
+A session parses strangers' bytes, so it may have been taken over, and the vault never stores a device
+because a session claims it. Each claim needs evidence from an actor that the session cannot influence: that
+the user accepted, from the gateway, which showed the device; who the peer is, from the swarm, which saw the
+connection prove its key (docs/architecture.md, "Vault"). Owns this evidence, which is also the vault's
+checkpoint. Never decides whether a device is stored: admission.py compares claims with evidence.
 """
 
 from typing import Annotated
@@ -13,86 +16,98 @@ from ...messages.base import Decoder
 from ...messages.types import Bytes32, PeerId, SessionId
 
 MAX_SESSIONS = 1024
-MAX_VOUCHES = 16
-"""The latest peers of one session: a joiner asks 8 at a time, so the one that proved itself is among them."""
+MAX_PEERS_PER_SESSION = 16
+"""The latest are kept. A joiner asks 8 candidates at a time, so the one that proved itself is among them."""
 
 
-class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The user's decision for one session."""
+class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The user's acceptance in one session: of the device with this key, shown for this transcript.
+
+    The very key is named, not only the session. Otherwise a session could show one device to the user and
+    have the vault store another.
+    """
 
     public_key: Bytes32
     th3: Bytes32
 
 
-class Knowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of one session."""
+class EvidenceOfSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of one session. `peers` are those that carried its frames, the latest last."""
 
-    accepted: Accepted | None = None
-    stated: Annotated[str, Meta(max_length=32)] = ""
-    """The version, with this device's clock, that was signed first for the session (pairing_clock.py)."""
-    peers: Annotated[tuple[PeerId, ...], Meta(max_length=MAX_VOUCHES)] = ()
-
-
-_decode: Decoder[dict[SessionId, Knowledge]] = Decoder(dict[SessionId, Knowledge])
+    acceptance: Acceptance | None = None
+    signed_version: Annotated[str, Meta(max_length=32)] = ""
+    """The app version, with this device's clock, that was signed first for it (protocol/pairing_clock.py)."""
+    peers: Annotated[tuple[PeerId, ...], Meta(max_length=MAX_PEERS_PER_SESSION)] = ()
 
 
-class Trust:
-    """A bounded table by session; the session that was heard of least recently gives way."""
+_decode: Decoder[dict[SessionId, EvidenceOfSession]] = Decoder(dict[SessionId, EvidenceOfSession])
+
+
+class SessionEvidence:
+    """A table by session id, of at most MAX_SESSIONS; a new session replaces the least recently updated."""
 
     def __init__(self, checkpoint: bytes | None = None) -> None:
-        self._sessions: dict[str, Knowledge] = {} if checkpoint is None else _decode(checkpoint)
+        self._sessions: dict[str, EvidenceOfSession] = {} if checkpoint is None else _decode(checkpoint)
 
     def checkpoint(self) -> bytes:
-        """Return the whole table, encoded (at most about 800 KiB)."""
+        """Return the table encoded, at most about 830 KB."""
         return msgspec.msgpack.encode(self._sessions)
 
-    def accept(self, session: str, public_key: bytes, th3: bytes) -> bool:
-        """Note the user's Accept; the first is final. Returns whether anything changed."""
-        known = self._sessions.get(session, Knowledge())
-        if known.accepted is not None:
+    def record_acceptance(self, session: str, public_key: bytes, th3: bytes) -> bool:
+        """Record that the user accepted. The first acceptance is final. Returns whether anything changed."""
+        known = self._of(session)
+        if known.acceptance is not None:
             return False
-        self._put(session, msgspec.structs.replace(known, accepted=Accepted(public_key, th3)))
+        self._update(session, msgspec.structs.replace(known, acceptance=Acceptance(public_key, th3)))
         return True
 
-    def vouch(self, session: str, peer: bytes) -> bool:
-        """Note that the peer carried frames of this session. Returns whether anything changed."""
-        known = self._sessions.get(session, Knowledge())
+    def record_peer(self, session: str, peer: bytes) -> bool:
+        """Record that the peer carried frames of this session. Returns whether anything changed."""
+        known = self._of(session)
         if known.peers[-1:] == (peer,):
             return False
         others = tuple(other for other in known.peers if other != peer)
-        self._put(session, msgspec.structs.replace(known, peers=(*others, peer)[-MAX_VOUCHES:]))
+        peers = (*others, peer)[-MAX_PEERS_PER_SESSION:]
+        self._update(session, msgspec.structs.replace(known, peers=peers))
         return True
 
-    def state(self, session: str, version: str) -> str:
-        """Return the version to sign for the session: the first that was, else this one, which is noted."""
-        known = self._sessions.get(session, Knowledge())
-        if not known.stated:
-            known = msgspec.structs.replace(known, stated=version)
-            self._put(session, known)
-        return known.stated
+    def version_to_sign(self, session: str, version: str) -> str:
+        """Return the app version to sign for the session: the first one signed for it, else `version`.
 
-    def stated(self, session: str) -> str:
-        """Return the version that was signed for the session."""
-        return self._sessions.get(session, Knowledge()).stated
+        The clock may advance while a session runs. All its signatures must state the same clock all the same,
+        because both sides compute the order of the pairing from what was signed.
+        """
+        known = self._of(session)
+        if not known.signed_version:
+            known = msgspec.structs.replace(known, signed_version=version)
+            self._update(session, known)
+        return known.signed_version
 
-    def is_live(self, session: str) -> bool:
-        """Say whether the session has been heard of and has not ended."""
+    def signed_version(self, session: str) -> str:
+        """Return the app version that was signed for the session, "" if none was."""
+        return self._of(session).signed_version
+
+    def is_running(self, session: str) -> bool:
+        """Return whether anything is known of the session, and it has not ended."""
         return session in self._sessions
 
     def drop(self, session: str) -> bool:
         """Forget a session that has ended. Returns whether anything changed."""
         return self._sessions.pop(session, None) is not None
 
-    def accepted(self, session: str) -> Accepted | None:
-        """Return whom the user accepted."""
-        return self._sessions.get(session, Knowledge()).accepted
+    def acceptance(self, session: str) -> Acceptance | None:
+        """Return the user's acceptance in the session, if there was one."""
+        return self._of(session).acceptance
 
-    def vouched(self, session: str, peer: bytes) -> bool:
-        """Tell whether the swarm vouches for this peer."""
-        return peer in self._sessions.get(session, Knowledge()).peers
+    def has_peer(self, session: str, peer: bytes) -> bool:
+        """Return whether the swarm reported that this peer carried frames of the session."""
+        return peer in self._of(session).peers
 
-    def _put(self, session: str, known: Knowledge) -> None:
-        self._sessions.pop(session, None)
+    def _of(self, session: str) -> EvidenceOfSession:
+        return self._sessions.get(session, EvidenceOfSession())
+
+    def _update(self, session: str, known: EvidenceOfSession) -> None:
+        self._sessions.pop(session, None)  # so that it becomes the last, which is the last to be replaced
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
         self._sessions[session] = known

@@ -19,9 +19,9 @@ import trio
 
 from spacedrive_node.config.paths import runtime_dir
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 from spacedrive_node.tests.harness import compromised_actor
 from spacedrive_node.tests.harness.nodes import DEADLINE, InterceptingSpawner, Node, pair, running_node
 
@@ -40,7 +40,7 @@ ALLOWED = {
 class CompromisedActors:
     """A spawner that runs a compromised actor in place of every actor, in the sandbox of that actor."""
 
-    inner: ProcessHost
+    inner: ProcessSpawner
 
     @asynccontextmanager
     async def opened(
@@ -49,7 +49,7 @@ class CompromisedActors:
         async with self.inner.opened(preload=preload, on_lost=on_lost):
             yield
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         assert spec.sandbox is not None
         return await self.inner.spawn(replace(spec, entry=f"{compromised_actor.__name__}:{spec.kind}"))
 
@@ -81,7 +81,7 @@ def allowed(node: Node) -> dict[str, set[str]]:
 
 async def test_an_actor_reaches_what_it_works_with_and_nothing_else(tmp_path: Path, paths: str) -> None:
     """Files, programs, processes, network; then the node pairs, and each actor comes back from SIGKILL."""
-    host = CompromisedActors(ProcessHost(environment={compromised_actor.PATHS: paths}))
+    host = CompromisedActors(ProcessSpawner(environment={compromised_actor.PATHS: paths}))
     async with (
         running_node(tmp_path, "a", spawner=InterceptingSpawner(inner=host), same_host=True) as a,
         running_node(tmp_path, "b", same_host=True) as b,

@@ -296,9 +296,9 @@ def test_every_forbidden_message_kills_its_sender() -> None:
         for receiver in receivers:
             ledger = Ledger(max_sessions=4, new_id=lambda: b"i" * 16)
             for name in ("vault", "swarm", "discovery", "gateway", "metrics", SESSION, OTHER):
-                ledger.add(name, stepping=True, role="initiator" if "-" in name else None)
-                ledger.begin(name, msgspec.Raw(b"\x80"))
-                ledger.ready(name)
+                ledger.add_actor(name, stepping=True, role="initiator" if "-" in name else None)
+                ledger.begin_incarnation(name, msgspec.Raw(b"\x80"))
+                ledger.mark_ready(name)
             step = Step(
                 0,
                 (
@@ -306,10 +306,10 @@ def test_every_forbidden_message_kills_its_sender() -> None:
                     envelope(receiver, Observed(samples=()), kind=kind),
                 ),
             )
-            effects = ledger.apply(SESSION, step)
+            effects = ledger.apply_step(SESSION, step)
             if find_route(kind, SESSION, receiver):
                 allowed += 1
             else:
                 assert [effect for effect in effects if isinstance(effect, Kill)] == [Kill(SESSION, "exit")]
-                assert ledger.mailbox("metrics") == 0
+                assert ledger.inbox_length("metrics") == 0
     assert allowed == 12

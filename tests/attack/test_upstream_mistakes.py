@@ -66,7 +66,7 @@ def test_the_transport_key_is_random(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         host = vaults.VaultHost(tmp_path / folder)
         host.open()
-        own = host.vault._keys
+        own = host.vault._identity
         public = (own.public_key, own.device_id.ljust(32, b"\0"), keys.sha256(own.public_key))
         assert own.transport_seed not in public
         seen.append((own.transport_seed, own.peer, own.public_key))
@@ -106,14 +106,14 @@ async def test_an_unknown_session_is_not_made(tmp_path: Path) -> None:
         "Decide": "gateway",
         "CancelPairing": "gateway",
         "PeerRequest": "swarm",
-        "Candidate": "discovery",
+        "CandidateFound": "discovery",
     }
     for name in set(senders.values()):
-        ledger.add(name, stepping=False)
-        ledger.begin(name, msgspec.Raw(b"\x80"))
-        ledger.ready(name)
+        ledger.add_actor(name, stepping=False)
+        ledger.begin_incarnation(name, msgspec.Raw(b"\x80"))
+        ledger.mark_ready(name)
     for kind, sender in senders.items():
-        ledger.apply(
+        ledger.apply_step(
             sender, Step(0, (Outgoing("session-" + "ab" * 8, kind, bytes(16), msgspec.Raw(b"\x80")),))
         )
         assert ledger.role("session-" + "ab" * 8) is None

@@ -20,7 +20,7 @@ from spacedrive_node.messages.child_protocol import (
     decode_from_child,
 )
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.ledger import MAX_BODY, MAX_CHECKPOINT, Ledger
+from spacedrive_node.supervisor.ledger import MAX_BODY_BYTES, MAX_CHECKPOINT_BYTES, Ledger
 from spacedrive_node.supervisor.ledger_effects import Forward
 from spacedrive_node.tests.harness import hostile_frames_actor
 from spacedrive_node.tests.harness import tiny_node as harness
@@ -50,14 +50,14 @@ def books() -> Ledger:
     numbers = itertools.count()
     ledger = Ledger(max_sessions=2, new_id=lambda: next(numbers).to_bytes(16, "big"))
     for name in ("vault", "swarm", "discovery", "gateway", "metrics"):
-        ledger.add(name, stepping=name in ("vault", "metrics"))
-        ledger.begin(name, NIL)
-        ledger.ready(name)
-    ledger.apply("gateway", Step(0, (Outgoing(A, "StartPairing", b"i" * 16, NIL),)))
-    ledger.begin(A, NIL)
-    ledger.ready(A)
-    ledger.apply(A, Step(1))
-    ledger.apply("gateway", Step(0, (Outgoing(A, "Decide", b"i" * 16, NIL),)))
+        ledger.add_actor(name, stepping=name in ("vault", "metrics"))
+        ledger.begin_incarnation(name, NIL)
+        ledger.mark_ready(name)
+    ledger.apply_step("gateway", Step(0, (Outgoing(A, "StartPairing", b"i" * 16, NIL),)))
+    ledger.begin_incarnation(A, NIL)
+    ledger.mark_ready(A)
+    ledger.apply_step(A, Step(1))
+    ledger.apply_step("gateway", Step(0, (Outgoing(A, "Decide", b"i" * 16, NIL),)))
     return ledger
 
 
@@ -74,7 +74,7 @@ def test_any_step_is_applied_or_kills_its_sender() -> None:
             continue
         if isinstance(message, Step):
             sender = rng.choice((A, A, "vault", "swarm", "discovery", "gateway", "metrics"))
-            for effect in ledger.apply(sender, message):
+            for effect in ledger.apply_step(sender, message):
                 if isinstance(effect, Forward):
                     frame(encode(effect.frame), INTERNAL_LIMIT)
 
@@ -82,16 +82,16 @@ def test_any_step_is_applied_or_kills_its_sender() -> None:
 def test_the_largest_body_and_checkpoint_fit_the_frames_that_carry_them_on() -> None:
     """What just passes from a child can be delivered and started from; the supervisor meets no limit."""
     ledger = books()
-    body = b"\xc6" + (MAX_BODY - 5).to_bytes(4, "big") + bytes(MAX_BODY - 5)
+    body = b"\xc6" + (MAX_BODY_BYTES - 5).to_bytes(4, "big") + bytes(MAX_BODY_BYTES - 5)
     step = Step(0, (Outgoing("swarm", "Ask", b"i" * 16, msgspec.Raw(body), slot=b"s" * 80),))
     frame(encode(step), INTERNAL_LIMIT)
-    effects = [effect for effect in ledger.apply(A, step) if isinstance(effect, Forward)]
+    effects = [effect for effect in ledger.apply_step(A, step) if isinstance(effect, Forward)]
     assert effects
     for effect in effects:
         frame(encode(effect.frame), INTERNAL_LIMIT)
-    ledger.apply(A, Step(0, checkpoint=bytes(MAX_CHECKPOINT)))
-    ledger.died(A)
-    start = ledger.begin(A, msgspec.Raw(b"\xc6" + (60_000).to_bytes(4, "big") + bytes(60_000)))
+    ledger.apply_step(A, Step(0, checkpoint=bytes(MAX_CHECKPOINT_BYTES)))
+    ledger.mark_down(A)
+    start = ledger.begin_incarnation(A, msgspec.Raw(b"\xc6" + (60_000).to_bytes(4, "big") + bytes(60_000)))
     assert isinstance(start, Start)
     assert start.checkpoint is not None
     frame(encode(start), INTERNAL_LIMIT)
@@ -100,7 +100,7 @@ def test_the_largest_body_and_checkpoint_fit_the_frames_that_carry_them_on() -> 
 def test_a_child_that_says_ready_again_and_again_gets_nothing_twice() -> None:
     """Each Ready would otherwise queue the whole inbox once more, for a child that need not read."""
     ledger = books()
-    assert [effect for _ in range(10) for effect in ledger.ready(A)] == []
+    assert [effect for _ in range(10) for effect in ledger.mark_ready(A)] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

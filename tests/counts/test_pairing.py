@@ -80,7 +80,7 @@ def test_messages_through_the_supervisor(pairing: OnePairing, role: str) -> None
             "PeerRequest": 3, "PeerReply": 3, "Ask": 1, "PeerAnswer": 1,
         },
         "joiner": {
-            "JoinPairing": 1, "Find": 1, "StopFinding": 1, "Candidate": 1,
+            "JoinPairing": 1, "Find": 1, "StopFinding": 1, "CandidateFound": 1,
             "PeerRequest": 1, "PeerReply": 1, "Ask": 3, "PeerAnswer": 3,
         },
     }  # fmt: skip

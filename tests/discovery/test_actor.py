@@ -38,7 +38,7 @@ from spacedrive_node.messages.to_discovery import (
     StartProviding,
     SwarmUp,
 )
-from spacedrive_node.messages.to_session import Candidate
+from spacedrive_node.messages.to_session import CandidateFound
 from spacedrive_node.messages.to_swarm import (
     Bootstrap,
     ClosestServers,
@@ -145,12 +145,12 @@ def config(tmp_path: Path, **more: object) -> DiscoveryConfig:
 
 
 async def test_a_search_from_the_first_message_to_the_candidate(tmp_path: Path) -> None:
-    """Find and SwarmUp lead to a request, its answer to a Candidate for the session that asked."""
+    """Find and SwarmUp lead to a request, its answer to a CandidateFound for the session that asked."""
     async with running(config(tmp_path, same_host=False)) as node:
         await node.deliver(FINDER, Find(KEY, INSTANCE))
         await node.deliver("swarm", UP)
-        to, message = await node.until(kind(Candidate))
-        assert (to, message) == (FINDER, Candidate(TRUE, addresses_of(TRUE).addresses, ("dht",)))
+        to, message = await node.until(kind(CandidateFound))
+        assert (to, message) == (FINDER, CandidateFound(TRUE, addresses_of(TRUE).addresses, ("dht",)))
 
 
 async def test_providing_and_the_end_of_the_session(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ async def test_providing_and_the_end_of_the_session(tmp_path: Path) -> None:
         def candidate(_to: str, message: Message) -> bool:
             if isinstance(message, KadRequest) and message.op == "add_provider":
                 announced.append(message)
-            return isinstance(message, Candidate)
+            return isinstance(message, CandidateFound)
 
         await node.until(candidate)  # whatever would have been announced has been by now
         assert announced == []
@@ -183,7 +183,7 @@ async def test_a_restart_of_the_swarm(tmp_path: Path) -> None:
         await node.deliver("supervisor", ActorRestarted("swarm"))
         _, message = await node.until(kind(Bootstrap))
         assert message == Bootstrap(first.peer, first.addresses)
-        await node.until(kind(Candidate))
+        await node.until(kind(CandidateFound))
 
 
 async def test_a_node_that_appears_on_this_host(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ async def test_a_node_that_appears_on_this_host(tmp_path: Path) -> None:
         await node.deliver(FINDER, Find(KEY, INSTANCE))
         await node.until(kind(ClosestServers), answer=False)
         other.register(TRUE, ("/ip4/127.0.0.1/tcp/7",))
-        to, message = await node.until(kind(Candidate), answer=False)
-        assert (to, message) == (FINDER, Candidate(TRUE, ("/ip4/127.0.0.1/tcp/7",), ("same_host",)))
+        to, message = await node.until(kind(CandidateFound), answer=False)
+        assert (to, message) == (FINDER, CandidateFound(TRUE, ("/ip4/127.0.0.1/tcp/7",), ("same_host",)))
         assert [found.peer for found in other.others(0.0, busy=True)] == [OWN]
     assert other.others(100.0, busy=True) == ()
     other.close()
@@ -225,5 +225,5 @@ async def test_hints_reach_the_session_although_nothing_answers(tmp_path: Path) 
         await node.deliver("swarm", UP)
         await node.ping()
         await node.deliver(FINDER, Find(KEY, INSTANCE, (PeerAddresses(TRUE, ("/ip4/192.0.2.5/tcp/5",)),)))
-        _, message = await node.until(kind(Candidate), answer=False)
-        assert message == Candidate(TRUE, ("/ip4/192.0.2.5/tcp/5",), ("hint",))
+        _, message = await node.until(kind(CandidateFound), answer=False)
+        assert message == CandidateFound(TRUE, ("/ip4/192.0.2.5/tcp/5",), ("hint",))

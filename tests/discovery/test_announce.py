@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from spacedrive_node.actors.discovery.announce import PER_SERVER, REPEAT_EVERY
+from spacedrive_node.actors.discovery.announce import REANNOUNCE_INTERVAL_SECONDS, SERVER_INTERVAL_SECONDS
 from spacedrive_node.actors.discovery.lookup import K
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding
@@ -86,7 +86,7 @@ def test_one_server_gets_one_announcement_a_second() -> None:
     net.run(20.0)
     assert all(holders(net, key) for key in keys)
     times = [when for when, _ in adds(net)]
-    assert all(later - former >= PER_SERVER - 1e-6 for former, later in pairwise(times))
+    assert all(later - former >= SERVER_INTERVAL_SECONDS - 1e-6 for former, later in pairwise(times))
 
 
 def test_refusals_are_tried_again_and_bounded() -> None:
@@ -109,7 +109,7 @@ def test_it_is_repeated() -> None:
     net.table = list(net.servers)[:5]
     net.swarm_comes_up()
     net.provide()
-    net.run(REPEAT_EVERY - 5)
+    net.run(REANNOUNCE_INTERVAL_SECONDS - 5)
     assert len(adds(net)) == 20
     net.run(20.0)
     assert len(adds(net)) == 40
@@ -128,7 +128,7 @@ def test_withdrawing() -> None:
         net.run(0.05)
         net.take(*end)
         before = len(net.requests)
-        net.run(REPEAT_EVERY * 2)
+        net.run(REANNOUNCE_INTERVAL_SECONDS * 2)
         assert len(net.requests) == before
 
 

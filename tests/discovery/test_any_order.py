@@ -93,8 +93,8 @@ def test_any_order(seed: int) -> None:
     now = 0.0
     for _ in range(400):
         if storm.random.random() < 0.1:
-            core.same_host(storm.peers()[:3], now)
-        core.take(*storm.message(), now)
+            core.set_same_host(storm.peers()[:3], now)
+        core.handle(*storm.message(), now)
         for send in core.poll(now):
             check(send)
             request = getattr(send.message, "request", None)
@@ -102,6 +102,6 @@ def test_any_order(seed: int) -> None:
                 storm.open.append(request)
         now = storm.random.choice([now, now + 0.01, max(now, min(core.wake_at(), now + 700.0))])
     for session in SESSIONS:
-        core.take("supervisor", SessionEnded(session, "joiner", "expired"), now)
+        core.handle("supervisor", SessionEnded(session, "joiner", "expired"), now)
     core.poll(now)
     assert not core.busy

@@ -4,12 +4,12 @@ from typing import Any
 
 from spacedrive_node.actors.discovery.candidates import Candidates
 from spacedrive_node.actors.discovery.core import Discovery
-from spacedrive_node.actors.discovery.pending_requests import MAX_OPEN
+from spacedrive_node.actors.discovery.pending_requests import MAX_PENDING_REQUESTS
 from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.to_discovery import Find, KadReply, ServerJoined, Servers, StopFinding, SwarmUp
 from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import Observed
-from spacedrive_node.messages.to_session import Candidate
+from spacedrive_node.messages.to_session import CandidateFound
 from spacedrive_node.messages.to_swarm import Bootstrap, ClosestServers, KadRequest
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.tests.harness.simulated_dht import (
@@ -37,7 +37,7 @@ def test_two_nodes_alone() -> None:
     net.table = [TRUE]
     net.take("swarm", ServerJoined(addresses_of(TRUE)))
     net.run(0.5)
-    assert net.candidates[TRUE] == Candidate(TRUE, addresses_of(TRUE).addresses, ("dht",))
+    assert net.candidates[TRUE] == CandidateFound(TRUE, addresses_of(TRUE).addresses, ("dht",))
 
 
 def _server() -> Any:
@@ -52,7 +52,7 @@ def test_hints_and_nodes_of_this_host_come_at_once() -> None:
     assert not net.candidates
     net.swarm_comes_up()
     assert net.candidates[TRUE].finders == ("hint",)
-    net.core.same_host((addresses_of(TRUE), addresses_of(peer("other")), addresses_of(OWN)), net.now)
+    net.core.set_same_host((addresses_of(TRUE), addresses_of(peer("other")), addresses_of(OWN)), net.now)
     net.poll()
     assert net.candidates[TRUE].finders == ("hint", "same_host")
     assert net.candidates[TRUE].addresses == (*hinted.addresses, *addresses_of(TRUE).addresses)
@@ -63,7 +63,7 @@ def test_a_later_find_gets_the_nodes_of_this_host_too() -> None:
     """What is known already is handed over when the search begins."""
     net = SimulatedDht(1, 0)
     net.swarm_comes_up()
-    net.core.same_host((addresses_of(TRUE),), net.now)
+    net.core.set_same_host((addresses_of(TRUE),), net.now)
     net.poll()
     net.find()
     assert net.candidates[TRUE].finders == ("same_host",)
@@ -76,7 +76,7 @@ def test_nodes_of_this_host_are_servers_and_bootstrap_peers() -> None:
     net.store(TRUE)
     net.swarm_comes_up()
     net.find()
-    net.core.same_host((addresses_of(first),), net.now)
+    net.core.set_same_host((addresses_of(first),), net.now)
     net.poll()
     net.run(2.0)
     assert net.candidates[TRUE].finders == ("dht",)
@@ -142,14 +142,14 @@ def _with_bootstrap(net: SimulatedDht, first: bytes) -> SimulatedDht:
 
 
 def test_open_requests_are_bounded() -> None:
-    """A hundred searches at once never have more than MAX_OPEN requests open, so the swarm's queue holds."""
+    """A hundred searches at once never have more requests pending than the swarm's queue holds."""
     core = Discovery(DiscoveryConfig(runtime_dir="/nowhere"), 1)
-    core.take("swarm", SwarmUp(OWN, (), ()), 0.0)
+    core.handle("swarm", SwarmUp(OWN, (), ()), 0.0)
     for number in range(100):
-        core.take(f"session-{number:016x}", Find(bytes([number]) * 34, INSTANCE), 0.0)
-    core.same_host(tuple(addresses_of(peer(n)) for n in range(30)), 0.0)
+        core.handle(f"session-{number:016x}", Find(bytes([number]) * 34, INSTANCE), 0.0)
+    core.set_same_host(tuple(addresses_of(peer(n)) for n in range(30)), 0.0)
     opened = [send for send in core.poll(0.0) if isinstance(send.message, KadRequest | ClosestServers)]
-    assert len(opened) == MAX_OPEN
+    assert len(opened) == MAX_PENDING_REQUESTS
     assert core.wake_at() > 0.0
 
 
@@ -166,7 +166,7 @@ def test_many_searches_and_announcements_at_once() -> None:
     for number, key in enumerate(keys[40:], 40):
         net.provide(key, f"session-{number:016x}")
     net.run(60.0)
-    satisfied = {send.to for _, send in net.sent if isinstance(send.message, Candidate)}
+    satisfied = {send.to for _, send in net.sent if isinstance(send.message, CandidateFound)}
     assert len(satisfied) == 40
     for key in keys[40:]:
         assert sum(OWN in server.stored.get(key, {}) for server in net.servers.values()) >= 15
@@ -175,12 +175,12 @@ def test_many_searches_and_announcements_at_once() -> None:
 def test_request_ids_of_two_incarnations_differ() -> None:
     """An answer to a request of the process before this one is not taken for one of this one's."""
     core = Discovery(DiscoveryConfig(runtime_dir="/nowhere"), 7)
-    core.take("swarm", SwarmUp(OWN, (), ()), 0.0)
-    core.take(FINDER, Find(KEY, INSTANCE), 0.0)
+    core.handle("swarm", SwarmUp(OWN, (), ()), 0.0)
+    core.handle(FINDER, Find(KEY, INSTANCE), 0.0)
     ids = [send.message.request for send in core.poll(0.0) if isinstance(send.message, ClosestServers)]
     assert [number >> 32 for number in ids] == [7, 7]
-    core.take("swarm", Servers(ids[0] - (1 << 32), (addresses_of(TRUE),)), 0.0)
-    core.take("swarm", KadReply(ids[0] + 999), 0.0)
+    core.handle("swarm", Servers(ids[0] - (1 << 32), (addresses_of(TRUE),)), 0.0)
+    core.handle("swarm", KadReply(ids[0] + 999), 0.0)
     assert not [send for send in core.poll(0.0) if isinstance(send.message, KadRequest)]
 
 
@@ -223,9 +223,9 @@ def test_addresses_of_a_liar_do_not_push_out_good_ones() -> None:
     candidates.offer("dht", peer("honest"), [addresses_of(TRUE)])
     candidates.offer("same_host", b"", [PeerAddresses(TRUE, ("/ip4/127.0.0.1/tcp/9",))])
     candidates.offer("dht", TRUE, [PeerAddresses(TRUE, ("/ip4/192.0.2.77/tcp/9",))])
-    [candidate] = candidates.take()
+    [candidate] = candidates.pop_changed()
     assert {*addresses_of(TRUE).addresses, "/ip4/127.0.0.1/tcp/9", "/ip4/192.0.2.77/tcp/9"} <= set(
         candidate.addresses
     )
     assert len(candidate.addresses) == 32
-    assert candidates.take() == []
+    assert candidates.pop_changed() == []

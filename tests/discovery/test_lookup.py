@@ -126,13 +126,13 @@ def surround_with_liars(net: SimulatedDht, name: Callable[[list[bytes]], list[by
 def test_requests_are_bounded_against_endless_neighbours() -> None:
     """A network that invents live neighbours for ever gets MAX_REQUESTS requests; then the round ends."""
     lookup = Lookup(KEY, OWN)
-    lookup.begin_with([addresses_of(peer(n)) for n in range(5)])
+    lookup.add_seeds([addresses_of(peer(n)) for n in range(5)])
     now, asked, count = 0.0, [], 0
     while not lookup.finished:
         for server in lookup.poll(now, 1000):
             asked.append(server.peer)
             count += 1
-            lookup.answered(server.peer, [addresses_of(peer((count, n))) for n in range(40)])
+            lookup.handle_answer(server.peer, [addresses_of(peer((count, n))) for n in range(40)])
         now += 0.01
     assert len(asked) == len(set(asked)) <= MAX_REQUESTS
 
@@ -140,7 +140,7 @@ def test_requests_are_bounded_against_endless_neighbours() -> None:
 def test_slow_servers_give_their_slots_up() -> None:
     """No more than ALPHA requests are fast at once; after half a second of silence others get their turn."""
     lookup = Lookup(KEY, OWN)
-    lookup.begin_with([addresses_of(peer(n)) for n in range(20)])
+    lookup.add_seeds([addresses_of(peer(n)) for n in range(20)])
     assert len(lookup.poll(0.0, 1000)) == ALPHA
     assert lookup.poll(0.4, 1000) == []
     assert lookup.wake_at(0.4) == 0.5
@@ -151,13 +151,13 @@ def test_wrong_addresses_first_do_not_lose_a_server() -> None:
     """A server named with a wrong address, which failed, is asked again when another names a good one."""
     lookup = Lookup(KEY, OWN)
     target = peer("target")
-    lookup.begin_with([addresses_of(peer(1)), addresses_of(target)])
+    lookup.add_seeds([addresses_of(peer(1)), addresses_of(target)])
     for server in lookup.poll(0.0, 10):
         if server.peer == target:
-            lookup.failed(target)
+            lookup.handle_failure(target)
     assert not any(server.peer == target for server in lookup.poll(0.1, 10))
     other = type(addresses_of(target))(target, ("/ip4/198.51.100.7/tcp/7",))
-    lookup.answered(peer(1), [other])
+    lookup.handle_answer(peer(1), [other])
     assert [server.addresses[-1] for server in lookup.poll(0.2, 10)] == ["/ip4/198.51.100.7/tcp/7"]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from spacedrive_node.actors.discovery.same_host import (
-    MAX_FILE,
-    SCAN_EVERY,
+    MAX_FILE_BYTES,
+    SCAN_INTERVAL_BUSY_SECONDS,
     Registration,
     SameHost,
     UnsafeDirectoryError,
@@ -71,7 +71,7 @@ def test_new_addresses_replace_the_old(runtime: Path) -> None:
     a.register(A, ADDRESSES)
     assert seen(b) == [A]
     a.register(A, ("/ip4/127.0.0.1/tcp/1",))
-    assert b.others(SCAN_EVERY, busy=True) == (PeerAddresses(A, ("/ip4/127.0.0.1/tcp/1",)),)
+    assert b.others(SCAN_INTERVAL_BUSY_SECONDS, busy=True) == (PeerAddresses(A, ("/ip4/127.0.0.1/tcp/1",)),)
     a.close()
 
 
@@ -89,7 +89,7 @@ def test_a_killed_node_is_forgotten(runtime: Path) -> None:
         assert seen(b) == [A]
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        assert seen(b, SCAN_EVERY) == []
+        assert seen(b, SCAN_INTERVAL_BUSY_SECONDS) == []
         assert list((runtime / "nodes").iterdir()) == []
     finally:
         process.kill()
@@ -118,7 +118,7 @@ def test_a_registration_that_vanished_is_put_back(runtime: Path) -> None:
         encode(Registration(B, ADDRESSES)) + b"x",
         encode(Registration(A, ADDRESSES)),  # under another's name
         b"\x91" * 5000,
-        b"\x00" * (MAX_FILE + 1),
+        b"\x00" * (MAX_FILE_BYTES + 1),
     ],
     ids=["empty", "invalid", "random", "trailing", "other peer", "nested", "large"],
 )
@@ -197,6 +197,6 @@ def test_abandoned_temporary_files_go(runtime: Path) -> None:
     seen(a)
     assert left.exists()
     os.utime(left, (1, 1))
-    seen(a, SCAN_EVERY)
+    seen(a, SCAN_INTERVAL_BUSY_SECONDS)
     assert not left.exists()
     a.close()

@@ -168,10 +168,10 @@ async def test_a_slow_subscriber_gets_the_newest_and_holds_nobody_up(node, clien
 async def test_one_client_has_a_bounded_number_of_open_requests(node, raw, monkeypatch):
     """Beyond the bound requests are left in the socket until others have been answered; none is lost."""
     with trio.fail_after(10):
-        count = client_connection.OPEN_REQUESTS * 2
+        count = client_connection.MAX_OPEN_REQUESTS * 2
         await raw.send(*(ListDevices(id) for id in range(count)))
         numbers = []
-        for _ in range(client_connection.OPEN_REQUESTS):
+        for _ in range(client_connection.MAX_OPEN_REQUESTS):
             (sent,) = await node.next_step("ListDevices")
             numbers.append(to_vault.decode(sent.body).request)
         assert node.steps == []
@@ -187,7 +187,7 @@ async def test_one_client_has_a_bounded_number_of_open_requests(node, raw, monke
 
 async def test_a_bounded_number_of_clients(node, monkeypatch):
     """One more than the bound is told so and closed; a place that becomes free is given away again."""
-    monkeypatch.setattr(actor, "CLIENTS", 1)
+    monkeypatch.setattr(actor, "MAX_CLIENTS", 1)
     with trio.fail_after(10):
         async with await trio.open_unix_socket(node.control) as first:
             one = Raw(first)
@@ -200,7 +200,7 @@ async def test_a_bounded_number_of_clients(node, monkeypatch):
 
 async def test_a_client_too_many_that_is_gone_already_harms_nobody(node, monkeypatch):
     """The refusal finds nobody to read it; the gateway serves the others as before."""
-    monkeypatch.setattr(actor, "CLIENTS", 1)
+    monkeypatch.setattr(actor, "MAX_CLIENTS", 1)
     with trio.fail_after(10):
         async with await trio.open_unix_socket(node.control) as first:
             one = Raw(first)
@@ -219,7 +219,7 @@ async def test_who_may_use_the_socket(node, monkeypatch):
     left, right = socket.socketpair()
     with left, right:
         assert peer_uid(trio.socket.from_stdlib_socket(left)) == os.getuid()
-    monkeypatch.setattr(actor, "may_use", lambda uid, own: False)
+    monkeypatch.setattr(actor, "may_use", lambda uid, own_uid: False)
     with trio.fail_after(10):
         async with await trio.open_unix_socket(node.control) as stream:
             raw = Raw(stream)

@@ -273,7 +273,7 @@ async def test_not_ready_names_what_is_missing(starting_node, monkeypatch):
     from spacedrive_node.actors.gateway import handlers
     from spacedrive_node.client.node_client import open_client
 
-    monkeypatch.setattr(handlers, "READY_WAIT", 0.05)
+    monkeypatch.setattr(handlers, "READY_TIMEOUT_SECONDS", 0.05)
     with trio.fail_after(10):
         async with open_client(starting_node.control) as client:
             starting_node.standing.clear()

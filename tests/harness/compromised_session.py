@@ -20,10 +20,10 @@ from spacedrive_node.messages.child_protocol import Deliver, Outgoing, Step
 from spacedrive_node.messages.to_vault import StoreDevice
 from spacedrive_node.messages.types import Outcome
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
-from spacedrive_node.supervisor.spawner import Handle, Spare
-from spacedrive_node.supervisor.task_spawner import TaskHost
+from spacedrive_node.supervisor.spawner import RunningChild, Spare
+from spacedrive_node.supervisor.task_spawner import TaskSpawner
 
 DEADLINE = 20.0
 _numbers = itertools.count()
@@ -44,8 +44,8 @@ class CompromisedSession:
     store_answers: dict[int, str] = field(default_factory=dict)
     """The vault's answer to each StoreDevice by request number: the reason of the refusal, "" if stored."""
     channel: Any = None
-    processes: ProcessHost = field(default_factory=ProcessHost)
-    tasks: TaskHost = field(default_factory=TaskHost)
+    processes: ProcessSpawner = field(default_factory=ProcessSpawner)
+    tasks: TaskSpawner = field(default_factory=TaskSpawner)
 
     def __post_init__(self) -> None:
         self._name = f"taken_{next(_numbers)}"
@@ -62,7 +62,7 @@ class CompromisedSession:
             yield
             del globals()[self._name]
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         if spec.kind == "session":
             return await self.tasks.spawn(replace(spec, entry=f"{__name__}:{self._name}"))
         return await self.processes.spawn(spec)

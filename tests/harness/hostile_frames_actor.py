@@ -3,7 +3,7 @@
 import msgspec
 
 from spacedrive_node.actors.base import Effects
-from spacedrive_node.actors.stepping import run_stepping
+from spacedrive_node.actors.stepping import run_stepping_actor
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.base import INTERNAL_LIMIT, encode, frame
 from spacedrive_node.messages.child_protocol import Outgoing, Ready, Step
@@ -55,4 +55,6 @@ def plain_socket(sock):
 
 
 async def hostile_frames(channel):
-    await run_stepping(channel, to_session.decode, lambda start: HostileFramesSession(start, channel._stream))
+    await run_stepping_actor(
+        channel, to_session.decode, lambda start: HostileFramesSession(start, channel._stream)
+    )

@@ -23,9 +23,9 @@ from spacedrive_node.messages.control_protocol import SessionState
 from spacedrive_node.node import Ready, serve
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
-from spacedrive_node.supervisor.spawner import Handle, Host, Spare
+from spacedrive_node.supervisor.spawner import RunningChild, Spare, Spawner
 from spacedrive_node.tests.harness.secret_sweep import collector
 
 LIMIT = 1 << 20
@@ -45,7 +45,7 @@ def never_kill(_kind: str, _event: str, _number: int) -> bool:
 class InterceptingSpawner:
     """A spawner that observes and kills its children. Counts inputs and steps by kind since `reset`."""
 
-    inner: Host = field(default_factory=ProcessHost)
+    inner: Spawner = field(default_factory=ProcessSpawner)
     kill_rule: KillRule = never_kill
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     kills: int = 0
@@ -87,7 +87,7 @@ class InterceptingSpawner:
     ) -> AbstractAsyncContextManager[None]:
         return self.inner.opened(preload=preload, on_lost=on_lost)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await self.inner.spawn(spec)
         self.pids.setdefault(spec.kind, set()).add(handle.pid)
         return _InterceptedHandle(handle, spec.kind, self)
@@ -109,7 +109,7 @@ class InterceptingSpawner:
 
 
 class _InterceptedHandle:
-    def __init__(self, inner: Handle, kind: str, spawner: InterceptingSpawner) -> None:
+    def __init__(self, inner: RunningChild, kind: str, spawner: InterceptingSpawner) -> None:
         self.inner, self.kind, self.spawner = inner, kind, spawner
         self.name = kind
         self.channel = _InterceptedChannel(self)
@@ -230,7 +230,7 @@ async def running_node(
         finished = trio.Event()
 
         async def run() -> None:
-            await serve(config, host=spawner, stop=stop, ready=on_ready, log=log)
+            await serve(config, spawner=spawner, stop=stop, ready=on_ready, log=log)
             finished.set()
 
         nursery.start_soon(run)

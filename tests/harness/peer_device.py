@@ -37,7 +37,7 @@ from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import CodeKeys, derive
 from spacedrive_node.protocol.code import parse_words as parse
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
-from spacedrive_node.protocol.pairing_keys import Proven
+from spacedrive_node.protocol.pairing_secrets import PairingSecrets
 
 KAD = SwarmConfig(listen=()).dht_protocol
 DEADLINE = 20.0
@@ -57,7 +57,7 @@ class JoinerRun:
     th1: bytes
     response: bytes
     answer: bytes
-    proven: Proven | None = None
+    proven: PairingSecrets | None = None
 
 
 @dataclass
@@ -147,7 +147,7 @@ class PeerDevice:
         assert answer is not None
         return JoinerRun(crypto, challenge, info, signed, th1, response, answer)
 
-    def finish(self, run: JoinerRun) -> Proven:
+    def finish(self, run: JoinerRun) -> PairingSecrets:
         """Open the confirmation, and acknowledge the node's decision from now on."""
         run.proven, _other = run.crypto.open_confirmation(run.challenge, run.response, run.answer)
         proven = run.proven

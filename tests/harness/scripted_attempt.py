@@ -7,7 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from spacedrive_node.protocol import code, identity, peer_ids
-from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedConfirmation, Proven
+from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt, PairingSecrets
 
 
 def seed(text: str) -> bytes:
@@ -74,7 +74,7 @@ class Pairing:
         info = self.bob.info(self.joiner.nonce)
         return self.joiner.respond(challenge, info, self.bob.sign("joiner", th1, info))
 
-    def confirm(self, initiator: InitiatorAttempt, response: bytes) -> Proven:
+    def confirm(self, initiator: InitiatorAttempt, response: bytes) -> PairingSecrets:
         info = self.ada.info(None)
         th2 = initiator.th2(response)
         return initiator.confirm(response, info, self.ada.sign("initiator", th2, info))
@@ -89,7 +89,6 @@ class Pairing:
         confirmation = proven_i.confirmation_frame
         assert confirmation is not None
         proven_j, opened_i = self.joiner.open_confirmation(challenge, response, confirmation)
-        assert isinstance(opened_i, OpenedConfirmation)
         return SimpleNamespace(
             initiator=initiator,
             joiner=self.joiner,

@@ -232,7 +232,7 @@ class Node:
     def find(self, other: "Node | bytes", finders: tuple[Any, ...] = ("dht",), **more: Any) -> None:
         """Deliver a candidate, as discovery does."""
         peer = other if isinstance(other, bytes) else other.peer
-        self.deliver("discovery", to_session.Candidate(peer, ("/ip4/127.0.0.1/tcp/1",), finders))
+        self.deliver("discovery", to_session.CandidateFound(peer, ("/ip4/127.0.0.1/tcp/1",), finders))
 
     def cancel(self) -> None:
         self.deliver("gateway", to_session.CancelPairing())

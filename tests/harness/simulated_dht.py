@@ -21,7 +21,7 @@ from spacedrive_node.messages.to_discovery import (
     StartProviding,
     SwarmUp,
 )
-from spacedrive_node.messages.to_session import Candidate
+from spacedrive_node.messages.to_session import CandidateFound
 from spacedrive_node.messages.to_swarm import ClosestServers, KadRequest
 from spacedrive_node.messages.types import PeerAddresses
 
@@ -72,7 +72,7 @@ class SimulatedDht:
         self.core = Discovery(DiscoveryConfig(runtime_dir="/nowhere", **config), 3)
         self.requests: list[tuple[float, KadRequest]] = []
         self.sent: list[tuple[float, Send]] = []
-        self.candidates: dict[bytes, Candidate] = {}
+        self.candidates: dict[bytes, CandidateFound] = {}
         self.found_at: dict[bytes, float] = {}
         self._events: list[tuple[float, int, DiscoveryInbox]] = []
         self._count = itertools.count()
@@ -100,7 +100,7 @@ class SimulatedDht:
         self.take("supervisor", ActorRestarted("swarm"))
 
     def take(self, sender: str, message: DiscoveryInbox) -> None:
-        self.core.take(sender, message, self.now)
+        self.core.handle(sender, message, self.now)
         self.poll()
 
     def poll(self) -> None:
@@ -113,7 +113,7 @@ class SimulatedDht:
                 case ClosestServers(request=number, key=key):
                     servers = tuple(addresses_of(server) for server in self.closest(key, self.table))
                     self._later(0.001, Servers(number, servers))
-                case Candidate() as candidate:
+                case CandidateFound() as candidate:
                     self.candidates[candidate.peer] = candidate
                     self.found_at.setdefault(candidate.peer, self.now)
 
@@ -129,7 +129,7 @@ class SimulatedDht:
             self.now = max(self.now, moment)
             if self._events and self._events[0][0] <= self.now:
                 message = heapq.heappop(self._events)[2]
-                self.core.take("swarm", message, self.now)
+                self.core.handle("swarm", message, self.now)
             elif self.now >= end:
                 return
             self.poll()

@@ -8,8 +8,8 @@ import threading
 import msgspec
 import trio
 
-from spacedrive_node.actors.base import Effects, FatalActorError, Incoming, Send, run_live
-from spacedrive_node.actors.stepping import run_stepping
+from spacedrive_node.actors.base import Effects, FatalActorError, Incoming, Send, run_live_actor
+from spacedrive_node.actors.stepping import run_stepping_actor
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.child_protocol import Outgoing, Step
@@ -80,7 +80,7 @@ async def bridge(channel):
                 )
             nursery.cancel_scope.cancel()
 
-    await run_live(channel, to_gateway.decode, run)
+    await run_live_actor(channel, to_gateway.decode, run)
 
 
 class Counter:
@@ -146,7 +146,7 @@ def encode_pair(*numbers):
 
 
 async def counter(channel):
-    await run_stepping(channel, to_session.decode, Counter)
+    await run_stepping_actor(channel, to_session.decode, Counter)
 
 
 class Prober(Counter):
@@ -181,7 +181,7 @@ def allowed_operations():
 
 
 async def prober(channel):
-    await run_stepping(channel, to_session.decode, Prober)
+    await run_stepping_actor(channel, to_session.decode, Prober)
 
 
 class Forger(Counter):
@@ -194,7 +194,7 @@ class Forger(Counter):
 
 
 async def forger(channel):
-    await run_stepping(channel, to_session.decode, Forger)
+    await run_stepping_actor(channel, to_session.decode, Forger)
 
 
 class Signer:
@@ -222,7 +222,7 @@ class Signer:
 
 
 async def signer(channel):
-    await run_stepping(channel, to_vault.decode, Signer)
+    await run_stepping_actor(channel, to_vault.decode, Signer)
 
 
 async def quiet_swarm(channel):
@@ -234,7 +234,7 @@ async def quiet_swarm(channel):
             pass
         append_to_trail(start, "stop")
 
-    await run_live(channel, to_swarm.decode, run)
+    await run_live_actor(channel, to_swarm.decode, run)
 
 
 def append_to_trail(start, what):
@@ -261,4 +261,4 @@ class Meter:
 
 
 async def meter(channel):
-    await run_stepping(channel, to_metrics.decode, Meter)
+    await run_stepping_actor(channel, to_metrics.decode, Meter)

@@ -10,8 +10,8 @@ import trio
 from spacedrive_node.messages import to_gateway, to_session, to_supervisor
 from spacedrive_node.messages.base import encode
 from spacedrive_node.supervisor.child_specs import SESSION_INTENSITY, ChildSpec
-from spacedrive_node.supervisor.process_spawner import ProcessHost
-from spacedrive_node.supervisor.task_spawner import TaskHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
+from spacedrive_node.supervisor.task_spawner import TaskSpawner
 from spacedrive_node.supervisor.tree import NodeFailedError, run_tree
 from spacedrive_node.tests.harness.tiny_actors import BridgeConfig, Received, SendOrder, TinyConfig
 
@@ -23,10 +23,10 @@ DEADLINE = 30
 
 
 def process_host():
-    return ProcessHost(preload=(ACTORS,))
+    return ProcessSpawner(preload=(ACTORS,))
 
 
-HOSTS = {"process": process_host, "task": TaskHost}
+HOSTS = {"process": process_host, "task": TaskSpawner}
 
 
 def session_name(number=1):
@@ -123,7 +123,7 @@ async def node(
             await run_tree(
                 specs,
                 session_spec,
-                host=HOSTS[host](),
+                spawner=HOSTS[host](),
                 max_sessions=max_sessions,
                 on_log=lambda *line: gateway.logs.append(line),
                 on_ready=ready.set,

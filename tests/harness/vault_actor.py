@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from spacedrive_node.actors.base import Effects, Incoming
 from spacedrive_node.actors.vault.actor import open_vault
 from spacedrive_node.actors.vault.machine import Vault
-from spacedrive_node.actors.vault.passphrase_seal import COSTS
+from spacedrive_node.actors.vault.passphrase_seal import DEFAULT_COSTS
 from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.peer_protocol import DecisionReceived, PairingDecision
+from spacedrive_node.messages.session_names import actor_of_session
 from spacedrive_node.messages.to_gateway import Device, Devices
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer
 from spacedrive_node.messages.to_vault import Accept, ListDevices, PeerEvidence, StoreDevice
@@ -48,7 +49,7 @@ class VaultPairing:
 
     @property
     def sender(self) -> str:
-        return f"session-{self.session}"
+        return actor_of_session(self.session)
 
     def accept(self) -> Accept:
         return Accept(self.session, self.device.public_key, self.th3)
@@ -103,7 +104,7 @@ class VaultHost:
         self.data_dir = data_dir
         self.wall = 1_700_000_000.0
         self.config = VaultConfig(data_dir=str(data_dir), device_name="Mine", app_version="0.1")
-        self.costs = COSTS
+        self.costs = DEFAULT_COSTS
         self.checkpoint: bytes | None = None
         self.now = 1000.0
         self.known: dict[bytes, bytes | None] = {}

@@ -198,7 +198,7 @@ def test_a_thousand_peers_that_only_begin() -> None:
     kinds = [type(decode_wire(one.ask(one.attempt().request_frame))) for one in crowd]
     assert kinds.count(Challenge) == 8
     assert kinds.count(Refused) == 992
-    assert len(node.machine.session.guests) == 8
+    assert len(node.machine.session.inbound_attempts) == 8
     assert len(node.checkpoint) < 64 * 1024
     two.run(60.0)
     assert two.outcomes == ("paired", "paired")
@@ -218,6 +218,6 @@ def test_a_thousand_peers_that_prove_nothing() -> None:
         assert isinstance(decode_wire(one.ask(attempt.request_frame)), Challenge)
         wrong = encode(ChallengeResponse(attempt.code_id, attempt.attempt, bytes(40)))
         assert one.reason(wrong) == "protocol"
-        assert len(node.machine.session.guests) <= 16
+        assert len(node.machine.session.inbound_attempts) <= 16
     assert len(node.checkpoint) < 64 * 1024
     assert node.view.stage == "waiting"

@@ -253,7 +253,7 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
 
 async def test_the_oldest_connection_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many hold connections open, a new one is served."""
-    monkeypatch.setattr(http_server, "CONNECTIONS", 3)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 3)
     async with running() as node:
         held = [await node.connect() for _ in range(10)]
         for stream in held:

@@ -85,7 +85,7 @@ def test_a_session_is_folded_at_its_end() -> None:
     machine = step(machine, SESSION, Observed(samples=(*active.samples, total)))
     machine = step(machine, "supervisor", SessionEnded(SESSION[8:], "joiner", "paired"))
     assert machine.totals.numbers() == {("pairing_sessions_total", ("joiner", "paired")): 1.0}
-    assert machine.totals._cells == 0
+    assert machine.totals._number_count == 0
 
 
 def test_a_gauge_is_the_sum_of_present_values() -> None:
@@ -138,7 +138,7 @@ def test_the_checkpoint_is_bounded() -> None:
     for number in range(600):
         ended = SessionEnded(f"{number:016x}", "joiner", "crashed")
         machine.step(Incoming("supervisor", 0, bytes(16), ended), 0.0)
-    assert machine.totals._cells == 1
+    assert machine.totals._number_count == 1
 
 
 def test_readiness_by_part() -> None:

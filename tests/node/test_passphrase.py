@@ -15,15 +15,15 @@ import pytest
 import trio
 
 from spacedrive_node import NodeConfig, NodeStartError, open_node
-from spacedrive_node.actors.vault.data_directory import DataDir
-from spacedrive_node.actors.vault.identity_file import open_keys, would_seal
-from spacedrive_node.actors.vault.passphrase_seal import Costs
+from spacedrive_node.actors.vault.data_directory import DataDirectory
+from spacedrive_node.actors.vault.identity_file import open_identity, would_seal
+from spacedrive_node.actors.vault.passphrase_seal import Argon2Costs
 from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, UpCommand, sdnode_up
 from spacedrive_node.tests.harness.secret_sweep import collector
 
 PHRASE = b"correct horse battery staple"
 IS_ROOT = os.geteuid() == 0
-CHEAP = Costs(memory=8, passes=1, lanes=1)
+CHEAP = Argon2Costs(memory=8, passes=1, lanes=1)
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def phrase(tmp_path: Path) -> Path:
 def identity(data_dir: Path, passphrase: bytes | None = None) -> bytes:
     """Make a device there, and return its file."""
     with ExitStack() as resources:
-        directory = DataDir(data_dir)
+        directory = DataDirectory(data_dir)
         resources.callback(directory.close)
-        open_keys(directory, may_create=True, passphrase=passphrase, costs=CHEAP)
+        open_identity(directory, may_create=True, passphrase=passphrase, costs=CHEAP)
     return (data_dir / "identity.key").read_bytes()
 
 

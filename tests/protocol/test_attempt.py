@@ -22,11 +22,10 @@ from spacedrive_node.protocol.attempt import (
     IdentityError,
     InitiatorAttempt,
     JoinerAttempt,
-    OpenedConfirmation,
-    OpenedResponse,
+    OpenedIdentity,
+    PairingSecrets,
     ProofFailedError,
     ProtocolError,
-    Proven,
 )
 
 RELAXED = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,7 +53,9 @@ def test_both_sides_agree(done):
         assert getattr(i, field) == getattr(j, field), field
     assert (i.role, j.role) == ("initiator", "joiner")
     assert (done.opened_j.info.name, done.opened_i.info.name) == ("bob", "ada")
-    assert (done.opened_j.th1, done.opened_i.th2) == (i.th1, i.th2)
+    base = keys.transcript_base(done.joiner.initiator, done.joiner.joiner, done.request)
+    th1 = keys.th1(base, done.challenge)
+    assert (done.opened_j.th, done.opened_i.th) == (i.th1, i.th2) == (th1, keys.th_next(th1, done.response))
     assert done.opened_j.check == done.opened_i.check == i.check
     assert done.opened_j.info.public_key != done.opened_i.info.public_key
     assert len(i.check) == 6
@@ -315,6 +316,6 @@ def test_types_are_what_the_session_keeps(done):
     """The names that other modules import are the classes of these states."""
     assert isinstance(done.initiator, InitiatorAttempt)
     assert isinstance(done.joiner, JoinerAttempt)
-    assert isinstance(done.opened_j, OpenedResponse)
-    assert isinstance(done.opened_i, OpenedConfirmation)
-    assert isinstance(done.proven_j, Proven)
+    assert isinstance(done.opened_j, OpenedIdentity)
+    assert isinstance(done.opened_i, OpenedIdentity)
+    assert isinstance(done.proven_j, PairingSecrets)

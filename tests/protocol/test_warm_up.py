@@ -21,7 +21,7 @@ print("ok")
 """
 
 
-def test_after_the_rehearsal_a_whole_attempt_imports_and_opens_nothing() -> None:
-    """cryptography imports its backend when the first key is made: without the rehearsal that fails."""
+def test_after_the_warm_up_an_attempt_imports_and_opens_nothing() -> None:
+    """cryptography imports its backend when the first key is made: without the warm-up that fails."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert done.stdout == "ok\n", done.stderr

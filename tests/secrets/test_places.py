@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node.actors.vault.data_directory import DataDir
-from spacedrive_node.actors.vault.identity_file import open_keys
-from spacedrive_node.actors.vault.passphrase_seal import Costs
+from spacedrive_node.actors.vault.data_directory import DataDirectory
+from spacedrive_node.actors.vault.identity_file import open_identity
+from spacedrive_node.actors.vault.passphrase_seal import Argon2Costs
 from spacedrive_node.tests.harness.secret_sweep import known_secrets
 from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
 from spacedrive_node.tests.harness.secret_sweep.places import find_in_files, http_get
@@ -45,8 +45,9 @@ def test_files_and_their_names(folder: Path, search: SecretSearch) -> None:
 def test_an_identity_may_hold_its_seeds_and_nothing_else(folder: Path) -> None:
     """Without a passphrase and private; not readable by others, not sealed, and no other secret in it."""
     for name, phrase in (("open", None), ("sealed", b"a passphrase")):
-        directory = DataDir(folder / name)
-        open_keys(directory, may_create=True, passphrase=phrase, costs=Costs(memory=8, passes=1, lanes=1))
+        directory = DataDirectory(folder / name)
+        costs = Argon2Costs(memory=8, passes=1, lanes=1)
+        open_identity(directory, may_create=True, passphrase=phrase, costs=costs)
         directory.close()
     for name in ("open", "sealed"):
         search = SecretSearch()

@@ -21,9 +21,9 @@ from spacedrive_node.actors.session import state
 from spacedrive_node.client.node_client import Code
 from spacedrive_node.messages.base import MalformedMessageError
 from spacedrive_node.messages.child_protocol import Log
+from spacedrive_node.messages.secret_struct import SecretStruct
 from spacedrive_node.protocol.code import derive, words_of
 from spacedrive_node.protocol.errors import ProtocolError
-from spacedrive_node.protocol.secret_struct import SecretStruct
 from spacedrive_node.supervisor.actor_entry import crash_report
 from spacedrive_node.tests.harness.secret_sweep import known_secrets
 from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
@@ -159,9 +159,10 @@ STRUCTS = sorted(set(structs()), key=lambda kind: (kind.__module__, kind.__qualn
 
 PUBLIC = {
     # What a device says of itself, to whoever has proved the code, and what is stored of it beside the seal.
-    "Device", "DeviceInfo", "Identity", "SeenDevice", "ShownDevice", "Accepted", "Record",
+    "Device", "DeviceInfo", "Identity", "SeenDevice", "ShownDevice", "Acceptance", "Record",
     # Peers, their addresses, transcript hashes; ids and slots of envelopes; metrics.
-    "Confirmation", "Effect", "Knowledge", "Outgoing", "PeerAddresses", "Registration", "_Checkpoint",
+    "Confirmation", "RecordedEffect", "EvidenceOfSession", "Outgoing", "PeerAddresses", "Registration",
+    "_Checkpoint",
     # What stands in the clear in a sealed file, and what is sealed.
     "Header", "SealedFile",
 }  # fmt: skip
@@ -214,7 +215,15 @@ def test_no_struct_shows_bytes_or_words_when_printed(
 def test_the_list_of_structs_is_not_empty() -> None:
     """It has those that hold most."""
     names = {kind.__qualname__ for kind in STRUCTS}
-    assert {"SwarmIdentity", "Proven", "JoinerAttempt", "Session", "Seeds", "Step", "Start"} <= names
+    assert {
+        "SwarmIdentity",
+        "PairingSecrets",
+        "JoinerAttempt",
+        "Session",
+        "IdentitySecrets",
+        "Step",
+        "Start",
+    } <= names
     assert len(STRUCTS) > 100
     assert issubclass(state.Session, msgspec.Struct)
     assert issubclass(SecretStruct, msgspec.Struct)

@@ -15,7 +15,7 @@ import trio
 from spacedrive_node.client.node_client import Pairing, PairingFailedError
 from spacedrive_node.logs import make_log
 from spacedrive_node.messages.child_protocol import Deliver, Step
-from spacedrive_node.supervisor.process_spawner import ProcessHost
+from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.tests.harness.nodes import DEADLINE, InterceptingSpawner, Node, pair, running_node
 from spacedrive_node.tests.harness.secret_sweep import known_secrets
 from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
@@ -46,7 +46,7 @@ class Listener(InterceptingSpawner):
 
 def listener(module: str, **environment: str) -> Listener:
     """One whose fork server imports a module of this area first."""
-    return Listener(inner=ProcessHost(preload=(f"{PRELOADS}.{module}",), environment=environment))
+    return Listener(inner=ProcessSpawner(preload=(f"{PRELOADS}.{module}",), environment=environment))
 
 
 @dataclass

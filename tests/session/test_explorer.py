@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from spacedrive_node.actors.session import decision, delivery, storing
-from spacedrive_node.actors.session.step_context import Turn
+from spacedrive_node.actors.session import decision, entry_actions
+from spacedrive_node.actors.session.state import decision_of
+from spacedrive_node.actors.session.step_context import StepContext
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.tests.harness.safety_properties import check
 from spacedrive_node.tests.harness.session_simulation import Faults, Node, Pair, pair
@@ -77,15 +78,15 @@ def test_safety_holds_over_a_fixed_sweep() -> None:
     assert {"paired", "rejected", "expired", "cancelled", "lost_contact", "crashed"} <= sweep()
 
 
-def test_the_sweep_notices_speaking_before_storing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_notices_sending_before_storing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the order of docs/protocol.md broken on purpose, one side is found `paired` with nobody."""
 
-    def store_and_speak(turn: Turn) -> None:
-        store(turn)
-        delivery.speak(turn)
+    def store_and_send(context: StepContext) -> None:
+        actions["STORING_BEFORE_SEND"](context)
+        actions["ACCEPTED"](context)
 
-    store = storing.store
-    monkeypatch.setattr(storing, "store", store_and_speak)
+    actions = dict(entry_actions._ENTRY_ACTIONS)
+    monkeypatch.setitem(entry_actions._ENTRY_ACTIONS, "STORING_BEFORE_SEND", store_and_send)
     with pytest.raises(AssertionError):  # P2, or the table forbids what follows
         sweep()
 
@@ -93,8 +94,8 @@ def test_the_sweep_notices_speaking_before_storing(monkeypatch: pytest.MonkeyPat
 def test_the_sweep_notices_acknowledging_before_storing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Likewise when an acceptance is acknowledged before the vault has answered."""
 
-    def acknowledge_at_once(turn: Turn, request: int, _message: object) -> None:
-        turn.reply(request, delivery.of(turn.session).reply or b"")
+    def acknowledge_at_once(context: StepContext, request_id: int, _message: object) -> None:
+        context.reply(request_id, decision_of(context.session).reply_frame or b"")
 
     monkeypatch.setattr(decision, "_acknowledge", acknowledge_at_once)
     with pytest.raises(AssertionError, match="P2"):

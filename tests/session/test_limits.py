@@ -14,7 +14,7 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.messages.to_session import Candidate, PeerAnswer, PeerRequest, PeerUnreachable
+from spacedrive_node.messages.to_session import CandidateFound, PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_vault import SignIdentity
 from spacedrive_node.protocol.code import derive
 from spacedrive_node.tests.harness.session_simulation import Node, Pair, Simulation, pair
@@ -48,7 +48,7 @@ def test_one_attempt_per_peer_eight_in_all_then_busy() -> None:
         assert isinstance(decode_wire(one.ask(attempt.request_frame)), Challenge)
     assert crowd[8].reason(attempts[8].request_frame) == "busy"
     assert crowd[0].reason(crowd[0].attempt().request_frame) == "busy"
-    assert len(other.node.machine.session.guests) == 8
+    assert len(other.node.machine.session.inbound_attempts) == 8
     other.simulation.run(lambda: False, limit=10.5)
     assert isinstance(decode_wire(crowd[8].ask(attempts[8].request_frame)), Challenge)
 
@@ -80,7 +80,7 @@ def test_wrong_proof_costs_its_sender_the_attempt_and_nobody_else_anything() -> 
         failing = someone.attempt()
         someone.ask(failing.request_frame)
         someone.ask(encode(ChallengeResponse(failing.code_id, failing.attempt, bytes(40))))
-    assert len(other.node.machine.session.guests) <= 2 * state.ATTEMPTS_OPEN
+    assert len(other.node.machine.session.inbound_attempts) <= 2 * state.MAX_OPEN_ATTEMPTS
 
 
 def test_frames_of_an_attempt_from_another_peer_are_refused() -> None:
@@ -145,11 +145,11 @@ def test_repeats_while_the_vault_signs_wait_for_the_same_answer() -> None:
         two.initiator.deliver("swarm", PeerRequest(number, two.joiner.peer, frame, "direct"))
     busy = [decode_wire(answer).reason for answer in answers]
     assert set(busy) == {"busy"}
-    assert len(two.initiator.machine.session.waiting) == state.WAITERS
+    assert len(two.initiator.machine.session.waiting_requests) == state.MAX_WAITING_REQUESTS
     two.initiator.vault.silent = False
     claim = two.initiator.machine.session.claim
-    guest = two.initiator.machine.session.guests[two.joiner.peer]
-    two.initiator.vault.take(SignIdentity(claim.request, "initiator", guest.crypto.th2(frame)))
+    attempt = two.initiator.machine.session.inbound_attempts[two.joiner.peer]
+    two.initiator.vault.take(SignIdentity(claim.vault_request_id, "initiator", attempt.crypto.th2(frame)))
     two.simulation.run(lambda: two.initiator.asked)
     confirmed = set(answers[len(busy) :])
     assert len(confirmed) == 1
@@ -159,17 +159,17 @@ def test_repeats_while_the_vault_signs_wait_for_the_same_answer() -> None:
 def test_decisions_of_others_and_other_decisions_are_refused() -> None:
     """A decision from another peer is `closed`; one that does not open, or a second one, is `protocol`."""
     two = claimed()
-    proven = two.joiner.machine.session.ending.proven
+    secrets = two.joiner.machine.session.decision.secrets
     asker = Stranger(two.initiator, two.joiner_code)
-    forged = encode(PairingDecision(proven.code_id, proven.attempt, bytes(40)))
+    forged = encode(PairingDecision(secrets.code_id, secrets.attempt, bytes(40)))
     assert asker.reason(forged, two.joiner.peer) == "protocol"
     assert asker.reason(forged) == "closed"
-    good = proven.decision_frame(True)
+    good = secrets.decision_frame(True)
     first = asker.ask(good, two.joiner.peer)
     assert isinstance(decode_wire(first), DecisionReceived)
     assert asker.ask(good, two.joiner.peer) == first
     assert asker.reason(forged, two.joiner.peer) == "protocol"
-    assert asker.reason(proven.decision_frame(False), two.joiner.peer) == "protocol"
+    assert asker.reason(secrets.decision_frame(False), two.joiner.peer) == "protocol"
 
 
 def test_decision_before_the_confirmation_was_handled_is_busy() -> None:
@@ -177,12 +177,12 @@ def test_decision_before_the_confirmation_was_handled_is_busy() -> None:
     two = pair(accept=(None, None))
     two.begin()
     two.simulation.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
-    chosen = two.joiner.machine.session.chosen
+    proven = two.joiner.machine.session.proven_candidate
     asker = Stranger(two.joiner, two.joiner_code)
-    early = encode(PairingDecision(chosen.crypto.code_id, chosen.crypto.attempt, bytes(40)))
+    early = encode(PairingDecision(proven.crypto.code_id, proven.crypto.attempt, bytes(40)))
     assert asker.reason(early, two.initiator.peer) == "busy"
     assert asker.reason(early) == "closed"
-    assert asker.reason(chosen.crypto.request_frame, two.initiator.peer) == "protocol"
+    assert asker.reason(proven.crypto.request_frame, two.initiator.peer) == "protocol"
 
 
 # -- the joiner's candidates ---------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_at_most_128_candidates_eight_at_a_time() -> None:
         node.find(peer)
     session = node.machine.session
     assert len(session.candidates) == 128
-    assert sum(one.standing == "asked" for one in session.candidates.values()) == 8
+    assert sum(one.status == "requested" for one in session.candidates.values()) == 8
     assert len(node.checkpoint) < 1 << 19
 
 
@@ -212,7 +212,7 @@ def test_checkpoint_stays_small_with_the_longest_addresses() -> None:
     _world, node, peers = joining(128)
     for peer in peers:
         addresses = tuple(f"{n:0256}" for n in range(32))
-        node.deliver("discovery", Candidate(peer, addresses, ("hint", "same_host", "mdns", "dht")))
+        node.deliver("discovery", CandidateFound(peer, addresses, ("hint", "same_host", "mdns", "dht")))
     assert len(node.checkpoint) < 900_000
 
 
@@ -222,9 +222,9 @@ def test_those_that_several_finders_name_come_first() -> None:
     for peer in peers:
         node.find(peer)
     node.find(peers[19], ("dht", "mdns"))
-    asked = node.machine.session.candidates[peers[0]].errand.request
+    asked = node.machine.session.candidates[peers[0]].pending_request.request_id
     node.deliver("swarm", PeerUnreachable(asked, "no address works"))
-    assert node.machine.session.candidates[peers[19]].standing == "asked"
+    assert node.machine.session.candidates[peers[19]].status == "requested"
     assert simulation.nodes
 
 
@@ -253,7 +253,7 @@ def test_a_candidate_that_is_unavailable_is_asked_again_but_slowly() -> None:
     two.joiner.join(bytes(16))
     two.joiner.find(two.initiator)
     two.simulation.run(lambda: two.joiner.ended)
-    assert len(two.joiner.swarm.seen) == 1 + candidates.UNAVAILABLE_RETRIES
+    assert len(two.joiner.swarm.seen) == 1 + candidates.MAX_UNAVAILABLE_RETRIES
 
 
 def test_a_decoy_that_does_not_know_the_words_is_dropped_for_good() -> None:
@@ -263,10 +263,10 @@ def test_a_decoy_that_does_not_know_the_words_is_dropped_for_good() -> None:
     code = two.initiator.start()
     two.joiner.join(code)
     two.joiner.find(decoy)
-    errand = two.joiner.machine.session.candidates[decoy.peer].errand
-    forged = encode(Challenge(errand.code_id, errand.attempt, bytes(range(32)), bytes(32), bytes(32)))
-    two.joiner.deliver("swarm", PeerAnswer(errand.request, forged, "direct"))
-    assert two.joiner.machine.session.candidates[decoy.peer].standing == "failed"
+    pending = two.joiner.machine.session.candidates[decoy.peer].pending_request
+    forged = encode(Challenge(pending.code_id, pending.attempt, bytes(range(32)), bytes(32), bytes(32)))
+    two.joiner.deliver("swarm", PeerAnswer(pending.request_id, forged, "direct"))
+    assert two.joiner.machine.session.candidates[decoy.peer].status == "failed"
     two.joiner.find(decoy, ("mdns",))
     two.joiner.find(two.initiator)
     two.run()
@@ -282,9 +282,9 @@ def test_no_refusal_ends_the_search(reason: str) -> None:
     code = two.initiator.start()
     two.joiner.join(code)
     two.joiner.find(decoy)
-    errand = two.joiner.machine.session.candidates[decoy.peer].errand
-    answer = encode(Refused(errand.code_id, errand.attempt, reason))
-    two.joiner.deliver("swarm", PeerAnswer(errand.request, answer, "direct"))
+    pending = two.joiner.machine.session.candidates[decoy.peer].pending_request
+    answer = encode(Refused(pending.code_id, pending.attempt, reason))
+    two.joiner.deliver("swarm", PeerAnswer(pending.request_id, answer, "direct"))
     assert not two.joiner.ended
     two.joiner.find(two.initiator)
     two.run()
@@ -296,10 +296,10 @@ def test_a_proven_candidate_that_refuses_is_left_and_another_one_taken() -> None
     two = pair()
     two.begin()
     two.simulation.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
-    chosen = two.joiner.machine.session.chosen
+    proven = two.joiner.machine.session.proven_candidate
     two.joiner.swarm.asks.clear()
-    answer = encode(Refused(chosen.crypto.code_id, chosen.crypto.attempt, "closed"))
-    two.joiner.deliver("swarm", PeerAnswer(chosen.errand.request, answer, "direct"))
+    answer = encode(Refused(proven.crypto.code_id, proven.crypto.attempt, "closed"))
+    two.joiner.deliver("swarm", PeerAnswer(proven.pending_request.request_id, answer, "direct"))
     assert two.joiner.view.stage == "proving"
     assert two.joiner.machine.session.phase == "CONNECTING"
     assert two.joiner.machine.session.candidates[two.initiator.peer].crypto is None

@@ -101,9 +101,9 @@ def test_an_attempt_begun_in_time_outlives_the_code() -> None:
     assert not two.initiator.ended
     two.joiner.vault.silent = False
     session = two.joiner.machine.session
-    candidate = session.chosen
-    th1 = candidate.crypto.verify_challenge(candidate.challenge_frame)
-    two.joiner.vault.take(SignIdentity(candidate.request, "joiner", th1, candidate.crypto.nonce))
+    proven = session.proven_candidate
+    th1 = proven.crypto.verify_challenge(proven.challenge_frame)
+    two.joiner.vault.take(SignIdentity(proven.vault_request_id, "joiner", th1, proven.crypto.nonce))
     two.run()
     assert two.outcomes == ("paired", "paired")
 
@@ -126,7 +126,7 @@ def test_wrong_code(finders: tuple[str, ...], outcome: str) -> None:
     two.simulation.run(lambda: two.joiner.ended)
     assert two.joiner.outcome == outcome
     assert {kind for kind, _frame in two.joiner.swarm.seen} == {"PairingRequest"}
-    assert not two.initiator.machine.session.guests
+    assert not two.initiator.machine.session.inbound_attempts
 
 
 def test_second_joiner_is_too_late() -> None:
@@ -290,7 +290,7 @@ def test_undecodable_frames_are_nobodys_business() -> None:
     two = pair()
     two.initiator.start()
     two.initiator.deliver("swarm", PeerRequest(1, two.joiner.peer, b"\xff", "direct"))
-    assert not two.initiator.machine.session.guests
+    assert not two.initiator.machine.session.inbound_attempts
 
 
 def test_path_and_seconds() -> None:
@@ -308,7 +308,7 @@ def test_path_and_seconds() -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_paired_joiner_lingers_a_moment_unseen(gone: bool) -> None:
+def test_a_paired_joiner_stays_in_time_wait_unseen(gone: bool) -> None:
     """`paired` is shown at once; the session stays two answers long, or 30 s when the other is gone."""
     two = pair()
     two.begin()
@@ -318,6 +318,6 @@ def test_a_paired_joiner_lingers_a_moment_unseen(gone: bool) -> None:
     two.initiator.swarm.up = not gone
     two.run()
     assert two.outcomes == ("paired", "paired")
-    lingered = two.simulation.now - shown
-    assert 29 < lingered < 30.1 if gone else 3 <= lingered < 4
+    stayed = two.simulation.now - shown
+    assert 29 < stayed < 30.1 if gone else 3 <= stayed < 4
     assert two.joiner.view.seconds < 2

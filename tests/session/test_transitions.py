@@ -13,7 +13,7 @@ ROLES = ("initiator", "joiner")
 def test_every_phase_leads_to_the_end(role: str) -> None:
     """From the beginning every phase can be reached, and from every phase ENDED; ENDED leads nowhere."""
     rows = transitions.TRANSITIONS[role]
-    reached, edge = set(), {transitions.BEGINNING[role]}
+    reached, edge = set(), {transitions.FIRST_PHASE[role]}
     while edge:
         reached |= edge
         edge = {after for phase in edge for after in rows[phase].values()} - reached
@@ -33,19 +33,19 @@ def test_every_name_is_used() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_paired_only_after_confirming_and_speaking_only_after_storing(role: str) -> None:
-    """What safety hangs on: one way to `confirmed`, and only `stored` speaks after STORING_UNSPOKEN."""
+def test_paired_only_after_confirming_and_sending_only_after_storing(role: str) -> None:
+    """What safety hangs on: one way to `confirmed`, and only `stored` sends after STORING_BEFORE_SEND."""
     rows = transitions.TRANSITIONS[role]
     assert [phase for phase, row in rows.items() if "confirmed" in row] == ["CONFIRMING"]
-    assert [phase for phase, row in rows.items() if "CONFIRMING" in row.values()] == ["DELIVERING"]
-    into = {phase for phase, row in rows.items() if row.get("stored") == "DELIVERING"}
-    assert into == {"STORING_UNSPOKEN", "STORING_SPOKEN"}
-    assert set(rows["STORING_UNSPOKEN"]) == {"stored", "store refused", "over"}
+    assert [phase for phase, row in rows.items() if "CONFIRMING" in row.values()] == ["AWAITING_ACK"]
+    into = {phase for phase, row in rows.items() if row.get("stored") == "AWAITING_ACK"}
+    assert into == {"STORING_BEFORE_SEND", "STORING_AFTER_SEND"}
+    assert set(rows["STORING_BEFORE_SEND"]) == {"stored", "store refused", "over"}
 
 
 def test_what_is_not_listed_is_a_defect() -> None:
     """An event out of place raises and changes nothing."""
     with pytest.raises(transitions.ForbiddenTransitionError):
-        transitions.follow("initiator", "WAITING", "confirmed")
+        transitions.next_phase("initiator", "WAITING", "confirmed")
     with pytest.raises(transitions.ForbiddenTransitionError):
-        transitions.follow("joiner", "ENDED", "over")
+        transitions.next_phase("joiner", "ENDED", "over")

@@ -1,4 +1,4 @@
-"""Landlock by itself, in a process of its own: what is given stays, everything else is closed."""
+"""Landlock alone, in a separate process: granted files stay accessible, all others do not."""
 
 import os
 import subprocess
@@ -64,8 +64,8 @@ confine(Sandbox())
 
 
 @pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
-def test_a_confined_process_has_its_own_files_and_no_others(tmp_path: Path) -> None:
-    """A directory that was not there is made, private; a link gives its target; what cannot be is not."""
+def test_a_confined_process_has_the_granted_files_and_no_others(tmp_path: Path) -> None:
+    """A missing directory is created, private; a link grants its target; what cannot be made is skipped."""
     for name in ("text", "other"):
         (tmp_path / name).write_text(name)
     (tmp_path / "link").symlink_to(tmp_path / "text")
@@ -84,7 +84,7 @@ def test_a_confined_process_has_its_own_files_and_no_others(tmp_path: Path) -> N
 
 
 def test_directories_are_made_private_and_left_as_they_are(tmp_path: Path) -> None:
-    """All that are missing; what is there already keeps its mode; what cannot be made is an error."""
+    """Missing parents are created; an existing directory keeps its mode; a file in the way is an error."""
     (tmp_path / "there").mkdir(mode=0o755)
     make_private(tmp_path / "there" / "a" / "b")
     modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "there", tmp_path / "there" / "a")]

@@ -8,8 +8,9 @@ import pytest
 
 from spacedrive_node.messages.child_protocol import Outgoing, Step
 from spacedrive_node.messages.from_supervisor import ActorRestarted
-from spacedrive_node.supervisor.ledger import MAX_MESSAGES, SESSION_RETAINED, SESSION_SENDS, Ledger
-from spacedrive_node.supervisor.ledger_effects import Forward, Kill, Request, Retire, Spawn, Warn
+from spacedrive_node.supervisor.actor_record import MAX_INBOX_MESSAGES
+from spacedrive_node.supervisor.ledger import MAX_SESSION_MESSAGES, MAX_SESSION_RETAINED_BYTES, Ledger
+from spacedrive_node.supervisor.ledger_effects import Forward, HandleRequest, Kill, Retire, Spawn, Warn
 
 NIL = msgspec.Raw(b"\xc0")
 A = "session-00000000000000aa"
@@ -25,9 +26,9 @@ def step(*sends, input=0, checkpoint=None, end=None):
 
 
 def start(ledger, name):
-    """Begin an incarnation; return its Start and what it is given once ready."""
-    first = ledger.begin(name, NIL)
-    return first, ledger.ready(name)
+    """Begin an incarnation; return its Start and the effects of its Ready."""
+    first = ledger.begin_incarnation(name, NIL)
+    return first, ledger.mark_ready(name)
 
 
 def frames(effects, to):
@@ -44,39 +45,41 @@ def ledger():
     numbers = itertools.count()
     books = Ledger(max_sessions=2, new_id=lambda: next(numbers).to_bytes(16, "big"))
     for name in ("vault", "swarm", "discovery", "gateway", "metrics"):
-        books.add(name, stepping=name in ("vault", "metrics"))
+        books.add_actor(name, stepping=name in ("vault", "metrics"))
         start(books, name)
     return books
 
 
 @pytest.fixture
 def with_session(ledger):
-    """The same with one session, which has taken its first message."""
-    assert Spawn(A) in ledger.apply("gateway", step(out(A, "StartPairing")))
+    """The same with one session, which has acknowledged its first message."""
+    assert Spawn(A) in ledger.apply_step("gateway", step(out(A, "StartPairing")))
     _, given = start(ledger, A)
-    ledger.apply(A, step(input=frames(given, A)[0].input, checkpoint=b"1"))
+    ledger.apply_step(A, step(input=frames(given, A)[0].input, checkpoint=b"1"))
     return ledger
 
 
 def test_redelivery_is_the_same_envelope(with_session):
     """Unacknowledged inputs come again in order, with the same number, id, sender and incarnation."""
-    sent = with_session.apply("gateway", step(out(A, "Decide", b"\x01"), out(A, "CancelPairing", b"\x02")))
-    with_session.died(A)
+    sent = with_session.apply_step(
+        "gateway", step(out(A, "Decide", b"\x01"), out(A, "CancelPairing", b"\x02"))
+    )
+    with_session.mark_down(A)
     first, again = start(with_session, A)
     assert first.checkpoint == b"1"
     assert first.incarnation == 2
     assert frames(again, A) == frames(sent, A)
 
 
-def test_step_is_a_whole(with_session):
-    """One forbidden message, and neither checkpoint nor any other message of that step exists."""
-    (given,) = frames(with_session.apply("gateway", step(out(A, "Decide"))), A)
+def test_a_step_is_applied_as_one(with_session):
+    """One forbidden message, and neither the checkpoint nor any other message of that step takes effect."""
+    (given,) = frames(with_session.apply_step("gateway", step(out(A, "Decide"))), A)
     bad = step(out("swarm", "Ask"), out("vault", "Accept"), input=given.input, checkpoint=b"2")
-    effects = with_session.apply(A, bad)
+    effects = with_session.apply_step(A, bad)
     assert [type(effect) for effect in effects] == [Warn, Kill]
-    assert with_session.apply(A, step(out("swarm", "Ask"))) == [], "nothing after it counts either"
-    assert with_session.head(A) == given.input
-    with_session.died(A)
+    assert with_session.apply_step(A, step(out("swarm", "Ask"))) == [], "nothing after it counts either"
+    assert with_session.unacknowledged_input(A) == given.input
+    with_session.mark_down(A)
     first, again = start(with_session, A)
     assert first.checkpoint == b"1"
     assert frames(again, A) == [given]
@@ -95,30 +98,30 @@ def test_step_is_a_whole(with_session):
     ],
 )
 def test_violations(with_session, sender, bad):
-    """Whoever does what its kind cannot do is killed."""
-    assert Kill(sender, "exit") in with_session.apply(sender, bad)
+    """An actor that does what its kind may not do is killed."""
+    assert Kill(sender, "exit") in with_session.apply_step(sender, bad)
 
 
-def test_dead_sender_says_nothing(with_session):
-    """A step of an incarnation that has been given up for dead is not applied."""
-    with_session.died(A)
-    assert with_session.apply(A, step(out("swarm", "Ask"))) == []
+def test_a_step_of_a_dead_actor_is_not_applied(with_session):
+    """A step that is read after the incarnation has been marked as down has no effect."""
+    with_session.mark_down(A)
+    assert with_session.apply_step(A, step(out("swarm", "Ask"))) == []
 
 
 def test_live_receiver_forgets_what_was_written(ledger):
-    """A live receiver's restart brings what was not written yet, and not what was."""
+    """A restarted live receiver gets what had not been written, and not what had."""
     first, second = frames(
-        ledger.apply("discovery", step(out("swarm", "Bootstrap"), out("swarm", "KadRequest"))), "swarm"
+        ledger.apply_step("discovery", step(out("swarm", "Bootstrap"), out("swarm", "KadRequest"))), "swarm"
     )
-    ledger.written("swarm", first.input)
-    ledger.died("swarm")
+    ledger.mark_written("swarm", first.input)
+    ledger.mark_down("swarm")
     _, again = start(ledger, "swarm")
     assert kinds(again, "swarm") == [second.kind]
 
 
 def test_standing_first(with_session):
     """A restarted live receiver gets standing messages first: the last of each slot, none withdrawn."""
-    with_session.apply(
+    with_session.apply_step(
         "vault",
         step(
             out("swarm", "KnownPeer", b"\x01", b"p"),
@@ -127,9 +130,9 @@ def test_standing_first(with_session):
             out("swarm", "ForgetPeer", slot=b"q"),
         ),
     )
-    with_session.written("swarm", 1 << 60)
-    with_session.died("swarm")
-    with_session.apply(A, step(out("swarm", "Ask"), out("swarm", "Serve")))
+    with_session.mark_written("swarm", 1 << 60)
+    with_session.mark_down("swarm")
+    with_session.apply_step(A, step(out("swarm", "Ask"), out("swarm", "Serve")))
     _, given = start(with_session, "swarm")
     assert kinds(given, "swarm") == ["KnownPeer", "Serve", "Ask"]
     assert bytes(frames(given, "swarm")[0].body) == b"\x03"
@@ -137,28 +140,28 @@ def test_standing_first(with_session):
 
 
 def test_session_end(with_session):
-    """At its end a session's standing messages go, its last view stays, and those who must know are told."""
-    with_session.apply(A, step(out("swarm", "Serve"), out("gateway", "SessionView", b"\x01")))
-    effects = with_session.apply(A, step(out("gateway", "SessionView", b"\x02"), end="cancelled"))
+    """At its end, standing messages are dropped, the last view stays, and the watchers are informed."""
+    with_session.apply_step(A, step(out("swarm", "Serve"), out("gateway", "SessionView", b"\x01")))
+    effects = with_session.apply_step(A, step(out("gateway", "SessionView", b"\x02"), end="cancelled"))
     assert effects[-1] == Retire(A)
     for watcher in ("vault", "swarm", "discovery", "gateway", "metrics"):
         assert kinds(effects, watcher)[-1] == "SessionEnded"
     for name in ("swarm", "gateway"):
-        with_session.written(name, 1 << 60)
-        with_session.died(name)
+        with_session.mark_written(name, 1 << 60)
+        with_session.mark_down(name)
     assert kinds(start(with_session, "swarm")[1], "swarm") == []
     given = start(with_session, "gateway")[1]
     assert kinds(given, "gateway") == ["SessionView", "SessionEnded"]
     assert bytes(frames(given, "gateway")[0].body) == b"\x02"
-    assert with_session.apply("gateway", step(out(A, "StartPairing"))) == [], "it is not made again"
+    assert with_session.apply_step("gateway", step(out(A, "StartPairing"))) == [], "it is not made again"
 
 
-def test_a_session_that_is_ended_in_the_middle_leaves_no_view(with_session):
-    """Its last view may show a code; a gateway that is started later hears that it has ended, and no more."""
-    with_session.apply(A, step(out("gateway", "SessionView", b"\x01")))
+def test_a_crashed_session_leaves_no_view(with_session):
+    """Its last view may show a code; a gateway that starts later gets only its SessionEnded."""
+    with_session.apply_step(A, step(out("gateway", "SessionView", b"\x01")))
     with_session.end_session(A, "crashed")
-    with_session.written("gateway", 1 << 60)
-    with_session.died("gateway")
+    with_session.mark_written("gateway", 1 << 60)
+    with_session.mark_down("gateway")
     assert kinds(start(with_session, "gateway")[1], "gateway") == ["SessionEnded"]
 
 
@@ -166,59 +169,59 @@ def test_ended_sessions_are_bounded(ledger):
     """Only the last 1024 ended sessions are kept for the gateway."""
     for number in range(1100):
         name = f"session-{number:016x}"
-        ledger.apply("gateway", step(out(name, "StartPairing")))
+        ledger.apply_step("gateway", step(out(name, "StartPairing")))
         _, given = start(ledger, name)
-        ledger.apply(
+        ledger.apply_step(
             name, step(out("gateway", "SessionView"), input=frames(given, name)[0].input, end="expired")
         )
         for watcher in ("gateway", "swarm", "discovery"):
-            ledger.written(watcher, 1 << 60)
+            ledger.mark_written(watcher, 1 << 60)
         for watcher in ("vault", "metrics"):
-            ledger.apply(watcher, step(input=ledger.head(watcher)))
-    ledger.died("gateway")
+            ledger.apply_step(watcher, step(input=ledger.unacknowledged_input(watcher)))
+    ledger.mark_down("gateway")
     assert len(start(ledger, "gateway")[1]) == 2048
 
 
 def test_sessions_are_bounded(ledger):
-    """No more sessions than allowed, none while the node stops; the gateway is told: busy."""
+    """No more sessions than allowed are started; the gateway gets Undeliverable."""
     for name in (A, B):
-        assert Spawn(name) in ledger.apply("gateway", step(out(name, "JoinPairing")))
+        assert Spawn(name) in ledger.apply_step("gateway", step(out(name, "JoinPairing")))
     third = out("session-00000000000000cc", "StartPairing")
-    assert kinds(ledger.apply("gateway", step(third)), "gateway") == ["Undeliverable"]
-    assert kinds(ledger.apply("gateway", step(out("session", "StartPairing"))), "gateway") == [
+    assert kinds(ledger.apply_step("gateway", step(third)), "gateway") == ["Undeliverable"]
+    assert kinds(ledger.apply_step("gateway", step(out("session", "StartPairing"))), "gateway") == [
         "Undeliverable"
     ]
 
 
 def test_overflow(with_session):
-    """A full mailbox refuses the gateway, and costs its owner its life when anyone else goes on."""
-    for _ in range(MAX_MESSAGES):
-        with_session.apply("swarm", step(out(A, "PeerRequest")))
-    refused = with_session.apply("gateway", step(out(A, "Decide")))
+    """A full inbox refuses the gateway and the swarm; a message from any other actor kills its owner."""
+    for _ in range(MAX_INBOX_MESSAGES):
+        with_session.apply_step("swarm", step(out(A, "PeerRequest")))
+    refused = with_session.apply_step("gateway", step(out(A, "Decide")))
     assert kinds(refused, "gateway") == ["Undeliverable"]
-    assert kinds(with_session.apply("swarm", step(out(A, "PeerRequest"))), "swarm") == ["Undeliverable"]
-    killed = with_session.apply("discovery", step(out(A, "Candidate")))
+    assert kinds(with_session.apply_step("swarm", step(out(A, "PeerRequest"))), "swarm") == ["Undeliverable"]
+    killed = with_session.apply_step("discovery", step(out(A, "CandidateFound")))
     assert Kill(A, "hang") in killed
-    assert with_session.apply("discovery", step(out(A, "Candidate"))) == []
-    assert with_session.mailbox(A) == MAX_MESSAGES
+    assert with_session.apply_step("discovery", step(out(A, "CandidateFound"))) == []
+    assert with_session.inbox_length(A) == MAX_INBOX_MESSAGES
 
 
 def test_requests_to_the_supervisor(ledger):
-    """What is for the supervisor itself comes back as an effect, with its true sender."""
-    (effect,) = ledger.apply("metrics", step(out("supervisor", "AreYouAlive")))
-    assert isinstance(effect, Request)
+    """A message to the supervisor itself comes back as an effect, with its true sender."""
+    (effect,) = ledger.apply_step("metrics", step(out("supervisor", "AreYouAlive")))
+    assert isinstance(effect, HandleRequest)
     assert effect.envelope.sender == "metrics"
 
 
 def test_bodies_do_not_show(with_session):
     """No repr of an effect quotes a body."""
-    effects = with_session.apply("gateway", step(out(A, "Decide", b"\xa6secret")))
+    effects = with_session.apply_step("gateway", step(out(A, "Decide", b"\xa6secret")))
     assert "secret" not in repr(effects)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_exactly_once_under_random_deaths(with_session, seed):
-    """Whenever the session dies, the checkpoints it leaves count each input once, in order."""
+    """Whenever the session dies, its checkpoints and messages count each input once, in order."""
     chance = random.Random(seed)
     sent = 0
     running = []
@@ -228,18 +231,18 @@ def test_exactly_once_under_random_deaths(with_session, seed):
             case 0 if sent < 200:
                 body = msgspec.msgpack.encode(sent)
                 sent += 1
-                running += frames(with_session.apply("gateway", step(out(A, "Decide", body))), A)
+                running += frames(with_session.apply_step("gateway", step(out(A, "Decide", body))), A)
             case 1 | 2 if running:
                 given = running.pop(0)
                 value = msgspec.msgpack.decode(given.body)
-                effects = with_session.apply(
+                effects = with_session.apply_step(
                     A,
                     step(out("swarm", "Ask", bytes(given.body)), input=given.input, checkpoint=b"%d" % value),
                 )
                 seen += [msgspec.msgpack.decode(frame.body) for frame in frames(effects, "swarm")]
-                with_session.written("swarm", 1 << 60)
+                with_session.mark_written("swarm", 1 << 60)
             case 3:
-                with_session.died(A)
+                with_session.mark_down(A)
                 first, given = start(with_session, A)
                 running = frames(given, A)
                 assert first.checkpoint == (b"%d" % seen[-1] if seen else b"1")
@@ -247,28 +250,30 @@ def test_exactly_once_under_random_deaths(with_session, seed):
 
 
 def test_a_session_that_floods_harms_only_itself(with_session):
-    """Too much in one step: the step is dropped and its sender ends, not the receiver."""
+    """Too many messages in one step: the step has no effect and its sender is killed, not the receiver."""
     ledger = with_session
     sign = out("vault", "SignIdentity")
-    effects = ledger.apply(A, step(*[sign] * (SESSION_SENDS + 1)))
+    effects = ledger.apply_step(A, step(*[sign] * (MAX_SESSION_MESSAGES + 1)))
     assert kinds(effects, "vault") == []
     assert Kill(A, "exit") in effects
     assert not [effect for effect in effects if isinstance(effect, Kill) and effect.name != A]
 
 
 def test_standing_messages_of_a_session_are_small(with_session):
-    """They outlive steps, and retained ones outlive the session, in the supervisor's own memory."""
+    """They take memory of the supervisor beyond a step, and retained ones beyond the session."""
     ledger = with_session
-    view = out("gateway", "SessionView", body=b"\xc4" + bytes(SESSION_RETAINED))
-    assert Kill(A, "exit") in ledger.apply(A, step(view))
+    view = out("gateway", "SessionView", body=b"\xc4" + bytes(MAX_SESSION_RETAINED_BYTES))
+    assert Kill(A, "exit") in ledger.apply_step(A, step(view))
 
 
 def test_a_session_that_floods_a_receiver_that_is_behind(with_session):
-    """Step by step too: the vault keeps its life and the inputs of others, the session loses its own."""
+    """In many steps too: the session is killed; the vault keeps running, with the inputs of others."""
     ledger = with_session
     start(ledger, "vault")
     for number in range(300):
-        ledger.apply("gateway", step(out("vault", "ListDevices", id=number.to_bytes(16, "big"))))
-    killed = [ledger.apply(A, step(out("vault", "SignIdentity"))) for _ in range(SESSION_SENDS + 1)]
+        ledger.apply_step("gateway", step(out("vault", "ListDevices", id=number.to_bytes(16, "big"))))
+    killed = [
+        ledger.apply_step(A, step(out("vault", "SignIdentity"))) for _ in range(MAX_SESSION_MESSAGES + 1)
+    ]
     assert Kill(A, "exit") in killed[-1]
-    assert ledger.mailbox("vault") == 300 + SESSION_SENDS
+    assert ledger.inbox_length("vault") == 300 + MAX_SESSION_MESSAGES

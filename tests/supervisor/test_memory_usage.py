@@ -1,4 +1,4 @@
-"""What `sdnode actors` says of a process's memory, also where the kernel tells little."""
+"""The memory of a process, exactly from smaps_rollup or roughly from statm."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from spacedrive_node.supervisor import memory_usage
 
 
 def test_a_process_that_cannot_be_looked_into_still_has_a_size(tmp_path: Path) -> None:
-    """statm is there for everyone, and says about the same."""
+    """Every user may read statm, and it gives about the same."""
     exact, rough = memory_usage.memory_of(os.getpid()), memory_usage._from_statm(Path("/proc/self"))
     assert 0 < exact.private <= exact.rss
     assert 0 < rough.private <= rough.rss

@@ -1,4 +1,4 @@
-"""Making the namespaces of a node's actors: whatever becomes of the child that does it."""
+"""Making the namespaces of a node's actors, when the child that makes them fails."""
 
 import os
 import time
@@ -19,9 +19,9 @@ def endless() -> None:
 
 @pytest.mark.parametrize("isolate", [refused, endless])
 def test_a_child_that_makes_none_is_none(isolate: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may not, or it hangs: there are no namespaces then, and no child and no descriptor is left."""
+    """It may not make them, or it hangs: there are no namespaces, and no child or descriptor is left."""
     monkeypatch.setattr(namespaces, "_isolate", isolate)
-    monkeypatch.setattr(namespaces, "_DEADLINE", 0.2 if isolate is endless else 30.0)
+    monkeypatch.setattr(namespaces, "_TIMEOUT_S", 0.2 if isolate is endless else 30.0)
     made: list[int] = []
     fork = os.fork
 

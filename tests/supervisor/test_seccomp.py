@@ -72,7 +72,7 @@ def verdict(code: bytes, architecture: int, number: int, *arguments: int) -> int
 
 
 def each(name: str) -> Iterator[tuple[Sandbox, bytes, int, int | None]]:
-    """Every machine's program of one actor, with its architecture and its column."""
+    """Yield the program of one actor for each machine, with architecture and column."""
     keep = ACTORS[name]
     for machine, (column, architecture) in MACHINES.items():
         yield keep, program(machine, allowed(keep)), architecture, column
@@ -113,7 +113,7 @@ def test_no_descriptor_signals_another_process(actor: str) -> None:
 
 @pytest.mark.parametrize("actor", ACTORS)
 def test_files_are_for_those_that_are_given_some(actor: str) -> None:
-    """Read-only where nothing is to be changed, also without Landlock."""
+    """Read-only for actors that change no file, also without Landlock."""
     for keep, code, architecture, column in each(actor):
         openat = OTHERS["openat"][column]
         may_read, may_write = bool(keep.files or keep.directories), bool(keep.directories)

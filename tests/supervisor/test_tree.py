@@ -19,8 +19,8 @@ ACCEPT = to_session.Decide(True)
 
 
 @pytest.mark.parametrize("host", ["process", "task"])
-async def test_messages_go_round(host):
-    """A message makes a session, the session asks the vault, the vault answers, the gateway sees it."""
+async def test_messages_are_routed(host):
+    """A message starts a session, which sends to the vault; its reply shows in a view at the gateway."""
     async with node(host) as gateway:
         limit = await gateway.next(to_gateway.SessionLimit)
         assert limit.limit == 4
@@ -46,7 +46,7 @@ async def test_kill_session():
 
 @pytest.mark.parametrize("victim", ["session", "vault", "swarm"])
 async def test_kill_at_any_moment(victim):
-    """Whoever is killed while inputs are under way: each takes effect exactly once, in order."""
+    """Killed while inputs are under way: each input takes effect exactly once, in order."""
     name = session_name() if victim == "session" else victim
     rounds = 12
     async with node() as gateway:
@@ -66,7 +66,7 @@ async def test_kill_at_any_moment(victim):
 
 
 async def test_kill_gateway():
-    """A restarted gateway is told first what stands: the limit, the sessions, also those that have ended."""
+    """A restarted gateway first gets the standing messages: the limit, and all sessions, ended ones too."""
     async with node() as gateway:
         await gateway.open_session(1)
         await gateway.open_session(2)
@@ -86,7 +86,7 @@ async def test_kill_gateway():
 
 
 async def test_ended_session_is_not_made_again():
-    """What comes for a session that has ended is dropped: it does not begin anew."""
+    """A message for a session that has ended is dropped and does not start it again."""
     async with node() as gateway:
         await gateway.open_session()
         await gateway.send(to_session.CancelPairing())
@@ -116,7 +116,7 @@ async def test_sessions_full():
 
 @pytest.mark.parametrize("how", [1, 2, 4])
 async def test_poison(how):
-    """An input that kills its session by itself three times ends that session; secrets stay out of logs."""
+    """An input that crashes its session three times ends that session; secrets stay out of logs."""
     async with node() as gateway:
         await gateway.open_session(1)
         await gateway.open_session(2)
@@ -135,7 +135,7 @@ async def test_poison(how):
 
 
 async def test_hang():
-    """A session whose loop does not turn is killed, and given up when the same input hangs it three times."""
+    """A session that hangs is killed, and given up when the same input hangs it three times."""
     async with node(heartbeat=0.2) as gateway:
         await gateway.open_session()
         await gateway.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN_IDENTITY, timeout=3.0))
@@ -145,8 +145,8 @@ async def test_hang():
 
 
 async def test_stopped_child_stops_nobody(monkeypatch):
-    """A flood to a child that does not read leaves the router free, and nothing of it is lost."""
-    monkeypatch.setattr("spacedrive_node.supervisor.ledger.SESSION_SENDS", 10_000)
+    """A flood to a child that does not read blocks nobody else, and nothing of it is lost."""
+    monkeypatch.setattr("spacedrive_node.supervisor.ledger.MAX_SESSION_MESSAGES", 10_000)
     async with node(heartbeat=5.0) as gateway:
         await gateway.open_session(1)
         await gateway.open_session(2)
@@ -161,8 +161,8 @@ async def test_stopped_child_stops_nobody(monkeypatch):
 
 
 async def test_full_mailbox_refuses_the_gateway(monkeypatch):
-    """What the gateway sends to a full mailbox comes back as undeliverable, busy."""
-    monkeypatch.setattr("spacedrive_node.supervisor.ledger.SESSION_SENDS", 10_000)
+    """What the gateway sends to a full inbox comes back as Undeliverable, busy."""
+    monkeypatch.setattr("spacedrive_node.supervisor.ledger.MAX_SESSION_MESSAGES", 10_000)
     async with node(heartbeat=5.0) as gateway:
         await gateway.open_session(1)
         pid = await gateway.pid(session_name(1))
@@ -175,8 +175,8 @@ async def test_full_mailbox_refuses_the_gateway(monkeypatch):
         await gateway.view(message="signed 2048")
 
 
-async def test_zygote_killed():
-    """The fork server's end takes every actor; all of them come back where they were."""
+async def test_fork_server_killed():
+    """All actors die with the fork server; all of them continue from their checkpoints."""
     async with node() as gateway:
         await gateway.open_session()
         await gateway.send(ACCEPT)
@@ -195,7 +195,7 @@ async def test_zygote_killed():
 
 
 async def test_a_death_is_noticed_while_the_fork_server_stands_still():
-    """The pidfd tells of it; the restart waits for the fork server, and the others go on meanwhile."""
+    """The pidfd reports it; the restart waits for the fork server, and the others go on meanwhile."""
     async with node() as gateway:
         await gateway.open_session()
         zygote = await gateway.pid("zygote")
@@ -214,7 +214,7 @@ async def test_a_death_is_noticed_while_the_fork_server_stands_still():
 
 
 async def test_forbidden_message_kills_its_sender():
-    """A step with a message that its sender may not send has no effect, and costs the sender its life."""
+    """A step with a message that its sender may not send has no effect, and its sender is killed."""
     async with node(session="forger") as gateway:
         await gateway.open_session()
         await gateway.send(ACCEPT)
@@ -251,7 +251,7 @@ async def test_order(tmp_path):
 
 
 async def test_fatal():
-    """What an actor says before it gives up is the node's failure, and nothing is tried again."""
+    """The text of a FatalActorError becomes the failure of the node, and nothing is restarted."""
     async with node(singletons=[spec("swarm", "quiet_swarm", TinyConfig(fail="fatal"))]) as gateway:
         with trio.fail_after(20):
             await gateway.over.wait()
@@ -259,7 +259,7 @@ async def test_fatal():
 
 
 async def test_stubborn_child_is_killed_at_stop():
-    """A child that does not heed Stop delays the end of the node by its grace, no more."""
+    """A child that ignores Stop delays the end of the node by its grace, not more."""
     async with node(heartbeat=60.0, stop_grace=0.1) as gateway:
         await gateway.open_session()
         os.kill(await gateway.pid(session_name()), signal.SIGSTOP)
@@ -290,7 +290,7 @@ def test_supervisor_killed():
 
 
 async def test_body_of_another_kind():
-    """A body that is not of the kind that its envelope names is dropped, and harms nobody."""
+    """A body that is not of the kind that its envelope names is dropped, and its receiver goes on."""
     async with node() as gateway:
         await gateway.open_session()
         await gateway.send(to_session.CancelPairing(), kind="Decide")

@@ -75,7 +75,7 @@ class Story:
         assert (device.state, device.name) == ("paired", "Attic")
         assert device.fingerprint == fingerprint(self.new.secret)
         assert host.known == {other.peer: None}
-        states = [record.state for record in host.vault._store.everything()[0]]
+        states = [record.state for record in host.vault._store.all_records()[0]]
         assert states == ["replaced", "paired"]
         rows = host.vault._store._run("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
         assert rows == [(3,)], "a device was stored twice"
@@ -161,7 +161,7 @@ def test_an_id_counts_for_its_sender_only(host: Any, other: Any) -> None:
 
 def test_the_journal_is_bounded(host: Any, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the latest inputs are remembered."""
-    monkeypatch.setattr("spacedrive_node.actors.vault.device_store.JOURNAL_ROWS", 5)
+    monkeypatch.setattr("spacedrive_node.actors.vault.device_store.MAX_JOURNAL_ROWS", 5)
     pairing = other.pairing()
     host.admit(pairing)
     host.request(pairing.sender, pairing.store())

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from spacedrive_node.actors.base import FatalActorError
-from spacedrive_node.actors.vault import identity_file as keys_module
+from spacedrive_node.actors.vault import identity_file
 from spacedrive_node.actors.vault.actor import open_vault
-from spacedrive_node.actors.vault.data_directory import DataDir
+from spacedrive_node.actors.vault.data_directory import DataDirectory
 from spacedrive_node.actors.vault.database import MIGRATIONS, migrate, open_database
-from spacedrive_node.actors.vault.device_info import FALLBACK_NAME, fit_name
+from spacedrive_node.actors.vault.device_info import FALLBACK_NAME, choose_name
 from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.to_gateway import NodeIdentity
 
@@ -45,8 +45,8 @@ def test_secrets_are_not_in_the_database(host: Any, other: Any) -> None:
     pairing = other.pairing()
     host.admit(pairing)
     host.request(pairing.sender, pairing.store())
-    keys = host.vault._keys
-    (record,) = host.vault._store.of_device(other.device_id)
+    keys = host.vault._identity
+    (record,) = host.vault._store.records_of_device(other.device_id)
     shown = repr(keys) + repr(record)
     host.close()
     for path in host.data_dir.glob("devices.db*"):
@@ -200,11 +200,11 @@ def test_migrations_are_applied_once_and_whole(tmp_path: Path) -> None:
 
 def test_names_are_made_to_fit() -> None:
     """Whatever the host is called, the name keeps the rules that the other side checks."""
-    assert fit_name("  a\u202eb\n") == "ab"
-    assert fit_name("e\u0301") == "é"
-    assert fit_name("x" * 100) == "x" * 64
-    assert fit_name("\x00", None, " ", "host") == "host"
-    assert fit_name("\u3164") == FALLBACK_NAME
+    assert choose_name("  a\u202eb\n") == "ab"
+    assert choose_name("e\u0301") == "é"
+    assert choose_name("x" * 100) == "x" * 64
+    assert choose_name("\x00", None, " ", "host") == "host"
+    assert choose_name("\u3164") == FALLBACK_NAME
 
 
 def test_the_configured_name_is_kept(tmp_path: Path) -> None:
@@ -223,12 +223,12 @@ def test_the_configured_name_is_kept(tmp_path: Path) -> None:
 
 def test_key_objects_show_nothing(tmp_path: Path) -> None:
     """The repr of what holds seeds names none of them."""
-    directory = DataDir(tmp_path)
-    keys_module.open_keys(directory, may_create=True)
+    directory = DataDirectory(tmp_path)
+    identity_file.open_identity(directory, may_create=True)
     content = directory.read("identity.key")
     assert content is not None
-    file = keys_module._decode_file(content)
-    seeds = keys_module._decode_seeds(file.payload)
+    file = identity_file._decode_file(content)
+    seeds = identity_file._decode_secrets(file.payload)
     for secret in (seeds.device, seeds.transport, seeds.storage):
         assert repr(secret) not in repr(file) + repr(seeds)
     directory.close()

@@ -38,7 +38,7 @@ def _stored(host: Any, pairing: Any) -> None:
 
 
 def _in_use(host: Any) -> int:
-    return sum(record.state != "replaced" for record in host.vault._store.everything()[0])
+    return sum(record.state != "replaced" for record in host.vault._store.all_records()[0])
 
 
 def _left(host: Any, pairing: Any) -> None:
@@ -99,9 +99,9 @@ def test_start_says_known_peers_first_then_identity(host: Any, other: Any) -> No
 
 def test_identity_survives_a_restart_and_signs_what_verifies(host: Any, other: Any) -> None:
     """Same keys after a restart; the signature is the one that the other side checks."""
-    first = host.vault._keys
+    first = host.vault._identity
     host.restart()
-    keys = host.vault._keys
+    keys = host.vault._identity
     assert (keys.public_key, keys.peer, keys.storage_key) == (first.public_key, first.peer, first.storage_key)
     signed = host.request("session-0123456789abcdef", SignIdentity(3, "joiner", b"t" * 32, b"n" * 32))
     assert isinstance(signed, Signed)
@@ -179,7 +179,7 @@ def test_the_first_accept_is_final(host: Any, other: Any, new_device: Any) -> No
 
 def test_own_key_and_own_peer_are_refused(host: Any, new_device: Any) -> None:
     """A device can pair neither with itself nor with another that uses its transport identity."""
-    keys = host.vault._keys
+    keys = host.vault._identity
     mirror = new_device()
     mirror.key = keys._device
     mirror.public_key = keys.public_key
@@ -396,11 +396,11 @@ def test_pages_of_devices(host: Any, new_device: Any) -> None:
 
 def test_records_are_bounded(host: Any, other: Any, new_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unconfirmed generations of one device push out the oldest; devices beyond the bound are refused."""
-    monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_WAITING", 4)
+    monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_UNCONFIRMED_PER_DEVICE", 4)
     pairings = [other.pairing() for _ in range(6)]
     for pairing in pairings:
         _stored(host, pairing)
-    kept = [record.th3 for record in host.vault._store.of_device(other.device_id)]
+    kept = [record.th3 for record in host.vault._store.records_of_device(other.device_id)]
     assert kept == [pairing.th3 for pairing in pairings[2:]]
     monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_RECORDS", 4)
     extra = new_device().pairing()
@@ -410,12 +410,12 @@ def test_records_are_bounded(host: Any, other: Any, new_device: Any, monkeypatch
 
 def test_the_first_step_fits_into_a_frame(host: Any, other: Any) -> None:
     """As many records as there may be, each with the longest decision to settle."""
-    from spacedrive_node.actors.vault.device_record import DECISION_LIMIT
+    from spacedrive_node.actors.vault.device_record import MAX_DECISION_BYTES
     from spacedrive_node.actors.vault.device_store import MAX_RECORDS
     from spacedrive_node.messages.base import INTERNAL_LIMIT
     from spacedrive_node.messages.to_swarm import KnownPeer
 
-    known = encode(KnownPeer(other.peer, bytes(DECISION_LIMIT)))
+    known = encode(KnownPeer(other.peer, bytes(MAX_DECISION_BYTES)))
     envelope = len(known) + len(other.peer) + 100
     assert MAX_RECORDS * envelope < INTERNAL_LIMIT
 
@@ -424,19 +424,19 @@ def test_vouches_and_sessions_are_bounded(host: Any, new_device: Any) -> None:
     """The checkpoint stays far below the limit of a frame, and the latest are kept."""
     from spacedrive_node.actors.vault import session_evidence
 
-    table = session_evidence.Trust()
+    table = session_evidence.SessionEvidence()
     for number in range(session_evidence.MAX_SESSIONS + 5):
         session = f"{number:016x}"
-        table.accept(session, bytes(32), bytes(32))
-        for peer in range(session_evidence.MAX_VOUCHES + 1):
-            table.vouch(session, bytes([peer]) * 38)
+        table.record_acceptance(session, bytes(32), bytes(32))
+        for peer in range(session_evidence.MAX_PEERS_PER_SESSION + 1):
+            table.record_peer(session, bytes([peer]) * 38)
     assert len(table.checkpoint()) < 900_000
-    assert table.accepted(f"{0:016x}") is None
+    assert table.acceptance(f"{0:016x}") is None
     last = f"{session_evidence.MAX_SESSIONS + 4:016x}"
-    assert session_evidence.Trust(table.checkpoint()).vouched(
-        last, bytes([session_evidence.MAX_VOUCHES]) * 38
+    assert session_evidence.SessionEvidence(table.checkpoint()).has_peer(
+        last, bytes([session_evidence.MAX_PEERS_PER_SESSION]) * 38
     )
-    assert not table.vouched(last, bytes([0]) * 38)
+    assert not table.has_peer(last, bytes([0]) * 38)
 
 
 def test_replaced_records_make_room_for_a_new_device(
@@ -447,5 +447,5 @@ def test_replaced_records_make_room_for_a_new_device(
         _paired(host, other.pairing())
     monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_RECORDS", 3)
     _paired(host, new_device().pairing())
-    assert [record.state for record in host.vault._store.everything()[0]].count("paired") == 2
+    assert [record.state for record in host.vault._store.all_records()[0]].count("paired") == 2
     assert host.vault._store.count() == 3

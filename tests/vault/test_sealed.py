@@ -11,13 +11,18 @@ import msgspec
 import pytest
 
 from spacedrive_node.actors.base import FatalActorError
-from spacedrive_node.actors.vault import identity_file as keys_module
-from spacedrive_node.actors.vault import passphrase_seal
+from spacedrive_node.actors.vault import identity_file, passphrase_seal
 from spacedrive_node.actors.vault.identity_file import would_seal
-from spacedrive_node.actors.vault.passphrase_seal import Costs, WrongPassphraseError, parse, seal, unseal
+from spacedrive_node.actors.vault.passphrase_seal import (
+    Argon2Costs,
+    WrongPassphraseError,
+    parse,
+    seal,
+    unseal,
+)
 from spacedrive_node.messages.base import MalformedMessageError, encode
 
-CHEAP = Costs(memory=8, passes=1, lanes=1)
+CHEAP = Argon2Costs(memory=8, passes=1, lanes=1)
 PHRASE = b"correct horse battery staple"
 
 
@@ -47,7 +52,7 @@ def with_passphrase(new_host: Any) -> Iterator[Callable[..., Any]]:
 def _device(host: Any) -> bytes:
     """Open, and return who the device is."""
     host.open()
-    device: bytes = host.vault._keys.device_id
+    device: bytes = host.vault._identity.device_id
     host.close()
     return device
 
@@ -67,7 +72,7 @@ def test_a_new_identity_is_sealed_from_the_beginning(tmp_path: Path, with_passph
     """Only its passphrase opens it, again and again; the file holds no seed and is private."""
     host = with_passphrase(tmp_path)
     host.open()
-    seeds = (host.vault._keys.storage_key, host.vault._keys.transport_seed)
+    seeds = (host.vault._identity.storage_key, host.vault._identity.transport_seed)
     first = host.restart()  # the descriptor is read from its beginning each time
     assert first.out
     path = tmp_path / "identity.key"
@@ -75,7 +80,7 @@ def test_a_new_identity_is_sealed_from_the_beginning(tmp_path: Path, with_passph
     assert all(seed not in path.read_bytes() for seed in seeds)
     assert PHRASE not in path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert _device(with_passphrase(tmp_path)) == host.vault._keys.device_id
+    assert _device(with_passphrase(tmp_path)) == host.vault._identity.device_id
 
 
 def test_without_or_with_another_passphrase_it_says_what_to_do(tmp_path: Path, with_passphrase: Any) -> None:
@@ -105,10 +110,10 @@ def test_an_open_identity_is_sealed_in_place(tmp_path: Path, with_passphrase: An
     host.admit(pairing)
     host.request(pairing.sender, pairing.store())
     host.close()
-    device, storage_key = host.vault._keys.device_id, host.vault._keys.storage_key
+    device, storage_key = host.vault._identity.device_id, host.vault._identity.storage_key
     sealed = with_passphrase(tmp_path)
     sealed.open()
-    assert sealed.vault._keys.device_id == device
+    assert sealed.vault._identity.device_id == device
     assert len(sealed.devices()) == 1
     sealed.close()
     assert storage_key not in (tmp_path / "identity.key").read_bytes()
@@ -230,7 +235,7 @@ class _AnyCosts(msgspec.Struct):
 def test_the_header_is_bound_to_what_is_sealed() -> None:
     """Another salt, nonce or cost with a fitting digest opens nothing."""
     file, header = parse(seal(b"x", PHRASE, CHEAP))
-    for change in ({"salt": bytes(16)}, {"nonce": bytes(12)}, {"costs": Costs(16, 1, 1)}):
+    for change in ({"salt": bytes(16)}, {"nonce": bytes(12)}, {"costs": Argon2Costs(16, 1, 1)}):
         forged = encode(msgspec.structs.replace(header, **change))
         digest = passphrase_seal._digest(forged, file.payload)
         with pytest.raises(WrongPassphraseError):
@@ -254,7 +259,7 @@ def test_salt_and_nonce_are_never_the_same() -> None:
 
 def test_the_recommended_costs_are_within_the_bounds() -> None:
     """What this version writes it also reads; RFC 9106, section 4, second recommendation."""
-    assert Costs(memory=65536, passes=3, lanes=4) == passphrase_seal.COSTS
+    assert Argon2Costs(memory=65536, passes=3, lanes=4) == passphrase_seal.DEFAULT_COSTS
     assert unseal(seal(b"x", PHRASE), PHRASE) == b"x"
 
 
@@ -339,7 +344,7 @@ def test_would_seal_reads_no_secret(
         return seen[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(keys_module.os, "read", watched)
+        patch.setattr(identity_file.os, "read", watched)
         assert would_seal(tmp_path)
     assert path.read_bytes().startswith(seen[0])
     assert len(seen[0]) <= path.read_bytes().index(b"payload")

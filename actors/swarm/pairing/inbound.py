@@ -19,6 +19,7 @@ from ....messages.peer_protocol import (
     WireRequest,
     decode_wire,
 )
+from ....messages.session_names import session_of_actor
 from ....messages.to_session import PeerRequest
 from ....messages.to_vault import PeerEvidence, SettleRequest
 from ....messages.types import ConnectionKind
@@ -34,11 +35,6 @@ WRITE_DEADLINE = 5.0
 EXCHANGE_DEADLINE = 10.0
 """All of it together: the other side waits no longer (docs/protocol.md, "Limits")."""
 _LAST_WORDS = 2.0
-
-
-def session_id(actor: str) -> str:
-    """Return the id in a session's actor name."""
-    return actor.removeprefix("session-")
 
 
 def path_of(_connection: Any) -> ConnectionKind:
@@ -163,7 +159,7 @@ class PairingPort:
     async def _ask_session(self, actor: str, frame: bytes, peer: bytes, path: ConnectionKind) -> bytes:
         number = self._requests.number()
         vouch = (
-            [Send("vault", PeerEvidence(session_id(actor), peer))]
+            [Send("vault", PeerEvidence(session_of_actor(actor), peer))]
             if self._tables.needs_vouch(actor, peer)
             else []
         )

@@ -17,6 +17,7 @@ from ....messages.peer_protocol import (
     Refused,
     decode_wire,
 )
+from ....messages.session_names import session_of_actor
 from ....messages.to_session import PeerAnswer, PeerUnreachable
 from ....messages.to_swarm import Ask
 from ....messages.to_vault import PeerEvidence, Settled
@@ -24,7 +25,7 @@ from ...base import Mailbox, Send, now
 from ..dial.dialer import Dialer, UnreachableError
 from ..library import streams
 from .frame_routing import Tables
-from .inbound import path_of, session_id
+from .inbound import path_of
 from .limits import RecentTable
 
 _MOST = 2048
@@ -80,7 +81,7 @@ class Asking:
             else:
                 self._tables.forwarded(actor, ask.peer)
                 first = self._tables.needs_vouch(actor, ask.peer)
-                vouch = [Send("vault", PeerEvidence(session_id(actor), ask.peer))] if first else []
+                vouch = [Send("vault", PeerEvidence(session_of_actor(actor), ask.peer))] if first else []
                 answer = PeerAnswer(ask.request, frame, path_of(connection))
                 await self._mailbox.send_all([*vouch, Send(actor, answer)])
         mine = self._running[actor]

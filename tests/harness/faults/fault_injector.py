@@ -12,7 +12,7 @@ import trio
 from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.child_protocol import Deliver, FromChild, Step
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 from spacedrive_node.tests.harness.faults.message_tap import MessageTap, Sighting
 from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
 from spacedrive_node.tests.harness.faults.waiting import wait_until
@@ -50,7 +50,7 @@ class FaultInjector(MessageTap):
     reports: list[tuple[str, str, object]] = field(default_factory=list)
     seen: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await super().spawn(spec)
         self.last[spec.kind] = handle.pid
         handle.channel = _Altered(handle.channel, handle, self)  # type: ignore[misc, assignment]
@@ -103,7 +103,7 @@ class FaultInjector(MessageTap):
 
 
 class _Altered:
-    def __init__(self, inner: object, handle: Handle, host: FaultInjector) -> None:
+    def __init__(self, inner: object, handle: RunningChild, host: FaultInjector) -> None:
         self._inner, self._handle, self._host = inner, handle, host
         self._waiting: list[FromChild] = []
 

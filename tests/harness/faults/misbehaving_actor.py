@@ -14,7 +14,7 @@ from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.child_protocol import FromChild, Outgoing, Step
 from spacedrive_node.messages.to_supervisor import AreYouAlive, Shutdown
 from spacedrive_node.messages.to_swarm import SwarmIdentity
-from spacedrive_node.supervisor.ledger import MAX_MESSAGES
+from spacedrive_node.supervisor.actor_record import MAX_INBOX_MESSAGES
 
 USUAL_MESSAGES = {
     "session": {"SignIdentity"},
@@ -39,7 +39,7 @@ def envelope(message: Message, to: str) -> Outgoing:
 
 def flooding(said: Outgoing) -> tuple[Outgoing, ...]:
     """Return more copies of the message than any mailbox may hold."""
-    return (said, *(msgspec.structs.replace(said, id=os.urandom(16)) for _ in range(MAX_MESSAGES + 50)))
+    return (said, *(msgspec.structs.replace(said, id=os.urandom(16)) for _ in range(MAX_INBOX_MESSAGES + 50)))
 
 
 def forbidden(said: Outgoing) -> tuple[Outgoing, ...]:

@@ -32,12 +32,12 @@ from spacedrive_node.node import NodeFailedError, Ready, serve
 from spacedrive_node.supervisor import child_channel
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.libc import die_with_parent
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 from spacedrive_node.tests.harness.faults.message_tap import MessageTap, Sighting
 from spacedrive_node.tests.harness.faults.process_killer import start_time_of
 
 NEVER = ("", "", 0)
-USUAL_TURNS = child_channel.MISSED_TURNS
+USUAL_TURNS = child_channel.MAX_MISSED_HEARTBEATS
 
 
 def say(**line: object) -> None:
@@ -54,7 +54,7 @@ class HoldingTap(MessageTap):
     released: trio.Event = field(default_factory=trio.Event)
 
     def release(self) -> None:
-        child_channel.MISSED_TURNS = USUAL_TURNS
+        child_channel.MAX_MISSED_HEARTBEATS = USUAL_TURNS
         self.released.set()
         self.released = trio.Event()
 
@@ -65,7 +65,7 @@ class HoldingTap(MessageTap):
         event, name, number = point
         self.armed[actor] = (event, name, self.sightings[actor, event, name] + number)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await super().spawn(spec)
         for actor, pid in ((spec.kind, handle.pid), ("zygote", self.inner.pid)):
             say(born=[pid, start_time_of(pid)], actor=actor)
@@ -80,7 +80,7 @@ class HoldingTap(MessageTap):
         held = self.armed.get(sighting.actor) == sighting[1:]
         say(sighting=sighting, held=held)
         if held:
-            child_channel.MISSED_TURNS = sys.maxsize  # its answers to the heartbeat are held as well
+            child_channel.MAX_MISSED_HEARTBEATS = sys.maxsize  # its answers to the heartbeat are held as well
             await self.released.wait()
             self.armed[sighting.actor] = NEVER
 
@@ -112,7 +112,7 @@ async def main() -> None:
             say(ready={"peer": line.peer.hex(), "addresses": tap.listening})
 
         nursery.start_soon(obey)
-        await serve(config, host=tap, stop=stop, ready=ready, log=tap.on_log)
+        await serve(config, spawner=tap, stop=stop, ready=ready, log=tap.on_log)
         nursery.cancel_scope.cancel()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.supervisor.spawner import Handle
+from spacedrive_node.supervisor.spawner import RunningChild
 from spacedrive_node.tests.harness.nodes import InterceptingSpawner
 
 WEIGHTS = {
@@ -82,7 +82,7 @@ class ProcessKiller(InterceptingSpawner):
     draw: random.Random = field(default_factory=random.Random)
     _recent: dict[str, deque[float]] = field(default_factory=dict)
 
-    async def spawn(self, spec: ChildSpec) -> Handle:
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
         handle = await super().spawn(spec)
         self._remember(handle.pid)
         self._remember(self.inner.pid)
@@ -141,7 +141,7 @@ class ProcessKiller(InterceptingSpawner):
 class _TrackedHandle:
     """A child that is in `live` until its supervisor closes it."""
 
-    def __init__(self, inner: Handle, kind: str, live: dict[int, "_TrackedHandle"]) -> None:
+    def __init__(self, inner: RunningChild, kind: str, live: dict[int, "_TrackedHandle"]) -> None:
         self.inner, self.kind, self._live = inner, kind, live
         live[inner.pid] = self
 

@@ -16,7 +16,7 @@ from spacedrive_node.actors.session.machine import SessionMachine
 from spacedrive_node.protocol.code import derive, words_of
 
 KIND = os.environ["SECRETS_CRASH_ON"]
-_incoming, _step = stepping.as_incoming, SessionMachine.step
+_incoming, _step = stepping.decode_delivery, SessionMachine.step
 
 
 def raise_with(*known: object) -> None:
@@ -48,6 +48,6 @@ def step(self, message, now):  # type: ignore[no-untyped-def]
 
 
 if KIND == "StoreDevice":
-    stepping.as_incoming = incoming
+    stepping.decode_delivery = incoming
 else:
     SessionMachine.step = step  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ import msgspec
 
 from spacedrive_node.actors.session.state import restore
 from spacedrive_node.actors.vault.device_record import FIELDS, DamagedRecordError, load, unseal
-from spacedrive_node.actors.vault.identity_file import KEY_FILE, KeyFile, Seeds
+from spacedrive_node.actors.vault.identity_file import KEY_FILE, IdentitySecrets, UnsealedFile
 from spacedrive_node.actors.vault.passphrase_seal import WrongPassphraseError
 from spacedrive_node.actors.vault.passphrase_seal import unseal as unseal_file
 from spacedrive_node.messages.base import MalformedMessageError
@@ -74,13 +74,15 @@ def _named(value: object) -> Iterator[tuple[str, bytes]]:
             yield from _named(field)
 
 
-def seeds_in(content: bytes, passphrases: Collection[bytes] = ()) -> Seeds | None:
+def seeds_in(content: bytes, passphrases: Collection[bytes] = ()) -> IdentitySecrets | None:
     """Return the seeds in an identity file, None when it is no such file or no passphrase opens it."""
     with suppress(msgspec.ValidationError, msgspec.DecodeError):
-        return msgspec.msgpack.decode(msgspec.msgpack.decode(content, type=KeyFile).payload, type=Seeds)
+        return msgspec.msgpack.decode(
+            msgspec.msgpack.decode(content, type=UnsealedFile).payload, type=IdentitySecrets
+        )
     for passphrase in passphrases:
         with suppress(WrongPassphraseError, MalformedMessageError):
-            return msgspec.msgpack.decode(unseal_file(content, passphrase), type=Seeds)
+            return msgspec.msgpack.decode(unseal_file(content, passphrase), type=IdentitySecrets)
     return None
 
 

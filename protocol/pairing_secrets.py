@@ -1,7 +1,8 @@
-"""What both sides hold after ChallengeConfirmation: the pairing secret, and the keys of the two decisions.
+"""What remains of an attempt after ChallengeConfirmation: the pairing secret and the keys of the decisions.
 
-Implements docs/protocol.md, "Messages" (exchange 3) and "After pairing". Never decides when to store or to
-speak. prk and the ephemeral keys are not part of it: they are forgotten here.
+Implements exchange 3 of docs/protocol.md, "The exchanges": making, opening and acknowledging decisions. prk
+and the ephemeral keys are not kept, so the secret stays secret even if the code leaks later ("After exchange
+2"). Never decides when a device is stored or a frame is sent.
 """
 
 from typing import Annotated
@@ -10,16 +11,17 @@ from msgspec import Meta
 
 from ..messages.base import MalformedMessageError, encode
 from ..messages.peer_protocol import Decision, DecisionReceived, PairingDecision, decode_decision, decode_wire
+from ..messages.secret_struct import SecretStruct
 from ..messages.types import Bytes16, Bytes32, Role, WireFrame
 from . import keys
 from .errors import ProtocolError
-from .secret_struct import SecretStruct
 
 
-class Proven(SecretStruct):
+class PairingSecrets(SecretStruct):
     """Both sides have proved the code and their identities; only the users' decisions are missing.
 
-    `role` is this side's own. `confirmation_frame` is set for the initiator, who sends it.
+    `role` is this side's. `confirmation_frame` is set for the initiator, which sends it. "own" keys make
+    what this side sends, "other" keys open or check what the other side sends.
     """
 
     role: Role
@@ -50,9 +52,9 @@ class Proven(SecretStruct):
         th3: bytes,
         check: str,
         confirmation_frame: bytes | None,
-    ) -> "Proven":
-        """Derive all that outlives prk."""
-        other = keys.OTHER[role]
+    ) -> "PairingSecrets":
+        """Derive everything that outlives prk."""
+        other = keys.OTHER_ROLE[role]
         secret = keys.key(prk, keys.PAIRING_SECRET, th3)
         return cls(
             role=role,
@@ -72,18 +74,18 @@ class Proven(SecretStruct):
         )
 
     def decision_frame(self, accepted: bool) -> bytes:
-        """Return this side's PairingDecision.
+        """Return the frame of this side's PairingDecision.
 
-        The first decision is final: asking for both would seal twice with one key. The same one gives the
-        same bytes.
+        The same decision always gives the same bytes. Never make frames of both decisions: that would seal
+        two plaintexts under one key (keys.seal). A decision is final for this reason, too.
         """
         sealed = keys.seal(self.own_decision_key, encode(Decision(accepted)), self.th3)
         return encode(PairingDecision(self.code_id, self.attempt, sealed))
 
     def open_decision(self, frame: bytes) -> bool:
-        """Return what the other decided.
+        """Return whether the other side's user accepted, from its PairingDecision frame.
 
-        Raises ProofFailedError when it does not open, else ProtocolError.
+        Raises ProofFailedError when it does not open; ProtocolError when it is malformed or another message.
         """
         try:
             message = decode_wire(frame)
@@ -100,17 +102,20 @@ class Proven(SecretStruct):
             raise ProtocolError("sealed decision is malformed") from None
 
     def received_frame(self, peer_decision_frame: bytes) -> bytes:
-        """Return DecisionReceived for the other side's decision. Raises as :meth:`open_decision` does."""
+        """Return the frame DecisionReceived that acknowledges the other side's decision.
+
+        Raises as :meth:`open_decision` does, so what cannot be opened is never acknowledged.
+        """
         self.open_decision(peer_decision_frame)
         mac = keys.mac(self.own_received_key, peer_decision_frame)
         return encode(DecisionReceived(self.code_id, self.attempt, mac))
 
     def expected_mac(self, own_decision_frame: bytes) -> bytes:
-        """Return the mac that the other side's DecisionReceived for the own decision must carry."""
+        """Return the mac (32 bytes) that the other side's DecisionReceived for our decision must carry."""
         return keys.mac(self.other_received_key, own_decision_frame)
 
     def verify_received(self, own_decision_frame: bytes, frame: bytes) -> bool:
-        """Tell whether `frame` acknowledges the own decision; False for anything else, whatever it is."""
+        """Return whether `frame` is the other side's acknowledgement of this side's decision frame."""
         try:
             message = decode_wire(frame)
         except MalformedMessageError:

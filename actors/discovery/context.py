@@ -1,0 +1,43 @@
+"""What every search and announcement shares: the pending requests, and the servers that are known beforehand.
+
+core.py keeps these values up to date; searches and announcements only read them. Never sends anything.
+"""
+
+from dataclasses import dataclass
+
+from ...messages.types import Instant, PeerAddresses
+from .lookup_driver import LookupDriver, LookupOperation, ProvidersCallback
+from .pending_requests import PendingRequests
+
+
+@dataclass(slots=True)
+class DiscoveryContext:
+    """The shared values. `own_peer`, this node's peer id, is None until the swarm is up."""
+
+    requests: PendingRequests
+    bootstrap: tuple[PeerAddresses, ...] = ()
+    same_host: tuple[PeerAddresses, ...] = ()
+    own_peer: bytes | None = None
+
+    def start_lookup(
+        self,
+        key: bytes,
+        operation: LookupOperation,
+        now: Instant,
+        on_providers: ProvidersCallback | None = None,
+    ) -> LookupDriver:
+        """Start a lookup.
+
+        Nodes of this host are always asked, bootstrap peers if the routing table is empty.
+        """
+        assert self.own_peer is not None
+        return LookupDriver(
+            key,
+            self.own_peer,
+            operation,
+            self.requests,
+            now,
+            seeds=self.same_host,
+            fallback=self.bootstrap,
+            on_providers=on_providers,
+        )

@@ -1,0 +1,106 @@
+"""The supervisor's own metrics: which actors are up, their inboxes and memory, restarts, crashed sessions.
+
+Owns the counters. Never decides anything; the samples go to the metrics actor as an ordinary message, which
+exports them under the names in docs/operations.md, "Watching".
+"""
+
+import os
+from collections import Counter
+
+from ..messages.to_metrics import Observed, Sample
+from ..messages.types import Role
+from .child import Child
+from .ledger import SUPERVISOR, Ledger
+from .ledger_effects import Effect
+from .memory_usage import memory_of
+from .restart_policy import Cause
+from .spawner import FORK_SERVER_NAME, SPARE_NAME, Spawner
+
+_REPORTS_PER_MEMORY_READING = 5
+"""Reading the memory of a process costs the kernel a walk through its page tables."""
+_MEMORY_GRAIN_BYTES = 256 * 1024
+
+
+class SupervisorMetrics:
+    """Counts what happens in the tree and reports it to the metrics actor."""
+
+    def __init__(self, ledger: Ledger, children: dict[str, Child], spawner: Spawner) -> None:
+        self._ledger = ledger
+        self._children = children
+        self._spawner = spawner
+        self._restarts: Counter[tuple[str, Cause]] = Counter()
+        self._crashed_sessions: Counter[Role] = Counter()
+        self._memory: dict[str, int] = {}
+        self._reports = 0
+        self._last_reported: tuple[Sample, ...] = ()
+        self._receiver_was_ready = False
+
+    @property
+    def fork_server_restarts(self) -> int:
+        """How many times the fork server has been lost."""
+        return sum(count for (kind, _), count in self._restarts.items() if kind == FORK_SERVER_NAME)
+
+    def record_exit(self, child: Child, cause: Cause) -> None:
+        """Count an exit that was not asked for."""
+        self._restarts[child.spec.kind, cause] += 1
+
+    def record_fork_server_loss(self, cause: Cause) -> None:
+        """Count an end of the fork server; another one is started."""
+        self._restarts[FORK_SERVER_NAME, cause] += 1
+
+    def record_crashed_session(self, child: Child) -> None:
+        """Count a session that is given up."""
+        role = self._ledger.role(child.name)
+        if role is not None:
+            self._crashed_sessions[role] += 1
+
+    def report(self) -> list[Effect]:
+        """Return a message with the present values, if metrics is ready and they have changed.
+
+        A metrics actor that was not ready at the last report gets them in any case: its former incarnation
+        may have taken what was sent before with it.
+        """
+        ready = self._ledger.is_ready("metrics")
+        became_ready = ready and not self._receiver_was_ready
+        self._receiver_was_ready = ready
+        if not ready:
+            return []
+        if self._reports % _REPORTS_PER_MEMORY_READING == 0:
+            self._read_memory()
+        self._reports += 1
+        samples = self._samples()
+        if samples == self._last_reported and not became_ready:
+            return []
+        self._last_reported = samples
+        return self._ledger.post("metrics", Observed(samples=samples))
+
+    def _samples(self) -> tuple[Sample, ...]:
+        up = Counter({SUPERVISOR: 1, FORK_SERVER_NAME: int(self._spawner.pid != 0)})
+        depth: Counter[str] = Counter()
+        for child in self._children.values():
+            up[child.spec.kind] += child.ready.is_set()
+            if child.name != "metrics":  # its inbox would always hold this very message
+                depth[child.spec.kind] += self._ledger.inbox_length(child.name)
+        return (
+            *(Sample("actor_up", (kind,), float(n)) for kind, n in up.items()),
+            *(Sample("actor_mailbox_depth", (kind,), float(n)) for kind, n in depth.items()),
+            *(Sample("actor_memory_bytes", (kind,), float(n)) for kind, n in self._memory.items()),
+            *(Sample("actor_restarts_total", key, float(n)) for key, n in self._restarts.items()),
+            *(
+                Sample("pairing_sessions_total", (role, "crashed"), float(n))
+                for role, n in self._crashed_sessions.items()
+            ),
+        )
+
+    def _read_memory(self) -> None:
+        """Sum the private memory of each kind of actor, rounded so that small changes are not reported."""
+        total: Counter[str] = Counter({SUPERVISOR: memory_of(os.getpid()).private})
+        if self._spawner.pid:
+            total[FORK_SERVER_NAME] = memory_of(self._spawner.pid).private
+        for spare in self._spawner.spares.values():
+            total[SPARE_NAME] += memory_of(spare.pid).private
+        for child in self._children.values():
+            total[child.spec.kind] += memory_of(child.pid).private if child.pid else 0
+        self._memory = {
+            kind: size // _MEMORY_GRAIN_BYTES * _MEMORY_GRAIN_BYTES for kind, size in total.items()
+        }
