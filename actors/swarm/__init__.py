@@ -1,4 +1,18 @@
-"""The swarm: the libp2p host, and the one actor that has the network (docs/architecture.md, "Swarm")."""
+"""The swarm: the libp2p host, in the only actor that has the network (docs/architecture.md, "Swarm").
+
+In reading order:
+
+actor.py    the mailbox: waits for the transport key, hands each message to the node
+node.py     the running node: puts host, dialer, Kademlia and pairing together; events and reports
+pairing/    pairing frames: inbound and outbound exchanges, whose a frame is, and the limits on peers
+dial/       addresses, names, and the dialer
+kad/        Kademlia: this node's server, requests to others, the routing table
+host.py     opens the host and chooses its port
+metrics.py  metrics
+library/    corrections of libp2p, and streams as this project uses them
+
+A folder imports from those below it. The exception is dial/addresses.py, which every folder uses.
+"""
 
 from ...messages.child_protocol import ToChild
 from ...supervisor.channel import Channel
@@ -6,7 +20,7 @@ from .library.import_stubs import stub_unused_modules
 
 
 async def main(channel: Channel[ToChild]) -> None:
-    """Run the swarm until the node stops. libp2p is imported only here: it is large and slow to load."""
+    """Run the swarm until the node stops. libp2p is imported here, because it is slow to load."""
     with stub_unused_modules():
         from .actor import run
 
@@ -14,13 +28,13 @@ async def main(channel: Channel[ToChild]) -> None:
 
 
 def warm_up() -> None:
-    """Import all of it, and what the libraries import at first use: in its sandbox it can open no module."""
-    import encodings.idna  # noqa: F401, every look-up of an address uses it
+    """Import everything, also what the libraries import at first use: the sandbox allows no import later."""
+    import encodings.idna  # noqa: F401, getaddrinfo uses it each time
 
     with stub_unused_modules():
-        from . import actor  # noqa: F401, `main` finds it imported
+        from . import actor  # noqa: F401, `main` then finds it imported
         from .dial import resolver
-        from .library import corrections
+        from .library import lazy_imports
 
-        corrections.import_the_rest()
+        lazy_imports.import_lazy_modules()
         resolver.load_name_services()

@@ -1,7 +1,7 @@
-"""The swarm actor: waits for its identity, runs the host, and gives each message to the part it concerns.
+"""The swarm actor: waits for the transport key, runs the node, and hands it each message of the mailbox.
 
-Owns the order of start and stop. Whatever goes wrong with one request stays in that request; what ends the
-actor is only what a restart may mend. Implements docs/architecture.md, "Swarm".
+Owns the order of start and stop. A request that fails never ends the actor; only a failure that a restart may
+repair does. Implements docs/architecture.md, "Swarm".
 """
 
 import trio
@@ -27,12 +27,12 @@ from ...messages.to_swarm import (
 )
 from ...supervisor.channel import Channel
 from ..base import Incoming, Mailbox, Send, run_live_actor
-from .node import Node
-from .pairing.frame_routing import TableFullError, Tables
+from .node import SwarmNode
+from .pairing.frame_routing import FrameRouting, TableFullError
 
-_QUIET = 0.02
-_LONGEST_START = 0.5
-_MOST_WAITING = 2048
+_BURST_PAUSE_S = 0.02
+_BURST_TIMEOUT_S = 0.5
+_MAX_WAITING_MESSAGES = 2048
 
 _decode_config = decoder(SwarmConfig)
 
@@ -43,26 +43,26 @@ async def run(channel: Channel[ToChild]) -> None:
 
 
 async def _actor(mailbox: Mailbox[SwarmInbox], start: Start) -> None:
-    await Swarm(mailbox, _decode_config(start.config)).run()
+    await SwarmActor(mailbox, _decode_config(start.config)).run()
 
 
-class Swarm:
-    """The actor's state: tables from the first message on, the rest once the host runs."""
+class SwarmActor:
+    """The routing of frames from the first message on, and the node once its identity is there."""
 
     def __init__(self, mailbox: Mailbox[SwarmInbox], config: SwarmConfig) -> None:
         self._mailbox = mailbox
         self._config = config
-        self._tables = Tables()
+        self._routing = FrameRouting()
         self._former: tuple[str, ...] = ()
         self._waiting: list[Incoming[SwarmInbox]] = []
 
     async def run(self) -> None:
-        """Wait for the identity, then serve until the mailbox ends."""
+        """Wait for the identity, then run the node until the mailbox ends."""
         await self._mailbox.send_all(readiness(False, "waiting for the transport key"))
-        seed = await self._identity()
+        seed = await self._receive_identity()
         if seed is None:
             return
-        async with Node.open(self._mailbox, self._config, self._tables, seed, self._former) as node:
+        async with SwarmNode.open(self._mailbox, self._config, self._routing, seed, self._former) as node:
             await self._mailbox.send_all([*node.announcement(), *readiness(True, "")])
             for incoming in self._waiting:
                 await self._handle(node, incoming)
@@ -70,80 +70,82 @@ class Swarm:
             async for incoming in self._mailbox:
                 await self._handle(node, incoming)
 
-    async def _identity(self) -> bytes | None:
-        """Take messages until the identity is there; None: the node stops.
+    async def _receive_identity(self) -> bytes | None:
+        """Handle messages until the identity is there; return its seed, or None when the node stops.
 
-        After a restart the standing messages come in one burst. All of them are in the tables before the
-        first peer can connect: a known peer's decision must not be answered `closed`.
+        After a restart the supervisor sends the standing messages in one burst. All of them have to be in the
+        routing before the first peer can connect: otherwise a known peer's decision would be refused as
+        `closed`. The burst has ended when nothing has come for 20 ms.
         """
         seed: bytes | None = None
         try:
             while seed is None:
-                seed = self._early(await self._mailbox.receive())
+                seed = self._handle_early(await self._mailbox.receive())
             if self._mailbox.incarnation > 1:
-                with trio.move_on_after(_LONGEST_START):
+                with trio.move_on_after(_BURST_TIMEOUT_S):
                     while True:
-                        with trio.move_on_after(_QUIET) as quiet:
-                            self._early(await self._mailbox.receive())
-                        if quiet.cancelled_caught:
+                        with trio.move_on_after(_BURST_PAUSE_S) as pause:
+                            self._handle_early(await self._mailbox.receive())
+                        if pause.cancelled_caught:
                             break
         except trio.EndOfChannel:
             return None
         return seed
 
-    def _early(self, incoming: Incoming[SwarmInbox]) -> bytes | None:
+    def _handle_early(self, incoming: Incoming[SwarmInbox]) -> bytes | None:
+        """Handle a message before the node runs; return the seed if it is the identity."""
         match incoming.message:
             case SwarmIdentity(seed=seed):
                 return seed
             case Listening(addresses=addresses):
                 self._former = addresses
-            case _ if not self._keep(incoming) and len(self._waiting) < _MOST_WAITING:
+            case _ if not self._update_routing(incoming) and len(self._waiting) < _MAX_WAITING_MESSAGES:
                 self._waiting.append(incoming)
         return None
 
-    def _keep(self, incoming: Incoming[SwarmInbox]) -> bool:
-        """Take what only changes the tables; return whether that is all there is to do."""
-        tables = self._tables
+    def _update_routing(self, incoming: Incoming[SwarmInbox]) -> bool:
+        """Handle a message that only changes the routing; return whether it was one."""
         try:
             match incoming.message:
                 case Serve() as serve:
-                    tables.serve(incoming.sender, serve)
+                    self._routing.add_served(incoming.sender, serve)
                 case KnownPeer() as known:
-                    tables.know(known)
+                    self._routing.add_known(known)
                 case _:
                     return False
         except TableFullError:
             return True
         return True
 
-    async def _handle(self, node: Node, incoming: Incoming[SwarmInbox]) -> None:
-        if self._keep(incoming):
+    async def _handle(self, node: SwarmNode, incoming: Incoming[SwarmInbox]) -> None:
+        if self._update_routing(incoming):
             if isinstance(incoming.message, KnownPeer):
-                node.contact_if_connected(incoming.message.peer)
+                node.settle_if_connected(incoming.message.peer)
             return
         match incoming.message:
             case Ask() as ask:
-                await node.asking.ask(incoming.sender, ask)
+                await node.outbound.start(incoming.sender, ask)
             case PeerReply(request=request, frame=frame):
-                node.requests.answer(request, incoming.sender, frame)
+                # Wakes the task in inbound.py that forwarded the peer's frame to this session.
+                node.inbound.pending.handle_reply(request, incoming.sender, frame)
             case KadRequest() as kad:
-                node.start(node.kad_request, kad)
+                node.start_task(node.kad_request, kad)
             case ClosestServers(request=request, key=key):
                 await self._mailbox.send("discovery", node.servers(request, key))
             case Bootstrap(peer=peer, addresses=addresses):
-                node.start(node.bootstrap, peer, addresses)
+                node.start_task(node.bootstrap, peer, addresses)
             case ForgetPeer(peer=peer):
-                self._tables.known.pop(peer, None)
-                node.start(node.dialer.drop_peer, peer)
+                self._routing.known.pop(peer, None)
+                node.start_task(node.dialer.drop_peer, peer)
             case SessionEnded(session=session, poison=poison):
                 node.session_ended(actor_of_session(session), poison=poison)
             case Undeliverable(id=envelope, busy=busy):
-                node.requests.undeliverable(envelope, busy)
+                node.inbound.pending.handle_undeliverable(envelope, busy)
             case _:
-                return  # SwarmIdentity repeated, or the own Listening: nothing new
+                return  # SwarmIdentity again, or this actor's Listening: nothing new
 
 
 def readiness(ready: bool, detail: str) -> list[Send]:
-    """Return the Readiness of the swarm for those who show it."""
+    """Return the messages that report the swarm's readiness to the gateway and metrics."""
     message = Readiness("swarm", ready, detail)
     return [Send("gateway", message, slot=b"swarm"), Send("metrics", message, slot=b"swarm")]

@@ -1,7 +1,8 @@
-"""Builds the libp2p host from the transport key and opens its listeners, so that failures are told.
+"""Opens the libp2p host of the transport key, and its listeners.
 
-Owns which port is taken: the one it had before a restart, the configured one, or a free one where the
-configuration leaves the choice. Never dials. Implements docs/architecture.md, "Swarm".
+Owns the choice of the port: the one it had before a restart, the configured one, or any free one where the
+configuration leaves the choice. A listener that cannot be opened is an error with a text for the user. Never
+dials. Implements docs/architecture.md, "Swarm".
 """
 
 import errno
@@ -19,23 +20,28 @@ from ...messages.actor_configs import SwarmConfig
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
-from .library import corrections
+from .library.host_factory import new_host
+from .library.host_lifecycle import AddressTakenError, check_port_is_free, run_host
 
-PATIENCE = 2.0
-"""Seconds to wait for a port that a dead predecessor may still hold."""
-_RETRY_PAUSE = 0.05
+PORT_TIMEOUT_S = 2.0
+"""How long to wait for a port that the process before a restart may still hold."""
+_RETRY_PAUSE_S = 0.05
 
-Note = Callable[[str, str], Awaitable[None]]
+WriteLog = Callable[[str, str], Awaitable[None]]
 """Writes a log line: level, text."""
 
 
 @dataclass(slots=True)
 class Host:
-    """A host. `listening` is in the order of the configuration; `announced` is what others are told."""
+    """A host and its addresses, as multiaddrs.
+
+    `listening` is in the order of the configuration, `announced` is what other nodes get, and `local` is what
+    only this machine reaches. `_advertised` is what identify reports: the same list object as in the library.
+    """
 
     libp2p: Any
     peer: bytes
-    _told: list[Multiaddr]
+    _advertised: list[Multiaddr]
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
@@ -45,32 +51,33 @@ class Host:
         """The library's Swarm object."""
         return self.libp2p.get_network()
 
-    async def listen(self, config: SwarmConfig, previous: Sequence[str], note: Note) -> None:
-        """Listen as configured; `previous` are the addresses of this node's former host.
+    async def listen(self, config: SwarmConfig, previous: Sequence[str], write_log: WriteLog) -> None:
+        """Listen as configured; `previous` are the addresses that this node had before a restart.
 
         Raises FatalActorError with a text for the user.
         """
         listening = [
-            await _listen(self.libp2p, wish, _former(previous, place, wish), config.default_port, note)
-            for place, wish in enumerate([_listen_endpoint(text) for text in config.listen])
+            await _listen(
+                self.libp2p, configured, _former(previous, index, configured), config.default_port, write_log
+            )
+            for index, configured in enumerate([_listen_endpoint(text) for text in config.listen])
         ]
         public, local = addresses.announced(listening, config.announce, addresses.interface_addresses())
         self.listening = tuple(str(endpoint) for endpoint in listening)
         self.announced = public
-        self._told[:] = [Multiaddr(text) for text in public]
+        self._advertised[:] = [Multiaddr(text) for text in public]
         self.local = local
 
 
 @asynccontextmanager
 async def open_host(seed: bytes, max_connections: int) -> AsyncIterator[Host]:
-    """Run a host that does not listen yet. It is closed in order, within a second, also when cancelled."""
+    """Run a host that does not listen yet. It is closed within a second, also when cancelled."""
     keys = create_new_key_pair(seed)
-
     peer = ID.from_pubkey(keys.public_key).to_bytes()
-    announced: list[Multiaddr] = []
-    libp2p_host = corrections.new_host(keys, max_connections, lambda: list(announced))
-    host = Host(libp2p_host, peer, announced)
-    async with corrections.run_host(host.libp2p):
+    advertised: list[Multiaddr] = []
+    libp2p_host = new_host(keys, max_connections, lambda: list(advertised))
+    host = Host(libp2p_host, peer, advertised)
+    async with run_host(host.libp2p):
         yield host
 
 
@@ -86,27 +93,28 @@ def _listen_endpoint(text: str) -> Endpoint:
     return endpoint
 
 
-def _former(previous: Sequence[str], place: int, wish: Endpoint) -> Endpoint | None:
-    """The port that this listener had before a restart, if it is still the same listener."""
-    if place >= len(previous):
+def _former(previous: Sequence[str], index: int, configured: Endpoint) -> Endpoint | None:
+    """Return the endpoint of this listener before a restart, or None if it was another listener."""
+    if index >= len(previous):
         return None
-    former = addresses.parse(previous[place])
-    return former if (former.family, former.host) == (wish.family, wish.host) else None
+    former = addresses.parse(previous[index])
+    return former if (former.family, former.host) == (configured.family, configured.host) else None
 
 
 async def _listen(
-    host: Any, wish: Endpoint, former: Endpoint | None, default_port: bool, note: Note
+    host: Any, configured: Endpoint, former: Endpoint | None, default_port: bool, write_log: WriteLog
 ) -> Endpoint:
-    choices = [(former, PATIENCE)] if former is not None else []
-    if wish != former:
-        choices.append((wish, 0.0 if default_port else PATIENCE / 2))
-    if default_port or wish.port == 0:
-        choices.append((wish.with_port(0), 0.0))
+    """Listen on the first of the possible ports that is free; log it if that is not the first choice."""
+    choices = [(former, PORT_TIMEOUT_S)] if former is not None else []
+    if configured != former:
+        choices.append((configured, 0.0 if default_port else PORT_TIMEOUT_S / 2))
+    if default_port or configured.port == 0:
+        choices.append((configured.with_port(0), 0.0))
     reason: OSError | None = None
     for endpoint, patience in choices:
         try:
-            found = await _bind(host, endpoint, patience)
-        except corrections.AddressTakenError as error:
+            actual = await _bind(host, endpoint, patience)
+        except AddressTakenError as error:
             reason = error
             continue
         except OSError as error:
@@ -114,11 +122,10 @@ async def _listen(
                 f"cannot listen on {endpoint}: {error.strerror or error}; choose another with --listen"
             ) from None
         if reason is not None:
-            await note("warning", f"port {choices[0][0].port} is taken, listening on port {found.port}")
-        return found
-    raise FatalActorError(
-        f"port {wish.port} is taken: {reason.strerror if reason else 'unknown'}; choose another with --listen"
-    )
+            await write_log("warning", f"port {choices[0][0].port} is taken, listening on port {actual.port}")
+        return actual
+    why = reason.strerror if reason else "unknown"
+    raise FatalActorError(f"port {configured.port} is taken: {why}; choose another with --listen")
 
 
 async def _bind(host: Any, endpoint: Endpoint, patience: float) -> Endpoint:
@@ -126,19 +133,19 @@ async def _bind(host: Any, endpoint: Endpoint, patience: float) -> Endpoint:
     deadline = trio.current_time() + patience
     while True:
         try:
-            corrections.check_free(endpoint.host, endpoint.port)
+            check_port_is_free(endpoint.host, endpoint.port)
             break
-        except corrections.AddressTakenError:
+        except AddressTakenError:
             if trio.current_time() >= deadline:
                 raise
-            # No event tells that another process has let go of a port, so this looks again, for a while.
-            await trio.sleep(_RETRY_PAUSE)
+            # There is no event for a port that another process gives up, so try again for a while.
+            await trio.sleep(_RETRY_PAUSE_S)
     network = host.get_network()
     await network.listen(Multiaddr(str(endpoint)))
     listener = network.listeners.get(str(endpoint))
-    found = (
+    actual = (
         [addresses.parse(str(address)) for address in listener.get_addrs()] if listener is not None else []
     )
-    if not found:
-        raise corrections.AddressTakenError(errno.EADDRINUSE, "another program listens there")
-    return endpoint.with_port(found[0].port)
+    if not actual:
+        raise AddressTakenError(errno.EADDRINUSE, "another program listens there")
+    return endpoint.with_port(actual[0].port)

@@ -1,6 +1,6 @@
-"""What the swarm measures and says of itself: metrics, and the figures behind SwarmStatus. Pure.
+"""The swarm's metrics, and the reachability in its status. Pure.
 
-Labels hold no ids and no addresses (docs/operations.md).
+Never puts a peer id or an address into a label (docs/interfaces.md, "Metrics").
 """
 
 from collections import Counter
@@ -14,23 +14,23 @@ from .dial.addresses import Endpoint
 
 
 class Measurements:
-    """Everything that this incarnation of the swarm has measured."""
+    """Counts of this incarnation of the swarm."""
 
     def __init__(self) -> None:
         self._handshakes: dict[tuple[str, str], Histogram] = {}
         self._refusals: Counter[str] = Counter()
 
     def handshake(self, transport: str, seconds: float, succeeded: bool) -> None:
-        """Count one connection set-up, in either direction."""
+        """Count one set-up of a connection, in either direction."""
         labels = (transport, "ok" if succeeded else "failed")
         self._handshakes.setdefault(labels, Histogram()).observe(seconds)
 
     def refusal(self, reason: str) -> None:
-        """Count one refusal that the swarm itself answered."""
+        """Count one request that the swarm itself refused."""
         self._refusals[reason] += 1
 
     def observed(self, connections: Iterable[Any], dht_peers: int) -> Observed:
-        """Return all present values."""
+        """Return the present value of every metric, connections included."""
         open_now: Counter[tuple[str, str, str]] = Counter(
             {("inbound", "tcp", "direct"): 0, ("outbound", "tcp", "direct"): 0}
         )
@@ -50,7 +50,7 @@ class Measurements:
 
 
 def reachability(texts: Iterable[str]) -> str:
-    """Return how far the announced addresses reach, as far as can be told without asking anybody."""
+    """Return from where the announced addresses can be reached, judged by the addresses alone."""
     endpoints: list[Endpoint] = addresses.usable(texts)
     ips = [endpoint.ip for endpoint in endpoints]
     if any(ip is None or not addresses.is_local_network(ip) for ip in ips):

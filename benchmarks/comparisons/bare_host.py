@@ -18,7 +18,7 @@ from libp2p.custom_types import TProtocol
 
 from ...actors.swarm.dial.dialer import Dialer
 from ...actors.swarm.host import Host, open_host
-from ...actors.swarm.library import corrections, multiplexer, streams
+from ...actors.swarm.library import connection_limits, multiplexer, streams
 from ...messages.actor_configs import SwarmConfig
 
 PROTOCOL = "/benchmark/echo/1.0.0"
@@ -26,7 +26,7 @@ _CONNECTIONS = 64
 
 
 class _Open:
-    """Everybody may connect (corrections.Gate)."""
+    """Everybody may connect (connection_limits.Gate)."""
 
     def allows(self, host: str) -> bool:
         return True
@@ -35,7 +35,7 @@ class _Open:
 async def _serve(host: Host) -> None:
     async def answer(stream: Any) -> None:
         frame = await streams.read_frame(stream)
-        async with multiplexer.together(stream):
+        async with multiplexer.one_packet(stream):
             await streams.write_frame(stream, bytes(int.from_bytes(frame[:2], "big")))
             await stream.close()
 
@@ -88,7 +88,7 @@ def _say(**line: object) -> None:
 
 async def _main(role: str) -> None:
     async with open_host(os.urandom(32), _CONNECTIONS) as host:
-        corrections.release_inbound_slots(host.network, _Open())
+        connection_limits.limit_inbound_connections(host.network, _Open())
         await (_serve if role == "serve" else _dial)(host)
 
 

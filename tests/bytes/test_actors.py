@@ -15,8 +15,8 @@ import varint
 from libp2p.kad_dht.common import PROTOCOL_ID as KAD
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import corrections, streams
-from spacedrive_node.actors.swarm.pairing import limits
+from spacedrive_node.actors.swarm.library import connections, streams
+from spacedrive_node.actors.swarm.pairing import ban_list
 from spacedrive_node.client.node_client import open_client
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control_protocol import (
@@ -48,8 +48,8 @@ DEADLINE = 100 if os.environ.get("FUZZ") is None else 3600
 @pytest.fixture(autouse=True)
 def no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer is otherwise shut out after thirty such frames."""
-    monkeypatch.setattr(limits, "STRIKES_OF_PEER", 1 << 30)
-    monkeypatch.setattr(limits, "STRIKES_OF_BLOCK", 1 << 30)
+    monkeypatch.setattr(ban_list, "PEER_STRIKES", 1 << 30)
+    monkeypatch.setattr(ban_list, "ADDRESS_BLOCK_STRIKES", 1 << 30)
 
 
 def descriptors() -> int:
@@ -103,7 +103,7 @@ async def test_streams_of_a_real_swarm(protocol: str) -> None:
             while batch := list(itertools.islice(junk, BATCH)):
                 await send_all(connection, name, iter(batch))
                 await is_served(connection)
-                await corrections.close_connection(connection)
+                await connections.close_connection(connection)
                 connection = await dial(host, a)
         await is_served(connection)
         assert a.count(PeerRequest) == 0

@@ -12,7 +12,7 @@ import pytest
 
 from spacedrive_node.actors.discovery.same_host import Registration, SameHost
 from spacedrive_node.actors.session import state
-from spacedrive_node.actors.swarm.kad.dht_client import MOST_CLOSER, MOST_PROVIDERS, decode_answer
+from spacedrive_node.actors.swarm.kad.dht_client import MAX_CLOSER_PEERS, MAX_PROVIDERS, decode_answer
 from spacedrive_node.messages.base import FrameReader, MalformedMessageError, encode
 from spacedrive_node.messages.peer_protocol import (
     decode_decision,
@@ -102,8 +102,8 @@ def test_kademlia_answers_are_bounded_and_readable() -> None:
             closer, providers = decode_answer(data, b"own")
         except ValueError:
             continue
-        assert len(closer) <= MOST_CLOSER
-        assert len(providers) <= MOST_PROVIDERS
+        assert len(closer) <= MAX_CLOSER_PEERS
+        assert len(providers) <= MAX_PROVIDERS
         for peer in (*closer, *providers):
             decoder.decode(encode(peer))
 

@@ -14,6 +14,7 @@ session_simulation, simulated_vault_and_swarm, simulated_peer, safety_properties
                            real session machines in virtual time, and what must hold of them
 simulated_dht              the real discovery core in a simulated DHT
 scripted_attempt, protocol_reference    one attempt frame by frame; a second implementation
+library_hosts              plain libp2p hosts with and without the corrections
 peer_device, stranger_peer              a device, and a peer that writes any bytes, on the network
 compromised_actor, compromised_session  actors under an attacker's control
 message_unions, sample_frames, hostile_bytes, hostile_frames_actor    messages, and bytes made from them

@@ -19,7 +19,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.kad.dht_client import encode_request
-from spacedrive_node.actors.swarm.library import corrections, streams
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, streams
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import (
@@ -232,10 +232,10 @@ class PeerDevice:
 @asynccontextmanager
 async def open_device(name: str = "Other", *, listen: bool = True) -> AsyncIterator[PeerDevice]:
     """Run a device on loopback."""
-    host = corrections.new_host(create_new_key_pair(urandom(32)), 300, list)
+    host = host_factory.new_host(create_new_key_pair(urandom(32)), 300, list)
     device = PeerDevice(host, name)
     host.set_stream_handler(PROTOCOL_ID, device.serve)
-    async with corrections.run_host(host):
+    async with host_lifecycle.run_host(host):
         if listen:
             await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
         yield device

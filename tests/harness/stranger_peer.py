@@ -9,7 +9,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import corrections, streams
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, streams
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingRequest
 
@@ -19,8 +19,8 @@ REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
 
 @asynccontextmanager
 async def stranger_host(number: int = 99) -> AsyncIterator[Any]:
-    host = corrections.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
-    async with corrections.run_host(host):
+    host = host_factory.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
+    async with host_lifecycle.run_host(host):
         yield host
 
 

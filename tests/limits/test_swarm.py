@@ -14,7 +14,7 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 from spacedrive_node.actors.base import now
 from spacedrive_node.actors.swarm import node
 from spacedrive_node.actors.swarm.library import streams
-from spacedrive_node.actors.swarm.pairing import inbound, limits
+from spacedrive_node.actors.swarm.pairing import exchange_slots, inbound
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
 from spacedrive_node.messages.peer_protocol import (
@@ -116,7 +116,7 @@ async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
 @pytest.mark.parametrize("beginning", [b"", b"\x00", (100).to_bytes(4, "big") + b"x"])
 async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream is reset when the time for reading is over; that is no offence."""
-    monkeypatch.setattr(inbound, "READ_DEADLINE", 0.2)
+    monkeypatch.setattr(inbound, "READ_TIMEOUT_S", 0.2)
     async with open_swarm("a") as a, stranger_host() as host:
         connection = await dial(host, a)
         with pytest.raises(streams.StreamError):
@@ -126,8 +126,8 @@ async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: 
 
 async def test_one_exchange_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading, the session's answer and writing together; then the stream is reset."""
-    assert inbound.EXCHANGE_DEADLINE == 10.0
-    monkeypatch.setattr(inbound, "EXCHANGE_DEADLINE", 0.3)
+    assert inbound.EXCHANGE_TIMEOUT_S == 10.0
+    monkeypatch.setattr(inbound, "EXCHANGE_TIMEOUT_S", 0.3)
     async with open_swarm("a") as a, stranger_host() as host:
         await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         connection = await dial(host, a)
@@ -142,7 +142,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
 
     A peer's seventeenth stream is reset.
     """
-    for name in ("READ_DEADLINE", "EXCHANGE_DEADLINE"):
+    for name in ("READ_TIMEOUT_S", "EXCHANGE_TIMEOUT_S"):
         monkeypatch.setattr(inbound, name, 60.0)
     ended: list[int] = []
 
@@ -154,7 +154,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
     async def occupy(a: FakeSupervisor, number: int, task_status: Any) -> None:
         async with stranger_host(300 + number) as host, trio.open_nursery() as readers:
             connection = await dial(host, a)
-            for _ in range(limits.EXCHANGES_OF_PEER):
+            for _ in range(exchange_slots.MAX_EXCHANGES_PER_PEER):
                 stream = await connection.new_stream()
                 choice = MultiselectCommunicator(stream)
                 await MultiselectClient().select_one_of([TProtocol(PROTOCOL_ID)], choice, 10)
@@ -167,7 +167,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
 
     async with open_swarm("a") as a, stranger_host(1) as late, trio.open_nursery() as crowd:
         with trio.fail_after(60):
-            for number in range(limits.EXCHANGES // limits.EXCHANGES_OF_PEER):
+            for number in range(exchange_slots.MAX_EXCHANGES // exchange_slots.MAX_EXCHANGES_PER_PEER):
                 await crowd.start(occupy, a, number)
             assert ended == []
             connection = await dial(late, a)

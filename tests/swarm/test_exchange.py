@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from spacedrive_node.actors.swarm.pairing import limits, outbound
+from spacedrive_node.actors.swarm.pairing import outbound, rate_limits
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.from_supervisor import SessionEnded, Undeliverable
@@ -212,7 +212,7 @@ async def test_a_decision_is_settled_again_while_the_connection_lasts(
     swarm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The peer is busy, or the first attempt went down with a dead connection: no new one is needed."""
-    monkeypatch.setattr(outbound, "_SETTLE_PAUSE", 0.2)
+    monkeypatch.setattr(outbound, "_SETTLE_PAUSE_S", 0.2)
     async with swarm("a") as a, swarm("b") as b:
         frame = encode(PairingDecision(b"i" * 16, b"t" * 16, bytes(32)))
         await b.deliver("vault", KnownPeer(a.peer))
@@ -239,7 +239,7 @@ async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:
 
 async def test_an_attempt_that_repeats_too_fast_is_busy(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame and ten repeats of it in a window reach the session; more are answered `busy`."""
-    monkeypatch.setattr(limits, "REPEAT_WINDOW", 60.0)  # a slow machine must not stretch the second
+    monkeypatch.setattr(rate_limits, "REPEAT_WINDOW_S", 60.0)  # a slow machine must not stretch the second
     async with swarm("a") as a, swarm("b") as b:
         await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         frame = request_frame(a, b)

@@ -8,7 +8,7 @@ import trio
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import streams
-from spacedrive_node.actors.swarm.pairing.limits import EXCHANGES_OF_PEER
+from spacedrive_node.actors.swarm.pairing.exchange_slots import MAX_EXCHANGES_PER_PEER
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_wire
 from spacedrive_node.messages.to_metrics import Observed
@@ -94,7 +94,7 @@ async def test_silent_streams_of_one_peer_are_bounded(swarm: Any) -> None:
         AsyncExitStack() as held,
     ):
         connection = await dial(silent, a)
-        for _ in range(EXCHANGES_OF_PEER):
+        for _ in range(MAX_EXCHANGES_PER_PEER):
             await held.enter_async_context(streams.open_stream(connection, PROTOCOL_ID))
         with pytest.raises(streams.StreamError):
             await send(connection, framed(REQUEST))

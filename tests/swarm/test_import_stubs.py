@@ -11,7 +11,7 @@ from spacedrive_node.actors.swarm.library import import_stubs
 
 swarm.warm_up()
 modules = len(sys.modules)
-there = [n for n in sys.modules if any(n == u or n.startswith(u + ".") for u in import_stubs.NOT_USED)]
+there = [n for n in sys.modules if any(n == u or n.startswith(u + ".") for u in import_stubs.UNUSED_MODULES)]
 import libp2p
 try:
     libp2p.QUICTransport()

@@ -16,11 +16,11 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.peerstore import PeerStoreError
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import corrections, multiplexer, streams
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, multiplexer, streams
 
 LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
 PROTOCOL = "/test/echo/1.0.0"
-LIBRARY_CREDIT = multiplexer._give_credit
+LIBRARY_CREDIT = multiplexer._send_window_update
 DEADLINE = 20
 
 
@@ -36,7 +36,7 @@ def put_back(monkeypatch: pytest.MonkeyPatch) -> None:
 async def two_hosts(corrected: bool) -> AsyncIterator[tuple[Any, Any]]:
     """A host that answers each frame with the same bytes, and a connection of another host to it."""
     serving, asking = (
-        corrections.new_host(create_new_key_pair(bytes([number]) * 32), 16, list) for number in (1, 2)
+        host_factory.new_host(create_new_key_pair(bytes([number]) * 32), 16, list) for number in (1, 2)
     )
     if not corrected:
         multistream.Yamux = multiplexer.Yamux
@@ -44,12 +44,12 @@ async def two_hosts(corrected: bool) -> AsyncIterator[tuple[Any, Any]]:
 
     async def echo(stream: Any) -> None:
         frame = await streams.read_frame(stream)
-        async with multiplexer.together(stream):
+        async with multiplexer.one_packet(stream):
             await streams.write_frame(stream, frame)
             await stream.close()
 
     serving.set_stream_handler(TProtocol(PROTOCOL), echo)
-    async with corrections.run_host(serving), corrections.run_host(asking):
+    async with host_lifecycle.run_host(serving), host_lifecycle.run_host(asking):
         await serving.get_network().listen(LOCAL)
         address = Multiaddr(str(serving.get_transport_addrs()[0]))
         with trio.fail_after(DEADLINE):
@@ -139,7 +139,7 @@ async def test_what_waits_is_sent_before_an_answer_is_waited_for() -> None:
     async with (
         two_hosts(True) as (_serving, connection),
         streams.open_stream(connection, PROTOCOL) as stream,
-        multiplexer.together(stream),
+        multiplexer.one_packet(stream),
     ):
         await streams.write_frame(stream, b"x")
         assert await streams.read_frame(stream) == b"x"

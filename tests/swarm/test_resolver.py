@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from spacedrive_node.actors.swarm.dial.resolver import Names, ResolverFilesReplacedError, load_name_services
+from spacedrive_node.actors.swarm.dial.resolver import (
+    Resolver,
+    ResolverFilesReplacedError,
+    load_name_services,
+)
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_swarm import Ask
 from spacedrive_node.tests.harness.swarm_actors import open_swarm
@@ -21,7 +25,7 @@ CONFINED = """
 import sys, trio
 from pathlib import Path
 from spacedrive_node.actors.swarm import warm_up
-from spacedrive_node.actors.swarm.dial.resolver import Names, ResolverFilesReplacedError
+from spacedrive_node.actors.swarm.dial.resolver import Resolver, ResolverFilesReplacedError
 from spacedrive_node.messages.child_protocol import Log
 from spacedrive_node.sandbox_profiles import SWARM
 from spacedrive_node.supervisor.sandbox import enter_sandbox
@@ -29,7 +33,7 @@ from msgspec.structs import replace
 
 async def main():
     applied = enter_sandbox(replace(SWARM, files=(*SWARM.files, sys.argv[1])), 0)
-    names = Names([Path(sys.argv[1])])
+    names = Resolver([Path(sys.argv[1])])
     (first, *_) = await names.resolve("localhost", 80)
     print(first[4][1], flush=True)
     sys.stdin.readline()
@@ -82,7 +86,7 @@ async def test_a_file_that_was_never_there_is_no_reason_to_restart(tmp_path: Pat
     """Nor one that is not there."""
     for file in (tmp_path / "none", tmp_path / "none" / "below"):
         with trio.fail_after(20):
-            assert await Names([file]).resolve("localhost", 80)
+            assert await Resolver([file]).resolve("localhost", 80)
     assert issubclass(ResolverFilesReplacedError, Exception)
     assert not issubclass(ResolverFilesReplacedError, OSError)  # which a dial takes for a dead address
 
@@ -90,10 +94,10 @@ async def test_a_file_that_was_never_there_is_no_reason_to_restart(tmp_path: Pat
 async def test_a_swarm_whose_files_were_replaced_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever request it was for: it is started again, with the new ones."""
 
-    async def replaced(_names: Names, _host: str, _port: int) -> None:
+    async def replaced(_names: Resolver, _host: str, _port: int) -> None:
         raise ResolverFilesReplacedError
 
-    monkeypatch.setattr(Names, "resolve", replaced)
+    monkeypatch.setattr(Resolver, "resolve", replaced)
     async with open_swarm("a", up=False) as a:
         await a.expect(SwarmUp)
         await a.deliver(

@@ -1,1 +1,8 @@
-"""Connections to peers: which addresses there are, how names become addresses, who is dialled."""
+"""Connections to peers: which addresses there are, how names become addresses, who is dialled.
+
+In reading order:
+
+addresses.py  the multiaddr forms that this node dials, listens on and announces; address blocks
+dialer.py     finds or makes the connection to a peer
+resolver.py   resolves host names inside the sandbox
+"""

@@ -1,8 +1,8 @@
 """Addresses that this node dials, listens on and announces: a closed set of multiaddr forms.
 
-Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, with or without a trailing /p2p. Whatever
-else a stranger sends is dropped before libp2p's own parser would meet it. Pure: no I/O but the list of
-network interfaces. Implements docs/architecture.md, "Swarm".
+Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, with or without a trailing /p2p. Anything else
+that a stranger sends is dropped here, before it reaches libp2p's parser. Owns the address blocks by which
+limits are counted. Pure, except for the list of network interfaces. Implements docs/architecture.md, "Swarm".
 """
 
 import ipaddress
@@ -15,8 +15,8 @@ from multiaddr.utils import get_network_addrs
 
 from ....messages.errors import SpacedriveNodeError
 
-MOST_ADDRESSES = 32
-_LONGEST = 256
+MAX_ADDRESSES = 32
+_MAX_ADDRESS_CHARACTERS = 256
 _FORM = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})/tcp/([0-9]{1,5})(?:/p2p/[A-Za-z0-9]{1,128})?"
 )
@@ -34,7 +34,7 @@ class AddressError(SpacedriveNodeError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address, taken apart. `host` is an IP address in canonical text or a host name."""
+    """One parsed address. `host` is an IP address in canonical text or a host name."""
 
     family: Family
     host: str
@@ -58,8 +58,8 @@ class Endpoint:
 
 
 def parse(text: str) -> Endpoint:
-    """Take one multiaddr apart; a trailing /p2p component is dropped. Raises AddressError."""
-    match = _FORM.fullmatch(text) if len(text) <= _LONGEST else None
+    """Parse one multiaddr; a trailing /p2p component is dropped. Raises AddressError."""
+    match = _FORM.fullmatch(text) if len(text) <= _MAX_ADDRESS_CHARACTERS else None
     if match is None:
         raise AddressError("only /ip4, /ip6 or /dns with /tcp/<port> is supported")
     family, host, port = cast(Family, match[1]), match[2], int(match[3])
@@ -77,9 +77,9 @@ def parse(text: str) -> Endpoint:
 
 
 def usable(texts: Iterable[str]) -> list[Endpoint]:
-    """Return those of at most 32 addresses that can be dialled, without repeats, in their order."""
+    """Return those of the first 32 addresses that can be dialled, without repeats, in their order."""
     found: dict[Endpoint, None] = {}
-    for text in list(texts)[:MOST_ADDRESSES]:
+    for text in list(texts)[:MAX_ADDRESSES]:
         try:
             endpoint = parse(text)
         except AddressError:
@@ -112,9 +112,9 @@ def unmapped(ip: IpAddress) -> IpAddress:
 
 
 def block_of(host: str) -> str | None:
-    """Return the address block that limits are counted for: /24 of IPv4, /56 of IPv6 (docs/protocol.md).
+    """Return the address block by which limits are counted: /24 of IPv4, /56 of IPv6.
 
-    None when `host` is no IP address: the connection is gone.
+    None when `host` is no IP address: the connection is gone. (docs/protocol.md, "Limits")
     """
     try:
         ip = unmapped(ipaddress.ip_address(host.partition("%")[0]))
@@ -159,4 +159,4 @@ def announced(
         else:
             reachable[str(endpoint)] = None
     addresses = tuple(configured) or tuple(reachable) or tuple(local)
-    return addresses[:MOST_ADDRESSES], tuple(local)[:MOST_ADDRESSES]
+    return addresses[:MAX_ADDRESSES], tuple(local)[:MAX_ADDRESSES]

@@ -1,8 +1,8 @@
-"""Connections to peers: the ones that exist, and new ones over all addresses that are known of a peer.
+"""Finds the live connection to a peer, or dials all addresses that are known of it.
 
-Dials staggered, in the given order with relayed addresses last, each 250 ms after the one before or as soon
-as that has failed; the first success wins. Checks the peer id. Never uses the library's own dialer, which
-tries two addresses at most and remembers failures (docs/decisions/0004-libp2p-corrections.md).
+Dials are staggered: the addresses in the given order, each 250 ms after the one before or as soon as that one
+has failed. The first success wins (as in Happy Eyeballs, RFC 8305). Checks the peer id. Never uses the
+library's own dialer, which tries two addresses at most and remembers failures (docs/decisions/0004).
 """
 
 import ipaddress
@@ -15,35 +15,35 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
-from ..library import corrections
+from ..library.connections import address_block_of, close_connection, is_alive
 from . import addresses
 from .addresses import Endpoint
-from .resolver import Names
+from .resolver import Resolver
 
-STAGGER = 0.25
-_DIALS_AT_ONCE = 64
-_ONE_DIAL = 10.0
-_PATIENCE = 0.5
+STAGGER_S = 0.25
+_MAX_DIALS = 64
+_DIAL_TIMEOUT_S = 10.0
+_OTHER_RACE_TIMEOUT_S = 0.5
 
 
 class UnreachableError(SpacedriveNodeError):
-    """No connection with the peer. The text is short and says why."""
+    """There is no connection with the peer. The text is short and gives the reason."""
 
 
 @dataclass(slots=True)
 class _Race:
-    """One staggered dial: what its attempts have come to."""
+    """One staggered dial of a peer, and the state of its attempts."""
 
     over: trio.Event = field(default_factory=trio.Event)
     winner: Any = None
     running: int = 0
-    complete: bool = False
+    all_started: bool = False
     stopped: bool = False
     scopes: list[trio.CancelScope] = field(default_factory=list)
 
 
 class Dialer:
-    """Finds or makes connections of one host. Its dials run in `nursery`."""
+    """Finds or makes the connections of one host. Its dials run in `nursery`."""
 
     def __init__(
         self,
@@ -60,20 +60,20 @@ class Dialer:
         self._lan_only = lan_only
         self._observe = observe
         self._races: dict[bytes, _Race] = {}
-        self._limiter = trio.CapacityLimiter(_DIALS_AT_ONCE)
-        self._names = Names()
+        self._limiter = trio.CapacityLimiter(_MAX_DIALS)
+        self._resolver = Resolver()
 
     def existing(self, peer: bytes) -> Any | None:
-        """Return a live connection with `peer`, the newest first, or None."""
+        """Return the newest live connection with `peer`, or None."""
         for connection in reversed(self._network.get_connections(ID(peer))):
-            if corrections.is_alive(connection):
+            if is_alive(connection):
                 return connection
         return None
 
     async def connect(self, peer: bytes, texts: Sequence[str]) -> Any:
         """Return a live connection with `peer`, dialling `texts` if there is none. Raises UnreachableError.
 
-        Has no deadline of its own: the caller sets one.
+        Has no deadline: the caller sets one.
         """
         if peer == self._own_peer:
             raise UnreachableError("this is the own peer id")
@@ -90,49 +90,50 @@ class Dialer:
         return await self._race(peer, targets)
 
     async def _other_race(self, peer: bytes) -> bool:
-        """Wait a little for a dial of the same peer that is under way; return whether there was one.
+        """If the same peer is being dialled, wait a little for the result; return whether it was.
 
-        Only a little: it may be trying dead addresses while the caller's are good.
+        Only a little, because the other dial may be trying dead addresses while the caller's are good.
         """
         race = self._races.get(peer)
         if race is None:
             return False
-        with trio.move_on_after(_PATIENCE):
+        with trio.move_on_after(_OTHER_RACE_TIMEOUT_S):
             await race.over.wait()
         return True
 
     async def drop(self, connection: Any) -> None:
-        """Close a connection that has failed, so that it is not found again."""
-        await corrections.close_connection(connection)
+        """Close a connection that has failed, so that `existing` does not return it again."""
+        await close_connection(connection)
 
     async def drop_peer(self, peer: bytes) -> None:
         """Close every connection with `peer`."""
         for connection in list(self._network.get_connections(ID(peer))):
-            await corrections.close_connection(connection)
+            await close_connection(connection)
 
-    def drop_block(self, block: str) -> None:
-        """Close every connection with an address block, all at once."""
+    def drop_address_block(self, address_block: str) -> None:
+        """Close every connection from an address block, all at once."""
         for connection in list(self._network.get_connections()):
-            if corrections.block_of(connection.muxed_conn) == block:
-                self._nursery.start_soon(corrections.close_connection, connection)
+            if address_block_of(connection.muxed_conn) == address_block:
+                self._nursery.start_soon(close_connection, connection)
 
     async def _race(self, peer: bytes, targets: Sequence[Endpoint]) -> Any:
+        """Start an attempt for each address, staggered, until one succeeds or all have failed."""
         race = self._races[peer] = _Race()
         try:
             for target in targets:
                 failed = trio.Event()
                 race.running += 1
                 self._nursery.start_soon(self._attempt, race, peer, target, failed)
-                with trio.move_on_after(STAGGER):
+                with trio.move_on_after(STAGGER_S):
                     await _either(failed, race.over)
                 if race.over.is_set():
                     break
-            race.complete = True
+            race.all_started = True
             if race.running == 0:
                 race.over.set()
             await race.over.wait()
         finally:
-            race.stopped = race.complete = True
+            race.stopped = race.all_started = True
             race.over.set()
             if self._races.get(peer) is race:
                 del self._races[peer]
@@ -143,7 +144,7 @@ class Dialer:
         return race.winner
 
     async def _attempt(self, race: _Race, peer: bytes, target: Endpoint, failed: trio.Event) -> None:
-        with trio.move_on_after(_ONE_DIAL) as scope:
+        with trio.move_on_after(_DIAL_TIMEOUT_S) as scope:
             race.scopes.append(scope)
             if race.stopped:
                 scope.cancel()
@@ -157,7 +158,7 @@ class Dialer:
                     race.over.set()
         race.running -= 1
         failed.set()
-        if race.running == 0 and race.complete:
+        if race.running == 0 and race.all_started:
             race.over.set()
 
     async def _dial(self, peer: bytes, target: Endpoint) -> Any:
@@ -170,18 +171,18 @@ class Dialer:
                     self._observe("tcp", trio.current_time() - began, False)
                     continue
                 if connection.muxed_conn.peer_id.to_bytes() != peer:
-                    await corrections.close_connection(connection)
+                    await close_connection(connection)
                     continue
                 self._observe("tcp", trio.current_time() - began, True)
                 return connection
         raise UnreachableError("no answer")
 
     async def _resolve(self, target: Endpoint) -> list[Endpoint]:
-        """Turn a name into at most four addresses; leave out what --lan-only forbids."""
+        """Return the IP addresses of a target, at most four of a name, without what --lan-only forbids."""
         if target.ip is not None:
             found = [target]
         else:
-            infos = await self._names.resolve(target.host, target.port)
+            infos = await self._resolver.resolve(target.host, target.port)
             ips = dict.fromkeys(ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos)
             versions = {"dns4": (4,), "dns6": (6,)}.get(target.family, (4, 6))
             found = [target.with_ip(ip) for ip in ips if ip.version in versions][:4]
@@ -191,6 +192,7 @@ class Dialer:
 
 
 async def _either(one: trio.Event, other: trio.Event) -> None:
+    """Wait until one of two events is set."""
     async with trio.open_nursery() as nursery:
 
         async def watch(event: trio.Event) -> None:

@@ -1,8 +1,9 @@
-"""Names of hosts: resolved by the system, from within a sandbox that no library can be loaded in any more.
+"""Resolves host names by getaddrinfo(3), inside a sandbox in which no library can be loaded any more.
 
-Owns what has to be loaded before, and the files that may be replaced meanwhile. Name services are
-libraries (nsswitch.conf(5)). Those that ask a daemon over a Unix socket (mdns, resolve) find the socket
-refused, and the next one is asked.
+Name services are libraries (nsswitch.conf(5)), so they are loaded before the sandbox is entered. Those that
+ask a daemon over a Unix socket (mdns, resolve) find the socket refused, and the next service is used. Owns
+the check that the files of the name services are still the ones that the sandbox allows. Implements
+docs/architecture.md, "Sandboxes".
 """
 
 import ctypes
@@ -15,15 +16,15 @@ import trio
 
 from ....messages.errors import SpacedriveNodeError
 
-_SWITCH = Path("/etc/nsswitch.conf")
-_READ_EACH_TIME = (Path("/etc/resolv.conf"), Path("/etc/hosts"))
+_NSSWITCH_FILE = Path("/etc/nsswitch.conf")
+_NAME_FILES = (Path("/etc/resolv.conf"), Path("/etc/hosts"))
 
 
 class ResolverFilesReplacedError(SpacedriveNodeError):
-    """The list of name servers or of hosts is another file, unknown to the sandbox: it takes a restart."""
+    """A file of names was replaced; the sandbox does not allow the new one, so the actor has to restart."""
 
 
-def load_name_services(switch: Path = _SWITCH) -> list[str]:
+def load_name_services(switch: Path = _NSSWITCH_FILE) -> list[str]:
     """Load the libraries of the name services for hosts; return the services that are configured."""
     services = _services(switch)
     for service in services:
@@ -37,28 +38,29 @@ def _services(switch: Path) -> list[str]:
         lines = switch.read_text("utf-8", "replace").splitlines()
     except OSError:
         return []
-    told = [line.partition("#")[0].partition(":")[2] for line in lines if line.startswith("hosts:")]
-    return [word for word in " ".join(told).split() if word.replace("_", "").isalnum()]
+    lists = [line.partition("#")[0].partition(":")[2] for line in lines if line.startswith("hosts:")]
+    return [word for word in " ".join(lists).split() if word.replace("_", "").isalnum()]
 
 
-class Names:
-    """Resolves names of hosts."""
+class Resolver:
+    """Resolves host names; `files` have to stay readable."""
 
-    def __init__(self, files: Sequence[Path] = _READ_EACH_TIME) -> None:
+    def __init__(self, files: Sequence[Path] = _NAME_FILES) -> None:
         self._files = [file for file in files if _can_read(file)]
 
     async def resolve(self, host: str, port: int) -> list[Any]:
-        """Return what getaddrinfo(3) does, for TCP. Raises OSError, ResolverFilesReplacedError."""
+        """Return the result of getaddrinfo(3) for TCP. Raises OSError, ResolverFilesReplacedError."""
         if not all(_can_read(file) for file in self._files):
             raise ResolverFilesReplacedError
         return await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
 
 
 def _can_read(file: Path) -> bool:
+    """Return False only if the sandbox forbids the file."""
     try:
         with file.open("rb"):
             return True
     except PermissionError:
         return False
-    except OSError:  # not there: nothing to read, then as now
+    except OSError:  # there is no such file, and so nothing to be forbidden
         return True

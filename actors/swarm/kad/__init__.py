@@ -1,1 +1,8 @@
-"""Kademlia: this node's server, and single requests to other servers."""
+"""Kademlia: this node's server, and single requests to other servers. Lookups are the discovery actor's.
+
+In reading order:
+
+dht_client.py     one request to one server, for discovery
+dht_server.py     answers other peers' requests: the library's server, corrected and bounded
+routing_table.py  which servers this node knows, and what discovery hears about them
+"""

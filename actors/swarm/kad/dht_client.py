@@ -1,7 +1,7 @@
-"""Single Kademlia requests for discovery: one message to one peer, one answer, everything bounded.
+"""Single Kademlia requests for discovery: one message to one server, one answer, everything bounded.
 
-Owns no lookup and keeps nothing of what it learns. Implements the libp2p Kademlia specification's RPC
-messages (github.com/libp2p/specs, kad-dht) over the configured protocol id.
+Never does a lookup and keeps nothing of what it learns: that is discovery's. Implements the RPC messages of
+the libp2p Kademlia specification (github.com/libp2p/specs, kad-dht) over the configured protocol id.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,15 @@ from ....messages.to_swarm import KadRequest
 from ....messages.types import PeerAddresses
 from ..dial import addresses
 from ..dial.dialer import Dialer, UnreachableError
-from ..library import corrections, streams
+from ..library import streams
+from ..library.connections import is_alive
 
-LARGEST_ANSWER: Final = 256 * 1024
-MOST_CLOSER: Final = 20
-MOST_PROVIDERS: Final = 64
-_AT_ONCE = 256
+MAX_ANSWER_BYTES: Final = 256 * 1024
+MAX_CLOSER_PEERS: Final = 20
+MAX_PROVIDERS: Final = 64
+_MAX_REQUESTS = 256
 
-_TYPES = {
+_MESSAGE_TYPES = {
     "find_node": Message.MessageType.FIND_NODE,
     "get_providers": Message.MessageType.GET_PROVIDERS,
     "add_provider": Message.MessageType.ADD_PROVIDER,
@@ -33,9 +34,9 @@ _TYPES = {
 
 
 def encode_request(op: str, key: bytes, own_peer: bytes, own_addresses: Sequence[str]) -> bytes:
-    """Return one request as protobuf. Only add_provider says anything about this node."""
+    """Return one request as protobuf. Only add_provider contains this node's peer id and addresses."""
     message = Message()
-    message.type = _TYPES[op]
+    message.type = _MESSAGE_TYPES[op]
     message.key = key
     if op == "add_provider":
         provider = message.providerPeers.add()
@@ -47,24 +48,27 @@ def encode_request(op: str, key: bytes, own_peer: bytes, own_addresses: Sequence
 def decode_answer(
     data: bytes, own_peer: bytes
 ) -> tuple[tuple[PeerAddresses, ...], tuple[PeerAddresses, ...]]:
-    """Return (closer peers, providers) of an answer; malformed entries are dropped. Raises ValueError."""
+    """Return (closer peers, providers) of an answer.
+
+    Malformed entries are dropped, and so is this node itself. Raises ValueError if it is no Kademlia message.
+    """
     message = Message()
     try:
         message.ParseFromString(data)
     except DecodeError:
         raise ValueError("not a Kademlia message") from None
-    return _peers(message.closerPeers, MOST_CLOSER, own_peer), _peers(
-        message.providerPeers, MOST_PROVIDERS, own_peer
+    return _peers(message.closerPeers, MAX_CLOSER_PEERS, own_peer), _peers(
+        message.providerPeers, MAX_PROVIDERS, own_peer
     )
 
 
-def _peers(entries: Any, most: int, own_peer: bytes) -> tuple[PeerAddresses, ...]:
+def _peers(entries: Any, limit: int, own_peer: bytes) -> tuple[PeerAddresses, ...]:
     found: dict[bytes, PeerAddresses] = {}
-    for entry in entries[: 2 * most]:
+    for entry in entries[: 2 * limit]:
         peer = bytes(entry.id)
         if peer != own_peer and peer not in found and is_peer_id(peer):
             found[peer] = PeerAddresses(peer, readable_addresses(entry.addrs))
-            if len(found) == most:
+            if len(found) == limit:
                 break
     return tuple(found.values())
 
@@ -79,7 +83,7 @@ def is_peer_id(peer: bytes) -> bool:
 def readable_addresses(entries: Sequence[Any]) -> tuple[str, ...]:
     """Return the addresses that this node could dial, of the first 32, as text without /p2p."""
     found: dict[str, None] = {}
-    for entry in entries[: addresses.MOST_ADDRESSES]:
+    for entry in entries[: addresses.MAX_ADDRESSES]:
         try:
             text = str(Multiaddr(bytes(entry)) if isinstance(entry, bytes) else entry)
         except Exception:  # noqa: S112 - the parser raises many unrelated types; a malformed address is dropped
@@ -89,8 +93,8 @@ def readable_addresses(entries: Sequence[Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-class KadClient:
-    """Runs discovery's Kademlia requests."""
+class DhtClient:
+    """Runs discovery's Kademlia requests; `unreachable` is called with a server that does not answer."""
 
     def __init__(
         self,
@@ -105,14 +109,14 @@ class KadClient:
         self._own_peer = own_peer
         self._own_addresses = own_addresses
         self._unreachable = unreachable
-        self._limiter = trio.CapacityLimiter(_AT_ONCE)
+        self._limiter = trio.CapacityLimiter(_MAX_REQUESTS)
 
     async def run(self, request: KadRequest) -> KadReply | KadFailed:
-        """Do one request within its time-out."""
+        """Do one request within its time-out, and return what discovery is told."""
         with trio.move_on_after(request.timeout):
             try:
                 async with self._limiter:
-                    return await self._ask(request)
+                    return await self._request(request)
             except UnreachableError as error:
                 self._unreachable(request.peer)
                 return KadFailed(request.request, str(error)[:200])
@@ -122,16 +126,14 @@ class KadClient:
             self._unreachable(request.peer)
         return KadFailed(request.request, "time-out")
 
-    async def _ask(self, request: KadRequest) -> KadReply:
+    async def _request(self, request: KadRequest) -> KadReply:
         existed = self._dialer.existing(request.peer) is not None
         connection = await self._dialer.connect(request.peer, request.addresses)
         try:
             data = await self._exchange(connection, request)
         except streams.StreamError as error:
-            # A server may reset one stream, at its rate limit say, while other streams go on.
-            if not existed or (
-                corrections.is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)
-            ):
+            # A server may reset one stream, at its rate limit for example, while its other streams go on.
+            if not existed or (is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)):
                 raise
             await self._dialer.drop(connection)
             data = await self._exchange(await self._dialer.connect(request.peer, request.addresses), request)
@@ -140,12 +142,12 @@ class KadClient:
 
     async def _exchange(self, connection: Any, request: KadRequest) -> bytes:
         data = encode_request(request.op, request.key, self._own_peer, self._own_addresses)
-        asked = varint.encode(len(data)) + data
-        async with streams.open_stream(connection, self._protocol, asked) as stream:
+        framed = varint.encode(len(data)) + data
+        async with streams.open_stream(connection, self._protocol, framed) as stream:
             try:
-                return await streams.read_varint_message(stream, LARGEST_ANSWER)
+                return await streams.read_varint_message(stream, MAX_ANSWER_BYTES)
             except streams.StreamError as error:
-                # An ADD_PROVIDER need not be answered: a server that closes the stream has taken it.
+                # ADD_PROVIDER need not be answered: a server that closes the stream has accepted it.
                 if request.op == "add_provider" and error.clean:
                     return b""
                 raise

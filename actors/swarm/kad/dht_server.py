@@ -1,7 +1,8 @@
-"""The Kademlia server of this node: the library's, with its defects corrected (libp2p 0.8.1).
+"""The Kademlia server of this node: the library's, corrected and bounded (docs/decisions/0004).
 
-Answers other peers' requests and keeps the routing table. Never looks anything up and never announces:
-that is discovery's, request by request (dht_client.py). docs/decisions/0004-libp2p-corrections.md.
+Answers other peers' requests and keeps the routing table and the provider records. Never looks anything up
+and never announces: discovery does, request by request (dht_client.py). The defects are those of libp2p
+0.8.1; tests/swarm/test_dht_server.py and test_kad.py (clients) show them.
 """
 
 from collections import Counter
@@ -22,48 +23,53 @@ from libp2p.peer.peerinfo import PeerInfo
 
 from ..library import streams
 
-_MODULES = (
+_MODULES_WITH_PROTOCOL_ID = (
     libp2p.kad_dht.common,
     libp2p.kad_dht.kad_dht,
     libp2p.kad_dht.peer_routing,
     libp2p.kad_dht.provider_store,
     libp2p.kad_dht.value_store,
 )
-MOST_KEYS = 8192
-MOST_KEYS_OF_PEER = 256
-_ADDRESSES_OF_PROVIDER = 32
-_STREAMS = 128
-_STREAMS_OF_PEER = 32
-_STREAM_LIFE = 15.0
+MAX_KEYS = 8192
+MAX_KEYS_PER_PEER = 256
+_MAX_PROVIDER_ADDRESSES = 32
+_MAX_STREAMS = 128
+_MAX_STREAMS_PER_PEER = 32
+_STREAM_TIMEOUT_S = 15.0
 
 
 def use_protocol(protocol: str) -> None:
-    """Defect: KadDHT(protocol_prefix=…) is ignored (kad_dht/kad_dht.py:340). Set for the whole process."""
-    for module in _MODULES:
+    """Set the protocol id of Kademlia, for the whole process.
+
+    Defect (0.8.1, kad_dht/kad_dht.py:340): KadDHT(protocol_prefix=…) is ignored.
+    """
+    for module in _MODULES_WITH_PROTOCOL_ID:
         module.PROTOCOL_ID = TProtocol(protocol)
 
 
-class Providers(ProviderStore):  # type: ignore[misc]
-    """Defect: the provider store is unbounded. Here keys are, in all and for each peer, and addresses.
+class BoundedProviderStore(ProviderStore):  # type: ignore[misc]
+    """A provider store with a bound on keys, in all and for each peer, and on the addresses of a provider.
 
-    Own keys stand apart: they never expire, go at once when withdrawn, and carry the present addresses.
+    Defect (0.8.1, kad_dht/provider_store.py): the library's store is unbounded.
+    This node's own keys are not stored: `provides` decides at each request whether the node provides a key.
+    So they never expire, are gone as soon as a session ends, and come with the present addresses.
     """
 
     def __init__(self, host: Any, peer_routing: Any, provides: Callable[[bytes], bool]) -> None:
         super().__init__(host=host, peer_routing=peer_routing)
         self.provides = provides
         self._keys_of_peer: dict[str, dict[bytes, None]] = {}
-        """The key announced last is the last one."""
+        """By peer: its keys, the one announced last at the end."""
 
     def add_provider(self, key: bytes, provider: PeerInfo) -> None:
-        """Keep a record for `key`, within the bounds: a peer's oldest one makes room for its newest."""
+        """Keep a record for `key`; beyond the bounds the oldest key makes room, of this peer or of all."""
         peer = str(provider.peer_id)
         keys = self._keys_of_peer.get(peer, {})
-        if key not in keys and len(keys) >= MOST_KEYS_OF_PEER:
+        if key not in keys and len(keys) >= MAX_KEYS_PER_PEER:
             self._drop(next(iter(keys)), peer)
-        while key not in self.providers and len(self.providers) >= MOST_KEYS:
+        while key not in self.providers and len(self.providers) >= MAX_KEYS:
             self._drop(next(iter(self.providers)))
-        bounded = PeerInfo(provider.peer_id, list(provider.addrs)[:_ADDRESSES_OF_PROVIDER])
+        bounded = PeerInfo(provider.peer_id, list(provider.addrs)[:_MAX_PROVIDER_ADDRESSES])
         super().add_provider(key, bounded)
         if peer in self.providers[key]:
             keys = self._keys_of_peer.setdefault(peer, {})
@@ -78,14 +84,14 @@ class Providers(ProviderStore):  # type: ignore[misc]
         return found
 
     def cleanup_expired(self) -> None:
-        """Drop expired records, and what is kept about them."""
+        """Drop expired records."""
         super().cleanup_expired()
         for peer, keys in list(self._keys_of_peer.items()):
             for key in [key for key in keys if peer not in self.providers.get(key, {})]:
                 self._forget(key, peer)
 
     def _drop(self, key: bytes, peer: str | None = None) -> None:
-        """Drop the record of one peer for a key, or all of them."""
+        """Drop the records for a key: one peer's, or all of them."""
         records = self.providers.get(key, {})  # the library has dropped it already if it had expired
         for one in list(records) if peer is None else [peer]:
             records.pop(one, None)
@@ -104,33 +110,34 @@ def _bare(address: Any) -> Any:
     return address.decapsulate_code(421) if "/p2p/" in str(address) else address
 
 
-class Dht(KadDHT):  # type: ignore[misc]
-    """The library's DHT with two more corrections.
+class DhtServer(KadDHT):  # type: ignore[misc]
+    """The library's DHT with bounded streams, and only servers in its routing table.
 
-    Defect: twelve streams that send nothing keep a server busy for ever (kad_dht.py, _inbound_limiter); here
-    a stream has a life and a peer a share. Defect: a peer that only asks, a client, enters the routing table
-    as a server (add_peer with skip_server_mode_check); here only one that identify has shown to be a server.
+    Defect (0.8.1, kad_dht/kad_dht.py, _inbound_limiter): twelve streams that send nothing keep the server
+    busy for ever. Here a stream ends after 15 s, and one peer has 32 at once.
+    Defect (0.8.1, add_peer with skip_server_mode_check): a client, which only sends requests, enters the
+    routing table as a server. Here only a peer enters that identify has shown to be a server.
     """
 
     def __init__(
         self, host: Any, mode: DHTMode, provides: Callable[[bytes], bool] = lambda _key: False
     ) -> None:
         super().__init__(host, mode)
-        self.provider_store = Providers(host, self.peer_routing, provides)
-        self._inbound_limiter = trio.CapacityLimiter(_STREAMS)
+        self.provider_store = BoundedProviderStore(host, self.peer_routing, provides)
+        self._inbound_limiter = trio.CapacityLimiter(_MAX_STREAMS)
         self._streams_of_peer: Counter[bytes] = Counter()
 
     async def handle_stream(self, stream: Any) -> None:
-        """Serve one stream for a bounded time."""
+        """Serve one stream, for 15 s at most."""
         peer = stream.muxed_conn.peer_id.to_bytes()
-        if self._streams_of_peer[peer] >= _STREAMS_OF_PEER:
+        if self._streams_of_peer[peer] >= _MAX_STREAMS_PER_PEER:
             await streams.reset(stream)
             return
         self._streams_of_peer[peer] += 1
         try:
-            with trio.move_on_after(_STREAM_LIFE) as life:
+            with trio.move_on_after(_STREAM_TIMEOUT_S) as timeout:
                 await super().handle_stream(stream)
-            if life.cancelled_caught:
+            if timeout.cancelled_caught:
                 await streams.reset(stream)
         finally:
             self._streams_of_peer[peer] -= 1
@@ -138,7 +145,10 @@ class Dht(KadDHT):  # type: ignore[misc]
                 del self._streams_of_peer[peer]
 
     async def add_peer(self, peer_id: ID, *, skip_server_mode_check: bool = False) -> bool:
-        """Add a peer that identify has shown to speak the DHT protocol."""
+        """Add a peer to the routing table; return whether it was added.
+
+        One that is no server never is, also where the library wants its own check skipped.
+        """
         if skip_server_mode_check and not self.is_server(peer_id):
             return False
         return bool(await super().add_peer(peer_id, skip_server_mode_check=skip_server_mode_check))

@@ -1,10 +1,12 @@
-"""libp2p without what a node does not use of it: `import libp2p` brings every transport, and more besides.
+"""Imports libp2p with stubs in place of the modules that a node does not use.
 
-While :func:`stub_unused_modules` runs, the modules in NOT_USED are stood in for. A stand-in can be
-imported, subclassed and named in annotations; whatever is done with it otherwise raises StubCalledError.
-Once libp2p is imported the stand-ins are no longer found, so that whoever imports one of these modules
-later gets the true one. Measured: 29 MiB less for the process, and half of the time that the import takes
-(docs/performance.md).
+`import libp2p` imports every transport and service. Measured with the stubs: 29 MiB less for the process, and
+half of the time that the import takes (docs/performance.md).
+
+While :func:`stub_unused_modules` runs, importing a module of UNUSED_MODULES gives a stub. A stub can be
+imported, subclassed and named in annotations; calling one of its classes raises StubCalledError. Afterwards
+the stubs are removed from sys.modules, so that a later `import` of such a module gives the true one; only
+`from package import module` still finds the stub, as an attribute of the package.
 """
 
 import sys
@@ -17,7 +19,7 @@ from typing import Any, NoReturn
 
 from ....messages.errors import SpacedriveNodeError
 
-NOT_USED = (
+UNUSED_MODULES = (
     # Transports and security that the node does not offer.
     "libp2p.security.tls",
     "libp2p.transport.quic",
@@ -28,18 +30,18 @@ NOT_USED = (
     "aioquic",
     "cryptography.x509",
     "trio_websocket",
-    # Finding peers, and the names of hosts: discovery and swarm/dial/resolver.py do that.
+    # Finding peers, and resolving names: the discovery actor and dial/resolver.py do that.
     "libp2p.discovery",
     "dns",
     "miniupnpc",
     "zeroconf",
-    # Services that it does not run.
+    # Services that the node does not run.
     "libp2p.bitswap",
     "libp2p.pubsub",
     "cbor2",
     "httpx",
     "requests",
-    # Figures: the metrics actor has them.
+    # Metrics: the metrics actor exports them.
     "libp2p.observability",
     "libp2p.rcmgr.prometheus_exporter",
     "prometheus_client",
@@ -47,17 +49,17 @@ NOT_USED = (
 
 
 class StubCalledError(SpacedriveNodeError, RuntimeError):
-    """Something of libp2p was used that is not there; the text names it."""
+    """A part of libp2p was used that was replaced by a stub; the text names it."""
 
 
-class _Named(type):
-    """The type of every class that a stand-in has: it has any attribute, and no instances."""
+class _StubClass(type):
+    """The type of every class in a stub module. Such a class has any attribute, and no instances."""
 
     def __getattr__(cls, name: str) -> Any:
-        return _stand_in(cls.__qualname__, name)
+        return _stub_attribute(cls.__qualname__, name)
 
     def __call__(cls, *_args: Any, **_named: Any) -> NoReturn:
-        raise StubCalledError(f"{cls.__qualname__} is left out of this process (lean.NOT_USED)")
+        raise StubCalledError(f"{cls.__qualname__} is left out of this process (import_stubs.UNUSED_MODULES)")
 
     def __or__(cls, other: Any) -> Any:
         return other
@@ -68,31 +70,33 @@ class _Named(type):
         return cls
 
 
-def _stand_in(owner: str, name: str) -> Any:
+def _stub_attribute(owner: str, name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    if name.endswith(("Error", "Exception")):  # it may stand in an `except`
+    if name.endswith(("Error", "Exception")):  # it may be named in an `except`
         return type(name, (Exception,), {})
-    return _Named(f"{owner}.{name}", (), {})
+    return _StubClass(f"{owner}.{name}", (), {})
 
 
-class _Module(ModuleType):
+class _StubModule(ModuleType):
     __path__: MutableSequence[str] = []  # noqa: RUF012, never changed
 
     def __getattr__(self, name: str) -> Any:
-        found = _stand_in(self.__name__, name)
+        found = _stub_attribute(self.__name__, name)
         setattr(self, name, found)
         return found
 
 
-class _Finder(MetaPathFinder, Loader):
+class _StubFinder(MetaPathFinder, Loader):
+    """Finds a stub for each unused module; first in sys.meta_path while libp2p is imported."""
+
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if any(fullname == name or fullname.startswith(f"{name}.") for name in NOT_USED):
+        if any(fullname == name or fullname.startswith(f"{name}.") for name in UNUSED_MODULES):
             return ModuleSpec(fullname, self, is_package=True)
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _Module(spec.name)
+        return _StubModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         return
@@ -100,12 +104,12 @@ class _Finder(MetaPathFinder, Loader):
 
 @contextmanager
 def stub_unused_modules() -> Iterator[None]:
-    """Import libp2p in this block. Does nothing for modules that have been imported before."""
-    finder = _Finder()
+    """Import libp2p in this block. A module that was imported before stays the true one."""
+    finder = _StubFinder()
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name, module in sys.modules.items() if isinstance(module, _Module)]:
+        for name in [name for name, module in sys.modules.items() if isinstance(module, _StubModule)]:
             del sys.modules[name]

@@ -1,7 +1,8 @@
 """One libp2p stream as this project uses it: opened on a given connection, exact reads, bounded frames.
 
-Never dials: whoever calls has a live connection (the library's own new_stream would dial by its own rules,
-docs/decisions/0004-libp2p-corrections.md). Every failure is one StreamError.
+The library raises a dozen unrelated exceptions for a stream that failed; here every failure is a StreamError.
+Never dials: the caller has a live connection. (The library's own new_stream dials by its own rules,
+docs/decisions/0004.)
 """
 
 from collections.abc import AsyncIterator
@@ -20,28 +21,32 @@ from ....messages.base import LENGTH_BYTES, WIRE_LIMIT, frame
 from ....messages.errors import SpacedriveNodeError
 from . import multiplexer
 
-_NEGOTIATION = 10
-_FAREWELL = 1.0
-_VARINT_BYTES = 5
+_NEGOTIATION_TIMEOUT_S = 10
+_CLOSE_TIMEOUT_S = 1.0
+_MAX_VARINT_BYTES = 5
 
 
 class StreamError(SpacedriveNodeError):
-    """The stream cannot be used any more. Its text is short and quotes no bytes of the peer."""
+    """The stream can no longer be used. The text is short and quotes no bytes of the peer."""
 
     clean = False
-    """The peer closed it in good order, between two messages as far as the caller can tell."""
+    """Whether the peer closed the stream, rather than reset it or lost the connection."""
 
 
 class StreamNotOpenedError(StreamError):
-    """The connection takes no new stream: it is dead."""
+    """The connection accepts no new stream: it is dead."""
 
 
 class StreamProtocolError(StreamError):
-    """The peer sent what the protocol forbids (an oversized frame, say)."""
+    """The peer sent what the protocol forbids, an oversized frame for example."""
 
 
 async def read_exactly(stream: Any, size: int) -> bytes:
-    """Read exactly `size` bytes, however small the pieces. Raises StreamError."""
+    """Read exactly `size` bytes, however small the pieces. Raises StreamError.
+
+    Defect (0.8.1, io/utils.py): the library's read_exactly gives up after 101 pieces.
+    Test: tests/swarm/test_streams.py.
+    """
     buffer = bytearray()
     while len(buffer) < size:
         try:
@@ -63,7 +68,7 @@ def _read_failure(error: Exception) -> StreamError:
 
 
 async def read_frame(stream: Any) -> bytes:
-    """Read one frame of the pairing protocol, without its length. Raises StreamError, StreamProtocolError."""
+    """Read one frame of the pairing protocol, return it without its length. Raises as read_varint_message."""
     size = int.from_bytes(await read_exactly(stream, LENGTH_BYTES), "big")
     if not 0 < size <= WIRE_LIMIT:
         raise StreamProtocolError("frame length out of bounds")
@@ -71,7 +76,7 @@ async def read_frame(stream: Any) -> bytes:
 
 
 def as_frame(payload: bytes) -> bytes:
-    """Return a frame of the pairing protocol, with its length."""
+    """Return a frame of the pairing protocol: `payload` with its length in front."""
     return frame(payload, WIRE_LIMIT)
 
 
@@ -81,9 +86,12 @@ async def write_frame(stream: Any, payload: bytes) -> None:
 
 
 async def read_varint_message(stream: Any, limit: int) -> bytes:
-    """Read one message behind an unsigned varint length, as Kademlia frames them. Raises as read_frame."""
+    """Read one message with an unsigned varint length in front, as Kademlia frames them.
+
+    Raises StreamError, or StreamProtocolError when the length is malformed or above `limit` bytes.
+    """
     size = 0
-    for place in range(_VARINT_BYTES):
+    for place in range(_MAX_VARINT_BYTES):
         byte = (await read_exactly(stream, 1))[0]
         size |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
@@ -104,13 +112,13 @@ async def write(stream: Any, data: bytes) -> None:
 
 
 def shielded(seconds: float) -> trio.CancelScope:
-    """Return a scope that lets clean-up go on for so long, whatever is cancelled outside."""
+    """Return a scope in which clean-up may go on for `seconds`, whatever is cancelled outside."""
     return trio.CancelScope(deadline=trio.current_time() + seconds, shield=True)
 
 
 async def close(stream: Any) -> None:
-    """Close the stream; if the peer does not let it be closed, reset it. Never raises, bounded in time."""
-    with shielded(_FAREWELL):
+    """Close the stream, or reset it if that fails. Never raises, bounded in time."""
+    with shielded(_CLOSE_TIMEOUT_S):
         try:
             await stream.close()
         except Exception:  # what cannot be closed is already gone
@@ -119,7 +127,7 @@ async def close(stream: Any) -> None:
 
 async def reset(stream: Any) -> None:
     """Reset the stream. Never raises, bounded in time."""
-    with shielded(_FAREWELL):
+    with shielded(_CLOSE_TIMEOUT_S):
         try:
             await stream.reset()
         except Exception:  # what cannot be reset is already gone
@@ -128,11 +136,12 @@ async def reset(stream: Any) -> None:
 
 @asynccontextmanager
 async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> AsyncIterator[Any]:
-    """Open a stream for `protocol` on this very connection; closed at the end, reset after an error.
+    """Open a stream for `protocol` on this connection; it is closed at the end, and reset after an error.
 
-    `request` is all that will be written: it goes out with the proposal, in one packet, and the own half is
-    closed (multistream-select allows both sides to speak before they have heard the other). Raises
-    StreamError when the connection is dead or the peer does not speak the protocol.
+    With a `request`, that is all this side will write: it goes out in one packet with the proposal of the
+    protocol, and this side's half of the stream is closed. multistream-select allows both sides to send
+    before they have heard from the other. Raises StreamError when the connection is dead or the peer does not
+    speak the protocol.
     """
     try:
         stream = await connection.new_stream()
@@ -140,7 +149,7 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
         raise StreamNotOpenedError(f"no stream: {type(error).__name__}") from error
     try:
         if request:
-            await _propose_and_ask(stream, protocol, request)
+            await _propose_and_request(stream, protocol, request)
         else:
             await _negotiate(stream, protocol)
         yield stream
@@ -154,22 +163,22 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
 async def _negotiate(stream: Any, protocol: str) -> None:
     try:
         await MultiselectClient().select_one_of(
-            [TProtocol(protocol)], MultiselectCommunicator(stream), _NEGOTIATION
+            [TProtocol(protocol)], MultiselectCommunicator(stream), _NEGOTIATION_TIMEOUT_S
         )
     except Exception as error:  # see read_exactly
         raise StreamError(f"negotiation failed: {type(error).__name__}") from error
 
 
-async def _propose_and_ask(stream: Any, protocol: str, request: bytes) -> None:
-    """Write everything at once, then read that the peer agrees. Raises StreamError."""
+async def _propose_and_request(stream: Any, protocol: str, request: bytes) -> None:
+    """Write proposal and request in one packet, then read that the peer agrees. Raises StreamError."""
     proposals = [MULTISELECT_PROTOCOL_ID.encode() + b"\n", protocol.encode() + b"\n"]
-    async with multiplexer.together(stream):
+    async with multiplexer.one_packet(stream):
         await write(stream, b"".join(varint.encode(len(one)) + one for one in proposals) + request)
         try:
             await stream.close_write()
         except Exception as error:  # see read_exactly
             raise StreamError(f"write failed: {type(error).__name__}") from error
-    with trio.move_on_after(_NEGOTIATION) as limit:
+    with trio.move_on_after(_NEGOTIATION_TIMEOUT_S) as limit:
         for proposal in proposals:
             if await read_varint_message(stream, len(proposal)) != proposal:
                 raise StreamError("negotiation failed: another protocol")

@@ -1,7 +1,8 @@
-"""Inbound pairing streams: one request frame in, handed to whom it concerns, one response frame out.
+"""Inbound exchanges: a peer opens a stream, sends one request frame and gets one response frame.
 
-Owns the limits that protect sessions from strangers. Never opens a frame: what is sealed and what an attempt
-is stay with the session. Implements docs/protocol.md, "Messages" and "Limits".
+Owns the limits that protect sessions and the vault from strangers. Never opens a frame: what is sealed, and
+what an attempt is, stay with the session. Implements docs/protocol.md, "Messages" and "Limits"; the path is
+drawn in docs/architecture.md, "The path of a frame".
 """
 
 from collections.abc import Callable
@@ -19,169 +20,178 @@ from ....messages.peer_protocol import (
     WireRequest,
     decode_wire,
 )
-from ....messages.session_names import session_of_actor
 from ....messages.to_session import PeerRequest
-from ....messages.to_vault import PeerEvidence, SettleRequest
+from ....messages.to_vault import SettleRequest
 from ....messages.types import ConnectionKind
-from ...base import Send, now
-from ..library import corrections, multiplexer, streams
-from .frame_routing import Tables
-from .limits import Abuse, Slot, Slots
-from .pending_requests import ActorBusyError, ActorGoneError, NoAnswerError, Requests
+from ...base import Mailbox, now
+from ..library import multiplexer, streams
+from ..library.connections import address_block_of, connection_kind
+from .ban_list import BanList
+from .exchange_slots import ExchangeSlots
+from .frame_routing import FrameRouting
+from .pending_requests import ActorBusyError, ActorGoneError, NoAnswerError, PendingRequests
+from .rate_limits import RepeatLimit
 
-READ_DEADLINE = 5.0
-ANSWER_DEADLINE = 10.0
-WRITE_DEADLINE = 5.0
-EXCHANGE_DEADLINE = 10.0
+READ_TIMEOUT_S = 5.0
+REPLY_TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 5.0
+EXCHANGE_TIMEOUT_S = 10.0
 """All of it together: the other side waits no longer (docs/protocol.md, "Limits")."""
-_LAST_WORDS = 2.0
+_CLOSE_TIMEOUT_S = 2.0
 
 
-def path_of(_connection: Any) -> ConnectionKind:
-    """Return how a connection runs. Relayed ones do not exist yet."""
-    return "direct"
-
-
-class PairingPort:
-    """Serves the streams of one host."""
+class InboundExchanges:
+    """Serves the pairing streams that peers open to one host."""
 
     def __init__(
         self,
         own_peer: bytes,
-        tables: Tables,
-        requests: Requests,
-        abuse: Abuse,
-        refused: Callable[[RefusalReason], None],
+        routing: FrameRouting,
+        mailbox: Mailbox[Any],
+        bans: BanList,
+        *,
+        count_refusal: Callable[[RefusalReason], None],
         drop_peer: Callable[[bytes], Any],
-        drop_block: Callable[[str], None],
+        drop_address_block: Callable[[str], None],
     ) -> None:
         self._own_peer = own_peer
-        self._tables = tables
-        self._requests = requests
-        self._abuse = abuse
-        self._refused = refused
+        self._routing = routing
+        self._bans = bans
+        self._count_refusal = count_refusal
         self._drop_peer = drop_peer
-        self._drop_block = drop_block
-        self._slots = Slots()
+        self._drop_address_block = drop_address_block
+        self._slots = ExchangeSlots()
+        self._repeats = RepeatLimit()
+        self.pending = PendingRequests(mailbox)
+        """Requests that wait for a session or the vault. The actor hands it what comes back (actor.py)."""
 
     async def handle(self, stream: Any) -> None:
-        """Serve one stream from its first byte to its close."""
+        """Serve one stream from its first byte to its close: one exchange, read from top to bottom."""
         peer: bytes = stream.muxed_conn.peer_id.to_bytes()
-        block = corrections.block_of(stream.muxed_conn)
-        if self._abuse.is_blocked(peer, now()) or self._abuse.is_blocked(block, now()):
+        address_block = address_block_of(stream.muxed_conn)
+
+        # Gate: a banned peer is not listened to, and loses its connections.
+        if self._bans.is_banned(peer, now()) or self._bans.is_banned(address_block, now()):
             await streams.reset(stream)
             await self._drop_peer(peer)
             return
-        whole = trio.CancelScope()
-        slot = self._slots.take(peer, block, whole.cancel)
+
+        # Slot: from here on the exchange may be evicted, while it waits for its peer.
+        eviction = trio.CancelScope()
+        slot = self._slots.acquire(peer, address_block, eviction.cancel)
         if slot is None:
             await streams.reset(stream)
             return
         try:
-            with whole:
-                with trio.move_on_after(EXCHANGE_DEADLINE) as in_time:
-                    answered = await self._exchange(stream, slot)
-                if not in_time.cancelled_caught and answered:
-                    await _let_go(stream)
-            if whole.cancelled_caught or in_time.cancelled_caught:
+            with eviction:
+                with trio.move_on_after(EXCHANGE_TIMEOUT_S) as deadline:
+                    # Read. Rubbish counts as a strike; a peer that is slow or gone is no offender.
+                    try:
+                        with trio.fail_after(READ_TIMEOUT_S):
+                            frame = await streams.read_frame(stream)
+                        request = _decode_request(frame)
+                    except (MalformedMessageError, streams.StreamProtocolError):
+                        await streams.reset(stream)
+                        await self._strike(peer, address_block)
+                        return
+                    except (streams.StreamError, trio.TooSlowError):
+                        await streams.reset(stream)
+                        return
+
+                    # Respond. While a session or the vault works on it, the exchange is not evicted.
+                    try:
+                        with slot.waiting_for_actor():
+                            kind = connection_kind(stream)
+                            response = await self._respond(request, frame, peer, address_block, kind)
+                    except NoAnswerError:
+                        await streams.reset(stream)
+                        return
+
+                    # Write: the response and the end of this side's half, in one packet.
+                    try:
+                        with trio.fail_after(WRITE_TIMEOUT_S):
+                            async with multiplexer.one_packet(stream):
+                                await streams.write_frame(stream, response)
+                                await stream.close()
+                    except Exception:  # the peer is gone; it will repeat its request
+                        await streams.reset(stream)
+                        return
+
+                # Close. This has a time-out of its own, outside of the exchange's.
+                if not deadline.cancelled_caught:
+                    await _wait_for_close(stream)
+            if eviction.cancelled_caught or deadline.cancelled_caught:
                 await streams.reset(stream)
         finally:
-            self._slots.give_back(slot)
+            self._slots.release(slot)
 
-    async def _exchange(self, stream: Any, slot: Slot) -> bool:
-        """Take the request and answer it; return whether the answer has been written."""
-        request = await self._read(stream, slot.peer, slot.block)
-        if request is None:
-            return False
-        message, frame = request
-        try:
-            response = await self._answer(message, frame, slot, path_of(stream))
-        except NoAnswerError:
-            await streams.reset(stream)
-            return False
-        try:
-            with trio.fail_after(WRITE_DEADLINE):
-                async with multiplexer.together(stream):
-                    await streams.write_frame(stream, response)
-                    await stream.close()
-        except Exception:  # the peer is gone; it asks again
-            await streams.reset(stream)
-            return False
-        return True
-
-    async def _read(self, stream: Any, peer: bytes, block: str | None) -> tuple[WireRequest, bytes] | None:
-        try:
-            with trio.fail_after(READ_DEADLINE):
-                frame = await streams.read_frame(stream)
-            message = decode_wire(frame)
-            if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
-                raise MalformedMessageError("not a request")
-        except (MalformedMessageError, streams.StreamProtocolError):
-            await streams.reset(stream)
-            await self._strike(peer, block)
-            return None
-        except (streams.StreamError, trio.TooSlowError):
-            await streams.reset(stream)
-            return None
-        return message, frame
-
-    async def _answer(self, message: WireRequest, frame: bytes, slot: Slot, path: ConnectionKind) -> bytes:
-        slot.waits_for_peer = False
-        try:
-            return await self._ask(message, frame, slot.peer, slot.block, path)
-        finally:
-            slot.waits_for_peer = True
-
-    async def _ask(
-        self, message: WireRequest, frame: bytes, peer: bytes, block: str | None, path: ConnectionKind
+    async def _respond(
+        self, request: WireRequest, frame: bytes, peer: bytes, address_block: str | None, kind: ConnectionKind
     ) -> bytes:
-        if self._abuse.too_often(peer + message.attempt, now()):
-            return self._refuse(message, "busy")
-        actor = self._tables.owner(self._own_peer, peer, message)
+        """Return the response frame: a session's, the vault's, or a refusal. Raises NoAnswerError.
+
+        `frame` is forwarded as it came. `PendingRequests.call` sends it to the supervisor and sleeps. The
+        reply arrives in the actor's mailbox, as a PeerReply: `SwarmActor` (actor.py) hands it to `pending`,
+        which wakes the call.
+        """
+        # Rate limit.
+        if self._repeats.record(peer + request.attempt, now()):
+            return self._refuse(request, "busy")
+
+        # Does a session serve this code?
+        actor = self._routing.session_of(self._own_peer, peer, request)
         if actor is not None:
+            number = self.pending.next_number()
+            message = PeerRequest(number, peer, frame, kind)
+            ahead = self._routing.prepare_forward(actor, peer)
             try:
-                return await self._ask_session(actor, frame, peer, path)
+                return await self.pending.call(number, actor, message, REPLY_TIMEOUT_S, ahead)
             except ActorBusyError:
-                return self._refuse(message, "busy")
+                return self._refuse(request, "busy")
             except ActorGoneError:
-                pass  # the session has ended meanwhile: as if it had never been found
-        if self._tables.belongs_to_vault(peer, message):
-            number = self._requests.number()
+                pass  # the session has just ended: go on as if it had not been found
+
+        # Is it the decision of a known peer, whose session is over? Then the vault answers from its store.
+        if self._routing.belongs_to_vault(peer, request):
+            number = self.pending.next_number()
             settle = SettleRequest(number, peer, frame)
             try:
-                return await self._requests.ask(number, "vault", settle, ANSWER_DEADLINE, [])
+                return await self.pending.call(number, "vault", settle, REPLY_TIMEOUT_S, [])
             except ActorBusyError:
-                return self._refuse(message, "busy")
+                return self._refuse(request, "busy")
+
+        # It is nobody's. If the code was never served here, that is a strike.
         if actor is None:
-            await self._strike(peer, block)
-        return self._refuse(message, "closed" if isinstance(message, PairingDecision) else "unavailable")
+            await self._strike(peer, address_block)
+        return self._refuse(request, "closed" if isinstance(request, PairingDecision) else "unavailable")
 
-    async def _ask_session(self, actor: str, frame: bytes, peer: bytes, path: ConnectionKind) -> bytes:
-        number = self._requests.number()
-        vouch = (
-            [Send("vault", PeerEvidence(session_of_actor(actor), peer))]
-            if self._tables.needs_vouch(actor, peer)
-            else []
-        )
-        self._tables.forwarded(actor, peer)
-        return await self._requests.ask(
-            number, actor, PeerRequest(number, peer, frame, path), ANSWER_DEADLINE, vouch
-        )
+    def _refuse(self, request: WireRequest, reason: RefusalReason) -> bytes:
+        self._count_refusal(reason)
+        return encode(Refused(request.code_id, request.attempt, reason))
 
-    async def _strike(self, peer: bytes, block: str | None) -> None:
-        if self._abuse.strike(peer, block, now()):
-            if block is not None and self._abuse.is_blocked(block, now()):
-                self._drop_block(block)
+    async def _strike(self, peer: bytes, address_block: str | None) -> None:
+        """Count a strike; close the connections of a peer or an address block that is banned by it."""
+        if self._bans.strike(peer, address_block, now()):
+            if address_block is not None and self._bans.is_banned(address_block, now()):
+                self._drop_address_block(address_block)
             await self._drop_peer(peer)
 
-    def _refuse(self, message: WireRequest, reason: RefusalReason) -> bytes:
-        self._refused(reason)
-        return encode(Refused(message.code_id, message.attempt, reason))
+
+def _decode_request(frame: bytes) -> WireRequest:
+    """Decode a frame to route it by its kind, code_id and attempt. Raises MalformedMessageError.
+
+    The session and the vault get the frame itself and decode it again, and the session compares the code_id
+    again: they do not trust the swarm, which is exposed to strangers (docs/security.md, "Who holds what").
+    """
+    message = decode_wire(frame)
+    if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
+        raise MalformedMessageError("not a request")
+    return message
 
 
-async def _let_go(stream: Any) -> None:
-    """Wait a little for the peer to close its half too; a stream left half open would stay for ever."""
-    with trio.move_on_after(_LAST_WORDS):
+async def _wait_for_close(stream: Any) -> None:
+    """Wait a little for the peer to close its half too: a stream left half open would stay for ever."""
+    with trio.move_on_after(_CLOSE_TIMEOUT_S):
         try:
             await stream.read(1)
         except Exception:  # closed or reset: both are an end

@@ -1,7 +1,9 @@
-"""Outbound exchanges: a session's Ask, and the decisions that the vault wants repeated (KnownPeer.settle).
+"""Outbound exchanges: for a session (Ask), or to repeat a decision for the vault (KnownPeer.settle).
 
-One request frame on a new stream, one response frame back. A connection that fails is dropped and dialled
-once again within the same deadline. Never opens a frame. Implements docs/protocol.md, "Messages", "Ending".
+One request frame on a new stream, one response frame back. A connection that fails is dropped, and the peer
+is dialled once more within the same deadline. Never opens a frame: a response is decoded only to see that it
+is one, and the session or the vault, which do not trust the swarm, decode it again.
+Implements docs/protocol.md, "Messages" and "Settling".
 """
 
 from typing import Any
@@ -17,84 +19,92 @@ from ....messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from ....messages.session_names import session_of_actor
 from ....messages.to_session import PeerAnswer, PeerUnreachable
 from ....messages.to_swarm import Ask
-from ....messages.to_vault import PeerEvidence, Settled
+from ....messages.to_vault import Settled
 from ...base import Mailbox, Send, now
 from ..dial.dialer import Dialer, UnreachableError
 from ..library import streams
-from .frame_routing import Tables
-from .inbound import path_of
-from .limits import RecentTable
+from ..library.connections import connection_kind
+from .frame_routing import FrameRouting
+from .recent_table import RecentTable
 
-_MOST = 2048
-_MOST_OF_SESSION = 32
-_SETTLE_TIMEOUT = 10.0
-_SETTLE_PAUSE = 5.0
+_MAX_EXCHANGES = 2048
+_MAX_EXCHANGES_PER_SESSION = 32
+_SETTLE_TIMEOUT_S = 10.0
+_SETTLE_PAUSE_S = 5.0
+"""The same decision is repeated to the same peer at most so often."""
+_DECISION_ID_BYTES = 32
+"""The last bytes of a decision's frame, which tell decisions apart."""
 
 
-class Asking:
+class OutboundExchanges:
     """Runs the outbound exchanges of one host, each in a task of its own."""
 
-    def __init__(self, dialer: Dialer, tables: Tables, mailbox: Mailbox[Any], nursery: trio.Nursery) -> None:
+    def __init__(
+        self, dialer: Dialer, routing: FrameRouting, mailbox: Mailbox[Any], nursery: trio.Nursery
+    ) -> None:
         self._dialer = dialer
-        self._tables = tables
+        self._routing = routing
         self._mailbox = mailbox
         self._nursery = nursery
         self._running: dict[str, set[trio.CancelScope]] = {}
+        """By the actor name of the session."""
         self._settled_at: RecentTable[tuple[bytes, bytes], float] = RecentTable()
+        """When a decision was last repeated: by peer and the end of the frame."""
         self._settling: dict[bytes, trio.Event] = {}
-        """By peer: set when there is a reason to look again."""
+        """By peer, while a task repeats decisions to it; the event is set to make that task look again."""
 
-    async def ask(self, actor: str, ask: Ask) -> None:
-        """Begin an Ask of a session."""
-        mine = self._running.setdefault(actor, set())
-        if len(mine) >= _MOST_OF_SESSION or sum(map(len, self._running.values())) >= _MOST:
+    async def start(self, actor: str, ask: Ask) -> None:
+        """Start the exchange that a session asks for. The answer is a PeerAnswer or a PeerUnreachable."""
+        scopes = self._running.setdefault(actor, set())
+        exchanges = sum(map(len, self._running.values()))
+        if len(scopes) >= _MAX_EXCHANGES_PER_SESSION or exchanges >= _MAX_EXCHANGES:
             await self._mailbox.send(actor, PeerUnreachable(ask.request, "too many exchanges at once"))
             return
         scope = trio.CancelScope()
-        mine.add(scope)
-        self._nursery.start_soon(self._run_ask, actor, ask, scope)
+        scopes.add(scope)
+        self._nursery.start_soon(self._run, actor, ask, scope)
 
-    def end(self, actor: str) -> None:
-        """Give up a session's exchanges."""
+    def cancel_session(self, actor: str) -> None:
+        """Cancel the exchanges of a session that has ended."""
         for scope in self._running.get(actor, ()):
             scope.cancel()
 
-    async def _run_ask(self, actor: str, ask: Ask, scope: trio.CancelScope) -> None:
+    async def _run(self, actor: str, ask: Ask, scope: trio.CancelScope) -> None:
         with scope:
-            reason = "time-out"
+            failure = "time-out"
             former = self._dialer.existing(ask.peer)
             with trio.move_on_after(ask.timeout) as deadline:
                 try:
                     frame, connection = await self._exchange(ask.peer, ask.addresses, ask.frame)
                 except Exception as error:  # whatever the library raises concerns this exchange alone
-                    reason = _reason(error)
+                    failure = _failure_text(error)
                 else:
-                    reason = ""
+                    failure = ""
             if deadline.cancelled_caught and former is not None:
-                # It may lead to nowhere without saying so: the next exchange dials again.
+                # The connection may be dead without a sign of it: the next exchange dials again.
                 await self._dialer.drop(former)
-            if reason:
-                await self._mailbox.send(actor, PeerUnreachable(ask.request, reason))
+            if failure:
+                await self._mailbox.send(actor, PeerUnreachable(ask.request, failure))
             else:
-                self._tables.forwarded(actor, ask.peer)
-                first = self._tables.needs_vouch(actor, ask.peer)
-                vouch = [Send("vault", PeerEvidence(session_of_actor(actor), ask.peer))] if first else []
-                answer = PeerAnswer(ask.request, frame, path_of(connection))
-                await self._mailbox.send_all([*vouch, Send(actor, answer)])
-        mine = self._running[actor]
-        mine.discard(scope)
-        if not mine:
+                ahead = self._routing.prepare_forward(actor, ask.peer)
+                answer = PeerAnswer(ask.request, frame, connection_kind(connection))
+                await self._mailbox.send_all([*ahead, Send(actor, answer)])
+        scopes = self._running[actor]
+        scopes.discard(scope)
+        if not scopes:
             del self._running[actor]
 
     async def _exchange(self, peer: bytes, addresses: tuple[str, ...], frame: bytes) -> tuple[bytes, Any]:
-        """Send a frame and return the response and its connection; a failed connection gets one successor."""
+        """Send a frame; return (response frame, its connection).
+
+        If a connection that existed before fails, the peer is dialled once more.
+        """
         existed = self._dialer.existing(peer) is not None
         connection = await self._dialer.connect(peer, addresses)
         try:
-            return await _one_exchange(connection, frame), connection
+            return await _exchange_on(connection, frame), connection
         except streams.StreamProtocolError:
             raise
         except streams.StreamError:
@@ -102,50 +112,51 @@ class Asking:
             if not existed:
                 raise
         connection = await self._dialer.connect(peer, addresses)
-        return await _one_exchange(connection, frame), connection
+        return await _exchange_on(connection, frame), connection
 
-    def contact(self, peer: bytes) -> None:
-        """There is a connection with `peer`: repeat a decision to it, as long as the vault wants that."""
-        known = self._tables.known.get(peer)
+    def settle(self, peer: bytes) -> None:
+        """Repeat a decision to `peer`, as long as the vault wants that and there is a connection."""
+        known = self._routing.known.get(peer)
         if peer in self._settling:
             self._settling[peer].set()
         elif known is not None and known.settle is not None:
             self._settling[peer] = trio.Event()
-            self._nursery.start_soon(self._settle, peer)
+            self._nursery.start_soon(self._run_settling, peer)
 
-    async def _settle(self, peer: bytes) -> None:
-        """Put each decision that the vault names to the peer, now and then, while there is a connection."""
+    async def _run_settling(self, peer: bytes) -> None:
+        """Repeat each decision that the vault names, until none is left or the connection is gone."""
         try:
-            while (known := self._tables.known.get(peer)) is not None and known.settle is not None:
-                pause = self._pause(peer, known.settle)
+            while (known := self._routing.known.get(peer)) is not None and known.settle is not None:
+                pause = self._pause_before(peer, known.settle)
                 if pause <= 0:
                     await self._settle_once(peer, known.settle)
                 else:
                     self._settling[peer] = trio.Event()
                     with trio.move_on_after(pause):
-                        await self._settling[peer].wait()  # the vault names another one, or it is back
+                        await self._settling[peer].wait()  # another decision, or a new connection
                 if self._dialer.existing(peer) is None:
                     break
         finally:
             del self._settling[peer]
 
-    def _pause(self, peer: bytes, frame: bytes) -> float:
-        """Return for how long this decision is not to be put again."""
-        last = self._settled_at.get((peer, frame[-32:]))
-        return 0.0 if last is None else last + _SETTLE_PAUSE - now()
+    def _pause_before(self, peer: bytes, frame: bytes) -> float:
+        """Return the seconds until this decision may be repeated again; 0 or less: now."""
+        last = self._settled_at.get((peer, frame[-_DECISION_ID_BYTES:]))
+        return 0.0 if last is None else last + _SETTLE_PAUSE_S - now()
 
     async def _settle_once(self, peer: bytes, frame: bytes) -> None:
-        self._settled_at.put((peer, frame[-32:]), now())
-        with trio.move_on_after(_SETTLE_TIMEOUT):
+        self._settled_at.store((peer, frame[-_DECISION_ID_BYTES:]), now())
+        with trio.move_on_after(_SETTLE_TIMEOUT_S):
             try:
                 answer, _connection = await self._exchange(peer, (), frame)
-            except Exception:  # as in _run_ask; it is tried again
+            except Exception:  # as in _run; it is repeated later
                 return
-            if peer in self._tables.known:
+            if peer in self._routing.known:
                 await self._mailbox.send("vault", Settled(peer, answer))
 
 
-async def _one_exchange(connection: Any, frame: bytes) -> bytes:
+async def _exchange_on(connection: Any, frame: bytes) -> bytes:
+    """Do one exchange on a new stream of this connection."""
     async with streams.open_stream(connection, PROTOCOL_ID, streams.as_frame(frame)) as stream:
         response = await streams.read_frame(stream)
         if not isinstance(
@@ -155,7 +166,7 @@ async def _one_exchange(connection: Any, frame: bytes) -> bytes:
         return response
 
 
-def _reason(error: Exception) -> str:
+def _failure_text(error: Exception) -> str:
     if isinstance(error, MalformedMessageError | streams.StreamProtocolError):
         return "protocol"
     if isinstance(error, UnreachableError | streams.StreamError):

@@ -1,6 +1,7 @@
-"""Requests to other actors that wait for an answer: numbered, bounded, and each answered by whom it asked.
+"""Requests to sessions and the vault that wait for their reply.
 
-Numbers carry the incarnation, so that an answer to a former swarm's request never fits a new one.
+The reply comes as a message of its own, into the actor's mailbox; its number leads back to the task that
+waits. Numbers contain the incarnation, so that a reply to a former swarm process never fits a new request.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from ....messages.base import Message
 from ....messages.errors import SpacedriveNodeError
 from ...base import Mailbox, Send
 
-_MOST = 1024
+_MAX_REQUESTS = 1024
 
 
 class NoAnswerError(SpacedriveNodeError):
@@ -26,11 +27,13 @@ class ActorBusyError(NoAnswerError):
 
 
 class ActorGoneError(NoAnswerError):
-    """There is no such actor (any more)."""
+    """There is no such actor, or it has ended."""
 
 
 @dataclass(slots=True, eq=False)
-class _Open:
+class _PendingRequest:
+    """One request; `envelope` is the id by which the supervisor reports that it was not delivered."""
+
     actor: str
     envelope: bytes
     done: trio.Event = field(default_factory=trio.Event)
@@ -38,57 +41,57 @@ class _Open:
     failure: type[NoAnswerError] = ActorGoneError
 
 
-class Requests:
-    """Open requests to sessions and the vault."""
+class PendingRequests:
+    """The requests of one swarm actor, by number; at most 1024."""
 
     def __init__(self, mailbox: Mailbox[Any]) -> None:
         self._mailbox = mailbox
         self._numbers = itertools.count((mailbox.incarnation & 0x3FFFFF) << 40 | 1)
-        self._open: dict[int, _Open] = {}
+        self._requests: dict[int, _PendingRequest] = {}
 
-    def number(self) -> int:
-        """Return the next request number."""
+    def next_number(self) -> int:
+        """Return the number of the next request."""
         return next(self._numbers)
 
-    async def ask(
-        self, number: int, actor: str, message: Message, deadline: float, before: list[Send]
+    async def call(
+        self, number: int, actor: str, message: Message, seconds: float, before: list[Send]
     ) -> bytes:
-        """Send `message` to `actor`, after `before` and in the same step, and wait for its frame.
+        """Send `message` to `actor` and return the frame of its reply.
 
-        Raises NoAnswerError: ActorBusyError, ActorGoneError, or after `deadline` seconds NoAnswerError
-        itself.
+        `before` are messages that go out in the same step, ahead of the request. Raises ActorBusyError,
+        ActorGoneError, or NoAnswerError itself when no reply has come after `seconds`.
         """
-        if len(self._open) >= _MOST:
+        if len(self._requests) >= _MAX_REQUESTS:
             raise ActorBusyError("too many open requests")
-        entry = _Open(actor, os.urandom(16))
-        self._open[number] = entry
+        pending = _PendingRequest(actor, os.urandom(16))
+        self._requests[number] = pending
         try:
-            with trio.move_on_after(deadline):
-                await self._mailbox.send_all([*before, Send(actor, message, id=entry.envelope)])
-                await entry.done.wait()
-                if entry.frame is None:
-                    raise entry.failure(actor)
-                return entry.frame
+            with trio.move_on_after(seconds):
+                await self._mailbox.send_all([*before, Send(actor, message, id=pending.envelope)])
+                await pending.done.wait()
+                if pending.frame is None:
+                    raise pending.failure(actor)
+                return pending.frame
         finally:
-            del self._open[number]
+            del self._requests[number]
         raise NoAnswerError(actor)
 
-    def answer(self, number: int, sender: str, frame: bytes) -> None:
-        """Take an answer; one that `sender` was not asked for is ignored."""
-        entry = self._open.get(number)
-        if entry is not None and entry.actor == sender:
-            entry.frame = frame
-            entry.done.set()
+    def handle_reply(self, number: int, sender: str, frame: bytes) -> None:
+        """Wake the task that waits for this reply; ignore it if another actor sent it than was called."""
+        pending = self._requests.get(number)
+        if pending is not None and pending.actor == sender:
+            pending.frame = frame
+            pending.done.set()
 
-    def undeliverable(self, envelope: bytes, busy: bool) -> None:
-        """Note that an envelope was not taken."""
-        for entry in self._open.values():
-            if entry.envelope == envelope:
-                entry.failure = ActorBusyError if busy else ActorGoneError
-                entry.done.set()
+    def handle_undeliverable(self, envelope: bytes, busy: bool) -> None:
+        """Fail the request in this envelope, which the supervisor could not deliver."""
+        for pending in self._requests.values():
+            if pending.envelope == envelope:
+                pending.failure = ActorBusyError if busy else ActorGoneError
+                pending.done.set()
 
-    def actor_ended(self, actor: str) -> None:
-        """Give up what an actor has not answered."""
-        for entry in self._open.values():
-            if entry.actor == actor:
-                entry.done.set()
+    def handle_actor_ended(self, actor: str) -> None:
+        """Fail every request to an actor that has ended."""
+        for pending in self._requests.values():
+            if pending.actor == actor:
+                pending.done.set()

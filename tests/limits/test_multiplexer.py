@@ -21,7 +21,13 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.mplex.mplex import MPLEX_PROTOCOL_ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import corrections, multiplexer
+from spacedrive_node.actors.swarm.library import (
+    host_factory,
+    host_lifecycle,
+    library_logs,
+    multiplexer,
+    negotiation,
+)
 
 LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
 DATA, WINDOW = 0, 1
@@ -36,8 +42,8 @@ def yamux(kind: int, flags: int, stream: int, length: int) -> bytes:
 def host_of(number: int, corrected: bool) -> Any:
     keys = create_new_key_pair(number.to_bytes(32, "big"))
     if corrected:
-        return corrections.new_host(keys, 64, list)
-    corrections.silence()
+        return host_factory.new_host(keys, 64, list)
+    library_logs.silence_library_logs()
     config = ConnectionConfig(max_connections=64, min_connections=0, low_watermark=0, high_watermark=0)
     return libp2p.new_host(key_pair=keys, connection_config=config)
 
@@ -47,7 +53,7 @@ async def attacked(corrected: bool) -> AsyncIterator[tuple[Any, Any]]:
     """A host, and a raw secured connection of a peer to it on which it may write any multiplexer's frame."""
     host, stranger = host_of(1, corrected), host_of(2, True)
     multistream.Yamux = multiplexer.BoundedYamux if corrected else multiplexer.Yamux
-    async with corrections.run_host(host), corrections.run_host(stranger):
+    async with host_lifecycle.run_host(host), host_lifecycle.run_host(stranger):
         await host.get_network().listen(LOCAL)
         address = host.get_transport_addrs()[0]
         with trio.fail_after(DEADLINE):
@@ -72,7 +78,7 @@ class Connected:
 async def connected(stack: AsyncExitStack, host: Any, number: int) -> Connected:
     """Connect another peer to a corrected host."""
     stranger = host_of(number, True)
-    await stack.enter_async_context(corrections.run_host(stranger))
+    await stack.enter_async_context(host_lifecycle.run_host(stranger))
     with trio.fail_after(DEADLINE):
         address = Multiaddr(str(host.get_transport_addrs()[0]))
         ours = await stranger.get_network().dial_addr(address, host.get_id())
@@ -136,12 +142,12 @@ async def test_what_exceeds_the_window_is_not_kept(corrected: bool, reset: bool)
 
 async def test_what_all_connections_hold_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stays below its own bound: the connection that holds most goes, and room is made at once."""
-    monkeypatch.setattr(multiplexer, "MOST_UNREAD_IN_ALL", 8 << 20)
+    monkeypatch.setattr(multiplexer, "MAX_TOTAL_UNREAD_BYTES", 8 << 20)
     piece = yamux(DATA, 0, 1, 32 * 1024) + bytes(32 * 1024)
     sizes = {"large": 100, "small": 20, "middle": 60, "late": 90}  # pieces: 270 of them are more than 8 MiB
     async with AsyncExitStack() as stack:
         host = host_of(1, True)
-        await stack.enter_async_context(corrections.run_host(host))
+        await stack.enter_async_context(host_lifecycle.run_host(host))
         await host.get_network().listen(LOCAL)
         taken: dict[str, Any] = {}
         for number, (name, size) in enumerate(sizes.items(), 60):
@@ -153,7 +159,7 @@ async def test_what_all_connections_hold_together_is_bounded(monkeypatch: pytest
                 while name == "late" and not taken["large"].is_closed:
                     await trio.lowlevel.checkpoint()
             in_all = sum(map(held, taken.values()))
-            assert in_all <= multiplexer.MOST_UNREAD_IN_ALL
+            assert in_all <= multiplexer.MAX_TOTAL_UNREAD_BYTES
         assert {name: one.muxed_conn.is_closed for name, one in taken.items()} == {
             "large": True, "small": False, "middle": False, "late": False
         }  # fmt: skip
@@ -163,10 +169,10 @@ async def test_bytes_that_are_announced_count_as_bytes_that_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Frames that never end are memory too, once their bytes trickle in."""
-    monkeypatch.setattr(multiplexer, "MOST_UNREAD_IN_ALL", 8 << 20)
+    monkeypatch.setattr(multiplexer, "MAX_TOTAL_UNREAD_BYTES", 8 << 20)
     async with AsyncExitStack() as stack:
         host = host_of(1, True)
-        await stack.enter_async_context(corrections.run_host(host))
+        await stack.enter_async_context(host_lifecycle.run_host(host))
         await host.get_network().listen(LOCAL)
         taken = [await connected(stack, host, number) for number in range(60, 63)]
         for one in taken:
@@ -193,10 +199,10 @@ async def test_closed_streams_that_are_remembered_are_bounded() -> None:
     async with attacked(True) as (theirs, wire):
         one = [
             yamux(DATA, SYN, number, 1) + b"x" + yamux(WINDOW, RST, number, 0)
-            for number in range(101, 101 + 4 * multiplexer.MOST_REMEMBERED, 2)
+            for number in range(101, 101 + 4 * multiplexer.MAX_REMEMBERED_STREAMS, 2)
         ]
         await flood(theirs, wire, one)
-        assert len(theirs.muxed_conn.streams) <= multiplexer.MOST_REMEMBERED + 1
+        assert len(theirs.muxed_conn.streams) <= multiplexer.MAX_REMEMBERED_STREAMS + 1
 
 
 async def test_only_a_multiplexer_with_flow_control_is_offered() -> None:
@@ -230,7 +236,7 @@ async def test_a_message_of_the_negotiation_is_bounded(
 ) -> None:
     """Before it is known who a peer is, it can make a host keep what it likes; corrected, 16 KiB."""
     if corrected:
-        multiplexer.use_bounds()
+        negotiation.use_bounded_messages()
     else:
         monkeypatch.setattr(communicator, "read_delim", libp2p.utils.read_delim)
     endless = Endless()

@@ -1,0 +1,127 @@
+"""Bounds on inbound connections: for each address while they are set up, and in all once they stand.
+
+Implements docs/protocol.md, "Limits" (connections at once). What one connection may hold is multiplexer.py's.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import trio
+from libp2p.abc import IMuxedConn
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.rcmgr import Direction
+
+from .connections import address_block_of, close_connection, close_quietly
+
+UPGRADE_TIMEOUT_S = 5.0
+
+
+class Gate(Protocol):
+    """Decides whether a connection from a host may come in."""
+
+    def allows(self, host: str) -> bool:
+        """Return whether connections from `host` (IP address as text) are accepted."""
+        ...
+
+
+def connection_config(max_connections: int) -> ConnectionConfig:
+    """Return the library's limits. Its upgrade time-out is shortened: idle sockets hold slots meanwhile."""
+    return ConnectionConfig(
+        max_connections=max_connections,
+        min_connections=0,
+        low_watermark=0,
+        high_watermark=max_connections,
+        inbound_upgrade_timeout=UPGRADE_TIMEOUT_S,
+    )
+
+
+def limit_inbound_connections(
+    network: Any, gate: Gate, observe: Callable[[str, float, bool], None] = lambda _t, _s, _ok: None
+) -> None:
+    """Replace the library's handling of inbound connections.
+
+    `observe` gets (transport, seconds, success) of each upgrade, which is Noise and the multiplexer.
+
+    Defect (0.8.1, network/swarm.py:2044, 2060): the slot of an inbound connection is never given back, so a
+    host refuses everybody after some hundred connections in its life. Here a slot is held as long as the
+    connection lives.
+    Defect (0.8.1): idle raw sockets take all slots until their upgrade times out. Here there are twice as
+    many slots as connections, and one address may hold a quarter of `max_connections` while it upgrades.
+    Defect (0.8.1, network/swarm.py:1089, 2090): when as many peers are connected as may be, nobody else gets
+    in and no dial gets out, so that strangers of one address keep everybody out. Here an eighth is left for
+    dials, and a peer that has proved its id takes the place of another.
+    Tests: tests/swarm/test_connection_limits.py; tests/limits/test_swarm.py,
+    test_strangers_who_take_all_connections_keep_nobody_out.
+    """
+    upgrading: Counter[str] = Counter()
+    max_connections = network.connection_config.max_connections
+    max_upgrading_per_address = max(1, max_connections // 4)
+    max_inbound = max_connections - max_connections // 8
+    network._inbound_limiter.total_tokens = 2 * max_connections
+
+    async def upgrade(socket_stream: Any, address: Any) -> Any | None:
+        """Return the multiplexed connection, or None if the upgrade failed or was not allowed."""
+        remote = socket_stream.get_remote_address()
+        host = "" if remote is None else str(remote[0])
+        if not gate.allows(host) or upgrading[host] >= max_upgrading_per_address:
+            await close_quietly(socket_stream.close)
+            return None
+        upgrading[host] += 1
+        began = trio.current_time()
+        succeeded = False
+        try:
+            if isinstance(socket_stream, IMuxedConn):
+                muxed = socket_stream
+                await network.add_conn(muxed, direction="inbound")
+            else:
+                muxed = await network.upgrade_inbound_raw_conn(RawConnection(socket_stream, False), address)
+            succeeded = True
+        except Exception:  # a failed upgrade concerns this connection alone
+            await close_quietly(socket_stream.close)
+            return None
+        finally:
+            upgrading[host] -= 1
+            if not upgrading[host]:
+                del upgrading[host]
+            observe("tcp", trio.current_time() - began, succeeded)
+        return muxed
+
+    async def make_room(newcomer: Any) -> None:
+        """Close one of the other inbound connections if the newcomer is one too many."""
+        others = [
+            one
+            for one in network.get_connections()
+            if one._direction is Direction.INBOUND and one is not newcomer and not one.is_closed
+        ]
+        if len(others) < max_inbound:
+            return
+        others.sort(key=lambda one: float(one._created_at))
+        evicted = others[
+            choose_evicted([(address_block_of(one.muxed_conn), bool(one.streams)) for one in others])
+        ]
+        network.remove_conn(evicted)  # at once: until it is closed its place would count as taken
+        await close_connection(evicted)
+
+    async def handle(socket_stream: Any, address: Any, _failure: Any) -> None:
+        """Serve one accepted socket; the library holds its slot until this returns."""
+        muxed = await upgrade(socket_stream, address)
+        if muxed is None:
+            return
+        connection = next((c for c in network.get_connections() if c.muxed_conn is muxed), None)
+        if connection is not None:
+            await make_room(connection)
+            await connection.event_closed.wait()
+
+    network._do_handle_inbound_connection = handle
+
+
+def choose_evicted(connections: Sequence[tuple[str | None, bool]]) -> int:
+    """Return the index of the connection to close, of (address block, has streams) each, oldest first.
+
+    It is one of the block that has most of them: without streams if there is one, and of these the oldest.
+    """
+    count_of_block = Counter(block for block, _ in connections)
+    ranks = [(count_of_block[block], not has_streams) for block, has_streams in connections]
+    return ranks.index(max(ranks))

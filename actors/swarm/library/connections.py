@@ -1,0 +1,78 @@
+"""One connection of the library: whether it is alive, of which kind, from where, and how it is closed."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from libp2p.io.trio import TrioTCPStream
+
+from ....messages.types import ConnectionKind
+from ..dial import addresses
+from .streams import shielded
+
+_CLOSE_TIMEOUT_S = 0.4
+_library_remote_address = TrioTCPStream.get_remote_address
+
+
+def is_alive(connection: Any) -> bool:
+    """Return whether a connection is open, as far as this side knows.
+
+    Defect (0.8.1): a connection whose other side was killed is still listed by get_connections(), and
+    connect() reports success on it.
+    """
+    return not connection.is_closed and not connection.muxed_conn.is_closed
+
+
+def connection_kind(_connection: Any) -> ConnectionKind:
+    """Return how a connection runs. There are no relayed ones yet."""
+    return "direct"
+
+
+async def close_connection(connection: Any) -> None:
+    """Close one connection; never raises, bounded in time.
+
+    Defect (0.8.1): closing may wait for a peer that no longer reads.
+    """
+    with shielded(_CLOSE_TIMEOUT_S):
+        await close_quietly(connection.close)
+
+
+async def close_quietly(close: Callable[[], Awaitable[Any]]) -> None:
+    """Await `close()` for a second at most, also when cancelled; never raises."""
+    with shielded(1):
+        try:
+            await close()
+        except Exception:  # what cannot be closed is already gone
+            return
+
+
+def remote_address(stream: Any) -> tuple[str, int] | None:
+    """Return (IP address, port) of the other side of a TCP stream, or None when it is gone.
+
+    Defect (0.8.1, io/trio.py): None for IPv6 as well, because its socket addresses have four parts, so that
+    all peers with IPv6 look alike to every limit.
+    Test: tests/swarm/test_connections.py.
+    """
+    known = _library_remote_address(stream)
+    if known is not None:
+        return str(known[0]), int(known[1])
+    try:
+        name = stream.stream.socket.getpeername()
+    except (AttributeError, OSError):
+        return None
+    found = str(name[0]).partition("%")[0], int(name[1])
+    stream._cached_remote_address = found
+    return found
+
+
+def use_remote_address() -> None:
+    """Put `remote_address` into the library, for the whole process."""
+    TrioTCPStream.get_remote_address = remote_address
+
+
+def address_block_of(muxed: Any) -> str | None:
+    """Return the address block (dial/addresses.py) from which a multiplexed connection comes; None: gone."""
+    try:
+        remote = muxed.get_remote_address()
+    except Exception:  # the library raises many unrelated types for a connection that is gone
+        return None
+    return None if remote is None else addresses.block_of(str(remote[0]))

@@ -1,0 +1,48 @@
+"""How often something may happen in a time window. Pure: the time is an argument.
+
+Implements docs/protocol.md, "Limits" (repeats); ban_list.py counts strikes with it.
+"""
+
+from collections import deque
+from typing import Generic
+
+from .recent_table import K, RecentTable
+
+MAX_REPEATS = 10
+REPEAT_WINDOW_S = 1.0
+
+
+class RateWindow(Generic[K]):
+    """Counts events of each key in a sliding window of `window` seconds, of which `limit` are allowed."""
+
+    def __init__(self, limit: int, window: float) -> None:
+        self._limit = limit
+        self._window = window
+        self._times: RecentTable[K, deque[float]] = RecentTable()
+
+    def record(self, key: K, now: float) -> bool:
+        """Record one event; return whether the limit is exceeded now."""
+        self._forget_until(now - self._window)
+        times = self._times.get(key)
+        if times is None:
+            times = deque(maxlen=self._limit + 1)
+            self._times.store(key, times)
+        while times and times[0] <= now - self._window:
+            times.popleft()
+        times.append(now)
+        return len(times) > self._limit
+
+    def _forget_until(self, time: float) -> None:
+        """Forget the keys whose last event has left the window."""
+        while (oldest := self._times.oldest()) is not None and oldest[1][-1] <= time:
+            self._times.pop(oldest[0])
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+
+class RepeatLimit(RateWindow[bytes]):
+    """The frames of one attempt: one, and ten repeats in a second. The key is the peer and the attempt."""
+
+    def __init__(self) -> None:
+        super().__init__(1 + MAX_REPEATS, REPEAT_WINDOW_S)
