@@ -1,6 +1,7 @@
 """spacedrive-node: two devices find each other with twelve words and trust each other from then on.
 
-The public face for Python programs; what it names is imported when it is first used.
+The names that Python programs may rely on. Each is imported at its first use, so that importing the package
+costs nothing.
 """
 
 from importlib import import_module
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
         PairingFailedError,
         open_client,
     )
-    from .config.paths import NoNodeRunningError, SeveralNodesError, UnsafePathError
+    from .config.paths import UnsafePathError
+    from .config.running_nodes import NoNodeRunningError, SeveralNodesError
     from .config.settings import NodeConfig
     from .messages.errors import SpacedriveNodeError
 
@@ -34,7 +36,7 @@ _MODULES = {
     "Code": "client.node_client",
     "Confirmation": "client.node_client",
     "ControlError": "client.errors",
-    "NoNodeRunningError": "config.paths",
+    "NoNodeRunningError": "config.running_nodes",
     "Node": "client.embedded",
     "NodeClient": "client.node_client",
     "NodeConfig": "config.settings",
@@ -42,7 +44,7 @@ _MODULES = {
     "NodeStartError": "client.embedded",
     "Pairing": "client.node_client",
     "PairingFailedError": "client.node_client",
-    "SeveralNodesError": "config.paths",
+    "SeveralNodesError": "config.running_nodes",
     "SpacedriveNodeError": "messages.errors",
     "UnsafePathError": "config.paths",
     "open_client": "client.node_client",

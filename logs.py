@@ -1,8 +1,8 @@
 """The node's log: one writer for the lines of all its processes, on standard error.
 
-Actors hand their lines to the supervisor as typed frames (messages/child_protocol.py); only here are they
-given a time and a form. A line never holds a secret: fields are short scalars that the sender chose one by
-one.
+Actors send their lines to the supervisor as typed frames (messages/child_protocol.py); only here do they
+get a time and a form. Owns the escaping: a line may quote a peer. A line never holds a secret, because its
+fields are short scalars that the sender has chosen one by one.
 """
 
 import importlib
@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING, Literal, TextIO
 from .messages.types import LogField
 
 
-def _without_rich() -> ModuleType:
-    """Import structlog without rich: 3 MiB for tracebacks, of which a log of ours has none."""
-    had = "rich" in sys.modules
-    if not had:
-        sys.modules["rich"] = None  # type: ignore[assignment] # so its import fails
+def _import_structlog_without_rich() -> ModuleType:
+    """Import structlog without rich, which takes 3 MiB and would only print tracebacks: a log has none."""
+    was_imported = "rich" in sys.modules
+    if not was_imported:
+        sys.modules["rich"] = None  # type: ignore[assignment] # its import fails
     try:
         return importlib.import_module("structlog")
     finally:
-        if not had:
+        if not was_imported:
             del sys.modules["rich"]
 
 
 if TYPE_CHECKING:
     import structlog
 else:
-    structlog = _without_rich()
+    structlog = _import_structlog_without_rich()
 
 LogFormat = Literal["console", "json"]
 WriteLog = Callable[[str, str, str, Mapping[str, LogField]], None]
-"""Called with (actor, level, event, fields)."""
+"""Writes one line; called with (actor, level, event, fields)."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -58,20 +58,20 @@ def make_log(form: LogFormat, level: str, stream: TextIO | None = None) -> Write
     )
     reserved = {"event", "level", "timestamp", "actor", "exception", "exc_info", "stack", "stack_info"}
 
-    def plain(value: LogField) -> LogField:
-        """Escape what could forge a line or command a terminal: fields may quote a peer."""
+    def escape(value: LogField) -> LogField:
+        """Escape what could forge a line or control a terminal: fields may quote a peer."""
         if not isinstance(value, str) or value.isprintable():
             return value
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 
     def write(actor: str, level: str, event: str, fields: Mapping[str, LogField]) -> None:
         safe = {
-            f"{key}_" if key in reserved else str(plain(key)): plain(value) for key, value in fields.items()
+            f"{key}_" if key in reserved else str(escape(key)): escape(value) for key, value in fields.items()
         }
         try:
-            logger.log(_LEVELS[level], plain(event), actor=actor, **safe)
+            logger.log(_LEVELS[level], escape(event), actor=actor, **safe)
         except (OSError, ValueError):
-            # The reader of our standard error is gone, or the disk is full: the node goes on without its log.
+            # The reader of standard error is gone, or the disk is full: the node goes on without its log.
             return
 
     return write

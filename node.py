@@ -1,14 +1,13 @@
 """Composition: which actors a node has, and with which configuration (docs/architecture.md, "The tree").
 
-Owns the descriptors that outlive actors (control socket, metrics socket), signals, and the moment at
-which the node is ready. Decides nothing about pairings.
+Owns the limits of the supervisor's process, its signals, and the moment at which the node is ready. The
+sockets that outlive actors are node_sockets.py's, what each actor may do is sandbox_profiles.py's. Decides
+nothing about pairings.
 """
 
-import errno
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,16 +17,7 @@ import trio
 
 from . import __version__, sandbox_profiles
 from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
-from .config.paths import (
-    UnsafePathError,
-    bind_control,
-    control_path,
-    default_data_dir,
-    register_node,
-    remove_control,
-    runtime_dir,
-    unregister_node,
-)
+from .config.paths import default_data_dir, runtime_dir
 from .config.settings import DEFAULT_LISTEN, NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
@@ -40,6 +30,7 @@ from .messages.actor_configs import (
 )
 from .messages.control_protocol import NodeStatus
 from .messages.types import PeerAddresses
+from .node_sockets import NodeSockets, OpenSockets
 from .protocol.peer_ids import peer_id_from_text
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
@@ -47,18 +38,20 @@ from .supervisor.process_spawner import ProcessSpawner
 from .supervisor.spawner import Spawner
 from .supervisor.tree import NodeFailedError, run_tree
 
-_READY_POLL = 0.05
-_STILL_STARTING = 10.0
-_METRICS_BACKLOG = 64
-_OWN_DESCRIPTORS, _SESSION_DESCRIPTORS = 128, 3
-"""That the supervisor has open without sessions, with room, and for each of them."""
+_READY_POLL_S = 0.05
+_STILL_STARTING_LOG_S = 10.0
+_OWN_DESCRIPTORS, _DESCRIPTORS_PER_SESSION = 128, 3
+"""Open in the supervisor's process: without any session, with room to spare, and for each session."""
 
 __all__ = ["NodeFailedError", "Ready", "run_node", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The node takes pairings: who it is, and where it can be reached."""
+    """What is reported when the node takes pairings: who it is, and where it can be reached.
+
+    `control` is the path of the control socket, `metrics` `HOST:PORT` or None.
+    """
 
     name: str
     peer: bytes
@@ -78,14 +71,14 @@ async def run_node(
     """Run a node in this process until a signal stops it, or with `lifeline` until standard input ends.
 
     Signals are SIGTERM, SIGINT, and SIGHUP unless it is ignored (nohup). `ready` is called once, when the
-    node listens. `passphrase_fd` holds the passphrase of the identity, which only the vault reads
-    (VaultConfig). Raises NodeFailedError with a text for the user when it cannot run: a port or data
-    directory in use, a damaged identity, an actor that keeps dying.
+    node listens. `passphrase_fd` is a descriptor that holds the passphrase of the identity, which only the
+    vault reads (VaultConfig). Raises NodeFailedError with a text for the user when the node cannot run: a
+    port or data directory in use, a damaged identity, an actor that keeps dying.
     """
     # No core dump of this process, or of any that it starts: they would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     set_dumpable(False)
-    _allow_descriptors(config.max_sessions, log)
+    _raise_descriptor_limit(config.max_sessions, log)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
@@ -108,12 +101,16 @@ async def serve(
 ) -> None:
     """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
-    with _Descriptors(config, data_dir, log) as (control, control_socket, metrics_socket):
+    with NodeSockets(config, data_dir, log) as sockets:
         specs = child_specs(
-            config, data_dir, control_socket.fileno(), _fileno(metrics_socket), passphrase_fd=passphrase_fd
+            config,
+            data_dir,
+            sockets.control.fileno(),
+            None if sockets.metrics is None else sockets.metrics.fileno(),
+            passphrase_fd=passphrase_fd,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_announce_ready, control, metrics_socket, ready, log)
+            nursery.start_soon(_report_when_ready, sockets, ready, log)
             await run_tree(
                 specs,
                 session_spec(),
@@ -133,7 +130,10 @@ def child_specs(
     *,
     passphrase_fd: int | None = None,
 ) -> list[ChildSpec]:
-    """Return the singletons in the order in which they start."""
+    """Return the actors of which there is one each, in the order in which they start.
+
+    `control_fd`, `metrics_fd` and `passphrase_fd` are this process's; a child gets its own as FIRST_EXTRA_FD.
+    """
     return [
         ChildSpec(
             kind="vault",
@@ -146,7 +146,7 @@ def child_specs(
             ),
             stepping=True,
             fds=() if passphrase_fd is None else (passphrase_fd,),
-            sandbox=sandbox_profiles.vault(data_dir, sealed=passphrase_fd is not None),
+            sandbox=sandbox_profiles.vault_sandbox(data_dir, sealed=passphrase_fd is not None),
             preload=True,
         ),
         ChildSpec(
@@ -179,7 +179,7 @@ def child_specs(
                 same_host=config.same_host,
                 mdns=config.mdns,
             ),
-            sandbox=sandbox_profiles.discovery(runtime_dir() if config.same_host else None),
+            sandbox=sandbox_profiles.discovery_sandbox(runtime_dir() if config.same_host else None),
             preload=True,
         ),
         ChildSpec(
@@ -199,7 +199,7 @@ def child_specs(
 
 
 def session_spec() -> ChildSpec:
-    """Return what every pairing session runs."""
+    """Return the specification that all pairing sessions have in common."""
     return ChildSpec(
         kind="session",
         entry=_entry("session"),
@@ -214,6 +214,12 @@ def session_spec() -> ChildSpec:
 
 
 def _entry(kind: str) -> str:
+    """Return where the fork server finds the actor: `module:attribute`.
+
+    The attribute is called with the channel. Each actor's package sets it to an async function, which runs
+    on trio, or to a SteppingEntry, which needs no event loop (docs/decisions/0007-sessions-without-a-
+    loop.md).
+    """
     return f"{__package__}.actors.{kind}:main"
 
 
@@ -222,103 +228,22 @@ def _peer_addresses(text: str) -> PeerAddresses:
     return PeerAddresses(peer=peer_id_from_text(peer), addresses=(address,))
 
 
-class _Descriptors:
-    """Open the control socket and the metrics socket, and register the node; undo it all at the end."""
-
-    def __init__(self, config: NodeConfig, data_dir: Path, log: WriteLog) -> None:
-        self._config, self._data_dir, self._log = config, data_dir, log
-        self._sockets: list[socket.socket] = []
-
-    def __enter__(self) -> tuple[Path, socket.socket, socket.socket | None]:
-        try:
-            self._control = (
-                Path(self._config.control) if self._config.control else control_path(self._data_dir)
-            )
-            control = bind_control(self._control)
-            self._sockets.append(control)
-            metrics = self._bind_metrics()
-            register_node(self._data_dir, self._control)
-        except UnsafePathError as error:
-            self._undo()
-            raise NodeFailedError(str(error)) from None
-        except OSError as error:
-            self._undo()
-            raise NodeFailedError(
-                f"cannot register the node beside {self._control}: {error.strerror}"
-            ) from None
-        except BaseException:
-            self._undo()
-            raise
-        return self._control, control, metrics
-
-    def _undo(self) -> None:
-        """A node that does not start leaves no socket behind; one that was bound by another stays."""
-        if self._sockets:
-            remove_control(self._control)
-        self._close()
-
-    def _bind_metrics(self) -> socket.socket | None:
-        wanted = self._config.metrics_endpoint
-        if wanted is None:
-            return None
-        host, port, is_wish = wanted
-        try:
-            listener = _listen(host, port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not is_wish:
-                raise NodeFailedError(
-                    f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
-                    "choose another address with --metrics-listen, or --metrics-listen off"
-                ) from None
-            listener = _listen(host, 0)
-            actual = listener.getsockname()[1]
-            self._log("supervisor", "warning", "metrics port taken", {"wanted": port, "instead": actual})
-        self._sockets.append(listener)
-        return listener
-
-    def __exit__(self, *_: object) -> None:
-        unregister_node(self._data_dir, self._control)
-        self._close()
-
-    def _close(self) -> None:
-        for listener in self._sockets:
-            listener.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, proto)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_METRICS_BACKLOG)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _allow_descriptors(max_sessions: int, log: WriteLog) -> None:
-    """Raise the soft limit of this process as far as its sessions need; its actors have their own."""
-    needed = _OWN_DESCRIPTORS + _SESSION_DESCRIPTORS * max_sessions
+def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:
+    """Raise this process's soft limit of open files to what its sessions need; its actors have their own."""
+    needed = _OWN_DESCRIPTORS + _DESCRIPTORS_PER_SESSION * max_sessions
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
-        sessions = max(allowed - _OWN_DESCRIPTORS, 0) // _SESSION_DESCRIPTORS
+        sessions = max(allowed - _OWN_DESCRIPTORS, 0) // _DESCRIPTORS_PER_SESSION
         log("supervisor", "warning", "open files are limited: fewer sessions", {"sessions": sessions})
-
-
-def _fileno(listener: socket.socket | None) -> int | None:
-    return None if listener is None else listener.fileno()
 
 
 async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
     numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: it outlives its terminal
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is ignored, and stays so
         numbers.append(signal.SIGHUP)
     with trio.open_signal_receiver(*numbers) as signals:
         async for number in signals:
@@ -329,43 +254,38 @@ async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
 
 
 async def _watch_lifeline(stop: trio.Event) -> None:
+    """Set `stop` when standard input ends, that is when the program that started this node has ended."""
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
         while await stdin.receive_some(4096):
             pass
     stop.set()
 
 
-async def _announce_ready(
-    control: Path, metrics_socket: socket.socket | None, ready: Callable[[Ready], None], log: WriteLog
-) -> None:
-    """Ask the gateway, as any client does, until the node listens; say now and then what is missing."""
+async def _report_when_ready(sockets: OpenSockets, ready: Callable[[Ready], None], log: WriteLog) -> None:
+    """Request the status from the gateway, as any client does, until the node listens; then call `ready`.
+
+    Meanwhile, log now and then what is missing.
+    """
     status: NodeStatus | None = None
-    said = trio.current_time()
+    last_log = trio.current_time()
     while status is None or not (status.peer and status.addresses):
         try:
-            async with open_client(control) as client:
+            async with open_client(sockets.control_path) as client:
                 status = await client.status()
                 while not (status.peer and status.addresses):
-                    if trio.current_time() - said > _STILL_STARTING:
-                        said = trio.current_time()
+                    if trio.current_time() - last_log > _STILL_STARTING_LOG_S:
+                        last_log = trio.current_time()
                         log("supervisor", "warning", "still starting", {"missing": "; ".join(status.missing)})
-                    await trio.sleep(_READY_POLL)
+                    await trio.sleep(_READY_POLL_S)
                     status = await client.status()
         except (NodeGoneError, NoNodeRunningError):
-            await trio.sleep(_READY_POLL)
+            await trio.sleep(_READY_POLL_S)
     ready(
         Ready(
             name=status.name,
             peer=status.peer,
             addresses=status.addresses,
-            control=str(control),
-            metrics=_endpoint(metrics_socket),
+            control=str(sockets.control_path),
+            metrics=sockets.metrics_endpoint,
         )
     )
-
-
-def _endpoint(listener: socket.socket | None) -> str | None:
-    if listener is None:
-        return None
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,7 +1,7 @@
-"""What each actor keeps in its sandbox, and why: the whole of it on one page.
+"""What each actor may still do in its sandbox, and why: all grants on one page.
 
-Owns no mechanism: that is supervisor/sandbox.py's. Everything that is not granted here is given up before an
-actor reads its first message. docs/security.md, "Who holds what".
+Everything that is not granted here is given up before an actor reads its first message. Owns no mechanism:
+that is supervisor/sandbox.py's. docs/architecture.md, "Sandboxes"; docs/security.md, "Who holds what".
 """
 
 from pathlib import Path
@@ -14,28 +14,31 @@ RESOLVER_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/
 """What getaddrinfo(3) reads to resolve a name."""
 
 SESSION = Sandbox()
-"""Computes. It parses what strangers send."""
+"""Computes, and needs nothing for that. It parses what strangers send."""
 
 METRICS = Sandbox(reach="accept", descriptors=256, memory=512 * _MIB)
-"""Answers scrapers, 64 at once, on the socket that it is given."""
+"""Answers scrapers, 64 at once, on the listening socket that it is given."""
 
 GATEWAY = Sandbox(reach="accept", descriptors=512, memory=512 * _MIB)
-"""Answers clients, 128 at once, on the control socket."""
+"""Answers clients, 128 at once, on the control socket that it is given."""
 
 SWARM = Sandbox(files=RESOLVER_FILES, reach="internet", threads=True, descriptors=2048, memory=2048 * _MIB)
-"""Talks to peers, 512 connections at once; names are resolved in threads."""
+"""Talks to peers, on 512 connections at once; resolves names, in threads."""
 
 
-def vault(data_dir: Path, *, sealed: bool) -> Sandbox:
-    """The data directory, and SQLite's source of chance.
+def vault_sandbox(data_dir: Path, *, sealed: bool) -> Sandbox:
+    """Return the sandbox with the data directory, and the random numbers that SQLite reads.
 
-    Argon2id, which opens a sealed identity, works in threads, and in 512 MiB if the file says so.
+    `sealed`: with threads, in which Argon2id opens a sealed identity, in up to 512 MiB if its file says so.
     """
     directory = str(data_dir.expanduser().absolute())
     return Sandbox(directories=(directory,), files=("/dev/urandom",), threads=sealed, memory=2048 * _MIB)
 
 
-def discovery(runtime_dir: Path | None) -> Sandbox:
-    """The register of this user's nodes in the runtime directory; None: nobody looks for them."""
+def discovery_sandbox(runtime_dir: Path | None) -> Sandbox:
+    """Return the sandbox with the register in which nodes on this host find each other.
+
+    `runtime_dir` None: they are not looked for.
+    """
     directories = () if runtime_dir is None else (str(runtime_dir.absolute() / "nodes"),)
     return Sandbox(directories=directories, memory=512 * _MIB)

@@ -1,6 +1,33 @@
-"""The sdnode command: thin, talks to a node through the control socket only (docs/interfaces.md).
+"""The sdnode command: a thin program that talks to a node through its control socket (docs/interfaces.md).
 
-Importing this imports nothing else; every command imports what it needs when it runs.
+The frame:
+    main             the command group: names and descriptions of all commands, each imported when it is run
+    errors           the outermost frame of every command: an error becomes one line and an exit code
+    exit_codes       what each exit code means
+    click_commands   command classes whose usage errors never repeat what was typed
+    choose_node      --data-dir and --control: which running node a command talks to
+    json_output      --json: one object per line
+    tables           tables, sizes and time spans for people
+
+The commands:
+    up               `sdnode up`: the node itself
+    passphrase       … where its passphrase comes from
+    pair_and_join    `sdnode pair` and `sdnode join`: their options
+    read_words       … the words of a code, from arguments, standard input or a prompt
+    follow_pairing   … the pairing, from its start to its exit code
+    pairing_events   … what happens in it, as events for scripts
+    views            … how events are shown: as JSON or plain lines
+    rich_view        … how they are shown on a terminal
+    prompts          … questions that do not stop the rest
+    devices          `sdnode devices`: list, rename, forget
+    status           `sdnode status`
+    actors           `sdnode actors`
+    demo             `sdnode demo`: the command
+    demo_run         … its course
+    demo_nodes       … its nodes
+    demo_view        … what it shows
+
+Importing this package imports nothing else; every command imports what it needs when it runs.
 """
 
 from collections.abc import Sequence
@@ -10,6 +37,6 @@ __all__ = ["run"]
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code. Never raises."""
-    from .errors import guarded
+    from .errors import run_guarded
 
-    return guarded(list(argv))
+    return run_guarded(list(argv))

@@ -1,9 +1,9 @@
 """Which running node a command talks to: the one named, or the only one there is.
 
-Owns the options --data-dir and --control of every command but `up`. Never starts a node.
+Owns the options --data-dir and --control of every command but `up`. Never starts a node. The register of
+running nodes is config/running_nodes.py's.
 """
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-
 
 def node_options(command: F) -> F:
-    """Add --data-dir and --control."""
+    """Add --data-dir and --control to a command."""
     command = click.option(
         "--control", metavar="PATH", envvar="SDNODE_CONTROL", help="Control socket of the node to talk to."
     )(command)
@@ -30,23 +28,18 @@ def node_options(command: F) -> F:
     )(command)
 
 
-def chosen(data_dir: str | None, control: str | None) -> "Path":
+def choose_control(data_dir: str | None, control: str | None) -> "Path":
     """Return the control socket of the node that is meant.
 
     Raises NoNodeRunningError, SeveralNodesError, UnsafePathError.
     """
-    from ..config.paths import choose_node
+    from ..config.running_nodes import choose_node
 
     return choose_node(data_dir, control)
 
 
 def connect(data_dir: str | None, control: str | None) -> "AbstractAsyncContextManager[NodeClient]":
-    """Connect with the node that is meant, for longer than one question. Raises as `chosen`."""
+    """Connect with the node that is meant, for more than one request. Raises as `choose_control` does."""
     from ..client.node_client import open_client
 
-    return open_client(chosen(data_dir, control))
-
-
-def print_json(value: object) -> None:
-    """Write one object on one line, at once."""
-    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return open_client(choose_control(data_dir, control))

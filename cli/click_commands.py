@@ -1,29 +1,31 @@
-"""Commands and groups that never repeat what they were given in the wrong place.
+"""Command classes for click whose usage errors never repeat what was typed.
 
-It may be the words of a code (`sdnode pair WORDS`) or a passphrase (`--passphrase-fd PASSPHRASE`), and what
-stands on standard error is kept by terminals, services and scripts. Owns these messages and nothing else.
+An argument in the wrong place may be the words of a code (`sdnode pair WORDS`) or a passphrase
+(`--passphrase-fd PASSPHRASE`), and terminals, services and scripts keep what is written to standard error.
+Owns these messages and nothing else.
 """
 
 from difflib import get_close_matches
 
 import click
 
-_LONGEST_NAME = 16
-"""Characters of a mistyped command that are shown: there is no secret so short."""
+_MAX_SHOWN_CHARS = 16
+"""Of a mistyped command: a longer one is not repeated. No secret is so short."""
 
 
 class Command(click.Command):
-    """A command whose usage errors say what is wrong and not what was given."""
+    """A command whose usage errors name what is wrong and not what was given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse. Raises UsageError."""
-        ctx.allow_extra_args = True  # click would list them
+        ctx.allow_extra_args = True  # click would refuse them by listing them
         try:
             extra = super().parse_args(ctx, args)
         except click.MissingParameter:
             raise
         except click.BadParameter as error:
-            raise click.BadParameter(_wanted(error.param), ctx, error.param, error.param_hint) from None
+            expected = _expected_value(error.param)
+            raise click.BadParameter(expected, ctx, error.param, error.param_hint) from None
         if extra and not ctx.resilient_parsing:
             ctx.fail(
                 "there is an argument too many" if len(extra) == 1 else f"{len(extra)} arguments too many"
@@ -32,7 +34,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of such commands; one that it does not have is named only if it looks like a name."""
+    """A group of such commands; an unknown name is repeated only if it is short enough to be a mistake."""
 
     command_class = Command
 
@@ -42,7 +44,7 @@ class Group(click.Group):
         """Find the command. Raises UsageError."""
         names = self.list_commands(ctx)
         if args and args[0] not in names and not args[0].startswith("-"):
-            if len(args[0]) > _LONGEST_NAME:
+            if len(args[0]) > _MAX_SHOWN_CHARS:
                 raise click.UsageError("no such command", ctx)
             near = get_close_matches(args[0], names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -50,7 +52,8 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _wanted(param: click.Parameter | None) -> str:
+def _expected_value(param: click.Parameter | None) -> str:
+    """Return what a parameter accepts, in place of click's message, which quotes the value."""
     kind = param.type if param is not None else None
     if isinstance(kind, click.IntRange | click.FloatRange):
         return f"a number from {kind.min:g} to {kind.max:g} is needed"

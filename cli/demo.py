@@ -1,6 +1,7 @@
 """`sdnode demo`: two real nodes on this machine pair before your eyes, and nothing stays behind.
 
-Owns the course of the demo. The nodes are demo_nodes.py's, what is shown is demo_view.py's.
+Owns the options and signals. The course of the demo is demo_run.py's, its nodes are demo_nodes.py's, what is
+shown is demo_view.py's.
 """
 
 import os
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from . import exit_codes
-from .choose_node import json_option
 from .click_commands import Command
+from .json_output import json_option
 
 if TYPE_CHECKING:
     import trio
@@ -56,7 +57,7 @@ async def _main(view: "DemoView", pairs: int) -> int:
             task_status.started()
             async for _ in signals:
                 if interrupted:
-                    os._exit(exit_codes.INTERRUPTED)  # the nodes end with this process, by their lifelines
+                    os._exit(exit_codes.INTERRUPTED)  # the nodes end with it: they run with --lifeline
                 interrupted = True
                 scope.cancel()
 

@@ -1,7 +1,7 @@
-"""The two nodes of the demo: real `sdnode up` processes in a temporary directory of their own.
+"""The nodes of the demo: real `sdnode up` processes, each in a folder of one temporary directory.
 
 Owns their start, their end and their files. They end with this process however it ends: their standard
-input is a pipe that nobody else holds, and they run with --lifeline.
+input is a pipe that only this process holds open, and they run with --lifeline.
 """
 
 import json
@@ -20,20 +20,21 @@ import trio
 
 from ..messages.errors import SpacedriveNodeError
 
-_START = 30.0
-_STOP = 6.0
-_LONGEST_FOLDER = 60
-_LONGEST_LINE = 64 * 1024
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 6.0
+_MAX_FOLDER_BYTES = 60
+"""Of the temporary directory's path, so that the nodes' sockets in it have paths that are short enough."""
+_MAX_LINE_BYTES = 64 * 1024
 _SHOWN_LOG_LINES = 5
 
 
 class DemoNodeStartError(SpacedriveNodeError):
-    """A node of the demo did not become ready; the text says what it said last."""
+    """A node of the demo did not become ready; the text has the end of its log."""
 
 
 @dataclass
 class DemoNode:
-    """One running node."""
+    """One running node; `ready` is the ready line of `sdnode up --json`."""
 
     name: str
     folder: Path
@@ -51,8 +52,8 @@ class DemoNode:
         return f"{self.ready['addresses'][0]}/p2p/{self.ready['peer_id']}"
 
     @property
-    def last_words(self) -> str:
-        """The end of its log."""
+    def log_tail(self) -> str:
+        """The end of its log, for an error."""
         try:
             lines = (self.folder / "log").read_text(errors="replace").splitlines()
         except OSError:
@@ -62,9 +63,9 @@ class DemoNode:
 
 @asynccontextmanager
 async def temporary_folder() -> AsyncIterator[Path]:
-    """Make a folder with a short enough path, and remove it with everything in it."""
+    """Make a folder with a short enough path, and remove it with everything in it at the end."""
     path = tempfile.mkdtemp(prefix="sdnode-demo-")
-    if len(os.fsencode(path)) > _LONGEST_FOLDER:
+    if len(os.fsencode(path)) > _MAX_FOLDER_BYTES:
         os.rmdir(path)
         path = tempfile.mkdtemp(prefix="sdnode-demo-", dir="/tmp")
     try:
@@ -76,9 +77,9 @@ async def temporary_folder() -> AsyncIterator[Path]:
 @asynccontextmanager
 async def running_node(folder: Path, name: str, bootstrap: str | None) -> AsyncIterator[DemoNode]:
     """Start a node and wait until it is ready; stop it at the end. Raises DemoNodeStartError."""
-    own = folder / name
-    (own / "run").mkdir(parents=True, mode=0o700)
-    node = DemoNode(name, own, await _spawn(own, name, bootstrap))
+    node_folder = folder / name
+    (node_folder / "run").mkdir(parents=True, mode=0o700)
+    node = DemoNode(name, node_folder, await _spawn(node_folder, name, bootstrap))
     try:
         await _wait_ready(node)
         yield node
@@ -86,20 +87,20 @@ async def running_node(folder: Path, name: str, bootstrap: str | None) -> AsyncI
         await _stop(node.process)
 
 
-async def _spawn(own: Path, name: str, bootstrap: str | None) -> trio.Process:
+async def _spawn(folder: Path, name: str, bootstrap: str | None) -> trio.Process:
     command = [
         *(sys.executable, "-m", __package__.rpartition(".")[0], "up", "--json", "--lifeline"),
-        *("--data-dir", str(own / "data"), "--name", name, "--control", str(own / "control.sock")),
+        *("--data-dir", str(folder / "data"), "--name", name, "--control", str(folder / "control.sock")),
         *("--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "127.0.0.1:0", "--dht-mode", "server"),
         *("--no-mdns", "--no-same-host", "--log-level", "warning"),
     ]
     if bootstrap is not None:
         command += ["--bootstrap", bootstrap]
-    # What the user has set for the own node is not meant for these two, and no command shall take
-    # them for nodes of the user's.
+    # Variables that the user has set for a node of theirs are not meant for these. A runtime directory of
+    # their own keeps other commands from finding them among the user's nodes.
     env = {key: value for key, value in os.environ.items() if not key.startswith("SDNODE_")}
-    env["XDG_RUNTIME_DIR"] = str(own / "run")
-    with open(own / "log", "wb") as log:  # noqa: ASYNC230 - a local file, no waiting
+    env["XDG_RUNTIME_DIR"] = str(folder / "run")
+    with open(folder / "log", "wb") as log:  # noqa: ASYNC230 - a local file, no waiting
         return await trio.lowlevel.open_process(
             command,
             stdin=subprocess.PIPE,
@@ -113,20 +114,20 @@ async def _spawn(own: Path, name: str, bootstrap: str | None) -> trio.Process:
 async def _wait_ready(node: DemoNode) -> None:
     assert node.process.stdout is not None
     received = bytearray()
-    with trio.move_on_after(_START):
-        while len(received) < _LONGEST_LINE and (chunk := await node.process.stdout.receive_some(4096)):
+    with trio.move_on_after(_START_TIMEOUT_S):
+        while len(received) < _MAX_LINE_BYTES and (chunk := await node.process.stdout.receive_some(4096)):
             received += chunk
             if b"\n" in received:
                 node.ready = json.loads(received.split(b"\n", 1)[0])
                 return
-    raise DemoNodeStartError(f"the node {node.name} did not start:\n{node.last_words}")
+    raise DemoNodeStartError(f"the node {node.name} did not start:\n{node.log_tail}")
 
 
 async def _stop(process: trio.Process) -> None:
     with trio.CancelScope(shield=True):
         with suppress(ProcessLookupError):
             process.terminate()
-        with trio.move_on_after(_STOP):
+        with trio.move_on_after(_STOP_TIMEOUT_S):
             await process.wait()
         if process.returncode is None:
             process.kill()

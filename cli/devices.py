@@ -3,23 +3,35 @@
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from . import exit_codes
-from .choose_node import chosen, json_option, node_options, print_json
+from .choose_node import choose_control, node_options
 from .click_commands import Group
+from .errors import CommandError
+from .json_output import json_option, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..messages.to_gateway import Device
 
-_SHORT_ID = 12
-_IS_ID = re.compile("[0-9a-f]{1,32}").fullmatch
-Outer = tuple[str | None, str | None, bool]
-"""Options given before the name of the subcommand: data directory, control socket, JSON."""
+_SHORT_ID_DIGITS = 12
+_is_id_prefix = re.compile("[0-9a-f]{1,32}").fullmatch
+
+
+class Options(NamedTuple):
+    """The options that may be given before the name of the subcommand as well as after it."""
+
+    data_dir: str | None
+    control: str | None
+    as_json: bool
+
+    def overridden(self, data_dir: str | None, control: str | None, as_json: bool) -> "Options":
+        """Return these options with those given after the name in their place."""
+        return Options(data_dir or self.data_dir, control or self.control, as_json or self.as_json)
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -31,19 +43,19 @@ def devices(ctx: click.Context, data_dir: str | None, control: str | None, as_js
 
     ID is the id of a device or its first digits, as long as they fit one device only.
     """
-    ctx.obj = (data_dir, control, as_json)
+    ctx.obj = Options(data_dir, control, as_json)
     if ctx.invoked_subcommand is not None:
         return exit_codes.OK
-    return _list(data_dir, control, as_json)
+    return _print_devices(ctx.obj)
 
 
 @devices.command("list")
 @node_options
 @json_option
 @click.pass_obj
-def list_devices(outer: Outer, data_dir: str | None, control: str | None, as_json: bool) -> int:
+def list_devices(group: Options, data_dir: str | None, control: str | None, as_json: bool) -> int:
     """List the trusted devices."""
-    return _list(data_dir or outer[0], control or outer[1], as_json or outer[2])
+    return _print_devices(group.overridden(data_dir, control, as_json))
 
 
 @devices.command()
@@ -52,16 +64,19 @@ def list_devices(outer: Outer, data_dir: str | None, control: str | None, as_jso
 @node_options
 @json_option
 @click.pass_obj
-def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str | None, as_json: bool) -> int:
+def rename(
+    group: Options, id: str, name: str, data_dir: str | None, control: str | None, as_json: bool
+) -> int:
     """Give a device another name on this node."""
-    from ..client.one_shot import ask
+    from ..client.one_shot import call
     from ..messages.control_protocol import Done, RenameDevice
 
-    node = chosen(data_dir or outer[0], control or outer[1])
-    device = the_one(id, known_devices(node))
+    options = group.overridden(data_dir, control, as_json)
+    node = choose_control(options.data_dir, options.control)
+    device = find_device(id, fetch_devices(node))
     key = os.urandom(16)
-    ask(node, Done, lambda id: RenameDevice(id, key, device.device_id, name))
-    _report(as_json or outer[2], "renamed", device, name)
+    call(node, Done, lambda id: RenameDevice(id, key, device.device_id, name))
+    _print_change(options.as_json, "renamed", device, name)
     return exit_codes.OK
 
 
@@ -71,74 +86,75 @@ def rename(outer: Outer, id: str, name: str, data_dir: str | None, control: str 
 @node_options
 @json_option
 @click.pass_obj
-def forget(outer: Outer, id: str, yes: bool, data_dir: str | None, control: str | None, as_json: bool) -> int:
+def forget(
+    group: Options, id: str, yes: bool, data_dir: str | None, control: str | None, as_json: bool
+) -> int:
     """Trust a device no longer; to trust it again both must be paired again."""
-    from ..client.one_shot import ask
+    from ..client.one_shot import call
     from ..messages.control_protocol import Done, ForgetDevice
 
-    node = chosen(data_dir or outer[0], control or outer[1])
-    device = the_one(id, known_devices(node))
+    options = group.overridden(data_dir, control, as_json)
+    node = choose_control(options.data_dir, options.control)
+    device = find_device(id, fetch_devices(node))
     if not yes:
         if not sys.stdin.isatty():
-            raise exit_codes.CommandError(
+            raise CommandError(
                 "nobody is there to ask; give --yes to forget without a question", exit_codes.USAGE
             )
-        if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID]})?"):
+        if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID_DIGITS]})?"):
             click.echo("nothing was changed", err=True)
             return exit_codes.OK
     key = os.urandom(16)
-    ask(node, Done, lambda id: ForgetDevice(id, key, device.device_id))
-    _report(as_json or outer[2], "forgotten", device, device.name)
+    call(node, Done, lambda id: ForgetDevice(id, key, device.device_id))
+    _print_change(options.as_json, "forgotten", device, device.name)
     return exit_codes.OK
 
 
-def known_devices(node: "Path") -> "list[Device]":
-    """Ask a node for all its trusted devices, page after page."""
-    from ..client.one_shot import ask
+def fetch_devices(node: "Path") -> "list[Device]":
+    """Return all trusted devices of a node, requested page after page, in order of device id."""
+    from ..client.one_shot import call
     from ..messages.control_protocol import DeviceList, ListDevices
 
     found: list[Device] = []
     more = True
     while more:
         after = found[-1].device_id if found else b""
-        page = ask(node, DeviceList, lambda id, after=after: ListDevices(id, after))  # type: ignore[misc]
+        page = call(node, DeviceList, lambda id, after=after: ListDevices(id, after))  # type: ignore[misc]
         found += page.devices
         more = page.more and bool(page.devices)
     return found
 
 
-def the_one(prefix: str, known: "list[Device]") -> "Device":
+def find_device(prefix: str, known: "list[Device]") -> "Device":
     """Return the device whose id begins with `prefix`. Raises CommandError unless it is exactly one."""
     wanted = prefix.strip().lower().replace(" ", "")
-    if not _IS_ID(wanted):
-        raise exit_codes.CommandError(
+    if not _is_id_prefix(wanted):
+        raise CommandError(
             "an id has up to 32 digits and letters a to f, as `sdnode devices` shows them", exit_codes.USAGE
         )
     found = [device for device in known if device.device_id.hex().startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise exit_codes.CommandError(
-            f"no trusted device has an id that begins with {wanted!r}", exit_codes.USAGE
-        )
+        raise CommandError(f"no trusted device has an id that begins with {wanted!r}", exit_codes.USAGE)
     lines = [f"  {device.device_id.hex()}  {device.name}" for device in found]
-    raise exit_codes.CommandError(
+    raise CommandError(
         f"several devices have an id that begins with {wanted!r}:\n" + "\n".join(lines), exit_codes.USAGE
     )
 
 
-def _report(as_json: bool, event: str, device: "Device", name: str) -> None:
+def _print_change(as_json: bool, event: str, device: "Device", name: str) -> None:
     if as_json:
         print_json({"event": event, "id": device.device_id.hex(), "name": name})
     else:
         click.echo(f"{event}: {name}" if name == device.name else f"{event}: {device.name} is now {name}")
 
 
-def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
-    found = known_devices(chosen(data_dir, control))
-    if as_json:
+def _print_devices(options: Options) -> int:
+    found = fetch_devices(choose_control(options.data_dir, options.control))
+    if options.as_json:
         for device in found:
-            print_json(as_object(device))
+            print_json(device_object(device))
     elif not found:
         click.echo("no trusted devices yet; pair one with: sdnode pair")
     else:
@@ -146,7 +162,7 @@ def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
 
         rows = [
             (
-                device.device_id.hex()[:_SHORT_ID],
+                device.device_id.hex()[:_SHORT_ID_DIGITS],
                 device.name,
                 device.os,
                 device.state,
@@ -159,7 +175,7 @@ def _list(data_dir: str | None, control: str | None, as_json: bool) -> int:
     return exit_codes.OK
 
 
-def as_object(device: "Device") -> dict[str, object]:
+def device_object(device: "Device") -> dict[str, object]:
     """Return a device as scripts read it; `paired_at` is Unix time in seconds."""
     from ..protocol.peer_ids import peer_id_text
 

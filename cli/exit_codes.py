@@ -1,6 +1,8 @@
-"""Exit codes of every command (docs/interfaces.md), and the error that ends a command with one of them."""
+"""The exit codes of every command, and which outcome or refusal leads to which.
 
-from ..messages.errors import SpacedriveNodeError
+docs/interfaces.md, "Stages and outcomes".
+"""
+
 from ..messages.types import Outcome
 
 OK = 0
@@ -24,7 +26,8 @@ _BY_OUTCOME: dict[Outcome, int] = {
     "busy": LOST,
     "cancelled": INTERRUPTED,
 }
-# What a node's refusal means for a script: its own mistake, a node that cannot just now, or a defect.
+# What a refusal of the node means for a script: a mistake of the script, a node that cannot at present, or
+# (all other codes) a defect.
 _BY_ERROR = {
     "bad_request": USAGE,
     "bad_code": USAGE,
@@ -36,19 +39,11 @@ _BY_ERROR = {
 }
 
 
-class CommandError(SpacedriveNodeError):
-    """Ends the command: its text goes to stderr, for people, and `code` to the shell."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def of_outcome(outcome: Outcome) -> int:
-    """Return the exit code of a pairing that ended so."""
+    """Return the exit code of a pairing with this outcome."""
     return _BY_OUTCOME[outcome]
 
 
 def of_error(code: str) -> int:
-    """Return the exit code of a request that the node refused with that error code."""
+    """Return the exit code of a request that the node refused with this error code."""
     return _BY_ERROR.get(code, INTERNAL)

@@ -1,6 +1,11 @@
-"""Following one pairing: start it, show its events, put the question, and cancel it at Ctrl-C.
+"""Follows one pairing from its start to its exit code: shows its events, puts the question, handles Ctrl-C.
 
-Owns the order of things and the exit code. How it looks is the view's, what happens is the node's.
+Owns the order of these and the exit code. How events look is the view's, what happens is the node's.
+
+Ctrl-C: the pairing runs in the node, so ending this process alone would leave it there, and the other device
+waiting. The first signal cancels whatever is being waited for here and then cancels the pairing in the
+node. The request that starts the pairing is shielded for a moment, since without its reply this side does
+not know which session to cancel. A second signal ends the process at once.
 """
 
 import os
@@ -13,17 +18,18 @@ import trio
 from ..client.errors import ControlError, NodeGoneError
 from ..client.node_client import NodeClient, Pairing
 from ..messages.control_protocol import SessionState
+from ..messages.outcome_texts import CANCELLED_BY_CTRL_C
 from . import exit_codes
-from .errors import leading
-from .pairing_events import EventMaker, failed
-from .prompts import NobodyToAskError, answers, discard_typed, yes
+from .errors import root_cause
+from .pairing_events import EventMaker, failed_event
+from .prompts import NobodyToAskError, answer_source, discard_typeahead, read_yes
 from .views import View
 
-Starter = Callable[[NodeClient], Awaitable[Pairing]]
+PairingStarter = Callable[[NodeClient], Awaitable[Pairing]]
 
-# What an interrupted start is given to tell its session, so that it can be cancelled.
-_START_GRACE = 2.0
-_CANCEL_GRACE = 3.0
+_START_GRACE_S = 2.0
+"""For the reply to an interrupted start, which names the session that is to be cancelled."""
+_CANCEL_GRACE_S = 3.0
 
 
 class Follower:
@@ -34,34 +40,34 @@ class Follower:
         self._yes, self._check, self._script = yes, check, script
         self._maker = EventMaker()
         self._pairing: Pairing | None = None
-        self._starting = trio.CancelScope(shield=True)
+        self._start_scope = trio.CancelScope(shield=True)
         self._scope = trio.CancelScope()
-        self._question: trio.CancelScope | None = None
+        self._question_scope: trio.CancelScope | None = None
         self._interrupted = False
 
-    async def run(self, start: Starter) -> int:
-        """Follow the pairing; Ctrl-C cancels it, a second one ends at once."""
+    async def run(self, start: PairingStarter) -> int:
+        """Follow the pairing and return the exit code; Ctrl-C cancels it, a second one ends at once."""
         code = exit_codes.INTERRUPTED
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch_signals)
             with self._scope:
                 try:
-                    code = await self._pair(start)
-                except Exception:  # nobody can be shown how it goes on: the output is closed, or full
-                    await self._cancel(tell=False)
+                    code = await self._follow(start)
+                except Exception:  # any: often the output is closed or full, and nobody sees how it goes on
+                    await self._cancel_pairing(show=False)
                     raise
             if self._interrupted:
-                await self._cancel()
+                await self._cancel_pairing()
             nursery.cancel_scope.cancel()
         return exit_codes.INTERRUPTED if self._interrupted else code
 
-    async def _pair(self, start: Starter) -> int:
+    async def _follow(self, start: PairingStarter) -> int:
         try:
-            with self._starting:
+            with self._start_scope:
                 self._pairing = await start(self._client)
         except ControlError as error:
             if error.code == "busy":
-                self._view.show(failed(None, "busy", error.message))
+                self._view.show(failed_event(None, "busy", error.message))
                 return exit_codes.LOST
             raise
         if self._pairing is None:
@@ -69,61 +75,65 @@ class Follower:
         try:
             async with trio.open_nursery() as nursery:
                 async for state in self._pairing.states(history=True):
-                    self._settle_question(state)
+                    self._withdraw_moot_question(state)
                     for event in self._maker.events(state):
                         self._view.show(event)
                         if event["event"] == "confirm" and state.accepted is None:
+                            # In a task of its own: the states go on while a person thinks.
                             nursery.start_soon(self._decide, state)
                     if state.outcome is not None:
                         return exit_codes.of_outcome(state.outcome)
         except* NodeGoneError as group:
-            self._view.show(failed(self._pairing.id, "crashed", str(leading(group))))
+            self._view.show(failed_event(self._pairing.id, "crashed", str(root_cause(group))))
         return exit_codes.LOST
 
-    def _settle_question(self, state: SessionState) -> None:
-        """Take the question back when it is moot: decided elsewhere, or over."""
-        if self._question is not None and (state.outcome is not None or state.accepted is not None):
-            self._question.cancel()
-            self._question = None
-            self._view.withdrawn()
+    def _withdraw_moot_question(self, state: SessionState) -> None:
+        """Take the question back when it was decided by another client or the pairing is over."""
+        if self._question_scope is not None and (state.outcome is not None or state.accepted is not None):
+            self._question_scope.cancel()
+            self._question_scope = None
+            self._view.question_withdrawn()
 
     async def _decide(self, state: SessionState) -> None:
+        """Get the user's decision about the device shown, and send it to the node."""
         assert self._pairing is not None
         accept = self._yes
         if not self._yes:
             answer = None
-            with trio.CancelScope() as self._question:
-                answer = await self._asked(state)
-            self._question = None
+            with trio.CancelScope() as self._question_scope:
+                answer = await self._ask_user(state)
+            self._question_scope = None
             if answer is None:
                 return
             accept = answer
         try:
             await (self._pairing.accept() if accept else self._pairing.reject())
         except ControlError as error:
-            # Decided elsewhere or ended meanwhile; the states that follow say how.
+            # Decided by another client or ended meanwhile; the states that follow show which.
             if error.code not in ("already_decided", "not_deciding", "no_such_session"):
                 raise
 
-    async def _asked(self, state: SessionState) -> bool:
-        with answers(script=self._script) as descriptor:
+    async def _ask_user(self, state: SessionState) -> bool:
+        with answer_source(script=self._script) as descriptor:
             try:
                 if self._check:
                     digits = f"{state.check[:3]} {state.check[3:]}" if state.check else ""
-                    discard_typed(descriptor)
-                    self._view.ask(f"Does the other device show {digits} as well? [y/N] ")
-                    same = await yes(descriptor)
-                    self._view.answered()
+                    discard_typeahead(descriptor)
+                    self._view.show_question(f"Does the other device show {digits} as well? [y/N] ")
+                    same = await read_yes(descriptor)
+                    self._view.question_answered()
                     if not same:
                         return False
                 name = state.device.name if state.device is not None else "this device"
-                discard_typed(descriptor)
-                self._view.ask(f"Trust {name}? [y/N] ")
-                trusted = await yes(descriptor)
+                discard_typeahead(descriptor)
+                self._view.show_question(f"Trust {name}? [y/N] ")
+                trusted = await read_yes(descriptor)
             except NobodyToAskError:
-                self._view.note("nobody is there to answer, so the device is declined; --yes accepts unasked")
+                self._view.show_remark(
+                    "nobody is there to answer, so the device is declined; --yes accepts unasked"
+                )
                 return False
-            self._view.answered()
+            self._view.question_answered()
             return trusted
 
     async def _watch_signals(self, task_status: trio.TaskStatus[None]) -> None:
@@ -134,21 +144,24 @@ class Follower:
                     self._view.close()
                     os._exit(exit_codes.INTERRUPTED)
                 self._interrupted = True
-                self._starting.deadline = trio.current_time() + _START_GRACE
+                self._start_scope.deadline = trio.current_time() + _START_GRACE_S
                 self._scope.cancel()
 
-    async def _cancel(self, *, tell: bool = True) -> None:
+    async def _cancel_pairing(self, *, show: bool = True) -> None:
+        """Cancel the pairing in the node, if it was started; `show`: also show that it failed."""
         with suppress(OSError):
             self._view.close()
         if self._pairing is None:
             return
-        with trio.move_on_after(_CANCEL_GRACE):
+        with trio.move_on_after(_CANCEL_GRACE_S):
             try:
                 await self._pairing.cancel()
-                if tell:
-                    self._view.show(failed(self._pairing.id, "cancelled", ""))
+                if show:
+                    self._view.show(failed_event(self._pairing.id, "cancelled", CANCELLED_BY_CTRL_C))
             except ControlError as error:
                 if error.code == "already_decided":
-                    self._view.note("this device has already accepted; the node goes on with the pairing")
+                    self._view.show_remark(
+                        "this device has already accepted; the node goes on with the pairing"
+                    )
             except NodeGoneError:
                 pass  # then there is nothing left to cancel

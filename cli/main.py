@@ -1,4 +1,4 @@
-"""The command group: names, short descriptions, and where each command is found when it is needed."""
+"""The command group: names and short descriptions of all commands, each imported only when it is run."""
 
 from importlib import import_module
 
@@ -7,14 +7,14 @@ import click
 from .. import __version__
 from .click_commands import Group
 
-# name: (module, attribute, description). Descriptions stand here so that help imports no command.
+# name: (module, attribute, description). The descriptions are here so that --help imports no command.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("up", "up", "Run the node in the foreground."),
     "pair": ("pair_and_join", "pair", "Show twelve words for another device to enter."),
     "join": ("pair_and_join", "join", "Enter the twelve words that another device shows."),
     "devices": ("devices", "devices", "List, rename and forget trusted devices."),
     "status": ("status", "status", "Show addresses, reachability and sessions of the node."),
-    "actors": ("status", "actors", "Show the node's processes, with restarts and memory."),
+    "actors": ("actors", "actors", "Show the node's processes, with restarts and memory."),
     "demo": ("demo", "demo", "Pair two nodes on this machine before your eyes."),
 }
 

@@ -1,4 +1,7 @@
-"""`sdnode pair` and `sdnode join`: options and view; what happens then is in follow_pairing.py."""
+"""`sdnode pair` and `sdnode join`: their options, and the choice of the view.
+
+What happens then is follow_pairing.py's; the words of `join` are read by read_words.py.
+"""
 
 import sys
 from collections.abc import Callable
@@ -6,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choose_node import connect, json_option, node_options
+from .choose_node import connect, node_options
 from .click_commands import Command
+from .json_output import json_option
 
 if TYPE_CHECKING:
-    from .follow_pairing import Starter
+    from .follow_pairing import PairingStarter
     from .views import View
 
 
@@ -31,7 +35,7 @@ def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, ch
 
     Exit codes: 0 paired, 2 usage, 4 expired, 5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
     """
-    return _follow(
+    return _run_pairing(
         lambda client: client.start_pairing(),
         data_dir=data_dir,
         control=control,
@@ -65,10 +69,10 @@ def join(
     Exit codes: 0 paired, 2 usage or words that cannot be a code, 3 not found, 4 wrong code or expired,
     5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
     """
-    from .read_words import code_text
+    from .read_words import read_code_text
 
-    text = code_text(words, interactive=not as_json and sys.stdin.isatty())
-    return _follow(
+    text = read_code_text(words, interactive=not as_json and sys.stdin.isatty())
+    return _run_pairing(
         lambda client: client.join_pairing(text, timeout),
         data_dir=data_dir,
         control=control,
@@ -79,8 +83,8 @@ def join(
     )
 
 
-def _follow(
-    start: "Starter",
+def _run_pairing(
+    start: "PairingStarter",
     *,
     data_dir: str | None,
     control: str | None,
@@ -95,11 +99,11 @@ def _follow(
 
     from .follow_pairing import Follower
 
-    view = _view(as_json, search)
+    view = _choose_view(as_json, search)
 
     async def main() -> int:
         async with connect(data_dir, control) as client:
-            client.watch_connection(view.connected)
+            client.watch_connection(view.connection_changed)
             return await Follower(client, view, yes=yes, check=check, script=as_json).run(start)
 
     try:
@@ -108,16 +112,16 @@ def _follow(
         view.close()
 
 
-def _view(as_json: bool, search: float | None) -> "View":
+def _choose_view(as_json: bool, search: float | None) -> "View":
     from . import views
 
     if as_json:
         return views.JsonView()
     if not sys.stdout.isatty():
         return views.PlainView()
-    from .rich_view import TerminalView
+    from .rich_view import RichView
 
-    terminal = TerminalView()
+    view = RichView()
     if search is not None:
-        terminal.countdown(search)
-    return terminal
+        view.start_countdown(search)
+    return view

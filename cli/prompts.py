@@ -1,6 +1,7 @@
 """Questions on the terminal that do not stop the rest: a line is read while the pairing goes on.
 
-Reads standard input; when that is no terminal (the words came through it, say), the controlling terminal.
+Owns where an answer comes from: standard input, or the controlling terminal when that is something else (the
+words of the code may have come through it). Never decides what a question is about.
 """
 
 import os
@@ -13,41 +14,41 @@ import trio
 
 from ..messages.errors import SpacedriveNodeError
 
-_LONGEST_ANSWER = 1024
+_MAX_ANSWER_BYTES = 1024
 
 
 class NobodyToAskError(SpacedriveNodeError):
-    """The input has ended, so there is nobody to answer."""
+    """The input has ended, so no answer can come."""
 
 
 async def read_line(descriptor: int) -> str:
     """Return one line, without its end. Cancellable. Raises NobodyToAskError."""
     line = bytearray()
     while True:
-        with suppress(PermissionError):  # a plain file cannot be waited for, and never lets one wait
+        with suppress(PermissionError):  # a plain file cannot be waited for, and is always readable
             await trio.lowlevel.wait_readable(descriptor)
         byte = os.read(descriptor, 1)  # no more than the line: what follows belongs to the next question
         if byte == b"\n":
             return line.decode(errors="replace")
-        if not byte or len(line) > _LONGEST_ANSWER:
+        if not byte or len(line) > _MAX_ANSWER_BYTES:
             raise NobodyToAskError
         line += byte
 
 
-async def yes(descriptor: int) -> bool:
-    """Read an answer: only y or yes is yes, and an empty line is no."""
+async def read_yes(descriptor: int) -> bool:
+    """Read an answer and return whether it is yes: only `y` and `yes` are, and an empty line is no."""
     return (await read_line(descriptor)).strip().lower() in ("y", "yes")
 
 
-def discard_typed(descriptor: int) -> None:
-    """Throw away what was typed on a terminal before a question is shown: it cannot be the answer."""
+def discard_typeahead(descriptor: int) -> None:
+    """Discard what was typed on a terminal before a question is shown: it cannot be the answer."""
     if os.isatty(descriptor):
         termios.tcflush(descriptor, termios.TCIFLUSH)
 
 
 @contextmanager
-def answers(*, script: bool) -> Iterator[int]:
-    """Give the descriptor that answers come from. `script`: standard input, whatever it is."""
+def answer_source(*, script: bool) -> Iterator[int]:
+    """Give the descriptor that answers are read from; for a `script` always standard input."""
     if script or os.isatty(0):
         yield 0
         return
@@ -62,7 +63,7 @@ def answers(*, script: bool) -> Iterator[int]:
         os.close(terminal)
 
 
-def show_question(text: str) -> None:
-    """Write a question, and leave the cursor behind it."""
+def write_question(text: str) -> None:
+    """Write a question without a line's end, so that the answer is typed behind it."""
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Tables for people: with rich on a terminal, aligned columns elsewhere."""
+"""What people read in columns: tables (with rich on a terminal, plain elsewhere), sizes and time spans."""
 
 import sys
 from collections.abc import Sequence
@@ -36,15 +36,15 @@ def _print_rich(header: Row, rows: Sequence[Row], right: Sequence[str]) -> None:
     Console(highlight=False).print(table)
 
 
-def size(count: int) -> str:
+def size_text(count: int) -> str:
     """Return a number of bytes for people."""
     return f"{count / 2**20:.1f} MiB"
 
 
-def span(seconds: float) -> str:
+def span_text(seconds: float) -> str:
     """Return a time span for people."""
-    whole = int(seconds)
+    rounded = int(seconds)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if whole >= length:
-            return f"{whole / length:.1f} {unit}"
-    return f"{whole} s"
+        if rounded >= length:
+            return f"{rounded / length:.1f} {unit}"
+    return f"{rounded} s"

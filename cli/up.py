@@ -1,6 +1,6 @@
-"""`sdnode up`: read the configuration, run the node in this process, say when it is ready.
+"""`sdnode up`: reads the configuration, runs the node in this process, reports when it is ready.
 
-Owns what people and scripts see of a starting node. What a node is made of is node.py's; signals too.
+Owns what people and scripts see of a starting node. What a node consists of, and its signals, are node.py's.
 """
 
 import os
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import exit_codes
-from .choose_node import json_option, print_json
 from .click_commands import Command
+from .errors import CommandError
+from .json_output import json_option, print_json
 
 if TYPE_CHECKING:
-    from ..config.settings import LoadedConfig
+    from ..config.loading import LoadedConfig
     from ..node import Ready
-    from .passphrase import Source
+    from .passphrase import PassphraseSource
 
 _MULTI = {"multiple": True, "metavar": "MULTIADDR"}
-# In the order of the help. No values are checked here: config/settings.py does, wherever a value comes from.
+# In the order of the help. Values are not checked here: config/loading.py checks them, from whatever source.
 _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "--data-dir",
@@ -53,7 +54,7 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def _all_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+def _configuration_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, details in reversed(_FLAGS):
         command = click.option(name, **details)(command)
     return command
@@ -63,7 +64,7 @@ def _all_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
 )
-@_all_flags
+@_configuration_flags
 @click.option("--passphrase-fd", type=int, metavar="N", help="Read the passphrase from this descriptor.")
 @click.option("--ask-passphrase", "ask", is_flag=True, help="Ask for the passphrase on the terminal.")
 @json_option
@@ -87,31 +88,31 @@ def up(
     With a passphrase the identity of this device is sealed, if it is not yet; without, only the mode of its
     file protects it.
     """
-    from ..config.settings import ConfigError, load_config
-    from .passphrase import choose
+    from ..config.loading import ConfigError, load_config
+    from .passphrase import choose_source
 
     try:
         loaded = load_config(flags, os.environ, file)
     except ConfigError as error:
-        raise exit_codes.CommandError(
+        raise CommandError(
             "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
         ) from None
-    source = choose(flags["passphrase_file"], loaded.config.passphrase_file, passphrase_fd, ask=ask)
+    source = choose_source(flags["passphrase_file"], loaded.config.passphrase_file, passphrase_fd, ask=ask)
     if lifeline and passphrase_fd == 0:
-        raise exit_codes.CommandError(
+        raise CommandError(
             "--lifeline needs standard input; give --passphrase-fd another one", exit_codes.USAGE
         )
     if check_config:
-        _show_effective(loaded, as_json=as_json)
+        _print_configuration(loaded, as_json=as_json)
         return exit_codes.OK
-    return _run(loaded, source, as_json=as_json, lifeline=lifeline)
+    return _run_node(loaded, source, as_json=as_json, lifeline=lifeline)
 
 
-def _show_effective(loaded: "LoadedConfig", *, as_json: bool) -> None:
+def _print_configuration(loaded: "LoadedConfig", *, as_json: bool) -> None:
     import platform
 
+    from ..config.effective import effective_settings, to_toml
     from ..config.paths import UnsafePathError, control_path, default_data_dir
-    from ..config.settings import effective, to_toml
 
     data_dir = loaded.config.data_dir or str(default_data_dir())
     try:
@@ -120,20 +121,22 @@ def _show_effective(loaded: "LoadedConfig", *, as_json: bool) -> None:
         control = "in the runtime directory"
     defaults = {"data-dir": data_dir, "control": control, "name": platform.node()}
     if as_json:
-        print_json({"event": "config", "settings": effective(loaded, defaults), "remarks": loaded.remarks})
+        print_json(
+            {"event": "config", "settings": effective_settings(loaded, defaults), "remarks": loaded.remarks}
+        )
     else:
         click.echo(to_toml(loaded, defaults), nl=False)
 
 
-def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: bool) -> int:
+def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bool, lifeline: bool) -> int:
     from functools import partial
 
     import trio
 
     from ..logs import make_log
     from ..node import NodeFailedError, run_node
-    from .errors import leading
-    from .passphrase import passphrase, readable_by_others
+    from .errors import root_cause
+    from .passphrase import open_passphrase, readable_by_others
 
     config = loaded.config
     log = make_log(config.log_format, config.log_level)
@@ -160,21 +163,20 @@ def _run(loaded: "LoadedConfig", source: "Source", *, as_json: bool, lifeline: b
         return would_seal(Path(config.data_dir) if config.data_dir else default_data_dir())
 
     try:
-        with passphrase(source, is_new) as fd:
+        with open_passphrase(source, is_new) as fd:
             trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline, passphrase_fd=fd))
     except BaseException as error:
-        failure = leading(error)
+        failure = root_cause(error)
         if not isinstance(failure, NodeFailedError):
             raise
-        # What keeps a node from starting is for the user to change; what ends a running one is not.
-        raise exit_codes.CommandError(
-            str(failure), exit_codes.INTERNAL if is_ready else exit_codes.USAGE
-        ) from None
+        # What keeps a node from starting is for the user to change (2); what ends a running one is a failure
+        # (1).
+        raise CommandError(str(failure), exit_codes.INTERNAL if is_ready else exit_codes.USAGE) from None
     return exit_codes.OK
 
 
 def ready_event(line: "Ready") -> dict[str, object]:
-    """Return the one line of --json."""
+    """Return the event of --json."""
     from ..protocol.peer_ids import peer_id_text
 
     return {

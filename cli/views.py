@@ -1,6 +1,7 @@
-"""What a pairing shows: JSON lines, plain lines, or a live terminal (rich_view.py).
+"""How a pairing is shown: the View protocol, as JSON lines, and as plain lines; rich_view.py is the third.
 
-A view gets the events of pairing_events.py in order and decides nothing.
+A view gets the events of pairing_events.py in order. Owns the texts that people read of an event. Never
+decides anything.
 """
 
 import sys
@@ -8,12 +9,12 @@ from typing import Protocol
 
 import click
 
-from .choose_node import print_json
-from .errors import say
-from .pairing_events import Event, key_mark
-from .prompts import show_question
+from .errors import print_to_stderr
+from .json_output import print_json
+from .pairing_events import Event, grouped_id
+from .prompts import write_question
 
-STAGES = {
+STAGE_TEXTS = {
     "waiting": "waiting for the other device",
     "searching": "searching for the other device",
     "connecting": "connecting",
@@ -24,25 +25,25 @@ STAGES = {
 
 
 class View(Protocol):
-    """One way to show a pairing."""
+    """A way to show a pairing."""
 
     def show(self, event: Event) -> None:
         """Show one event."""
 
-    def ask(self, question: str) -> None:
+    def show_question(self, question: str) -> None:
         """Show a question whose answer is about to be read."""
 
-    def answered(self) -> None:
-        """The question was answered."""
+    def question_answered(self) -> None:
+        """Go on: the question was answered."""
 
-    def withdrawn(self) -> None:
-        """The question is moot, nobody needs to answer it."""
+    def question_withdrawn(self) -> None:
+        """Go on: the question needs no answer any more."""
 
-    def connected(self, up: bool) -> None:
-        """The connection with the node went (False) or is back (True)."""
+    def connection_changed(self, is_connected: bool) -> None:
+        """Show that the connection with the node is lost or was made again."""
 
-    def note(self, text: str) -> None:
-        """Show a remark."""
+    def show_remark(self, text: str) -> None:
+        """Show a remark that is not an event."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -55,21 +56,21 @@ class JsonView:
         """Print the event as it is."""
         print_json(event)
 
-    def ask(self, question: str) -> None:
-        """Say nothing: the `confirm` event is the question."""
+    def show_question(self, question: str) -> None:
+        """Print nothing: the `confirm` event is the question."""
 
-    def answered(self) -> None:
-        """Say nothing."""
+    def question_answered(self) -> None:
+        """Print nothing."""
 
-    def withdrawn(self) -> None:
-        """Say nothing."""
+    def question_withdrawn(self) -> None:
+        """Print nothing."""
 
-    def connected(self, up: bool) -> None:
-        """Say nothing: no event is lost."""
+    def connection_changed(self, is_connected: bool) -> None:
+        """Print nothing: no event is lost."""
 
-    def note(self, text: str) -> None:
-        """Keep stdout for events."""
-        say(text)
+    def show_remark(self, text: str) -> None:
+        """Print the remark to stderr: stdout is for events."""
+        print_to_stderr(text)
 
     def close(self) -> None:
         """Do nothing."""
@@ -83,31 +84,31 @@ class PlainView:
         for line in plain_lines(event):
             click.echo(line)
         if event["event"] == "failed":
-            say(f"not paired ({event['outcome'].replace('_', ' ')}): {event['message']}")
+            print_to_stderr(failure_text(event))
 
-    def ask(self, question: str) -> None:
+    def show_question(self, question: str) -> None:
         """Print the question."""
-        show_question(question)
+        write_question(question)
 
-    def answered(self) -> None:
+    def question_answered(self) -> None:
         """End the line of the question, unless the terminal's echo of the answer has done so."""
         if not sys.stdin.isatty():
             click.echo()
 
-    def withdrawn(self) -> None:
+    def question_withdrawn(self) -> None:
         """End the line of the question."""
         click.echo()
 
-    def connected(self, up: bool) -> None:
-        """Say that the node is away, or back."""
-        say("connected again" if up else "the node does not answer, reconnecting…")
+    def connection_changed(self, is_connected: bool) -> None:
+        """Print to stderr that the node is away, or back."""
+        print_to_stderr("connected again" if is_connected else "the node does not answer, reconnecting…")
 
-    def note(self, text: str) -> None:
+    def show_remark(self, text: str) -> None:
         """Print the remark to stderr."""
-        say(text)
+        print_to_stderr(text)
 
     def close(self) -> None:
-        """Do nothing."""
+        """Write what is still in a buffer."""
         sys.stdout.flush()
 
 
@@ -127,11 +128,11 @@ def plain_lines(event: Event) -> list[str]:
                 *(f"  {row}" for row in word_rows(event["words"])),
             ]
             if event["expires_in"]:
-                lines.append(f"they work once, within {duration(event['expires_in'])}")
+                lines.append(f"they work once, within {duration_text(event['expires_in'])}")
             return lines
         case "stage":
             stage: str = event["stage"]
-            return [STAGES.get(stage, stage)]
+            return [STAGE_TEXTS.get(stage, stage)]
         case "confirm":
             return device_lines(event)
         case "paired":
@@ -146,18 +147,25 @@ def plain_lines(event: Event) -> list[str]:
     return []
 
 
+def failure_text(event: Event) -> str:
+    """Return what people read of a `failed` event."""
+    return f"not paired ({event['outcome'].replace('_', ' ')}): {event['message']}"
+
+
 def device_lines(event: Event) -> list[str]:
-    """Return who it is that wants to be trusted."""
+    """Return what people read of the device that wants to be trusted."""
     device = event["device"]
     rows = [
         ("device", device["name"]),
         ("system", device["os"] or "unknown"),
-        ("key", key_mark(device["id"])),
+        ("key", grouped_id(device["id"])),
     ]
     return ["this device knows the words:", *(f"  {left:<7} {right}" for left, right in rows)]
 
 
-def duration(seconds: float) -> str:
-    """Return a time for people."""
-    whole = max(0, round(seconds))
-    return f"{whole // 60} min" if whole >= 60 and whole % 60 == 0 else f"{whole // 60}:{whole % 60:02d} min"
+def duration_text(seconds: float) -> str:
+    """Return a time of minutes and seconds for people."""
+    rounded = max(0, round(seconds))
+    if rounded >= 60 and rounded % 60 == 0:
+        return f"{rounded // 60} min"
+    return f"{rounded // 60}:{rounded % 60:02d} min"

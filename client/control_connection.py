@@ -1,8 +1,14 @@
-"""One connection with a node's control socket that mends itself: frames, correlation, repetition.
+"""One connection with a node's control socket that survives restarts: frames, correlation, repetition.
 
-Owns the socket, the requests that are open and the subscriptions. When the connection is lost it
-connects again and repeats all of them; that is safe, for what changes something carries a key of its own
-(docs/interfaces.md, "Control socket"). Never interprets a session's state.
+Owns the socket, the requests that have no reply yet and the subscriptions. Never interprets a session's
+state.
+
+How it survives: the supervisor keeps the listening socket while the gateway restarts, so a client only has to
+connect again. Nothing says which requests the former gateway had carried out, so on the new connection
+*all* that are open are sent again, in their first order and with their first bytes. That is safe: a request
+that changes something carries a key of 16 random bytes, chosen once, and the node answers a repeated key
+without doing it again (docs/interfaces.md, "Control socket"); a repeated Subscribe brings the present state
+first. What waits fails only after RECONNECT_TIMEOUT_S without a node.
 """
 
 import errno
@@ -16,114 +22,127 @@ from typing import TypeVar
 
 import trio
 
-from ..config.paths import NoNodeRunningError, check_length
+from ..config.paths import check_socket_path
+from ..config.running_nodes import NoNodeRunningError
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message, encode, frame
 from ..messages.control_protocol import Error, Reply, SessionEvent, SessionState, Subscribe, decode_reply
 from . import errors
-from .errors import ControlError, NodeGoneError, answer_of, check_request, gone, unanswered
+from .errors import ControlError, NodeGoneError, check_request, no_reply_error, node_gone_error, result_of
 
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 0.5
-# A connection that lasted this long, or brought a frame, was no mere refusal.
-_USEFUL = 1.0
-_FIRST_PATIENCE = 5.0
-_CHUNK = 64 * 1024
-# Below the number that the node takes from one connection.
-_OPEN_CALLS = 32
+_FIRST_PAUSE_S = 0.02
+_MAX_PAUSE_S = 0.5
+_USEFUL_CONNECTION_S = 1.0
+"""A connection that lasted so long, or brought a frame, was more than a refusal: the backoff begins anew."""
+_CONNECT_TIMEOUT_S = 5.0
+_CHUNK_BYTES = 64 * 1024
+_MAX_OPEN_CALLS = 32
+"""Below the number of open requests that the gateway takes from one connection."""
 _R = TypeVar("_R", bound=Message)
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
+class _PendingCall:
+    """A request that has no reply yet."""
+
     request: Message
-    absent: Message | None
-    """The answer when nothing listens any more (None: keep waiting for a node)."""
-    answered: trio.Event = field(default_factory=trio.Event)
+    reply_if_gone: Message | None
+    """The reply when nothing listens any more (None: keep waiting for a node)."""
+    done: trio.Event = field(default_factory=trio.Event)
     result: "Reply | Exception | None" = None
 
-    def settle(self, result: "Reply | Exception") -> None:
+    def resolve(self, result: "Reply | Exception") -> None:
+        """Wake the caller with this result; the first counts."""
         if self.result is None:
             self.result = result
-            self.answered.set()
+            self.done.set()
 
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """One session's states as they come; ends by itself after the outcome."""
+    """The callbacks for one session's states; it ends by itself after the state with the outcome."""
 
     request: Subscribe
-    take: Callable[[SessionState], None]
-    fail: Callable[[Exception], None]
-    seen: bool = False
+    on_state: Callable[[SessionState], None]
+    on_error: Callable[[Exception], None]
+    has_received: bool = False
 
 
-class ControlLink:
-    """The connection. `connect` once, then `run` in a task as long as it is used."""
+class ControlConnection:
+    """The connection. Call `connect` once, then `run` in a task for as long as it is used."""
 
     def __init__(self, control: Path) -> None:
         self._control = control
         self._stream: trio.SocketStream | None = None
-        self._next_id = 0
-        self._calls: dict[int, _Call] = {}
+        self._last_id = 0
+        self._calls: dict[int, _PendingCall] = {}
         self._subscriptions: dict[int, Subscription] = {}
         self._outgoing: deque[bytes] = deque()
-        self._more = trio.Event()
-        self._slots = trio.Semaphore(_OPEN_CALLS)
-        self._gone = False
-        self._received = 0
-        self._up = True
-        self.watch: Callable[[bool], None] | None = None
-        """Told False when the connection is lost and True when a node answers again."""
+        self._has_outgoing = trio.Event()
+        self._call_slots = trio.Semaphore(_MAX_OPEN_CALLS)
+        self._given_up = False
+        self._frames_received = 0
+        self._is_connected = True
+        self.on_connection_change: Callable[[bool], None] | None = None
+        """Called with False when the connection is lost and with True when a node answers again."""
+
+    # -- What callers use ------------------------------------------------------------------------------
 
     async def call(
-        self, expected: type[_R], make: Callable[[int], Message], *, absent: _R | None = None
+        self, expected: type[_R], make: Callable[[int], Message], *, reply_if_gone: _R | None = None
     ) -> _R:
-        """Ask and return the answer; `make` builds the request from its id.
+        """Send a request and return its reply, of the type `expected`; `make` builds the request from its id.
 
-        `absent` is the answer to give when nothing listens on the socket any more.
-        Raises ControlError, and NodeGoneError after PATIENCE seconds without a node.
+        `reply_if_gone` is returned when nothing listens on the socket any more. Raises ControlError when the
+        node refuses, and NodeGoneError after RECONNECT_TIMEOUT_S without a node or REPLY_TIMEOUT_S without a
+        reply.
         """
-        async with self._slots:
-            if self._gone:
-                raise gone()
-            id = self._new_id()
+        async with self._call_slots:
+            if self._given_up:
+                raise node_gone_error()
+            id = self._next_id()
             request = make(id)
             check_request(request)
-            call = self._calls[id] = _Call(request, absent)
+            call = self._calls[id] = _PendingCall(request, reply_if_gone)
             try:
-                self._post(call.request)
-                with trio.move_on_after(errors.ANSWER):
-                    await call.answered.wait()
+                self._enqueue(call.request)
+                with trio.move_on_after(errors.REPLY_TIMEOUT_S):
+                    await call.done.wait()
             finally:
                 del self._calls[id]
         if call.result is None:
-            raise unanswered()
+            raise no_reply_error()
         if isinstance(call.result, Exception):
             raise call.result
-        return answer_of(call.result, expected)
+        return result_of(call.result, expected)
 
     def subscribe(
-        self, session: str, take: Callable[[SessionState], None], fail: Callable[[Exception], None]
+        self, session: str, on_state: Callable[[SessionState], None], on_error: Callable[[Exception], None]
     ) -> Subscription:
-        """Have `take` called with each state of a session, across reconnections; `fail` at most once."""
-        id = self._new_id()
-        check_request(Subscribe(id, session))
-        subscription = self._subscriptions[id] = Subscription(Subscribe(id, session), take, fail)
-        if self._gone:
-            self._drop(id, gone())
+        """Have `on_state` called with each state of a session, across reconnections; `on_error` at most once.
+
+        After a reconnection the present state comes again. Raises ControlError for what is no session id.
+        """
+        id = self._next_id()
+        request = Subscribe(id, session)
+        check_request(request)
+        subscription = self._subscriptions[id] = Subscription(request, on_state, on_error)
+        if self._given_up:
+            self._fail_subscription(id, node_gone_error())
         else:
-            self._post(subscription.request)
+            self._enqueue(subscription.request)
         return subscription
+
+    # -- The life of the connection --------------------------------------------------------------------
 
     async def connect(self) -> None:
         """Connect for the first time. Raises NoNodeRunningError."""
-        deadline = trio.current_time() + _FIRST_PATIENCE
+        deadline = trio.current_time() + _CONNECT_TIMEOUT_S
         while self._stream is None:
             try:
                 self._stream = await _connect(self._control)
             except OSError as error:
                 if isinstance(error, BlockingIOError) and trio.current_time() < deadline:
-                    await trio.sleep(_FIRST_PAUSE)  # many connect at once: the listener's queue is full
+                    await trio.sleep(_FIRST_PAUSE_S)  # many connect at once: the listener's queue is full
                     continue
                 raise NoNodeRunningError(
                     f"no node answers on {self._control} ({error.strerror or error}); "
@@ -131,49 +150,81 @@ class ControlLink:
                 ) from None
 
     async def run(self) -> None:
-        """Carry frames, and reconnect for as long as it takes; returns only by cancellation."""
+        """Exchange frames, and reconnect for as long as it takes; returns only by cancellation."""
         down_since = trio.current_time()
-        pause = _FIRST_PAUSE
+        pause = _FIRST_PAUSE_S
         while True:
             stream, self._stream = self._stream, None
             if stream is None:
                 with suppress(OSError):
-                    stream = await self._try_again()
-            if stream is not None and await self._carry(stream):
+                    stream = await self._reconnect()
+            if stream is not None and await self._exchange_frames(stream):
+                # It was of use and is lost now. A node that restarts is back within moments: try at once.
                 down_since = trio.current_time()
-                pause = _FIRST_PAUSE
-                self._notice(False)
+                pause = _FIRST_PAUSE_S
+                self._report_connected(False)
                 continue
-            if trio.current_time() - down_since > errors.PATIENCE:
+            if trio.current_time() - down_since > errors.RECONNECT_TIMEOUT_S:
+                # Everything that waits fails. Attempts go on: a later call may find the node running again.
                 self._give_up()
             # The pause between two attempts is the backoff; nothing announces that a node is back.
             await trio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-
-    def _notice(self, up: bool) -> None:
-        if up != self._up:
-            self._up = up
-            if self.watch is not None:
-                self.watch(up)
+            pause = min(pause * 2, _MAX_PAUSE_S)
 
     async def aclose(self) -> None:
         """Close a connection that `run` has not taken over."""
         if self._stream is not None:
             await trio.aclose_forcefully(self._stream)
 
-    async def _try_again(self) -> trio.SocketStream:
+    async def _reconnect(self) -> trio.SocketStream:
+        """Connect and queue everything that is open once more. Raises OSError."""
         try:
             stream = await _connect(self._control)
         except OSError as error:
-            self._not_there(error)
+            self._resolve_if_gone(error)
             raise
-        self._gone = False
+        self._given_up = False
         self._repeat_all()
         return stream
 
-    async def _carry(self, stream: trio.SocketStream) -> bool:
-        """Carry frames until the connection ends; say whether it was of any use."""
-        begin, before = trio.current_time(), self._received
+    def _repeat_all(self) -> None:
+        """Queue every request without a reply and every subscription again, in the order of their ids.
+
+        They are sent with the ids and keys that they had. What the lost connection had not written is among
+        them, so its queue is dropped.
+        """
+        self._outgoing.clear()
+        open_requests = {id: call.request for id, call in self._calls.items() if call.result is None}
+        open_requests |= {id: subscription.request for id, subscription in self._subscriptions.items()}
+        for id in sorted(open_requests):
+            self._enqueue(open_requests[id])
+
+    def _resolve_if_gone(self, error: OSError) -> None:
+        """Answer the calls that are fulfilled by there being no node (a Shutdown), when that is sure."""
+        if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
+            for call in self._calls.values():
+                if call.reply_if_gone is not None:
+                    call.resolve(call.reply_if_gone)  # type: ignore[arg-type]
+
+    def _give_up(self) -> None:
+        """Fail everything that waits; new requests fail at once until a connection is made."""
+        self._given_up = True
+        for call in self._calls.values():
+            call.resolve(node_gone_error())
+        for id in list(self._subscriptions):
+            self._fail_subscription(id, node_gone_error())
+
+    def _report_connected(self, is_connected: bool) -> None:
+        if is_connected != self._is_connected:
+            self._is_connected = is_connected
+            if self.on_connection_change is not None:
+                self.on_connection_change(is_connected)
+
+    # -- Frames ----------------------------------------------------------------------------------------
+
+    async def _exchange_frames(self, stream: trio.SocketStream) -> bool:
+        """Write and read frames until the connection ends; return whether it was of any use."""
+        begin, frames_before = trio.current_time(), self._frames_received
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, stream, nursery.cancel_scope)
@@ -181,29 +232,7 @@ class ControlLink:
                 nursery.cancel_scope.cancel()
         finally:
             await trio.aclose_forcefully(stream)
-        return self._received > before or trio.current_time() - begin > _USEFUL
-
-    def _not_there(self, error: OSError) -> None:
-        """Answer what is fulfilled by there being no node."""
-        if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
-            for call in self._calls.values():
-                if call.absent is not None:
-                    call.settle(call.absent)  # type: ignore[arg-type]
-
-    def _give_up(self) -> None:
-        self._gone = True
-        for call in self._calls.values():
-            call.settle(gone())
-        for id in list(self._subscriptions):
-            self._drop(id, gone())
-
-    def _repeat_all(self) -> None:
-        """On a new connection everything that is open is asked again, in the order of its first asking."""
-        self._outgoing.clear()
-        waiting = {id: call.request for id, call in self._calls.items() if call.result is None}
-        waiting |= {id: subscription.request for id, subscription in self._subscriptions.items()}
-        for id in sorted(waiting):
-            self._post(waiting[id])
+        return self._frames_received > frames_before or trio.current_time() - begin > _USEFUL_CONNECTION_S
 
     async def _write(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
         while True:
@@ -213,64 +242,68 @@ class ControlLink:
                 except trio.BrokenResourceError:
                     scope.cancel()
                     return
-            self._more = trio.Event()
-            await self._more.wait()
+            self._has_outgoing = trio.Event()
+            await self._has_outgoing.wait()
 
     async def _read(self, stream: trio.SocketStream) -> None:
-        """Take frames until the connection ends or breaks its format."""
+        """Handle frames until the connection ends or breaks its format."""
         reader = FrameReader(CONTROL_LIMIT)
         while True:
             try:
-                data = await stream.receive_some(_CHUNK)
+                data = await stream.receive_some(_CHUNK_BYTES)
                 if not data:
                     return
                 reader.feed(data)
                 while (payload := reader.next_frame()) is not None:
-                    self._received += 1
-                    self._notice(True)
+                    self._frames_received += 1
+                    self._report_connected(True)
                     self._dispatch(decode_reply(payload))
             except (trio.BrokenResourceError, MalformedMessageError):
                 return
 
     def _dispatch(self, reply: Reply) -> None:
+        """Hand a reply to the call or the subscription that has its id."""
         call = self._calls.get(reply.id)
         if call is not None:
-            call.settle(reply)
+            call.resolve(reply)
             return
         subscription = self._subscriptions.get(reply.id)
         if subscription is None:
             if isinstance(reply, Error) and reply.code == "bad_request":
-                # It could not even tell which request: asking all of them again would only repeat that.
+                # The node could not read even the id of what it refuses. It ends the connection now;
+                # repeating all calls on another one would only bring the same refusal, so all of them end
+                # with this one.
                 for call in self._calls.values():
-                    call.settle(reply)
+                    call.resolve(reply)
             return
         match reply:
             case SessionEvent(state=state):
-                subscription.seen = True
+                subscription.has_received = True
                 if state.outcome is not None:
                     del self._subscriptions[reply.id]
-                subscription.take(state)
-            case Error(code="no_such_session") if subscription.seen:
-                self._drop(reply.id, NodeGoneError("the node was restarted and no longer knows this pairing"))
+                subscription.on_state(state)
+            case Error(code="no_such_session") if subscription.has_received:
+                error = NodeGoneError("the node was restarted and no longer knows this pairing")
+                self._fail_subscription(reply.id, error)
             case Error(code=code, message=message):
-                self._drop(reply.id, ControlError(code, message))
+                self._fail_subscription(reply.id, ControlError(code, message))
 
-    def _drop(self, id: int, error: Exception) -> None:
-        self._subscriptions.pop(id).fail(error)
+    def _fail_subscription(self, id: int, error: Exception) -> None:
+        self._subscriptions.pop(id).on_error(error)
 
-    def _new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
 
-    def _post(self, request: Message) -> None:
+    def _enqueue(self, request: Message) -> None:
         """Hand a request to the writer; its queue holds no more than what is open."""
         self._outgoing.append(frame(encode(request), CONTROL_LIMIT))
-        self._more.set()
+        self._has_outgoing.set()
 
 
 async def _connect(control: Path) -> trio.SocketStream:
-    """Connect or raise OSError; a full queue of the listener counts as failure, to be tried again."""
-    check_length(control)
+    """Connect. Raises OSError: BlockingIOError when the listener's queue is full, which is worth a retry."""
+    check_socket_path(control)
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         await sock.connect(str(control))

@@ -1,6 +1,7 @@
-"""What a node's answer on its control socket means to whoever asked: the answer, or an exception.
+"""What can go wrong between a client and a node, and which reply becomes a result and which an exception.
 
-Shared by control_connection.py and one_shot.py. Never does I/O.
+Shared by control_connection.py and one_shot.py, so that both wait equally long and raise the same. Never does
+I/O. The error codes are those of messages/control_protocol.py.
 """
 
 from typing import TypeVar
@@ -9,17 +10,17 @@ from ..messages.base import MalformedMessageError, Message, encode
 from ..messages.control_protocol import Error, ErrorCode, RenameDevice, Reply, decode_request
 from ..messages.errors import SpacedriveNodeError
 
-PATIENCE = 30.0
-"""Seconds without a node after which what waits for it fails."""
-ANSWER = 60.0
-"""Seconds for one answer; the node itself answers every request within about 20."""
+RECONNECT_TIMEOUT_S = 30.0
+"""After so long without a node, every request that waits for one fails."""
+REPLY_TIMEOUT_S = 60.0
+"""For one reply; the node itself replies to every request within about 20."""
 
-_LONGEST_NAME = 64
+_MAX_NAME_CHARS = 64
 _R = TypeVar("_R", bound=Message)
 
 
 class NodeGoneError(SpacedriveNodeError, ConnectionError):
-    """No node has answered for a while, or it came back without knowing what was asked about."""
+    """No node has answered for a while, or it came back without knowing the session that was asked for."""
 
 
 class ControlError(SpacedriveNodeError):
@@ -32,9 +33,13 @@ class ControlError(SpacedriveNodeError):
 
 
 def check_request(request: Message) -> None:
-    """Refuse here what the node would refuse together with the whole connection. Raises ControlError."""
-    if isinstance(request, RenameDevice) and not 1 <= len(request.name) <= _LONGEST_NAME:
-        raise ControlError("invalid_name", f"a name has 1 to {_LONGEST_NAME} characters")
+    """Raise ControlError for a request that is out of its bounds.
+
+    The node would not only refuse it: it closes a connection that brings a malformed request, and with it
+    everything else that waits there.
+    """
+    if isinstance(request, RenameDevice) and not 1 <= len(request.name) <= _MAX_NAME_CHARS:
+        raise ControlError("invalid_name", f"a name has 1 to {_MAX_NAME_CHARS} characters")
     try:
         decode_request(encode(request))
     except MalformedMessageError:
@@ -42,8 +47,11 @@ def check_request(request: Message) -> None:
         raise ControlError("bad_request", f"a value of {kind} is out of its bounds") from None
 
 
-def answer_of(reply: Reply, expected: type[_R]) -> _R:
-    """Return the answer. Raises ControlError: the node refuses, or answers something else."""
+def result_of(reply: Reply, expected: type[_R]) -> _R:
+    """Return the reply if it is of the type `expected`.
+
+    Raises ControlError for a refusal or any other type.
+    """
     if isinstance(reply, Error):
         raise ControlError(reply.code, reply.message)
     if isinstance(reply, expected):
@@ -51,11 +59,11 @@ def answer_of(reply: Reply, expected: type[_R]) -> _R:
     raise ControlError("internal", "the node's answer is not of the kind that was asked for")
 
 
-def unanswered() -> NodeGoneError:
-    """Nobody has answered one request."""
-    return NodeGoneError(f"the node has not answered for {ANSWER:.0f} s")
+def no_reply_error() -> NodeGoneError:
+    """Return the error for a request that got no reply in time, though a node may be there."""
+    return NodeGoneError(f"the node has not answered for {REPLY_TIMEOUT_S:.0f} s")
 
 
-def gone() -> NodeGoneError:
-    """Nobody is there."""
-    return NodeGoneError(f"no node has answered for {PATIENCE:.0f} s")
+def node_gone_error() -> NodeGoneError:
+    """Return the error for everything that waits when no node has come back in time."""
+    return NodeGoneError(f"no node has answered for {RECONNECT_TIMEOUT_S:.0f} s")

@@ -1,6 +1,6 @@
 """The Python client of a running node: everything that the control socket offers, as methods.
 
-Owns the Pairing as a program sees it: states that only go forward, also across a restart of the node's
+Owns the Pairing as a program sees it: its states in order and none twice, also across a restart of the node's
 gateway. Never touches the socket itself (control_connection.py does) and never decides about a device by
 itself. Implements the client's side of docs/interfaces.md, "Control socket".
 """
@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from ..config.paths import NoNodeRunningError
+from ..config.running_nodes import NoNodeRunningError
 from ..messages.base import Message
 from ..messages.control_protocol import (
     ActorList,
@@ -40,8 +40,8 @@ from ..messages.control_protocol import (
 )
 from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import ActorInfo, Device
-from ..messages.types import Outcome, Role, Stage
-from .control_connection import ControlLink, Subscription
+from ..messages.types import Outcome, Role, later_stage
+from .control_connection import ControlConnection, Subscription
 from .errors import ControlError, NodeGoneError
 
 __all__ = [
@@ -56,14 +56,16 @@ __all__ = [
     "open_client",
 ]
 
-# A session has six stages and a few facts beside them; far more states than this cannot follow one another.
-_HISTORY = 256
-_STAGES: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "deciding", "storing")
+_MAX_HISTORY = 256
+"""States kept for one pairing.
+
+Six stages and a few facts make far fewer, unless addresses change all the time.
+"""
 _R = TypeVar("_R", bound=Message)
 
 
 class PairingFailedError(SpacedriveNodeError):
-    """The pairing ended otherwise than `paired`. `outcome` is from the closed list of docs/interfaces.md."""
+    """The pairing ended without `paired`; `outcome` as in docs/interfaces.md, "Stages and outcomes"."""
 
     def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message or f"the pairing ended: {outcome}")
@@ -98,23 +100,27 @@ class Confirmation:
 class Pairing:
     """One pairing session of the node, from either side. Made by NodeClient."""
 
-    def __init__(self, link: ControlLink, session: str) -> None:
+    def __init__(self, connection: ControlConnection, session: str) -> None:
         self.id = session
         """Names the session on its node: 16 hex digits."""
-        self._link = link
+        self._connection = connection
         self._history: list[SessionState] = []
         self._dropped = 0
+        """States that are no longer in the history: the position of its first one."""
         self._failure: Exception | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._code: Code | None = None
-        self._shown: bytes | None = None  # the key of the device that an acceptance is for
-        self._keys = {name: os.urandom(16) for name in ("accept", "reject", "cancel")}
+        self._shown_key: bytes | None = None
+        """Public key of the device shown first: an acceptance is for this device and no other."""
+        # One key for each thing that can be done to the session, however often it is called: a repeat has no
+        # effect of its own, whether the connection repeats the request or the program does.
+        self._request_keys = {name: os.urandom(16) for name in ("accept", "reject", "cancel")}
         self._subscription: Subscription | None = None
 
     async def _open(self) -> "Pairing":
         """Subscribe, and wait for the first state. Raises ControlError no_such_session, NodeGoneError."""
-        self._subscription = self._link.subscribe(self.id, self._take, self._fail)
-        await self._at(0)
+        self._subscription = self._connection.subscribe(self.id, self._on_state, self._on_error)
+        await self._state_at(0)
         return self
 
     @property
@@ -137,11 +143,11 @@ class Pairing:
     def states(self, *, history: bool = False) -> AsyncIterator[SessionState]:
         """Yield the present state and then each that follows; end after the one that has an `outcome`.
 
-        `history` begins with the first state that this object has seen (and still keeps).
-        States never go back and never repeat, also when the connection is lost in between.
-        Raises NodeGoneError when no node answers for 30 s, or when it no longer knows this session.
+        With `history`, begin with the first state that this object has received (and still keeps). A stage
+        never goes back and no state comes twice, also when the connection is lost in between. Raises
+        NodeGoneError when no node answers for 30 s, or when it no longer knows this session.
         """
-        return _States(self, history)
+        return _StateIterator(self, history)
 
     async def confirmation(self) -> Confirmation:
         """Wait until the other device has proved itself.
@@ -158,8 +164,8 @@ class Pairing:
     async def paired(self, *, accept: bool = False) -> SessionState:
         """Wait for the end and return the last state, whose `device` is now trusted.
 
-        `accept` is the explicit policy to accept whatever device proves that it knows the code; without
-        it somebody has to call :meth:`accept`. Raises PairingFailedError with the outcome, NodeGoneError.
+        `accept` is the explicit policy to accept any device that proves that it knows the code; without it
+        the program has to call :meth:`accept`. Raises PairingFailedError with the outcome, NodeGoneError.
         """
         async for state in self.states():
             if state.outcome == "paired":
@@ -172,27 +178,29 @@ class Pairing:
 
     async def accept(self) -> None:
         """Trust the device shown first. The first decision is final. Raises ControlError, NodeGoneError."""
-        key, shown = self._keys["accept"], self._shown
-        await self._link.call(Done, lambda id: Decide(id, key, self.id, True, shown))
+        key, shown = self._request_keys["accept"], self._shown_key
+        await self._connection.call(Done, lambda id: Decide(id, key, self.id, True, shown))
 
     async def reject(self) -> None:
         """Refuse the device shown. The first decision is final. Raises ControlError, NodeGoneError."""
-        await self._link.call(Done, lambda id: Decide(id, self._keys["reject"], self.id, False))
+        key = self._request_keys["reject"]
+        await self._connection.call(Done, lambda id: Decide(id, key, self.id, False))
 
     async def cancel(self) -> None:
         """Give the pairing up. Raises ControlError `already_decided` after a decision, NodeGoneError."""
-        await self._link.call(Done, lambda id: CancelPairing(id, self._keys["cancel"], self.id))
+        key = self._request_keys["cancel"]
+        await self._connection.call(Done, lambda id: CancelPairing(id, key, self.id))
 
     async def _accept_if_open(self) -> None:
         try:
             await self.accept()
         except ControlError as error:
-            # Somebody else has decided, or it ended meanwhile: the states say how.
+            # Another client has decided, or the pairing ended meanwhile: the states show which.
             if error.code not in ("already_decided", "not_deciding"):
                 raise
 
-    async def _at(self, position: int) -> tuple[int, SessionState]:
-        """Return the state at `position`, or the first one still kept after it; waits for it."""
+    async def _state_at(self, position: int) -> tuple[int, SessionState]:
+        """Wait for the state at `position`, or the first one after it that is still kept; return both."""
         while position >= self._dropped + len(self._history):
             if self._failure is not None:
                 raise self._failure
@@ -200,26 +208,34 @@ class Pairing:
         position = max(position, self._dropped)
         return position, self._history[position - self._dropped]
 
-    def _take(self, state: SessionState) -> None:
+    def _on_state(self, state: SessionState) -> None:
+        """Add a state to the history, unless it is the one that a reconnection repeats."""
         if state.words is not None:
             self._code = Code(tuple(state.words.split()), state.qr, state.expires_in)
-        if self._history and not follows(self._history[-1], state):
-            return
-        if self._shown is None and state.device is not None:
-            self._shown = state.device.public_key
+        if self._history:
+            last = self._history[-1]
+            if state.outcome is not None:
+                # A gateway that was restarted meanwhile knows of a session that crashed only that it is
+                # over, and reports it in the first stage. The outcome counts; the stage stays the one that
+                # was reached.
+                state = msgspec.structs.replace(state, stage=later_stage(last.stage, state.stage))
+            if is_repeat(last, state):
+                return
+        if self._shown_key is None and state.device is not None:
+            self._shown_key = state.device.public_key
         self._history.append(state)
-        if len(self._history) > _HISTORY:
+        if len(self._history) > _MAX_HISTORY:
             del self._history[0]
             self._dropped += 1
         self._changed.unpark_all()
 
-    def _fail(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         self._failure = error
         self._changed.unpark_all()
 
 
-class _States(AsyncIterator[SessionState]):
-    """The iterator of Pairing.states. Not a generator, which every `break` would leave unclosed."""
+class _StateIterator(AsyncIterator[SessionState]):
+    """The iterator of Pairing.states. Not an async generator: leaving its loop early would not close it."""
 
     def __init__(self, pairing: Pairing, history: bool) -> None:
         self._pairing = pairing
@@ -229,61 +245,59 @@ class _States(AsyncIterator[SessionState]):
     async def __anext__(self) -> SessionState:
         if self._over:
             raise StopAsyncIteration
-        position, state = await self._pairing._at(self._position)
+        position, state = await self._pairing._state_at(self._position)
         self._position = position + 1
         self._over = state.outcome is not None
         return state
 
 
-def follows(old: SessionState, new: SessionState) -> bool:
-    """Say whether `new` is a later state than `old`: neither a repeat (but for the clock) nor a step back."""
-    if old.outcome is not None or _STAGES.index(new.stage) < _STAGES.index(old.stage):
-        return False
-    return msgspec.structs.replace(new, expires_in=None) != msgspec.structs.replace(old, expires_in=None)
+def is_repeat(old: SessionState, new: SessionState) -> bool:
+    """Say whether `new` differs from `old` by the clock alone, as after a reconnection."""
+    return msgspec.structs.replace(new, expires_in=None) == msgspec.structs.replace(old, expires_in=None)
 
 
 class NodeClient:
     """A connection with a running node; from :func:`open_client`. Usable by several tasks at once.
 
     Every method raises ControlError when the node refuses, and NodeGoneError when no node answers for 30 s.
-    When the connection is lost it comes back by itself, and what was under way is repeated without
-    taking effect twice.
+    When the connection is lost it is made again, and what was under way is repeated without taking effect
+    twice (control_connection.py).
     """
 
-    def __init__(self, link: ControlLink) -> None:
-        self._link = link
+    def __init__(self, connection: ControlConnection) -> None:
+        self._connection = connection
 
     def watch_connection(self, watch: Callable[[bool], None]) -> None:
         """Have `watch` called with False when the connection is lost, and with True when it is back."""
-        self._link.watch = watch
+        self._connection.on_connection_change = watch
 
     async def start_pairing(self, lifetime: float | None = None) -> Pairing:
         """Show a new code that lives `lifetime` seconds (60 to 3600; None: as the node is configured)."""
         key = os.urandom(16)
-        reply = await self._link.call(SessionStarted, lambda id: StartPairing(id, key, lifetime))
+        reply = await self._connection.call(SessionStarted, lambda id: StartPairing(id, key, lifetime))
         return await self.session(reply.session)
 
     # The node does the waiting, so `timeout` is not a cancellation.
     async def join_pairing(self, text: str, timeout: float = 60) -> Pairing:  # noqa: ASYNC109
         """Enter a code: twelve words or a QR text; search `timeout` seconds. ControlError `bad_code`."""
         key = os.urandom(16)
-        reply = await self._link.call(SessionStarted, lambda id: JoinPairing(id, key, text, timeout))
+        reply = await self._connection.call(SessionStarted, lambda id: JoinPairing(id, key, text, timeout))
         return await self.session(reply.session)
 
     async def session(self, id: str) -> Pairing:
-        """Return the session of that id, running or lately ended. ControlError `no_such_session`."""
-        return await Pairing(self._link, id)._open()
+        """Return the session with that id, running or lately ended. ControlError `no_such_session`."""
+        return await Pairing(self._connection, id)._open()
 
     async def sessions(self) -> list[SessionState]:
         """Return the sessions that run and those lately ended (at most 128, without their QR texts)."""
-        return list((await self._link.call(Sessions, ListSessions)).sessions)
+        return list((await self._connection.call(Sessions, ListSessions)).sessions)
 
     async def devices(self) -> list[Device]:
         """Return every trusted device, in order of device id."""
         found: list[Device] = []
         while True:
             after = found[-1].device_id if found else b""
-            page = await self._link.call(DeviceList, lambda id, after=after: ListDevices(id, after))  # type: ignore[misc]
+            page = await self._connection.call(DeviceList, lambda id, after=after: ListDevices(id, after))  # type: ignore[misc]
             found += page.devices
             if not page.more or not page.devices:
                 return found
@@ -291,49 +305,49 @@ class NodeClient:
     async def rename(self, device_id: bytes, name: str) -> None:
         """Give a trusted device another name. ControlError `no_such_device`, `invalid_name`."""
         key = os.urandom(16)
-        await self._link.call(Done, lambda id: RenameDevice(id, key, device_id, name))
+        await self._connection.call(Done, lambda id: RenameDevice(id, key, device_id, name))
 
     async def forget(self, device_id: bytes) -> None:
         """Trust a device no longer. ControlError `no_such_device`."""
         key = os.urandom(16)
-        await self._link.call(Done, lambda id: ForgetDevice(id, key, device_id))
+        await self._connection.call(Done, lambda id: ForgetDevice(id, key, device_id))
 
     async def status(self) -> NodeStatus:
         """Return the node's addresses, reachability, sessions and readiness."""
-        return await self._link.call(NodeStatus, Status)
+        return await self._connection.call(NodeStatus, Status)
 
     async def actors(self) -> Sequence[ActorInfo]:
         """Return the processes of the node, in order of start."""
-        return list((await self._link.call(ActorList, ListActors)).actors)
+        return list((await self._connection.call(ActorList, ListActors)).actors)
 
     async def shutdown(self) -> None:
         """Drain and stop the node; returns when it has agreed, or is no longer there."""
         key = os.urandom(16)
-        await self._link.call(Done, lambda id: Shutdown(id, key), absent=Done(0))
+        await self._connection.call(Done, lambda id: Shutdown(id, key), reply_if_gone=Done(0))
 
 
 @asynccontextmanager
 async def open_client(control: Path) -> AsyncIterator[NodeClient]:
     """Connect with the node whose control socket is `control`. Raises NoNodeRunningError."""
-    async with open_link(control) as link:
-        yield NodeClient(link)
+    async with open_connection(control) as connection:
+        yield NodeClient(connection)
 
 
 @asynccontextmanager
-async def open_link(control: Path) -> AsyncIterator[ControlLink]:
+async def open_connection(control: Path) -> AsyncIterator[ControlConnection]:
     """Connect, and keep the connection alive while the block runs. Raises NoNodeRunningError."""
-    link = ControlLink(control)
-    await link.connect()
+    connection = ControlConnection(control)
+    await connection.connect()
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(link.run)
+        nursery.start_soon(connection.run)
         try:
-            yield link
+            yield connection
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            # Whatever the caller's block raises leaves as it is, not wrapped in the nursery's group.
+            # What the caller's block raises leaves as it is, not wrapped in the nursery's group.
             failure = error
         finally:
             nursery.cancel_scope.cancel()
-    await link.aclose()
+    await connection.aclose()
     if failure is not None:
         raise failure

@@ -1,8 +1,9 @@
-"""One question to a running node and its answer, without an event loop: for a command that asks and ends.
+"""One request to a running node and its reply, without an event loop: for a command that asks once and ends.
 
-Owns a connection for the length of the question. When it is lost the question is repeated on another, which
-is safe, for what changes something carries a key of its own (docs/interfaces.md, "Control socket"). Whatever
-lasts longer than one answer is node_client.py's.
+Importing an event loop would take such a command longer than its request. Owns a connection for the length
+of the request. When it is lost, the request is repeated on another one; that is safe, because a request
+that changes something carries a key, and the node answers a repeated key without doing it again
+(docs/interfaces.md, "Control socket"). Whatever lasts longer than one reply is node_client.py's.
 """
 
 import socket
@@ -12,81 +13,84 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..config.paths import NoNodeRunningError, check_length
+from ..config.paths import check_socket_path
+from ..config.running_nodes import NoNodeRunningError
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message, encode, frame
 from ..messages.control_protocol import Error, Reply, decode_reply
 from ..messages.errors import SpacedriveNodeError
 from . import errors
-from .errors import answer_of, check_request, gone, unanswered
+from .errors import check_request, no_reply_error, node_gone_error, result_of
 
-_ID = 1
-_CONNECTING = 5
-"""Seconds that the queue of a node's listener may be full."""
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 0.5
-_CHUNK = 64 * 1024
+_REQUEST_ID = 1
+_CONNECT_TIMEOUT_S = 5
+"""For which the queue of a node's listener may be full."""
+_FIRST_PAUSE_S = 0.02
+_MAX_PAUSE_S = 0.5
+_CHUNK_BYTES = 64 * 1024
 _R = TypeVar("_R", bound=Message)
 
 
 class _ConnectionLostError(SpacedriveNodeError):
-    """The connection has ended, or said what is no frame."""
+    """The node has closed the connection."""
 
 
-def ask(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R:
-    """Ask and return the answer; `make` builds the request from its id.
+def call(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R:
+    """Send one request and return its reply, of the type `expected`; `make` builds the request from its id.
 
-    Raises NoNodeRunningError, ControlError, and NodeGoneError: the node went away for long, or does not
-    answer.
+    Raises NoNodeRunningError when nothing listens at first, ControlError when the node refuses, and
+    NodeGoneError when it goes away for RECONNECT_TIMEOUT_S or does not reply for REPLY_TIMEOUT_S.
     """
-    request = make(_ID)
+    request = make(_REQUEST_ID)
     check_request(request)
     data = frame(encode(request), CONTROL_LIMIT)
-    deadline = time.monotonic() + errors.ANSWER
+    deadline = time.monotonic() + errors.REPLY_TIMEOUT_S
     try:
         sock = _connect(control)
     except OSError as error:
         raise NoNodeRunningError(
             f"no node answers on {control} ({error.strerror or error}); start one with: sdnode up"
         ) from None
-    pause, patience = _FIRST_PAUSE, 0.0
+    pause, give_up_at = _FIRST_PAUSE_S, 0.0
     while True:
         try:
             with sock:
-                return answer_of(_exchange(sock, data, deadline), expected)
+                return result_of(_send_and_receive(sock, data, deadline), expected)
         except TimeoutError:
-            raise unanswered() from None
+            raise no_reply_error() from None
         except (_ConnectionLostError, MalformedMessageError, OSError):
             now = time.monotonic()
-            patience = patience or now + errors.PATIENCE  # it begins when the node is first missed
-            if now > patience:
-                raise gone() from None
+            give_up_at = give_up_at or now + errors.RECONNECT_TIMEOUT_S  # counts from the first loss
+            if now > give_up_at:
+                raise node_gone_error() from None
         # The pause between two attempts is the backoff; nothing announces that a node is back.
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
-        sock = _connect_again(control)
+        pause = min(2 * pause, _MAX_PAUSE_S)
+        sock = _reconnect(control)
 
 
-def _exchange(sock: socket.socket, data: bytes, deadline: float) -> Reply:
-    """Send one request and return its answer.
+def _send_and_receive(sock: socket.socket, data: bytes, deadline: float) -> Reply:
+    """Send one request and return its reply.
 
     Raises TimeoutError, _ConnectionLostError, MalformedMessageError, OSError.
     """
     reader = FrameReader(CONTROL_LIMIT)
-    _limit(sock, deadline)
+    _set_timeout(sock, deadline)
     sock.sendall(data)
     while True:
         while (payload := reader.next_frame()) is not None:
             reply = decode_reply(payload)
-            if reply.id == _ID or (isinstance(reply, Error) and reply.code == "bad_request"):
-                return reply  # the second: it could not even tell which request
-        _limit(sock, deadline)
-        received = sock.recv(_CHUNK)
+            # A node that could not even read the id refuses with id 0: then it means this request too.
+            if reply.id == _REQUEST_ID or (isinstance(reply, Error) and reply.code == "bad_request"):
+                return reply
+        _set_timeout(sock, deadline)
+        received = sock.recv(_CHUNK_BYTES)
         if not received:
             raise _ConnectionLostError
         reader.feed(received)
 
 
-def _limit(sock: socket.socket, deadline: float) -> None:
+def _set_timeout(sock: socket.socket, deadline: float) -> None:
+    """Let the next operation last until `deadline` at most. Raises TimeoutError when it has passed."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -94,12 +98,13 @@ def _limit(sock: socket.socket, deadline: float) -> None:
 
 
 def _connect(control: Path) -> socket.socket:
-    """Connect. Raises OSError: also when the listener's queue stays full."""
-    check_length(control)
+    """Connect. Raises OSError, also when the listener's queue stays full."""
+    check_socket_path(control)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # With a timeout of Python's own, a full queue is an error at once; the kernel's waits for room.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _CONNECTING, 0))
+        # With settimeout the socket would not block, and a full queue would be an error at once; with the
+        # kernel's own timeout, connect waits for room.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _CONNECT_TIMEOUT_S, 0))
         sock.connect(str(control))
     except BaseException:
         sock.close()
@@ -107,7 +112,7 @@ def _connect(control: Path) -> socket.socket:
     return sock
 
 
-def _connect_again(control: Path) -> socket.socket:
+def _reconnect(control: Path) -> socket.socket:
     """Connect, or return a socket that is not connected: using it fails like one whose connection is lost."""
     try:
         return _connect(control)

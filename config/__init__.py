@@ -1,6 +1,10 @@
-"""The configuration of a node, and where its files stand.
+"""What a node is configured with, where its files are, and which nodes of this user run.
 
-settings  NodeConfig, its sources (flags, variables, a file) and their precedence
-values    readers of single values: text, numbers, multiaddrs, host:port
-paths     the data directory, the runtime directory, and the nodes that run there
+settings        NodeConfig: every setting of a node, as data
+values          readers of single values: text, numbers, multiaddrs, host:port
+loading         flags, environment variables and a TOML file, put together into a NodeConfig
+effective       a loaded configuration, printed with the source of each value
+paths           the data directory, the runtime directory, a node's folder in it
+control_socket  the Unix socket on which a node listens for its clients
+running_nodes   the register of this user's running nodes, and which of them a command means
 """

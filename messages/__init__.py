@@ -20,4 +20,5 @@ the one codec. Does no I/O, holds no state, and imports nothing else of the proj
     to_metrics        what metrics accepts, and the list of what is measured
     to_supervisor     what the supervisor accepts as a receiver
     actor_configs     what each actor is given at its start
+    outcome_texts     the sentences that show a user how a pairing ended
 """

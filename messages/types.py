@@ -4,7 +4,7 @@ Every field of a message has a bound, because its sender may be hostile or broke
 the same everywhere; the bound of a single message is in that message.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -52,6 +52,12 @@ Role = Literal["initiator", "joiner"]
 ConnectionKind = Literal["direct", "relayed"]
 Finder = Literal["hint", "same_host", "mdns", "dht"]
 Stage = Literal["waiting", "searching", "connecting", "proving", "deciding", "storing"]
+"""What users see of a running pairing, in the order in which it passes them; some are skipped.
+
+Only this line states the order. The gateway decides that the stage shown never goes back
+(actors/gateway/session_store.py).
+"""
+STAGE_ORDER: tuple[Stage, ...] = get_args(Stage)
 Outcome = Literal[
     "paired",
     "rejected",
@@ -65,6 +71,11 @@ Outcome = Literal[
 ]
 DeviceState = Literal["paired", "unconfirmed"]
 DhtMode = Literal["auto", "server", "client"]
+
+
+def later_stage(one: Stage, other: Stage) -> Stage:
+    """Return the later of two stages."""
+    return max(one, other, key=STAGE_ORDER.index)
 
 
 class PeerAddresses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

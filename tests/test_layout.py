@@ -20,7 +20,14 @@ ALLOWED: dict[str, set[str]] = {
     "actors.base": {"messages", "supervisor.channel"},
     "actors.histogram": {"messages"},
     "config.paths": {"config.paths", "messages.errors"},
-    "config.values": {"config.values", "messages.errors"},
+    "config.control_socket": {"config.control_socket", "config.paths"},
+    "config.running_nodes": {
+        "config.running_nodes",
+        "config.control_socket",
+        "config.paths",
+        "messages.errors",
+    },
+    "config.values": {"config.values", "config.paths", "messages.errors"},
     "config": {"config", "messages", "protocol"},
     "client": {"client", "config", "messages", "protocol"},
 }

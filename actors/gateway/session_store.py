@@ -9,39 +9,21 @@ session that is over has an outcome (docs/interfaces.md, "Control socket"). Neve
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import get_args
 
 from msgspec.structs import replace
 
 from ...messages.control_protocol import SessionState, ShownDevice
 from ...messages.from_supervisor import SessionEnded
+from ...messages.outcome_texts import BY_OUTCOME, NODE_STOPPED
 from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Confirmation, SessionView, SwarmStatus
-from ...messages.types import Instant, Outcome, Role, SessionId, Stage
+from ...messages.types import Instant, Outcome, Role, SessionId, Stage, later_stage
 from ...protocol.code import qr_payload, words_of
 from ...protocol.identity import IdentityError, check_name, device_id
 
 MAX_ENDED_SESSIONS = 128
 """Sessions that are over and still reported; older ones are forgotten."""
 _MAX_QR_ADDRESSES = 4
-_RANK: dict[Stage, int] = {stage: rank for rank, stage in enumerate(get_args(Stage))}
-
-_MESSAGES: dict[Outcome, str] = {
-    "paired": "The devices are paired.",
-    "rejected": "The pairing was rejected.",
-    "expired": "The code has expired.",
-    "not_found": "No device that shows this code was found.",
-    "wrong_code": "The device that was found does not show this code.",
-    "cancelled": "The pairing was cancelled.",
-    "lost_contact": "The other device can no longer be reached.",
-    "crashed": "This pairing failed inside the node; nothing else is affected. Start a new one.",
-    "busy": "The other device is busy; try again later.",
-}
-"""For an end that the session itself could not explain."""
-_STOPPED = (
-    "This node was stopped before the other device had answered. Start again; "
-    "if both had accepted, they settle it when they meet again: sdnode devices shows it."
-)
 
 
 @dataclass(slots=True)
@@ -106,7 +88,11 @@ class SessionStore:
         if record is None:
             record = self._records[view.session] = SessionRecord(view.session, view.role)
         old = record.view
-        if old is not None and (old.outcome is not None or _RANK[view.stage] < _RANK[old.stage]):
+        # The one place that decides that a stage never goes back and that the first outcome stands. An honest
+        # session keeps to both by itself, also after a restart from its checkpoint: its stage is the latest
+        # that it reached. But a session parses strangers' messages and may have been taken over, and what is
+        # kept here is what users see. Clients need not check again.
+        if old is not None and (old.outcome is not None or later_stage(old.stage, view.stage) != view.stage):
             return ()
         if old == view or not _may_be_shown(view.confirmation, record.confirmation):
             return ()
@@ -138,7 +124,7 @@ class SessionStore:
         """Give every session that still runs an outcome, for its clients, because the node stops."""
         running = [record for record in self._records.values() if record.outcome is None]
         for record in running:
-            record.ended, record.end_message = "lost_contact", _STOPPED
+            record.ended, record.end_message = "lost_contact", NODE_STOPPED
         return tuple(record.session for record in running)
 
     def get(self, session: SessionId) -> SessionRecord | None:
@@ -188,7 +174,7 @@ class SessionStore:
         view, outcome = record.view, record.outcome
         if view is None:
             stage: Stage = "waiting" if record.role == "initiator" else "searching"
-            message = "" if outcome is None else _MESSAGES[outcome]
+            message = "" if outcome is None else BY_OUTCOME[outcome]
             return SessionState(record.session, record.role, stage, outcome=outcome, message=message)
         words = qr = expires_in = None
         if view.code is not None and outcome is None:
@@ -208,7 +194,7 @@ class SessionStore:
             check=None if record.confirmation is None else record.confirmation.check,
             accepted=view.accepted,
             outcome=outcome,
-            message=record.end_message or view.message or ("" if outcome is None else _MESSAGES[outcome]),
+            message=record.end_message or view.message or ("" if outcome is None else BY_OUTCOME[outcome]),
             fingerprint=view.fingerprint,
             seconds=view.seconds,
             path=view.path,

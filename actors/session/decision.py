@@ -18,13 +18,14 @@ Never sends anything to the vault.
 
 import math
 
+from ...messages import outcome_texts
 from ...messages.peer_protocol import PairingDecision
 from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Stored, StoreRefused
 from ...messages.types import Instant, Outcome
 from ...protocol.attempt import OpenedIdentity
 from ...protocol.errors import ProtocolError
 from ...protocol.pairing_secrets import PairingSecrets
-from . import entry_actions, requests, view
+from . import entry_actions, requests
 from .entry_actions import enter_next
 from .state import DecisionState, PendingRequest, Session, decision_of
 from .step_context import StepContext
@@ -62,7 +63,10 @@ def begin(
 
 
 def decide(
-    context: StepContext, accept: bool, outcome: Outcome = "rejected", message: str = view.REJECTED_HERE
+    context: StepContext,
+    accept: bool,
+    outcome: Outcome = "rejected",
+    message: str = outcome_texts.REJECTED_HERE,
 ) -> None:
     """Make this side's decision; the first is final. `outcome` and `message` are those of a rejection."""
     decision = decision_of(context.session)
@@ -78,7 +82,7 @@ def decide(
 
 def cancel(context: StepContext) -> None:
     """The user cancels: reject, unless this side has decided already."""
-    decide(context, False, "cancelled", view.CANCELLED)
+    decide(context, False, "cancelled", outcome_texts.CANCELLED)
 
 
 def _reject(context: StepContext, outcome: Outcome, message: str, event: Event) -> None:
@@ -128,7 +132,7 @@ def handle_peer_decision(context: StepContext, received: PeerRequest, message: P
         else:
             context.reply(received.request, decision.reply_frame)
             outcome = decision.pending_outcome or "rejected"
-            context.end(outcome, decision.pending_message or view.REJECTED_THERE, "peer rejects")
+            context.end(outcome, decision.pending_message or outcome_texts.REJECTED_THERE, "peer rejects")
     elif received.frame != decision.peer_decision_frame:
         context.refuse(received.request, message, "protocol")
     else:
@@ -160,7 +164,7 @@ def handle_stored(context: StepContext, message: Stored) -> None:
     if session.phase == "CONFIRMING":
         began = session.claim.attempt_started if session.claim else session.started
         session.seconds = max(0.0, context.now - began)
-        context.conclude("paired", view.PAIRED)
+        context.conclude("paired", outcome_texts.PAIRED)
         enter_next(context, "confirmed")
     else:
         assert decision.reply_frame is not None
@@ -175,7 +179,7 @@ def handle_store_refused(context: StepContext, message: StoreRefused) -> None:
     if decision is None or message.request != decision.vault_request_id:
         return
     decision.vault_request_id = 0
-    text = view.store_refused_message(message.reason)
+    text = outcome_texts.store_refused(message.reason)
     if session.phase == "STORING_BEFORE_SEND":
         # The peer's acceptance was acknowledged before (PEER_ACCEPTED): its repeats may be, too.
         assert decision.reply_frame is not None
@@ -208,7 +212,7 @@ def handle_answer(context: StepContext, answer: PeerAnswer) -> None:
     elif decision.secrets.verify_received(pending.frame, answer.frame):
         _handle_acknowledgement(context)
     elif requests.refusal_reason(pending, answer.frame) in ("closed", "protocol"):
-        _end_early(context, "lost_contact", view.CLOSED_BY_OTHER)
+        _end_early(context, "lost_contact", outcome_texts.CLOSED_BY_OTHER)
     else:
         requests.retry_with_backoff(context, pending)
 
@@ -232,7 +236,7 @@ def _continue_keep_alive(context: StepContext, pending: PendingRequest, frame: b
         decision = decision_of(context.session)
         decision.time_wait_answers += 1
         if decision.time_wait_answers == entry_actions.TIME_WAIT_ANSWERS:
-            context.end("paired", view.PAIRED)
+            context.end("paired", outcome_texts.PAIRED)
         requests.retry_after(context, pending, entry_actions.TIME_WAIT_KEEP_ALIVE_SECONDS)
     else:
         refused = requests.decode_refusal(frame) is not None
@@ -268,12 +272,14 @@ def handle_timers(context: StepContext) -> None:
     session = context.session
     decision = decision_of(session)
     if decision.own_accepted is None and context.now >= decision.decide_deadline:
-        decide(context, False, "expired", view.NOT_DECIDED)
+        decide(context, False, "expired", outcome_texts.NOT_DECIDED)
     if decision.pending_outcome is not None and context.now >= decision.pending_outcome_at:
         context.conclude(decision.pending_outcome, decision.pending_message)
     if context.now >= _delivery_deadline(context):
         stored = session.phase in ("AWAITING_ACK", "CONFIRMING")
-        _end_early(context, "lost_contact", view.LOST_STORED if stored else view.LOST_DECIDING)
+        _end_early(
+            context, "lost_contact", outcome_texts.LOST_STORED if stored else outcome_texts.LOST_DECIDING
+        )
         return
     requests.send_if_due(context, decision.pending_request)
 

@@ -7,6 +7,7 @@ claimed it: that is decision.py.
 
 import math
 
+from ...messages import outcome_texts
 from ...messages.peer_protocol import ChallengeResponse, PairingDecision, PairingRequest, WireRequest
 from ...messages.to_discovery import StartProviding, StopProviding
 from ...messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable, Signed
@@ -16,7 +17,7 @@ from ...messages.types import Instant
 from ...protocol.attempt import InitiatorAttempt
 from ...protocol.code import code_id
 from ...protocol.errors import ProtocolError
-from . import decision, view
+from . import decision
 from .state import MAX_OPEN_ATTEMPTS, Claim, InboundAttempt, Session
 from .step_context import StepContext
 
@@ -183,7 +184,7 @@ def handle_signed(context: StepContext, message: Signed) -> None:
     except ProtocolError:
         # The signed info shows only now that the other side carries this device's own key.
         context.reply_to_waiting(context.refusal(attempt.crypto.code_id, attempt.attempt, "protocol"))
-        context.end("crashed", view.OWN_DEVICE)
+        context.end("crashed", outcome_texts.OWN_DEVICE)
         return
     assert secrets.confirmation_frame is not None
     attempt.answer = secrets.confirmation_frame
@@ -220,7 +221,7 @@ def cancel(context: StepContext) -> None:
     if context.session.phase == "SIGNING":
         context.session.cancelling = True
     else:
-        context.end("cancelled", view.CANCELLED)
+        context.end("cancelled", outcome_texts.CANCELLED)
 
 
 def handle_timers(context: StepContext) -> None:
@@ -228,13 +229,13 @@ def handle_timers(context: StepContext) -> None:
     session = context.session
     if session.phase == "SIGNING":
         if context.now >= _signing_deadline(context):
-            context.end("crashed", view.NOT_SIGNED)
+            context.end("crashed", outcome_texts.NOT_SIGNED)
         return
     session.inbound_attempts = {
         peer: attempt for peer, attempt in session.inbound_attempts.items() if context.now < attempt.deadline
     }
     if context.now >= session.deadline and not _open_attempts(session):
-        context.end("expired", view.CODE_EXPIRED)
+        context.end("expired", outcome_texts.CODE_EXPIRED)
 
 
 def next_timer(context: StepContext) -> Instant:

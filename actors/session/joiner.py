@@ -6,6 +6,7 @@ ChallengeResponse outstanding, so it never claims two codes. Which candidates ge
 is in candidates.py.
 """
 
+from ...messages import outcome_texts
 from ...messages.peer_protocol import PairingDecision, RefusalReason, WireRequest
 from ...messages.to_discovery import Find, StopFinding
 from ...messages.to_session import CandidateFound, PeerAnswer, PeerRequest, PeerUnreachable, Signed
@@ -13,7 +14,7 @@ from ...messages.to_swarm import Serve
 from ...messages.to_vault import SignIdentity
 from ...messages.types import Instant, PeerAddresses
 from ...protocol.errors import ProtocolError
-from . import candidates, decision, requests, view
+from . import candidates, decision, requests
 from .state import PendingRequest, ProvenCandidate
 from .step_context import StepContext
 
@@ -174,7 +175,7 @@ def _end_attempt(context: StepContext, proven: ProvenCandidate, reason: RefusalR
     else:
         candidates.handle_refusal(context, proven.peer, reason)
     if session.cancelling:
-        context.end("cancelled", view.CANCELLED)
+        context.end("cancelled", outcome_texts.CANCELLED)
     else:
         handle_timers(context)
 
@@ -195,7 +196,7 @@ def cancel(context: StepContext) -> None:
             session.cancelling = True
             proven.deadline = min(proven.deadline, context.now + context.config.exchange)
     else:
-        context.end("cancelled", view.CANCELLED)
+        context.end("cancelled", outcome_texts.CANCELLED)
 
 
 def handle_timers(context: StepContext) -> None:
@@ -229,10 +230,10 @@ def _end_not_found(context: StepContext) -> None:
     """End with the outcome that says most: first what is surest to concern the right device."""
     session = context.session
     if session.lost_proven:
-        context.end("lost_contact", view.LOST_PROVEN)
+        context.end("lost_contact", outcome_texts.LOST_PROVEN)
     elif session.saw_closed:
-        context.end("expired", view.CODE_USED)
+        context.end("expired", outcome_texts.CODE_USED)
     elif session.hint_failed:
-        context.end("wrong_code", view.WRONG_CODE)
+        context.end("wrong_code", outcome_texts.WRONG_CODE)
     else:
-        context.end("not_found", view.NOT_FOUND)
+        context.end("not_found", outcome_texts.NOT_FOUND)

@@ -12,11 +12,11 @@ from ...messages.actor_configs import SessionConfig
 from ...messages.base import Message, encode
 from ...messages.peer_protocol import RefusalReason, Refused, WireRequest
 from ...messages.to_swarm import PeerReply
-from ...messages.types import Instant, Outcome
+from ...messages.types import Instant, Outcome, later_stage
 from ...protocol.code import CodeKeys
 from ..base import Send
 from .state import MAX_WAITING_REQUESTS, RateCounter, Session, WaitingRequest
-from .transitions import STAGE_OF_PHASE, Event, later, next_phase
+from .transitions import STAGE_OF_PHASE, Event, next_phase
 
 Entropy = Callable[[int], bytes]
 
@@ -60,7 +60,7 @@ class StepContext:
         """
         session = self.session
         session.phase = next_phase(session.role, session.phase, event)
-        stage = later(session.stage, STAGE_OF_PHASE.get(session.phase, session.stage))
+        stage = later_stage(session.stage, STAGE_OF_PHASE.get(session.phase, session.stage))
         if stage != session.stage or session.phase == "ENDED":
             # Users stop counting when they see the outcome, which may be before the session ends.
             until = self.now if session.concluded is None else session.concluded

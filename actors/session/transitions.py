@@ -179,9 +179,10 @@ TRANSITIONS: MappingProxyType[Role, _Rows] = MappingProxyType(
 
 FIRST_PHASE: MappingProxyType[Role, Phase] = MappingProxyType({"initiator": "WAITING", "joiner": "SEARCHING"})
 
-# The stage that users see. It never goes back, even where a phase does (after `attempt over`). A phase
-# without an entry leaves the stage as it is: REJECTING, ENDED, and TIME_WAIT, in which the stage still reads
-# "storing" while the outcome is "paired" already. Then the outcome is what counts; the stage means nothing.
+# The stage that users see: that of the latest phase reached, also after `attempt over`, where the phase goes
+# back. A phase without an entry leaves the stage as it is: REJECTING, ENDED, and TIME_WAIT, in which the
+# stage still reads "storing" while the outcome is "paired" already. Then the outcome is what counts; the
+# stage means nothing.
 STAGE_OF_PHASE: MappingProxyType[Phase, Stage] = MappingProxyType(
     {
         "WAITING": "waiting",
@@ -198,7 +199,6 @@ STAGE_OF_PHASE: MappingProxyType[Phase, Stage] = MappingProxyType(
         "CONFIRMING": "storing",
     }
 )
-STAGE_ORDER: tuple[Stage, ...] = ("waiting", "searching", "connecting", "proving", "deciding", "storing")
 
 
 class ForbiddenTransitionError(SpacedriveNodeError, AssertionError):
@@ -211,8 +211,3 @@ def next_phase(role: Role, phase: Phase, event: Event) -> Phase:
         return TRANSITIONS[role][phase][event]
     except KeyError:
         raise ForbiddenTransitionError(f"{role} in {phase}: {event}") from None
-
-
-def later(one: Stage, other: Stage) -> Stage:
-    """Return the later of two stages."""
-    return max(one, other, key=STAGE_ORDER.index)

@@ -92,13 +92,13 @@ def test_expiry_does_not_begin_again() -> None:
 async def test_an_unknown_session_is_not_made(tmp_path: Path) -> None:
     """An unknown session id, from a client or within the node, that makes a session."""
     async with running_node(tmp_path, "anna") as anna:
-        link = anna.client._link
+        connection = anna.client._connection
         for make in (
             lambda id: Decide(id, os.urandom(16), "ab" * 8, True),
             lambda id: CancelPairing(id, os.urandom(16), "ab" * 8),
         ):
             with trio.fail_after(DEADLINE), pytest.raises(ControlError) as error:
-                await link.call(Done, make)
+                await connection.call(Done, make)
             assert error.value.code == "no_such_session"
         assert await anna.client.sessions() == []
     ledger = Ledger(max_sessions=4, new_id=lambda: bytes(16))

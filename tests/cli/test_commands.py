@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from spacedrive_node.cli import errors, exit_codes, run
-from spacedrive_node.config.paths import register_node
+from spacedrive_node.config.running_nodes import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device
@@ -175,8 +175,8 @@ def test_an_unexpected_error_is_one_line_without_its_text(capfd, monkeypatch):
 
 def test_errors_of_several_tasks_are_told_as_one():
     """trio raises groups; the one that explains the rest is reported."""
-    group = BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [exit_codes.CommandError("why", 3)])])
-    assert str(errors.leading(group)) == "why"
+    group = BaseExceptionGroup("", [ValueError(), ExceptionGroup("", [errors.CommandError("why", 3)])])
+    assert str(errors.root_cause(group)) == "why"
 
 
 def test_usage_errors_are_exit_2_with_a_suggestion(capfd):

@@ -5,14 +5,9 @@ import tomllib
 import pytest
 
 from spacedrive_node.cli import run
-from spacedrive_node.config.settings import (
-    DEFAULT_METRICS,
-    SETTINGS,
-    ConfigError,
-    NodeConfig,
-    load_config,
-    to_toml,
-)
+from spacedrive_node.config.effective import to_toml
+from spacedrive_node.config.loading import ConfigError, load_config
+from spacedrive_node.config.settings import DEFAULT_METRICS, SETTINGS, NodeConfig
 
 PEER = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
 

@@ -7,8 +7,8 @@ import pytest
 
 from spacedrive_node.client import errors
 from spacedrive_node.client.errors import ControlError, NodeGoneError
-from spacedrive_node.client.one_shot import ask
-from spacedrive_node.config.paths import NoNodeRunningError
+from spacedrive_node.client.one_shot import call
+from spacedrive_node.config.running_nodes import NoNodeRunningError
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control_protocol import (
     DeviceList,
@@ -67,7 +67,7 @@ def test_a_connection_that_is_lost_is_made_again(folder, first):
     def wish(id):
         return RenameDevice(id, key, bytes(16), "tablet")
 
-    assert ask(folder / "c.sock", NodeStatus, wish).name == "desk"
+    assert call(folder / "c.sock", NodeStatus, wish).name == "desk"
     node.end()
     assert node.requests == [encode(wish(1))] * 2
 
@@ -77,24 +77,24 @@ def test_a_refusal(folder, id):
     """The node's reason, also when it could not even tell which request it refuses."""
     Bare(folder / "c.sock", framed(Error(id, "bad_request", "no")))
     with pytest.raises(ControlError, match="no"):
-        ask(folder / "c.sock", NodeStatus, Status)
+        call(folder / "c.sock", NodeStatus, Status)
 
 
 def test_an_answer_of_another_kind(folder):
     """A status is no list of devices."""
     Bare(folder / "c.sock", GOOD)
     with pytest.raises(ControlError, match="not of the kind"):
-        ask(folder / "c.sock", DeviceList, Status)
+        call(folder / "c.sock", DeviceList, Status)
 
 
 def test_a_node_that_goes_away_for_good(node, monkeypatch):
     """It was there, and does not come back: NodeGoneError after the patience, and no wait for ever."""
-    monkeypatch.setattr(errors, "PATIENCE", 0.2)
+    monkeypatch.setattr(errors, "RECONNECT_TIMEOUT_S", 0.2)
     node.silent = {"Status"}
     gone = threading.Thread(target=lambda: (node.wait_for(Status), node.stop()), daemon=True)
     gone.start()
     with pytest.raises(NodeGoneError, match="no node has answered"):
-        ask(node.path, NodeStatus, Status)
+        call(node.path, NodeStatus, Status)
     gone.join(20)
 
 
@@ -110,26 +110,26 @@ def test_a_node_that_comes_back(node):
 
     back = threading.Thread(target=restart, daemon=True)
     back.start()
-    assert ask(node.path, NodeStatus, Status).name == "desk"
+    assert call(node.path, NodeStatus, Status).name == "desk"
     back.join(20)
 
 
 def test_a_node_that_never_answers(node, monkeypatch):
     """It listens and says nothing: that has an end too."""
-    monkeypatch.setattr(errors, "ANSWER", 0.2)
+    monkeypatch.setattr(errors, "REPLY_TIMEOUT_S", 0.2)
     node.silent = {"Status"}
     with pytest.raises(NodeGoneError, match="has not answered for"):
-        ask(node.path, NodeStatus, Status)
+        call(node.path, NodeStatus, Status)
 
 
 def test_nobody_there(folder):
     """No socket, and a socket that nobody listens on, both say how to start a node."""
     with pytest.raises(NoNodeRunningError, match="sdnode up"):
-        ask(folder / "none.sock", NodeStatus, Status)
+        call(folder / "none.sock", NodeStatus, Status)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(folder / "left.sock"))
         with pytest.raises(NoNodeRunningError, match="sdnode up"):
-            ask(folder / "left.sock", NodeStatus, Status)
+            call(folder / "left.sock", NodeStatus, Status)
 
 
 def test_a_full_queue_is_waited_for(folder):
@@ -151,13 +151,13 @@ def test_a_full_queue_is_waited_for(folder):
         threading.Timer(0.1, first.close).start()
         late = threading.Timer(0.2, serve)
         late.start()
-        assert ask(path, NodeStatus, Status).name == "desk"
+        assert call(path, NodeStatus, Status).name == "desk"
         late.join(20)
 
 
 def test_what_the_node_would_refuse_is_not_even_sent(folder):
     """A name that is too long, and a device id that is none."""
     with pytest.raises(ControlError, match="1 to 64"):
-        ask(folder / "none.sock", Done, lambda id: RenameDevice(id, KEY[:16], bytes(16), "x" * 65))
+        call(folder / "none.sock", Done, lambda id: RenameDevice(id, KEY[:16], bytes(16), "x" * 65))
     with pytest.raises(ControlError, match="out of its bounds"):
-        ask(folder / "none.sock", Done, lambda id: RenameDevice(id, KEY[:16], bytes(3), "x"))
+        call(folder / "none.sock", Done, lambda id: RenameDevice(id, KEY[:16], bytes(3), "x"))

@@ -7,8 +7,13 @@ import sys
 
 import pytest
 
-from spacedrive_node.cli.exit_codes import CommandError
-from spacedrive_node.cli.passphrase import Source, choose, passphrase, readable_by_others
+from spacedrive_node.cli.errors import CommandError
+from spacedrive_node.cli.passphrase import (
+    PassphraseSource,
+    choose_source,
+    open_passphrase,
+    readable_by_others,
+)
 from spacedrive_node.tests.harness.fake_node import DEADLINE
 
 PHRASE = "correct horse"
@@ -148,14 +153,14 @@ def test_sources_that_give_nothing(up, environment, folder):
 
 def test_a_flag_counts_before_a_configured_file():
     """--ask-passphrase and --passphrase-fd take the place of what a variable or the file names."""
-    assert choose(None, "configured", None, ask=False) == Source(file="configured")
-    assert choose("flag", "flag", None, ask=False) == Source(file="flag")
-    assert choose(None, "configured", 5, ask=False) == Source(descriptor=5)
-    assert choose(None, "configured", None, ask=True) == Source(ask=True)
-    assert choose(None, None, None, ask=False) == Source()
+    assert choose_source(None, "configured", None, ask=False) == PassphraseSource(file="configured")
+    assert choose_source("flag", "flag", None, ask=False) == PassphraseSource(file="flag")
+    assert choose_source(None, "configured", 5, ask=False) == PassphraseSource(descriptor=5)
+    assert choose_source(None, "configured", None, ask=True) == PassphraseSource(ask=True)
+    assert choose_source(None, None, None, ask=False) == PassphraseSource()
     for flag, descriptor, ask in (("f", 5, False), ("f", None, True), (None, 5, True)):
         with pytest.raises(CommandError):
-            choose(flag, flag, descriptor, ask=ask)
+            choose_source(flag, flag, descriptor, ask=ask)
 
 
 def given(content):
@@ -165,7 +170,7 @@ def given(content):
     os.close(writable)
     readable = fcntl.fcntl(low, fcntl.F_DUPFD, 500)  # a number that nothing else takes meanwhile
     os.close(low)
-    with passphrase(Source(descriptor=readable), lambda: False) as fd:
+    with open_passphrase(PassphraseSource(descriptor=readable), lambda: False) as fd:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(readable)
         with pytest.raises(OSError, match="not permitted"):

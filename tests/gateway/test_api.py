@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from spacedrive_node.client import embedded
-from spacedrive_node.client.embedded import NodeConfig, NodeStartError, command, open_node
+from spacedrive_node.client.embedded import NodeConfig, NodeStartError, node_command, open_node
 
 READY = """
 import json, signal, sys
@@ -25,7 +25,9 @@ def run(monkeypatch):
     """Have open_node start this program instead."""
 
     def use(program: str, *arguments: str) -> None:
-        monkeypatch.setattr(embedded, "command", lambda config: [sys.executable, "-c", program, *arguments])
+        monkeypatch.setattr(
+            embedded, "node_command", lambda config: [sys.executable, "-c", program, *arguments]
+        )
 
     return use
 
@@ -68,7 +70,7 @@ open({str(mark)!r}, 'w').close()
 
 async def test_a_node_that_hangs_is_killed(node, run, monkeypatch):
     """One that ignores everything does not keep its host."""
-    monkeypatch.setattr(embedded, "STOP", 0.1)
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
     run(f"{IGNORE}\n{READY}\nsignal.pause()", str(node.control))
     with trio.fail_after(30):
         async with open_node(NodeConfig()) as mine:
@@ -86,7 +88,7 @@ async def test_a_failed_start_says_why(run):
 
 async def test_a_node_that_never_gets_ready(run, monkeypatch):
     """The start has a deadline."""
-    monkeypatch.setattr(embedded, "START", 0.2)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.2)
     run("import sys; sys.stdin.read()")
     with trio.fail_after(30):
         with pytest.raises(NodeStartError, match="not ready within"):
@@ -104,7 +106,7 @@ async def test_the_callers_exception_is_not_wrapped(node, run):
 
 def test_the_command_is_up_with_a_lifeline(tmp_path):
     """The configuration becomes flags; nothing else is needed on the command line."""
-    argv = command(NodeConfig(data_dir=str(tmp_path), mdns=False))
+    argv = node_command(NodeConfig(data_dir=str(tmp_path), mdns=False))
     assert argv[1:4] == ["-m", "spacedrive_node", "up"]
     assert argv[-2:] == ["--json", "--lifeline"]
     assert "--no-mdns" in argv

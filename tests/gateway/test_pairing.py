@@ -253,7 +253,7 @@ async def test_a_repeated_start_reaches_the_same_session(node, client):
     answers = []
 
     async def ask() -> None:
-        answers.append(await client._link.call(SessionStarted, lambda id: StartPairing(id, key)))
+        answers.append(await client._connection.call(SessionStarted, lambda id: StartPairing(id, key)))
 
     with trio.fail_after(10):
         async with trio.open_nursery() as inner:

@@ -7,18 +7,15 @@ import stat
 import pytest
 
 from spacedrive_node.config import paths
-from spacedrive_node.config.paths import (
+from spacedrive_node.config.control_socket import bind_control, is_listening
+from spacedrive_node.config.paths import UnsafePathError, control_path, runtime_dir
+from spacedrive_node.config.running_nodes import (
     NoNodeRunningError,
     RunningNode,
     SeveralNodesError,
-    UnsafePathError,
-    bind_control,
     choose_node,
-    control_path,
-    is_listening,
     register_node,
     running_nodes,
-    runtime_dir,
     unregister_node,
 )
 
@@ -102,7 +99,7 @@ def test_without_a_session_directory(monkeypatch):
     """Without XDG_RUNTIME_DIR the directory is in /tmp and named by the user."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     made = []
-    monkeypatch.setattr(paths, "_private_directory", made.append)
+    monkeypatch.setattr(paths, "make_private_directory", made.append)
     directory = runtime_dir()
     assert str(directory) == f"/tmp/spacedrive-node-{os.geteuid()}"
     assert made == [directory]

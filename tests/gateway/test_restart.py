@@ -1,13 +1,16 @@
 """The gateway dies, is started again and is told what stands: clients carry on as if nothing had been."""
 
+from itertools import combinations
+
 import pytest
 import trio
 
 from spacedrive_node.client import errors
-from spacedrive_node.client import node_client as client_module
 from spacedrive_node.client.node_client import NodeGoneError, NoNodeRunningError, open_client
 from spacedrive_node.messages import to_session, to_vault
+from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_gateway import DeviceChanged
+from spacedrive_node.messages.types import STAGE_ORDER, later_stage
 
 
 async def start(node, client, code):
@@ -54,6 +57,31 @@ async def test_states_go_on_across_a_restart(node, client, nursery, code, proven
     assert len(seen) == len(set(seen))
     assert [stage for stage, _ in seen if stage != "connecting"] == ["waiting", "deciding", "storing"]
     assert seen[-1] == ("storing", "paired")
+
+
+async def test_a_crash_that_a_restarted_gateway_only_hears_of(node, client, nursery, code, proven_device):
+    """Only SessionEnded is left of a session that was ended in the middle; its client hears the outcome."""
+    seen = []
+    with trio.fail_after(20):
+        pairing = await start(node, client, code)
+        deciding, over = trio.Event(), trio.Event()
+
+        async def follow() -> None:
+            async for state in pairing.states():
+                seen.append((state.stage, state.outcome))
+                if state.stage == "deciding":
+                    deciding.set()
+            over.set()
+
+        nursery.start_soon(follow)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
+        await deciding.wait()
+        await node.kill()
+        node.standing = {key: value for key, value in node.standing.items() if "session-" not in key[0]}
+        node.standing["supervisor", "SessionEnded"] = SessionEnded(pairing.id, "initiator", "crashed")
+        await node.run_gateway(nursery)
+        await over.wait()
+    assert seen[-1] == ("deciding", "crashed")
 
 
 async def test_a_start_cut_off_by_a_restart_makes_one_session(node, client, nursery, code):
@@ -134,7 +162,7 @@ async def test_nothing_there(tmp_path):
 
 async def test_gone_for_good(node, client, nursery, code, monkeypatch):
     """After the patience without a node whatever waits fails with NodeGoneError, and so do new requests."""
-    monkeypatch.setattr(errors, "PATIENCE", 0.2)
+    monkeypatch.setattr(errors, "RECONNECT_TIMEOUT_S", 0.2)
     with trio.fail_after(20):
         pairing = await start(node, client, code)
         node.listener.close()
@@ -174,9 +202,7 @@ async def test_the_callers_exception_is_not_wrapped(node):
 
 
 def test_stage_order_is_that_of_the_messages() -> None:
-    """The client and the messages agree on the order of stages."""
-    from typing import get_args
-
-    from spacedrive_node.messages.types import Stage
-
-    assert get_args(Stage) == client_module._STAGES
+    """The order that users rely on is that of the type, and the only one."""
+    assert STAGE_ORDER == ("waiting", "searching", "connecting", "proving", "deciding", "storing")
+    for earlier, later in combinations(STAGE_ORDER, 2):
+        assert later_stage(earlier, later) == later_stage(later, earlier) == later

@@ -10,7 +10,7 @@ import trio
 
 from spacedrive_node.actors.base import now
 from spacedrive_node.actors.gateway import main
-from spacedrive_node.config.paths import bind_control
+from spacedrive_node.config.control_socket import bind_control
 from spacedrive_node.messages import to_supervisor
 from spacedrive_node.messages.actor_configs import GatewayConfig
 from spacedrive_node.messages.base import Message, encode

@@ -17,11 +17,11 @@ ALLOW, KILL = 0x7FFF0000, 0x80000000
 REFUSE, UNKNOWN = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 ACTORS = {
     "session": sandbox_profiles.SESSION,
-    "vault": sandbox_profiles.vault(Path("/data"), sealed=False),
-    "sealed vault": sandbox_profiles.vault(Path("/data"), sealed=True),
+    "vault": sandbox_profiles.vault_sandbox(Path("/data"), sealed=False),
+    "sealed vault": sandbox_profiles.vault_sandbox(Path("/data"), sealed=True),
     "metrics": sandbox_profiles.METRICS,
     "gateway": sandbox_profiles.GATEWAY,
-    "discovery": sandbox_profiles.discovery(Path("/run")),
+    "discovery": sandbox_profiles.discovery_sandbox(Path("/run")),
     "swarm": sandbox_profiles.SWARM,
 }
 # name: (x86-64, aarch64), None: does not exist there

@@ -1,0 +1,133 @@
+"""The register of this user's running nodes, and the choice of the one that a command means.
+
+A running node leaves a record in its folder of the runtime directory (paths.py). A record counts only while
+the node answers on its control socket, so one that a killed node leaves behind misleads nobody. Never starts
+a node. Implements docs/interfaces.md, "Control socket".
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ..messages.errors import SpacedriveNodeError
+from .control_socket import is_listening, remove_control
+from .paths import (
+    check_socket_path,
+    control_path,
+    make_private_directory,
+    node_dir,
+    real_data_dir,
+    remove_if_empty,
+    runtime_dir,
+)
+
+_RECORD_NAME = "node.json"
+_MAX_RECORD_BYTES = 64 * 1024
+_MAX_NODES = 1024
+
+
+class NoNodeRunningError(SpacedriveNodeError, ConnectionError):
+    """Nothing answers on the control socket; the text says how to start a node."""
+
+
+class SeveralNodesError(SpacedriveNodeError):
+    """More than one node runs and none was chosen; `nodes` are the candidates."""
+
+    def __init__(self, nodes: "Sequence[RunningNode]") -> None:
+        listed = "\n".join(f"  {node.data_dir}" for node in nodes)
+        super().__init__(f"several nodes are running; choose one with --data-dir:\n{listed}")
+        self.nodes = tuple(nodes)
+
+
+class RunningNode(NamedTuple):
+    """A node that answers on its control socket."""
+
+    control: Path
+    data_dir: Path
+
+
+class _NodeRecord(msgspec.Struct, frozen=True):
+    data_dir: str
+    control: str
+    pid: int
+
+
+def register_node(data_dir: Path | str, control: Path) -> None:
+    """Write the record by which :func:`running_nodes` finds this process's node. Raises UnsafePathError."""
+    folder = node_dir(data_dir)
+    make_private_directory(folder)
+    record = _NodeRecord(data_dir=real_data_dir(data_dir), control=os.path.abspath(control), pid=os.getpid())
+    # Written to a temporary file and renamed, so that a reader never sees half of it.
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".node-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.encode(record) + b"\n")
+        os.replace(temporary, folder / _RECORD_NAME)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def unregister_node(data_dir: Path | str, control: Path) -> None:
+    """Remove this process's record and socket file; those of a node started meanwhile stay."""
+    folder = node_dir(data_dir)
+    record = _read_record(folder)
+    if record is None or record.pid != os.getpid():
+        return
+    (folder / _RECORD_NAME).unlink(missing_ok=True)
+    remove_control(control)
+    remove_if_empty(folder)
+
+
+def running_nodes() -> list[RunningNode]:
+    """Return the nodes of this user that answer, in order of data directory. Raises UnsafePathError."""
+    found = []
+    for folder in _node_folders(runtime_dir()):
+        record = _read_record(folder)
+        if record is not None and is_listening(Path(record.control)):
+            found.append(RunningNode(Path(record.control), Path(record.data_dir)))
+    return sorted(found, key=lambda node: node.data_dir)
+
+
+def choose_node(data_dir: Path | str | None = None, control: Path | str | None = None) -> Path:
+    """Return the control socket of the node that is meant: the one named, or else the only one that runs.
+
+    Raises NoNodeRunningError, SeveralNodesError, UnsafePathError.
+    """
+    if control is not None:
+        path = check_socket_path(Path(control))
+        if not is_listening(path):
+            raise NoNodeRunningError(f"no node answers on {path}; start one with: sdnode up --control {path}")
+        return path
+    if data_dir is not None:
+        record = _read_record(node_dir(data_dir))
+        path = Path(record.control) if record is not None else control_path(data_dir)
+        if not is_listening(path):
+            raise NoNodeRunningError(
+                f"no node is running on {data_dir}; start one with: sdnode up --data-dir {data_dir}"
+            )
+        return path
+    nodes = running_nodes()
+    if not nodes:
+        raise NoNodeRunningError("no node is running; start one with: sdnode up")
+    if len(nodes) > 1:
+        raise SeveralNodesError(nodes)
+    return nodes[0].control
+
+
+def _node_folders(directory: Path) -> list[Path]:
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return [directory / name for name in sorted(names)[:_MAX_NODES]]
+
+
+def _read_record(folder: Path) -> _NodeRecord | None:
+    try:
+        with open(folder / _RECORD_NAME, "rb") as file:
+            return msgspec.json.decode(file.read(_MAX_RECORD_BYTES), type=_NodeRecord)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
