@@ -1,6 +1,14 @@
-"""Run the benchmarks, show the table, keep the figures, draw the plots: `make bench`.
+"""Runs the benchmarks, prints the table, writes the figures and draws the plots: `make bench`.
 
-See docs/performance.md. Nothing of it is installed; it runs from a clone.
+See docs/performance.md. The benchmarks are not installed; they run from a clone of the repository.
+
+- benchmark_run: what every benchmark gets, and the rows of the table
+- pairing, commands, sessions, node, load, messages, discovery: the benchmarks
+- nodes, pairing_costs, pairing_path, traced_node: real nodes, and where the time of a pairing goes
+- flood_node, dht_participant, dht_nodes: programs with a part of a node
+- frame_recorder, metrics_scrape, procfs, json_processes: what is read from nodes and processes
+- comparisons/: what the figures are compared with
+- report, plots, publish: the table, the plots, and the tables of docs/performance.md
 """
 
 import argparse
@@ -16,18 +24,18 @@ from pathlib import Path
 
 import trio
 
-from . import document, machine, report
-from .bench import Bench, environment
+from . import procfs, publish, report
+from .benchmark_run import BenchmarkRun, environment
 
 ALL = {"pairing": 84, "commands": 28, "sessions": 27, "node": 37, "load": 50, "messages": 10, "discovery": 78}
-"""Each benchmark, and the seconds that it takes on a slow machine; all of them together have BUDGET."""
+"""Each benchmark with the seconds that it takes on a slow machine. BUDGET is the time for all of them."""
 BUDGET = 250.0
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 
 
 def main() -> int:
-    """Run what was asked for; return the exit status: 0 also when an aim is missed, 1 when one failed."""
+    """Run the benchmarks. Return the exit status: 1 if one failed, 0 otherwise, even if an aim is missed."""
     parser = argparse.ArgumentParser(prog="make bench", description="How good it is on this machine.")
     parser.add_argument("--only", default="", help="names, with commas between: " + ", ".join(ALL))
     parser.add_argument("--long", action="store_true", help="the long forms of those that have one")
@@ -35,20 +43,20 @@ def main() -> int:
     parser.add_argument(
         "--publish", action="store_true", help="into docs/performance and docs/performance.md"
     )
-    parser.add_argument("--beside", type=Path, default=HERE.parent / ".venv-bench" / "bin" / "python")
+    parser.add_argument("--bench-python", type=Path, default=HERE.parent / ".venv-bench" / "bin" / "python")
     arguments = parser.parse_args()
     names = [name for name in arguments.only.split(",") if name] or list(ALL)
     if unknown := sorted(set(names) - set(ALL)):
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(ALL)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    beside = arguments.beside if _works(arguments.beside) else None
+    bench_python = arguments.bench_python if _works(arguments.bench_python) else None
     results = DOCS / "performance" if arguments.publish else arguments.results
     results.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="sdbench-"))
     began = time.monotonic()
-    found: list[Bench] = []
+    found: list[BenchmarkRun] = []
     interrupted = False
-    about = machine.description()
+    about = procfs.description()
     try:
         (folder / "run").mkdir(mode=0o700)
         with environment(XDG_RUNTIME_DIR=str(folder / "run"), TMPDIR=str(folder)):
@@ -56,27 +64,27 @@ def main() -> int:
                 left = BUDGET - (time.monotonic() - began)
                 to_come = sum(ALL[one] for one in names[names.index(name) :])
                 pace = 1.0 if arguments.long else max(0.1, min(1.0, left / to_come))
-                found.append(_run(Bench(name, folder / name, arguments.long, beside, pace=pace)))
+                found.append(_run(BenchmarkRun(name, folder / name, arguments.long, bench_python, pace=pace)))
     except KeyboardInterrupt:
         interrupted = True
-        sys.stderr.write("\ninterrupted: this is what there was until then\n")
+        sys.stderr.write("\ninterrupted: these are the results so far\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.show(found, about, time.monotonic() - began)
     figures = report.write(found, about, results / "figures.json")
-    report.draw(results / "figures.json", beside)
+    report.draw(results / "figures.json", bench_python)
     if arguments.publish:
-        document.publish(figures, DOCS / "performance.md")
+        publish.publish(figures, DOCS / "performance.md")
     return 130 if interrupted else int(any(bench.failed for bench in found))
 
 
-def _run(bench: Bench) -> Bench:
+def _run(bench: BenchmarkRun) -> BenchmarkRun:
     bench.folder.mkdir(mode=0o700)
     began = time.monotonic()
     module = importlib.import_module(f".{bench.name}", __package__)
     try:
         trio.run(module.run, bench)
-    except (Exception, BaseExceptionGroup) as error:  # the others still run; the table says which did not
+    except (Exception, BaseExceptionGroup) as error:  # the other benchmarks still run
         if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt):
             raise KeyboardInterrupt from None
         traceback.print_exception(error)
@@ -96,7 +104,7 @@ def _leading(error: BaseException) -> BaseException:
 
 
 def _works(python: Path) -> bool:
-    """Whether it is installed whole: the stamp is made last."""
+    """Return whether the environment of this interpreter is complete: its stamp is written last."""
     return os.access(python, os.X_OK) and (python.parent.parent / ".installed").exists()
 
 

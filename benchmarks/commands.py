@@ -16,8 +16,8 @@ from pathlib import Path
 
 import trio
 
-from . import wormhole
-from .bench import Bench, environment, median, summary
+from .benchmark_run import BenchmarkRun, environment, median, summary
+from .comparisons import magic_wormhole
 from .nodes import two_nodes
 
 AIM_OVER_WORMHOLE = 0.7
@@ -29,15 +29,15 @@ _LINE = 1 << 16
 _SHOWN = "Wormhole code is: "
 
 
-async def run(bench: Bench) -> None:
-    """Measure all of it."""
-    async with two_nodes(bench, "commands") as (a, b), wormhole.mailbox(bench) as url:
+async def run(bench: BenchmarkRun) -> None:
+    """Run the benchmark."""
+    async with two_nodes(bench, "commands") as (a, b), magic_wormhole.mailbox(bench) as url:
         ours = (str(a.control), str(b.control))
         times: dict[str, list[float]] = {"sdnode": [], "wormhole": []}
-        for _ in bench.times("pairings by command", _MOST, _SECONDS):
+        for _ in bench.repeat("pairings by command", _MOST, _SECONDS):
             times["sdnode"].append(await by_sdnode(*ours))
             if url is not None:
-                times["wormhole"].append(await by_wormhole(bench.python_beside, url, bench.folder))
+                times["wormhole"].append(await by_wormhole(bench.bench_python, url, bench.folder))
         await _starts(bench, ours[0])
     bench.data["seconds"] = {name: summary(values) for name, values in times.items()}
     bench.data["samples"] = times
@@ -76,7 +76,7 @@ async def by_wormhole(python: Path | None, url: str, folder: Path) -> float:
     began = time.monotonic()
     with environment(HOME=str(folder)):
         async with _command(
-            [*command, "send", "--no-qr", "--hide-progress", "--text", wormhole.TEXT]
+            [*command, "send", "--no-qr", "--hide-progress", "--text", magic_wormhole.TEXT]
         ) as first:
             while not (line := await _line(first)).startswith(_SHOWN):
                 pass
@@ -86,17 +86,17 @@ async def by_wormhole(python: Path | None, url: str, folder: Path) -> float:
     return time.monotonic() - began
 
 
-async def _starts(bench: Bench, control: str) -> None:
+async def _starts(bench: BenchmarkRun, control: str) -> None:
     """Measure commands that do next to nothing, beside an interpreter that does nothing at all."""
     commands = {
         "sdnode --version": [*sdnode(), "--version"],
         "sdnode status": [*sdnode(), "status", "--control", control],
         "python": [sys.executable, "-c", ""],
     }
-    if bench.python_beside is not None:
-        commands["wormhole --version"] = [str(bench.python_beside.parent / "wormhole"), "--version"]
+    if bench.bench_python is not None:
+        commands["wormhole --version"] = [str(bench.bench_python.parent / "wormhole"), "--version"]
     took: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in bench.times("starts of commands", _STARTS, _STARTS_SECONDS):
+    for _ in bench.repeat("starts of commands", _STARTS, _STARTS_SECONDS):
         for name, command in commands.items():
             began = time.monotonic()
             async with _command(command) as process:

@@ -1,6 +1,6 @@
-"""DHT servers and clients in one process, each the swarm and discovery of a node (lite.py).
+"""DHT servers and clients in one process, each the swarm and discovery of a node (dht_participant.py).
 
-Speaks JSON lines (processes.py), in which a node is {"peer", "addresses"}:
+Speaks JSON lines (json_processes.py), in which a node is {"peer", "addresses"}:
 
     {"servers": n, "known": [node, …], "seed"}          →  {"nodes": [node, …]}, each joined through a few
     {"announce": key, "known": [node, …]}               →  {"provider", "first", "all", "servers", "requests"}
@@ -20,7 +20,7 @@ import trio
 
 from ..messages.to_discovery import Find, StartProviding
 from ..messages.types import DhtMode, PeerAddresses
-from .lite import Lite
+from .dht_participant import DhtParticipant
 
 _THROUGH = 3
 _JOIN = 10.0
@@ -43,11 +43,13 @@ def from_json(node: dict[str, Any]) -> PeerAddresses:
     return PeerAddresses(bytes.fromhex(node["peer"]), tuple(node["addresses"]))
 
 
-async def _start(nursery: trio.Nursery, through: list[PeerAddresses], mode: DhtMode = "auto") -> Lite:
-    node = Lite(nursery)
+async def _start(
+    nursery: trio.Nursery, through: list[PeerAddresses], mode: DhtMode = "auto"
+) -> DhtParticipant:
+    node = DhtParticipant(nursery)
     await node.start(through, mode)
     if through:
-        await node.until(lambda: node.servers == len(through), _JOIN)
+        await node.wait_until(lambda: node.servers == len(through), _JOIN)
     return node
 
 
@@ -76,18 +78,20 @@ async def _announce(nursery: trio.Nursery, order: dict[str, Any]) -> dict[str, A
         "first": min(told) - began if told else None,
         "all": max(told) - began if told else None,
         "servers": len(told),
-        "requests": len(node.asked),
+        "requests": len(node.requests),
     }
 
 
-def _told(node: Lite) -> list[float]:
+def _told(node: DhtParticipant) -> list[float]:
     return [
-        one.answered for one in node.asked.values() if one.op == "add_provider" and one.answered is not None
+        one.answered
+        for one in node.requests.values()
+        if one.op == "add_provider" and one.answered is not None
     ]
 
 
-def _newest(node: Lite) -> float:
-    return max(max(one.at, one.answered or 0.0, one.failed or 0.0) for one in node.asked.values())
+def _newest(node: DhtParticipant) -> float:
+    return max(max(one.at, one.answered or 0.0, one.failed or 0.0) for one in node.requests.values())
 
 
 async def _find(nursery: trio.Nursery, order: dict[str, Any]) -> dict[str, Any]:
@@ -100,11 +104,11 @@ async def _find(nursery: trio.Nursery, order: dict[str, Any]) -> dict[str, Any]:
     def handed() -> list[float]:
         return [at for at, message in node.to_session if message.get("peer") == provider]
 
-    found = await node.until(lambda: bool(handed()), _PATIENCE)
+    found = await node.wait_until(lambda: bool(handed()), _PATIENCE)
     until = handed()[0] if found else time.monotonic()
     return {
         "seconds": until - began if found else None,
-        "requests": sum(one.at <= until for one in node.asked.values()),
+        "requests": sum(one.at <= until for one in node.requests.values()),
         "hops": node.named_at_hop,
     }
 

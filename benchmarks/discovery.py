@@ -16,8 +16,8 @@ from typing import Any
 
 import trio
 
-from .bench import Bench, median
-from .processes import Talker, own, talker
+from .benchmark_run import BenchmarkRun, median
+from .json_processes import JsonProcess, module_command, open_json_process
 
 _SIZES = (2, 20, 100)
 _HARMS = ("none", "frozen", "dead")
@@ -42,18 +42,21 @@ class Network:
     victims_pid: int = 0
 
 
-async def run(bench: Bench) -> None:
-    """Measure all of it."""
+async def run(bench: BenchmarkRun) -> None:
+    """Run the benchmark."""
     bench.data["networks"] = []
     for size in _SIZES:
-        async with talker(own("library_dht")) as library, talker(own("dht_nodes")) as client:
-            await library.hear()
+        async with (
+            open_json_process(module_command("comparisons.library_dht")) as library,
+            open_json_process(module_command("dht_nodes")) as client,
+        ):
+            await library.receive()
             async with _servers(bench, size, int(size * _VICTIMS)) as network:
                 for harm in _harms(bench, size):
                     await _under(bench, client, library, network, size, harm)
 
 
-def _harms(bench: Bench, size: int) -> Sequence[str]:
+def _harms(bench: BenchmarkRun, size: int) -> Sequence[str]:
     """Frozen servers are the worse ones: the dead among many are left to the long run."""
     if size * _VICTIMS < 1:
         return _HARMS[:1]
@@ -61,7 +64,7 @@ def _harms(bench: Bench, size: int) -> Sequence[str]:
 
 
 async def _under(
-    bench: Bench, client: Talker, library: Talker, network: Network, size: int, harm: str
+    bench: BenchmarkRun, client: JsonProcess, library: JsonProcess, network: Network, size: int, harm: str
 ) -> None:
     """Measure one network, first whole, then with some of it frozen, then with these dead."""
     name = f"{size} servers" + ("" if harm == "none" else f", {_VICTIMS:.0%} {harm}")
@@ -70,14 +73,14 @@ async def _under(
         os.kill(network.victims_pid, signal.SIGSTOP if harm == "frozen" else signal.SIGKILL)
     await trio.sleep(_SETTLED)
     found: dict[str, list[Any]] = {"announce": [], "find": [], "library": [], "closest": []}
-    for _ in bench.times(name, _LOOKUPS, _SECONDS, least=3 if bench.pace == 1.0 else 2):
+    for _ in bench.repeat(name, _LOOKUPS, _SECONDS, least=3 if bench.pace == 1.0 else 2):
         await _once(client, library, network, draw, found)
     _rows(bench, name, found)
     bench.data["networks"].append({"servers": size, "harm": harm, **found})
 
 
 @asynccontextmanager
-async def _servers(bench: Bench, size: int, victims: int) -> AsyncIterator[Network]:
+async def _servers(bench: BenchmarkRun, size: int, victims: int) -> AsyncIterator[Network]:
     """Run so many servers in some processes: the first of them alone, the others through those of the
     first.
     """
@@ -87,8 +90,8 @@ async def _servers(bench: Bench, size: int, victims: int) -> AsyncIterator[Netwo
     async with AsyncExitStack() as stack:
 
         async def start(number: int, known: list[Node]) -> tuple[list[Node], int]:
-            process = await stack.enter_async_context(talker(own("dht_nodes")))
-            answer = await process.ask(servers=number, known=known, seed=f"{SEED} {process.pid}")
+            process = await stack.enter_async_context(open_json_process(module_command("dht_nodes")))
+            answer = await process.request(servers=number, known=known, seed=f"{SEED} {process.pid}")
             bench.progress("servers have started", number + len(network.stay), size)
             return answer["nodes"], process.pid
 
@@ -117,21 +120,25 @@ async def _servers(bench: Bench, size: int, victims: int) -> AsyncIterator[Netwo
 
 
 async def _once(
-    client: Talker, library: Talker, network: Network, draw: random.Random, found: dict[str, list[Any]]
+    client: JsonProcess,
+    library: JsonProcess,
+    network: Network,
+    draw: random.Random,
+    found: dict[str, list[Any]],
 ) -> None:
     """Announce one key; look it up by both ways."""
     key = (b"\x12\x20" + hashlib.sha256(draw.randbytes(32)).digest()).hex()
     some, others = (draw.sample(network.stay, min(_KNOWN, len(network.stay))) for _ in range(2))
-    announced = await client.ask(announce=key, known=some)
+    announced = await client.request(announce=key, known=some)
     found["announce"].append(announced)
-    found["find"].append(await client.ask(find=key, provider=announced["provider"], known=others))
+    found["find"].append(await client.request(find=key, provider=announced["provider"], known=others))
     if len(found["library"]) < _BY_LIBRARY and not _gave_up(found["library"]):
-        found["library"].append(await library.ask(find=key, known=others))
+        found["library"].append(await library.request(find=key, known=others))
         if not found["library"][-1].get("gave_up"):
-            found["closest"].append(await library.ask(closest=key, known=others))
+            found["closest"].append(await library.request(closest=key, known=others))
 
 
-def _rows(bench: Bench, name: str, found: dict[str, list[Any]]) -> None:
+def _rows(bench: BenchmarkRun, name: str, found: dict[str, list[Any]]) -> None:
     announced, looked, theirs = found["announce"], found["find"], found["library"]
     bench.row(
         f"{name}: announced to the first",

@@ -8,9 +8,9 @@ import trio
 
 from ..client.embedded import Node
 from ..client.node_client import Pairing
-from . import machine
-from .bench import Bench, median, quantile, summary
-from .nodes import pair, processes, quiet, two_nodes
+from . import procfs
+from .benchmark_run import BenchmarkRun, median, quantile, summary
+from .nodes import pair, processes, two_nodes, wait_until_idle
 
 AIM_RATE = 25.0
 _AT_ONCE, _AT_ONCE_LONG = (4, 8), (1, 2, 4, 8, 16, 32)
@@ -25,15 +25,15 @@ _SLOTS = 1000
 FLAT_MEMORY, FLAT_DESCRIPTORS = 5.0, 8.0
 
 
-async def run(bench: Bench) -> None:
-    """Measure all of it."""
+async def run(bench: BenchmarkRun) -> None:
+    """Run the benchmark."""
     async with two_nodes(bench, "load", max_sessions=_SLOTS) as (a, b):
         await _rates(bench, a, b)
         await _in_a_row(bench, a, b)
         await _beside_sessions(bench, a, b)
 
 
-async def _rates(bench: Bench, a: Node, b: Node) -> None:
+async def _rates(bench: BenchmarkRun, a: Node, b: Node) -> None:
     """Keep so many pairings under way at once for some seconds, and count those that were completed."""
     seconds = _SUSTAINED_LONG if bench.long else _SUSTAINED
     bench.data["rates"] = []
@@ -42,7 +42,7 @@ async def _rates(bench: Bench, a: Node, b: Node) -> None:
         latencies, passed = await _sustain(a, b, at_once, seconds)
         rate = len(latencies) / passed
         bench.data["rates"].append({"at_once": at_once, "per_second": rate, "seconds": summary(latencies)})
-        await quiet(a, b)
+        await wait_until_idle(a, b)
     best = max(bench.data["rates"], key=lambda one: one["per_second"])
     bench.row(
         "pairings a second, both nodes on this machine",
@@ -68,7 +68,7 @@ async def _sustain(a: Node, b: Node, at_once: int, seconds: float) -> tuple[list
     return latencies, time.monotonic() - began
 
 
-async def _in_a_row(bench: Bench, a: Node, b: Node) -> None:
+async def _in_a_row(bench: BenchmarkRun, a: Node, b: Node) -> None:
     """Pair again and again, and look at memory and descriptors of every process of both nodes meanwhile.
 
     What is left is judged by two looks at which no session runs: after the first quarter, and at the end.
@@ -77,7 +77,7 @@ async def _in_a_row(bench: Bench, a: Node, b: Node) -> None:
     looks: list[dict[str, Any]] = []
     latencies: list[float] = []
     looks_at_rest: list[dict[str, Any]] = []
-    for number in bench.times("pairings in a row", most, 1200.0 if bench.long else 30.0, least=50):
+    for number in bench.repeat("pairings in a row", most, 1200.0 if bench.long else 30.0, least=50):
         if number == int(_WARM * most):
             looks_at_rest.append(await _quiet_look(number, a, b))
         if number % (most // _LOOKS) == 0:
@@ -88,7 +88,7 @@ async def _in_a_row(bench: Bench, a: Node, b: Node) -> None:
     _rows_in_a_row(bench, looks_at_rest, latencies)
 
 
-def _rows_in_a_row(bench: Bench, looks: Sequence[dict[str, Any]], latencies: Sequence[float]) -> None:
+def _rows_in_a_row(bench: BenchmarkRun, looks: Sequence[dict[str, Any]], latencies: Sequence[float]) -> None:
     before, after = looks[0], looks[-1]
     count = after["pairings"] - before["pairings"]
     grown = after["private_mib"] - before["private_mib"]
@@ -112,7 +112,7 @@ def _rows_in_a_row(bench: Bench, looks: Sequence[dict[str, Any]], latencies: Seq
 
 async def _quiet_look(pairings: int, *nodes: Node) -> dict[str, Any]:
     """Look when no session runs."""
-    await quiet(*nodes)
+    await wait_until_idle(*nodes)
     return await _look(pairings, *nodes)
 
 
@@ -124,14 +124,14 @@ async def _look(pairings: int, *nodes: Node) -> dict[str, Any]:
         for actor, pid in (await processes(node)).items():
             if actor.startswith("session"):
                 continue
-            size = machine.memory(pid).private / 2**20
+            size = procfs.memory(pid).private / 2**20
             by_actor[actor] = by_actor.get(actor, 0.0) + size
             private += size
-            descriptors += max(0, machine.descriptors(pid))
+            descriptors += max(0, procfs.descriptors(pid))
     return {"pairings": pairings, "private_mib": private, "descriptors": descriptors, "by_actor": by_actor}
 
 
-async def _beside_sessions(bench: Bench, a: Node, b: Node) -> None:
+async def _beside_sessions(bench: BenchmarkRun, a: Node, b: Node) -> None:
     """Pair while so many other sessions show their codes on the same node."""
     showing: list[Pairing] = []
     bench.data["beside_sessions"] = []
@@ -140,13 +140,13 @@ async def _beside_sessions(bench: Bench, a: Node, b: Node) -> None:
             bench.progress("sessions are opened", len(showing), count)
             showing.append(await a.start_pairing())
         found = []
-        for _ in bench.times(f"pairings beside {count} sessions", _BESIDE_SESSIONS, 10.0):
+        for _ in bench.repeat(f"pairings beside {count} sessions", _BESIDE_SESSIONS, 10.0):
             found.append((await pair(a, b)).seconds)
         bench.data["beside_sessions"].append({"sessions": count, "seconds": summary(found), "samples": found})
     _rows_beside(bench, bench.data["beside_sessions"])
 
 
-def _rows_beside(bench: Bench, found: Sequence[dict[str, Any]]) -> None:
+def _rows_beside(bench: BenchmarkRun, found: Sequence[dict[str, Any]]) -> None:
     first = ("1 other session", 1000 * found[0]["seconds"]["median"])
     for one in found[1:]:
         bench.row(

@@ -6,8 +6,8 @@ from pathlib import Path
 import trio
 
 from ..client.embedded import Node, open_node
-from . import machine
-from .bench import Bench, median, summary
+from . import procfs
+from .benchmark_run import BenchmarkRun, median, summary
 from .nodes import config, processes, two_nodes
 
 AIM_START, AIM_MEMORY, AIM_CPU = 1.5, 120.0, 0.5
@@ -17,18 +17,18 @@ _SETTLED = 3.0
 """Seconds after which a node that has just started is idle."""
 
 
-async def run(bench: Bench) -> None:
-    """Measure all of it."""
+async def run(bench: BenchmarkRun) -> None:
+    """Run the benchmark."""
     await _starts(bench)
     async with two_nodes(bench, "idle") as (a, b):
         await _idle(bench, a, b)
     await _memory(bench)
 
 
-async def _starts(bench: Bench) -> None:
+async def _starts(bench: BenchmarkRun) -> None:
     """Start a node that has been there before, until its line `ready`; and one whose identity is made."""
     first, again = [], []
-    for number in bench.times("starts", _STARTS, 20.0, least=3):
+    for number in bench.repeat("starts", _STARTS, 20.0, least=3):
         folder = bench.folder_for(f"start{number}")
         first.append(await _start(folder))
         again.append(await _start(folder))
@@ -43,7 +43,7 @@ async def _start(folder: Path) -> float:
         return time.monotonic() - began
 
 
-async def _idle(bench: Bench, *nodes: Node) -> None:
+async def _idle(bench: BenchmarkRun, *nodes: Node) -> None:
     """Let two nodes that know each other be; measure the processor time of all their processes."""
     seconds = _IDLE_LONG if bench.long else _IDLE
     for left in range(int(_SETTLED), 0, -1):
@@ -72,16 +72,16 @@ def _used(trees: list[dict[str, int]]) -> dict[str, float]:
     for tree in trees:
         for actor, pid in tree.items():
             if not actor.startswith("session"):
-                used[actor] = used.get(actor, 0.0) + machine.cpu(pid)
+                used[actor] = used.get(actor, 0.0) + procfs.cpu(pid)
     return used
 
 
-async def _memory(bench: Bench) -> None:
+async def _memory(bench: BenchmarkRun) -> None:
     """Read the proportional memory of each process of a node that runs alone, and is idle."""
     async with open_node(config(bench.folder_for("memory"), "anna", same_host=False)) as node:
         bench.progress("memory")
         await trio.sleep(_SETTLED)
-        found = {actor: machine.memory(pid) for actor, pid in (await processes(node)).items()}
+        found = {actor: procfs.memory(pid) for actor, pid in (await processes(node)).items()}
     bench.data["memory_mib"] = {
         actor: {"pss": one.pss / 2**20, "private": one.private / 2**20} for actor, one in found.items()
     }
@@ -91,5 +91,5 @@ async def _memory(bench: Bench) -> None:
         sum(one.pss for one in found.values()) / 2**20,
         "MiB",
         aim=AIM_MEMORY if exact else None,
-        note="" if exact else machine.ROUGH,
+        note="" if exact else procfs.ROUGH,
     )

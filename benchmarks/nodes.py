@@ -1,7 +1,7 @@
-"""Real nodes, each a process tree of its own as `sdnode up` makes it, and pairings between them.
+"""Real nodes, each a process tree as `sdnode up` starts it, and pairings between them.
 
-The time of a pairing runs from the call of `join_pairing` until clients of both nodes have been told
-`paired`; both accept as soon as they are shown a device.
+The time of a pairing runs from the call of `join_pairing` until the clients of both nodes have received
+`paired`. Both accept as soon as they see the device.
 """
 
 import time
@@ -14,8 +14,8 @@ import trio
 
 from ..client.embedded import Node, NodeConfig, open_node
 from ..client.node_client import NodeClient, Pairing
-from . import machine
-from .bench import Bench, environment
+from . import procfs
+from .benchmark_run import BenchmarkRun, environment
 
 SETTLE = 30.0
 _LOOK = 0.001
@@ -25,8 +25,8 @@ _DEADLINE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """When a pairing began and when each side was told `paired`: nanoseconds of the monotonic clock."""
+class PairingTimes:
+    """When a pairing began and when each client received `paired`, in nanoseconds of the monotonic clock."""
 
     began: int
     initiator: int
@@ -54,7 +54,7 @@ def config(folder: Path, name: str, **settings: object) -> NodeConfig:
 
 
 @asynccontextmanager
-async def two_nodes(bench: Bench, name: str, **settings: object) -> AsyncIterator[tuple[Node, Node]]:
+async def two_nodes(bench: BenchmarkRun, name: str, **settings: object) -> AsyncIterator[tuple[Node, Node]]:
     """Run two nodes of one user on one host, warm: each knows the other, and they have paired."""
     folder = bench.folder_for(name)
     (folder / "run").mkdir(mode=0o700)
@@ -64,13 +64,13 @@ async def two_nodes(bench: Bench, name: str, **settings: object) -> AsyncIterato
             open_node(config(folder, "anna", **settings)) as a,
             open_node(config(folder, "bruno", **settings)) as b,
         ):
-            await acquainted(a, b)
+            await wait_until_connected(a, b)
             for _ in range(3):
                 await pair(a, b)
             yield a, b
 
 
-async def acquainted(*nodes: NodeClient) -> None:
+async def wait_until_connected(*nodes: NodeClient) -> None:
     """Wait until each node knows a DHT server, which here is the other one."""
     with trio.fail_after(SETTLE):
         for node in nodes:
@@ -78,14 +78,14 @@ async def acquainted(*nodes: NodeClient) -> None:
                 await trio.sleep(0.05)
 
 
-async def pair(a: NodeClient, b: NodeClient, showing: Pairing | None = None) -> Times:
-    """Pair b, which joins, with a, which shows the code; return when."""
+async def pair(a: NodeClient, b: NodeClient, showing: Pairing | None = None) -> PairingTimes:
+    """Pair b, which joins, with a, which shows the code. Return the times."""
     showing = showing or await a.start_pairing()
-    told: dict[str, int] = {}
+    paired_at: dict[str, int] = {}
 
     async def finish(side: str, pairing: Pairing) -> None:
         await pairing.paired(accept=True)
-        told[side] = time.monotonic_ns()
+        paired_at[side] = time.monotonic_ns()
 
     words = " ".join(showing.code.words)
     with trio.fail_after(_DEADLINE):
@@ -93,41 +93,41 @@ async def pair(a: NodeClient, b: NodeClient, showing: Pairing | None = None) -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(finish, "initiator", showing)
             nursery.start_soon(finish, "joiner", await b.join_pairing(words, timeout=_DEADLINE))
-    return Times(began, told["initiator"], told["joiner"])
+    return PairingTimes(began, paired_at["initiator"], paired_at["joiner"])
 
 
 async def disconnect(b: NodeClient, ports: Sequence[int]) -> bool:
-    """Have b forget its devices, and so close its connections with them; say whether none leads to `ports`
-    now.
+    """Make b forget its devices, which closes its connections. Return whether none leads to `ports` any more.
 
-    Only the side that joins forgets: its last pairings still ask the other side whether all is well, and
-    there they must be known, or they count as abuse. They may also connect anew before this looks.
+    Only the joining side forgets: its last sessions still send keep-alives to the other side, where an
+    unknown session would count as abuse. They may also connect again before this checks.
     """
     for device in await b.devices():
         await b.forget(device.device_id)
     with trio.move_on_after(_CLOSING):
-        while machine.connections_to(ports):
+        while procfs.connections_to(ports):
             await trio.sleep(_LOOK)
         return True
     return False
 
 
-async def quiet(*nodes: NodeClient) -> None:
-    """Wait until no session's process is left: a joiner's stays for some seconds after `paired`.
+async def wait_until_idle(*nodes: NodeClient) -> None:
+    """Wait until no session process is left. A joiner's stays for some seconds after `paired`.
 
-    Asks the kernel, and the node now and then: to list its processes costs a node more than a pairing.
+    Reads /proc, and asks the node only now and then, because listing its processes costs it more than a
+    pairing.
     """
     for node in nodes:
         with trio.fail_after(SETTLE):
-            while not await _is_quiet(node):
+            while not await _is_idle(node):
                 await trio.sleep(0.05)
 
 
-async def _is_quiet(node: NodeClient) -> bool:
+async def _is_idle(node: NodeClient) -> bool:
     tree = await processes(node)
     others = {pid for actor, pid in tree.items() if not actor.startswith("session")}
     with trio.move_on_after(_LIST_AGAIN):  # the next session's process may have been made meanwhile
-        while set(machine.children(tree["zygote"])) - others:
+        while set(procfs.children(tree["zygote"])) - others:
             await trio.sleep(0.05)
         return True
     return False
@@ -139,7 +139,7 @@ def port(node: Node) -> int:
 
 
 def bootstrap(node: Node) -> str:
-    """Return what another node is told as `--bootstrap`."""
+    """Return the value of `--bootstrap` for another node."""
     return f"{node.addresses[0]}/p2p/{node.peer_id}"
 
 

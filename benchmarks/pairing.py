@@ -14,12 +14,12 @@ import trio
 from ..client.embedded import Node, open_node
 from ..messages.base import encode
 from ..messages.peer_protocol import Challenge, PairingRequest
-from . import wormhole
-from .bench import Bench, median, quantile, summary
-from .costs import processor_time, traced
-from .nodes import acquainted, bootstrap, config, disconnect, pair, port, two_nodes
-from .processes import Talker, own, talker
-from .scrape import value_of
+from .benchmark_run import BenchmarkRun, median, quantile, summary
+from .comparisons import magic_wormhole
+from .json_processes import JsonProcess, module_command, open_json_process
+from .metrics_scrape import metric_value
+from .nodes import bootstrap, config, disconnect, pair, port, two_nodes, wait_until_connected
+from .pairing_costs import processor_time, traced
 
 AIM = 0.100
 AIM_OVER_BARE = 3.0
@@ -31,15 +31,19 @@ _BY_DHT = 6
 _ANNOUNCED = 60.0
 
 
-async def run(bench: Bench) -> None:
-    """Measure all of it."""
+async def run(bench: BenchmarkRun) -> None:
+    """Run the benchmark."""
     async with two_nodes(bench, "pairing") as (a, b), AsyncExitStack() as stack:
         bare = Bare(
-            await stack.enter_async_context(talker(own("bare_host", "serve"))),
-            await stack.enter_async_context(talker(own("bare_host", "dial"))),
+            await stack.enter_async_context(
+                open_json_process(module_command("comparisons.bare_host", "serve"))
+            ),
+            await stack.enter_async_context(
+                open_json_process(module_command("comparisons.bare_host", "dial"))
+            ),
         )
         await bare.begin()
-        beside = await stack.enter_async_context(wormhole.warm(bench))
+        beside = await stack.enter_async_context(magic_wormhole.warm(bench))
         times: dict[str, list[float]] = {
             "connected": [],
             "fresh": [],
@@ -49,7 +53,7 @@ async def run(bench: Bench) -> None:
         }
         ports = (port(a), port(b))
         seconds = _SECONDS_LONG if bench.long else _SECONDS
-        for number in bench.times("pairings", _MOST, seconds, least=20):
+        for number in bench.repeat("pairings", _MOST, seconds, least=20):
             if min(len(times["connected"]), len(times["fresh"])) >= _ENOUGH:
                 break
             if len(times["connected"]) < _ENOUGH:
@@ -74,20 +78,20 @@ async def run(bench: Bench) -> None:
 class Bare:
     """Two plain hosts; one connects with the other, asks once, and closes."""
 
-    def __init__(self, server: Talker, dialer: Talker) -> None:
+    def __init__(self, server: JsonProcess, dialer: JsonProcess) -> None:
         self._server, self._dialer = server, dialer
 
     async def begin(self) -> None:
         """Wait until both are there, and make them warm."""
-        self._where = await self._server.hear()
-        await self._dialer.hear()
+        self._where = await self._server.receive()
+        await self._dialer.receive()
         self._size, self._answer = sizes()
         for _ in range(3):
             await self.once()
 
     async def once(self) -> tuple[float, float]:
         """Return the seconds of the connection and of the request on it."""
-        took = await self._dialer.ask(**self._where, requests=1, size=self._size, answer=self._answer)
+        took = await self._dialer.request(**self._where, requests=1, size=self._size, answer=self._answer)
         return took["connect"], took["requests"][0]
 
 
@@ -99,7 +103,7 @@ def sizes() -> tuple[int, int]:
     return len(encode(request)), len(encode(answer))
 
 
-def _rows(bench: Bench, times: dict[str, list[float]]) -> None:
+def _rows(bench: BenchmarkRun, times: dict[str, list[float]]) -> None:
     milliseconds = {name: [1000 * value for value in values] for name, values in times.items()}
     bare = ("bare connect + request", median(milliseconds["bare"]))
     for name, what in (("connected", "a connection exists"), ("fresh", "a new connection")):
@@ -117,7 +121,7 @@ def _rows(bench: Bench, times: dict[str, list[float]]) -> None:
         )
 
 
-async def _by_dht(bench: Bench) -> None:
+async def _by_dht(bench: BenchmarkRun) -> None:
     """Two nodes that know a third one only: the code is announced to it and looked up through it."""
     folder = bench.folder_for("dht")
     bench.progress("three nodes start")
@@ -127,7 +131,7 @@ async def _by_dht(bench: Bench) -> None:
             open_node(config(folder, "anna", metrics_listen="127.0.0.1:0", **known)) as a,
             open_node(config(folder, "bruno", **known)) as b,
         ):
-            await acquainted(a, b)
+            await wait_until_connected(a, b)
             found = await _pairings_by_dht(bench, a, b)
     bench.data["seconds"]["dht"] = summary(found)
     bench.row(
@@ -139,18 +143,18 @@ async def _by_dht(bench: Bench) -> None:
     )
 
 
-async def _pairings_by_dht(bench: Bench, a: Node, b: Node) -> list[float]:
+async def _pairings_by_dht(bench: BenchmarkRun, a: Node, b: Node) -> list[float]:
     codes = [await a.start_pairing() for _ in range(_BY_DHT)]
     with trio.fail_after(_ANNOUNCED):
-        while (told := await _announced(a)) < _BY_DHT:
-            bench.progress("codes are announced to a DHT server", told, _BY_DHT)
+        while (announced := await _announced(a)) < _BY_DHT:
+            bench.progress("codes are announced to a DHT server", announced, _BY_DHT)
             await trio.sleep(0.2)
     return [
         (await pair(a, b, codes[number])).seconds
-        for number in bench.times("pairings by the DHT", _BY_DHT, 30.0)
+        for number in bench.repeat("pairings by the DHT", _BY_DHT, 30.0)
     ]
 
 
 async def _announced(node: Node) -> int:
     labels = {"operation": "announce", "outcome": "stored"}
-    return int(await value_of(node, "dht_query_seconds_count", **labels))
+    return int(await metric_value(node, "dht_query_seconds_count", **labels))

@@ -13,14 +13,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .bench import Bench, Row
+from .benchmark_run import BenchmarkRun, Row
 
 _WIDTH = 170
 _COLOURS = {"reached": "green", "missed": "red"}
-PLOTS = Path(__file__).parent / "beside" / "plots.py"
+PLOTS = Path(__file__).with_name("plots.py")
 
 
-def show(found: Sequence[Bench], about: dict[str, object], seconds: float) -> None:
+def show(found: Sequence[BenchmarkRun], about: dict[str, object], seconds: float) -> None:
     """Print the table: what, aim, figure, ratio, reached or not."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -60,7 +60,7 @@ def _number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def write(found: Sequence[Bench], about: dict[str, object], path: Path) -> dict[str, Any]:
+def write(found: Sequence[BenchmarkRun], about: dict[str, object], path: Path) -> dict[str, Any]:
     """Write the figures of this run beside those of the benchmarks that did not run; return all of them."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     for bench in found:

@@ -25,11 +25,11 @@ from ..node import serve, session_spec
 from ..supervisor.child_specs import ChildSpec
 from ..supervisor.process_spawner import ProcessSpawner
 from ..supervisor.spawner import SPARE_NAME
-from . import machine
-from .bench import Bench, median, summary
+from . import procfs
+from .benchmark_run import BenchmarkRun, median, summary
+from .frame_recorder import Recorder
+from .json_processes import module_command, open_json_process
 from .nodes import config, processes
-from .processes import own, talker
-from .recorder import Recorder
 
 AIM_SPAWN, AIM_RESTART, AIM_MEMORY = 0.008, 0.012, 3.5
 _SPAWNS, _RESTARTS = 100, 25
@@ -40,8 +40,8 @@ _DEADLINE = 60.0
 _IDENTITY = (b"p" * 38, b"k" * 32)
 
 
-async def run(bench: Bench) -> None:
-    """Measure all of it."""
+async def run(bench: BenchmarkRun) -> None:
+    """Run the benchmark."""
     spec = session_spec()
     spawn = await _spawns(bench, "spawns", dataclasses.replace(spec, spare=False))
     spare = await _spawns(bench, "spawns with a spare", spec)
@@ -49,9 +49,11 @@ async def run(bench: Bench) -> None:
     memory: dict[str, list[int]] = {}
     for method in ("spawn", "forkserver"):
         bench.progress(f"multiprocessing, {method}")
-        async with talker(own("mp_children", method)) as python:
-            beside[method] = (await python.ask(times=_BESIDE))["seconds"]
-            memory[method] = (await python.ask(memory=_BESIDE))["private"]
+        async with open_json_process(
+            module_command("comparisons.multiprocessing_children", method)
+        ) as python:
+            beside[method] = (await python.request(times=_BESIDE))["seconds"]
+            memory[method] = (await python.request(memory=_BESIDE))["private"]
     restart = await _restarts(bench)
     bench.data["seconds"] = {
         name: summary(found)
@@ -81,12 +83,12 @@ async def run(bench: Bench) -> None:
     await _memory(bench, {name: median(found) / 2**20 for name, found in memory.items()})
 
 
-async def _spawns(bench: Bench, what: str, spec: ChildSpec) -> list[float]:
+async def _spawns(bench: BenchmarkRun, what: str, spec: ChildSpec) -> list[float]:
     """Start sessions as the supervisor does, one after another, each until its answer to StartPairing."""
     spawner = ProcessSpawner()
     found = []
     async with spawner.opened(preload=[spec.module], on_lost=lambda _cause: None):
-        for number in bench.times(what, _SPAWNS + 1, 20.0):
+        for number in bench.repeat(what, _SPAWNS + 1, 20.0):
             while spec.spare and number and not spawner.spares:
                 await trio.sleep(0.001)
             began = time.monotonic()
@@ -110,7 +112,7 @@ async def _next(receive: Callable[[], Awaitable[FromChild]], kind: type) -> None
             pass
 
 
-async def _restarts(bench: Bench) -> list[float]:
+async def _restarts(bench: BenchmarkRun) -> list[float]:
     """Kill sessions of a whole node, each once, until the next process says that it is ready.
 
     Once, because a second death soon after the first is answered with a pause (supervisor/restart_policy.py).
@@ -118,17 +120,17 @@ async def _restarts(bench: Bench) -> list[float]:
     recorder = Recorder(recording=False)
     stop, up, ready = trio.Event(), trio.Event(), trio.lowlevel.ParkingLot()
     found: list[float] = []
-    told: list[NodeReady] = []
+    paired_at: list[NodeReady] = []
 
     def watch(name: str, frame: FromChild) -> None:
         if isinstance(frame, Ready) and name.startswith("session"):
             ready.unpark_all()
 
     def on_ready(line: NodeReady) -> None:
-        told.append(line)
+        paired_at.append(line)
         up.set()
 
-    recorder.watch = watch
+    recorder.on_frame = watch
     folder = bench.folder_for("restarts")
     settings = config(folder, "anna", same_host=False)
     async with trio.open_nursery() as nursery:
@@ -137,8 +139,8 @@ async def _restarts(bench: Bench) -> list[float]:
         )
         with trio.fail_after(_DEADLINE):
             await up.wait()
-        async with open_client(Path(told[0].control)) as client:
-            for _ in bench.times("restarts", _RESTARTS, 20.0):
+        async with open_client(Path(paired_at[0].control)) as client:
+            for _ in bench.repeat("restarts", _RESTARTS, 20.0):
                 showing = await client.start_pairing()
                 while SPARE_NAME not in (pids := await processes(client)):
                     await trio.sleep(_LOOK)
@@ -152,7 +154,7 @@ async def _restarts(bench: Bench) -> list[float]:
     return found
 
 
-async def _memory(bench: Bench, beside: dict[str, float]) -> None:
+async def _memory(bench: BenchmarkRun, beside: dict[str, float]) -> None:
     folder = bench.folder_for("memory")
     kept: list[Pairing] = []
     bench.data["memory"] = {}
@@ -163,15 +165,15 @@ async def _memory(bench: Bench, beside: dict[str, float]) -> None:
     bench.data["memory_of_multiprocessing_mib"] = beside
 
 
-async def _open(bench: Bench, node: NodeClient, kept: list[Pairing], count: int) -> None:
+async def _open(bench: BenchmarkRun, node: NodeClient, kept: list[Pairing], count: int) -> None:
     while len(kept) < count:
         bench.progress("sessions are opened", len(kept), count)
         kept.append(await node.start_pairing())
 
 
-async def _row_of_memory(bench: Bench, node: NodeClient, count: int, beside: dict[str, float]) -> None:
+async def _row_of_memory(bench: BenchmarkRun, node: NodeClient, count: int, beside: dict[str, float]) -> None:
     pids = [pid for actor, pid in (await processes(node)).items() if actor.startswith("session")]
-    found = [machine.memory(pid) for pid in pids]
+    found = [procfs.memory(pid) for pid in pids]
     private = [one.private / 2**20 for one in found]
     exact = all(one.exact for one in found)
     bench.data["memory"][str(count)] = {
@@ -185,5 +187,5 @@ async def _row_of_memory(bench: Bench, node: NodeClient, count: int, beside: dic
         "MiB",
         aim=AIM_MEMORY if exact else None,
         beside=("multiprocessing forkserver", beside["forkserver"]),
-        note="" if exact else machine.ROUGH,
+        note="" if exact else procfs.ROUGH,
     )

@@ -1,7 +1,7 @@
-"""A node like that of `sdnode up`, whose frames are noted: `traced_node FOLDER NAME`.
+"""A node as `sdnode up` runs it, with its frames recorded: `traced_node FOLDER NAME`.
 
-Speaks JSON lines (processes.py): prints {"control", "addresses", "peer"} when ready; at {"begin": true} it
-forgets what has passed; answers {"end": true} with {"passed": […]}. Ends with its input.
+Speaks JSON lines (json_processes.py): prints {"control", "addresses", "peer"} when ready. {"begin": true}
+drops what it has recorded; {"end": true} is answered with {"passed": […]}. Ends with its input.
 """
 
 import json
@@ -15,8 +15,8 @@ import trio
 
 from ..node import Ready, serve
 from ..protocol.peer_ids import peer_id_text
+from .frame_recorder import Recorder
 from .nodes import config
-from .recorder import Recorder
 
 
 def _log(actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:

@@ -1,8 +1,8 @@
-"""Settings that hold for all tests, and the sweep for secrets after each of them (tests/secrets/judge.py)."""
+"""Settings that hold for all tests, and the search for secrets after each of them (harness/secret_sweep)."""
 
 from hypothesis import HealthCheck, settings
 
-from spacedrive_node.tests.secrets.judge import (
+from spacedrive_node.tests.harness.secret_sweep.pytest_hooks import (
     pytest_runtest_call,
     pytest_runtest_setup,
     pytest_runtest_teardown,

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from .nodes import Killer, Node, running_node
-from .taken import Taker
+from spacedrive_node.tests.harness.compromised_session import CompromisedSession
+from spacedrive_node.tests.harness.nodes import InterceptingSpawner, Node, running_node
 
 
 @asynccontextmanager
-async def taken_node(folder: Path, name: str) -> AsyncIterator[tuple[Node, Taker]]:
-    taker = Taker()
-    async with running_node(folder, name, killer=Killer(inner=taker)) as node:
-        yield node, taker
+async def open_compromised_node(folder: Path, name: str) -> AsyncIterator[tuple[Node, CompromisedSession]]:
+    compromised = CompromisedSession()
+    async with running_node(folder, name, spawner=InterceptingSpawner(inner=compromised)) as node:
+        yield node, compromised
 
 
 @pytest.fixture
-def taken(tmp_path: Path) -> Callable[[], Any]:
+def compromised_node(tmp_path: Path) -> Callable[[], Any]:
     """Open a node whose sessions have been taken over: `async with taken() as (node, taker)`."""
-    return lambda: taken_node(tmp_path, "taken")
+    return lambda: open_compromised_node(tmp_path, "taken")

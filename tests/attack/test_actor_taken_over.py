@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,11 @@ from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import RunningChild
-from spacedrive_node.tests.attack import burglar
-
-from .nodes import DEADLINE, Killer, Node, pair, running_node
+from spacedrive_node.tests.harness import compromised_actor
+from spacedrive_node.tests.harness.nodes import DEADLINE, InterceptingSpawner, Node, pair, running_node
 
 ALWAYS = {"random"}
-COULD = {
+ALLOWED = {
     "vault": {"read-the-identity", "read-the-devices", "write-beside-them"},
     "swarm": {"read-name-servers", "connect", "listen", "send-datagrams", "start-threads"},
     "discovery": {"register"},
@@ -38,11 +37,10 @@ COULD = {
 
 
 @dataclass
-class Burglars:
-    """A Spawner that runs a burglar in place of every actor, in the sandbox of that actor."""
+class CompromisedActors:
+    """A spawner that runs a compromised actor in place of every actor, in the sandbox of that actor."""
 
     inner: ProcessSpawner
-    told: dict[str, set[str]] = field(default_factory=dict)
 
     @asynccontextmanager
     async def opened(
@@ -53,18 +51,18 @@ class Burglars:
 
     async def spawn(self, spec: ChildSpec) -> RunningChild:
         assert spec.sandbox is not None
-        return await self.inner.spawn(replace(spec, entry=f"{burglar.__name__}:{spec.kind}"))
+        return await self.inner.spawn(replace(spec, entry=f"{compromised_actor.__name__}:{spec.kind}"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
 
 @pytest.fixture
-def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A home with a file in it, and somebody who listens on the network."""
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make a home with a file in it and listen on a port; return what PATHS is to hold."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     (tmp_path / "diary").write_text("private")
-    for kind in COULD:
+    for kind in ALLOWED:
         (tmp_path / f"for-{kind}").touch()
     (runtime_dir() / "nodes").mkdir(mode=0o700)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -72,32 +70,32 @@ def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield ":".join(map(str, (tmp_path, tmp_path / "a", runtime_dir(), tmp_path / "a.sock", port)))
 
 
-def told(node: Node) -> dict[str, set[str]]:
-    """Return what each kind of actor has said that it could."""
+def allowed(node: Node) -> dict[str, set[str]]:
+    """Return the operations that each kind of actor has logged as allowed."""
     return {
-        actor.partition("-")[0]: set(str(fields["could"]).split())
+        actor.partition("-")[0]: set(str(fields["operations"]).split())
         for actor, _level, event, fields in node.logs
-        if event == burglar.EVENT
+        if event == compromised_actor.EVENT
     }
 
 
-async def test_an_actor_reaches_what_it_works_with_and_nothing_else(tmp_path: Path, spots: str) -> None:
+async def test_an_actor_reaches_what_it_works_with_and_nothing_else(tmp_path: Path, paths: str) -> None:
     """Files, programs, processes, network; then the node pairs, and each actor comes back from SIGKILL."""
-    host = Burglars(ProcessSpawner(environment={burglar.SPOTS: spots}))
+    host = CompromisedActors(ProcessSpawner(environment={compromised_actor.PATHS: paths}))
     async with (
-        running_node(tmp_path, "a", killer=Killer(inner=host), same_host=True) as a,
+        running_node(tmp_path, "a", spawner=InterceptingSpawner(inner=host), same_host=True) as a,
         running_node(tmp_path, "b", same_host=True) as b,
     ):
         with trio.fail_after(DEADLINE):
             result = await pair(a, b)
         assert result.initiator.fingerprint == result.joiner.fingerprint
-        assert told(a) == {kind: could | ALWAYS for kind, could in COULD.items()}
+        assert allowed(a) == {kind: operations | ALWAYS for kind, operations in ALLOWED.items()}
         assert (tmp_path / "diary").read_text() == "private"
         sandboxes = {line[0].partition("-")[0]: line for line in a.logs if line[2] == "sandbox"}
-        assert set(sandboxes) == set(COULD)
+        assert set(sandboxes) == set(ALLOWED)
         assert {result for line in sandboxes.values() for result in line[3].values()} == {"ok"}
         assert {line[1] for line in sandboxes.values()} == {"debug"}
-        for kind in set(COULD) - {"session"}:
+        for kind in set(ALLOWED) - {"session"}:
             before = await a.pids()
             os.kill(before[kind], signal.SIGKILL)
             with trio.fail_after(DEADLINE):
@@ -108,20 +106,22 @@ async def test_an_actor_reaches_what_it_works_with_and_nothing_else(tmp_path: Pa
         assert result.initiator.fingerprint == result.joiner.fingerprint
 
 
-def test_without_a_sandbox_the_burglar_could_do_all_of_it(tmp_path: Path, spots: str) -> None:
-    """So what the other test sees is the sandbox's doing, and not a burglar's who cannot work."""
+def test_without_a_sandbox_the_burglar_could_do_all_of_it(tmp_path: Path, paths: str) -> None:
+    """So the other test shows what the sandbox forbids, not a compromised actor that does not work."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "identity.key").touch()
     (tmp_path / "a" / "devices.db").touch()
-    program = f"from {burglar.__name__} import attempts, vault; print(*attempts())"
+    program = (
+        f"from {compromised_actor.__name__} import allowed_operations, vault; print(*allowed_operations())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, burglar.SPOTS: spots},
+        env={**os.environ, compromised_actor.PATHS: paths},
         capture_output=True,
         text=True,
         timeout=DEADLINE,
         check=True,
     )
-    tried = set(burglar._tries(spots.split(":")))
+    tried = set(compromised_actor._tries(paths.split(":")))
     root_only = set() if os.geteuid() == 0 else {"leave-namespaces"}
     assert tried - set(done.stdout.split()) - root_only == set()

@@ -23,9 +23,17 @@ from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.attempt import JoinerAttempt, ProofFailedError
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.protocol.identity import device_id
-
-from .device import Device, Run, at, keys_of, naming, open_device, open_devices, with_key
-from .nodes import DEADLINE, Node, pair, running_node
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, running_node
+from spacedrive_node.tests.harness.peer_device import (
+    JoinerRun,
+    PeerDevice,
+    addresses_of,
+    code_keys_of,
+    kad_answer,
+    open_device,
+    open_devices,
+    with_key,
+)
 
 IDENTITY_POINT = b"\x01" + bytes(31)
 """A point of order 1, for which anybody can make signatures that fit the equation."""
@@ -35,12 +43,12 @@ async def trusted(node: Node) -> list[bytes]:
     return [device.peer for device in await node.client.devices()]
 
 
-async def complete(node: Node, showing: Any, device: Device, run: Run) -> None:
+async def complete(node: Node, showing: Any, device: PeerDevice, run: JoinerRun) -> None:
     """Let both users accept, and see that the node trusts the device."""
     proven = device.finish(run)
     await showing.confirmation()
     await showing.accept()
-    assert await device.reason(node, proven.decision_frame(True)) == "DecisionReceived"
+    assert await device.refusal_reason(node, proven.decision_frame(True)) == "DecisionReceived"
     await showing.paired()
     assert device.peer in await trusted(node)
 
@@ -51,14 +59,14 @@ async def test_man_in_the_middle_who_does_not_know_the_words(tmp_path: Path) -> 
         relayed: list[tuple[bytes, bytes | None]] = []
 
         async def relay(_peer: bytes, frame: bytes) -> bytes | None:
-            answer = await middle.ask(anna, frame)
+            answer = await middle.exchange(anna, frame)
             relayed.append((frame, answer))
             return answer
 
         middle.answer = relay
         true = PeerAddresses(anna.ready.peer, anna.ready.addresses)
         # It keeps the joiner to itself until it has had its chance.
-        middle.serve_dht(lambda _request: naming([at(middle)], [true] if relayed else []))
+        middle.serve_dht(lambda _request: kad_answer([addresses_of(middle)], [true] if relayed else []))
         async with running_node(tmp_path, "bruno", bootstrap=(middle.bootstrap,)) as bruno:
             result = await pair(anna, bruno)
             assert (result.initiator.outcome, result.joiner.outcome) == ("paired", "paired")
@@ -76,7 +84,7 @@ async def test_man_in_the_middle_who_rewrites_the_code_id(tmp_path: Path) -> Non
     async with running_node(tmp_path, "anna") as anna, open_device() as middle, open_device() as true:
         with trio.fail_after(DEADLINE):
             showing = await anna.client.start_pairing()
-            keys = keys_of(showing.code.words)
+            keys = code_keys_of(showing.code.words)
             joiner = JoinerAttempt.begin(
                 auth_key=keys.auth_key,
                 route_key=keys.route_key,
@@ -89,14 +97,14 @@ async def test_man_in_the_middle_who_rewrites_the_code_id(tmp_path: Path) -> Non
             request = decode_wire(joiner.request_frame)
             assert isinstance(request, PairingRequest)
             name = code_id(keys.route_key, anna.ready.peer, middle.peer)
-            answer = await middle.ask(anna, encode(msgspec.structs.replace(request, code_id=name)))
+            answer = await middle.exchange(anna, encode(msgspec.structs.replace(request, code_id=name)))
             assert answer is not None
             challenge = decode_wire(answer)
             assert isinstance(challenge, Challenge)
             with pytest.raises(ProofFailedError):
                 joiner.verify_challenge(encode(msgspec.structs.replace(challenge, code_id=joiner.code_id)))
             sealed = encode(ChallengeResponse(name, request.attempt, b"s" * 200))
-            assert await middle.reason(anna, sealed) == "protocol"
+            assert await middle.refusal_reason(anna, sealed) == "protocol"
             assert showing.state.device is None
             await complete(anna, showing, true, await true.prove(anna, keys))
             assert await trusted(anna) == [true.peer]
@@ -111,45 +119,45 @@ async def test_replayed_and_reflected_frames(tmp_path: Path) -> None:
     ):
         with trio.fail_after(DEADLINE):
             showing = await anna.client.start_pairing()
-            keys = keys_of(showing.code.words)
+            keys = code_keys_of(showing.code.words)
             run = await true.prove(anna, keys)
             proven = true.finish(run)
             frames = [(run.crypto.request_frame, run.challenge), (run.response, run.answer)]
             for again in (False, True):
                 for frame, answer in frames:
-                    assert await true.ask(anna, frame, again=again) == answer
+                    assert await true.exchange(anna, frame, again=again) == answer
             decision = proven.decision_frame(True)
             # From another peer: no frame of the attempt exists for it, and the code is claimed.
             for frame in (run.crypto.request_frame, run.response):
-                assert await thief.reason(anna, frame) == "unavailable"
-            assert await thief.reason(anna, decision) == "closed"
+                assert await thief.refusal_reason(anna, frame) == "unavailable"
+            assert await thief.refusal_reason(anna, decision) == "closed"
             # The same attempt under the thief's own code_id: it knows the words, and comes too late.
             name = code_id(keys.route_key, anna.ready.peer, thief.peer)
             for frame in (run.crypto.request_frame, run.response, decision):
                 renamed = msgspec.structs.replace(decode_wire(frame), code_id=name)
-                assert await thief.reason(anna, encode(renamed)) == "closed"
+                assert await thief.refusal_reason(anna, encode(renamed)) == "closed"
             # Frames of the node itself, returned to it.
             for frame in (run.challenge, run.answer):
-                assert await true.reason(anna, frame) == "reset"
+                assert await true.refusal_reason(anna, frame) == "reset"
             await showing.confirmation()
             await showing.accept()
-            await true.asked_event.wait()
-            _peer, own = true.asked[0]
-            assert await true.reason(anna, own) == "protocol"
-            assert await true.reason(anna, of_another_attempt(decision)) in ("closed", "unavailable")
+            await true.requested.wait()
+            _peer, own = true.requests[0]
+            assert await true.refusal_reason(anna, own) == "protocol"
+            assert await true.refusal_reason(anna, of_another_attempt(decision)) in ("closed", "unavailable")
             assert await trusted(anna) == []
-            received = await true.ask(anna, decision)
+            received = await true.exchange(anna, decision)
             assert received is not None
             assert proven.verify_received(decision, received)
             assert not proven.verify_received(own, received)
             await showing.paired()
             # Afterwards: the same bytes for the peer from the session or the store; nothing for others.
-            assert await true.ask(anna, decision, again=True) == received
-            assert await thief.reason(anna, decision, again=True) == "closed"
+            assert await true.exchange(anna, decision, again=True) == received
+            assert await thief.refusal_reason(anna, decision, again=True) == "closed"
             # And in another session, with another code, none of it is anything.
             other = await anna.client.start_pairing()
             for frame, _answer in frames:
-                assert await true.reason(anna, frame, again=True) in ("closed", "unavailable")
+                assert await true.refusal_reason(anna, frame, again=True) in ("closed", "unavailable")
             assert other.state.stage == "waiting"
             assert await trusted(anna) == [true.peer]
 
@@ -158,7 +166,7 @@ def of_another_attempt(frame: bytes) -> bytes:
     return encode(msgspec.structs.replace(decode_wire(frame), attempt=b"o" * 16))
 
 
-CLAIMS: dict[str, tuple[Callable[[DeviceInfo, Device], DeviceInfo], bytes | None]] = {
+CLAIMS: dict[str, tuple[Callable[[DeviceInfo, PeerDevice], DeviceInfo], bytes | None]] = {
     "device id of another": (
         lambda i, v: msgspec.structs.replace(i, device_id=device_id(v.public_key)),
         None,
@@ -176,10 +184,10 @@ async def test_false_claims_about_the_own_device(tmp_path: Path) -> None:
     async with running_node(tmp_path, "anna") as anna, open_device() as true:
         with trio.fail_after(DEADLINE):
             first = await anna.client.start_pairing()
-            await complete(anna, first, true, await true.prove(anna, keys_of(first.code.words)))
+            await complete(anna, first, true, await true.prove(anna, code_keys_of(first.code.words)))
             before = await anna.client.devices()
             showing = await anna.client.start_pairing()
-            keys = keys_of(showing.code.words)
+            keys = code_keys_of(showing.code.words)
             for claim, (alter, signature) in CLAIMS.items():
                 async with open_device(listen=False) as liar:
                     run = await liar.prove(anna, keys, lambda info, alter=alter: alter(info, true), signature)
@@ -191,7 +199,7 @@ async def test_false_claims_about_the_own_device(tmp_path: Path) -> None:
                 for eph in (bytes(32), IDENTITY_POINT):
                     request = decode_wire(liar.begin(anna, keys).request_frame)
                     frame = encode(msgspec.structs.replace(request, eph=eph))
-                    assert await liar.reason(anna, frame) == "protocol"
+                    assert await liar.refusal_reason(anna, frame) == "protocol"
             assert await anna.client.devices() == before
             await complete(anna, showing, true, await true.prove(anna, keys))
 
@@ -225,7 +233,7 @@ async def test_a_hundred_decoys(tmp_path: Path) -> None:
     ):
         with trio.fail_after(DEADLINE):
             showing = await anna.client.start_pairing()
-            keys = keys_of(showing.code.words)
+            keys = code_keys_of(showing.code.words)
             watcher = decoys[0]
             while anna.ready.peer not in await watcher.providers(server, keys.provider_key):
                 await trio.lowlevel.checkpoint()
@@ -243,7 +251,7 @@ async def test_a_hundred_decoys(tmp_path: Path) -> None:
                 assert await trusted(bruno) == [anna.ready.peer]
                 assert await trusted(anna) == [bruno.ready.peer]
             for decoy in decoys:
-                for _peer, frame in decoy.asked:
+                for _peer, frame in decoy.requests:
                     assert isinstance(decode_wire(frame), PairingRequest)
 
 
@@ -257,15 +265,15 @@ async def test_dht_servers_that_lie(tmp_path: Path) -> None:
         open_device() as vain,
     ):
         garbled.serve_dht(lambda _request: b"\xff" * 1000)
-        named = [msgspec.structs.replace(at(boasting), peer=peer) for peer in huge]
-        boast = naming(named, named)
+        named = [msgspec.structs.replace(addresses_of(boasting), peer=peer) for peer in huge]
+        boast = kad_answer(named, named)
         boasting.serve_dht(lambda _request: boast)
-        vain.serve_dht(lambda _request: naming([at(vain)], [at(vain)]))
+        vain.serve_dht(lambda _request: kad_answer([addresses_of(vain)], [addresses_of(vain)]))
         liars = tuple(liar.bootstrap for liar in (garbled, boasting, vain))
         async with running_node(tmp_path, "bruno", bootstrap=(*liars, anna.bootstrap)) as bruno:
             await pair(anna, bruno)
             assert await trusted(bruno) == [anna.ready.peer]
-            assert all(isinstance(decode_wire(frame), PairingRequest) for _peer, frame in vain.asked)
+            assert all(isinstance(decode_wire(frame), PairingRequest) for _peer, frame in vain.requests)
 
 
 async def test_a_bare_acceptance_ends_no_pairing(tmp_path: Path) -> None:
@@ -273,14 +281,15 @@ async def test_a_bare_acceptance_ends_no_pairing(tmp_path: Path) -> None:
     async with running_node(tmp_path, "anna") as anna, open_device() as stranger, open_device() as true:
         with trio.fail_after(DEADLINE):
             showing = await anna.client.start_pairing()
-            keys = keys_of(showing.code.words)
+            keys = code_keys_of(showing.code.words)
             name = code_id(keys.route_key, anna.ready.peer, stranger.peer)
             assert (
-                await stranger.reason(anna, encode(PairingDecision(name, b"t" * 16, b"s" * 17))) == "closed"
+                await stranger.refusal_reason(anna, encode(PairingDecision(name, b"t" * 16, b"s" * 17)))
+                == "closed"
             )
             begun = stranger.begin(anna, keys)
-            assert await stranger.reason(anna, begun.request_frame) == "Challenge"
+            assert await stranger.refusal_reason(anna, begun.request_frame) == "Challenge"
             bare = encode(PairingDecision(name, begun.attempt, b"s" * 17))
-            assert await stranger.reason(anna, bare) == "closed"
+            assert await stranger.refusal_reason(anna, bare) == "closed"
             assert await trusted(anna) == []
             await complete(anna, showing, true, await true.prove(anna, keys))

@@ -37,10 +37,9 @@ from spacedrive_node.protocol.identity import device_id, make_info, signing_inpu
 from spacedrive_node.supervisor.ledger import SUPERVISOR, Ledger
 from spacedrive_node.supervisor.ledger_effects import Kill
 from spacedrive_node.supervisor.routes import ROUTES, find_route
-
-from .device import Device, Run, keys_of, open_device
-from .nodes import DEADLINE, Node
-from .taken import Taker, out
+from spacedrive_node.tests.harness.compromised_session import CompromisedSession, envelope
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node
+from spacedrive_node.tests.harness.peer_device import JoinerRun, PeerDevice, code_keys_of, open_device
 
 SESSION = "session-" + "a" * 16
 OTHER = "session-" + "b" * 16
@@ -48,27 +47,31 @@ OTHER = "session-" + "b" * 16
 
 async def start(node: Node) -> tuple[Pairing, CodeKeys]:
     pairing = await node.client.start_pairing()
-    return pairing, keys_of(pairing.code.words)
+    return pairing, code_keys_of(pairing.code.words)
 
 
-async def carry(node: Node, device: Device, keys: CodeKeys) -> Run:
+async def carry(node: Node, device: PeerDevice, keys: CodeKeys) -> JoinerRun:
     """Let a device carry a frame of the session, and sign a true identity for it."""
     attempt = device.begin(node, keys)
-    assert await device.reason(node, attempt.request_frame) == "Challenge"
+    assert await device.refusal_reason(node, attempt.request_frame) == "Challenge"
     th = os.urandom(32)
     info = make_info(
         public_key=device.public_key, name=device.name, os="test", app_version="1", nonce=attempt.nonce
     )
-    return Run(
+    return JoinerRun(
         attempt, b"", info, device.key.sign(signing_input("joiner", th, device.peer, info)), th, b"", b""
     )
 
 
-async def shows(node: Node, taker: Taker, forged: Run, intruder: Device, *views: SessionView) -> None:
+async def shows(
+    node: Node, compromised: CompromisedSession, forged: JoinerRun, intruder: PeerDevice, *views: SessionView
+) -> None:
     """Have the session send views, and return when the gateway has taken them."""
-    number = len(taker.got) + 5000
-    await taker.push(*(out("gateway", one) for one in views))
-    assert await taker.store(intruder.store(forged, forged.th1, number))  # the supervisor has sent them on
+    number = len(compromised.delivered) + 5000
+    await compromised.send_step(*(envelope("gateway", one) for one in views))
+    assert await compromised.store(
+        intruder.forged_store(forged, forged.th1, number)
+    )  # the supervisor has sent them on
     await node.client.actors()  # the answer comes to the gateway behind them
 
 
@@ -76,7 +79,7 @@ async def trusted(node: Node) -> list[bytes]:
     return [device.public_key for device in await node.client.devices()]
 
 
-def seen(device: Device) -> SeenDevice:
+def seen(device: PeerDevice) -> SeenDevice:
     return SeenDevice(device_id(device.public_key), device.name, "test", device.public_key, device.peer)
 
 
@@ -86,77 +89,97 @@ def view(pairing: Pairing, shown: SeenDevice, th3: bytes) -> SessionView:
     )
 
 
-async def test_nothing_is_stored_but_what_the_user_accepted(taken: Callable[[], Any]) -> None:
+async def test_nothing_is_stored_but_what_the_user_accepted(compromised_node: Callable[[], Any]) -> None:
     """Without acceptance, or for another key, peer, transcript or role, StoreDevice is refused."""
-    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+    async with (
+        compromised_node() as (node, compromised),
+        open_device("victim") as victim,
+        open_device("intruder") as intruder,
+    ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
             forged = await carry(node, intruder, keys)
             run = await victim.prove(node, keys)
             proven = victim.finish(run)
             await pairing.confirmation()
-            assert "not accepted" in await taker.store(victim.store(run, proven.th3, 2000))
+            assert "not accepted" in await compromised.store(victim.forged_store(run, proven.th3, 2000))
             await pairing.accept()
             other = encode(PairingDecision(b"o" * 16, b"t" * 16, b"1" * 32))
             lies = [
-                intruder.store(forged, proven.th3),
-                intruder.store(forged, forged.th1),
-                victim.store(run, proven.th3, peer=intruder.peer),
-                victim.store(run, proven.th3, peer=node.ready.peer),
-                victim.store(run, os.urandom(32)),
-                victim.store(run, proven.th3, role="initiator"),
-                victim.store(run, proven.th3, th=os.urandom(32)),
-                victim.store(run, proven.th3, info=forged.info),
-                victim.store(run, proven.th3, decision=b"garbage"),
-                victim.store(run, proven.th3, decision=other),
+                intruder.forged_store(forged, proven.th3),
+                intruder.forged_store(forged, forged.th1),
+                victim.forged_store(run, proven.th3, peer=intruder.peer),
+                victim.forged_store(run, proven.th3, peer=node.ready.peer),
+                victim.forged_store(run, os.urandom(32)),
+                victim.forged_store(run, proven.th3, role="initiator"),
+                victim.forged_store(run, proven.th3, th=os.urandom(32)),
+                victim.forged_store(run, proven.th3, info=forged.info),
+                victim.forged_store(run, proven.th3, decision=b"garbage"),
+                victim.forged_store(run, proven.th3, decision=other),
             ]
             for number, lie in enumerate(lies, 2001):
-                assert await taker.store(msgspec.structs.replace(lie, request=number))
+                assert await compromised.store(msgspec.structs.replace(lie, request=number))
             assert await trusted(node) == []
-            assert await victim.reason(node, proven.decision_frame(True)) == "DecisionReceived"
+            assert await victim.refusal_reason(node, proven.decision_frame(True)) == "DecisionReceived"
             await pairing.paired()
             assert await trusted(node) == [victim.public_key]
 
 
 @pytest.mark.parametrize("gateway_killed", [False, True])
-async def test_another_device_than_the_one_shown(taken: Callable[[], Any], gateway_killed: bool) -> None:
+async def test_another_device_than_the_one_shown(
+    compromised_node: Callable[[], Any], gateway_killed: bool
+) -> None:
     """A device put in the place of the one that the user sees is not accepted, whatever restarts."""
-    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+    async with (
+        compromised_node() as (node, compromised),
+        open_device("victim") as victim,
+        open_device("intruder") as intruder,
+    ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
             forged = await carry(node, intruder, keys)
             run = await victim.prove(node, keys)
             proven = victim.finish(run)
             assert (await pairing.confirmation()).device.public_key == victim.public_key
-            await shows(node, taker, forged, intruder, view(pairing, seen(intruder), proven.th3))
+            await shows(node, compromised, forged, intruder, view(pairing, seen(intruder), proven.th3))
             if gateway_killed:
                 os.kill((await node.pids())["gateway"], signal.SIGKILL)
                 await node.client.status()
             with suppress(ControlError):  # after the restart the gateway knows the other device only
                 await pairing.accept()
-            assert await taker.store(intruder.store(forged, proven.th3, 2000))
+            assert await compromised.store(intruder.forged_store(forged, proven.th3, 2000))
             assert await trusted(node) == []
 
 
-async def test_a_device_id_that_does_not_belong_to_the_key_is_not_shown(taken: Callable[[], Any]) -> None:
+async def test_a_device_id_that_does_not_belong_to_the_key_is_not_shown(
+    compromised_node: Callable[[], Any],
+) -> None:
     """The intruder's key under the victim's id or with a deceiving name never reaches the user."""
-    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+    async with (
+        compromised_node() as (node, compromised),
+        open_device("victim") as victim,
+        open_device("intruder") as intruder,
+    ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
             forged = await carry(node, intruder, keys)
             mixed = msgspec.structs.replace(seen(intruder), device_id=device_id(victim.public_key))
             turned = msgspec.structs.replace(seen(intruder), name="\u202egnp.exe")
             views = [view(pairing, shown, forged.th1) for shown in (mixed, turned)]
-            await shows(node, taker, forged, intruder, *views)
+            await shows(node, compromised, forged, intruder, *views)
             assert (await node.client.session(pairing.id)).state.device is None
             with pytest.raises(ControlError):
                 await pairing.accept()
-            assert await taker.store(intruder.store(forged, forged.th1, 2001))
+            assert await compromised.store(intruder.forged_store(forged, forged.th1, 2001))
 
 
-async def test_a_session_speaks_for_no_other_session(taken: Callable[[], Any]) -> None:
+async def test_a_session_speaks_for_no_other_session(compromised_node: Callable[[], Any]) -> None:
     """Neither its views, nor its words to the vault, nor its answers to peers count for another session."""
-    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+    async with (
+        compromised_node() as (node, compromised),
+        open_device("victim") as victim,
+        open_device("intruder") as intruder,
+    ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
             run = await victim.prove(node, keys)
@@ -166,22 +189,26 @@ async def test_a_session_speaks_for_no_other_session(taken: Callable[[], Any]) -
             forged = await carry(node, intruder, bad_keys)
             other = view(pairing, seen(intruder), proven.th3)
             await shows(
-                node, taker, forged, intruder, other, msgspec.structs.replace(other, outcome="rejected")
+                node, compromised, forged, intruder, other, msgspec.structs.replace(other, outcome="rejected")
             )
             await pairing.accept()
-            assert await taker.store(victim.store(run, proven.th3, 2000))
-            assert await taker.store(intruder.store(forged, proven.th3, 2001))
-            await taker.push(end="paired")  # it may say so; nothing is trusted by it
+            assert await compromised.store(victim.forged_store(run, proven.th3, 2000))
+            assert await compromised.store(intruder.forged_store(forged, proven.th3, 2001))
+            await compromised.send_step(end="paired")  # it may say so; nothing is trusted by it
             await bad.paired()
             assert await trusted(node) == []
-            assert await victim.reason(node, proven.decision_frame(True)) == "DecisionReceived"
+            assert await victim.refusal_reason(node, proven.decision_frame(True)) == "DecisionReceived"
             await pairing.paired()
             assert await trusted(node) == [victim.public_key]
 
 
-async def test_bodies_of_another_kind_do_nothing(taken: Callable[[], Any]) -> None:
+async def test_bodies_of_another_kind_do_nothing(compromised_node: Callable[[], Any]) -> None:
     """What a session may not send does not come through under the name of what it may send."""
-    async with taken() as (node, taker), open_device("victim") as victim, open_device("intruder") as intruder:
+    async with (
+        compromised_node() as (node, compromised),
+        open_device("victim") as victim,
+        open_device("intruder") as intruder,
+    ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
             forged = await carry(node, intruder, keys)
@@ -215,8 +242,10 @@ async def test_bodies_of_another_kind_do_nothing(taken: Callable[[], Any]) -> No
                     if "session" in route.senders and route.receiver == receiver
                 ]
                 assert kinds
-                await taker.push(*(out(receiver, body, kind=kind) for kind in kinds for body in bodies))
-            assert "not accepted" in await taker.store(intruder.store(forged, forged.th1, 2000))
+                await compromised.send_step(
+                    *(envelope(receiver, body, kind=kind) for kind in kinds for body in bodies)
+                )
+            assert "not accepted" in await compromised.store(intruder.forged_store(forged, forged.th1, 2000))
             after = await node.client.status()
             assert msgspec.structs.replace(after, id=before.id) == before
             assert await node.pids() == pids
@@ -224,12 +253,14 @@ async def test_bodies_of_another_kind_do_nothing(taken: Callable[[], Any]) -> No
             proven = victim.finish(run)
             await pairing.confirmation()
             await pairing.accept()
-            await victim.reason(node, proven.decision_frame(True))
+            await victim.refusal_reason(node, proven.decision_frame(True))
             await pairing.paired()
             assert await trusted(node) == [victim.public_key]
 
 
-async def test_a_forbidden_message_ends_its_process_and_nothing_else(taken: Callable[[], Any]) -> None:
+async def test_a_forbidden_message_ends_its_process_and_nothing_else(
+    compromised_node: Callable[[], Any],
+) -> None:
     """The step is dropped whole and its sender killed; the session goes on from before it, and pairs."""
     forbidden = {
         "vault": Accept("a" * 16, b"k" * 32, b"t" * 32),
@@ -238,18 +269,20 @@ async def test_a_forbidden_message_ends_its_process_and_nothing_else(taken: Call
         "supervisor": SessionEnded("a" * 16, "initiator", "paired"),
         OTHER: Accept("a" * 16, b"k" * 32, b"t" * 32),
     }
-    async with taken() as (node, taker), open_device("victim") as victim:
+    async with compromised_node() as (node, compromised), open_device("victim") as victim:
         pids = await node.pids()
         for number, (receiver, message) in enumerate(forbidden.items(), 1):
             with trio.fail_after(DEADLINE):
                 pairing, keys = await start(node)
-                await taker.push(out("metrics", Observed(samples=())), out(receiver, message))
+                await compromised.send_step(
+                    envelope("metrics", Observed(samples=())), envelope(receiver, message)
+                )
                 run = await victim.prove(node, keys)
                 assert (await pairing.confirmation()).device.public_key == victim.public_key
                 assert sum(line[2] == "forbidden step" for line in node.logs) == number
         proven = victim.finish(run)
         await pairing.accept()
-        await victim.reason(node, proven.decision_frame(True))
+        await victim.refusal_reason(node, proven.decision_frame(True))
         await pairing.paired()
         assert pids.items() <= (await node.pids()).items()
 
@@ -267,7 +300,11 @@ def test_every_forbidden_message_kills_its_sender() -> None:
                 ledger.begin_incarnation(name, msgspec.Raw(b"\x80"))
                 ledger.mark_ready(name)
             step = Step(
-                0, (out("metrics", Observed(samples=())), out(receiver, Observed(samples=()), kind=kind))
+                0,
+                (
+                    envelope("metrics", Observed(samples=())),
+                    envelope(receiver, Observed(samples=()), kind=kind),
+                ),
             )
             effects = ledger.apply_step(SESSION, step)
             if find_route(kind, SESSION, receiver):

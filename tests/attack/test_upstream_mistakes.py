@@ -15,24 +15,22 @@ from spacedrive_node.messages.peer_protocol import ChallengeResponse, decode_wir
 from spacedrive_node.messages.to_session import PeerAnswer
 from spacedrive_node.protocol import keys
 from spacedrive_node.supervisor.ledger import Ledger
-
-from .device import keys_of, open_device
-from .nodes import DEADLINE, load, pair, running_node
-
-sessions = load("session", "harness")
-vaults = load("vault", "conftest")
+from spacedrive_node.tests.harness import session_simulation as sessions
+from spacedrive_node.tests.harness import vault_actor as vaults
+from spacedrive_node.tests.harness.nodes import DEADLINE, pair, running_node
+from spacedrive_node.tests.harness.peer_device import code_keys_of, open_device
 
 
 def test_a_joiner_asks_candidates_only_and_takes_only_their_answers() -> None:
     """A joiner that asks whoever is connected, and takes an answer from anybody."""
     made = sessions.pair()
-    stranger = made.world.node("stranger")
+    stranger = made.simulation.node("stranger")
     made.joiner.swarm.connected.add(stranger.peer)
     made.joiner.join(made.initiator.start())
-    made.world.run(limit=5.0)
+    made.simulation.run(limit=5.0)
     assert made.joiner.swarm.seen == []
     made.joiner.find(made.initiator)
-    made.world.run(lambda: bool(made.joiner.swarm.asks), 5.0)
+    made.simulation.run(lambda: bool(made.joiner.swarm.asks), 5.0)
     (ask,) = made.joiner.swarm.asks
     for frame in (ask.message.frame, b"garbage"):
         made.joiner.deliver("swarm", PeerAnswer(ask.message.request + 1, frame, "direct"))
@@ -66,9 +64,9 @@ def test_the_transport_key_is_random(tmp_path: Path) -> None:
     """A transport key that can be computed from public data: the name, the device id, the device key."""
     seen = []
     for folder in ("one", "two"):
-        host = vaults.Host(tmp_path / folder)
+        host = vaults.VaultHost(tmp_path / folder)
         host.open()
-        own = host.vault._keys
+        own = host.vault._identity
         public = (own.public_key, own.device_id.ljust(32, b"\0"), keys.sha256(own.public_key))
         assert own.transport_seed not in public
         seen.append((own.transport_seed, own.peer, own.public_key))
@@ -81,14 +79,14 @@ def test_expiry_does_not_begin_again() -> None:
     made = sessions.pair()
     code = made.initiator.start(60.0)
     made.initiator.rebuild_always = True
-    stranger = made.world.node("stranger")
-    began = made.world.now
-    made.world.run(limit=50.0)
+    stranger = made.simulation.node("stranger")
+    began = made.simulation.now
+    made.simulation.run(limit=50.0)
     stranger.join(code)
     made.initiator.start(60.0)
-    made.world.run(lambda: made.initiator.ended, 100.0)
+    made.simulation.run(lambda: made.initiator.ended, 100.0)
     assert made.initiator.outcome == "expired"
-    assert made.world.now - began == pytest.approx(60.0, abs=0.5)
+    assert made.simulation.now - began == pytest.approx(60.0, abs=0.5)
 
 
 async def test_an_unknown_session_is_not_made(tmp_path: Path) -> None:
@@ -123,12 +121,12 @@ async def test_an_unknown_session_is_not_made(tmp_path: Path) -> None:
 
 def test_devices_that_cannot_be_read_are_not_lost(tmp_path: Path) -> None:
     """Devices left out when the list is loaded, and gone for good when it is saved the next time."""
-    host = vaults.Host(tmp_path / "data")
+    host = vaults.VaultHost(tmp_path / "data")
     host.open()
     for name in ("One", "Two"):
         pairing = vaults.OtherDevice(name).pairing()
         host.admit(pairing)
-        host.ask(pairing.sender, pairing.store())
+        host.request(pairing.sender, pairing.store())
     path = host.data_dir / "devices.db"
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE devices SET name = 'Mallory' WHERE name = 'One'")
@@ -137,7 +135,7 @@ def test_devices_that_cannot_be_read_are_not_lost(tmp_path: Path) -> None:
     assert [device.name for device in host.devices()] == ["Two"]
     third = vaults.OtherDevice("Three").pairing()
     host.admit(third)
-    host.ask(third.sender, third.store())
+    host.request(third.sender, third.store())
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE devices SET name = 'One' WHERE name = 'Mallory'")
     connection.close()
@@ -152,7 +150,7 @@ async def test_no_secret_of_a_session_is_on_disk(tmp_path: Path) -> None:
         with trio.fail_after(DEADLINE):
             showing = await anna.client.start_pairing()
             words = showing.code.words
-            code_keys = keys_of(words)
+            code_keys = code_keys_of(words)
             run = await other.prove(anna, code_keys)
             proven = other.finish(run)
             secrets = [
@@ -166,7 +164,7 @@ async def test_no_secret_of_a_session_is_on_disk(tmp_path: Path) -> None:
             await showing.confirmation()
             _expect_absent(tmp_path, secrets)
             await showing.accept()
-            assert decode_wire(await other.ask(anna, proven.decision_frame(True)) or b"")
+            assert decode_wire(await other.exchange(anna, proven.decision_frame(True)) or b"")
             await showing.paired()
             _expect_absent(tmp_path, secrets)
 

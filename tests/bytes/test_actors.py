@@ -33,12 +33,11 @@ from spacedrive_node.messages.control_protocol import (
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_wire
 from spacedrive_node.messages.to_session import PeerRequest
 from spacedrive_node.messages.to_swarm import Serve
-from spacedrive_node.tests.gateway.conftest import Node
-from spacedrive_node.tests.swarm.conftest import open_swarm
-from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, stranger
-
-from .junk import cases, hostile
-from .test_decoders import FRAMES, kad_samples
+from spacedrive_node.tests.harness.gateway_actor import GatewayHost
+from spacedrive_node.tests.harness.hostile_bytes import case_count, hostile_samples
+from spacedrive_node.tests.harness.sample_frames import FRAMES, kad_samples
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, stranger_host
+from spacedrive_node.tests.harness.swarm_actors import open_swarm
 
 WORKERS = 8
 BATCH = 200
@@ -94,13 +93,13 @@ async def test_streams_of_a_real_swarm(protocol: str) -> None:
         "dht": (str(KAD), [varint.encode(len(one)) + one for one in kad_samples()]),
         "identify": ("/ipfs/id/push/1.0.0", [varint.encode(len(one)) + one for one in kad_samples()[:1]]),
     }
-    async with open_swarm("a") as a, stranger() as host:
-        await a.tell(A, Serve(b"r" * 32, "initiator"))
+    async with open_swarm("a") as a, stranger_host() as host:
+        await a.deliver(A, Serve(b"r" * 32, "initiator"))
         connection = await dial(host, a)
         await is_served(connection)
         with trio.fail_after(DEADLINE):
             name, frames = samples[protocol]
-            junk = hostile(21, cases(400), frames)
+            junk = hostile_samples(21, case_count(400), frames)
             while batch := list(itertools.islice(junk, BATCH)):
                 await send_all(connection, name, iter(batch))
                 await is_served(connection)
@@ -121,13 +120,13 @@ async def test_sockets_of_a_real_swarm() -> None:
         greeting,
         b"\xff" * 9 + b"\x01",
     ]
-    async with open_swarm("a") as a, stranger() as host:
+    async with open_swarm("a") as a, stranger_host() as host:
         address = Multiaddr(a.addresses[0])
         port = int(address.value_for_protocol("tcp"))
         await is_served(await dial(host, a))
         before = descriptors()
         with trio.fail_after(DEADLINE):
-            for data in hostile(22, cases(150), samples):
+            for data in hostile_samples(22, case_count(150), samples):
                 async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                     try:
                         await stream.send_all(data)
@@ -160,21 +159,21 @@ def control_samples() -> list[bytes]:
 async def test_the_control_socket_of_a_real_gateway(nursery: trio.Nursery) -> None:
     """What comes back is whole replies, a refusal last where one is due; others are served after it."""
     with tempfile.TemporaryDirectory(prefix="sd-", dir="/tmp") as folder:
-        node = Node(Path(folder) / "c.sock")
+        node = GatewayHost(Path(folder) / "c.sock")
         with node.listener:
             await node.run_gateway(nursery)
-            await node.be_ready()
+            await node.deliver_readiness()
             async with open_client(node.control) as client:
                 await client.status()
                 before = descriptors()
                 refused = 0
                 with trio.fail_after(DEADLINE):
-                    for data in hostile(23, cases(800), control_samples()):
+                    for data in hostile_samples(23, case_count(800), control_samples()):
                         refused += await talk(node.control, data)
                     assert (await client.status()).version == "1.2.3"
                     while descriptors() > before + 4:
                         await trio.lowlevel.checkpoint()
-                assert refused > cases(800) // 10
+                assert refused > case_count(800) // 10
             await node.stop()
 
 
@@ -198,6 +197,6 @@ async def talk(control: Path, data: bytes) -> bool:
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     """So that a failure can be looked at again."""
-    one, other = (list(hostile(5, 50, FRAMES)) for _ in range(2))
+    one, other = (list(hostile_samples(5, 50, FRAMES)) for _ in range(2))
     assert one == other
     assert random.Random(5).random() == random.Random(5).random()

@@ -24,11 +24,10 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.tests.session.harness import Node, Pair, pair
-from spacedrive_node.tests.session.neighbours import Ask, Swarm, Vault
-from spacedrive_node.tests.session.test_explorer import check
-
-from .junk import mutate
+from spacedrive_node.tests.harness.hostile_bytes import mutate
+from spacedrive_node.tests.harness.safety_properties import check
+from spacedrive_node.tests.harness.session_simulation import Node, Pair, pair
+from spacedrive_node.tests.harness.simulated_vault_and_swarm import Ask, SimulatedSwarm, SimulatedVault
 
 EXAMPLES = int(os.environ.get("FUZZ", "0")) // 50 or 60
 REQUESTS = PairingRequest | ChallengeResponse | PairingDecision
@@ -86,7 +85,7 @@ def readable(frame: bytes, kinds: Any) -> bool:
         return False
 
 
-class Wire(Swarm):
+class Wire(SimulatedSwarm):
     """A swarm whose every frame passes the adversary."""
 
     adversary: Adversary
@@ -94,7 +93,7 @@ class Wire(Swarm):
     def _arrive(self, target: Node, ask: Ask) -> None:
         foe, frame = self.adversary, ask.message.frame
         foe.seen.append(frame)
-        if not foe.acts_now(self.world.now):
+        if not foe.acts_now(self.simulation.now):
             super()._arrive(target, ask)
             return
         match foe.dice.randrange(6):
@@ -102,11 +101,13 @@ class Wire(Swarm):
                 return
             case 1:  # twice, the second much later
                 super()._arrive(target, ask)
-                self.world.later(
+                self.simulation.schedule(
                     foe.dice.random() * 3, lambda: target.swarm.arrive(self.node.peer, frame, _ignore)
                 )
             case 2:  # held back
-                self.world.later(foe.dice.random() * 3, lambda: super(Wire, self)._arrive(target, ask))
+                self.simulation.schedule(
+                    foe.dice.random() * 3, lambda: super(Wire, self)._arrive(target, ask)
+                )
             case 3:  # another in its place
                 reply = (lambda answer: self._answered(ask, answer)) if foe.answers else _ignore
                 self._inject(target, foe.forge(frame, False), reply)
@@ -127,7 +128,7 @@ class Wire(Swarm):
     def _answered(self, ask: Ask, frame: bytes) -> None:
         foe = self.adversary
         foe.seen.append(frame)
-        if foe.acts_now(self.world.now):
+        if foe.acts_now(self.simulation.now):
             if not foe.answers or foe.dice.random() < 0.4:
                 return  # lost
             frame = foe.forge(frame, True)
@@ -137,7 +138,7 @@ class Wire(Swarm):
         super()._answered(ask, frame)
 
 
-class StrictVault(Vault):
+class StrictVault(SimulatedVault):
     """Answering from the store alone makes nothing `paired` (docs/protocol.md, "Settling")."""
 
     def settle(self, peer: bytes, frame: bytes) -> bytes | None:

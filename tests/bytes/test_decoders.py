@@ -1,7 +1,6 @@
 """Mutated and random bytes at every decoder that meets bytes of others: refused, or read as they stand."""
 
 import contextlib
-import json
 import os
 import tracemalloc
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
-from libp2p.kad_dht.pb.kademlia_pb2 import Message as KadMessage
-from multiaddr import Multiaddr
 
 from spacedrive_node.actors.discovery.same_host import Registration, SameHost
 from spacedrive_node.actors.session import state
@@ -26,46 +23,17 @@ from spacedrive_node.messages.peer_protocol import (
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import CodeError, parse_code, parse_words, qr_payload
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
-from spacedrive_node.tests.messages.test_codec import UNIONS, members
-from spacedrive_node.tests.session.harness import pair
-
-from .junk import cases, hostile
-
-VECTORS = Path(__file__).parent.parent / "vectors"
-PEER = bytes.fromhex("002408011220") + b"\x11" * 32
-ADDRESS = Multiaddr("/ip4/127.0.0.1/tcp/4001").to_bytes()
-
-
-def frames_of_runs() -> list[bytes]:
-    """Every string of hex digits in the vectors that is a MessagePack map."""
-    found: list[bytes] = []
-
-    def walk(value: Any) -> None:
-        if isinstance(value, dict):
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-        elif isinstance(value, str):
-            with contextlib.suppress(ValueError):
-                data = bytes.fromhex(value)
-                if data and 0x80 <= data[0] <= 0x8F:
-                    found.append(data)
-
-    walk(json.loads((VECTORS / "run.json").read_text()))
-    assert len(found) > 10
-    return found
-
-
-FRAMES = frames_of_runs()
+from spacedrive_node.tests.harness.hostile_bytes import case_count, hostile_samples
+from spacedrive_node.tests.harness.message_unions import UNIONS, members
+from spacedrive_node.tests.harness.sample_frames import FRAMES, PEER, kad_samples
+from spacedrive_node.tests.harness.session_simulation import pair
 
 
 @pytest.mark.parametrize("decode", [decode_wire, decode_device_info, decode_identity, decode_decision])
 def test_what_is_accepted_from_the_wire_is_canonical(decode: Any) -> None:
     """A frame is refused with MalformedMessageError, or it is exactly what its reading is written as."""
     accepted = 0
-    for data in hostile(1, cases(4000), FRAMES):
+    for data in hostile_samples(1, case_count(4000), FRAMES):
         try:
             message = decode(data)
         except MalformedMessageError:
@@ -74,7 +42,7 @@ def test_what_is_accepted_from_the_wire_is_canonical(decode: Any) -> None:
         assert encode(message) == data
         again = msgpack.unpackb(data, raw=False, strict_map_key=True)
         assert msgpack.packb(again, use_bin_type=True) == data
-    assert accepted < cases(4000)
+    assert accepted < case_count(4000)
 
 
 def samples_of(union: Any) -> list[bytes]:
@@ -109,14 +77,14 @@ def _guess(name: str) -> Any:
 def test_unions_refuse_with_one_exception(union: Any, decoder: Any) -> None:
     """Of every union between our processes and of the control socket."""
     samples = samples_of(union)
-    for data in hostile(2, cases(1500), samples):
+    for data in hostile_samples(2, case_count(1500), samples):
         with contextlib.suppress(MalformedMessageError):
             decoder(data)
 
 
 def test_a_frame_reader_keeps_no_more_than_its_limit() -> None:
     """Any bytes, in any pieces: whole frames, MalformedMessageError, or a bounded wait for more."""
-    for data in hostile(3, cases(2000), [len(f).to_bytes(4, "big") + f for f in FRAMES]):
+    for data in hostile_samples(3, case_count(2000), [len(f).to_bytes(4, "big") + f for f in FRAMES]):
         reader = FrameReader(1024)
         with contextlib.suppress(MalformedMessageError):
             for place in range(0, len(data), 7):
@@ -126,24 +94,10 @@ def test_a_frame_reader_keeps_no_more_than_its_limit() -> None:
                 assert reader.pending <= 1024 + 4 + 7
 
 
-def kad_samples() -> list[bytes]:
-    message = KadMessage()
-    for _ in range(3):
-        for entry in (message.closerPeers.add(), message.providerPeers.add()):
-            entry.id = PEER
-            entry.addrs.extend([ADDRESS, Multiaddr("/dns4/example.org/tcp/1").to_bytes()])
-    crowded = KadMessage()
-    for number in range(300):
-        entry = crowded.providerPeers.add()
-        entry.id = PEER[:-2] + number.to_bytes(2, "big")
-        entry.addrs.extend([ADDRESS] * 40)
-    return [bytes(message.SerializeToString()), bytes(crowded.SerializeToString())]
-
-
 def test_kademlia_answers_are_bounded_and_readable() -> None:
     """ValueError, or at most so many peers with addresses that messages to discovery take."""
     decoder = msgspec.msgpack.Decoder(PeerAddresses)
-    for data in hostile(4, cases(800), kad_samples()):
+    for data in hostile_samples(4, case_count(800), kad_samples()):
         try:
             closer, providers = decode_answer(data, b"own")
         except ValueError:
@@ -161,7 +115,7 @@ def test_codes_refuse_with_one_exception() -> None:
         b"abandon " * 11 + b"about",
         "1. abandon \ufeff２）ａｂａｎｄｏｎ".encode(),
     ]
-    for data in hostile(5, cases(150), samples):
+    for data in hostile_samples(5, case_count(150), samples):
         text = data.decode("utf-8", "surrogateescape")
         for parse in (parse_code, parse_words):
             with contextlib.suppress(CodeError):
@@ -174,10 +128,10 @@ def test_checkpoints_are_read_or_refused() -> None:
     """The supervisor keeps them, so this is damage rather than attack; still no other error."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: all(node.asked for node in two.nodes))
+    two.simulation.run(lambda: all(node.asked for node in two.nodes))
     samples = [node.checkpoint for node in two.nodes if node.checkpoint]
     assert len(samples) == 2
-    for data in hostile(6, cases(1500), samples):
+    for data in hostile_samples(6, case_count(1500), samples):
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             state.restore(data)
 
@@ -194,7 +148,7 @@ def test_registrations_of_this_host(tmp_path: Path) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     before = len(os.listdir("/proc/self/fd"))
     try:
-        for turn, data in enumerate(hostile(7, cases(600), [good])):
+        for turn, data in enumerate(hostile_samples(7, case_count(600), [good])):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, data, 0)
             for other in node.others(1000.0 * turn, busy=True):
@@ -213,10 +167,10 @@ def test_refusing_keeps_nothing() -> None:
     """Two thousand refusals of every kind later, the decoders hold no more than before."""
 
     def refuse(seed: int) -> None:
-        for data in hostile(seed, 1000, FRAMES):
+        for data in hostile_samples(seed, 1000, FRAMES):
             with contextlib.suppress(MalformedMessageError):
                 decode_wire(data)
-        for data in hostile(seed, 50, kad_samples()):
+        for data in hostile_samples(seed, 50, kad_samples()):
             with contextlib.suppress(ValueError):
                 decode_answer(data, b"own")
 

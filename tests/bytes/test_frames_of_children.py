@@ -2,13 +2,10 @@
 
 import itertools
 import random
-from pathlib import Path
 
-import harness
 import msgspec
 import pytest
 import trio
-from actors_for_tests import Nothing
 
 from spacedrive_node.messages import to_gateway, to_session
 from spacedrive_node.messages.base import INTERNAL_LIMIT, MalformedMessageError, encode, frame
@@ -25,9 +22,11 @@ from spacedrive_node.messages.child_protocol import (
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.ledger import MAX_BODY_BYTES, MAX_CHECKPOINT_BYTES, Ledger
 from spacedrive_node.supervisor.ledger_effects import Forward
-
-from .garbler import KINDS
-from .junk import cases, hostile
+from spacedrive_node.tests.harness import hostile_frames_actor
+from spacedrive_node.tests.harness import tiny_node as harness
+from spacedrive_node.tests.harness.hostile_bytes import case_count, hostile_samples
+from spacedrive_node.tests.harness.hostile_frames_actor import KINDS
+from spacedrive_node.tests.harness.tiny_actors import TinyConfig
 
 A = harness.session_name()
 NIL = msgspec.Raw(b"\xc0")
@@ -64,9 +63,9 @@ def books() -> Ledger:
 
 def test_any_step_is_applied_or_kills_its_sender() -> None:
     """Mutated frames from every kind of actor: the books stay sound, and what is delivered fits a frame."""
-    dice = random.Random(11)
+    rng = random.Random(11)
     ledger = books()
-    for turn, data in enumerate(hostile(11, cases(4000), samples())):
+    for turn, data in enumerate(hostile_samples(11, case_count(4000), samples())):
         if turn % 20 == 0:
             ledger = books()
         try:
@@ -74,7 +73,7 @@ def test_any_step_is_applied_or_kills_its_sender() -> None:
         except MalformedMessageError:
             continue
         if isinstance(message, Step):
-            sender = dice.choice((A, A, "vault", "swarm", "discovery", "gateway", "metrics"))
+            sender = rng.choice((A, A, "vault", "swarm", "discovery", "gateway", "metrics"))
             for effect in ledger.apply_step(sender, message):
                 if isinstance(effect, Forward):
                     frame(encode(effect.frame), INTERNAL_LIMIT)
@@ -107,26 +106,24 @@ def test_a_child_that_says_ready_again_and_again_gets_nothing_twice() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_child_that_writes_garbage_dies_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real processes: whatever one session writes, it ends as crashed, and the others go on."""
-    here = str(Path(__file__).parent)
     made = harness.spec
 
     def spec(name: str, entry: str, config: msgspec.Struct | None = None, **options: object) -> ChildSpec:
         if name != "session":
             return made(name, entry, config, **options)
-        return ChildSpec(name, "garbler:garbler", Nothing(kind), **options)
+        return ChildSpec(name, f"{hostile_frames_actor.__name__}:hostile_frames", TinyConfig(kind), **options)
 
     monkeypatch.setattr(harness, "spec", spec)
-    monkeypatch.setenv("PYTHONPATH", here)
-    async with harness.node() as seat:
-        await seat.open_session(1)
-        await seat.open_session(2)
-        pids = {name: row.pid for name, row in (await seat.actors()).items()}
-        await seat.send(ACCEPT, to=harness.session_name(2))
+    async with harness.node() as gateway:
+        await gateway.open_session(1)
+        await gateway.open_session(2)
+        pids = {name: row.pid for name, row in (await gateway.actors()).items()}
+        await gateway.send(ACCEPT, to=harness.session_name(2))
         with trio.fail_after(30):
-            ended = await seat.next(to_gateway.SessionEnded)
+            ended = await gateway.next(to_gateway.SessionEnded)
         assert (ended.session, ended.outcome) == (f"{2:016x}", "crashed")
-        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *harness.OWN, timeout=0.0))
-        await seat.view(session=f"{1:016x}", message="signed 0")
-        after = {name: row.pid for name, row in (await seat.actors()).items()}
+        await gateway.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *harness.OWN_IDENTITY, timeout=0.0))
+        await gateway.view(session=f"{1:016x}", message="signed 0")
+        after = {name: row.pid for name, row in (await gateway.actors()).items()}
         del pids[harness.session_name(2)]
         assert after == pids

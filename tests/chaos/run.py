@@ -1,9 +1,9 @@
-"""Pair real nodes while their actors are killed at random, and see that nothing is wrong in the end.
+"""Pairs real nodes while their actors are killed at random, and checks that nothing is wrong in the end.
 
     python tests/chaos/run.py --pairings 200 --seed 7 --concurrency 4
 
 Exit status 0: nothing failed and at least 99 % were complete (with few pairings: all but one). Ctrl-C and
-SIGTERM end it early, with what is known until then.
+SIGTERM end it early and print the results so far.
 """
 
 import argparse
@@ -20,27 +20,27 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import trio
-from storm import MODES, Report, Storm
-from victims import Timeline, Victims
-from whole_nodes import Node, running_node
 
 import spacedrive_node.node
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.supervisor.child_specs import ChildSpec
-from spacedrive_node.tests.secrets import watch
+from spacedrive_node.tests.harness.faults.chaos_run import MODES, ChaosRun, Report
+from spacedrive_node.tests.harness.faults.process_killer import ProcessKiller, Timeline
+from spacedrive_node.tests.harness.nodes import Node, running_node
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 NAMES = ("anna", "bruno", "clara")
 DATA = {"devices.db", "identity.key", "lock"}
 _GONE = 5.0
-"""Seconds until the last process is gone."""
-_TELL = 15.0
-"""Seconds from one line of progress to the next."""
+"""Seconds in which the last process must end."""
+_PROGRESS_INTERVAL_S = 15.0
+"""Seconds between two lines of progress."""
 _DESCRIPTORS_MORE = 8
-"""That an actor may have more than at first: connections that are about to close."""
+"""Descriptors that an actor may have more than at first, for connections that are about to close."""
 
 
 def descriptors(pid: int | str = "self") -> Counter[str]:
-    """What the descriptors of a process are, without what changes from one to the next."""
+    """Count the descriptors of a process by what they are, without numbers that differ between processes."""
     found: Counter[str] = Counter()
     folder = f"/proc/{pid}/fd"
     try:
@@ -61,44 +61,44 @@ async def by_actor(node: Node) -> dict[str, int]:
     return {actor: descriptors(pid).total() for actor, pid in pids.items() if pid and actor != "supervisor"}
 
 
-def all_victims(arguments: argparse.Namespace, timeline: Timeline) -> list[Victims]:
-    """One for each node."""
+def make_killers(arguments: argparse.Namespace, timeline: Timeline) -> list[ProcessKiller]:
+    """Return a killer for each node."""
     return [
-        Victims(name=name, timeline=timeline, draw=random.Random(f"{arguments.seed}/{name}"))
+        ProcessKiller(name=name, timeline=timeline, draw=random.Random(f"{arguments.seed}/{name}"))
         for name in NAMES[: arguments.nodes]
     ]
 
 
-async def storm(
+async def run_chaos(
     arguments: argparse.Namespace,
     folder: Path,
     timeline: Timeline,
-    victims: list[Victims],
+    killers: list[ProcessKiller],
     report: Report,
 ) -> None:
     names = NAMES[: arguments.nodes]
     before = descriptors()
     async with AsyncExitStack() as stack:
         nodes: list[Node] = []
-        for name, killer in zip(names, victims, strict=True):
+        for name, spawner in zip(names, killers, strict=True):
             known = (nodes[0].bootstrap,) if nodes else ()
             nodes.append(
-                await stack.enter_async_context(running_node(folder, name, killer=killer, bootstrap=known))
+                await stack.enter_async_context(running_node(folder, name, spawner=spawner, bootstrap=known))
             )
         folders = [folder / name for name in names]
-        running = Storm(arguments.seed, nodes, victims, folders, timeline, "none")
+        running = ChaosRun(arguments.seed, nodes, killers, folders, timeline, "none")
         running.every, running.frames = arguments.every, arguments.frames
         if arguments.delivery is not None:
             running.patience = 2.0
         await running.run(2, 1)
-        await running.quiet()
+        await running.wait_until_quiet()
         warm, at_first = descriptors(), [await by_actor(node) for node in nodes]
         running.mode, running.report = arguments.mode, report
-        async with trio.open_nursery() as beside:
-            beside.start_soon(tell, arguments.pairings, report, victims, timeline)
+        async with trio.open_nursery() as progress:
+            progress.start_soon(print_progress, arguments.pairings, report, killers, timeline)
             await running.run(arguments.pairings, arguments.concurrency)
-            await running.quiet()
-            beside.cancel_scope.cancel()
+            await running.wait_until_quiet()
+            progress.cancel_scope.cancel()
         if (more := descriptors() - warm).total():
             report.failures.append(f"the supervisors' process has descriptors left over: {more}")
         for node, then in zip(nodes, at_first, strict=True):
@@ -106,18 +106,20 @@ async def storm(
             worse = {a: (then[a], n) for a, n in now.items() if n > then.get(a, n) + _DESCRIPTORS_MORE}
             if worse:
                 report.failures.append(f"{node.ready.name}: descriptors then and now: {worse}")
-    if left := await still_there(victims):
+    if left := await still_there(killers):
         report.failures.append(f"processes left over: {left}")
     if (more := descriptors() - before).total():
         report.failures.append(f"descriptors left over after the end: {more}")
 
 
-async def tell(pairings: int, report: Report, victims: list[Victims], timeline: Timeline) -> None:
-    """Say how far it is, again and again, and have the sweep for secrets turn over with it."""
+async def print_progress(
+    pairings: int, report: Report, killers: list[ProcessKiller], timeline: Timeline
+) -> None:
+    """Print the progress at intervals, and rotate the search for secrets."""
     while True:
-        await trio.sleep(_TELL)
-        watch.turn()
-        kills = sum(one.killed.total() for one in victims)
+        await trio.sleep(_PROGRESS_INTERVAL_S)
+        collector.rotate()
+        kills = sum(one.killed.total() for one in killers)
         print(
             f"{timeline.now():6.0f} s: {report.pairings} of {pairings} pairings, {report.complete} complete,"
             f" {kills} kills, {len(report.failures)} failures",
@@ -125,11 +127,11 @@ async def tell(pairings: int, report: Report, victims: list[Victims], timeline: 
         )
 
 
-async def still_there(victims: list[Victims]) -> list[int]:
-    """Return the processes that do not end; the kernel needs a moment for those that do."""
+async def still_there(killers: list[ProcessKiller]) -> list[int]:
+    """Return the processes that have not ended after a moment."""
     left: list[int] = []
     for _ in range(100):
-        left = [pid for one in victims for pid in one.left()]
+        left = [pid for one in killers for pid in one.left()]
         if not left:
             break
         await trio.sleep(_GONE / 100)
@@ -137,13 +139,16 @@ async def still_there(victims: list[Victims]) -> list[int]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Return what should not be there after the end: anything but each node's data."""
+    """Return the files that are left after the end, apart from each node's data."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
     return sorted(str(file) for file in files if file.parts[0] not in NAMES or file.name not in DATA)
 
 
 def shorten(delivery: float) -> None:
-    """Have sessions give up early, as if contact had been lost for minutes. Few pairings need be complete."""
+    """Make sessions give up early, as if contact had been lost for minutes.
+
+    Few pairings need to complete then.
+    """
     original = spacedrive_node.node.session_spec
 
     def spec() -> ChildSpec:
@@ -174,7 +179,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--concurrency", type=int, default=4, help="pairings at once: 1 to so many")
     parser.add_argument("--nodes", type=int, choices=(2, 3), default=2)
-    parser.add_argument("--mode", choices=MODES, default="all", help="which kills: around each pairing, …")
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="all",
+        help="which kills: around each pairing, steady, at frames, all or none",
+    )
     parser.add_argument("--every", type=float, default=1.0, help="seconds between two steady kills")
     parser.add_argument("--frames", type=float, default=0.03, help="how likely a kill is at any one frame")
     parser.add_argument(
@@ -188,27 +198,27 @@ def main() -> int:
         shorten(arguments.delivery)
     folder = Path(tempfile.mkdtemp(prefix="sdn-chaos-"))
     timeline, report = Timeline(), Report()
-    victims = all_victims(arguments, timeline)
+    killers = make_killers(arguments, timeline)
     stopped = False
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    watch.begin()
+    collector.start()
     try:
         for name in ("run", "tmp"):
             (folder / name).mkdir(mode=0o700)
-        # The fork server inherits these: whatever an actor leaves behind is found here.
+        # The fork server inherits these, so whatever an actor leaves behind is found here.
         os.environ["XDG_RUNTIME_DIR"], os.environ["TMPDIR"] = str(folder / "run"), str(folder / "tmp")
         tempfile.tempdir = None
         print(f"seed {arguments.seed}", flush=True)
         try:
-            trio.run(storm, arguments, folder, timeline, victims, report)
+            trio.run(run_chaos, arguments, folder, timeline, killers, report)
         except KeyboardInterrupt:
             stopped = True
         tempfile.tempdir = str(folder.parent)  # the sweep looks below it
         if files := left_behind(folder):
             report.failures.append(f"files left over: {files}")
-        report.failures += [f"a secret where none belongs: {what}" for what in watch.found()]
-        kills = sum((one.killed for one in victims), Counter[str]())
+        report.failures += [f"a secret where none belongs: {what}" for what in collector.findings()]
+        kills = sum((one.killed for one in killers), Counter[str]())
         good = show(arguments, report, kills, timeline.now())
         if stopped:
             print(f"stopped after {report.pairings} of {arguments.pairings} pairings")

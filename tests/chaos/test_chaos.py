@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from storm import Plan, Side, Storm, unsettled
-from victims import Timeline
 
 from spacedrive_node.actors.vault.database import MIGRATIONS
+from spacedrive_node.tests.harness.faults.chaos_run import ChaosRun, Plan, Side, unsettled
+from spacedrive_node.tests.harness.faults.process_killer import Timeline
 
 RUN = Path(__file__).with_name("run.py")
 COMPLETE = "--pairings 20 --seed 1 --concurrency 4 --frames 0.01 --every 2"
@@ -25,24 +25,24 @@ def test_a_storm_leaves_nothing_wrong(options: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def judged(accepts: tuple[bool, bool], one: Side, other: Side, stuck: bool = False) -> tuple[int, int]:
+def wrong_ends_of(accepts: tuple[bool, bool], one: Side, other: Side, stuck: bool = False) -> tuple[int, int]:
     """Return (complete, failures) of one pairing that ended so."""
-    storm = Storm(0, (), (), (), Timeline())
-    storm._judge(Plan(0, (0, 1), accepts, (0.0, 0.0), ()), (one, other), 0.0, stuck)
-    return storm.report.complete, len(storm.report.failures)
+    run = ChaosRun(0, (), (), (), Timeline())
+    run._check(Plan(0, (0, 1), accepts, (0.0, 0.0), ()), (one, other), 0.0, stuck)
+    return run.report.complete, len(run.report.failures)
 
 
 def test_the_storm_sees_a_disagreement() -> None:
     """Another fingerprint, a device on one side only, a rejection that pairs, and what does not end."""
     paired, rejected = Side("paired", "a" * 16), Side("rejected")
-    assert judged((True, True), paired, paired) == (1, 0)
-    assert judged((True, False), rejected, rejected) == (1, 0)
-    assert judged((True, True), paired, Side("lost_contact")) == (0, 0)
-    assert judged((True, True), paired, Side("paired", "b" * 16)) == (1, 1)
-    assert judged((True, True), paired, rejected) == (0, 1)
-    assert judged((True, False), paired, Side("lost_contact")) == (0, 1)
-    assert judged((True, True), Side("deciding"), Side(), stuck=True) == (0, 1)
-    assert judged((True, True), paired, Side("paired", "a" * 16, seconds=190.0)) == (1, 1)
+    assert wrong_ends_of((True, True), paired, paired) == (1, 0)
+    assert wrong_ends_of((True, False), rejected, rejected) == (1, 0)
+    assert wrong_ends_of((True, True), paired, Side("lost_contact")) == (0, 0)
+    assert wrong_ends_of((True, True), paired, Side("paired", "b" * 16)) == (1, 1)
+    assert wrong_ends_of((True, True), paired, rejected) == (0, 1)
+    assert wrong_ends_of((True, False), paired, Side("lost_contact")) == (0, 1)
+    assert wrong_ends_of((True, True), Side("deciding"), Side(), stuck=True) == (0, 1)
+    assert wrong_ends_of((True, True), paired, Side("paired", "a" * 16, seconds=190.0)) == (1, 1)
 
 
 def test_the_storm_sees_an_entry_that_has_not_settled(tmp_path: Path) -> None:
@@ -52,7 +52,19 @@ def test_the_storm_sees_an_entry_that_has_not_settled(tmp_path: Path) -> None:
         database.execute(statement)
 
     def add(state: str, order: int) -> None:
-        values = (b"d", state, f"s{order}", bytes([order]), b"p", b"k", "n", None, "os", "1", f"f{order}")
+        values = (
+            b"d",
+            state,
+            f"s{order}",
+            bytes([order]),
+            b"p",
+            b"k",
+            "n",
+            None,
+            "os",
+            "1",
+            f"f{order}",
+        )
         rest = (0.0, None, order, b"", b"", b"", b"", b"")
         database.execute(f"INSERT INTO devices VALUES (NULL{', ?' * 19})", (*values, *rest))
         database.commit()

@@ -4,12 +4,12 @@ import json
 import sys
 
 import pytest
-from fake_node import KEY, PEER, FakeNode, device
 
 from spacedrive_node.cli import errors, exit_codes, run
 from spacedrive_node.config.running_nodes import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
 from spacedrive_node.protocol.peer_ids import peer_id_text
+from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_rename_takes_a_unique_prefix(three, capfd):
 def test_prefixes_of_none_or_several_are_refused(three, capfd, prefix):
     """An ambiguous or unknown id is exit 2 and nothing is sent; candidates are listed."""
     assert run(["devices", "rename", prefix, "tablet", "--control", str(three.path)]) == 2
-    assert "RenameDevice" not in three.asked()
+    assert "RenameDevice" not in three.unread_requests()
     assert ("two" in capfd.readouterr().err) == (prefix == "1")
 
 
@@ -69,7 +69,7 @@ def test_forget_with_yes(three, capfd):
 def test_forget_asks_otherwise(three, capfd):
     """Without a terminal and without --yes nothing is forgotten."""
     assert run(["devices", "forget", "20", "--control", str(three.path)]) == 2
-    assert "ForgetDevice" not in three.asked()
+    assert "ForgetDevice" not in three.unread_requests()
 
 
 def test_refusals_of_the_node_have_exit_codes(three, capfd):

@@ -4,7 +4,6 @@ import socket
 import threading
 
 import pytest
-from fake_node import KEY, status
 
 from spacedrive_node.client import errors
 from spacedrive_node.client.errors import ControlError, NodeGoneError
@@ -19,6 +18,7 @@ from spacedrive_node.messages.control_protocol import (
     RenameDevice,
     Status,
 )
+from spacedrive_node.tests.harness.fake_node import KEY, status
 
 
 class Bare:

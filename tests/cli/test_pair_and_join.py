@@ -3,7 +3,10 @@
 import json
 
 import pytest
-from fake_node import (
+
+from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing, Subscribe
+from spacedrive_node.protocol.peer_ids import peer_id_text
+from spacedrive_node.tests.harness.fake_node import (
     PEER,
     PHONE,
     QR,
@@ -15,9 +18,6 @@ from fake_node import (
     paired_state,
     state,
 )
-
-from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing, Subscribe
-from spacedrive_node.protocol.peer_ids import peer_id_text
 
 EXIT_CODES = {
     "not_found": 3,
@@ -38,13 +38,13 @@ def events(out):
 def test_pair_prints_exactly_the_documented_events(node, sdnode):
     """With --json --yes a whole pairing is these objects with these fields, in this order, and exit 0."""
     node.after_decision = [paired_state()]
-    node.push(code_state())
+    node.push_states(code_state())
     command = sdnode("pair", "--json", "--yes", "--control", str(node.path))
     command.line()  # states that follow one another faster than they are shown may be left out
     command.line()
-    node.push(state("proving"))
+    node.push_states(state("proving"))
     command.line()
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     code, out, err = command.end()
     assert (code, err) == (0, "")
     shown = {"id": PHONE.device_id.hex(), "name": "phone", "os": "android"}
@@ -71,7 +71,7 @@ def test_each_outcome_has_its_exit_code_and_event(node, environment, outcome, ex
     """join ends with the documented code for every outcome, and a failed event that names it."""
     from spacedrive_node.cli import run
 
-    node.push(ended_state(outcome, "joiner", "searching"))
+    node.push_states(ended_state(outcome, "joiner", "searching"))
     assert run(["join", "--json", "--control", str(node.path), *WORDS.split()]) == expected
     out = capfd.readouterr().out
     assert events(out)[-1] == {
@@ -84,7 +84,7 @@ def test_each_outcome_has_its_exit_code_and_event(node, environment, outcome, ex
 
 def test_join_sends_what_was_typed_and_the_timeout(node, sdnode):
     """The words reach the node as one text, with the time that the search may take."""
-    node.push(paired_state("joiner"))
+    node.push_states(paired_state("joiner"))
     command = sdnode("join", "--timeout", "7", "--json", "--control", str(node.path), *WORDS.upper().split())
     request = node.wait_for(JoinPairing)
     assert (request.code.lower(), request.timeout) == (WORDS, 7.0)
@@ -94,7 +94,7 @@ def test_join_sends_what_was_typed_and_the_timeout(node, sdnode):
 @pytest.mark.parametrize("text", [WORDS + "\n", QR, WORDS.replace(" ", "\n")])
 def test_join_reads_standard_input(node, sdnode, text):
     """`join -` takes words or a QR text from standard input, so that they need not stand in argv."""
-    node.push(paired_state("joiner"))
+    node.push_states(paired_state("joiner"))
     command = sdnode("join", "-", "--yes", "--json", "--control", str(node.path))
     command.type(text)
     command.close_input()
@@ -109,7 +109,7 @@ def test_words_that_cannot_be_a_code_are_not_sent(node, capfd):
     wrong = [*WORDS.split()[:11], "abandn"]
     assert run(["join", "--control", str(node.path), *wrong]) == 2
     assert "abandon" in capfd.readouterr().err
-    assert node.asked() == []
+    assert node.unread_requests() == []
 
 
 def test_no_words_without_a_terminal_is_a_usage_error(node, capfd):
@@ -126,7 +126,7 @@ def test_no_words_without_a_terminal_is_a_usage_error(node, capfd):
 def test_the_answer_on_standard_input_decides(node, sdnode, answer, accept, expected):
     """Without --yes the device is trusted only when y is answered; nothing else counts as yes."""
     node.after_decision = [paired_state() if accept else ended_state("rejected", stage="deciding")]
-    node.push(code_state(), confirm_state())
+    node.push_states(code_state(), confirm_state())
     command = sdnode("pair", "--json", "--control", str(node.path))
     while json.loads(command.line())["event"] != "confirm":
         pass
@@ -138,7 +138,7 @@ def test_the_answer_on_standard_input_decides(node, sdnode, answer, accept, expe
 def test_check_asks_for_both(node, sdnode):
     """--check wants a yes for the digits and another for the device; a no to the digits declines."""
     node.after_decision = [ended_state("rejected", stage="deciding")]
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     command = sdnode("pair", "--check", "--control", str(node.path))
     command.type("n\n")
     assert node.wait_for(Decide).accept is False
@@ -151,7 +151,7 @@ def test_check_asks_for_both(node, sdnode):
 def test_check_accepts_after_two_answers(node, sdnode):
     """Both questions answered with yes: the device is accepted."""
     node.after_decision = [paired_state()]
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     command = sdnode("pair", "--check", "--control", str(node.path))
     command.type("y\ny\n")
     assert node.wait_for(Decide).accept is True
@@ -163,7 +163,7 @@ def test_check_accepts_after_two_answers(node, sdnode):
 def test_nobody_to_ask_declines(node, sdnode):
     """At the end of standard input nobody can answer: the device is declined and --yes is named."""
     node.after_decision = [ended_state("rejected", stage="deciding")]
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     command = sdnode("pair", "--json", "--control", str(node.path))
     command.close_input()
     assert node.wait_for(Decide).accept is False
@@ -174,18 +174,18 @@ def test_nobody_to_ask_declines(node, sdnode):
 
 def test_a_decision_made_elsewhere_withdraws_the_question(node, sdnode):
     """When another client decides, the command stops asking and goes on to the end."""
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     command = sdnode("pair", "--json", "--control", str(node.path))
     while json.loads(command.line())["event"] != "confirm":
         pass
-    node.push(confirm_state(accepted=True), paired_state())
+    node.push_states(confirm_state(accepted=True), paired_state())
     assert command.end()[0] == 0
-    assert "Decide" not in node.asked()
+    assert "Decide" not in node.unread_requests()
 
 
 def test_ctrl_c_cancels_on_the_node(node, sdnode):
     """Ctrl-C gives the pairing up on the node, not only here, and exits 130."""
-    node.push(code_state())
+    node.push_states(code_state())
     command = sdnode("pair", "--json", "--control", str(node.path))
     assert json.loads(command.line())["event"] == "code"
     command.interrupt()
@@ -198,7 +198,7 @@ def test_ctrl_c_cancels_on_the_node(node, sdnode):
 def test_second_ctrl_c_ends_at_once(node, sdnode):
     """When the node does not answer the cancellation, a second Ctrl-C does not wait for it."""
     node.silent = {"CancelPairing"}
-    node.push(code_state())
+    node.push_states(code_state())
     command = sdnode("pair", "--json", "--control", str(node.path))
     assert json.loads(command.line())["event"] == "code"
     command.interrupt()
@@ -210,7 +210,7 @@ def test_second_ctrl_c_ends_at_once(node, sdnode):
 def test_ctrl_c_after_acceptance_says_that_the_pairing_goes_on(node, sdnode):
     """A decision is final: the node refuses to cancel, and the command says so."""
     node.refuse = {"CancelPairing": ("already_decided", "decided")}
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     command = sdnode("pair", "--json", "--yes", "--control", str(node.path))
     node.wait_for(Decide)
     command.interrupt()
@@ -221,13 +221,13 @@ def test_ctrl_c_after_acceptance_says_that_the_pairing_goes_on(node, sdnode):
 
 def test_carries_on_when_the_connection_is_cut(node, sdnode):
     """A restarted gateway is told in words, and the pairing goes on to its end without a repeated event."""
-    node.push(code_state())
+    node.push_states(code_state())
     command = sdnode("pair", "--yes", "--control", str(node.path))
     node.wait_for(Subscribe)
     assert "enter these words" in command.line()
     node.drop()
     node.wait_for(Subscribe)
-    node.push(paired_state())
+    node.push_states(paired_state())
     code, out, err = command.end()
     assert code == 0
     assert "reconnecting" in err
@@ -250,16 +250,16 @@ def test_yes_and_check_contradict_each_other(node, capfd):
     from spacedrive_node.cli import run
 
     assert run(["pair", "--yes", "--check", "--control", str(node.path)]) == 2
-    assert node.asked() == []
+    assert node.unread_requests() == []
 
 
 def test_plain_output_shows_words_and_result(node, sdnode):
     """Without a terminal people get lines: the numbered words, who asks, and the fingerprint at the end."""
     node.after_decision = [paired_state()]
-    node.push(code_state())
+    node.push_states(code_state())
     command = sdnode("pair", "--yes", "--control", str(node.path))
     command.line()
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     code, out, err = command.end()
     assert (code, err) == (0, "")
     for number, word in enumerate(WORDS.split(), 1):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from fake_node import PATIENCE
 
 from spacedrive_node.cli.errors import CommandError
 from spacedrive_node.cli.passphrase import (
@@ -15,6 +14,7 @@ from spacedrive_node.cli.passphrase import (
     open_passphrase,
     readable_by_others,
 )
+from spacedrive_node.tests.harness.fake_node import DEADLINE
 
 PHRASE = "correct horse"
 UP = ("up", "--metrics-listen", "off", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-same-host")
@@ -121,7 +121,7 @@ def refused(up, environment, *flags, **options):
         [sys.executable, "-m", "spacedrive_node", *up, *flags],
         env=environment,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         start_new_session=True,
         **options,
     )

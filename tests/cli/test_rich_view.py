@@ -1,19 +1,25 @@
 """The prompts and the live view on a real pseudo-terminal."""
 
-from fake_node import WORDS, code_state, confirm_state, ended_state, paired_state, state
-
 from spacedrive_node.messages.control_protocol import CancelPairing, Decide, JoinPairing
+from spacedrive_node.tests.harness.fake_node import (
+    WORDS,
+    code_state,
+    confirm_state,
+    ended_state,
+    paired_state,
+    state,
+)
 
 
 def test_pair_from_words_to_fingerprint(node, terminal):
     """A person sees QR code and words, is asked about the device by name, and sees the fingerprint."""
     node.after_decision = [paired_state()]
-    node.push(code_state())
+    node.push_states(code_state())
     shell = terminal("pair", "--control", str(node.path))
     assert "█" in shell.expect("1 abandon")
     shell.expect("waiting for the other device")
     shell.expect("left")
-    node.push(state("proving"), confirm_state())
+    node.push_states(state("proving"), confirm_state())
     assert "phone" in shell.expect("Trust phone? [y/N] ")
     shell.type("y\n")
     assert node.wait_for(Decide).accept is True
@@ -25,12 +31,12 @@ def test_pair_from_words_to_fingerprint(node, terminal):
 def test_what_was_typed_before_the_question_is_no_answer(node, terminal):
     """Keys pressed before the device was shown cannot have meant it."""
     node.after_decision = [ended_state("rejected", stage="deciding")]
-    node.push(code_state())
+    node.push_states(code_state())
     shell = terminal("pair", "--control", str(node.path))
     shell.expect("left")
     shell.type("y\n")
     shell.expect("left")
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     shell.expect("[y/N] ")
     shell.type("n\n")
     assert node.wait_for(Decide).accept is False
@@ -39,10 +45,10 @@ def test_what_was_typed_before_the_question_is_no_answer(node, terminal):
 
 def test_a_question_that_is_moot_is_taken_back(node, terminal):
     """When the other device goes away while the question stands, the command ends without an answer."""
-    node.push(confirm_state())
+    node.push_states(confirm_state())
     shell = terminal("pair", "--control", str(node.path))
     shell.expect("[y/N] ")
-    node.push(ended_state("lost_contact", stage="deciding", message="it went away"))
+    node.push_states(ended_state("lost_contact", stage="deciding", message="it went away"))
     code, shown = shell.end()
     assert code == 6
     assert "it went away" in shown
@@ -51,13 +57,13 @@ def test_a_question_that_is_moot_is_taken_back(node, terminal):
 def test_join_prompts_and_corrects_before_anything_is_sent(node, terminal):
     """Typos get a suggestion, good words are kept, Tab completes, and only then the node is asked."""
     words = WORDS.split()
-    node.push(paired_state("joiner"))
+    node.push_states(paired_state("joiner"))
     shell = terminal("join", "--yes", "--control", str(node.path))
     shell.expect("words: ")
     shell.type(" ".join([*words[:2], "liarr", *words[3:]]) + "\n")
     shell.expect("liar")
     shell.expect("words 3 to 12: ")
-    assert node.asked() == []
+    assert node.unread_requests() == []
     shell.type("lia\t" + " ".join(words[3:6]) + "\n")
     shell.expect("words 7 to 12: ")
     shell.type(" ".join(words[6:]) + "\n")
@@ -68,7 +74,7 @@ def test_join_prompts_and_corrects_before_anything_is_sent(node, terminal):
 def test_all_twelve_words_may_be_typed_again_after_a_mistake(node, terminal):
     """The prompt asks for the rest; somebody who begins again from the first word is understood too."""
     words = WORDS.split()
-    node.push(paired_state("joiner"))
+    node.push_states(paired_state("joiner"))
     shell = terminal("join", "--yes", "--control", str(node.path))
     shell.expect("words: ")
     shell.type(" ".join([words[0], "xyzzy", *words[2:]]) + "\n")
@@ -86,7 +92,7 @@ def test_three_mistakes_end_the_prompt(node, terminal):
         shell.type("xyzzy\n")
     code, _ = shell.end()
     assert code == 2
-    assert node.asked() == []
+    assert node.unread_requests() == []
 
 
 def test_ctrl_c_at_the_prompt_and_during_the_pairing(node, terminal):
@@ -94,8 +100,8 @@ def test_ctrl_c_at_the_prompt_and_during_the_pairing(node, terminal):
     shell = terminal("join", "--control", str(node.path))
     shell.expect("words: ")
     assert shell.interrupt_prompt() == 130
-    assert node.asked() == []
-    node.push(code_state())
+    assert node.unread_requests() == []
+    node.push_states(code_state())
     shell = terminal("pair", "--control", str(node.path))
     shell.expect("left")
     shell.type("\x03")
@@ -108,7 +114,7 @@ def test_names_of_others_are_not_markup(node, terminal):
     from msgspec.structs import replace
 
     shown = replace(confirm_state(), device=replace(confirm_state().device, name="[red]x[/red]"))
-    node.push(shown)
+    node.push_states(shown)
     shell = terminal("pair", "--control", str(node.path))
     shell.expect("[red]x[/red]")
     shell.expect("[y/N] ")

@@ -1,25 +1,25 @@
 """How many requests a lookup and an announcement take among many servers: simulated, seeded, exact."""
 
 import statistics
-import sys
 from collections import Counter
 
 import pytest
 
-Simulated = sys.modules["simulated_network"]
+from spacedrive_node.tests.harness.simulated_dht import SimulatedDht, peer
+
 SEEDS = range(4)
-PROVIDER = Simulated.peer("provider")
+PROVIDER = peer("provider")
 
 
-def network(seed: int, servers: int, dead: float) -> "Simulated.Network":
+def network(seed: int, servers: int, dead: float) -> SimulatedDht:
     """A network of which this node knows five servers; some of the others are dead."""
-    made = Simulated.Network(seed, servers)
+    made = SimulatedDht(seed, servers)
     ids = list(made.servers)
     made.table = ids[:5]
     made.store(PROVIDER)
     for server in made.random.sample(ids[5:], int(dead * servers)):
         made.servers[server].behave = lambda _request: None
-    made.up()
+    made.swarm_comes_up()
     return made
 
 
@@ -32,7 +32,7 @@ def looked_up(seed: int, servers: int, dead: float) -> int:
     return len(made.requests)
 
 
-def announced(seed: int, servers: int, dead: float) -> Counter[str]:
+def announcement_requests(seed: int, servers: int, dead: float) -> Counter[str]:
     """Requests of each kind until nothing more is asked."""
     made = network(seed, servers, dead)
     made.provide()
@@ -55,6 +55,6 @@ def test_requests_of_a_lookup(servers: int, dead: float, middle: float, most: in
 )
 def test_requests_of_an_announcement(servers: int, dead: float, walked: int, told: int) -> None:
     """The most of four networks: to find the closest servers, and to tell them."""
-    requests = [announced(seed, servers, dead) for seed in SEEDS]
+    requests = [announcement_requests(seed, servers, dead) for seed in SEEDS]
     assert max(one["find_node"] for one in requests) == walked
     assert max(one["add_provider"] for one in requests) == told

@@ -7,7 +7,8 @@ makes one greater has to be worth it; one that makes it smaller is pinned by cha
 from collections import Counter
 
 import pytest
-from counting import OnePairing, one_pairing
+
+from spacedrive_node.tests.harness.counted_pairing import OnePairing, one_pairing
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,7 +35,7 @@ def pairing(tmp_path_factory: pytest.TempPathFactory) -> OnePairing:
 def test_four_round_trips_between_the_devices(pairing: OnePairing) -> None:
     """The joiner asks three times, the initiator once: code, identity, and a decision each way."""
     kinds = [
-        Counter(message.wire for message in side.wires().values() if message.kind == "Ask")
+        Counter(message.wire for message in side.wire_frames().values() if message.kind == "Ask")
         for side in (pairing.initiator, pairing.joiner)
     ]
     assert kinds[0] == {"PairingDecision": 1}
@@ -48,7 +49,7 @@ def test_bytes_on_the_wire(pairing: OnePairing) -> None:
     """
     sizes: dict[str, set[int]] = {}
     for side in (pairing.initiator, pairing.joiner):
-        for message in side.wires().values():
+        for message in side.wire_frames().values():
             sizes.setdefault(message.wire, set()).add(message.wire_size)
     described = {kind: max(sizes.pop(kind)) for kind in ("ChallengeResponse", "ChallengeConfirmation")}
     assert sizes == {

@@ -47,8 +47,15 @@ from spacedrive_node.messages.to_swarm import (
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.supervisor.channel import Channel
 from spacedrive_node.supervisor.routes import find_route
-
-from .network import FINDER, INSTANCE, KEY, OWN, PROVIDER, at, peer
+from spacedrive_node.tests.harness.simulated_dht import (
+    FINDER,
+    INSTANCE,
+    KEY,
+    OWN,
+    PROVIDER,
+    addresses_of,
+    peer,
+)
 
 TRUE = peer("the device that shows the code")
 UP = SwarmUp(OWN, ("/ip4/192.0.2.9/tcp/1",), ("/ip4/127.0.0.1/tcp/1",))
@@ -103,9 +110,9 @@ class Node:
     async def _answer(self, message: Message) -> None:
         match message:
             case ClosestServers(request=request):
-                await self.deliver("swarm", Servers(request, (at(TRUE),)))
+                await self.deliver("swarm", Servers(request, (addresses_of(TRUE),)))
             case KadRequest(request=request, op="get_providers"):
-                await self.deliver("swarm", KadReply(request, (), (at(TRUE),)))
+                await self.deliver("swarm", KadReply(request, (), (addresses_of(TRUE),)))
             case KadRequest(request=request):
                 await self.deliver("swarm", KadReply(request))
 
@@ -143,7 +150,7 @@ async def test_a_search_from_the_first_message_to_the_candidate(tmp_path: Path) 
         await node.deliver(FINDER, Find(KEY, INSTANCE))
         await node.deliver("swarm", UP)
         to, message = await node.until(kind(CandidateFound))
-        assert (to, message) == (FINDER, CandidateFound(TRUE, at(TRUE).addresses, ("dht",)))
+        assert (to, message) == (FINDER, CandidateFound(TRUE, addresses_of(TRUE).addresses, ("dht",)))
 
 
 async def test_providing_and_the_end_of_the_session(tmp_path: Path) -> None:
@@ -153,7 +160,7 @@ async def test_providing_and_the_end_of_the_session(tmp_path: Path) -> None:
         await node.deliver(PROVIDER, StartProviding(KEY, INSTANCE))
         await node.until(lambda _to, m: isinstance(m, KadRequest) and m.op == "add_provider")
         await node.deliver("supervisor", SessionEnded(PROVIDER[8:], "initiator", "paired"))
-        await node.deliver("swarm", ServerJoined(at(peer("late"))))
+        await node.deliver("swarm", ServerJoined(addresses_of(peer("late"))))
         await node.deliver(FINDER, Find(KEY, INSTANCE))
         announced: list[Message] = []
 
@@ -168,7 +175,7 @@ async def test_providing_and_the_end_of_the_session(tmp_path: Path) -> None:
 
 async def test_a_restart_of_the_swarm(tmp_path: Path) -> None:
     """The request that died with the swarm is made again, and the bootstrap peer is offered again."""
-    first = at(peer("bootstrap"))
+    first = addresses_of(peer("bootstrap"))
     async with running(config(tmp_path, same_host=False, bootstrap=(first,))) as node:
         await node.deliver("swarm", UP)
         await node.deliver(FINDER, Find(KEY, INSTANCE))

@@ -8,23 +8,22 @@ from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest
+from spacedrive_node.tests.harness.simulated_dht import KEY, OWN, PROVIDER, SimulatedDht, addresses_of, peer
 
-from .network import KEY, OWN, PROVIDER, Network, at, peer
 
-
-def adds(net: Network) -> list[tuple[float, KadRequest]]:
+def adds(net: SimulatedDht) -> list[tuple[float, KadRequest]]:
     return [(when, request) for when, request in net.requests if request.op == "add_provider"]
 
 
-def holders(net: Network, key: bytes = KEY) -> set[bytes]:
+def holders(net: SimulatedDht, key: bytes = KEY) -> set[bytes]:
     return {server.id for server in net.servers.values() if OWN in server.stored.get(key, {})}
 
 
 def test_the_closest_servers_hold_the_key() -> None:
     """All of the 20 closest servers of a healthy network of 80 hold the announcement within two seconds."""
-    net = Network(1, 80)
+    net = SimulatedDht(1, 80)
     net.table = list(net.servers)[:3]
-    net.up()
+    net.swarm_comes_up()
     net.provide()
     net.run(2.0)
     assert holders(net) == set(net.closest(KEY))
@@ -33,11 +32,11 @@ def test_the_closest_servers_hold_the_key() -> None:
 
 def test_dead_servers_do_not_delay_the_others() -> None:
     """With a third dead some servers hold the key within a second, and all when the dead are given up."""
-    net = Network(2, 60)
+    net = SimulatedDht(2, 60)
     for server in list(net.servers.values())[:20]:
         server.behave = lambda request: None
     net.table = list(net.servers)[15:25]
-    net.up()
+    net.swarm_comes_up()
     net.provide()
     net.run(1.0)
     assert len(holders(net)) >= 5
@@ -49,38 +48,38 @@ def test_dead_servers_do_not_delay_the_others() -> None:
 
 def test_a_server_that_joins_is_told_at_once() -> None:
     """Alone there is nobody to tell; the first server that joins is told within a second."""
-    net = Network(3, 1)
-    net.up()
+    net = SimulatedDht(3, 1)
+    net.swarm_comes_up()
     net.provide()
     net.run(100.0)
     assert not adds(net)
     [server] = net.servers
     net.table = [server]
-    net.take("swarm", ServerJoined(at(server)))
+    net.take("swarm", ServerJoined(addresses_of(server)))
     net.run(0.5)
     assert holders(net) == {server}
 
 
 def test_a_server_that_comes_back_is_told_again() -> None:
     """A server that joins again may have lost its records, so that having been told does not count."""
-    net = Network(3, 1)
+    net = SimulatedDht(3, 1)
     [server] = net.servers
     net.table = [server]
-    net.up()
+    net.swarm_comes_up()
     net.provide()
     net.run(5.0)
     net.servers[server].stored.clear()
-    net.take("swarm", ServerJoined(at(server)))
+    net.take("swarm", ServerJoined(addresses_of(server)))
     net.run(2.0)
     assert holders(net) == {server}
 
 
 def test_one_server_gets_one_announcement_a_second() -> None:
     """Fourteen keys at one server take fourteen seconds, and all of them arrive."""
-    net = Network(4, 1)
+    net = SimulatedDht(4, 1)
     [server] = net.servers
     net.table = [server]
-    net.up()
+    net.swarm_comes_up()
     keys = [b"\x12\x20" + bytes([n]) * 32 for n in range(14)]
     for number, key in enumerate(keys):
         net.provide(key, f"session-{number:016x}")
@@ -92,11 +91,11 @@ def test_one_server_gets_one_announcement_a_second() -> None:
 
 def test_refusals_are_tried_again_and_bounded() -> None:
     """A server that refuses is asked three times in a round, then left alone until the next round."""
-    net = Network(5, 1)
+    net = SimulatedDht(5, 1)
     [server] = net.servers.values()
     server.behave = lambda request: None if request.op == "add_provider" else (0.01, [], [])
     net.table = [server.id]
-    net.up()
+    net.swarm_comes_up()
     net.provide()
     net.run(12.0)
     assert len(adds(net)) == 3
@@ -106,9 +105,9 @@ def test_refusals_are_tried_again_and_bounded() -> None:
 
 def test_it_is_repeated() -> None:
     """Every ten minutes the servers are told again."""
-    net = Network(6, 30)
+    net = SimulatedDht(6, 30)
     net.table = list(net.servers)[:5]
-    net.up()
+    net.swarm_comes_up()
     net.provide()
     net.run(REANNOUNCE_INTERVAL_SECONDS - 5)
     assert len(adds(net)) == 20
@@ -122,9 +121,9 @@ def test_withdrawing() -> None:
         (PROVIDER, StopProviding()),
         ("supervisor", SessionEnded(PROVIDER[8:], "initiator", "expired")),
     ):
-        net = Network(7, 30)
+        net = SimulatedDht(7, 30)
         net.table = list(net.servers)[:5]
-        net.up()
+        net.swarm_comes_up()
         net.provide()
         net.run(0.05)
         net.take(*end)
@@ -135,25 +134,25 @@ def test_withdrawing() -> None:
 
 def test_a_restart_of_the_swarm_announces_again() -> None:
     """The announcement goes out again although its requests were lost with the swarm."""
-    net = Network(8, 30)
+    net = SimulatedDht(8, 30)
     net.table = list(net.servers)[:5]
-    net.up()
+    net.swarm_comes_up()
     net.provide()
     net.run(0.15)
     net.swarm_restarts()
-    net.up()
+    net.swarm_comes_up()
     net.run(5.0)
     assert holders(net) == set(net.closest(KEY))
 
 
 def test_outcomes_are_measured() -> None:
     """dht_query_seconds tells apart an announcement that was stored and one that nobody took."""
-    net = Network(9, 20)
-    net.up()
+    net = SimulatedDht(9, 20)
+    net.swarm_comes_up()
     net.provide()
     net.run(3.0)
     net.table = list(net.servers)
-    net.take("swarm", ServerJoined(at(net.table[0])))
+    net.take("swarm", ServerJoined(addresses_of(net.table[0])))
     net.run(40.0)
     last = [send.message for _, send in net.sent if isinstance(send.message, Observed)][-1]
     labels = {distribution.labels for distribution in last.distributions}
@@ -162,9 +161,9 @@ def test_outcomes_are_measured() -> None:
 
 def test_the_own_peer_is_never_told() -> None:
     """A routing table that names this node itself does not make it send requests to itself."""
-    net = Network(10, 5)
+    net = SimulatedDht(10, 5)
     net.table = [*net.servers, OWN]
-    net.up()
+    net.swarm_comes_up()
     net.provide()
     net.run(5.0)
     assert holders(net) == set(net.servers)

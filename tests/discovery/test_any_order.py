@@ -24,8 +24,7 @@ from spacedrive_node.messages.to_discovery import (
 )
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.supervisor.routes import find_route
-
-from .network import INSTANCE, OWN, peer
+from spacedrive_node.tests.harness.simulated_dht import INSTANCE, OWN, peer
 
 DECODE = {
     "swarm": to_swarm.decode,

@@ -2,22 +2,21 @@
 
 from spacedrive_node.messages.to_discovery import ServerJoined, ServerLost
 from spacedrive_node.messages.to_swarm import Bootstrap
+from spacedrive_node.tests.harness.simulated_dht import SimulatedDht, addresses_of, peer
 
-from .network import Network, at, peer
-
-SERVER = at(peer((11, 0)))
+SERVER = addresses_of(peer((11, 0)))
 
 
-def connected() -> Network:
-    net = Network(11, 1, bootstrap=(SERVER,))
+def connected() -> SimulatedDht:
+    net = SimulatedDht(11, 1, bootstrap=(SERVER,))
     net.table = [SERVER.peer]
-    net.up()
+    net.swarm_comes_up()
     net.take("swarm", ServerJoined(SERVER))
     net.run(300.0)
     return net
 
 
-def offers(net: Network, seconds: float) -> list[float]:
+def offers(net: SimulatedDht, seconds: float) -> list[float]:
     """When the bootstrap peer is offered within so many seconds from now."""
     start = net.now
     net.run(seconds)

@@ -12,51 +12,58 @@ from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import CandidateFound
 from spacedrive_node.messages.to_swarm import Bootstrap, ClosestServers, KadRequest
 from spacedrive_node.messages.types import PeerAddresses
-
-from .network import FINDER, INSTANCE, KEY, OWN, Network, at, peer
+from spacedrive_node.tests.harness.simulated_dht import (
+    FINDER,
+    INSTANCE,
+    KEY,
+    OWN,
+    SimulatedDht,
+    addresses_of,
+    peer,
+)
 
 TRUE = peer("the device that shows the code")
 
 
 def test_two_nodes_alone() -> None:
     """The only server is the device itself: it is asked, names itself, and is the candidate."""
-    net = Network(1, 0)
+    net = SimulatedDht(1, 0)
     net.servers[TRUE] = type(_server())(TRUE)
-    net.servers[TRUE].stored[KEY] = {TRUE: at(TRUE)}
-    net.up()
+    net.servers[TRUE].stored[KEY] = {TRUE: addresses_of(TRUE)}
+    net.swarm_comes_up()
     net.find()
     net.run(1.0)
     assert not net.candidates
     net.table = [TRUE]
-    net.take("swarm", ServerJoined(at(TRUE)))
+    net.take("swarm", ServerJoined(addresses_of(TRUE)))
     net.run(0.5)
-    assert net.candidates[TRUE] == CandidateFound(TRUE, at(TRUE).addresses, ("dht",))
+    assert net.candidates[TRUE] == CandidateFound(TRUE, addresses_of(TRUE).addresses, ("dht",))
 
 
 def _server() -> Any:
-    return next(iter(Network(1, 1).servers.values()))
+    return next(iter(SimulatedDht(1, 1).servers.values()))
 
 
 def test_hints_and_nodes_of_this_host_come_at_once() -> None:
     """They are candidates before anybody has answered anything, merged by peer."""
-    net = Network(1, 0)
+    net = SimulatedDht(1, 0)
     hinted = PeerAddresses(TRUE, ("/ip4/198.51.100.1/tcp/1",))
     net.find(hints=(hinted,))
     assert not net.candidates
-    net.up()
+    net.swarm_comes_up()
     assert net.candidates[TRUE].finders == ("hint",)
-    net.core.set_same_host((at(TRUE), at(peer("other")), at(OWN)), net.now)
+    net.core.set_same_host((addresses_of(TRUE), addresses_of(peer("other")), addresses_of(OWN)), net.now)
     net.poll()
     assert net.candidates[TRUE].finders == ("hint", "same_host")
-    assert net.candidates[TRUE].addresses == (*hinted.addresses, *at(TRUE).addresses)
+    assert net.candidates[TRUE].addresses == (*hinted.addresses, *addresses_of(TRUE).addresses)
     assert set(net.candidates) == {TRUE, peer("other")}
 
 
 def test_a_later_find_gets_the_nodes_of_this_host_too() -> None:
     """What is known already is handed over when the search begins."""
-    net = Network(1, 0)
-    net.up()
-    net.core.set_same_host((at(TRUE),), net.now)
+    net = SimulatedDht(1, 0)
+    net.swarm_comes_up()
+    net.core.set_same_host((addresses_of(TRUE),), net.now)
     net.poll()
     net.find()
     assert net.candidates[TRUE].finders == ("same_host",)
@@ -64,28 +71,30 @@ def test_a_later_find_gets_the_nodes_of_this_host_too() -> None:
 
 def test_nodes_of_this_host_are_servers_and_bootstrap_peers() -> None:
     """A code is looked up at them though the routing table is empty, and the swarm is to connect to them."""
-    net = Network(1, 3)
+    net = SimulatedDht(1, 3)
     first = next(iter(net.servers))
     net.store(TRUE)
-    net.up()
+    net.swarm_comes_up()
     net.find()
-    net.core.set_same_host((at(first),), net.now)
+    net.core.set_same_host((addresses_of(first),), net.now)
     net.poll()
     net.run(2.0)
     assert net.candidates[TRUE].finders == ("dht",)
-    assert Bootstrap(first, at(first).addresses) in [message for _, message in net.to_swarm(Bootstrap)]
+    assert Bootstrap(first, addresses_of(first).addresses) in [
+        message for _, message in net.to_swarm(Bootstrap)
+    ]
 
 
 def test_bootstrap_is_repeated_until_a_server_is_known() -> None:
     """Bootstrap peers are offered with a growing pause while the routing table is empty, and then rarely."""
     first = peer("bootstrap")
-    net = Network(1, 0, bootstrap=(at(first),))
-    net.up()
+    net = SimulatedDht(1, 0, bootstrap=(addresses_of(first),))
+    net.swarm_comes_up()
     net.run(30.0)
     eager = len(net.to_swarm(Bootstrap))
     assert 4 <= eager <= 6
     net.table = [first]
-    net.take("swarm", ServerJoined(at(first)))
+    net.take("swarm", ServerJoined(addresses_of(first)))
     net.run(600.0)
     assert len(net.to_swarm(Bootstrap)) - eager <= 12
 
@@ -93,11 +102,11 @@ def test_bootstrap_is_repeated_until_a_server_is_known() -> None:
 def test_readiness() -> None:
     """Not ready until a server is known, ready then, not ready again when the table has run empty."""
     first = peer("bootstrap")
-    net = Network(1, 0, bootstrap=(at(first),))
-    net.up()
+    net = SimulatedDht(1, 0, bootstrap=(addresses_of(first),))
+    net.swarm_comes_up()
     net.run(5.0)
     net.table = [first]
-    net.take("swarm", ServerJoined(at(first)))
+    net.take("swarm", ServerJoined(addresses_of(first)))
     net.run(5.0)
     net.table = []
     net.run(120.0)
@@ -110,25 +119,25 @@ def test_readiness() -> None:
 
 def test_without_bootstrap_peers_the_dht_is_not_missed() -> None:
     """A node that only looks on its own host is ready."""
-    net = Network(1, 0)
+    net = SimulatedDht(1, 0)
     net.poll()
     assert [send.message.ready for _, send in net.sent if isinstance(send.message, Readiness)] == [True, True]
 
 
 def test_bootstrap_peers_are_asked_when_the_table_is_empty() -> None:
     """A lookup begins with the configured peers while the swarm has no server yet."""
-    net = Network(1, 5)
+    net = SimulatedDht(1, 5)
     net.store(TRUE)
     first = next(iter(net.servers))
     net = _with_bootstrap(net, first)
-    net.up()
+    net.swarm_comes_up()
     net.find()
     net.run(1.0)
     assert TRUE in net.candidates
 
 
-def _with_bootstrap(net: Network, first: bytes) -> Network:
-    net.core = Discovery(DiscoveryConfig(runtime_dir="/nowhere", bootstrap=(at(first),)), 1)
+def _with_bootstrap(net: SimulatedDht, first: bytes) -> SimulatedDht:
+    net.core = Discovery(DiscoveryConfig(runtime_dir="/nowhere", bootstrap=(addresses_of(first),)), 1)
     return net
 
 
@@ -138,7 +147,7 @@ def test_open_requests_are_bounded() -> None:
     core.handle("swarm", SwarmUp(OWN, (), ()), 0.0)
     for number in range(100):
         core.handle(f"session-{number:016x}", Find(bytes([number]) * 34, INSTANCE), 0.0)
-    core.set_same_host(tuple(at(peer(n)) for n in range(30)), 0.0)
+    core.set_same_host(tuple(addresses_of(peer(n)) for n in range(30)), 0.0)
     opened = [send for send in core.poll(0.0) if isinstance(send.message, KadRequest | ClosestServers)]
     assert len(opened) == MAX_PENDING_REQUESTS
     assert core.wake_at() > 0.0
@@ -146,13 +155,13 @@ def test_open_requests_are_bounded() -> None:
 
 def test_many_searches_and_announcements_at_once() -> None:
     """Forty searches and forty announcements share the requests there are, and none of them starves."""
-    net = Network(1, 60)
+    net = SimulatedDht(1, 60)
     net.table = list(net.servers)[:5]
-    net.up()
+    net.swarm_comes_up()
     keys = [b"\x12\x20" + bytes([n]) * 32 for n in range(80)]
     for number, key in enumerate(keys[:40]):
         for server in net.closest(key):
-            net.servers[server].stored[key] = {TRUE: at(TRUE)}
+            net.servers[server].stored[key] = {TRUE: addresses_of(TRUE)}
         net.take(f"session-{number:016x}", Find(key, INSTANCE))
     for number, key in enumerate(keys[40:], 40):
         net.provide(key, f"session-{number:016x}")
@@ -170,18 +179,18 @@ def test_request_ids_of_two_incarnations_differ() -> None:
     core.handle(FINDER, Find(KEY, INSTANCE), 0.0)
     ids = [send.message.request for send in core.poll(0.0) if isinstance(send.message, ClosestServers)]
     assert [number >> 32 for number in ids] == [7, 7]
-    core.handle("swarm", Servers(ids[0] - (1 << 32), (at(TRUE),)), 0.0)
+    core.handle("swarm", Servers(ids[0] - (1 << 32), (addresses_of(TRUE),)), 0.0)
     core.handle("swarm", KadReply(ids[0] + 999), 0.0)
     assert not [send for send in core.poll(0.0) if isinstance(send.message, KadRequest)]
 
 
 def test_the_first_candidate_of_each_finder_is_measured() -> None:
     """discovery_first_candidate_seconds has one label, the finder."""
-    net = Network(1, 5)
+    net = SimulatedDht(1, 5)
     net.store(TRUE)
     net.table = list(net.servers)
-    net.up()
-    net.find(hints=(at(peer("hinted")),))
+    net.swarm_comes_up()
+    net.find(hints=(addresses_of(peer("hinted")),))
     net.run(3.0)
     last = [send.message for _, send in net.sent if isinstance(send.message, Observed)][-1]
     counted = {(found.name, found.labels): sum(found.counts) for found in last.distributions}
@@ -192,9 +201,9 @@ def test_the_first_candidate_of_each_finder_is_measured() -> None:
 
 def test_stop_finding() -> None:
     """After StopFinding nothing more is asked and no candidate comes."""
-    net = Network(1, 5)
+    net = SimulatedDht(1, 5)
     net.table = list(net.servers)
-    net.up()
+    net.swarm_comes_up()
     net.find()
     net.run(0.01)
     net.take(FINDER, StopFinding())
@@ -211,10 +220,12 @@ def test_addresses_of_a_liar_do_not_push_out_good_ones() -> None:
     for liar in range(19):
         wrong = tuple(f"/ip4/203.0.113.{liar}/tcp/{n}" for n in range(1, 31))
         candidates.offer("dht", peer(liar), [PeerAddresses(TRUE, wrong)])
-    candidates.offer("dht", peer("honest"), [at(TRUE)])
+    candidates.offer("dht", peer("honest"), [addresses_of(TRUE)])
     candidates.offer("same_host", b"", [PeerAddresses(TRUE, ("/ip4/127.0.0.1/tcp/9",))])
     candidates.offer("dht", TRUE, [PeerAddresses(TRUE, ("/ip4/192.0.2.77/tcp/9",))])
     [candidate] = candidates.pop_changed()
-    assert {*at(TRUE).addresses, "/ip4/127.0.0.1/tcp/9", "/ip4/192.0.2.77/tcp/9"} <= set(candidate.addresses)
+    assert {*addresses_of(TRUE).addresses, "/ip4/127.0.0.1/tcp/9", "/ip4/192.0.2.77/tcp/9"} <= set(
+        candidate.addresses
+    )
     assert len(candidate.addresses) == 32
     assert candidates.pop_changed() == []

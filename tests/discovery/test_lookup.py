@@ -10,29 +10,37 @@ from spacedrive_node.actors.discovery.lookup import ALPHA, MAX_REQUESTS, Lookup,
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest
-
-from .network import FINDER, KEY, OWN, Behaviour, Network, Server, at, peer
+from spacedrive_node.tests.harness.simulated_dht import (
+    FINDER,
+    KEY,
+    OWN,
+    Behaviour,
+    Server,
+    SimulatedDht,
+    addresses_of,
+    peer,
+)
 
 TRUE = peer("the device that shows the code")
 
 
-def network(seed: int, servers: int = 80, known: int = 3) -> Network:
-    net = Network(seed, servers)
+def network(seed: int, servers: int = 80, known: int = 3) -> SimulatedDht:
+    net = SimulatedDht(seed, servers)
     net.store(TRUE)
     net.table = net.random.sample(list(net.servers), known)
     return net
 
 
-def close_fakes(net: Network, count: int) -> list[bytes]:
+def close_fakes(net: SimulatedDht, count: int) -> list[bytes]:
     """Peer ids that lie closer to the key than any real server: what a liar can grind."""
     limit = min(distance(KEY, server) for server in net.servers)
     fakes = (peer(("fake", net.random.random())) for _ in iter(int, 1))
     return [next(fake for fake in fakes if distance(KEY, fake) < limit) for _ in range(count)]
 
 
-def found(net: Network, seconds: float = 60.0) -> float:
+def found(net: SimulatedDht, seconds: float = 60.0) -> float:
     start = net.now
-    net.up()
+    net.swarm_comes_up()
     net.find()
     net.run(seconds, until=lambda: TRUE in net.candidates)
     assert TRUE in net.candidates
@@ -65,7 +73,7 @@ def test_a_third_dead_and_some_slow(seed: int) -> None:
     for server in servers[33:45]:
         server.behave = lambda request, table=server.table: (
             1.5,
-            [at(p) for p in net.closest(KEY, table)],
+            [addresses_of(p) for p in net.closest(KEY, table)],
             [],
         )
     assert found(net) < 5.0
@@ -77,7 +85,7 @@ def test_liars_that_name_invented_neighbours(seed: int) -> None:
     net = network(seed, servers=60, known=6)
     fakes = close_fakes(net, 40)
     for server in list(net.servers.values())[:15]:
-        server.behave = lambda request: (0.02, [at(p) for p in net.random.sample(fakes, 20)], [])
+        server.behave = lambda request: (0.02, [addresses_of(p) for p in net.random.sample(fakes, 20)], [])
     assert found(net) < 30.0
 
 
@@ -98,7 +106,7 @@ def test_live_liars_that_lead_ever_closer(seed: int) -> None:
     assert found(net) < 10.0
 
 
-def surround_with_liars(net: Network, name: Callable[[list[bytes]], list[bytes]], count: int) -> None:
+def surround_with_liars(net: SimulatedDht, name: Callable[[list[bytes]], list[bytes]], count: int) -> None:
     """Make one of the servers that the lookup begins with a liar, and put a ring of others around the key.
 
     `name` chooses from the ring, which is in order of distance, whom a liar names.
@@ -108,7 +116,7 @@ def surround_with_liars(net: Network, name: Callable[[list[bytes]], list[bytes]]
     ring = sorted(close_fakes(net, count), key=lambda fake: distance(KEY, fake))
 
     def lie(request: KadRequest) -> Behaviour:
-        return 0.001, [at(fake) for fake in name(ring)], []
+        return 0.001, [addresses_of(fake) for fake in name(ring)], []
 
     for fake in ring:
         net.servers[fake] = Server(fake, behave=lie)
@@ -118,13 +126,13 @@ def surround_with_liars(net: Network, name: Callable[[list[bytes]], list[bytes]]
 def test_requests_are_bounded_against_endless_neighbours() -> None:
     """A network that invents live neighbours for ever gets MAX_REQUESTS requests; then the round ends."""
     lookup = Lookup(KEY, OWN)
-    lookup.add_seeds([at(peer(n)) for n in range(5)])
+    lookup.add_seeds([addresses_of(peer(n)) for n in range(5)])
     now, asked, count = 0.0, [], 0
     while not lookup.finished:
         for server in lookup.poll(now, 1000):
             asked.append(server.peer)
             count += 1
-            lookup.handle_answer(server.peer, [at(peer((count, n))) for n in range(40)])
+            lookup.handle_answer(server.peer, [addresses_of(peer((count, n))) for n in range(40)])
         now += 0.01
     assert len(asked) == len(set(asked)) <= MAX_REQUESTS
 
@@ -132,7 +140,7 @@ def test_requests_are_bounded_against_endless_neighbours() -> None:
 def test_slow_servers_give_their_slots_up() -> None:
     """No more than ALPHA requests are fast at once; after half a second of silence others get their turn."""
     lookup = Lookup(KEY, OWN)
-    lookup.add_seeds([at(peer(n)) for n in range(20)])
+    lookup.add_seeds([addresses_of(peer(n)) for n in range(20)])
     assert len(lookup.poll(0.0, 1000)) == ALPHA
     assert lookup.poll(0.4, 1000) == []
     assert lookup.wake_at(0.4) == 0.5
@@ -143,12 +151,12 @@ def test_wrong_addresses_first_do_not_lose_a_server() -> None:
     """A server named with a wrong address, which failed, is asked again when another names a good one."""
     lookup = Lookup(KEY, OWN)
     target = peer("target")
-    lookup.add_seeds([at(peer(1)), at(target)])
+    lookup.add_seeds([addresses_of(peer(1)), addresses_of(target)])
     for server in lookup.poll(0.0, 10):
         if server.peer == target:
             lookup.handle_failure(target)
     assert not any(server.peer == target for server in lookup.poll(0.1, 10))
-    other = type(at(target))(target, ("/ip4/198.51.100.7/tcp/7",))
+    other = type(addresses_of(target))(target, ("/ip4/198.51.100.7/tcp/7",))
     lookup.handle_answer(peer(1), [other])
     assert [server.addresses[-1] for server in lookup.poll(0.2, 10)] == ["/ip4/198.51.100.7/tcp/7"]
 
@@ -171,8 +179,8 @@ def test_one_decoy_server_with_a_thousand_providers(seed: int) -> None:
     honest_table = decoy.table
 
     def lie(request: KadRequest) -> Behaviour:
-        fakes = [at(peer(("decoy", net.random.randrange(1000)))) for _ in range(64)]
-        return 0.001, [at(p) for p in net.closest(KEY, honest_table)], fakes
+        fakes = [addresses_of(peer(("decoy", net.random.randrange(1000)))) for _ in range(64)]
+        return 0.001, [addresses_of(p) for p in net.closest(KEY, honest_table)], fakes
 
     decoy.behave = lie
     net.table = [decoy.id, *net.table]
@@ -188,7 +196,7 @@ def test_candidates_stay_within_the_limit_of_the_protocol() -> None:
         net.servers[server].behave = lambda request: (
             0.001,
             [],
-            [at(peer(("decoy", net.random.random()))) for _ in range(64)],
+            [addresses_of(peer(("decoy", net.random.random()))) for _ in range(64)],
         )
     assert found(net, 20.0) < 20.0
     net.run(60.0)
@@ -197,9 +205,9 @@ def test_candidates_stay_within_the_limit_of_the_protocol() -> None:
 
 def test_rounds_go_on_until_withdrawn() -> None:
     """A device that announces itself after 20 s is found, and nothing is asked after the session ended."""
-    net = Network(2, 50)
+    net = SimulatedDht(2, 50)
     net.table = list(net.servers)[:3]
-    net.up()
+    net.swarm_comes_up()
     net.find()
     net.run(20.0)
     assert not net.candidates
@@ -215,7 +223,7 @@ def test_rounds_go_on_until_withdrawn() -> None:
 def test_a_restart_of_the_swarm_begins_the_lookup_again() -> None:
     """Requests that died with the swarm are not waited for."""
     net = network(3)
-    net.up()
+    net.swarm_comes_up()
     net.find()
     net.run(0.02)
     net.swarm_restarts()

@@ -17,8 +17,7 @@ from spacedrive_node.actors.discovery.same_host import (
 )
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.types import PeerAddresses
-
-from .network import peer
+from spacedrive_node.tests.harness.simulated_dht import peer
 
 A, B = peer("a"), peer("b")
 ADDRESSES = ("/ip4/127.0.0.1/tcp/7520",)

@@ -1,9 +1,9 @@
-"""Have one of two devices vanish before and after every message of a pairing, in every manner.
+"""Makes one of two devices vanish before and after every message of a pairing, in every manner.
 
     python tests/failures/run.py --workers 8
 
-Each moment (moments.py), with either side as the victim: killed, stopped, or without its cable, for ever and
-for ten seconds. Exit status 0: every case ended as docs/protocol.md says, and nothing is left over.
+Each failure point, with either side as the victim: killed, stopped, or without its cable, for ever and for
+ten seconds. Exit status 0: every case ended as docs/protocol.md says, and nothing is left over.
 """
 
 import argparse
@@ -14,20 +14,18 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "chaos")]
-
 import trio
-from moments import Case, every_case
-from network import opened
-from vanish import Figures, run_case
 
-from spacedrive_node.tests.secrets import watch
+from spacedrive_node.tests.harness.faults.cable_network import open_network
+from spacedrive_node.tests.harness.faults.failure_points import FailureCase, all_cases
+from spacedrive_node.tests.harness.faults.vanishing_device import Figures, run_case
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 
-async def run(cases: list[Case], workers: int, folder: Path, figures: Figures) -> str:
-    """Run all cases, so many at once; returns what a pulled cable is on this machine."""
+async def run(cases: list[FailureCase], workers: int, folder: Path, figures: Figures) -> str:
+    """Run all cases, `workers` at once. Return what a pulled cable is on this machine."""
     waiting = list(enumerate(cases))
-    async with opened() as network, trio.open_nursery() as nodes:
+    async with open_network() as network, trio.open_nursery() as nodes:
 
         async def worker() -> None:
             while waiting:
@@ -45,19 +43,19 @@ async def run(cases: list[Case], workers: int, folder: Path, figures: Figures) -
     return network.kind
 
 
-async def until_told(scope: trio.CancelScope, *, task_status: "trio.TaskStatus[None]") -> None:
-    """Stop in good order at Ctrl-C and SIGTERM: every process and network is taken down on the way."""
+async def stop_at_signal(scope: trio.CancelScope, *, task_status: "trio.TaskStatus[None]") -> None:
+    """Cancel `scope` at Ctrl-C and SIGTERM, so that every process and network is removed."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
             scope.cancel()
 
 
-async def guarded(cases: list[Case], workers: int, folder: Path, figures: Figures) -> str | None:
-    """Run all cases; returns None when it was told to stop."""
+async def guarded(cases: list[FailureCase], workers: int, folder: Path, figures: Figures) -> str | None:
+    """Run all cases. Return None if a signal stopped the run."""
     kind = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(until_told, nursery.cancel_scope)
+        await nursery.start(stop_at_signal, nursery.cancel_scope)
         kind = await run(cases, workers, folder, figures)
         nursery.cancel_scope.cancel()
     return kind
@@ -82,16 +80,18 @@ def main() -> int:
     parser.add_argument("--together", type=int, default=4, help="pairings at once of each pair of nodes")
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="of the case, as it is printed")
     parser.add_argument("--limit", type=int, help="so many cases")
-    parser.add_argument("--seed", type=int, default=0, help="which moments come together, in which order")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="which failure points share a case, and their order"
+    )
     arguments = parser.parse_args()
-    cases = [c for c in every_case(arguments.seed, arguments.together) if arguments.only in str(c)]
+    cases = [c for c in all_cases(arguments.seed, arguments.together) if arguments.only in str(c)]
     cases = cases[: arguments.limit]
     figures, begin = Figures(), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="sdn-failures-"))
-    watch.begin()
+    collector.start()
     try:
         kind = trio.run(guarded, cases, arguments.workers, folder, figures)
-        secrets = watch.found()
+        secrets = collector.findings()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(figures, len(cases), kind, time.monotonic() - begin)

@@ -8,38 +8,39 @@ from pathlib import Path
 
 import pytest
 import trio
-from moments import EXCHANGES, Moment
-from relay import Relay
-from striking import Striking, two_struck
-from tap import Sight
+
+from spacedrive_node.tests.harness.faults.failure_points import EXCHANGES, FailurePoint
+from spacedrive_node.tests.harness.faults.fault_injector import FaultInjector, open_injected_pair
+from spacedrive_node.tests.harness.faults.message_tap import Sighting
+from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
 
 
-def cut_at(host: Striking, at: Moment, relays: list[Relay], *, reset: bool) -> list[int]:
+def cut_at(host: FaultInjector, at: FailurePoint, relays: list[TcpRelay], *, reset: bool) -> list[int]:
     """Cut at that moment of a session, once; the list will hold how many connections each relay cut."""
     cut: list[int] = []
 
-    async def watch(sight: Sight) -> None:
-        if not cut and sight[1:] == (at.event, at.name, at.number):
+    async def on_sighting(sighting: Sighting) -> None:
+        if not cut and sighting[1:] == (at.event, at.name, at.number):
             cut.extend(relay.cut(reset=reset) for relay in relays)
 
-    host.watch = watch
+    host.on_sighting = on_sighting
     return cut
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("reset", "turned"), [(True, False), (False, True)], ids=["reset", "closed, the initiator has dialed"]
+    ("reset", "swapped"), [(True, False), (False, True)], ids=["reset", "closed, the initiator has dialed"]
 )
-async def test_the_connection_is_cut_at_every_message(tmp_path: Path, reset: bool, turned: bool) -> None:
-    """One cut in each pairing. `turned`: the initiator, not the joiner, has dialed the first connection."""
-    relays = [Relay(), Relay()]
+async def test_the_connection_is_cut_at_every_message(tmp_path: Path, reset: bool, swapped: bool) -> None:
+    """One cut in each pairing. `swapped`: the initiator, not the joiner, has dialed the first connection."""
+    relays = [TcpRelay(), TcpRelay()]
     async with trio.open_nursery() as nursery:
         ports = [await nursery.start(relay.serve) for relay in relays]
-        async with two_struck(tmp_path, [*zip(relays, ports, strict=True)]) as two:
-            roles = two.turned() if turned else two
-            for moment in EXCHANGES:
-                host = roles.hosts[moment.side == "joiner"]
-                cut = cut_at(host, moment, relays, reset=reset)
-                await roles.pair(first=int(moment.accepting[:1] == ("joiner",)))
-                assert sum(cut), f"nothing was cut: {moment}"
+        async with open_injected_pair(tmp_path, [*zip(relays, ports, strict=True)]) as pair:
+            roles = pair.swapped() if swapped else pair
+            for point in EXCHANGES:
+                host = roles.hosts[point.side == "joiner"]
+                cut = cut_at(host, point, relays, reset=reset)
+                await roles.pair(first=int(point.accepting[:1] == ("joiner",)))
+                assert sum(cut), f"nothing was cut: {point}"
         nursery.cancel_scope.cancel()

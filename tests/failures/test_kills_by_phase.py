@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 import trio
-from striking import DEADLINE, Striking, two_struck
+
+from spacedrive_node.tests.harness.faults.fault_injector import DEADLINE, FaultInjector, open_injected_pair
 
 pytestmark = pytest.mark.timeout(600)
 ACTORS = ("session", "vault", "swarm", "discovery", "gateway", "metrics", "zygote")
 EVERY = 1.0
 
 
-def phases(host: Striking) -> set[str]:
+def phases(host: FaultInjector) -> set[str]:
     """Return those that sessions have come to; nothing of one that has ended can be lost."""
-    return {name for _, event, name in host.sights if event == "is"} - {"ENDED"}
+    return {name for _, event, name in host.sightings if event == "is"} - {"ENDED"}
 
 
 @pytest.mark.parametrize("actor", ACTORS)
@@ -28,16 +29,16 @@ async def test_an_actor_is_killed_at_every_phase(tmp_path: Path, actor: str) -> 
     """The phases are those of undisturbed pairings, in which either side accepts first; then one kill on each
     side of a pairing, each at a phase of its own.
     """
-    async with two_struck(tmp_path) as two:
+    async with open_injected_pair(tmp_path) as pair:
         done: tuple[set[str], set[str]] = (set(), set())
         for first in (0, 1):
-            await two.pair(first)
-            there = [sorted(phases(host) - before) for host, before in zip(two.hosts, done, strict=True)]
+            await pair.pair(first)
+            there = [sorted(phases(host) - before) for host, before in zip(pair.hosts, done, strict=True)]
             for both in zip_longest(*there):
-                for host, phase in zip(two.hosts, both, strict=True):
-                    host.strike(actor, signal.SIGKILL, phase)
-                await two.pair(first)
-                assert [bool(host.struck) for host in two.hosts] == [phase is not None for phase in both]
+                for host, phase in zip(pair.hosts, both, strict=True):
+                    host.inject(actor, signal.SIGKILL, phase)
+                await pair.pair(first)
+                assert [bool(host.injected) for host in pair.hosts] == [phase is not None for phase in both]
             for before, these in zip(done, there, strict=True):
                 before.update(these)
         assert [len(side) for side in done] == [9, 12]
@@ -50,10 +51,10 @@ async def test_a_kill_every_second_throughout(tmp_path: Path) -> None:
     """
     turns = random.Random(5).sample([*product((0, 1), ACTORS)], 2 * len(ACTORS))
     halfway = trio.Event()
-    async with two_struck(tmp_path) as two:
+    async with open_injected_pair(tmp_path) as pair:
 
         async def one() -> None:
-            pairings = await two.begin()
+            pairings = await pair.begin()
             for pairing in pairings:
                 await pairing.confirmation()
             await halfway.wait()
@@ -70,8 +71,8 @@ async def test_a_kill_every_second_throughout(tmp_path: Path) -> None:
                     await trio.sleep(EVERY)  # this is the failure, not a wait for anything
                     if number == len(turns) // 2:
                         halfway.set()
-                    two.hosts[side].kill(actor)
-            (mine,), (theirs,) = [await node.client.devices() for node in two.nodes]
+                    pair.hosts[side].kill(actor)
+            (mine,), (theirs,) = [await node.client.devices() for node in pair.nodes]
             assert (mine.state, theirs.state) == ("paired", "paired")
             assert mine.fingerprint == theirs.fingerprint
-        await two.pair(0)
+        await pair.pair(0)

@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 import trio
-from judge import ALLOWED
-from misbehaving import Change, Misbehaving, another_answer, flooding, forbidden, mislabelled
-from moments import SIDES
-from striking import DEADLINE, Two, two_struck
 
 import spacedrive_node.node
 from spacedrive_node.client.node_client import ControlError, Pairing, PairingFailedError
 from spacedrive_node.messages.actor_configs import SessionConfig
+from spacedrive_node.tests.harness.faults.end_state_checks import ALLOWED
+from spacedrive_node.tests.harness.faults.failure_points import SIDES
+from spacedrive_node.tests.harness.faults.fault_injector import DEADLINE, InjectedPair, open_injected_pair
+from spacedrive_node.tests.harness.faults.misbehaving_actor import (
+    Change,
+    MisbehavingActor,
+    another_answer,
+    flooding,
+    forbidden,
+    mislabelled,
+)
 
 pytestmark = pytest.mark.timeout(600)
 ACTORS = ("session", "vault", "swarm", "discovery", "gateway", "metrics")
@@ -31,22 +38,22 @@ SUFFERS = {
     "metrics": {("metrics", "mailbox full")},
 }
 """Who is ended for a flood of each, if anybody. What the gateway and the swarm send too much is refused."""
-SHORT = SessionConfig(proof=3.0, exchange=3.0, deciding=12.0, delivery=15.0)
+SHORT_DEADLINES = SessionConfig(proof=3.0, exchange=3.0, deciding=12.0, delivery=15.0)
 SEARCH = 10.0
 
 
 async def on_either_side(
-    folder: Path, run: Callable[[Two, int], Awaitable[None]], **settings: object
+    folder: Path, run: Callable[[InjectedPair, int], Awaitable[None]], **settings: object
 ) -> None:
     """Run it on two pairs of nodes at once: its victim is once the initiator and once the joiner."""
 
     async def one(side: int) -> None:
         own = folder / SIDES[side]
         own.mkdir()
-        async with two_struck(own, **settings) as two:
-            await run(two, side)
-            two.hosts[side].alter = lambda _actor, _step: None
-            await two.pair(1 - side)
+        async with open_injected_pair(own, **settings) as pair:
+            await run(pair, side)
+            pair.hosts[side].alter = lambda _actor, _step: None
+            await pair.pair(1 - side)
 
     async with trio.open_nursery() as nursery:
         for side in (0, 1):
@@ -57,12 +64,12 @@ async def on_either_side(
 async def test_an_actor_hangs(tmp_path: Path, actor: str) -> None:
     """It stands still (SIGSTOP) while users decide: it is started again, and the pairing completes."""
 
-    async def run(two: Two, side: int) -> None:
-        host = two.hosts[side]
-        host.strike(actor, signal.SIGSTOP, "DECIDING")
-        await two.pair(side)
-        assert host.struck
-        await host.until_told(actor, "restarting", "hang")
+    async def run(pair: InjectedPair, side: int) -> None:
+        host = pair.hosts[side]
+        host.inject(actor, signal.SIGSTOP, "DECIDING")
+        await pair.pair(side)
+        assert host.injected
+        await host.wait_for_report(actor, "restarting", "hang")
 
     await on_either_side(tmp_path, run)
 
@@ -71,17 +78,17 @@ async def test_an_actor_hangs(tmp_path: Path, actor: str) -> None:
 async def test_an_actor_floods_and_then_says_what_it_may_not(tmp_path: Path, actor: str) -> None:
     """Both pairings complete. For the flood nobody but the documented one is ended; the forger is ended."""
 
-    async def run(two: Two, side: int) -> None:
-        host = two.hosts[side]
-        host.alter = flood = Misbehaving(actor, flooding)
-        await two.pair(side)
+    async def run(pair: InjectedPair, side: int) -> None:
+        host = pair.hosts[side]
+        host.alter = flood = MisbehavingActor(actor, flooding)
+        await pair.pair(side)
         assert flood.done
-        assert {(kind, event) for kind, event, _ in host.told if event != "restarting"} <= SUFFERS[actor]
-        host.told.clear()
-        host.alter = Misbehaving(actor, forbidden)
-        await two.pair(side)
-        await host.until_told(actor, "forbidden step", None)
-        await host.until_told(actor, "restarting", "exit")
+        assert {(kind, event) for kind, event, _ in host.reports if event != "restarting"} <= SUFFERS[actor]
+        host.reports.clear()
+        host.alter = MisbehavingActor(actor, forbidden)
+        await pair.pair(side)
+        await host.wait_for_report(actor, "forbidden step", None)
+        await host.wait_for_report(actor, "restarting", "exit")
 
     await on_either_side(tmp_path, run)
 
@@ -92,9 +99,9 @@ async def test_an_actor_floods_and_then_says_what_it_may_not(tmp_path: Path, act
 async def test_a_wrong_answer_that_is_asked_for_again(tmp_path: Path, actor: str, change: Change) -> None:
     """Who asks others over the network asks again when there is no answer, or a wrong one."""
 
-    async def run(two: Two, side: int) -> None:
-        misbehaving = two.hosts[side].alter = Misbehaving(actor, change)
-        await two.pair(side)
+    async def run(pair: InjectedPair, side: int) -> None:
+        misbehaving = pair.hosts[side].alter = MisbehavingActor(actor, change)
+        await pair.pair(side)
         assert misbehaving.done
 
     await on_either_side(tmp_path, run)
@@ -115,13 +122,13 @@ async def test_a_wrong_answer_that_nobody_asks_for_again(
     """A defect inside the node: the pairing ends, at the latest with its deadlines, and nobody is paired."""
     usual = spacedrive_node.node.session_spec
     monkeypatch.setattr(
-        "spacedrive_node.node.session_spec", lambda: dataclasses.replace(usual(), config=SHORT)
+        "spacedrive_node.node.session_spec", lambda: dataclasses.replace(usual(), config=SHORT_DEADLINES)
     )
 
-    async def run(two: Two, side: int) -> None:
-        misbehaving = two.hosts[side].alter = Misbehaving(actor, change)
+    async def run(pair: InjectedPair, side: int) -> None:
+        misbehaving = pair.hosts[side].alter = MisbehavingActor(actor, change)
         with trio.fail_after(DEADLINE):
-            pairings = await two.begin(SEARCH)
+            pairings = await pair.begin(SEARCH)
             outcomes = [""] * 2
             async with trio.open_nursery() as users:
                 for place, pairing in enumerate(pairings):

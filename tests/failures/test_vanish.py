@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 import trio
-from moments import HOWS, MOMENTS, Case, How, every_case, sample
-from network import Network, opened
-from vanish import Figures, run_case
+
+from spacedrive_node.tests.harness.faults.cable_network import CableNetwork, open_network
+from spacedrive_node.tests.harness.faults.failure_points import (
+    FAILURE_POINTS,
+    MANNERS,
+    FailureCase,
+    Manner,
+    all_cases,
+    sample_cases,
+)
+from spacedrive_node.tests.harness.faults.vanishing_device import Figures, run_case
 
 SEED = 7
 TOGETHER = 5
 
 
-async def run_all(cases: list[Case], folder: Path, network: Network, at_once: int) -> Figures:
+async def run_all(cases: list[FailureCase], folder: Path, network: CableNetwork, at_once: int) -> Figures:
     """Run cases, so many at once; most of their time they wait."""
     figures, slots = Figures(), trio.CapacityLimiter(at_once)
     failures: list[str] = []
@@ -34,31 +42,31 @@ async def run_all(cases: list[Case], folder: Path, network: Network, at_once: in
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("how", HOWS)
-async def test_the_other_side_vanishes(tmp_path: Path, how: How) -> None:
+@pytest.mark.parametrize("manner", MANNERS)
+async def test_the_other_side_vanishes(tmp_path: Path, manner: Manner) -> None:
     """Each moment once: both sides end as documented, agree at the next contact, and can pair again."""
-    async with opened() as network:
-        figures = await run_all(sample(SEED, how, TOGETHER), tmp_path, network, at_once=4)
-    assert figures.pairings == len(MOMENTS)
+    async with open_network() as network:
+        figures = await run_all(sample_cases(SEED, manner, TOGETHER), tmp_path, network, at_once=4)
+    assert figures.pairings == len(FAILURE_POINTS)
 
 
 @pytest.mark.timeout(300)
 async def test_a_cable_without_namespaces(tmp_path: Path) -> None:
     """Where no network can be made, a relay on loopback that goes silent takes its place."""
-    cases = [case for case in every_case(SEED, TOGETHER) if (case.how, case.long) == ("cable", "ten")]
+    cases = [case for case in all_cases(SEED, TOGETHER) if (case.manner, case.duration) == ("cable", "ten")]
     async with trio.open_nursery() as nursery:
-        await run_all(cases[:1], tmp_path, Network("a relay that goes silent", nursery), at_once=1)
+        await run_all(cases[:1], tmp_path, CableNetwork("a relay that goes silent", nursery), at_once=1)
         nursery.cancel_scope.cancel()
 
 
 def test_every_moment_is_in_every_case() -> None:
     """The whole matrix has each with each victim, manner and length; a sample has each in its manner."""
-    whole = [(c.victim, c.how, c.long, moment) for c in every_case(SEED, 4) for moment in c.moments]
-    assert len(whole) == len(set(whole)) == 2 * 3 * 2 * len(MOMENTS)
-    for how in HOWS:
-        assert sorted(str(m) for c in sample(SEED, how, TOGETHER) for m in c.moments) == sorted(
-            map(str, MOMENTS)
+    whole = [(c.victim, c.manner, c.duration, point) for c in all_cases(SEED, 4) for point in c.points]
+    assert len(whole) == len(set(whole)) == 2 * 3 * 2 * len(FAILURE_POINTS)
+    for manner in MANNERS:
+        assert sorted(str(m) for c in sample_cases(SEED, manner, TOGETHER) for m in c.points) == sorted(
+            map(str, FAILURE_POINTS)
         )
-    for case in [*every_case(SEED, 4), *sample(SEED, "stop", TOGETHER)]:
-        held = [(moment.side, moment.actor) for moment in case.moments if moment.actor != "session"]
+    for case in [*all_cases(SEED, 4), *sample_cases(SEED, "stop", TOGETHER)]:
+        held = [(point.side, point.actor) for point in case.points if point.actor != "session"]
         assert len(held) == len(set(held)), "one actor can be held once"

@@ -1,196 +1,21 @@
-"""A gateway as a trio task behind a real Unix socket, and a stand-in for the supervisor at its channel."""
+"""A gateway with a stand-in for the supervisor at its channel, and a client of it."""
 
-import os
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 import trio
 
-from spacedrive_node.actors.base import now
-from spacedrive_node.actors.gateway import main
 from spacedrive_node.client.node_client import NodeClient, open_client
-from spacedrive_node.config.control_socket import bind_control
-from spacedrive_node.messages import to_supervisor, to_vault
-from spacedrive_node.messages.actor_configs import GatewayConfig
-from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.child_protocol import (
-    Deliver,
-    FromChild,
-    Log,
-    Outgoing,
-    Ready,
-    Start,
-    Step,
-    Stop,
-    decode_from_child,
-    decode_to_child,
-)
-from spacedrive_node.messages.to_gateway import (
-    ActorInfo,
-    Actors,
-    Confirmation,
-    NodeIdentity,
-    Readiness,
-    SeenDevice,
-    SessionLimit,
-    SessionView,
-    SwarmStatus,
-)
-from spacedrive_node.protocol.identity import device_id
-from spacedrive_node.supervisor.channel import Channel
-from spacedrive_node.tests.secrets import watch
-
-PEER = bytes.fromhex("002408011220") + b"\x11" * 32
-CODE = bytes(range(16))
-SUPERVISOR_ACTOR = ActorInfo("supervisor", 1, "running", 0, 1.0, 0, 1, 1)
-
-
-class Node:
-    """Plays the supervisor and every other actor: keeps what stands, answers ListActors, records the rest."""
-
-    def __init__(self, control: Path) -> None:
-        self.control = control
-        self.listener = bind_control(control)
-        self.standing: dict[tuple[str, str], Message] = {}
-        self.steps: list[tuple[Outgoing, ...]] = []
-        self.logs: list[Log] = []
-        self.incarnation = 0
-        self.answer_barrier = True
-        self._arrived = trio.lowlevel.ParkingLot()
-        self._channel: Channel[FromChild] | None = None
-        self._scope = trio.CancelScope()
-        self._number = 0
-        self._over = trio.Event()
-
-    async def run_gateway(self, nursery: trio.Nursery, **config: Any) -> None:
-        """Start an incarnation of the gateway and give it what stands."""
-        ours, theirs = socket.socketpair()
-        self.incarnation += 1
-        self._number = 0
-        self._scope = trio.CancelScope()
-        self._over = trio.Event()
-        self._channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), decode_from_child)
-        await nursery.start(self._host, theirs)
-        settings = GatewayConfig(socket_fd=self.listener.fileno(), version="1.2.3", **config)
-        await self._channel.send(
-            Start("gateway", self.incarnation, msgspec.Raw(msgspec.msgpack.encode(settings)))
-        )
-        assert isinstance(await self._channel.receive(), Ready)
-        for (sender, _slot), message in self.standing.items():
-            await self.deliver(sender, message)
-        nursery.start_soon(self._read, self._channel)
-
-    async def _host(self, theirs: socket.socket, task_status: Any) -> None:
-        with self._scope:
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
-            task_status.started()
-            try:
-                await main(Channel(stream, decode_to_child))
-            finally:
-                self._over.set()
-                await trio.aclose_forcefully(stream)
-
-    async def _read(self, channel: Channel[FromChild]) -> None:
-        try:
-            await self._read_on(channel)
-        finally:
-            await trio.aclose_forcefully(channel._stream)
-
-    async def _read_on(self, channel: Channel[FromChild]) -> None:
-        while True:
-            try:
-                frame = await channel.receive()
-            except trio.EndOfChannel:
-                return
-            if isinstance(frame, Log):
-                self.logs.append(frame)
-                watch.code(CODE)
-                watch.log_line("the gateway", "gateway", frame.level, frame.event, frame.fields)
-            if not isinstance(frame, Step):
-                continue
-            if [out.kind for out in frame.out] == ["ListActors"] and self.answer_barrier:
-                await self.answer(frame.out[0])
-                continue
-            self.steps.append(frame.out)
-            self._arrived.unpark_all()
-
-    async def answer(self, asked: Outgoing, actors: tuple[ActorInfo, ...] = (SUPERVISOR_ACTOR,)) -> None:
-        """Answer a ListActors."""
-        request = to_supervisor.decode(asked.body)
-        assert isinstance(request, to_supervisor.ListActors)
-        await self.deliver("supervisor", Actors(request.request, actors))
-
-    async def deliver(self, sender: str, message: Message, id: bytes | None = None) -> None:
-        assert self._channel is not None
-        self._number += 1
-        await self._channel.send(
-            Deliver(
-                self._number,
-                sender,
-                1,
-                type(message).__name__,
-                os.urandom(16) if id is None else id,
-                msgspec.Raw(encode(message)),
-            )
-        )
-
-    async def stand(self, sender: str, message: Message, slot: str = "") -> None:
-        """Deliver a standing message, and keep it for the next incarnation."""
-        self.standing[sender, type(message).__name__ + slot] = message
-        if self._channel is not None:
-            await self.deliver(sender, message)
-
-    async def kill(self) -> None:
-        """End the gateway as a SIGKILL would: nothing is flushed, every connection breaks."""
-        self._scope.cancel()
-        await self._over.wait()
-        self._channel = None
-
-    async def stop(self) -> None:
-        """Ask the gateway to stop and wait until it has."""
-        assert self._channel is not None
-        await self._channel.send(Stop())
-        await self._over.wait()
-
-    async def step(self, *kinds: str) -> tuple[Outgoing, ...]:
-        """Wait for the next step that sends exactly these kinds, and take it."""
-        while True:
-            for step in self.steps:
-                if tuple(out.kind for out in step) == kinds:
-                    self.steps.remove(step)
-                    return step
-            await self._arrived.park()
-
-    async def view(self, session: str, stage: str = "waiting", **fields: Any) -> SessionView:
-        """Show a state of a session."""
-        fields.setdefault("role", "initiator")
-        fields.setdefault("started", now())
-        view = SessionView(session=session, stage=stage, **fields)  # type: ignore[arg-type]
-        await self.stand(f"session-{session}", view)
-        return view
-
-    async def be_ready(self) -> None:
-        await self.stand("vault", Readiness("vault", True), "vault")
-        await self.stand("swarm", Readiness("swarm", True), "swarm")
-        await self.stand("discovery", Readiness("dht", False, "bootstrapping"), "dht")
-        await self.stand("vault", NodeIdentity(b"i" * 16, "host", b"k" * 32, PEER))
-        await self.stand("swarm", SwarmStatus(PEER, ("/ip4/127.0.0.1/tcp/1",), "private", "server", 3))
-        await self.stand("supervisor", SessionLimit(256))
-
-
-def confirmation() -> Confirmation:
-    return Confirmation(
-        SeenDevice(device_id(b"K" * 32), "other", "linux", b"K" * 32, PEER), "012345", b"t" * 32
-    )
+from spacedrive_node.messages import to_vault
+from spacedrive_node.messages.child_protocol import Outgoing
+from spacedrive_node.messages.to_gateway import Confirmation
+from spacedrive_node.tests.harness.gateway_actor import CODE, GatewayHost, confirmation
 
 
 @pytest.fixture
-def shown() -> Confirmation:
+def proven_device() -> Confirmation:
     """A device on the other side that has proved itself."""
     return confirmation()
 
@@ -211,29 +36,29 @@ def accept_of() -> Callable[[Outgoing], to_vault.Accept]:
 
 
 @pytest.fixture
-def short() -> Iterator[Path]:
+def short_folder() -> Iterator[Path]:
     """A directory with a short name: the path of a Unix socket holds a hundred bytes."""
     with tempfile.TemporaryDirectory(prefix="sd-", dir="/tmp") as directory:
         yield Path(directory)
 
 
 @pytest.fixture
-async def bare(short: Path, nursery: trio.Nursery) -> AsyncIterator[Node]:
+async def starting_node(short_folder: Path, nursery: trio.Nursery) -> AsyncIterator[GatewayHost]:
     """A node whose parts have not said anything yet."""
-    node = Node(short / "c.sock")
+    node = GatewayHost(short_folder / "c.sock")
     with node.listener:
         await node.run_gateway(nursery)
         yield node
 
 
 @pytest.fixture
-async def node(bare: Node) -> Node:
+async def node(starting_node: GatewayHost) -> GatewayHost:
     """A node that is ready to pair."""
-    await bare.be_ready()
-    return bare
+    await starting_node.deliver_readiness()
+    return starting_node
 
 
 @pytest.fixture
-async def client(node: Node) -> AsyncIterator[NodeClient]:
+async def client(node: GatewayHost) -> AsyncIterator[NodeClient]:
     async with open_client(node.control) as client:
         yield client

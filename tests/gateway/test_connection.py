@@ -104,10 +104,10 @@ async def test_status(node, raw):
         assert (status.ready, status.missing) == (False, ("dht",))
 
 
-async def test_status_of_a_node_that_has_said_nothing(bare):
+async def test_status_of_a_node_that_has_said_nothing(starting_node):
     """What a part has not said yet is empty, and everything is missing."""
     with trio.fail_after(10):
-        async with await trio.open_unix_socket(bare.control) as stream:
+        async with await trio.open_unix_socket(starting_node.control) as stream:
             raw = Raw(stream)
             await raw.send(Status(1))
             status = await raw.receive()
@@ -119,8 +119,8 @@ async def test_a_subscription_is_a_snapshot_and_then_live(node, client, raw):
     """Done, then each present session, then what changes; a named one ends after its outcome."""
     first, second = "0a" * 8, "0b" * 8
     with trio.fail_after(10):
-        await node.view(first)
-        await node.view(second)
+        await node.show_session(first)
+        await node.show_session(second)
         await known(client, 2)
         await raw.send(Subscribe(1), Subscribe(2, second))
         assert await raw.receive() == Done(1)
@@ -135,7 +135,7 @@ async def test_a_subscription_is_a_snapshot_and_then_live(node, client, raw):
         events = [await raw.receive() for _ in range(2)]
         assert {event.id for event in events} == {1, 2}
         assert {event.state.outcome for event in events} == {"expired"}
-        await node.view(first, "proving")
+        await node.show_session(first, "proving")
         event = await raw.receive()
         assert (event.id, event.state.stage) == (1, "proving")
         await raw.send(Subscribe(3, "0c" * 8))
@@ -146,13 +146,13 @@ async def test_a_slow_subscriber_gets_the_newest_and_holds_nobody_up(node, clien
     """Thousands of states for one that does not read: others are answered, and it gets the last one."""
     session = "0a" * 8
     with trio.fail_after(30):
-        await node.view(session)
+        await node.show_session(session)
         await known(client, 1)
         await raw.send(Subscribe(1))
         assert await raw.receive() == Done(1)
         total = 5_000
         for number in range(total):
-            await node.view(session, message="x" * 190 + str(number))
+            await node.show_session(session, message="x" * 190 + str(number))
         while not (await client.sessions())[0].message.endswith(str(total - 1)):
             pass
         received = 0
@@ -172,13 +172,13 @@ async def test_one_client_has_a_bounded_number_of_open_requests(node, raw, monke
         await raw.send(*(ListDevices(id) for id in range(count)))
         numbers = []
         for _ in range(client_connection.MAX_OPEN_REQUESTS):
-            (sent,) = await node.step("ListDevices")
+            (sent,) = await node.next_step("ListDevices")
             numbers.append(to_vault.decode(sent.body).request)
         assert node.steps == []
         answered = 0
         while answered < count:
             if not numbers:
-                (sent,) = await node.step("ListDevices")
+                (sent,) = await node.next_step("ListDevices")
                 numbers.append(to_vault.decode(sent.body).request)
             await node.deliver("vault", Devices(numbers.pop(), (), False))
             answered += 1
@@ -243,7 +243,7 @@ async def test_devices_come_in_pages(node, client: NodeClient):
         async with trio.open_nursery() as inner:
             inner.start_soon(ask)
             for after, more in ((b"", True), (b"1" * 16, False)):
-                (sent,) = await node.step("ListDevices")
+                (sent,) = await node.next_step("ListDevices")
                 asked = to_vault.decode(sent.body)
                 assert asked.after == after
                 await node.deliver("vault", Devices(asked.request, (device,), more))
@@ -259,7 +259,7 @@ async def test_refusals_of_the_vault(node, client: NodeClient):
         async with trio.open_nursery() as inner:
 
             async def refuse() -> None:
-                (sent,) = await node.step("ForgetDevice")
+                (sent,) = await node.next_step("ForgetDevice")
                 await node.deliver(
                     "vault", VaultError(to_vault.decode(sent.body).request, "no_such_device", "gone")
                 )
@@ -279,7 +279,7 @@ async def test_actors(node, client):
         async with trio.open_nursery() as inner:
 
             async def serve() -> None:
-                (sent,) = await node.step("ListActors")
+                (sent,) = await node.next_step("ListActors")
                 await node.answer(sent, many)
 
             inner.start_soon(serve)
@@ -292,8 +292,8 @@ async def test_a_full_list_of_sessions_fits_a_frame(node, client, raw, code):
     with trio.fail_after(10):
         for number in range(200):
             ended = {"outcome": "expired"} if number % 2 else {"code": code}
-            await node.view(f"{number:016x}", message="ü" * 200, **ended)
-        await node.view("ff" * 8)
+            await node.show_session(f"{number:016x}", message="ü" * 200, **ended)
+        await node.show_session("ff" * 8)
         while (await client.status()).sessions_active < 101:
             pass
         await raw.send(ListSessions(1))
@@ -308,7 +308,7 @@ async def test_ended_sessions_are_forgotten_in_the_end(node, client):
     with trio.fail_after(10):
         for number in range(200):
             await node.deliver("supervisor", SessionEnded(f"{number:016x}", "joiner", "not_found"))
-        await node.view("ff" * 8)
+        await node.show_session("ff" * 8)
         while (await client.status()).sessions_active < 1:
             pass
         with pytest.raises(ControlError) as unknown:
@@ -321,12 +321,12 @@ async def test_stopping_lets_clients_have_what_they_are_owed(node, client, raw):
     """Outcomes that come just before the stop are still written."""
     session = "0a" * 8
     with trio.fail_after(10):
-        await node.view(session)
+        await node.show_session(session)
         await known(client, 1)
         await raw.send(Subscribe(1, session))
         await raw.receive()
         await raw.receive()
-        await node.view(session, outcome="cancelled")
+        await node.show_session(session, outcome="cancelled")
         await node.stop()
         assert (await raw.receive()).state.outcome == "cancelled"
         assert await raw.receive() is None

@@ -21,14 +21,14 @@ async def begin(node, client: NodeClient, nursery: trio.Nursery, code: bytes):
 
     async with trio.open_nursery() as inner:
         inner.start_soon(start)
-        (sent,) = await node.step("StartPairing")
+        (sent,) = await node.next_step("StartPairing")
         session = to_session.decode(sent.body).session
         assert sent.to == f"session-{session}"
-        await node.view(session, code=code, expires=1e9)
+        await node.show_session(session, code=code, expires=1e9)
     return box[0]
 
 
-async def test_a_pairing_from_the_code_to_paired(node, client, nursery, code, shown, accept_of):
+async def test_a_pairing_from_the_code_to_paired(node, client, nursery, code, proven_device, accept_of):
     """Words and QR text reach the client; acceptance reaches vault and session in one step, in order."""
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
@@ -36,22 +36,22 @@ async def test_a_pairing_from_the_code_to_paired(node, client, nursery, code, sh
         assert parse_code(pairing.code.qr)[0] == code
         assert "abandon" not in repr(pairing.code)
 
-        await node.view(pairing.id, "proving", code=code)
-        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.show_session(pairing.id, "proving", code=code)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
         seen = await pairing.confirmation()
-        assert (seen.device.public_key, seen.check) == (shown.device.public_key, "012345")
+        assert (seen.device.public_key, seen.check) == (proven_device.device.public_key, "012345")
 
         async with trio.open_nursery() as inner:
             inner.start_soon(pairing.accept)
-            accept, decide = await node.step("Accept", "Decide")
-            assert accept_of(accept).public_key == shown.device.public_key
-            assert accept_of(accept).th3 == shown.th3
+            accept, decide = await node.next_step("Accept", "Decide")
+            assert accept_of(accept).public_key == proven_device.device.public_key
+            assert accept_of(accept).th3 == proven_device.th3
             assert accept_of(accept).session == pairing.id
             assert to_session.decode(decide.body) == to_session.Decide(True)
             assert (accept.to, decide.to) == ("vault", f"session-{pairing.id}")
-            await node.view(pairing.id, "storing", confirmation=shown, accepted=True)
-        await node.view(
-            pairing.id, "storing", confirmation=shown, accepted=True, outcome="paired",
+            await node.show_session(pairing.id, "storing", confirmation=proven_device, accepted=True)
+        await node.show_session(
+            pairing.id, "storing", confirmation=proven_device, accepted=True, outcome="paired",
             fingerprint="0123456789abcdef", seconds=1.5, path="direct",
         )  # fmt: skip
         end = await pairing.paired()
@@ -59,34 +59,36 @@ async def test_a_pairing_from_the_code_to_paired(node, client, nursery, code, sh
         assert end.words is None
 
 
-async def test_paired_with_the_policy_to_accept(node, client, nursery, code, shown):
+async def test_paired_with_the_policy_to_accept(node, client, nursery, code, proven_device):
     """paired(accept=True) accepts by itself; without it nothing is decided."""
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
-        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
         async with trio.open_nursery() as inner:
             inner.start_soon(lambda: pairing.paired(accept=True))
-            await node.step("Accept", "Decide")
-            await node.view(pairing.id, "storing", confirmation=shown, accepted=True)
-            await node.view(pairing.id, "storing", confirmation=shown, accepted=True, outcome="paired")
+            await node.next_step("Accept", "Decide")
+            await node.show_session(pairing.id, "storing", confirmation=proven_device, accepted=True)
+            await node.show_session(
+                pairing.id, "storing", confirmation=proven_device, accepted=True, outcome="paired"
+            )
 
 
-async def test_decisions_are_final(node, client, nursery, code, shown):
+async def test_decisions_are_final(node, client, nursery, code, proven_device):
     """Repeating a decision is done; the contrary, and cancelling after it, are already_decided."""
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
         with pytest.raises(ControlError) as early:
             await pairing.accept()
         assert early.value.code == "not_deciding"
-        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
         await pairing.confirmation()
         async with trio.open_nursery() as inner:
             inner.start_soon(pairing.accept)
-            await node.step("Accept", "Decide")
+            await node.next_step("Accept", "Decide")
             with pytest.raises(ControlError) as contrary:
                 await pairing.reject()
             assert contrary.value.code == "already_decided"
-            await node.view(pairing.id, "deciding", confirmation=shown, accepted=True)
+            await node.show_session(pairing.id, "deciding", confirmation=proven_device, accepted=True)
         await pairing.accept()
         for contrary_call in (pairing.reject, pairing.cancel):
             with pytest.raises(ControlError) as refused:
@@ -95,17 +97,19 @@ async def test_decisions_are_final(node, client, nursery, code, shown):
         assert node.steps == []
 
 
-async def test_reject_goes_to_the_session_only(node, client, nursery, code, shown):
+async def test_reject_goes_to_the_session_only(node, client, nursery, code, proven_device):
     """A rejection never mentions the vault."""
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
-        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
         await pairing.confirmation()
         async with trio.open_nursery() as inner:
             inner.start_soon(pairing.reject)
-            (decide,) = await node.step("Decide")
+            (decide,) = await node.next_step("Decide")
             assert to_session.decode(decide.body) == to_session.Decide(False)
-            await node.view(pairing.id, "deciding", confirmation=shown, accepted=False, outcome="rejected")
+            await node.show_session(
+                pairing.id, "deciding", confirmation=proven_device, accepted=False, outcome="rejected"
+            )
         with pytest.raises(PairingFailedError) as failed:
             await pairing.paired()
         assert failed.value.outcome == "rejected"
@@ -117,24 +121,24 @@ async def test_cancel(node, client, nursery, code):
         pairing = await begin(node, client, nursery, code)
         async with trio.open_nursery() as inner:
             inner.start_soon(pairing.cancel)
-            await node.step("CancelPairing")
-            await node.view(pairing.id, outcome="cancelled", message="cancelled here")
+            await node.next_step("CancelPairing")
+            await node.show_session(pairing.id, outcome="cancelled", message="cancelled here")
         await pairing.cancel()
         with pytest.raises(PairingFailedError, match="cancelled here"):
             await pairing.paired()
 
 
-async def test_cancel_at_the_question(node, client, nursery, code, shown):
+async def test_cancel_at_the_question(node, client, nursery, code, proven_device):
     """With a device on the screen a cancellation is a refusal, never an acceptance; it is done at once."""
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
-        await node.view(pairing.id, stage="deciding", confirmation=shown)
+        await node.show_session(pairing.id, stage="deciding", confirmation=proven_device)
         await pairing.confirmation()
         async with trio.open_nursery() as inner:
             inner.start_soon(pairing.cancel)
-            await node.step("CancelPairing")
-            await node.view(pairing.id, stage="deciding", confirmation=shown, accepted=False)
-        await node.view(pairing.id, stage="deciding", confirmation=shown, outcome="cancelled")
+            await node.next_step("CancelPairing")
+            await node.show_session(pairing.id, stage="deciding", confirmation=proven_device, accepted=False)
+        await node.show_session(pairing.id, stage="deciding", confirmation=proven_device, outcome="cancelled")
         await pairing.cancel()
 
 
@@ -149,15 +153,15 @@ async def test_the_same_code_is_not_entered_twice_at_once(node, client, nursery,
 
         async with trio.open_nursery() as inner:
             inner.start_soon(join)
-            first = to_session.decode((await node.step("JoinPairing"))[0].body)
-            await node.view(first.session, role="joiner", stage="searching")
+            first = to_session.decode((await node.next_step("JoinPairing"))[0].body)
+            await node.show_session(first.session, role="joiner", stage="searching")
         with pytest.raises(ControlError, match="already"):
             await client.join_pairing(words)
-        await node.view(first.session, role="joiner", stage="searching", outcome="not_found")
+        await node.show_session(first.session, role="joiner", stage="searching", outcome="not_found")
         async with trio.open_nursery() as inner:
             inner.start_soon(join)
-            again = to_session.decode((await node.step("JoinPairing"))[0].body)
-            await node.view(again.session, role="joiner", stage="searching")
+            again = to_session.decode((await node.next_step("JoinPairing"))[0].body)
+            await node.show_session(again.session, role="joiner", stage="searching")
         assert first.session != again.session
 
 
@@ -178,9 +182,9 @@ async def test_states_never_go_back(node, client, nursery, code):
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
         for stage in ("connecting", "proving", "connecting", "deciding"):
-            await node.view(pairing.id, stage)
-        await node.view(pairing.id, "deciding", outcome="expired")
-        await node.view(pairing.id, "storing", outcome="paired")
+            await node.show_session(pairing.id, stage)
+        await node.show_session(pairing.id, "deciding", outcome="expired")
+        await node.show_session(pairing.id, "storing", outcome="paired")
         order = ["waiting", "connecting", "proving", "deciding", "storing"]
         ranks = [(order.index(state.stage), state.outcome) async for state in pairing.states()]
         assert [rank for rank, _ in ranks] == sorted(rank for rank, _ in ranks)
@@ -192,12 +196,12 @@ async def test_a_session_speaks_for_itself_only(node, client, nursery, code):
     """A view sent by another session is ignored."""
     with trio.fail_after(10):
         pairing = await begin(node, client, nursery, code)
-        forged = await node.view("ab" * 8, "waiting")
+        forged = await node.show_session("ab" * 8, "waiting")
         await node.deliver(
             "session-" + "ab" * 8,
             type(forged)(pairing.id, "initiator", "storing", 1.0, outcome="paired"),
         )
-        await node.view(pairing.id, "connecting")
+        await node.show_session(pairing.id, "connecting")
         async for state in pairing.states():
             assert state.outcome is None
             if state.stage == "connecting":
@@ -212,10 +216,10 @@ async def test_joining(node, client, code):
         assert wrong.value.code == "bad_code"
         async with trio.open_nursery() as inner:
             inner.start_soon(client.join_pairing, " ".join(words_of(code)), 7)
-            (sent,) = await node.step("JoinPairing")
+            (sent,) = await node.next_step("JoinPairing")
             join = to_session.decode(sent.body)
             assert (join.code, join.timeout) == (code, 7)
-            await node.view(join.session, "searching", role="joiner")
+            await node.show_session(join.session, "searching", role="joiner")
 
 
 async def test_the_code_of_this_very_node(node, client, nursery, code):
@@ -234,7 +238,7 @@ async def test_no_room_for_a_session(node, client, busy, expected):
         async with trio.open_nursery() as inner:
 
             async def refuse() -> None:
-                (sent,) = await node.step("StartPairing")
+                (sent,) = await node.next_step("StartPairing")
                 await node.deliver("supervisor", Undeliverable(sent.to, sent.kind, sent.id, busy))
 
             inner.start_soon(refuse)
@@ -255,26 +259,28 @@ async def test_a_repeated_start_reaches_the_same_session(node, client):
         async with trio.open_nursery() as inner:
             inner.start_soon(ask)
             inner.start_soon(ask)
-            (first,) = await node.step("StartPairing")
-            (second,) = await node.step("StartPairing")
+            (first,) = await node.next_step("StartPairing")
+            (second,) = await node.next_step("StartPairing")
             assert first.to == second.to
-            await node.view(to_session.decode(first.body).session)
+            await node.show_session(to_session.decode(first.body).session)
         await ask()
         assert node.steps == []
         assert len({answer.session for answer in answers}) == 1
 
 
-async def test_not_ready_names_what_is_missing(bare, monkeypatch):
+async def test_not_ready_names_what_is_missing(starting_node, monkeypatch):
     """Before vault and swarm are there a pairing is refused, and says which is missing."""
     from spacedrive_node.actors.gateway import handlers
     from spacedrive_node.client.node_client import open_client
 
     monkeypatch.setattr(handlers, "READY_TIMEOUT_SECONDS", 0.05)
     with trio.fail_after(10):
-        async with open_client(bare.control) as client:
-            bare.standing.clear()
-            await bare.stand("vault", requests_readiness("vault", True))
-            await bare.stand("swarm", requests_readiness("swarm", False, "no port is free"))
+        async with open_client(starting_node.control) as client:
+            starting_node.standing.clear()
+            await starting_node.deliver_standing("vault", requests_readiness("vault", True))
+            await starting_node.deliver_standing(
+                "swarm", requests_readiness("swarm", False, "no port is free")
+            )
             with pytest.raises(ControlError, match=r"swarm \(no port is free\)") as refused:
                 await client.start_pairing()
             assert refused.value.code == "not_ready"

@@ -21,21 +21,21 @@ from spacedrive_node.config.running_nodes import (
 
 
 @pytest.fixture(autouse=True)
-def runtime(short, monkeypatch):
+def runtime(short_folder, monkeypatch):
     """A runtime directory of the test's own."""
-    base = short / "run"
+    base = short_folder / "run"
     base.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(base))
     return base / "spacedrive-node"
 
 
 @pytest.fixture
-def start(short):
+def start(short_folder):
     """Start "nodes": bound, registered sockets."""
     listeners = []
 
     def begin(name: str, control=None):
-        data_dir = short / name
+        data_dir = short_folder / name
         data_dir.mkdir(exist_ok=True)
         control = control or control_path(data_dir)
         listener = bind_control(control)
@@ -61,20 +61,20 @@ def test_the_socket_is_private(start, runtime):
     assert control.parent.parent == runtime
 
 
-def test_the_path_follows_the_real_directory(short):
+def test_the_path_follows_the_real_directory(short_folder):
     """A link to the data directory leads to the same node, another directory to another."""
-    real = short / "real"
+    real = short_folder / "real"
     real.mkdir()
-    link = short / "link"
+    link = short_folder / "link"
     link.symlink_to(real)
     assert control_path(link) == control_path(real)
-    assert control_path(short / "other") != control_path(real)
+    assert control_path(short_folder / "other") != control_path(real)
 
 
-def test_a_runtime_directory_that_is_a_link_is_refused(short, runtime):
+def test_a_runtime_directory_that_is_a_link_is_refused(short_folder, runtime):
     """Somebody could have put it there to have sockets made elsewhere."""
-    (short / "elsewhere").mkdir(mode=0o700)
-    runtime.symlink_to(short / "elsewhere")
+    (short_folder / "elsewhere").mkdir(mode=0o700)
+    runtime.symlink_to(short_folder / "elsewhere")
     with pytest.raises(UnsafePathError, match="symbolic link"):
         runtime_dir()
 
@@ -105,10 +105,10 @@ def test_without_a_session_directory(monkeypatch):
     assert made == [directory]
 
 
-def test_a_path_that_is_too_long_is_refused_with_advice(short):
+def test_a_path_that_is_too_long_is_refused_with_advice(short_folder):
     """100 bytes are the limit."""
     with pytest.raises(UnsafePathError, match="--control"):
-        bind_control(short / ("x" * 100))
+        bind_control(short_folder / ("x" * 100))
 
 
 def test_a_live_socket_is_refused_and_a_stale_one_replaced(start):
@@ -122,24 +122,24 @@ def test_a_live_socket_is_refused_and_a_stale_one_replaced(start):
     assert is_listening(control)
 
 
-def test_what_is_not_a_socket_stays(short):
+def test_what_is_not_a_socket_stays(short_folder):
     """A file that happens to have the name is never removed."""
-    file = short / "precious"
+    file = short_folder / "precious"
     file.write_text("x")
     with pytest.raises(UnsafePathError, match="not a socket"):
         bind_control(file)
     assert file.read_text() == "x"
 
 
-def test_a_directory_that_is_not_there(short):
+def test_a_directory_that_is_not_there(short_folder):
     """A control path given by hand needs its directory."""
     with pytest.raises(UnsafePathError, match="does not exist"):
-        bind_control(short / "no" / "c.sock")
+        bind_control(short_folder / "no" / "c.sock")
 
 
-def test_a_full_queue_is_a_living_node(short):
+def test_a_full_queue_is_a_living_node(short_folder):
     """A node that is too busy to accept is not taken for a dead one."""
-    path = short / "c.sock"
+    path = short_folder / "c.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(0)
@@ -157,10 +157,10 @@ def test_a_full_queue_is_a_living_node(short):
             client.close()
 
 
-def test_running_nodes(start, short, runtime):
+def test_running_nodes(start, short_folder, runtime):
     """Those that answer are listed, with their data directory; stale and damaged records are not."""
     one, control_one, _ = start("one")
-    two, control_two, _ = start("two", short / "given.sock")
+    two, control_two, _ = start("two", short_folder / "given.sock")
     _, _, dead = start("three")
     dead.close()
     (runtime / ("f" * 16)).mkdir()
@@ -168,22 +168,22 @@ def test_running_nodes(start, short, runtime):
     assert running_nodes() == [RunningNode(control_one, one), RunningNode(control_two, two)]
 
 
-def test_choosing(start, short):
+def test_choosing(start, short_folder):
     """The only one, the one named; none and several are errors that help."""
     with pytest.raises(NoNodeRunningError, match="sdnode up"):
         choose_node()
     one, control_one, _ = start("one")
     assert choose_node() == control_one
-    two, control_two, _ = start("two", short / "given.sock")
+    two, control_two, _ = start("two", short_folder / "given.sock")
     with pytest.raises(SeveralNodesError, match=str(one)) as several:
         choose_node()
     assert [node.data_dir for node in several.value.nodes] == [one, two]
     assert choose_node(data_dir=two) == control_two
     assert choose_node(control=control_one) == control_one
     with pytest.raises(NoNodeRunningError, match="three"):
-        choose_node(data_dir=short / "three")
+        choose_node(data_dir=short_folder / "three")
     with pytest.raises(NoNodeRunningError):
-        choose_node(control=short / "none.sock")
+        choose_node(control=short_folder / "none.sock")
 
 
 def test_unregistering(start):

@@ -22,12 +22,12 @@ async def start(node, client, code):
 
     async with trio.open_nursery() as inner:
         inner.start_soon(ask)
-        (sent,) = await node.step("StartPairing")
-        await node.view(to_session.decode(sent.body).session, code=code)
+        (sent,) = await node.next_step("StartPairing")
+        await node.show_session(to_session.decode(sent.body).session, code=code)
     return box[0]
 
 
-async def test_states_go_on_across_a_restart(node, client, nursery, code, shown):
+async def test_states_go_on_across_a_restart(node, client, nursery, code, proven_device):
     """The iterator goes on after the restart: nothing back, nothing twice, and the outcome arrives."""
     seen = []
     with trio.fail_after(20):
@@ -42,22 +42,24 @@ async def test_states_go_on_across_a_restart(node, client, nursery, code, shown)
             over.set()
 
         nursery.start_soon(follow)
-        await node.view(pairing.id, "connecting")
+        await node.show_session(pairing.id, "connecting")
         await node.kill()
         # What the session says while there is no gateway is kept by the supervisor.
-        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
         await node.run_gateway(nursery)
         await deciding.wait()
         await node.kill()
         await node.run_gateway(nursery)
-        await node.view(pairing.id, "storing", confirmation=shown, accepted=True, outcome="paired")
+        await node.show_session(
+            pairing.id, "storing", confirmation=proven_device, accepted=True, outcome="paired"
+        )
         await over.wait()
     assert len(seen) == len(set(seen))
     assert [stage for stage, _ in seen if stage != "connecting"] == ["waiting", "deciding", "storing"]
     assert seen[-1] == ("storing", "paired")
 
 
-async def test_a_crash_that_a_restarted_gateway_only_hears_of(node, client, nursery, code, shown):
+async def test_a_crash_that_a_restarted_gateway_only_hears_of(node, client, nursery, code, proven_device):
     """Only SessionEnded is left of a session that was ended in the middle; its client hears the outcome."""
     seen = []
     with trio.fail_after(20):
@@ -72,7 +74,7 @@ async def test_a_crash_that_a_restarted_gateway_only_hears_of(node, client, nurs
             over.set()
 
         nursery.start_soon(follow)
-        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
         await deciding.wait()
         await node.kill()
         node.standing = {key: value for key, value in node.standing.items() if "session-" not in key[0]}
@@ -92,28 +94,28 @@ async def test_a_start_cut_off_by_a_restart_makes_one_session(node, client, nurs
 
         async with trio.open_nursery() as inner:
             inner.start_soon(ask)
-            (first,) = await node.step("StartPairing")
+            (first,) = await node.next_step("StartPairing")
             await node.kill()
             await node.run_gateway(nursery)
-            (again,) = await node.step("StartPairing")
+            (again,) = await node.next_step("StartPairing")
             assert again.to == first.to
-            await node.view(to_session.decode(again.body).session, code=code)
+            await node.show_session(to_session.decode(again.body).session, code=code)
         assert first.to == f"session-{box[0].id}"
 
 
-async def test_a_decision_cut_off_by_a_restart(node, client, nursery, code, shown):
+async def test_a_decision_cut_off_by_a_restart(node, client, nursery, code, proven_device):
     """Accept is sent again to vault and session, which know it; the client gets its one answer."""
     with trio.fail_after(20):
         pairing = await start(node, client, code)
-        await node.view(pairing.id, "deciding", confirmation=shown)
+        await node.show_session(pairing.id, "deciding", confirmation=proven_device)
         await pairing.confirmation()
         async with trio.open_nursery() as inner:
             inner.start_soon(pairing.accept)
-            await node.step("Accept", "Decide")
+            await node.next_step("Accept", "Decide")
             await node.kill()
             await node.run_gateway(nursery)
-            await node.step("Accept", "Decide")
-            await node.view(pairing.id, "deciding", confirmation=shown, accepted=True)
+            await node.next_step("Accept", "Decide")
+            await node.show_session(pairing.id, "deciding", confirmation=proven_device, accepted=True)
 
 
 async def test_a_change_carries_the_clients_key_to_the_vault(node, client, nursery):
@@ -121,33 +123,33 @@ async def test_a_change_carries_the_clients_key_to_the_vault(node, client, nurse
     with trio.fail_after(20):
         async with trio.open_nursery() as inner:
             inner.start_soon(client.rename, b"d" * 16, "attic")
-            (first,) = await node.step("RenameDevice")
+            (first,) = await node.next_step("RenameDevice")
             await node.kill()
             await node.run_gateway(nursery)
-            (again,) = await node.step("RenameDevice")
+            (again,) = await node.next_step("RenameDevice")
             assert (first.id, bytes(first.body)) == (again.id, bytes(again.body))
             await node.deliver("vault", DeviceChanged(to_vault.decode(first.body).request))
 
 
-async def test_a_restarted_gateway_waits_for_what_stands(bare, nursery, code):
+async def test_a_restarted_gateway_waits_for_what_stands(starting_node, nursery, code):
     """Nobody is answered before the standing messages are in: a session must not seem unknown."""
     with trio.fail_after(20):
-        await bare.be_ready()
-        await bare.kill()
-        bare.answer_barrier = False
-        await bare.run_gateway(nursery)
+        await starting_node.deliver_readiness()
+        await starting_node.kill()
+        starting_node.answer_barrier = False
+        await starting_node.run_gateway(nursery)
         answered = trio.Event()
 
         async def ask() -> None:
-            async with open_client(bare.control) as client:
+            async with open_client(starting_node.control) as client:
                 await client.session("ab" * 8)
             answered.set()
 
         nursery.start_soon(ask)
-        (barrier,) = await bare.step("ListActors")
-        await bare.view("ab" * 8)
+        (barrier,) = await starting_node.next_step("ListActors")
+        await starting_node.show_session("ab" * 8)
         assert not answered.is_set()
-        await bare.answer(barrier)
+        await starting_node.answer(barrier)
         await answered.wait()
 
 
@@ -187,7 +189,7 @@ async def test_shutdown_is_done_when_the_node_is_gone(node, client, nursery):
     with trio.fail_after(20):
         async with trio.open_nursery() as inner:
             inner.start_soon(client.shutdown)
-            await node.step("Shutdown")
+            await node.next_step("Shutdown")
             node.listener.close()
             await node.kill()
 

@@ -24,11 +24,11 @@ from spacedrive_node.messages.peer_protocol import (
 )
 from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive, parse_words
-from spacedrive_node.tests.node.harness import DEADLINE, Node, pair, two_nodes
-from spacedrive_node.tests.session.harness import World
-from spacedrive_node.tests.session.harness import pair as pair_of_machines
-from spacedrive_node.tests.session.test_limits import Stranger
-from spacedrive_node.tests.swarm.test_hostile import framed, stranger
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, two_nodes
+from spacedrive_node.tests.harness.session_simulation import Simulation
+from spacedrive_node.tests.harness.session_simulation import pair as pair_of_machines
+from spacedrive_node.tests.harness.simulated_peer import Stranger
+from spacedrive_node.tests.harness.stranger_peer import framed, stranger_host
 
 GROWTH = 96 * 1024 * 1024
 """Private bytes that all actors of a node together may have more after an attack than before."""
@@ -109,7 +109,7 @@ async def test_peers_that_send_as_fast_as_they_can(tmp_path: Path) -> None:
     payloads = [framed(request), framed(os.urandom(16_000)), framed(request) + bytes(100_000)]
     sent = [0]
     async with attacked(tmp_path) as (a, b), AsyncExitStack() as stack:
-        hosts = [await stack.enter_async_context(stranger(800 + n)) for n in range(4)]
+        hosts = [await stack.enter_async_context(stranger_host(800 + n)) for n in range(4)]
         async with trio.open_nursery() as nursery:
             for host in hosts:
                 nursery.start_soon(as_fast_as_it_can, host, a, sent, payloads)
@@ -138,7 +138,7 @@ async def test_tens_of_peers_with_the_words_that_only_begin(tmp_path: Path) -> N
     """Eight attempts are open, the others are `busy`; when their time is over the true device is served."""
     async with attacked(tmp_path) as (a, b), AsyncExitStack() as stack:
         showing = await a.client.start_pairing()
-        hosts = [await stack.enter_async_context(stranger(900 + n)) for n in range(24)]
+        hosts = [await stack.enter_async_context(stranger_host(900 + n)) for n in range(24)]
         answers: list[Any] = []
 
         async def begin(host: Any) -> None:
@@ -189,11 +189,11 @@ def test_a_thousand_peers_that_only_begin() -> None:
     """
     two = pair_of_machines()
     two.begin()
-    node, world = two.initiator, two.world
+    node, simulation = two.initiator, two.simulation
     code = node.view.code
     crowd = [Stranger.__new__(Stranger) for _ in range(1000)]
     for number, one in enumerate(crowd):
-        one.node, one.world, one.keys, one.number = node, world, derive(code), 10_000 + 10 * number
+        one.node, one.simulation, one.keys, one.number = node, simulation, derive(code), 10_000 + 10 * number
         one.peer = b"\x00\x24" + number.to_bytes(36, "big")
     kinds = [type(decode_wire(one.ask(one.attempt().request_frame))) for one in crowd]
     assert kinds.count(Challenge) == 8
@@ -202,17 +202,17 @@ def test_a_thousand_peers_that_only_begin() -> None:
     assert len(node.checkpoint) < 64 * 1024
     two.run(60.0)
     assert two.outcomes == ("paired", "paired")
-    assert world.now < 1000.0 + 60.0
+    assert simulation.now < 1000.0 + 60.0
 
 
 def test_a_thousand_peers_that_prove_nothing() -> None:
     """Wrong proofs one after the other: each costs its sender its attempt; what is remembered is bounded."""
-    world = World()
-    node = world.node("initiator")
+    simulation = Simulation()
+    node = simulation.node("initiator")
     code = node.start()
     for number in range(1000):
         one = Stranger.__new__(Stranger)
-        one.node, one.world, one.keys, one.number = node, world, derive(code), 10_000 + 10 * number
+        one.node, one.simulation, one.keys, one.number = node, simulation, derive(code), 10_000 + 10 * number
         one.peer = b"\x00\x24" + number.to_bytes(36, "big")
         attempt = one.attempt()
         assert isinstance(decode_wire(one.ask(attempt.request_frame)), Challenge)

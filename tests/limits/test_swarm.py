@@ -28,8 +28,8 @@ from spacedrive_node.messages.peer_protocol import (
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
 from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
-from spacedrive_node.tests.swarm.conftest import FakeSupervisor, open_swarm
-from spacedrive_node.tests.swarm.test_hostile import REQUEST, A, dial, framed, send, stranger
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
+from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, open_swarm
 
 ROUTE_KEY = b"r" * 32
 
@@ -61,8 +61,8 @@ async def is_shut_out(host: Any, a: FakeSupervisor) -> bool:
 async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many peers, none of them thirty: all connections of their block are closed, for ten minutes."""
     async with open_swarm("a") as a, AsyncExitStack() as stack:
-        quiet = await dial(await stack.enter_async_context(stranger(500)), a)
-        strangers = [await stack.enter_async_context(stranger(600 + n)) for n in range(11)]
+        quiet = await dial(await stack.enter_async_context(stranger_host(500)), a)
+        strangers = [await stack.enter_async_context(stranger_host(600 + n)) for n in range(11)]
         connections = [await dial(host, a) for host in strangers]
         answers: list[Any] = []
 
@@ -81,7 +81,7 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
         with trio.fail_after(10):
             for connection in (*connections, quiet):
                 await connection.event_closed.wait()
-        late = await stack.enter_async_context(stranger(700))
+        late = await stack.enter_async_context(stranger_host(700))
         assert await is_shut_out(late, a)
         for module in (node, inbound):
             monkeypatch.setattr(module, "now", lambda: now() + 601)
@@ -97,7 +97,7 @@ async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
     useless: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And it alone: another peer of the same block is served meanwhile; afterwards it is again."""
-    async with open_swarm("a") as a, stranger(1) as host, stranger(2) as other:
+    async with open_swarm("a") as a, stranger_host(1) as host, stranger_host(2) as other:
         connection = await dial(host, a)
         for number in range(30):
             try:
@@ -117,7 +117,7 @@ async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
 async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream is reset when the time for reading is over; that is no offence."""
     monkeypatch.setattr(inbound, "READ_TIMEOUT_S", 0.2)
-    async with open_swarm("a") as a, stranger() as host:
+    async with open_swarm("a") as a, stranger_host() as host:
         connection = await dial(host, a)
         with pytest.raises(streams.StreamError):
             await send(connection, beginning)
@@ -128,8 +128,8 @@ async def test_one_exchange_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> 
     """Reading, the session's answer and writing together; then the stream is reset."""
     assert inbound.EXCHANGE_TIMEOUT_S == 10.0
     monkeypatch.setattr(inbound, "EXCHANGE_TIMEOUT_S", 0.3)
-    async with open_swarm("a") as a, stranger() as host:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+    async with open_swarm("a") as a, stranger_host() as host:
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         connection = await dial(host, a)
         name = code_id(ROUTE_KEY, a.peer, host.get_id().to_bytes())
         with pytest.raises(streams.StreamError):
@@ -152,7 +152,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
         ended.append(number)
 
     async def occupy(a: FakeSupervisor, number: int, task_status: Any) -> None:
-        async with stranger(300 + number) as host, trio.open_nursery() as readers:
+        async with stranger_host(300 + number) as host, trio.open_nursery() as readers:
             connection = await dial(host, a)
             for _ in range(exchange_slots.MAX_EXCHANGES_PER_PEER):
                 stream = await connection.new_stream()
@@ -165,7 +165,7 @@ async def test_strangers_who_hold_all_exchanges_keep_nobody_out(monkeypatch: pyt
                     await exchange(connection, REQUEST)
             task_status.started()
 
-    async with open_swarm("a") as a, stranger(1) as late, trio.open_nursery() as crowd:
+    async with open_swarm("a") as a, stranger_host(1) as late, trio.open_nursery() as crowd:
         with trio.fail_after(60):
             for number in range(exchange_slots.MAX_EXCHANGES // exchange_slots.MAX_EXCHANGES_PER_PEER):
                 await crowd.start(occupy, a, number)
@@ -188,13 +188,13 @@ async def test_strangers_who_take_all_connections_keep_nobody_out() -> None:
     async with (
         open_swarm("a", config) as a,
         open_swarm("b") as b,
-        stranger(1) as first,
-        stranger(2) as second,
+        stranger_host(1) as first,
+        stranger_host(2) as second,
         AsyncExitStack() as stack,
     ):
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         early = await dial(first, a)
-        hosts = [await stack.enter_async_context(stranger(300 + number)) for number in range(32)]
+        hosts = [await stack.enter_async_context(stranger_host(300 + number)) for number in range(32)]
         crowd: list[Any] = []
         for host in hosts:
             with suppress(SwarmException):  # it comes faster than others can be closed
@@ -211,15 +211,15 @@ async def test_strangers_who_take_all_connections_keep_nobody_out() -> None:
         for connection in (early, late):
             assert isinstance(await exchange(connection, REQUEST), Refused)
         assert sum(not one.is_closed for one in crowd) == 12
-        await b.tell(A, Serve(ROUTE_KEY, "joiner"))
+        await b.deliver(A, Serve(ROUTE_KEY, "joiner"))
         decision = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
-        await a.tell(A, Ask(1, b.peer, b.addresses, decision))
+        await a.deliver(A, Ask(1, b.peer, b.addresses, decision))
         assert (await a.expect(PeerAnswer)).request == 1
 
 
 async def test_a_frame_of_sixteen_kibibytes_is_read_and_no_larger_one() -> None:
     """Both are refused, the larger one by its length alone."""
-    async with open_swarm("a") as a, stranger() as host:
+    async with open_swarm("a") as a, stranger_host() as host:
         connection = await dial(host, a)
         for data in (framed(bytes(WIRE_LIMIT)), (WIRE_LIMIT + 1).to_bytes(4, "big")):
             with pytest.raises(streams.StreamError):
@@ -229,8 +229,8 @@ async def test_a_frame_of_sixteen_kibibytes_is_read_and_no_larger_one() -> None:
 
 async def test_ten_repeats_in_a_second_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first frame and ten repeats reach the session; the next one is `busy`."""
-    async with open_swarm("a") as a, stranger() as host, trio.open_nursery() as nursery:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+    async with open_swarm("a") as a, stranger_host() as host, trio.open_nursery() as nursery:
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         connection = await dial(host, a)
         name = code_id(ROUTE_KEY, a.peer, host.get_id().to_bytes())
         frame = encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32))
@@ -239,7 +239,7 @@ async def test_ten_repeats_in_a_second_pass(monkeypatch: pytest.MonkeyPatch) -> 
             while True:
                 request = await a.expect(PeerRequest)
                 challenge = Challenge(name, b"t" * 16, b"e" * 32, b"n" * 32, b"p" * 32)
-                await a.tell(A, PeerReply(request.request, encode(challenge)))
+                await a.deliver(A, PeerReply(request.request, encode(challenge)))
 
         monotonic = inbound.now()
         monkeypatch.setattr(inbound, "now", lambda: monotonic)

@@ -31,21 +31,7 @@ from spacedrive_node.messages.base import (
     encode,
     frame,
 )
-
-UNIONS: dict[str, tuple[Any, Decoder[Any]]] = {
-    "session": (to_session.SessionInbox, to_session.decode),
-    "vault": (to_vault.VaultInbox, to_vault.decode),
-    "swarm": (to_swarm.SwarmInbox, to_swarm.decode),
-    "discovery": (to_discovery.DiscoveryInbox, to_discovery.decode),
-    "gateway": (to_gateway.GatewayInbox, to_gateway.decode),
-    "metrics": (to_metrics.MetricsInbox, to_metrics.decode),
-    "supervisor": (to_supervisor.SupervisorInbox, to_supervisor.decode),
-    "from child": (child_protocol.FromChild, child_protocol.decode_from_child),
-    "to child": (child_protocol.ToChild, child_protocol.decode_to_child),
-    "request": (control_protocol.Request, control_protocol.decode_request),
-    "reply": (control_protocol.Reply, control_protocol.decode_reply),
-    "wire": (peer_protocol.WireMessage, Decoder(peer_protocol.WireMessage)),
-}
+from spacedrive_node.tests.harness.message_unions import UNIONS, members
 
 
 def _value(info: Any) -> st.SearchStrategy[Any]:
@@ -86,10 +72,6 @@ def _value(info: Any) -> st.SearchStrategy[Any]:
             raise AssertionError(info)
         case _:
             raise AssertionError(f"no strategy for {info!r}")
-
-
-def members(union: Any) -> list[type]:
-    return list(getattr(union, "__args__", (union,)))
 
 
 CASES = [

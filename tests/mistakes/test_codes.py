@@ -2,7 +2,6 @@
 
 import dataclasses
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,12 +12,8 @@ import trio
 
 import spacedrive_node.node
 from spacedrive_node.messages.actor_configs import SessionConfig
-
-from .command import WORDS_OF_NOBODY, Done, Running, run
-
-harness = sys.modules["harness_of_whole_nodes"]
-Node, pair = harness.Node, harness.pair
-running_node, two_nodes = harness.running_node, harness.two_nodes
+from spacedrive_node.tests.harness.command_runner import UNUSED_WORDS, FinishedCommand, RunningCommand, run
+from spacedrive_node.tests.harness.nodes import Node, pair, running_node, two_nodes
 
 
 @dataclasses.dataclass
@@ -26,14 +21,16 @@ class Users:
     """Who types commands at some nodes."""
 
     folder: Path
-    commands: list[Running] = dataclasses.field(default_factory=list)
+    commands: list[RunningCommand] = dataclasses.field(default_factory=list)
 
-    def at(self, node: Node, *arguments: str) -> Running:
+    def at(self, node: Node, *arguments: str) -> RunningCommand:
         """Start a command at a node."""
-        self.commands.append(Running(self.folder, *arguments, "--json", "--control", node.ready.control))
+        self.commands.append(
+            RunningCommand(self.folder, *arguments, "--json", "--control", node.ready.control)
+        )
         return self.commands[-1]
 
-    async def joins(self, node: Node, words: str, *more: str, answer: str = "y") -> Done:
+    async def joins(self, node: Node, words: str, *more: str, answer: str = "y") -> FinishedCommand:
         """Enter words at a node, and an answer."""
         command = self.at(node, "join", "-", "--timeout", "60", *more)
         command.answer(f"{words}\n{answer}")
@@ -76,11 +73,11 @@ async def still_pair(a: Node, b: Node) -> None:
     [
         ("", "No words"),
         ("abandon", "1"),
-        ("abandom " + WORDS_OF_NOBODY[8:], "abandom"),
+        ("abandom " + UNUSED_WORDS[8:], "abandom"),
         ("abandon " * 11 + "zoo", "do not fit together"),
         ("abandon " * 12 + "about", "13"),
         ("spacedrive-pair:nonsense", ""),
-        ("\x1b[2J" + WORDS_OF_NOBODY, ""),
+        ("\x1b[2J" + UNUSED_WORDS, ""),
     ],
 )
 @pytest.mark.parametrize("how", ["argument", "input", "json"])
@@ -92,7 +89,7 @@ def test_words_that_cannot_be_a_code(folder: Path, words: str, said: str, how: s
         done = run(folder, "join", words)
     else:
         done = run(folder, "join", "-", *(["--json"] if how == "json" else []), stdin=words)
-    done.refused(2, said)
+    done.expect_refusal(2, said)
     assert done.out == ""
     assert "\x1b" not in done.err
 
@@ -100,12 +97,12 @@ def test_words_that_cannot_be_a_code(folder: Path, words: str, said: str, how: s
 async def test_words_that_nobody_shows(folder: Path) -> None:
     """not_found after the time that was given, in both forms; no session is left."""
     async with running_node(folder, "anna") as a, users(folder) as people:
-        done = await people.joins(a, WORDS_OF_NOBODY, "--timeout", "1")
-        done.failed(3, "not_found", "Check the words", "try again")
+        done = await people.joins(a, UNUSED_WORDS, "--timeout", "1")
+        done.expect_failure(3, "not_found", "Check the words", "try again")
         plain = await trio.to_thread.run_sync(
-            lambda: run(folder, "join", WORDS_OF_NOBODY, "--timeout", "1", "--control", a.ready.control)
+            lambda: run(folder, "join", UNUSED_WORDS, "--timeout", "1", "--control", a.ready.control)
         )
-        plain.refused(3, "not paired (not found)", "Check the words")
+        plain.expect_refusal(3, "not paired (not found)", "Check the words")
         assert (await a.client.status()).sessions_active == 0
 
 
@@ -114,14 +111,14 @@ async def test_an_expired_and_a_cancelled_code(folder: Path) -> None:
     async with two_nodes(folder, code_lifetime=1.0) as (a, b), users(folder) as people:
         showing = people.at(a, "pair")
         late = (await showing.event("code"))["words"]
-        (await showing.end()).failed(4, "expired", "Make a new code")
-        (await people.joins(b, late, "--timeout", "1")).failed(3, "not_found")
+        (await showing.end()).expect_failure(4, "expired", "Make a new code")
+        (await people.joins(b, late, "--timeout", "1")).expect_failure(3, "not_found")
     async with two_nodes(folder) as (a, b), users(folder) as people:
         showing = people.at(a, "pair")
         words = (await showing.event("code"))["words"]
         showing.signal(signal.SIGINT)
-        (await showing.end()).failed(130, "cancelled")
-        (await people.joins(b, words, "--timeout", "1")).failed(3, "not_found")
+        (await showing.end()).expect_failure(130, "cancelled")
+        (await people.joins(b, words, "--timeout", "1")).expect_failure(3, "not_found")
         await still_pair(a, b)
 
 
@@ -137,11 +134,11 @@ async def test_a_code_that_another_device_has_used(folder: Path) -> None:
         first = people.at(b, "join", "-")
         first.answer(words)
         await first.event("confirm")
-        (await people.joins(c, words, "--timeout", "2")).failed(4, "expired", "Make a new code")
+        (await people.joins(c, words, "--timeout", "2")).expect_failure(4, "expired", "Make a new code")
         first.answer("y")
         showing.answer("y")
         assert (await first.end()).code == (await showing.end()).code == 0
-        (await people.joins(c, words, "--timeout", "1")).failed(3, "not_found")
+        (await people.joins(c, words, "--timeout", "1")).expect_failure(3, "not_found")
         assert await devices(a, b, c) == [["bruno"], ["anna"], []]
 
 
@@ -156,8 +153,8 @@ async def test_a_user_rejects(folder: Path, who: str) -> None:
             await command.event("confirm")
             command.answer("n" if side == who else "y")
         mine, theirs = (showing, joining) if who == "initiator" else (joining, showing)
-        (await mine.end()).failed(5, "rejected", "You rejected", "Nothing was stored")
-        (await theirs.end()).failed(5, "rejected", "did not accept", "Nothing was stored")
+        (await mine.end()).expect_failure(5, "rejected", "You rejected", "Nothing was stored")
+        (await theirs.end()).expect_failure(5, "rejected", "did not accept", "Nothing was stored")
         assert await devices(a, b) == [[], []]
         await still_pair(a, b)
 
@@ -194,7 +191,7 @@ async def test_a_node_does_not_pair_with_itself(folder: Path) -> None:
     async with two_nodes(folder) as (a, b), users(folder) as people:
         showing = people.at(a, "pair", "--yes")
         words = (await showing.event("code"))["words"]
-        (await people.joins(a, words)).refused(2, "this")
+        (await people.joins(a, words)).expect_refusal(2, "this")
         assert (await people.joins(b, words)).code == 0
         assert (await showing.end()).code == 0
         assert await devices(a, b) == [["bruno"], ["anna"]]
@@ -210,5 +207,5 @@ async def test_no_room_for_another_pairing(folder: Path) -> None:
         assert done.code == 6
         assert done.events[-1]["outcome"] == "busy"
         showing.signal(signal.SIGTERM)
-        (await showing.end()).failed(130, "cancelled")
+        (await showing.end()).expect_failure(130, "cancelled")
         assert (await a.client.status()).sessions_active == 0

@@ -2,14 +2,12 @@
 
 import json
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
-from .command import run
-
-up = sys.modules["nodes_by_command"].up
+from spacedrive_node.tests.harness.command_runner import run
+from spacedrive_node.tests.harness.node_commands import sdnode_up
 
 LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "off", "--no-mdns")
 
@@ -30,15 +28,15 @@ def runtime_files(folder: Path) -> list[str]:
 def test_no_node_is_running(folder: Path, command: tuple[str, ...], which: tuple[str, ...]) -> None:
     """Exit code 7, and how to start one; asking makes no data directory."""
     named = [part.format(folder) for part in which]
-    run(folder, *command, *named).refused(7, "sdnode up")
+    run(folder, *command, *named).expect_refusal(7, "sdnode up")
     assert runtime_files(folder) == []
     assert not (folder / "none").exists()
 
 
 def test_several_nodes_are_running(folder: Path) -> None:
     """Exit code 2, with both data directories to choose from."""
-    with up(folder, "anna"), up(folder, "bruno"):
-        run(folder, "status").refused(2, "--data-dir", str(folder / "anna"), str(folder / "bruno"))
+    with sdnode_up(folder, "anna"), sdnode_up(folder, "bruno"):
+        run(folder, "status").expect_refusal(2, "--data-dir", str(folder / "anna"), str(folder / "bruno"))
 
 
 @pytest.mark.parametrize("flag", ["--listen", "--metrics-listen"])
@@ -59,13 +57,13 @@ def test_a_port_that_is_taken(folder: Path, flag: str) -> None:
 
 def test_a_register_that_cannot_be_written(folder: Path) -> None:
     """The node does not start, and takes its socket away again."""
-    with up(folder, "anna"):
+    with sdnode_up(folder, "anna"):
         (record,) = (folder / "spacedrive-node").glob("*/node.json")
     record.mkdir(parents=True, mode=0o700)
     record.parent.chmod(0o700)
     record.parent.parent.chmod(0o700)
     own = folder / "own.sock"
-    run(folder, "up", "--data-dir", str(folder / "anna"), "--control", str(own), *LOOPBACK).refused(
+    run(folder, "up", "--data-dir", str(folder / "anna"), "--control", str(own), *LOOPBACK).expect_refusal(
         2, "register"
     )
     assert not own.exists()
@@ -74,8 +72,8 @@ def test_a_register_that_cannot_be_written(folder: Path) -> None:
 
 def test_another_nodes_socket_stays_when_a_second_one_is_refused(folder: Path) -> None:
     """One data directory, two nodes: the second is refused, and commands still reach the first."""
-    with up(folder, "anna") as a:
-        run(folder, "up", "--data-dir", str(a.data_dir), *LOOPBACK).refused(2, "--data-dir")
+    with sdnode_up(folder, "anna") as a:
+        run(folder, "up", "--data-dir", str(a.data_dir), *LOOPBACK).expect_refusal(2, "--data-dir")
         assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
 
 
@@ -96,13 +94,13 @@ def test_a_configuration_with_errors(folder: Path, content: str, said: list[str]
     file.write_bytes(content.encode("latin-1"))
     for more in ([], ["--check-config"], ["--check-config", "--json"]):
         done = run(folder, "up", "--config", str(file), "--data-dir", str(folder / "anna"), *more)
-        done.refused(2, "configuration", *said)
+        done.expect_refusal(2, "configuration", *said)
         assert done.out == ""
     assert not (folder / "anna").exists()
 
 
 def test_a_configuration_that_is_not_there(folder: Path) -> None:
-    run(folder, "up", "--config", str(folder / "none.toml")).refused(2, "none.toml")
+    run(folder, "up", "--config", str(folder / "none.toml")).expect_refusal(2, "none.toml")
 
 
 def test_the_effective_configuration_as_json(folder: Path) -> None:
@@ -124,4 +122,4 @@ def test_the_effective_configuration_as_json(folder: Path) -> None:
 )  # fmt: skip
 def test_a_command_line_that_is_wrong(folder: Path, arguments: list[str]) -> None:
     """Exit code 2 and one message, without a node."""
-    run(folder, *arguments).refused(2)
+    run(folder, *arguments).expect_refusal(2)

@@ -3,18 +3,24 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import trio
 
-from .command import DEADLINE, SDNODE, WORDS_OF_NOBODY, Done, Running, environment, run
+from spacedrive_node.tests.harness.command_runner import (
+    DEADLINE,
+    SDNODE,
+    UNUSED_WORDS,
+    FinishedCommand,
+    RunningCommand,
+    environment,
+    run,
+)
+from spacedrive_node.tests.harness.node_commands import UpCommand, sdnode_up
 
-Up, up = sys.modules["nodes_by_command"].Up, sys.modules["nodes_by_command"].up
 
-
-async def _no_session(node: Up) -> None:
+async def _no_session(node: UpCommand) -> None:
     """Wait until no pairing is under way."""
     with trio.fail_after(DEADLINE):
         while True:
@@ -26,21 +32,21 @@ async def _no_session(node: Up) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_cancels_the_pairing(folder: Path, number: int) -> None:
     """Of both commands, while they wait: exit code 130, told once, and the node has no session left."""
-    with up(folder, "anna") as a:
+    with sdnode_up(folder, "anna") as a:
         control = str(a.ready["control"])
-        showing = Running(folder, "pair", "--json", "--control", control)
+        showing = RunningCommand(folder, "pair", "--json", "--control", control)
         await showing.event("code")
-        joining = Running(folder, "join", WORDS_OF_NOBODY, "--json", "--control", control)
+        joining = RunningCommand(folder, "join", UNUSED_WORDS, "--json", "--control", control)
         await joining.event("stage")
         for command in (showing, joining):
             command.signal(number)
-            (await command.end()).failed(130, "cancelled")
+            (await command.end()).expect_failure(130, "cancelled")
         await _no_session(a)
 
 
 def test_a_terminal_that_closes_stops_the_node_in_order(folder: Path) -> None:
     """SIGHUP: exit code 0, and no runtime files."""
-    with up(folder, "anna") as a:
+    with sdnode_up(folder, "anna") as a:
         a.process.send_signal(signal.SIGHUP)
         assert a.process.wait(DEADLINE) == 0
         assert not Path(str(a.ready["control"])).exists()
@@ -50,7 +56,7 @@ def test_a_node_that_was_started_with_nohup_outlives_its_terminal(folder: Path) 
     """SIGHUP is ignored when whoever started it wanted that."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with up(folder, "anna") as a:
+        with sdnode_up(folder, "anna") as a:
             a.process.send_signal(signal.SIGHUP)
             assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
             assert a.stop() == 0
@@ -62,7 +68,7 @@ def test_a_node_that_was_started_with_nohup_outlives_its_terminal(folder: Path) 
 @pytest.mark.parametrize("command", [["status"], ["devices", "--json"], ["pair", "--json"], ["pair"]])
 async def test_an_output_that_takes_nothing(folder: Path, where: str, command: list[str]) -> None:
     """A full disk has its message, a pipe whose reader has gone has none; a pairing is cancelled."""
-    with up(folder, "anna") as a:
+    with sdnode_up(folder, "anna") as a:
         if command[0] == "devices":
             command = ["actors", "--json"]  # a list of no devices writes nothing
         reader, writer = os.pipe()
@@ -96,15 +102,15 @@ def test_an_input_that_is_closed(folder: Path) -> None:
         timeout=DEADLINE,
         env=environment(folder),
     )
-    Done(done.returncode, done.stdout, done.stderr).refused(2)
-    run(folder, "join", "-").refused(2, "No words")
+    FinishedCommand(done.returncode, done.stdout, done.stderr).expect_refusal(2)
+    run(folder, "join", "-").expect_refusal(2, "No words")
 
 
 async def test_words_given_as_arguments_are_hidden_from_other_users(folder: Path) -> None:
     """While the command runs, none of them is in what `ps` shows."""
-    with up(folder, "anna") as a:
-        command = Running(
-            folder, "join", *WORDS_OF_NOBODY.split(), "--json", "--control", str(a.ready["control"])
+    with sdnode_up(folder, "anna") as a:
+        command = RunningCommand(
+            folder, "join", *UNUSED_WORDS.split(), "--json", "--control", str(a.ready["control"])
         )
         await command.event("stage")
         shown = await trio.Path(f"/proc/{command.pid}/cmdline").read_bytes()

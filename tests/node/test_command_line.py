@@ -4,20 +4,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
 from spacedrive_node import NodeConfig, open_node
-from spacedrive_node.tests.secrets import watch
-
-DEADLINE = 60
-SDNODE = [sys.executable, "-m", "spacedrive_node"]
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, sdnode_pair, sdnode_up
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 
 @pytest.fixture
@@ -27,102 +23,10 @@ def tmp_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-class Up:
-    """A `sdnode up` of its own."""
-
-    def __init__(self, folder: Path, name: str, *flags: str) -> None:
-        self.folder, self.data_dir = folder, folder / name
-        watch.folder(folder)
-        watch.passphrase_of(flags)
-        log = (folder / f"{name}.log").open("ab")
-        self.process = subprocess.Popen(
-            [
-                *SDNODE,
-                "up",
-                "--json",
-                "--data-dir",
-                str(self.data_dir),
-                "--name",
-                name,
-                "--listen",
-                "/ip4/127.0.0.1/tcp/0",
-                "--metrics-listen",
-                "127.0.0.1:0",
-                "--no-mdns",
-                *flags,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
-            text=True,
-        )
-        log.close()
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait(DEADLINE)
-            self.process.stdout.close()
-            raise AssertionError((folder / f"{name}.log").read_text())
-        self.ready = json.loads(line)
-
-    def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
-        done = subprocess.run(
-            [*SDNODE, *arguments, "--json", "--data-dir", str(self.data_dir)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        watch.shown(done.stdout)
-        watch.said(f"standard error of {arguments[0]}", done.stderr)
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE)
-
-
-@contextmanager
-def up(folder: Path, name: str, *flags: str) -> Iterator[Up]:
-    node = Up(folder, name, *flags)
-    try:
-        yield node
-    finally:
-        if node.process.poll() is None:
-            node.stop()
-        assert node.process.stdout is not None
-        node.process.stdout.close()
-
-
-@contextmanager
-def pairing(node: Up) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """`sdnode pair --yes` with its words read from its first line."""
-    process = subprocess.Popen(
-        [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        words = json.loads(process.stdout.readline())["words"]
-        watch.code(words)
-        yield words, process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 def test_two_nodes_without_set_up_pair_by_words_and_remember_it(tmp_path: Path) -> None:
     """up, up, pair, join, devices; then both are stopped and started again: same identity, same devices."""
-    with up(tmp_path, "anna") as a, up(tmp_path, "bruno") as b:
-        with pairing(a) as (words, shown):
+    with sdnode_up(tmp_path, "anna") as a, sdnode_up(tmp_path, "bruno") as b:
+        with sdnode_pair(a) as (words, shown):
             # The words, and on the next line the answer to the question that follows.
             events = b.run("join", "-", stdin=f"{words}\ny\n")
             assert shown.wait(DEADLINE) == 0
@@ -132,14 +36,14 @@ def test_two_nodes_without_set_up_pair_by_words_and_remember_it(tmp_path: Path) 
         before = a.run("devices"), b.run("devices"), a.ready["peer_id"]
         assert [row["name"] for row in before[0] + before[1]] == ["bruno", "anna"]
         assert a.stop() == b.stop() == 0
-    with up(tmp_path, "anna") as a, up(tmp_path, "bruno") as b:
+    with sdnode_up(tmp_path, "anna") as a, sdnode_up(tmp_path, "bruno") as b:
         assert (a.run("devices"), b.run("devices"), a.ready["peer_id"]) == before
         assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
 
 
 def test_words_that_nobody_shows_and_words_that_cannot_be(tmp_path: Path) -> None:
     """not_found is 3; a typo is 2, names the word and is sent to nobody."""
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         words = "abandon " * 11 + "about"
         assert (
             a.run("join", "-", "--yes", "--timeout", "1", stdin=words, code=3)[-1]["outcome"] == "not_found"
@@ -157,8 +61,8 @@ def _alive(pid: int) -> bool:
 
 async def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path) -> None:
     """SIGKILL in the middle of a pairing: every process ends, and the next start finds all well."""
-    with up(tmp_path, "anna") as a:
-        with pairing(a):
+    with sdnode_up(tmp_path, "anna") as a:
+        with sdnode_pair(a):
             rows = a.run("actors")
             pids = [int(str(row["pid"])) for row in rows]
             assert len([row for row in rows if row["actor"] != "spare"]) == 8
@@ -168,14 +72,14 @@ async def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path) -> None
                 while any(_alive(pid) for pid in pids):  # noqa: ASYNC110, nobody tells of grandchildren
                     await trio.sleep(0.01)
         peer = a.ready["peer_id"]
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         assert a.ready["peer_id"] == peer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_stop_a_node_in_order(tmp_path: Path, number: signal.Signals) -> None:
     """Exit code 0, no process left, and no runtime files."""
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         pids = [int(str(row["pid"])) for row in a.run("actors")]
         a.process.send_signal(number)
         assert a.process.wait(DEADLINE) == 0
@@ -185,7 +89,7 @@ def test_signals_stop_a_node_in_order(tmp_path: Path, number: signal.Signals) ->
 
 def test_a_node_that_stops_ends_its_pairings_with_a_word(tmp_path: Path) -> None:
     """Before anything is accepted: the command that waits hears of it at once, as `cancelled`."""
-    with up(tmp_path, "anna") as a, pairing(a) as (_words, shown):
+    with sdnode_up(tmp_path, "anna") as a, sdnode_pair(a) as (_words, shown):
         assert a.stop() == 0
         assert shown.wait(DEADLINE) == 130
         assert shown.stdout is not None
@@ -194,7 +98,7 @@ def test_a_node_that_stops_ends_its_pairings_with_a_word(tmp_path: Path) -> None
 
 
 def test_a_second_node_on_one_data_directory_refuses(tmp_path: Path) -> None:
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         for more in ([], ["--control", str(tmp_path / "other.sock")]):
             done = subprocess.run(
                 [
@@ -245,7 +149,7 @@ async def test_the_python_api_pairs_two_nodes(tmp_path: Path, monkeypatch: pytes
     with trio.fail_after(DEADLINE):
         async with open_node(config("anna")) as a, open_node(config("bruno")) as b:
             session = await a.start_pairing()
-            watch.code(" ".join(session.code.words))
+            collector.add_code(" ".join(session.code.words))
             joining = await b.join_pairing(" ".join(session.code.words))
             seen = await session.confirmation()
             assert seen.device.name == "bruno"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from .harness import DEADLINE, Node, Result, pair, running_node, two_nodes
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, PairingResult, pair, running_node, two_nodes
 
 
-async def _once(a: Node, b: Node, result: Result) -> None:
+async def _once(a: Node, b: Node, result: PairingResult) -> None:
     """Both sides hold exactly the other device, paired, with the secret of this pairing."""
     assert result.initiator.fingerprint == result.joiner.fingerprint
     for node in (a, b):
@@ -30,18 +30,18 @@ async def test_a_kill_at_every_single_step(tmp_path: Path, kind: str, event: str
     async with two_nodes(tmp_path) as (a, b):
         await pair(a, b)
         for node in (a, b):
-            node.killer.reset()
+            node.spawner.reset()
         await pair(a, b)
-        totals = [Counter(node.killer.counts)[kind, event] for node in (a, b)]
+        totals = [Counter(node.spawner.counts)[kind, event] for node in (a, b)]
         assert min(totals) >= 5
         for node, total in zip((a, b), totals, strict=True):
             for number in range(1, total + 1):
-                node.killer.reset(lambda k, e, n, at=number: (k, e, n) == (kind, event, at))
+                node.spawner.reset(lambda k, e, n, at=number: (k, e, n) == (kind, event, at))
                 result = await pair(a, b)
                 await _once(a, b, result)
                 # Timing decides whether the very last messages come before or after the end of a pairing.
-                assert node.killer.kills == 1 or number > total - 3
-                node.killer.reset()
+                assert node.spawner.kills == 1 or number > total - 3
+                node.spawner.reset()
 
 
 @pytest.mark.parametrize("actor", ["swarm", "discovery", "gateway", "metrics", "zygote"])
@@ -57,9 +57,9 @@ async def test_any_other_actor_is_killed_during_a_pairing(tmp_path: Path, actor:
                     os.kill(pid, signal.SIGKILL)
                 return False
 
-            victim.killer.reset(kill)
+            victim.spawner.reset(kill)
             await _once(a, b, await pair(a, b))
-            victim.killer.reset()
+            victim.spawner.reset()
             assert (await victim.pids())[actor] != pid
         await _once(a, b, await pair(b, a))
 
@@ -121,11 +121,11 @@ async def test_the_only_server_comes_back_and_is_told_again(tmp_path: Path) -> N
     """
     async with two_nodes(tmp_path) as (a, b):
         # b knows a alone, as its bootstrap server, and is content with it: it will look again in a minute.
-        await b.killer.until_delivered("discovery", "Servers", 2)
+        await b.spawner.wait_until_delivered("discovery", "Servers", 2)
         # It asks a for servers and then tells it of the code.
-        answers = b.killer.delivered["discovery", "KadReply"]
+        answers = b.spawner.delivered["discovery", "KadReply"]
         showing = await b.client.start_pairing()
-        await b.killer.until_delivered("discovery", "KadReply", answers + 2)
+        await b.spawner.wait_until_delivered("discovery", "KadReply", answers + 2)
         pid = (await a.pids())["swarm"]
         os.kill(pid, signal.SIGKILL)
         with trio.fail_after(DEADLINE):

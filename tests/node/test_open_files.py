@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from . import test_command_line
-from .test_command_line import SDNODE, up
+from spacedrive_node.tests.harness import node_commands
+from spacedrive_node.tests.harness.node_commands import SDNODE, sdnode_up
 
 
 def _soft_limit(pid: int) -> int:
@@ -18,7 +18,7 @@ def _soft_limit(pid: int) -> int:
 
 def _limited(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     shell = ["sh", "-c", f'ulimit {limit} && exec "$@"', "sh"]
-    monkeypatch.setattr(test_command_line, "SDNODE", [*shell, *SDNODE])
+    monkeypatch.setattr(node_commands, "SDNODE", [*shell, *SDNODE])
 
 
 def test_a_node_of_many_sessions_raises_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_a_node_of_many_sessions_raises_its_own_limit(monkeypatch: pytest.Monkey
     _limited(monkeypatch, "-Sn 256")
     with (
         tempfile.TemporaryDirectory(prefix="sdnode-") as folder,
-        up(Path(folder), "anna", "--max-sessions", "1000") as a,
+        sdnode_up(Path(folder), "anna", "--max-sessions", "1000") as a,
     ):
         assert _soft_limit(a.process.pid) >= 3000
 
@@ -36,7 +36,7 @@ def test_a_hard_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _limited(monkeypatch, "-n 400")
     with (
         tempfile.TemporaryDirectory(prefix="sdnode-") as folder,
-        up(Path(folder), "anna", "--max-sessions", "1000") as a,
+        sdnode_up(Path(folder), "anna", "--max-sessions", "1000") as a,
     ):
         assert _soft_limit(a.process.pid) == 400
         assert "fewer sessions" in (Path(folder) / "anna.log").read_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from .harness import DEADLINE, pair, running_node, two_nodes
+from spacedrive_node.tests.harness.nodes import DEADLINE, pair, running_node, two_nodes
 
 
 async def test_two_nodes_pair_over_a_real_lookup_and_know_each_other_after_a_restart(tmp_path: Path) -> None:

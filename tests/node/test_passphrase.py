@@ -18,9 +18,8 @@ from spacedrive_node import NodeConfig, NodeStartError, open_node
 from spacedrive_node.actors.vault.data_directory import DataDirectory
 from spacedrive_node.actors.vault.identity_file import open_identity, would_seal
 from spacedrive_node.actors.vault.passphrase_seal import Argon2Costs
-from spacedrive_node.tests.secrets import watch
-
-from .test_command_line import DEADLINE, SDNODE, Up, up
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, UpCommand, sdnode_up
+from spacedrive_node.tests.harness.secret_sweep import collector
 
 PHRASE = b"correct horse battery staple"
 IS_ROOT = os.geteuid() == 0
@@ -39,7 +38,7 @@ def phrase(tmp_path: Path) -> Path:
     path = tmp_path / "phrase"
     path.touch(0o600)
     path.write_bytes(PHRASE + b"\n")
-    watch.passphrase_of(["--passphrase-file", str(path)])
+    collector.add_passphrase_of(["--passphrase-file", str(path)])
     return path
 
 
@@ -74,14 +73,14 @@ def refused(folder: Path, *flags: str, data_dir: Path | None = None, largest: in
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert PHRASE.decode() not in done.stderr
-    watch.passphrase(PHRASE)
-    watch.said("standard error of up", done.stderr)
+    collector.add_passphrase(PHRASE)
+    collector.add_text("standard error of up", done.stderr)
     (line,) = done.stderr.splitlines()
     assert line.startswith("sdnode: ")
     return line
 
 
-def vault_pid(node: Up) -> int:
+def vault_pid(node: UpCommand) -> int:
     """Return the vault's process once it runs."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
@@ -93,7 +92,7 @@ def vault_pid(node: Up) -> int:
 
 def test_a_killed_vault_comes_back_unasked(tmp_path: Path, phrase: Path) -> None:
     """SIGKILL three times, the file with the passphrase being gone: the same device answers."""
-    with up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
+    with sdnode_up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
         phrase.unlink()
         for _ in range(3):
             pid = vault_pid(a)
@@ -108,7 +107,7 @@ def test_a_killed_vault_comes_back_unasked(tmp_path: Path, phrase: Path) -> None
 
 def test_a_lost_fork_server_brings_the_vault_back_too(tmp_path: Path, phrase: Path) -> None:
     """A new fork server gets the descriptor from the supervisor again."""
-    with up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
+    with sdnode_up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
         pid = vault_pid(a)
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         zygote = int(stat[1])
@@ -120,7 +119,7 @@ def test_a_lost_fork_server_brings_the_vault_back_too(tmp_path: Path, phrase: Pa
 
 def test_the_passphrase_is_nowhere_to_be_seen(tmp_path: Path, phrase: Path) -> None:
     """Not in arguments, environments, files or the log; nor in the memory of any process but the vault's."""
-    with up(tmp_path, "anna", "--passphrase-file", str(phrase), "--log-level", "debug") as a:
+    with sdnode_up(tmp_path, "anna", "--passphrase-file", str(phrase), "--log-level", "debug") as a:
         phrase.unlink()
         vault_pid(a)
         pids = {str(row["actor"]): int(str(row["pid"])) for row in a.run("actors")}
@@ -140,7 +139,7 @@ def test_the_passphrase_is_nowhere_to_be_seen(tmp_path: Path, phrase: Path) -> N
 @pytest.mark.skipif(IS_ROOT, reason="root may look into every process")
 def test_no_process_of_the_node_can_be_looked_into(tmp_path: Path) -> None:
     """Not by the user whose node it is: neither the supervisor, nor the fork server, nor any actor."""
-    with up(tmp_path, "anna") as a:
+    with sdnode_up(tmp_path, "anna") as a:
         pids = [int(str(row["pid"])) for row in a.run("actors")]
         assert len(pids) == 7
         assert Path("/proc/self/environ").read_bytes()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from . import test_command_line
-from .test_command_line import DEADLINE, SDNODE, Up, pairing, up
+from spacedrive_node.tests.harness import node_commands
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, UpCommand, sdnode_pair, sdnode_up
 
 WITHOUT = """
 import ctypes, errno, os, struct, sys
@@ -50,13 +50,13 @@ def test_what_the_kernel_lacks_is_told_and_the_node_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A warning for each actor that could open files because of it, a remark for the others."""
-    monkeypatch.setattr(test_command_line, "SDNODE", [sys.executable, "-c", WITHOUT, *SDNODE])
+    monkeypatch.setattr(node_commands, "SDNODE", [sys.executable, "-c", WITHOUT, *SDNODE])
     with (
-        up(tmp_path, "anna", "--log-format", "json") as a,
-        up(tmp_path, "bruno") as b,
+        sdnode_up(tmp_path, "anna", "--log-format", "json") as a,
+        sdnode_up(tmp_path, "bruno") as b,
     ):
         monkeypatch.undo()
-        with pairing(a) as (words, _initiator):
+        with sdnode_pair(a) as (words, _initiator):
             done = b.run("join", "--yes", *words if isinstance(words, list) else words.split())
             assert done[-1]["event"] == "paired"
         assert a.stop() == 0
@@ -75,7 +75,7 @@ def test_what_the_kernel_lacks_is_told_and_the_node_works(
 def test_a_register_that_is_removed_is_made_again(tmp_path: Path) -> None:
     """Whoever cleans up temporary directories takes it away; discovery itself may make no directory there."""
     register = tmp_path / "spacedrive-node" / "nodes"
-    with up(tmp_path, "anna") as a, pairing(a):  # while a pairing runs it looks every second
+    with sdnode_up(tmp_path, "anna") as a, sdnode_pair(a):  # while a pairing runs it looks every second
         until(a, lambda: bool(list(register.glob("*.node"))))
         shutil.rmtree(register)
         until(a, lambda: bool(list(register.glob("*.node"))))
@@ -84,7 +84,7 @@ def test_a_register_that_is_removed_is_made_again(tmp_path: Path) -> None:
         assert row["restarts"] in (0, 1)  # 0 where there is no Landlock
 
 
-def until(node: Up, condition: Callable[[], bool]) -> None:
+def until(node: UpCommand, condition: Callable[[], bool]) -> None:
     """Ask the node something again and again until the condition holds."""
     deadline = time.monotonic() + DEADLINE
     while not condition():

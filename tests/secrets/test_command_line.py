@@ -20,23 +20,28 @@ from spacedrive_node.messages.control_protocol import (
 )
 from spacedrive_node.protocol.code import qr_payload, words_of
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.places import http
-from spacedrive_node.tests.secrets.town import DEADLINE, Command, Town, town
+from spacedrive_node.tests.harness.node_and_user_commands import (
+    DEADLINE,
+    Command,
+    NodesAndUsers,
+    open_nodes_and_users,
+)
+from spacedrive_node.tests.harness.secret_sweep import known_secrets
+from spacedrive_node.tests.harness.secret_sweep.places import http_get
 
 PHRASE = b"orchestral plum 7 turnstile"
 
 
-def made_up(town: Town) -> str:
+def unused_words(nodes: NodesAndUsers) -> str:
     """The words of a code that nobody shows."""
     words = " ".join(words_of(os.urandom(16)))
-    town.enter(words)
+    nodes.add_code(words)
     return words
 
 
-def enter(town: Town, name: str, text: str, *flags: str) -> Command:
+def enter(nodes: NodesAndUsers, name: str, text: str, *flags: str) -> Command:
     """Enter a code at a node on standard input, and nothing more."""
-    joining = town.at(name, "join", "-", *flags)
+    joining = nodes.at(name, "join", "-", *flags)
     joining.type(text)
     joining.close_input()  # no end of a code that cannot be one is found otherwise
     return joining
@@ -61,43 +66,43 @@ def ask(control: str, *requests: Request | bytes) -> list[bytes]:
     return answers
 
 
-def pid_of(town: Town, name: str, actor: str) -> int:
+def pid_of(nodes: NodesAndUsers, name: str, actor: str) -> int:
     """The process of an actor (the first whose name begins so)."""
-    listing = town.at(name, "actors", as_json=True)
+    listing = nodes.at(name, "actors", as_json=True)
     assert listing.end() == 0
     rows = [json.loads(line) for line in listing.out]
     return next(int(row["pid"]) for row in rows if row["actor"].startswith(actor))
 
 
-def reject(town: Town) -> None:
+def reject(nodes: NodesAndUsers) -> None:
     """A pairing that one user refuses."""
-    showing, words = town.pair("anna")
-    joining = town.at("bruno", "join", "-")
+    showing, words = nodes.pair("anna")
+    joining = nodes.at("bruno", "join", "-")
     joining.type(words)
-    town.asked(showing, joining)
+    nodes.wait_for_questions(showing, joining)
     joining.type("y")
     showing.type("n")
     assert (showing.end(), joining.end()) == (5, 5)
 
 
-def pair_through_kills(town: Town) -> None:
+def pair_through_kills(nodes: NodesAndUsers) -> None:
     """A pairing while both ask: a session and a vault are killed."""
-    showing, words = town.pair("anna")
-    joining = town.at("bruno", "join", "-")
+    showing, words = nodes.pair("anna")
+    joining = nodes.at("bruno", "join", "-")
     joining.type(words)
-    town.asked(showing, joining)
-    os.kill(pid_of(town, "anna", "session"), signal.SIGKILL)
-    os.kill(pid_of(town, "bruno", "vault"), signal.SIGKILL)
+    nodes.wait_for_questions(showing, joining)
+    os.kill(pid_of(nodes, "anna", "session"), signal.SIGKILL)
+    os.kill(pid_of(nodes, "bruno", "vault"), signal.SIGKILL)
     showing.type("y")
     joining.type("y")
     assert (showing.end(), joining.end()) == (0, 0)
 
 
-def mistakes(town: Town, ready: dict[str, Any]) -> None:
+def mistakes(nodes: NodesAndUsers, ready: dict[str, Any]) -> None:
     """Typos, a code that nobody shows, and one that the peer of its QR text does not know."""
-    words = made_up(town).split()
+    words = unused_words(nodes).split()
     entropy = os.urandom(16)
-    town.enter(" ".join(words_of(entropy)))
+    nodes.add_code(" ".join(words_of(entropy)))
     wrong = [
         (" ".join([*words[:4], words[4] + "x", *words[5:]]), 2),
         (" ".join([*words, words[0]]), 2),
@@ -105,13 +110,13 @@ def mistakes(town: Town, ready: dict[str, Any]) -> None:
         (" ".join(words), 3),
         (qr_payload(entropy, peer_id_from_text(ready["peer_id"]), ready["addresses"]), 4),
     ]
-    joining = [enter(town, "bruno", text, "--timeout", "1") for text, _ in wrong]
+    joining = [enter(nodes, "bruno", text, "--timeout", "1") for text, _ in wrong]
     assert [command.end() for command in joining] == [code for _, code in wrong]
 
 
-def wrong_requests(town: Town, control: str) -> None:
+def wrong_requests(nodes: NodesAndUsers, control: str) -> None:
     """On the control socket: codes that cannot be, unknown sessions, garbage with words in it."""
-    words = made_up(town)
+    words = unused_words(nodes)
     first = words.split()[0]
     wrong: list[Request | bytes] = [
         JoinPairing(1, os.urandom(16), words + " " + first),
@@ -124,13 +129,13 @@ def wrong_requests(town: Town, control: str) -> None:
     assert len(answers) == len(wrong)
     answers += ask(control, words.encode())
     answers += ask(control, encode(Status(1)).replace(b"Status", words[:6].encode()))
-    town.texts.append(("an error on the control socket", b"\n".join(answers)))
+    nodes.texts.append(("an error on the control socket", b"\n".join(answers)))
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
 def test_no_secret_is_anywhere(folder: Path, sealed: bool) -> None:
     """Pairings good and bad, kills and mistakes, at log level debug: all that was said, shown and left."""
-    with town(folder, as_json=sealed, log_format="json" if sealed else "console") as here:
+    with open_nodes_and_users(folder, as_json=sealed, log_format="json" if sealed else "console") as nodes:
         flags: dict[str, tuple[str, ...]] = {"anna": (), "bruno": ()}
         fds: tuple[int, ...] = ()
         if sealed:
@@ -142,53 +147,53 @@ def test_no_secret_is_anywhere(folder: Path, sealed: bool) -> None:
             os.close(write)
             fds = (read,)
             flags = {"anna": ("--passphrase-file", str(phrase)), "bruno": ("--passphrase-fd", str(read))}
-            here.phrases.add(PHRASE)
-        anna, ready = here.up("anna", *flags["anna"])
-        bruno, _ = here.up("bruno", *flags["bruno"], fds=fds)
+            nodes.passphrases.add(PHRASE)
+        anna, ready = nodes.up("anna", *flags["anna"])
+        bruno, _ = nodes.up("bruno", *flags["bruno"], fds=fds)
         if sealed:
             phrase.unlink()
             os.close(read)
         if not sealed:
-            mistakes(here, ready)
-            reject(here)
-        pair_through_kills(here)
-        wrong_requests(here, ready["control"])
+            mistakes(nodes, ready)
+            reject(nodes)
+        pair_through_kills(nodes)
+        wrong_requests(nodes, ready["control"])
         for path in ("/metrics", "/livez", "/readyz"):
-            here.texts.append((path, http(ready["metrics"], path)))
-            assert here.texts[-1][1].startswith(b"HTTP/1.1 200 ")
-        listings = [here.at("anna", command) for command in ("devices", "status", "actors")]
+            nodes.texts.append((path, http_get(ready["metrics"], path)))
+            assert nodes.texts[-1][1].startswith(b"HTTP/1.1 200 ")
+        listings = [nodes.at("anna", command) for command in ("devices", "status", "actors")]
         assert [command.end() for command in listings] == [0, 0, 0]
-        assert here.found(here.sweep()) == []
+        assert nodes.findings(nodes.search()) == []
         if sealed:
-            here.pair("bruno")
+            nodes.pair("bruno")
             bruno.process.kill()  # in the middle of a pairing
         for node in (anna, bruno):
             node.process.send_signal(signal.SIGTERM)
         assert (anna.end(), bruno.end()) == (0, -signal.SIGKILL if sealed else 0)
-        sweep = here.sweep()
-        assert sweep.names == known.OF_CODE | known.OF_IDENTITY | {"pairing_secret"} | (
+        search = nodes.search()
+        assert search.names == known_secrets.OF_CODE | known_secrets.OF_IDENTITY | {"pairing_secret"} | (
             {"passphrase"} if sealed else set()
         )
-        assert here.found(sweep) == []
-        see_that_it_was_looked_at(here, sealed)
+        assert nodes.findings(search) == []
+        assert_everything_was_searched(nodes, sealed)
 
 
-def see_that_it_was_looked_at(here: Town, sealed: bool) -> None:
+def assert_everything_was_searched(nodes: NodesAndUsers, sealed: bool) -> None:
     """The same search finds the secrets where they belong, and it had everything before it."""
-    sweep = here.sweep()
-    pairs = [command for command in here.commands if command.arguments[0] == "pair"]
+    search = nodes.search()
+    pairs = [command for command in nodes.commands if command.arguments[0] == "pair"]
     assert len(pairs) == 2
     for command in pairs:
-        assert "words in a row" in sweep.find("".join(command.out).encode())
+        assert "words in a row" in search.find("".join(command.out).encode())
     for name in ("anna", "bruno"):
-        identity = (here.folder / name / "identity.key").read_bytes()
-        assert {what.split(" as ")[0] for what in sweep.find(identity)} == (
-            set() if sealed else known.OF_IDENTITY
+        identity = (nodes.folder / name / "identity.key").read_bytes()
+        assert {what.split(" as ")[0] for what in search.find(identity)} == (
+            set() if sealed else known_secrets.OF_IDENTITY
         )
-    logs = [command.err.read_bytes() for command in here.commands if command.arguments[0] == "up"]
+    logs = [command.err.read_bytes() for command in nodes.commands if command.arguments[0] == "up"]
     assert all(b"sandbox" in log for log in logs)
-    shown = here.watcher
-    assert {"cmdline", "comm", "status", "stat"} <= {name for name, _ in shown.seen}
-    assert ("environ" in {name for name, _ in shown.seen}) or "environ" in shown.refused
+    sampler = nodes.sampler
+    assert {"cmdline", "comm", "status", "stat"} <= {name for name, _ in sampler.seen}
+    assert ("environ" in {name for name, _ in sampler.seen}) or "environ" in sampler.unreadable
     # Two nodes of a supervisor, a fork server and five actors, their sessions, and the other commands.
-    assert len(shown.pids) >= 2 * 7 + 2 + len(here.commands) - 2
+    assert len(sampler.pids) >= 2 * 7 + 2 + len(nodes.commands) - 2

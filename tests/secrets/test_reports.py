@@ -25,8 +25,8 @@ from spacedrive_node.messages.secret_struct import SecretStruct
 from spacedrive_node.protocol.code import derive, words_of
 from spacedrive_node.protocol.errors import ProtocolError
 from spacedrive_node.supervisor.actor_entry import crash_report
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.forms import Sweep
+from spacedrive_node.tests.harness.secret_sweep import known_secrets
+from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
 
 ENTROPY = os.urandom(16)
 SECRET = os.urandom(32)
@@ -34,9 +34,9 @@ WORDS = " ".join(words_of(ENTROPY))
 
 
 @pytest.fixture
-def sweep() -> Sweep:
-    made = Sweep()
-    known.add_code(made, ENTROPY)
+def search() -> SecretSearch:
+    made = SecretSearch()
+    known_secrets.add_code(made, ENTROPY)
     made.add("it", SECRET)
     return made
 
@@ -108,12 +108,12 @@ def raised(by: Any) -> BaseException:
 
 
 @pytest.mark.parametrize("raiser", RAISERS, ids=lambda raiser: raiser.__name__)
-def test_no_exception_says_more_than_types_and_places(raiser: Any, sweep: Sweep) -> None:
+def test_no_exception_says_more_than_types_and_places(raiser: Any, search: SecretSearch) -> None:
     """Whatever stands in text, arguments, notes, causes and groups; a traceback would have had it."""
     error = raised(raiser)
     report = crash_report(error)
     said = repr((report.level, report.event, report.fields)).encode()
-    assert sweep.find(said) == []
+    assert search.find(said) == []
     assert not any(word in said.decode().split() for word in WORDS.split() if len(word) > 4)
     for name, value in report.fields.items():
         assert name.rstrip("_234") in ("error", "where")
@@ -123,21 +123,21 @@ def test_no_exception_says_more_than_types_and_places(raiser: Any, sweep: Sweep)
         else:
             assert all(type_.replace("_", "").replace(".", "").isalnum() for type_ in value.split(" from "))
     if raiser is not attribute and raiser is not imported:
-        assert sweep.find("".join(traceback.format_exception(error)).encode() + repr(error).encode())
+        assert search.find("".join(traceback.format_exception(error)).encode() + repr(error).encode())
 
 
 def test_errors_of_the_protocol_quote_nothing() -> None:
     """MalformedMessageError and ProtocolError come from bytes of peers."""
     for kind in (MalformedMessageError, ProtocolError):
         assert issubclass(kind, Exception)
-    sweep = Sweep()
-    sweep.add("it", SECRET)
+    search = SecretSearch()
+    search.add("it", SECRET)
     from spacedrive_node.messages.peer_protocol import decode_wire
 
     for data in (SECRET, msgspec.msgpack.encode({"t": "PairingRequest", "v": SECRET}), b"\xc4\x20" + SECRET):
         with pytest.raises(MalformedMessageError) as failure:
             decode_wire(data)
-        assert sweep.find("".join(traceback.format_exception(failure.value)).encode()) == []
+        assert search.find("".join(traceback.format_exception(failure.value)).encode()) == []
 
 
 def structs() -> Iterator[type[msgspec.Struct]]:
@@ -199,7 +199,9 @@ def filled(kind: type[msgspec.Struct]) -> msgspec.Struct:
 
 
 @pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
-def test_no_struct_shows_bytes_or_words_when_printed(kind: type[msgspec.Struct], sweep: Sweep) -> None:
+def test_no_struct_shows_bytes_or_words_when_printed(
+    kind: type[msgspec.Struct], search: SecretSearch
+) -> None:
     """Neither repr, nor str, nor an exception or a group that holds it, nor what rich makes of it."""
     one = filled(kind)
     if kind.__qualname__ in PUBLIC:
@@ -207,7 +209,7 @@ def test_no_struct_shows_bytes_or_words_when_printed(kind: type[msgspec.Struct],
     out = io.StringIO()
     Console(file=out, width=400).print(one)
     for text in (repr(one), str(one), f"{one}", repr([one]), repr(ValueError(one)), out.getvalue()):
-        assert sweep.find(text.encode()) == [], text
+        assert search.find(text.encode()) == [], text
 
 
 def test_the_list_of_structs_is_not_empty() -> None:
@@ -227,10 +229,10 @@ def test_the_list_of_structs_is_not_empty() -> None:
     assert issubclass(SecretStruct, msgspec.Struct)
 
 
-def test_what_a_code_is_held_in_shows_nothing(sweep: Sweep) -> None:
+def test_what_a_code_is_held_in_shows_nothing(search: SecretSearch) -> None:
     """The client's and the protocol's."""
     for one in (Code(tuple(WORDS.split()), WORDS, 1.0), derive(ENTROPY)):
-        assert sweep.find(f"{one} {one!r} {[one]}".encode()) == []
+        assert search.find(f"{one} {one!r} {[one]}".encode()) == []
 
 
 def test_a_log_line_has_no_room_for_bytes() -> None:

@@ -16,17 +16,17 @@ from spacedrive_node.client.node_client import Pairing, PairingFailedError
 from spacedrive_node.logs import make_log
 from spacedrive_node.messages.child_protocol import Deliver, Step
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
-from spacedrive_node.tests.node.harness import DEADLINE, Killer, Node, pair, running_node
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.forms import Sweep
-from spacedrive_node.tests.secrets.places import find_in_files, find_in_texts, http
-from spacedrive_node.tests.secrets.processes import Watcher
+from spacedrive_node.tests.harness.nodes import DEADLINE, InterceptingSpawner, Node, pair, running_node
+from spacedrive_node.tests.harness.secret_sweep import known_secrets
+from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
+from spacedrive_node.tests.harness.secret_sweep.places import find_in_files, find_in_texts, http_get
+from spacedrive_node.tests.harness.secret_sweep.process_views import ProcessSampler
 
-HERE = "spacedrive_node.tests.secrets"
+PRELOADS = "spacedrive_node.tests.harness.secret_sweep"
 
 
 @dataclass
-class Listener(Killer):
+class Listener(InterceptingSpawner):
     """Knows all that the sessions of a node know."""
 
     checkpoints: list[bytes] = field(default_factory=list)
@@ -34,11 +34,11 @@ class Listener(Killer):
     crashed: trio.Event = field(default_factory=trio.Event)
     """An actor has failed for the third time."""
 
-    async def passing(self, actor: str, message: Deliver | Step) -> None:
+    async def intercept(self, actor: str, message: Deliver | Step) -> None:
         if isinstance(message, Step) and actor.startswith("session") and message.checkpoint is not None:
             self.checkpoints.append(message.checkpoint)
 
-    def logged(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def on_log(self, actor: str, level: str, event: str, fields: Mapping[str, object]) -> None:
         self.crashes += event == "actor crashed"
         if self.crashes == 3:
             self.crashed.set()
@@ -46,7 +46,7 @@ class Listener(Killer):
 
 def listener(module: str, **environment: str) -> Listener:
     """One whose fork server imports a module of this area first."""
-    return Listener(inner=ProcessSpawner(preload=(f"{HERE}.{module}",), environment=environment))
+    return Listener(inner=ProcessSpawner(preload=(f"{PRELOADS}.{module}",), environment=environment))
 
 
 @dataclass
@@ -56,21 +56,21 @@ class Two:
     folder: Path
     a: Node
     b: Node
-    watcher: Watcher
+    sampler: ProcessSampler
 
-    def sweep(self) -> Sweep:
+    def search(self) -> SecretSearch:
         """All secrets of both."""
-        sweep = Sweep()
+        search = SecretSearch()
         for node in (self.a, self.b):
-            for checkpoint in node.killer.checkpoints:  # type: ignore[attr-defined]
-                known.add_session(sweep, checkpoint)
+            for checkpoint in node.spawner.checkpoints:  # type: ignore[attr-defined]
+                known_secrets.add_session(search, checkpoint)
         for name in ("anna", "bruno"):
-            assert known.add_data(sweep, self.folder / name)
-        return sweep
+            assert known_secrets.add_data(search, self.folder / name)
+        return search
 
-    def found(self, sweep: Sweep) -> list[str]:
+    def found(self, search: SecretSearch) -> list[str]:
         """What of them is in logs of either form, in processes and in files."""
-        texts = [*self.watcher.texts()]
+        texts = [*self.sampler.texts()]
         for node in (self.a, self.b):
             assert node.logs
             for form in ("console", "json"):
@@ -79,21 +79,21 @@ class Two:
                 for line in node.logs:
                     write(*line)  # type: ignore[arg-type]
                 texts.append((f"the log as {form}", out.getvalue().encode()))
-        return find_in_texts(sweep, texts) + find_in_files(sweep, self.folder)
+        return find_in_texts(search, texts) + find_in_files(search, self.folder)
 
 
 @asynccontextmanager
 async def two(folder: Path, module: str, **environment: str) -> AsyncIterator[Two]:
     """Run both; only the first has the module."""
-    listening = {"killer": listener(module, **environment), "metrics_listen": "127.0.0.1:0"}
-    with Watcher() as watcher:
+    listening = {"spawner": listener(module, **environment), "metrics_listen": "127.0.0.1:0"}
+    with ProcessSampler() as sampler:
         async with (
             running_node(folder, "anna", **listening) as a,  # type: ignore[arg-type]
-            running_node(folder, "bruno", killer=listener("known"), bootstrap=(a.bootstrap,)) as b,
+            running_node(folder, "bruno", spawner=listener("known_secrets"), bootstrap=(a.bootstrap,)) as b,
         ):
             for node in (a, b):
-                watcher.add(node.killer.pid)
-            yield Two(folder, a, b, watcher)
+                sampler.add(node.spawner.pid)
+            yield Two(folder, a, b, sampler)
 
 
 async def scrape(node: Node) -> list[tuple[str, bytes]]:
@@ -101,24 +101,24 @@ async def scrape(node: Node) -> list[tuple[str, bytes]]:
     address = node.ready.metrics
     assert address is not None
     return [
-        (path, await trio.to_thread.run_sync(http, address, path))
+        (path, await trio.to_thread.run_sync(http_get, address, path))
         for path in ("/metrics", "/livez", "/readyz")
     ]
 
 
 async def test_the_keys_of_a_pairing(folder: Path) -> None:
     """A complete pairing, and one that a user refuses; the initiator's own dice are loaded."""
-    async with two(folder, "dice") as both:
+    async with two(folder, "fixed_randomness") as both:
         await pair(both.a, both.b)
         await _refuse(both.a, both.b)
         texts = await scrape(both.a)
-        sweep = both.sweep()
-        sweep.add("ephemeral", known.DICE * 3)
-        assert sweep.names == known.OF_CODE | known.OF_SESSION | known.OF_IDENTITY
-        assert both.found(sweep) == []
-        assert find_in_texts(sweep, texts) == []
-        assert any(known.DICE in checkpoint for checkpoint in both.a.killer.checkpoints)  # type: ignore[attr-defined]
-    assert both.found(sweep) == []
+        search = both.search()
+        search.add("ephemeral", known_secrets.FIXED_PREFIX * 3)
+        assert search.names == known_secrets.OF_CODE | known_secrets.OF_SESSION | known_secrets.OF_IDENTITY
+        assert both.found(search) == []
+        assert find_in_texts(search, texts) == []
+        assert any(known_secrets.FIXED_PREFIX in checkpoint for checkpoint in both.a.spawner.checkpoints)  # type: ignore[attr-defined]
+    assert both.found(search) == []
 
 
 async def _refuse(a: Node, b: Node) -> None:
@@ -136,19 +136,19 @@ async def _refuse(a: Node, b: Node) -> None:
 
 async def test_a_code_that_expires(folder: Path) -> None:
     """Its words and keys are in no log, process or file, before and after."""
-    with Watcher() as watcher:
-        async with running_node(folder, "anna", killer=listener("dice"), code_lifetime=1.0) as a:
-            watcher.add(a.killer.pid)
+    with ProcessSampler() as sampler:
+        async with running_node(folder, "anna", spawner=listener("fixed_randomness"), code_lifetime=1.0) as a:
+            sampler.add(a.spawner.pid)
             with trio.fail_after(DEADLINE):
                 showing = await a.client.start_pairing()
-                watcher.look()
+                sampler.sample()
                 with pytest.raises(PairingFailedError, match="expired"):
                     await showing.paired()
-            both = Two(folder, a, a, watcher)
-            sweep = Sweep()
-            known.add_code(sweep, " ".join(showing.code.words))
-            assert both.found(sweep) == []
-    assert both.found(sweep) == []
+            both = Two(folder, a, a, sampler)
+            search = SecretSearch()
+            known_secrets.add_code(search, " ".join(showing.code.words))
+            assert both.found(search) == []
+    assert both.found(search) == []
 
 
 @pytest.mark.parametrize("kind", ["PeerRequest", "StoreDevice"])
@@ -157,27 +157,27 @@ async def test_actors_that_fail_with_all_they_know(folder: Path, kind: str) -> N
 
     The session ends as `crashed`, the vault drops the message. That they failed is logged, and where.
     """
-    async with two(folder, "mine", SECRETS_MINE=kind) as both:
+    async with two(folder, "crash_injector", SECRETS_CRASH_ON=kind) as both:
         with trio.fail_after(DEADLINE):
             showing = await both.a.client.start_pairing()
             joining = await both.b.client.join_pairing(" ".join(showing.code.words), timeout=5.0)
             async with trio.open_nursery() as nursery:
                 for side in (showing, joining):
                     nursery.start_soon(_accept, side)
-                await both.a.killer.crashed.wait()  # type: ignore[attr-defined]
+                await both.a.spawner.crashed.wait()  # type: ignore[attr-defined]
                 if kind == "PeerRequest":
                     with pytest.raises(PairingFailedError) as failure:
                         await showing.paired()
                     assert failure.value.outcome == "crashed"
                 nursery.cancel_scope.cancel()
         crashes = [fields for _, _, event, fields in both.a.logs if event == "actor crashed"]
-        assert all("mine.py:" in str(fields["where"]) for fields in crashes)
+        assert all("crash_injector.py:" in str(fields["where"]) for fields in crashes)
         assert all(str(fields["error"]).startswith("ValueError") for fields in crashes)
-        sweep = both.sweep()
-        assert sweep.names >= known.OF_CODE | known.OF_IDENTITY
-        assert kind == "PeerRequest" or "pairing_secret" in sweep.names
-        assert both.found(sweep) == []
-    assert both.found(sweep) == []
+        search = both.search()
+        assert search.names >= known_secrets.OF_CODE | known_secrets.OF_IDENTITY
+        assert kind == "PeerRequest" or "pairing_secret" in search.names
+        assert both.found(search) == []
+    assert both.found(search) == []
 
 
 async def _accept(side: Pairing) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from spacedrive_node.protocol.code import qr_payload, words_of
-from spacedrive_node.tests.secrets import known
-from spacedrive_node.tests.secrets.forms import Sweep
-from spacedrive_node.tests.secrets.town import town
+from spacedrive_node.tests.harness.node_and_user_commands import open_nodes_and_users
+from spacedrive_node.tests.harness.secret_sweep import known_secrets
+from spacedrive_node.tests.harness.secret_sweep.encodings import SecretSearch
 
 PHRASE = "orchestral-plum-7"
 ENTROPY = os.urandom(16)
@@ -43,11 +43,11 @@ WRONG = [
 ]
 
 
-def secrets() -> Sweep:
-    sweep = Sweep()
-    known.add_code(sweep, ENTROPY)
-    sweep.add_phrase("passphrase", PHRASE.encode())
-    return sweep
+def secrets() -> SecretSearch:
+    search = SecretSearch()
+    known_secrets.add_code(search, ENTROPY)
+    search.add_phrase("passphrase", PHRASE.encode())
+    return search
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=range(len(WRONG)))
@@ -97,17 +97,17 @@ AS_ARGUMENTS: dict[str, Callable[[], list[str]]] = {
 
 def test_arguments_are_overwritten(folder: Path) -> None:
     """Words, one argument with all of them, a QR text: once the search is told of, none of them is left."""
-    with town(folder) as here:
-        here.up("anna")
-        sweep = secrets()
+    with open_nodes_and_users(folder) as nodes:
+        nodes.up("anna")
+        search = secrets()
         for given in AS_ARGUMENTS.values():
-            joining = here.at("anna", "join", *given(), "--timeout", "60")
+            joining = nodes.at("anna", "join", *given(), "--timeout", "60")
             joining.event("stage")
             shown = Path(f"/proc/{joining.process.pid}/cmdline").read_bytes()
             assert b"--timeout" in shown
             assert b"****" in shown
-            assert sweep.find(shown) == []
+            assert search.find(shown) == []
             assert not any(word.encode() in shown.split(b"\0") for word in WORDS)
             joining.interrupt()
             assert joining.end() == 130
-        assert here.found(sweep, but="cmdline") == []
+        assert nodes.findings(search, except_in="cmdline") == []

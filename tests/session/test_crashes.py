@@ -2,7 +2,7 @@
 
 import pytest
 
-from .harness import Faults, Pair, pair
+from spacedrive_node.tests.harness.session_simulation import Faults, Pair, pair
 
 
 def ends_paired_once(two: Pair) -> None:

@@ -14,8 +14,8 @@ from spacedrive_node.actors.session import decision, entry_actions
 from spacedrive_node.actors.session.state import decision_of
 from spacedrive_node.actors.session.step_context import StepContext
 from spacedrive_node.messages.actor_configs import SessionConfig
-
-from .harness import Faults, Node, Pair, pair, settle
+from spacedrive_node.tests.harness.safety_properties import check
+from spacedrive_node.tests.harness.session_simulation import Faults, Node, Pair, pair
 
 
 def wreck(two: Pair, dice: random.Random) -> None:
@@ -30,11 +30,11 @@ def wreck(two: Pair, dice: random.Random) -> None:
         node.swarm_crash_at = {step for step in range(2, 60) if dice.random() < 0.05}
         node.vault.refuse_stores = dice.random() < 0.05
         if dice.random() < 0.2:
-            two.world.later(dice.uniform(0.0, 130.0), node.cancel)
+            two.simulation.schedule(dice.uniform(0.0, 130.0), node.cancel)
         if dice.random() < 0.3:
             outage(two, node, dice)
         if dice.random() < 0.15:
-            two.world.later(dice.uniform(0.0, 3.0), lambda node=node: give_up(node))
+            two.simulation.schedule(dice.uniform(0.0, 3.0), lambda node=node: give_up(node))
 
 
 def outage(two: Pair, node: Node, dice: random.Random) -> None:
@@ -46,35 +46,15 @@ def outage(two: Pair, node: Node, dice: random.Random) -> None:
             node.swarm.crash()
 
     begin = dice.uniform(0.0, 5.0)
-    two.world.later(begin, lambda: switch(False))
+    two.simulation.schedule(begin, lambda: switch(False))
     if dice.random() < 0.7:
-        two.world.later(begin + dice.uniform(0.1, 170.0), lambda: switch(True))
+        two.simulation.schedule(begin + dice.uniform(0.1, 170.0), lambda: switch(True))
 
 
 def give_up(node: Node) -> None:
     """The supervisor gives the session up: its memory is gone, what the vault holds stays."""
     if not node.ended:
         node.ends.append("crashed")
-
-
-def check(two: Pair) -> None:
-    """P1 and P2, and what every session owes its user."""
-    here, there = two.nodes
-    for node, other in ((here, there), (there, here)):
-        assert len(node.ends) == 1, "every session ends, once"
-        state = node.vault.state(other.peer)
-        if state == "paired":
-            assert other.decision is not False, "P1: paired against a rejection"
-            assert other.vault.state(node.peer) is not None, "P2: paired against nothing"
-        if node.outcome == "paired":
-            assert state == "paired"
-        else:
-            assert node.view.outcome in (None, node.outcome) or node.outcome == "crashed"
-        assert node.vault.stores <= 1
-    if here.outcome == there.outcome == "paired":
-        assert here.view.fingerprint == there.view.fingerprint
-    settle(here, there)
-    assert two.stored() in ((None, None), ("paired", "paired"))
 
 
 def explore(seed: int) -> tuple[str | None, str | None]:
@@ -131,7 +111,7 @@ def test_swarms_killed_every_second_delay_a_pairing_and_nothing_else(seed: int) 
         node.decide_delay = dice.uniform(0.0, 5.0)
         node.crash_at = {step for step in range(1, 200) if dice.random() < 0.2}
         for second in range(30):
-            two.world.later(second + dice.random(), node.swarm.crash)
+            two.simulation.schedule(second + dice.random(), node.swarm.crash)
     two.begin()
     two.run(1000.0)
     check(two)

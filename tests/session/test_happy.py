@@ -1,6 +1,6 @@
 """Two session machines pair over the in-memory network: the plain case, decisions in every order."""
 
-from .harness import pair
+from spacedrive_node.tests.harness.session_simulation import pair
 
 
 def test_both_accept_and_are_paired_once_with_one_fingerprint() -> None:

@@ -16,48 +16,9 @@ from spacedrive_node.messages.peer_protocol import (
 )
 from spacedrive_node.messages.to_session import CandidateFound, PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_vault import SignIdentity
-from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive
-
-from .harness import Node, Pair, World, pair
-
-
-class Stranger:
-    """A peer that speaks the protocol by hand."""
-
-    def __init__(self, node: Node, code: bytes, name: str = "stranger") -> None:
-        self.node = node
-        self.world = node.world
-        self.keys = derive(code)
-        self.peer = self.world.node(name).peer
-        self.number = 1000
-
-    def attempt(self) -> JoinerAttempt:
-        draw = self.world.random.randbytes
-        return JoinerAttempt.begin(
-            auth_key=self.keys.auth_key,
-            route_key=self.keys.route_key,
-            initiator=self.node.peer,
-            joiner=self.peer,
-            attempt=draw(16),
-            ephemeral=draw(32),
-            nonce=draw(32),
-        )
-
-    def ask(self, frame: bytes, peer: bytes | None = None) -> bytes | None:
-        """Return the answer that comes within the same step, if any."""
-        self.number += 1
-        answers: list[bytes] = []
-        self.node.swarm.requests[self.number] = answers.append
-        self.node.deliver("swarm", PeerRequest(self.number, peer or self.peer, frame, "direct"))
-        return answers[0] if answers else None
-
-    def reason(self, frame: bytes, peer: bytes | None = None) -> str:
-        answer = self.ask(frame, peer)
-        assert answer is not None
-        message = decode_wire(answer)
-        assert isinstance(message, Refused)
-        return message.reason
+from spacedrive_node.tests.harness.session_simulation import Node, Pair, Simulation, pair
+from spacedrive_node.tests.harness.simulated_peer import Stranger
 
 
 def stranger() -> Stranger:
@@ -88,7 +49,7 @@ def test_one_attempt_per_peer_eight_in_all_then_busy() -> None:
     assert crowd[8].reason(attempts[8].request_frame) == "busy"
     assert crowd[0].reason(crowd[0].attempt().request_frame) == "busy"
     assert len(other.node.machine.session.inbound_attempts) == 8
-    other.world.run(lambda: False, limit=10.5)
+    other.simulation.run(lambda: False, limit=10.5)
     assert isinstance(decode_wire(crowd[8].ask(attempts[8].request_frame)), Challenge)
 
 
@@ -97,7 +58,7 @@ def test_time_to_prove_is_over_after_ten_seconds() -> None:
     other = stranger()
     attempt = other.attempt()
     other.ask(attempt.request_frame)
-    other.world.run(lambda: False, limit=10.5)
+    other.simulation.run(lambda: False, limit=10.5)
     late = encode(ChallengeResponse(attempt.code_id, attempt.attempt, bytes(40)))
     assert other.reason(late) == "closed"
     assert isinstance(decode_wire(other.ask(other.attempt().request_frame)), Challenge)
@@ -141,14 +102,14 @@ def test_more_than_ten_repeats_a_second_are_busy() -> None:
     kinds = [type(decode_wire(answer)) for answer in answers]
     assert kinds[:11] == [Challenge] * 11
     assert kinds[11:] == [Refused] * 3
-    other.world.run(lambda: False, limit=1.1)
+    other.simulation.run(lambda: False, limit=1.1)
     assert other.ask(attempt.request_frame) == answers[0]
 
 
 def claimed() -> Pair:
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: all(node.asked for node in two.nodes))
+    two.simulation.run(lambda: all(node.asked for node in two.nodes))
     return two
 
 
@@ -174,12 +135,12 @@ def test_repeats_while_the_vault_signs_wait_for_the_same_answer() -> None:
     two = pair(accept=(None, None))
     two.initiator.vault.silent = True
     two.begin()
-    two.world.run(lambda: two.initiator.machine.session.phase == "SIGNING")
+    two.simulation.run(lambda: two.initiator.machine.session.phase == "SIGNING")
     frame = dict(two.joiner.swarm.seen)["ChallengeResponse"]
     answers: list[bytes] = []
     for number in range(5000, 5030):
         if number % 8 == 0:
-            two.world.now += 1.1
+            two.simulation.now += 1.1
         two.initiator.swarm.requests[number] = answers.append
         two.initiator.deliver("swarm", PeerRequest(number, two.joiner.peer, frame, "direct"))
     busy = [decode_wire(answer).reason for answer in answers]
@@ -189,7 +150,7 @@ def test_repeats_while_the_vault_signs_wait_for_the_same_answer() -> None:
     claim = two.initiator.machine.session.claim
     attempt = two.initiator.machine.session.inbound_attempts[two.joiner.peer]
     two.initiator.vault.take(SignIdentity(claim.vault_request_id, "initiator", attempt.crypto.th2(frame)))
-    two.world.run(lambda: two.initiator.asked)
+    two.simulation.run(lambda: two.initiator.asked)
     confirmed = set(answers[len(busy) :])
     assert len(confirmed) == 1
     assert isinstance(decode_wire(confirmed.pop()), ChallengeConfirmation)
@@ -215,7 +176,7 @@ def test_decision_before_the_confirmation_was_handled_is_busy() -> None:
     """The joiner cannot judge a decision before it has opened ChallengeConfirmation."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
+    two.simulation.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
     proven = two.joiner.machine.session.proven_candidate
     asker = Stranger(two.joiner, two.joiner_code)
     early = encode(PairingDecision(proven.crypto.code_id, proven.crypto.attempt, bytes(40)))
@@ -227,12 +188,12 @@ def test_decision_before_the_confirmation_was_handled_is_busy() -> None:
 # -- the joiner's candidates ---------------------------------------------------------------------------
 
 
-def joining(found: int) -> tuple[World, Node, list[bytes]]:
-    world = World()
-    node = world.node("joiner")
+def joining(found: int) -> tuple[Simulation, Node, list[bytes]]:
+    simulation = Simulation()
+    node = simulation.node("joiner")
     node.join(bytes(16))
-    peers = [world.random.randbytes(38) for _ in range(found)]
-    return world, node, peers
+    peers = [simulation.random.randbytes(38) for _ in range(found)]
+    return simulation, node, peers
 
 
 def test_at_most_128_candidates_eight_at_a_time() -> None:
@@ -257,14 +218,14 @@ def test_checkpoint_stays_small_with_the_longest_addresses() -> None:
 
 def test_those_that_several_finders_name_come_first() -> None:
     """A candidate with two finders overtakes those that wait."""
-    world, node, peers = joining(20)
+    simulation, node, peers = joining(20)
     for peer in peers:
         node.find(peer)
     node.find(peers[19], ("dht", "mdns"))
     asked = node.machine.session.candidates[peers[0]].pending_request.request_id
     node.deliver("swarm", PeerUnreachable(asked, "no address works"))
     assert node.machine.session.candidates[peers[19]].status == "requested"
-    assert world.nodes
+    assert simulation.nodes
 
 
 def test_the_own_peer_is_no_candidate() -> None:
@@ -279,7 +240,7 @@ def test_an_unreachable_candidate_is_asked_again_until_it_is_there() -> None:
     two = pair()
     two.initiator.swarm.up = False
     two.begin()
-    two.world.run(lambda: False, limit=40.0)
+    two.simulation.run(lambda: False, limit=40.0)
     two.initiator.swarm.up = True
     two.run()
     assert two.outcomes == ("paired", "paired")
@@ -291,14 +252,14 @@ def test_a_candidate_that_is_unavailable_is_asked_again_but_slowly() -> None:
     two.initiator.start()
     two.joiner.join(bytes(16))
     two.joiner.find(two.initiator)
-    two.world.run(lambda: two.joiner.ended)
+    two.simulation.run(lambda: two.joiner.ended)
     assert len(two.joiner.swarm.seen) == 1 + candidates.MAX_UNAVAILABLE_RETRIES
 
 
 def test_a_decoy_that_does_not_know_the_words_is_dropped_for_good() -> None:
     """A wrong proof ends only this candidate, and the joiner has said nothing of itself."""
     two = pair()
-    decoy = two.world.node("decoy")
+    decoy = two.simulation.node("decoy")
     code = two.initiator.start()
     two.joiner.join(code)
     two.joiner.find(decoy)
@@ -317,7 +278,7 @@ def test_a_decoy_that_does_not_know_the_words_is_dropped_for_good() -> None:
 def test_no_refusal_ends_the_search(reason: str) -> None:
     """Whatever a decoy says, the true device is found."""
     two = pair()
-    decoy = two.world.node("decoy")
+    decoy = two.simulation.node("decoy")
     code = two.initiator.start()
     two.joiner.join(code)
     two.joiner.find(decoy)
@@ -334,7 +295,7 @@ def test_a_proven_candidate_that_refuses_is_left_and_another_one_taken() -> None
     """After `closed` to ChallengeResponse the joiner goes on, with a fresh attempt for that device too."""
     two = pair()
     two.begin()
-    two.world.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
+    two.simulation.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
     proven = two.joiner.machine.session.proven_candidate
     two.joiner.swarm.asks.clear()
     answer = encode(Refused(proven.crypto.code_id, proven.crypto.attempt, "closed"))
@@ -346,10 +307,10 @@ def test_a_proven_candidate_that_refuses_is_left_and_another_one_taken() -> None
 
 def test_only_one_challenge_response_is_ever_outstanding() -> None:
     """Two devices that both show the code: the joiner commits itself to the first that proves it."""
-    world = World()
-    one, joiner = world.node("one"), world.node("joiner")
+    simulation = Simulation()
+    one, joiner = simulation.node("one"), simulation.node("joiner")
     code = one.start()
-    twin = world.node("twin")
+    twin = simulation.node("twin")
     twin.start()
     twin.machine.session.code = code
     twin.machine._keys = derive(code)
@@ -358,7 +319,7 @@ def test_only_one_challenge_response_is_ever_outstanding() -> None:
     joiner.join(code)
     joiner.find(one)
     joiner.find(twin)
-    world.run(lambda: joiner.asked)
+    simulation.run(lambda: joiner.asked)
     responses = {frame for kind, frame in joiner.swarm.seen if kind == "ChallengeResponse"}
     assert len(responses) == 1
     assert sum(node.machine.session.claim is not None for node in (one, twin)) == 1

@@ -5,8 +5,7 @@ import pytest
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.messages.to_session import PeerRequest, StartPairing
 from spacedrive_node.messages.to_vault import SignIdentity
-
-from .harness import Faults, Pair, pair, settle
+from spacedrive_node.tests.harness.session_simulation import Faults, Pair, pair, settle
 
 
 @pytest.mark.parametrize("delays", [(0.0, 5.0), (5.0, 0.0), (1.0, 1.0)])
@@ -44,7 +43,7 @@ def test_cancel_before_deciding_is_a_rejection_to_the_other(side: int) -> None:
     """Cancelling a claimed pairing is `cancelled` here and `rejected` there."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: all(node.asked for node in two.nodes))
+    two.simulation.run(lambda: all(node.asked for node in two.nodes))
     two.nodes[side].cancel()
     two.run()
     assert two.nodes[side].outcome == "cancelled"
@@ -55,7 +54,7 @@ def test_cancel_after_accepting_is_ignored() -> None:
     """A decision is final."""
     two = pair(accept=(True, None))
     two.begin()
-    two.world.run(lambda: two.initiator.decision is not None and two.joiner.asked)
+    two.simulation.run(lambda: two.initiator.decision is not None and two.joiner.asked)
     two.initiator.cancel()
     two.joiner.decide(True)
     two.run()
@@ -76,7 +75,7 @@ def test_cancel_while_the_code_is_being_claimed_still_tells_the_other() -> None:
     """The joiner gives up after its identity has left: the initiator hears of it, and need not wait."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
+    two.simulation.run(lambda: two.joiner.machine.session.phase == "RESPONDING")
     two.joiner.cancel()
     two.run()
     assert two.outcomes == ("rejected", "cancelled")
@@ -86,10 +85,10 @@ def test_code_expires_when_nobody_comes() -> None:
     """`expired` at the end of the code's life, to the second."""
     two = pair()
     two.initiator.start(lifetime=60.0)
-    started = two.world.now
-    two.world.run(lambda: two.initiator.ended)
+    started = two.simulation.now
+    two.simulation.run(lambda: two.initiator.ended)
     assert two.initiator.outcome == "expired"
-    assert two.world.now == started + 60.0
+    assert two.simulation.now == started + 60.0
 
 
 def test_an_attempt_begun_in_time_outlives_the_code() -> None:
@@ -97,8 +96,8 @@ def test_an_attempt_begun_in_time_outlives_the_code() -> None:
     two = pair()
     two.joiner.vault.silent = True
     two.begin(lifetime=2.0)
-    two.world.run(lambda: two.joiner.machine.session.phase == "SIGNING")
-    two.world.run(lambda: False, limit=2.5)
+    two.simulation.run(lambda: two.joiner.machine.session.phase == "SIGNING")
+    two.simulation.run(lambda: False, limit=2.5)
     assert not two.initiator.ended
     two.joiner.vault.silent = False
     session = two.joiner.machine.session
@@ -124,7 +123,7 @@ def test_wrong_code(finders: tuple[str, ...], outcome: str) -> None:
     two.initiator.start()
     two.joiner.join(bytes(16), timeout=30.0)
     two.joiner.find(two.initiator, finders)
-    two.world.run(lambda: two.joiner.ended)
+    two.simulation.run(lambda: two.joiner.ended)
     assert two.joiner.outcome == outcome
     assert {kind for kind, _frame in two.joiner.swarm.seen} == {"PairingRequest"}
     assert not two.initiator.machine.session.inbound_attempts
@@ -134,11 +133,11 @@ def test_second_joiner_is_too_late() -> None:
     """Once claimed, the code is closed to others: they end as `expired`, the first is not disturbed."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: all(node.asked for node in two.nodes))
-    late = two.world.node("late")
+    two.simulation.run(lambda: all(node.asked for node in two.nodes))
+    late = two.simulation.node("late")
     late.join(two.joiner_code, timeout=20.0)
     late.find(two.initiator)
-    two.world.run(lambda: late.ended)
+    two.simulation.run(lambda: late.ended)
     assert late.outcome == "expired"
     assert two.initiator.refused["closed"] >= 1
     for node in two.nodes:
@@ -166,13 +165,13 @@ def test_contact_lost_while_deciding(side: int) -> None:
     """The other vanishes for good: `lost_contact` at the delivery deadline, nothing `paired`."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: all(node.asked for node in two.nodes))
+    two.simulation.run(lambda: all(node.asked for node in two.nodes))
     two.nodes[1 - side].swarm.up = False
-    started = two.world.now
+    started = two.simulation.now
     two.nodes[side].decide(True)
-    two.world.run(lambda: two.nodes[side].ended)
+    two.simulation.run(lambda: two.nodes[side].ended)
     assert two.nodes[side].outcome == "lost_contact"
-    assert 170.0 < two.world.now - started <= 180.0
+    assert 170.0 < two.simulation.now - started <= 180.0
     assert "paired" not in two.stored()
 
 
@@ -180,10 +179,10 @@ def test_rejection_is_shown_soon_even_when_it_cannot_be_delivered() -> None:
     """Users hear of their own rejection after one exchange; its delivery goes on behind it."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: all(node.asked for node in two.nodes))
+    two.simulation.run(lambda: all(node.asked for node in two.nodes))
     two.initiator.swarm.up = False
     two.joiner.decide(False)
-    two.world.run(lambda: two.joiner.view.outcome is not None, limit=11.0)
+    two.simulation.run(lambda: two.joiner.view.outcome is not None, limit=11.0)
     assert two.joiner.view.outcome == "rejected"
     assert not two.joiner.ended
     two.initiator.swarm.up = True
@@ -195,9 +194,9 @@ def test_joiner_loses_a_proven_device() -> None:
     """A device that proved itself and then vanished is `lost_contact`, not `not_found`."""
     two = pair()
     two.begin(timeout=20.0)
-    two.world.run(lambda: two.joiner.machine.session.phase == "SIGNING")
+    two.simulation.run(lambda: two.joiner.machine.session.phase == "SIGNING")
     two.initiator.swarm.up = False
-    two.world.run(lambda: two.joiner.ended)
+    two.simulation.run(lambda: two.joiner.ended)
     assert two.joiner.outcome == "lost_contact"
 
 
@@ -238,7 +237,7 @@ def test_discovery_is_told_to_stop() -> None:
     """Announcing ends with the claim, searching with the proof."""
     two = pair(accept=(None, None))
     two.begin()
-    two.world.run(lambda: all(node.asked for node in two.nodes))
+    two.simulation.run(lambda: all(node.asked for node in two.nodes))
     assert two.initiator.withdrawn == ["StopProviding"]
     assert two.joiner.withdrawn == ["StopFinding"]
 
@@ -298,9 +297,9 @@ def test_path_and_seconds() -> None:
     """Seconds run from the first frame for the initiator, for the joiner from the start of its search."""
     two = pair(config=SessionConfig())
     code = two.initiator.start()
-    two.world.run(lambda: False, limit=20.0)
+    two.simulation.run(lambda: False, limit=20.0)
     two.joiner.join(code)
-    two.world.run(lambda: False, limit=5.0)
+    two.simulation.run(lambda: False, limit=5.0)
     two.joiner.find(two.initiator)
     two.run()
     assert two.initiator.view.path == two.joiner.view.path == "direct"
@@ -313,12 +312,12 @@ def test_a_paired_joiner_stays_in_time_wait_unseen(gone: bool) -> None:
     """`paired` is shown at once; the session stays two answers long, or 30 s when the other is gone."""
     two = pair()
     two.begin()
-    two.world.run(lambda: two.joiner.view.outcome == "paired")
-    shown = two.world.now
-    two.world.run(lambda: two.initiator.ended)
+    two.simulation.run(lambda: two.joiner.view.outcome == "paired")
+    shown = two.simulation.now
+    two.simulation.run(lambda: two.initiator.ended)
     two.initiator.swarm.up = not gone
     two.run()
     assert two.outcomes == ("paired", "paired")
-    stayed = two.world.now - shown
+    stayed = two.simulation.now - shown
     assert 29 < stayed < 30.1 if gone else 3 <= stayed < 4
     assert two.joiner.view.seconds < 2

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import trio
 import trio.testing
-from actors_for_tests import Nothing
-from harness import HERE, spec
 
 from spacedrive_node.supervisor import memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
+from spacedrive_node.tests.harness.tiny_actors import TinyConfig
+from spacedrive_node.tests.harness.tiny_node import spec
 
 
 async def test_an_abandoned_fork_leaves_nothing_behind():
     """Its descriptors are closed when the reply comes, and its exit status is not kept."""
     spawner, child = (
-        ProcessSpawner(environment={"PYTHONPATH": str(HERE)}),
-        spec("swarm", "quiet_swarm", Nothing()),
+        ProcessSpawner(),
+        spec("swarm", "quiet_swarm", TinyConfig()),
     )
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
@@ -46,8 +46,8 @@ async def test_an_abandoned_fork_leaves_nothing_behind():
 
 async def test_the_memory_of_children_is_exact_for_any_user():
     """They are not dumpable, and yet what they share with the fork server is not counted as private."""
-    spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
-    child = spec("swarm", "quiet_swarm", Nothing(), sandbox=Sandbox())
+    spawner = ProcessSpawner()
+    child = spec("swarm", "quiet_swarm", TinyConfig(), sandbox=Sandbox())
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
             handle = await spawner.spawn(child)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import trio
 import trio.testing
-from actors_for_tests import Nothing
-from harness import FIRST, HERE, node, spec
 
 from spacedrive_node.messages import to_session
 from spacedrive_node.supervisor import memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
+from spacedrive_node.tests.harness.tiny_actors import TinyConfig
+from spacedrive_node.tests.harness.tiny_node import FIRST_SESSION, node, spec
 
-CHILD = spec("session", "counter", Nothing(), sandbox=Sandbox(), spare=True)
+CHILD = spec("session", "counter", TinyConfig(), sandbox=Sandbox(), spare=True)
 
 
 def is_there(pid: int) -> bool:
@@ -30,7 +30,7 @@ async def waiting(spawner: ProcessSpawner) -> int:
 
 async def test_each_spawn_takes_the_spare():
     """Another one is then forked; when the spawner closes, no process is left."""
-    spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
+    spawner = ProcessSpawner()
     pids = []
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
@@ -55,7 +55,7 @@ def children(pid: int) -> set[int]:
 
 async def test_a_spawn_while_a_spare_is_being_forked_leaves_one_spare():
     """It forks another child, and no second spare is forked."""
-    spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
+    spawner = ProcessSpawner()
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
             taken = [await spawner.spawn(CHILD)]
@@ -63,7 +63,7 @@ async def test_a_spawn_while_a_spare_is_being_forked_leaves_one_spare():
                 await trio.lowlevel.checkpoint()
             taken.append(await spawner.spawn(CHILD))
             await waiting(spawner)
-            third = await spawner.spawn(spec("swarm", "quiet_swarm", Nothing()))  # forks come in order
+            third = await spawner.spawn(spec("swarm", "quiet_swarm", TinyConfig()))  # forks come in order
             there = (*taken, third, *spawner.spares.values())
             assert children(spawner.pid) == {one.pid for one in there}
             for handle in (*taken, third):
@@ -75,7 +75,7 @@ async def test_a_spawn_while_a_spare_is_being_forked_leaves_one_spare():
 
 async def test_a_spare_that_was_killed_is_not_handed_out():
     """Nor is one that died with its fork server."""
-    spawner = ProcessSpawner(environment={"PYTHONPATH": str(HERE)})
+    spawner = ProcessSpawner()
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
             first = await spawner.spawn(CHILD)
@@ -98,15 +98,15 @@ async def test_a_spare_that_was_killed_is_not_handed_out():
 
 async def test_a_killed_session_goes_on_in_the_spare():
     """`sdnode actors` lists the spare while it waits, and its sandbox is logged like any other."""
-    async with node(sandbox=Sandbox(), spare=True) as seat:
-        await seat.open_session()
+    async with node(sandbox=Sandbox(), spare=True) as gateway:
+        await gateway.open_session()
         with trio.fail_after(30):
-            while "spare" not in (rows := await seat.actors()):
+            while "spare" not in (rows := await gateway.actors()):
                 await trio.lowlevel.checkpoint()
         assert rows["spare"].state == "waiting"
         assert rows["spare"].uptime_seconds > 0
-        os.kill(rows[FIRST].pid, signal.SIGKILL)
-        await seat.send(to_session.Decide(True))
-        await seat.view(message="signed 1")
-        assert (await seat.actors())[FIRST].pid == rows["spare"].pid
-        assert sum(line[2] == "sandbox" for line in seat.logs) == 2
+        os.kill(rows[FIRST_SESSION].pid, signal.SIGKILL)
+        await gateway.send(to_session.Decide(True))
+        await gateway.view(message="signed 1")
+        assert (await gateway.actors())[FIRST_SESSION].pid == rows["spare"].pid
+        assert sum(line[2] == "sandbox" for line in gateway.logs) == 2

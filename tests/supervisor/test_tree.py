@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import pytest
 import trio
-from actors_for_tests import Nothing
-from harness import HERE, OWN, node, session_name, spec
 
 from spacedrive_node.messages import to_gateway, to_session
 from spacedrive_node.supervisor.child_specs import Sandbox
+from spacedrive_node.tests.harness.tiny_actors import TinyConfig
+from spacedrive_node.tests.harness.tiny_node import OWN_IDENTITY, node, session_name, spec
 
 ACCEPT = to_session.Decide(True)
 
@@ -21,26 +21,26 @@ ACCEPT = to_session.Decide(True)
 @pytest.mark.parametrize("host", ["process", "task"])
 async def test_messages_are_routed(host):
     """A message starts a session, which sends to the vault; its reply shows in a view at the gateway."""
-    async with node(host) as seat:
-        limit = await seat.next(to_gateway.SessionLimit)
+    async with node(host) as gateway:
+        limit = await gateway.next(to_gateway.SessionLimit)
         assert limit.limit == 4
-        await seat.open_session()
-        await seat.send(ACCEPT)
-        view = await seat.view(message="signed 1")
+        await gateway.open_session()
+        await gateway.send(ACCEPT)
+        view = await gateway.view(message="signed 1")
         assert view.started == 1.0
-        assert set(await seat.actors()) >= {"supervisor", "vault", "swarm", "gateway", session_name()}
+        assert set(await gateway.actors()) >= {"supervisor", "vault", "swarm", "gateway", session_name()}
 
 
 async def test_kill_session():
     """SIGKILL of a session between two inputs loses nothing."""
-    async with node() as seat:
-        await seat.open_session()
+    async with node() as gateway:
+        await gateway.open_session()
         for round_ in range(1, 6):
-            await seat.send(ACCEPT)
-            await seat.view(message=f"signed {round_}")
-            os.kill(await seat.pid(session_name()), signal.SIGKILL)
-        await seat.send(ACCEPT)
-        view = await seat.view(message="signed 6")
+            await gateway.send(ACCEPT)
+            await gateway.view(message=f"signed {round_}")
+            os.kill(await gateway.pid(session_name()), signal.SIGKILL)
+        await gateway.send(ACCEPT)
+        view = await gateway.view(message="signed 6")
         assert view.started == 6.0
 
 
@@ -49,32 +49,34 @@ async def test_kill_at_any_moment(victim):
     """Killed while inputs are under way: each input takes effect exactly once, in order."""
     name = session_name() if victim == "session" else victim
     rounds = 12
-    async with node() as seat:
-        await seat.open_session()
+    async with node() as gateway:
+        await gateway.open_session()
         for _ in range(rounds):
-            pid = await seat.pid(name)
-            await seat.send(ACCEPT)
+            pid = await gateway.pid(name)
+            await gateway.send(ACCEPT)
             if pid:
                 with suppress(ProcessLookupError):  # it died in the round before
                     os.kill(pid, signal.SIGKILL)
-        view = await seat.view(message=f"signed {rounds}")
+        view = await gateway.view(message=f"signed {rounds}")
         assert view.started == rounds
-        counts = [message.started for _, message in seat.seen if isinstance(message, to_gateway.SessionView)]
+        counts = [
+            message.started for _, message in gateway.seen if isinstance(message, to_gateway.SessionView)
+        ]
         assert counts == sorted(counts)
 
 
 async def test_kill_gateway():
     """A restarted gateway first gets the standing messages: the limit, and all sessions, ended ones too."""
-    async with node() as seat:
-        await seat.open_session(1)
-        await seat.open_session(2)
-        await seat.send(to_session.CancelPairing(), to=session_name(2))
-        await seat.next(to_gateway.SessionEnded)
-        os.kill(await seat.pid("gateway"), signal.SIGKILL)
+    async with node() as gateway:
+        await gateway.open_session(1)
+        await gateway.open_session(2)
+        await gateway.send(to_session.CancelPairing(), to=session_name(2))
+        await gateway.next(to_gateway.SessionEnded)
+        os.kill(await gateway.pid("gateway"), signal.SIGKILL)
         with trio.fail_after(10):
-            while (await seat.next()) is not None:
+            while (await gateway.next()) is not None:
                 pass
-        told = [await seat.next() for _ in range(4)]
+        told = [await gateway.next() for _ in range(4)]
         assert isinstance(told[0], to_gateway.SessionLimit)
         assert isinstance(told[1], to_gateway.SessionView)
         assert told[1].session == f"{1:016x}"
@@ -85,14 +87,14 @@ async def test_kill_gateway():
 
 async def test_ended_session_is_not_made_again():
     """A message for a session that has ended is dropped and does not start it again."""
-    async with node() as seat:
-        await seat.open_session()
-        await seat.send(to_session.CancelPairing())
-        ended = await seat.next(to_gateway.SessionEnded)
+    async with node() as gateway:
+        await gateway.open_session()
+        await gateway.send(to_session.CancelPairing())
+        ended = await gateway.next(to_gateway.SessionEnded)
         assert ended.outcome == "cancelled"
-        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0, *OWN))
-        await seat.open_session(2)
-        views = [message for _, message in seat.seen if isinstance(message, to_gateway.SessionView)]
+        await gateway.send(to_session.StartPairing(f"{1:016x}", 60.0, *OWN_IDENTITY))
+        await gateway.open_session(2)
+        views = [message for _, message in gateway.seen if isinstance(message, to_gateway.SessionView)]
         assert [(view.session[-1], view.outcome) for view in views] == [
             ("1", None),
             ("1", "cancelled"),
@@ -102,10 +104,12 @@ async def test_ended_session_is_not_made_again():
 
 async def test_sessions_full():
     """One session more than allowed is refused to the gateway, as busy."""
-    async with node(max_sessions=1) as seat:
-        await seat.open_session(1)
-        await seat.send(to_session.StartPairing(f"{2:016x}", 60.0, *OWN), to=session_name(2), id=b"k" * 16)
-        refusal = await seat.next(to_gateway.Undeliverable)
+    async with node(max_sessions=1) as gateway:
+        await gateway.open_session(1)
+        await gateway.send(
+            to_session.StartPairing(f"{2:016x}", 60.0, *OWN_IDENTITY), to=session_name(2), id=b"k" * 16
+        )
+        refusal = await gateway.next(to_gateway.Undeliverable)
         assert refusal.busy
         assert refusal.id == b"k" * 16
 
@@ -113,77 +117,77 @@ async def test_sessions_full():
 @pytest.mark.parametrize("how", [1, 2, 4])
 async def test_poison(how):
     """An input that crashes its session three times ends that session; secrets stay out of logs."""
-    async with node() as seat:
-        await seat.open_session(1)
-        await seat.open_session(2)
-        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN, timeout=float(how)))
-        ended = await seat.next(to_gateway.SessionEnded)
+    async with node() as gateway:
+        await gateway.open_session(1)
+        await gateway.open_session(2)
+        await gateway.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN_IDENTITY, timeout=float(how)))
+        ended = await gateway.next(to_gateway.SessionEnded)
         assert (ended.session, ended.outcome) == (f"{1:016x}", "crashed")
-        restarts = [line for line in seat.logs if line[2] == "restarting"]
+        restarts = [line for line in gateway.logs if line[2] == "restarting"]
         assert len(restarts) == 3
-        await seat.send(ACCEPT, to=session_name(2))
-        await seat.view(session=f"{2:016x}", message="signed 1")
-        assert "do-not-print-this" not in repr(seat.logs)
+        await gateway.send(ACCEPT, to=session_name(2))
+        await gateway.view(session=f"{2:016x}", message="signed 1")
+        assert "do-not-print-this" not in repr(gateway.logs)
         if how == 1:
-            crash = next(line for line in seat.logs if line[2] == "actor crashed")
+            crash = next(line for line in gateway.logs if line[2] == "actor crashed")
             assert crash[3]["error"] == "ValueError"
-            assert "actors_for_tests.py:" in crash[3]["where"]
+            assert "tiny_actors.py:" in crash[3]["where"]
 
 
 async def test_hang():
     """A session that hangs is killed, and given up when the same input hangs it three times."""
-    async with node(heartbeat=0.2) as seat:
-        await seat.open_session()
-        await seat.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN, timeout=3.0))
-        ended = await seat.next(to_gateway.SessionEnded)
+    async with node(heartbeat=0.2) as gateway:
+        await gateway.open_session()
+        await gateway.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN_IDENTITY, timeout=3.0))
+        ended = await gateway.next(to_gateway.SessionEnded)
         assert ended.outcome == "crashed"
-        assert [line[3]["cause"] for line in seat.logs if line[2] == "restarting"] == ["hang"] * 3
+        assert [line[3]["cause"] for line in gateway.logs if line[2] == "restarting"] == ["hang"] * 3
 
 
 async def test_stopped_child_stops_nobody(monkeypatch):
     """A flood to a child that does not read blocks nobody else, and nothing of it is lost."""
     monkeypatch.setattr("spacedrive_node.supervisor.ledger.MAX_SESSION_MESSAGES", 10_000)
-    async with node(heartbeat=5.0) as seat:
-        await seat.open_session(1)
-        await seat.open_session(2)
-        pid = await seat.pid(session_name(1))
+    async with node(heartbeat=5.0) as gateway:
+        await gateway.open_session(1)
+        await gateway.open_session(2)
+        pid = await gateway.pid(session_name(1))
         os.kill(pid, signal.SIGSTOP)
         for _ in range(1000):
-            await seat.send(ACCEPT, to=session_name(1))
-        await seat.send(ACCEPT, to=session_name(2))
-        await seat.view(session=f"{2:016x}", message="signed 1")
+            await gateway.send(ACCEPT, to=session_name(1))
+        await gateway.send(ACCEPT, to=session_name(2))
+        await gateway.view(session=f"{2:016x}", message="signed 1")
         os.kill(pid, signal.SIGCONT)
-        await seat.view(session=f"{1:016x}", message="signed 1000")
+        await gateway.view(session=f"{1:016x}", message="signed 1000")
 
 
 async def test_full_mailbox_refuses_the_gateway(monkeypatch):
     """What the gateway sends to a full inbox comes back as Undeliverable, busy."""
     monkeypatch.setattr("spacedrive_node.supervisor.ledger.MAX_SESSION_MESSAGES", 10_000)
-    async with node(heartbeat=5.0) as seat:
-        await seat.open_session(1)
-        pid = await seat.pid(session_name(1))
+    async with node(heartbeat=5.0) as gateway:
+        await gateway.open_session(1)
+        pid = await gateway.pid(session_name(1))
         os.kill(pid, signal.SIGSTOP)
         for _ in range(45):
-            await seat.send(*[ACCEPT] * 50, to=session_name(1))
-        refusal = await seat.next(to_gateway.Undeliverable)
+            await gateway.send(*[ACCEPT] * 50, to=session_name(1))
+        refusal = await gateway.next(to_gateway.Undeliverable)
         assert refusal.busy
         os.kill(pid, signal.SIGCONT)
-        await seat.view(message="signed 2048")
+        await gateway.view(message="signed 2048")
 
 
 async def test_fork_server_killed():
     """All actors die with the fork server; all of them continue from their checkpoints."""
-    async with node() as seat:
-        await seat.open_session()
-        await seat.send(ACCEPT)
-        await seat.view(message="signed 1")
-        before = await seat.actors()
+    async with node() as gateway:
+        await gateway.open_session()
+        await gateway.send(ACCEPT)
+        await gateway.view(message="signed 1")
+        before = await gateway.actors()
         os.kill(before["zygote"].pid, signal.SIGKILL)
-        await seat.next(to_gateway.SessionLimit)
-        await seat.send(ACCEPT)
-        view = await seat.view(message="signed 2")
+        await gateway.next(to_gateway.SessionLimit)
+        await gateway.send(ACCEPT)
+        view = await gateway.view(message="signed 2")
         assert view.started == 2.0
-        after = await seat.actors()
+        after = await gateway.actors()
         assert not {row.pid for row in before.values()} - {os.getpid()} & {row.pid for row in after.values()}
         assert [rows["zygote"].restarts for rows in (before, after)] == [0, 1]
         assert [rows["supervisor"].restarts for rows in (before, after)] == [0, 0]
@@ -192,43 +196,43 @@ async def test_fork_server_killed():
 
 async def test_a_death_is_noticed_while_the_fork_server_stands_still():
     """The pidfd reports it; the restart waits for the fork server, and the others go on meanwhile."""
-    async with node() as seat:
-        await seat.open_session()
-        zygote = await seat.pid("zygote")
+    async with node() as gateway:
+        await gateway.open_session()
+        zygote = await gateway.pid("zygote")
         os.kill(zygote, signal.SIGSTOP)
         try:
-            os.kill(await seat.pid(session_name()), signal.SIGKILL)
+            os.kill(await gateway.pid(session_name()), signal.SIGKILL)
             with trio.fail_after(20):
-                while not [line for line in seat.logs if line[2] == "restarting"]:
-                    await seat.actors()
+                while not [line for line in gateway.logs if line[2] == "restarting"]:
+                    await gateway.actors()
         finally:
             os.kill(zygote, signal.SIGCONT)
-        (line,) = [line for line in seat.logs if line[2] == "restarting"]
+        (line,) = [line for line in gateway.logs if line[2] == "restarting"]
         assert line[3]["cause"] == "killed"
-        await seat.send(ACCEPT)
-        await seat.view(message="signed 1")
+        await gateway.send(ACCEPT)
+        await gateway.view(message="signed 1")
 
 
 async def test_forbidden_message_kills_its_sender():
     """A step with a message that its sender may not send has no effect, and its sender is killed."""
-    async with node(session="forger") as seat:
-        await seat.open_session()
-        await seat.send(ACCEPT)
-        ended = await seat.next(to_gateway.SessionEnded)
+    async with node(session="forger") as gateway:
+        await gateway.open_session()
+        await gateway.send(ACCEPT)
+        ended = await gateway.next(to_gateway.SessionEnded)
         assert ended.outcome == "crashed"
-        views = [message for _, message in seat.seen if isinstance(message, to_gateway.SessionView)]
+        views = [message for _, message in gateway.seen if isinstance(message, to_gateway.SessionView)]
         assert all(view.started == 0.0 for view in views)
-        reasons = {line[3].get("why") for line in seat.logs if line[2] == "forbidden step"}
+        reasons = {line[3].get("why") for line in gateway.logs if line[2] == "forbidden step"}
         assert reasons == {"it may not send SwarmIdentity to swarm"}
 
 
 async def test_sandbox():
     """A sandboxed session gets randomness; files, sockets, processes and threads are out of reach."""
-    async with node(session="prober", sandbox=Sandbox()) as seat:
-        await seat.send(to_session.StartPairing(f"{1:016x}", 60.0, *OWN))
-        view = await seat.view()
+    async with node(session="prober", sandbox=Sandbox()) as gateway:
+        await gateway.send(to_session.StartPairing(f"{1:016x}", 60.0, *OWN_IDENTITY))
+        view = await gateway.view()
         assert view.message == "random"
-        (applied,) = [line[3] for line in seat.logs if line[2] == "sandbox"]
+        (applied,) = [line[3] for line in gateway.logs if line[2] == "sandbox"]
         assert {applied[step] for step in ("rlimits", "no_new_privs", "capabilities", "seccomp")} == {"ok"}
 
 
@@ -236,7 +240,7 @@ async def test_order(tmp_path):
     """Singletons start in their order and stop in the reverse one."""
     trail = tmp_path / "trail"
     kinds = ["vault", "swarm", "discovery"]
-    singletons = [spec(kind, "quiet_swarm", Nothing(str(trail))) for kind in kinds]
+    singletons = [spec(kind, "quiet_swarm", TinyConfig(str(trail))) for kind in kinds]
     async with node(singletons=singletons):
         pass
     lines = trail.read_text().splitlines()
@@ -248,29 +252,28 @@ async def test_order(tmp_path):
 
 async def test_fatal():
     """The text of a FatalActorError becomes the failure of the node, and nothing is restarted."""
-    async with node(singletons=[spec("swarm", "quiet_swarm", Nothing(fail="fatal"))]) as seat:
+    async with node(singletons=[spec("swarm", "quiet_swarm", TinyConfig(fail="fatal"))]) as gateway:
         with trio.fail_after(20):
-            await seat.over.wait()
-    assert seat.failure == "port 1 is not yours"
+            await gateway.over.wait()
+    assert gateway.failure == "port 1 is not yours"
 
 
 async def test_stubborn_child_is_killed_at_stop():
     """A child that ignores Stop delays the end of the node by its grace, not more."""
-    async with node(heartbeat=60.0, stop_grace=0.1) as seat:
-        await seat.open_session()
-        os.kill(await seat.pid(session_name()), signal.SIGSTOP)
+    async with node(heartbeat=60.0, stop_grace=0.1) as gateway:
+        await gateway.open_session()
+        os.kill(await gateway.pid(session_name()), signal.SIGSTOP)
 
 
 def test_supervisor_killed():
     """Nothing survives the supervisor's SIGKILL."""
     program = (
-        "import sys, trio\n"
-        f"sys.path.insert(0, {HERE!r})\n"
-        "from harness import node\n"
+        "import trio\n"
+        "from spacedrive_node.tests.harness.tiny_node import node\n"
         "async def main():\n"
-        "    async with node() as seat:\n"
-        "        await seat.open_session()\n"
-        "        print(*[row.pid for row in (await seat.actors()).values()], flush=True)\n"
+        "    async with node() as gateway:\n"
+        "        await gateway.open_session()\n"
+        "        print(*[row.pid for row in (await gateway.actors()).values()], flush=True)\n"
         "        await trio.sleep_forever()\n"
         "trio.run(main)\n"
     )
@@ -288,9 +291,9 @@ def test_supervisor_killed():
 
 async def test_body_of_another_kind():
     """A body that is not of the kind that its envelope names is dropped, and its receiver goes on."""
-    async with node() as seat:
-        await seat.open_session()
-        await seat.send(to_session.CancelPairing(), kind="Decide")
-        await seat.send(ACCEPT)
-        await seat.view(message="signed 1")
-        assert [line[3] for line in seat.logs] == [{"kind": "Decide", "from": "gateway"}]
+    async with node() as gateway:
+        await gateway.open_session()
+        await gateway.send(to_session.CancelPairing(), kind="Decide")
+        await gateway.send(ACCEPT)
+        await gateway.view(message="signed 1")
+        assert [line[3] for line in gateway.logs] == [{"kind": "Decide", "from": "gateway"}]

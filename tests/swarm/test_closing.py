@@ -7,8 +7,7 @@ from libp2p.peer.id import ID
 
 from spacedrive_node.actors.swarm.node import SwarmNode
 from spacedrive_node.actors.swarm.pairing.frame_routing import FrameRouting
-
-from .conftest import LOCAL, seed
+from spacedrive_node.tests.harness.swarm_actors import LOCAL, seed
 
 
 class Unheard:

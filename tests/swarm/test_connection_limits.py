@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from spacedrive_node.actors.swarm.library import connection_limits, host_lifecycle
-
-from .library_hosts import Open, make, our_host, running
+from spacedrive_node.tests.harness.library_hosts import Open, make, our_host, running
 
 NEAR, FAR = "192.0.2.0/24", "198.51.100.0/24"
 

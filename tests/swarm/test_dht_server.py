@@ -18,8 +18,7 @@ from libp2p.peer.peerinfo import PeerInfo
 
 from spacedrive_node.actors.swarm.kad import dht_client, dht_server
 from spacedrive_node.actors.swarm.library import streams
-
-from .library_hosts import LOCAL, keys, our_host, running
+from spacedrive_node.tests.harness.library_hosts import LOCAL, keys, our_host, running
 
 
 async def test_the_dht_protocol_can_be_chosen() -> None:

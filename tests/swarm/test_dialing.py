@@ -11,8 +11,7 @@ from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import dialing
-
-from .library_hosts import make, our_host, running
+from spacedrive_node.tests.harness.library_hosts import make, our_host, running
 
 
 async def test_dials_have_no_floor() -> None:

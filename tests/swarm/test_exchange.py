@@ -42,15 +42,15 @@ def challenge_frame(frame: bytes) -> bytes:
 async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: Any) -> None:
     """Ask → PeerRequest → PeerReply → PeerAnswer, a PeerEvidence before each first hand-over, in its step."""
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         frame = request_frame(a, b)
-        await b.tell(B, Ask(7, a.peer, a.addresses, frame))
+        await b.deliver(B, Ask(7, a.peer, a.addresses, frame))
         request = await a.expect(PeerRequest, A)
         assert (request.peer, request.frame, request.path) == (b.peer, frame, "direct")
         step = next(s for s in a.steps if any(o.kind == "PeerRequest" for o in s.out))
         assert [(o.to, o.kind) for o in step.out] == [("vault", "PeerEvidence"), (A, "PeerRequest")]
         assert (await a.expect(PeerEvidence)) == PeerEvidence("a" * 16, b.peer)
-        await a.tell(A, PeerReply(request.request, challenge_frame(frame)))
+        await a.deliver(A, PeerReply(request.request, challenge_frame(frame)))
         answer = await b.expect(PeerAnswer, B)
         assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
         assert (await b.expect(PeerEvidence)) == PeerEvidence("b" * 16, a.peer)
@@ -64,7 +64,7 @@ def refusal(frame: bytes) -> bytes:
 
 async def ask(asker: Any, number: int, target: Any, frame: bytes, session: str = B, **more: Any) -> Any:
     """Ask and return the answer, or the PeerUnreachable."""
-    await asker.tell(session, Ask(number, target.peer, target.addresses, frame, **more))
+    await asker.deliver(session, Ask(number, target.peer, target.addresses, frame, **more))
     return await asker.expect(PeerAnswer | PeerUnreachable, session, lambda m: m.request == number)
 
 
@@ -77,7 +77,7 @@ def reason(answer: Any) -> str:
 async def test_unknown_codes_are_refused_by_the_swarm_itself(swarm: Any) -> None:
     """No session hears of a frame without a valid code_id; decisions get `closed`, others `unavailable`."""
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         assert reason(await ask(b, 1, a, request_frame(a, b, route_key=b"x" * 32))) == "unavailable"
         # The same code in the other direction names something else: roles are not interchangeable.
         assert reason(await ask(b, 2, a, request_frame(b, a))) == "unavailable"
@@ -89,37 +89,37 @@ async def test_unknown_codes_are_refused_by_the_swarm_itself(swarm: Any) -> None
 async def test_a_joiner_serves_the_frames_of_the_initiator(swarm: Any) -> None:
     """With role joiner the code_id is computed with the remote peer as initiator."""
     async with swarm("a") as a, swarm("b") as b:
-        await b.tell(B, Serve(ROUTE_KEY, "joiner"))
+        await b.deliver(B, Serve(ROUTE_KEY, "joiner"))
         name = code_id(ROUTE_KEY, a.peer, b.peer)
         frame = encode(PairingDecision(name, b"t" * 16, b"s" * 32))
-        await a.tell(A, Ask(1, b.peer, b.addresses, frame))
+        await a.deliver(A, Ask(1, b.peer, b.addresses, frame))
         assert (await b.expect(PeerRequest, B)).frame == frame
 
 
 async def test_only_the_actor_that_was_asked_may_answer(swarm: Any) -> None:
     """A PeerReply of another session is ignored, also when it knows the number."""
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         frame = request_frame(a, b)
-        await b.tell(B, Ask(1, a.peer, a.addresses, frame))
+        await b.deliver(B, Ask(1, a.peer, a.addresses, frame))
         request = await a.expect(PeerRequest)
         wrong = encode(Refused(b"i" * 16, b"t" * 16, "closed"))
-        await a.tell("session-" + "c" * 16, PeerReply(request.request, wrong))
-        await a.tell(A, PeerReply(request.request, challenge_frame(frame)))
+        await a.deliver("session-" + "c" * 16, PeerReply(request.request, wrong))
+        await a.deliver(A, PeerReply(request.request, challenge_frame(frame)))
         assert (await b.expect(PeerAnswer)).frame == challenge_frame(frame)
 
 
 async def test_a_full_session_is_busy_and_an_ended_one_unavailable(swarm: Any) -> None:
     """Undeliverable becomes a refusal; a session that ends meanwhile leaves nobody waiting."""
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
-        await b.tell(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
+        await b.deliver(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
         request = await a.expect(PeerRequest)
-        await a.tell("supervisor", Undeliverable(A, "PeerRequest", a.envelope_id(request), True))
+        await a.deliver("supervisor", Undeliverable(A, "PeerRequest", a.envelope_id(request), True))
         assert reason(await b.expect(PeerAnswer)) == "busy"
-        await b.tell(B, Ask(2, a.peer, a.addresses, request_frame(a, b)))
+        await b.deliver(B, Ask(2, a.peer, a.addresses, request_frame(a, b)))
         await a.expect(PeerRequest)
-        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "cancelled"))
+        await a.deliver("supervisor", SessionEnded("a" * 16, "initiator", "cancelled"))
         assert reason(await b.expect(PeerAnswer)) == "unavailable"
         assert a.count(PeerEvidence) == 1
 
@@ -127,10 +127,10 @@ async def test_a_full_session_is_busy_and_an_ended_one_unavailable(swarm: Any) -
 async def test_whoever_poisoned_a_session_is_blocked(swarm: Any) -> None:
     """The peer whose frame killed a session again and again is refused for a while, and others are not."""
     async with swarm("a") as a, swarm("b") as b, swarm("c") as c:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
-        await b.tell(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
+        await b.deliver(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
         await a.expect(PeerRequest)
-        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "crashed", poison=True))
+        await a.deliver("supervisor", SessionEnded("a" * 16, "initiator", "crashed", poison=True))
         await b.expect(PeerUnreachable | PeerAnswer)
         answer = await ask(b, 2, a, request_frame(a, b), timeout=3.0)
         assert isinstance(answer, PeerUnreachable)
@@ -140,10 +140,10 @@ async def test_whoever_poisoned_a_session_is_blocked(swarm: Any) -> None:
 async def test_a_session_that_crashed_for_its_own_reasons_blocks_nobody(swarm: Any) -> None:
     """A full disk or an impatient killer is not the peer's doing."""
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
-        await b.tell(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
+        await b.deliver(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
         await a.expect(PeerRequest)
-        await a.tell("supervisor", SessionEnded("a" * 16, "initiator", "crashed"))
+        await a.deliver("supervisor", SessionEnded("a" * 16, "initiator", "crashed"))
         assert reason(await b.expect(PeerAnswer)) == "unavailable"
         assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
 
@@ -151,9 +151,9 @@ async def test_a_session_that_crashed_for_its_own_reasons_blocks_nobody(swarm: A
 async def test_a_peer_is_vouched_for_again_when_others_came_between(swarm: Any) -> None:
     """The vault keeps the latest peers of a session; decoys must not push out the true one."""
     async with swarm("a") as a, swarm("b") as b, swarm("c") as c:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         for number, peer in enumerate((b, c, b)):
-            await peer.tell(B, Ask(number, a.peer, a.addresses, request_frame(a, peer)))
+            await peer.deliver(B, Ask(number, a.peer, a.addresses, request_frame(a, peer)))
             assert (await a.expect(PeerEvidence, "vault")).peer == peer.peer
             await a.expect(PeerRequest)
 
@@ -161,15 +161,15 @@ async def test_a_peer_is_vouched_for_again_when_others_came_between(swarm: Any) 
 async def test_a_known_peer_s_decision_goes_to_the_vault(swarm: Any) -> None:
     """A decision that fits no session is the vault's, but only for peers that it has named."""
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell("vault", KnownPeer(b.peer))
+        await a.deliver("vault", KnownPeer(b.peer))
         frame = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
-        await b.tell(B, Ask(1, a.peer, a.addresses, frame))
+        await b.deliver(B, Ask(1, a.peer, a.addresses, frame))
         request = await a.expect(SettleRequest, "vault")
         assert (request.peer, request.frame) == (b.peer, frame)
         kept = encode(Refused(b"i" * 16, b"t" * 16, "closed"))
-        await a.tell("vault", PeerReply(request.request, kept))
+        await a.deliver("vault", PeerReply(request.request, kept))
         assert (await b.expect(PeerAnswer)).frame == kept
-        await a.tell("vault", ForgetPeer(b.peer))
+        await a.deliver("vault", ForgetPeer(b.peer))
         assert reason(await ask(b, 2, a, frame)) == "closed"
         assert a.count(SettleRequest) == 1
 
@@ -180,10 +180,10 @@ async def test_a_decision_to_settle_is_repeated_on_contact(swarm: Any, named_fir
     async with swarm("a") as a, swarm("b") as b:
         frame = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
         if named_first:
-            await a.tell("vault", KnownPeer(b.peer, frame))
+            await a.deliver("vault", KnownPeer(b.peer, frame))
         await ask(b, 1, a, request_frame(a, b))
         if not named_first:
-            await a.tell("vault", KnownPeer(b.peer, frame))
+            await a.deliver("vault", KnownPeer(b.peer, frame))
         settled = await a.expect(Settled, "vault")
         assert settled.peer == b.peer
         assert reason(settled) == "closed"
@@ -193,18 +193,18 @@ async def test_decisions_of_two_sessions_are_settled_at_one_contact(swarm: Any) 
     """The second comes while the first is under way: neither the answer to the first nor it is lost."""
     async with swarm("a") as a, swarm("b") as b:
         frames = [encode(PairingDecision(b"i" * 16, b"t" * 16, bytes([n]) * 32)) for n in (1, 2)]
-        await b.tell("vault", KnownPeer(a.peer))
+        await b.deliver("vault", KnownPeer(a.peer))
         await ask(b, 1, a, request_frame(a, b))
-        await a.tell("vault", KnownPeer(b.peer, frames[0]))
+        await a.deliver("vault", KnownPeer(b.peer, frames[0]))
         first = await b.expect(SettleRequest)
-        await a.tell("vault", KnownPeer(b.peer, frames[1]))
-        await a.tell("discovery", ClosestServers(1, b"k" * 32))
+        await a.deliver("vault", KnownPeer(b.peer, frames[1]))
+        await a.deliver("discovery", ClosestServers(1, b"k" * 32))
         await a.expect(Servers)  # so the one before it has been taken
-        await b.tell("vault", PeerReply(first.request, refusal(frames[0])))
+        await b.deliver("vault", PeerReply(first.request, refusal(frames[0])))
         assert (await a.expect(Settled)).frame == refusal(frames[0])
         second = await b.expect(SettleRequest)
         assert second.frame == frames[1]
-        await b.tell("vault", PeerReply(second.request, refusal(frames[1])))
+        await b.deliver("vault", PeerReply(second.request, refusal(frames[1])))
         assert (await a.expect(Settled)).frame == refusal(frames[1])
 
 
@@ -215,14 +215,14 @@ async def test_a_decision_is_settled_again_while_the_connection_lasts(
     monkeypatch.setattr(outbound, "_SETTLE_PAUSE_S", 0.2)
     async with swarm("a") as a, swarm("b") as b:
         frame = encode(PairingDecision(b"i" * 16, b"t" * 16, bytes(32)))
-        await b.tell("vault", KnownPeer(a.peer))
+        await b.deliver("vault", KnownPeer(a.peer))
         await ask(b, 1, a, request_frame(a, b))
-        await a.tell("vault", KnownPeer(b.peer, frame))
+        await a.deliver("vault", KnownPeer(b.peer, frame))
         for _ in range(3):
             asked = await b.expect(SettleRequest)
-            await b.tell("vault", PeerReply(asked.request, encode(Refused(b"i" * 16, b"t" * 16, "busy"))))
+            await b.deliver("vault", PeerReply(asked.request, encode(Refused(b"i" * 16, b"t" * 16, "busy"))))
             assert reason(await a.expect(Settled)) == "busy"
-        await a.tell("vault", KnownPeer(b.peer))
+        await a.deliver("vault", KnownPeer(b.peer))
 
 
 async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:
@@ -241,13 +241,13 @@ async def test_an_attempt_that_repeats_too_fast_is_busy(swarm: Any, monkeypatch:
     """A frame and ten repeats of it in a window reach the session; more are answered `busy`."""
     monkeypatch.setattr(rate_limits, "REPEAT_WINDOW_S", 60.0)  # a slow machine must not stretch the second
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         frame = request_frame(a, b)
 
         async def session() -> None:
             while True:
                 request = await a.expect(PeerRequest)
-                await a.tell(A, PeerReply(request.request, challenge_frame(frame)))
+                await a.deliver(A, PeerReply(request.request, challenge_frame(frame)))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session)
@@ -274,7 +274,7 @@ async def test_a_peer_that_is_not_there_is_unreachable(swarm: Any) -> None:
                 (stranger, a.addresses),  # somebody else listens there
             ]
         ):
-            await b.tell(B, Ask(number, peer, addresses, request_frame(a, b), timeout=5.0))
+            await b.deliver(B, Ask(number, peer, addresses, request_frame(a, b), timeout=5.0))
             gone = await b.expect(PeerUnreachable, B)
             assert (gone.request, gone.reason != "time-out") == (number, True)
 
@@ -283,9 +283,9 @@ async def test_dead_addresses_do_not_hide_a_live_one(swarm: Any) -> None:
     """The live address is found behind dead ones, and a peer that failed before is tried again at once."""
     async with swarm("a") as a, swarm("b") as b:
         dead = ("/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2", "/ip6/::1/tcp/3")
-        await b.tell(B, Ask(1, a.peer, dead, request_frame(a, b)))
+        await b.deliver(B, Ask(1, a.peer, dead, request_frame(a, b)))
         await b.expect(PeerUnreachable)
-        await b.tell(B, Ask(2, a.peer, (*dead, *a.addresses), request_frame(a, b)))
+        await b.deliver(B, Ask(2, a.peer, (*dead, *a.addresses), request_frame(a, b)))
         assert reason(await b.expect(PeerAnswer)) == "unavailable"
 
 
@@ -293,7 +293,7 @@ async def test_lan_only_stays_inside(swarm: Any) -> None:
     """With --lan-only a public address is not dialled, and a private one is."""
     config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), lan_only=True)
     async with swarm("a", config) as a, swarm("b", config) as b:
-        await b.tell(B, Ask(1, a.peer, ("/ip4/8.8.8.8/tcp/1",), request_frame(a, b), timeout=5.0))
+        await b.deliver(B, Ask(1, a.peer, ("/ip4/8.8.8.8/tcp/1",), request_frame(a, b), timeout=5.0))
         assert (await b.expect(PeerUnreachable)).reason != "time-out"
         assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
 
@@ -301,5 +301,5 @@ async def test_lan_only_stays_inside(swarm: Any) -> None:
 async def test_an_ask_ends_with_its_time_out(swarm: Any) -> None:
     """A session that never answers costs the asker its own deadline and no more."""
     async with swarm("a") as a, swarm("b") as b:
-        await a.tell(A, Serve(ROUTE_KEY, "initiator"))
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         assert (await ask(b, 1, a, request_frame(a, b), timeout=0.5)) == PeerUnreachable(1, "time-out")

@@ -11,8 +11,7 @@ import trio
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import host_lifecycle
-
-from .library_hosts import our_host, running
+from spacedrive_node.tests.harness.library_hosts import our_host, running
 
 
 def _socket_of(connection: Any) -> Any:

@@ -1,51 +1,22 @@
 """Peers that break the protocol, on a real libp2p host of the test's own: nothing of it reaches a session."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import trio
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, streams
+from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.pairing.exchange_slots import MAX_EXCHANGES_PER_PEER
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
-from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingRequest, Refused, decode_wire
+from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_wire
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_swarm import Ask, Serve
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
 
-A = "session-" + "a" * 16
-REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
 REFUSED = encode(Refused(b"i" * 16, b"t" * 16, "busy"))
-
-
-@asynccontextmanager
-async def stranger(number: int = 99) -> AsyncIterator[Any]:
-    host = host_factory.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
-    async with host_lifecycle.run_host(host):
-        yield host
-
-
-async def dial(host: Any, node: Any, source: tuple[str, int] | None = None) -> Any:
-    with trio.fail_after(10):
-        address = Multiaddr(node.addresses[0])
-        return await host.get_network().dial_addr(address, ID(node.peer), source=source)
-
-
-async def send(connection: Any, data: bytes) -> bytes:
-    """Send raw bytes on a new pairing stream and return the first byte of the answer."""
-    with trio.fail_after(10):
-        async with streams.open_stream(connection, PROTOCOL_ID) as stream:
-            await streams.write(stream, data)
-            return await streams.read_exactly(stream, 1)
-
-
-def framed(payload: bytes) -> bytes:
-    return len(payload).to_bytes(4, "big") + payload
 
 
 @pytest.mark.parametrize(
@@ -62,7 +33,7 @@ def framed(payload: bytes) -> bytes:
 )
 async def test_a_broken_request_resets_the_stream(swarm: Any, data: bytes) -> None:
     """Whatever is no canonical request frame gets no answer; the connection and its other streams go on."""
-    async with swarm("a") as a, stranger() as host:
+    async with swarm("a") as a, stranger_host() as host:
         connection = await dial(host, a)
         with pytest.raises(streams.StreamError):
             await send(connection, data)
@@ -77,7 +48,7 @@ async def test_a_broken_request_resets_the_stream(swarm: Any, data: bytes) -> No
 
 async def test_thirty_broken_frames_close_the_connection(swarm: Any) -> None:
     """Frames that cannot be decoded count as well; a new connection is closed at once."""
-    async with swarm("a") as a, stranger() as host:
+    async with swarm("a") as a, stranger_host() as host:
         connection = await dial(host, a)
         for _ in range(30):
             with pytest.raises(streams.StreamError):
@@ -97,26 +68,31 @@ async def test_a_broken_answer_is_never_handed_on(swarm: Any, answer: bytes) -> 
         await streams.write(stream, answer)
         await streams.close(stream)
 
-    async with swarm("a") as a, stranger() as host:
+    async with swarm("a") as a, stranger_host() as host:
         host.set_stream_handler(PROTOCOL_ID, serve)
         await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
         addresses = tuple(str(address) for address in host.get_transport_addrs())
-        await a.tell(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST))
+        await a.deliver(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST))
         assert await a.expect(PeerUnreachable | PeerAnswer, A) == PeerUnreachable(1, "protocol")
 
 
 async def test_a_peer_without_the_protocol_is_unreachable(swarm: Any) -> None:
     """Some other libp2p node: told at once, and the node goes on."""
-    async with swarm("a") as a, stranger() as host:
+    async with swarm("a") as a, stranger_host() as host:
         await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
         addresses = tuple(str(address) for address in host.get_transport_addrs())
-        await a.tell(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST, timeout=5.0))
+        await a.deliver(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST, timeout=5.0))
         assert (await a.expect(PeerUnreachable, A)).reason != "time-out"
 
 
 async def test_silent_streams_of_one_peer_are_bounded(swarm: Any) -> None:
     """One peer holds sixteen exchanges; another peer is served meanwhile."""
-    async with swarm("a") as a, stranger(98) as silent, stranger() as honest, AsyncExitStack() as held:
+    async with (
+        swarm("a") as a,
+        stranger_host(98) as silent,
+        stranger_host() as honest,
+        AsyncExitStack() as held,
+    ):
         connection = await dial(silent, a)
         for _ in range(MAX_EXCHANGES_PER_PEER):
             await held.enter_async_context(streams.open_stream(connection, PROTOCOL_ID))
@@ -127,8 +103,8 @@ async def test_silent_streams_of_one_peer_are_bounded(swarm: Any) -> None:
 
 async def test_what_happens_is_measured(swarm: Any) -> None:
     """Connections, handshakes and the swarm's own refusals appear in the figures, without any id."""
-    async with swarm("a") as a, stranger() as host:
-        await a.tell(A, Serve(b"r" * 32, "initiator"))
+    async with swarm("a") as a, stranger_host() as host:
+        await a.deliver(A, Serve(b"r" * 32, "initiator"))
         connection = await dial(host, a)
         async with streams.open_stream(connection, PROTOCOL_ID) as stream:
             await streams.write_frame(stream, REQUEST)

@@ -10,8 +10,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, identify
-
-from .library_hosts import PROTOCOL, our_host, running
+from spacedrive_node.tests.harness.library_hosts import PROTOCOL, our_host, running
 
 DEADLINE = 20
 

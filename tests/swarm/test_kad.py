@@ -24,7 +24,7 @@ KEY = b"\x12\x20" + hashlib.sha256(b"rendezvous").digest()
 
 
 async def kad(node: Any, number: int, server: Any, op: Any, key: bytes = KEY, within: float = 10.0) -> Any:
-    await node.tell("discovery", KadRequest(number, server.peer, server.addresses, op, key, within))
+    await node.deliver("discovery", KadRequest(number, server.peer, server.addresses, op, key, within))
     return await node.expect(KadReply | KadFailed, "discovery", lambda m: m.request == number)
 
 
@@ -44,19 +44,19 @@ async def test_own_records_are_answered_until_withdrawn(swarm: Any) -> None:
     """Who shows a code is found by asking it alone; when the session ends, so does that."""
     async with swarm("a") as a, swarm("b") as b:
         assert (await kad(b, 1, a, "get_providers")).providers == ()
-        await a.tell(f"session-{SESSION}", Serve(b"r" * 32, "initiator", KEY))
+        await a.deliver(f"session-{SESSION}", Serve(b"r" * 32, "initiator", KEY))
         assert (await kad(b, 2, a, "get_providers")).providers == (PeerAddresses(a.peer, a.addresses),)
-        await a.tell("supervisor", SessionEnded(SESSION, "initiator", "expired"))
+        await a.deliver("supervisor", SessionEnded(SESSION, "initiator", "expired"))
         assert (await kad(b, 3, a, "get_providers")).providers == ()
 
 
 async def test_contact_fills_both_routing_tables(swarm: Any) -> None:
     """Bootstrap makes each side a server in the other's table, which is told and can be asked."""
     async with swarm("a") as a, swarm("b") as b:
-        await b.tell("discovery", Bootstrap(a.peer, a.addresses))
+        await b.deliver("discovery", Bootstrap(a.peer, a.addresses))
         assert (await b.expect(ServerJoined)).server == PeerAddresses(a.peer, a.addresses)
         assert (await a.expect(ServerJoined)).server == PeerAddresses(b.peer, b.addresses)
-        await a.tell("discovery", ClosestServers(5, KEY))
+        await a.deliver("discovery", ClosestServers(5, KEY))
         assert (await a.expect(Servers)) == Servers(5, (PeerAddresses(b.peer, b.addresses),))
         assert (await a.expect(SwarmStatus, where=lambda m: m.dht_peers == 1)).dht_mode == "server"
 
@@ -69,14 +69,14 @@ async def test_a_client_is_no_server(swarm: Any) -> None:
         assert (await kad(b, 2, a, "get_providers")).providers == (PeerAddresses(c.peer, c.addresses),)
         assert isinstance(await kad(b, 3, c, "get_providers"), KadFailed)
         await a.expect(ServerJoined, where=lambda m: m.server.peer == b.peer)
-        await a.tell("discovery", ClosestServers(5, KEY))
+        await a.deliver("discovery", ClosestServers(5, KEY))
         assert [peer.peer for peer in (await a.expect(Servers)).peers] == [b.peer]
 
 
 async def test_find_node_names_the_servers_that_are_known(swarm: Any) -> None:
     """A server hands on the servers that it knows, with addresses, and not the one who asks."""
     async with swarm("server") as server, swarm("a") as a, swarm("b") as b:
-        await a.tell("discovery", Bootstrap(server.peer, server.addresses))
+        await a.deliver("discovery", Bootstrap(server.peer, server.addresses))
         await server.expect(ServerJoined, where=lambda m: m.server.peer == a.peer)
         found = await kad(b, 1, server, "find_node")
         assert PeerAddresses(a.peer, a.addresses) in found.closer
@@ -87,10 +87,10 @@ async def test_a_server_that_has_gone_leaves_the_table(swarm: Any) -> None:
     """A request to a dead server fails in time, and it is not named any more."""
     async with swarm("a") as a:
         async with swarm("b") as b:
-            await a.tell("discovery", Bootstrap(b.peer, b.addresses))
+            await a.deliver("discovery", Bootstrap(b.peer, b.addresses))
             await a.expect(ServerJoined)
         assert isinstance(await kad(a, 1, b, "find_node", within=3.0), KadFailed)
-        await a.tell("discovery", ClosestServers(5, KEY))
+        await a.deliver("discovery", ClosestServers(5, KEY))
         assert (await a.expect(Servers)).peers == ()
 
 
@@ -98,7 +98,7 @@ async def test_a_restarted_server_is_found_again(swarm: Any) -> None:
     """A server that comes back under the same identity at another address is served with the new one."""
     async with swarm("a") as a:
         async with swarm("b") as b:
-            await a.tell("discovery", Bootstrap(b.peer, b.addresses))
+            await a.deliver("discovery", Bootstrap(b.peer, b.addresses))
             await a.expect(ServerJoined)
         async with swarm("b") as b:
             assert isinstance(await kad(b, 1, a, "find_node"), KadReply)

@@ -7,8 +7,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import library_logs
-
-from .library_hosts import keys, our_host, running
+from spacedrive_node.tests.harness.library_hosts import keys, our_host, running
 
 
 async def test_the_library_is_silent(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,8 +8,7 @@ from libp2p.peer.peer_record import PeerRecord
 from libp2p.peer.peerstore import PeerStore
 
 from spacedrive_node.actors.swarm.library import peer_store
-
-from .library_hosts import LOCAL, keys
+from spacedrive_node.tests.harness.library_hosts import LOCAL, keys
 
 
 def test_an_older_peer_record_is_no_offence() -> None:

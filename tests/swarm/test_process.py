@@ -52,7 +52,7 @@ async def process(
                 nursery.start_soon(supervisor.run)
                 await supervisor.start(SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",)), incarnation)
                 for sender, message in standing:
-                    await supervisor.tell(sender, message)
+                    await supervisor.deliver(sender, message)
                 supervisor.up = await supervisor.expect(SwarmUp)
                 yield supervisor, child
                 nursery.cancel_scope.cancel()
@@ -69,13 +69,13 @@ async def test_a_killed_swarm_comes_back_at_the_same_place(swarm: Any) -> None:
     async with swarm("b") as b:
         async with process(type(b), 1, (identity,)) as (first, child):
             listening = await first.expect(Listening)
-            await b.tell(B, Ask(1, first.peer, first.addresses, frame))
+            await b.deliver(B, Ask(1, first.peer, first.addresses, frame))
             await b.expect(PeerAnswer)
             child.send_signal(signal.SIGKILL)
             await first.gone.wait()
         async with process(type(b), 2, (identity, ("swarm", listening))) as (second, child):
             assert (second.peer, second.addresses) == (first.peer, first.addresses)
-            await b.tell(B, Ask(2, second.peer, second.addresses, frame))
+            await b.deliver(B, Ask(2, second.peer, second.addresses, frame))
             assert (await b.expect(PeerAnswer)).request == 2
             await second.channel.send(Stop())
             with trio.fail_after(10):

@@ -14,7 +14,7 @@ from spacedrive_node.actors.swarm.dial.resolver import (
 )
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_swarm import Ask
-from spacedrive_node.tests.swarm.conftest import open_swarm
+from spacedrive_node.tests.harness.swarm_actors import open_swarm
 
 SWITCH = """\
 passwd: files systemd
@@ -100,7 +100,9 @@ async def test_a_swarm_whose_files_were_replaced_ends(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Resolver, "resolve", replaced)
     async with open_swarm("a", up=False) as a:
         await a.expect(SwarmUp)
-        await a.tell("session-" + "a" * 16, Ask(1, b"\x00\x24" + bytes(36), ("/dns4/localhost/tcp/1",), b"x"))
+        await a.deliver(
+            "session-" + "a" * 16, Ask(1, b"\x00\x24" + bytes(36), ("/dns4/localhost/tcp/1",), b"x")
+        )
         with trio.fail_after(20):
             await a.gone.wait()
     assert isinstance(a.crash, BaseExceptionGroup)

@@ -25,23 +25,23 @@ async def test_a_restart_takes_the_same_identity_and_port(swarm: Any) -> None:
             listening = await a.expect(Listening, "swarm")
             peer, addresses = a.peer, a.addresses
             frame = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
-            await b.tell(B, Ask(1, peer, addresses, frame))
+            await b.deliver(B, Ask(1, peer, addresses, frame))
             await b.expect(PeerAnswer)
         # The vault's KnownPeer comes after the identity here: it must count all the same.
         standing = (("swarm", listening),)
         async with swarm("a", standing=standing, incarnation=2) as again:
             assert (again.peer, again.addresses) == (peer, addresses)
-            await b.tell(B, Ask(2, peer, addresses, frame))
+            await b.deliver(B, Ask(2, peer, addresses, frame))
             await b.expect(PeerAnswer, where=lambda m: m.request == 2)
 
 
 async def test_standing_messages_count_from_the_first_frame_on(swarm: Any) -> None:
     """After a restart a known peer's decision goes to the vault even if the peer was told of late."""
     async with swarm("b") as b, swarm("a", up=False, incarnation=2) as a:
-        await a.tell("vault", KnownPeer(b.peer))
+        await a.deliver("vault", KnownPeer(b.peer))
         a.up = await a.expect(SwarmUp)
         frame = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
-        await b.tell(B, Ask(1, a.peer, a.addresses, frame))
+        await b.deliver(B, Ask(1, a.peer, a.addresses, frame))
         assert (await a.expect(SettleRequest)).frame == frame
 
 

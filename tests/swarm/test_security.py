@@ -12,7 +12,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
 
-from .library_hosts import keys, make, plain_host, running
+from spacedrive_node.tests.harness.library_hosts import keys, make, plain_host, running
 
 
 class _ClaimsPublicKey:

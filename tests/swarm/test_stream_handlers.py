@@ -10,8 +10,7 @@ import trio
 from libp2p.network.stream.exceptions import StreamEOF
 
 from spacedrive_node.actors.swarm.library import connections, streams
-
-from .library_hosts import PROTOCOL, make, our_host, running
+from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running
 
 
 @pytest.mark.parametrize("corrected", [False, True])

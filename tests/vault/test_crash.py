@@ -91,12 +91,12 @@ def test_killed_at_every_point(tmp_path: Path, other: Any, new_host: Any) -> Non
         host.vault._store._probe = killing(points, _raise)
         for id, sender, message, expected in story.inputs:
             try:
-                answer = host.ask(sender, message, id)
+                answer = host.request(sender, message, id)
             except KilledError:
                 killed = True
                 host.known.clear()  # standing messages of a step that was never sent; the start repeats them
                 host.restart()
-                answer = host.ask(sender, message, id)
+                answer = host.request(sender, message, id)
             assert answer == expected
         host.vault._store._probe = lambda _point: None
         story.check_end(host, other)
@@ -119,14 +119,14 @@ def test_sigkill_of_a_real_process(tmp_path: Path, other: Any, new_host: Any) ->
             try:
                 host.open()
                 host.vault._store._probe = killing(points, _die)
-                host.ask(pairing.sender, pairing.store(), id)
+                host.request(pairing.sender, pairing.store(), id)
             finally:
                 os._exit(0)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)
         host.open()
-        assert host.ask(pairing.sender, pairing.store(), id) == Stored(7, "unconfirmed")
-        assert host.ask(pairing.sender, ConfirmDevice(1, pairing.th3)) == Stored(1, "paired")
+        assert host.request(pairing.sender, pairing.store(), id) == Stored(7, "unconfirmed")
+        assert host.request(pairing.sender, ConfirmDevice(1, pairing.th3)) == Stored(1, "paired")
         assert len(host.devices()) == 1
         assert host.vault._store._run("SELECT seq FROM sqlite_sequence WHERE name = 'devices'") == [(1,)]
         host.close()
@@ -139,13 +139,13 @@ def test_a_repeated_request_of_a_client_gets_the_first_answer(host: Any, other: 
     """
     pairing = other.pairing()
     host.admit(pairing)
-    host.ask(pairing.sender, pairing.store())
+    host.request(pairing.sender, pairing.store())
     key = os.urandom(16)
-    assert host.ask("gateway", ForgetDevice(1, other.device_id), key) == DeviceChanged(1)
+    assert host.request("gateway", ForgetDevice(1, other.device_id), key) == DeviceChanged(1)
     again = other.pairing()
     host.admit(again)
-    host.ask(again.sender, again.store())
-    assert host.ask("gateway", ForgetDevice(9, other.device_id), key) == DeviceChanged(9)
+    host.request(again.sender, again.store())
+    assert host.request("gateway", ForgetDevice(9, other.device_id), key) == DeviceChanged(9)
     assert len(host.devices()) == 1
     assert host.known == {other.peer: None}
 
@@ -155,8 +155,8 @@ def test_an_id_counts_for_its_sender_only(host: Any, other: Any) -> None:
     pairing = other.pairing()
     host.admit(pairing)
     id = os.urandom(16)
-    assert host.ask(pairing.sender, pairing.store(), id) == Stored(7, "unconfirmed")
-    assert isinstance(host.ask("session-ffffffffffffffff", pairing.store(), id), StoreRefused)
+    assert host.request(pairing.sender, pairing.store(), id) == Stored(7, "unconfirmed")
+    assert isinstance(host.request("session-ffffffffffffffff", pairing.store(), id), StoreRefused)
 
 
 def test_the_journal_is_bounded(host: Any, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +164,9 @@ def test_the_journal_is_bounded(host: Any, other: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("spacedrive_node.actors.vault.device_store.MAX_JOURNAL_ROWS", 5)
     pairing = other.pairing()
     host.admit(pairing)
-    host.ask(pairing.sender, pairing.store())
+    host.request(pairing.sender, pairing.store())
     for number in range(12):
-        host.ask("gateway", RenameDevice(number, other.device_id, f"n{number}"))
+        host.request("gateway", RenameDevice(number, other.device_id, f"n{number}"))
     assert host.vault._store._run("SELECT count(*) FROM journal") == [(5,)]
 
 

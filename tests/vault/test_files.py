@@ -33,7 +33,7 @@ def test_everything_is_private(host: Any, other: Any) -> None:
     """The directories that were made are 0700, each file 0600, whatever the umask."""
     pairing = other.pairing()
     host.admit(pairing)
-    host.ask(pairing.sender, pairing.store())
+    host.request(pairing.sender, pairing.store())
     assert _mode(host.data_dir) == _mode(host.data_dir.parent) == 0o700
     names = {path.name: _mode(path) for path in host.data_dir.iterdir()}
     assert set(names) >= {"lock", "identity.key", "devices.db", "devices.db-wal"}
@@ -44,7 +44,7 @@ def test_secrets_are_not_in_the_database(host: Any, other: Any) -> None:
     """Neither a pairing secret nor a seed stands in the files of the store; nor in anything's repr."""
     pairing = other.pairing()
     host.admit(pairing)
-    host.ask(pairing.sender, pairing.store())
+    host.request(pairing.sender, pairing.store())
     keys = host.vault._identity
     (record,) = host.vault._store.records_of_device(other.device_id)
     shown = repr(keys) + repr(record)
@@ -163,7 +163,7 @@ def test_tampered_rows_are_never_used(host: Any, other: Any) -> None:
     path = host.data_dir / "devices.db"
     pairing = other.pairing()
     host.admit(pairing)
-    host.ask(pairing.sender, pairing.store())
+    host.request(pairing.sender, pairing.store())
     for field, value in changes.items():
         with sqlite3.connect(path) as connection:
             (former,) = connection.execute(f"SELECT {field} FROM devices").fetchone()

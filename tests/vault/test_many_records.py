@@ -26,7 +26,7 @@ def test_few_records_are_opened_for_a_pairing(host: Any, other: Any, monkeypatch
         pairing = other.pairing()
         host.admit(pairing)
         for message in (pairing.store(), ConfirmDevice(8, pairing.th3)):
-            assert isinstance(host.ask(pairing.sender, message), Stored)
+            assert isinstance(host.request(pairing.sender, message), Stored)
         host.step("swarm", SettleRequest(9, other.peer, pairing.peer_decision))
         return opened - before
 

@@ -32,9 +32,9 @@ from spacedrive_node.protocol.keys import fingerprint
 
 
 def _stored(host: Any, pairing: Any) -> None:
-    assert isinstance(host.ask(pairing.sender, SignIdentity(6, "initiator", pairing.th3)), Signed)
+    assert isinstance(host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th3)), Signed)
     host.admit(pairing)
-    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+    assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
 
 
 def _in_use(host: Any) -> int:
@@ -48,7 +48,7 @@ def _left(host: Any, pairing: Any) -> None:
 
 def _paired(host: Any, pairing: Any) -> None:
     _stored(host, pairing)
-    assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
+    assert host.request(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
 
 
 def test_a_pairing_from_store_to_paired(host: Any, other: Any) -> None:
@@ -59,7 +59,7 @@ def test_a_pairing_from_store_to_paired(host: Any, other: Any) -> None:
     (device,) = host.devices()
     assert (device.state, device.device_id, device.name) == ("unconfirmed", other.device_id, "Other")
     assert device.fingerprint == fingerprint(pairing.secret)
-    assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
+    assert host.request(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
     assert host.known == {other.peer: None}
     assert [device.state for device in host.devices()] == ["paired"]
 
@@ -103,7 +103,7 @@ def test_identity_survives_a_restart_and_signs_what_verifies(host: Any, other: A
     host.restart()
     keys = host.vault._identity
     assert (keys.public_key, keys.peer, keys.storage_key) == (first.public_key, first.peer, first.storage_key)
-    signed = host.ask("session-0123456789abcdef", SignIdentity(3, "joiner", b"t" * 32, b"n" * 32))
+    signed = host.request("session-0123456789abcdef", SignIdentity(3, "joiner", b"t" * 32, b"n" * 32))
     assert isinstance(signed, Signed)
     info = verify(
         "joiner", b"t" * 32, keys.peer, signed.info, signed.signature,
@@ -120,12 +120,12 @@ def test_accepts_and_vouches_survive_a_restart_and_end_with_the_session(host: An
     pairing = other.pairing()
     host.admit(pairing)
     host.restart()
-    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+    assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
     second = other.pairing()
     host.admit(second)
     host.step("supervisor", SessionEnded(second.session, "joiner", "cancelled"))
     host.restart()
-    assert isinstance(host.ask(second.sender, second.store()), StoreRefused)
+    assert isinstance(host.request(second.sender, second.store()), StoreRefused)
 
 
 def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
@@ -133,7 +133,7 @@ def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     stranger = new_device()
 
     def refused(pairing: Any, **changes: Any) -> None:
-        answer = host.ask(pairing.sender, pairing.store(**changes))
+        answer = host.request(pairing.sender, pairing.store(**changes))
         assert isinstance(answer, StoreRefused), changes
         assert host.devices() == ()
         assert host.known == {}
@@ -165,8 +165,8 @@ def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     refused(pairing, decision=encode(PairingDecision(pairing.code_id, pairing.attempt, bytes(1000))))
     refused(pairing, reply=encode(DecisionReceived(b"z" * 16, pairing.attempt, bytes(32))))
     wrong_session = other.pairing()
-    assert isinstance(host.ask(wrong_session.sender, pairing.store()), StoreRefused)
-    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+    assert isinstance(host.request(wrong_session.sender, pairing.store()), StoreRefused)
+    assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
 
 
 def test_the_first_accept_is_final(host: Any, other: Any, new_device: Any) -> None:
@@ -174,7 +174,7 @@ def test_the_first_accept_is_final(host: Any, other: Any, new_device: Any) -> No
     pairing = other.pairing()
     host.admit(pairing)
     host.step("gateway", Accept(pairing.session, new_device().public_key, b"q" * 32))
-    assert host.ask(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+    assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
 
 
 def test_own_key_and_own_peer_are_refused(host: Any, new_device: Any) -> None:
@@ -186,19 +186,19 @@ def test_own_key_and_own_peer_are_refused(host: Any, new_device: Any) -> None:
     mirror.__post_init__()
     pairing = mirror.pairing()
     host.admit(pairing)
-    assert isinstance(host.ask(pairing.sender, pairing.store()), StoreRefused)
+    assert isinstance(host.request(pairing.sender, pairing.store()), StoreRefused)
     twin = new_device()
     twin.peer = keys.peer
     pairing = twin.pairing()
     host.admit(pairing)
-    assert isinstance(host.ask(pairing.sender, pairing.store()), StoreRefused)
+    assert isinstance(host.request(pairing.sender, pairing.store()), StoreRefused)
 
 
 def test_only_the_session_that_stored_confirms(host: Any, other: Any) -> None:
     """Another session that knows th3 does not."""
     pairing = other.pairing()
     _stored(host, pairing)
-    assert isinstance(host.ask("session-ffffffffffffffff", ConfirmDevice(1, pairing.th3)), StoreRefused)
+    assert isinstance(host.request("session-ffffffffffffffff", ConfirmDevice(1, pairing.th3)), StoreRefused)
     assert [device.state for device in host.devices()] == ["unconfirmed"]
 
 
@@ -206,12 +206,12 @@ def test_pairing_again_keeps_the_old_record_until_the_new_is_paired(host: Any, o
     """One entry in the list throughout: the old one, then the new one; the label stays."""
     old, new = other.pairing(), other.pairing()
     _paired(host, old)
-    host.ask("gateway", RenameDevice(1, other.device_id, "Kitchen"))
+    host.request("gateway", RenameDevice(1, other.device_id, "Kitchen"))
     _stored(host, new)
     (device,) = host.devices()
     assert (device.state, device.fingerprint) == ("paired", fingerprint(old.secret))
     assert host.known == {other.peer: None}
-    assert host.ask(new.sender, ConfirmDevice(1, new.th3)) == Stored(1, "paired")
+    assert host.request(new.sender, ConfirmDevice(1, new.th3)) == Stored(1, "paired")
     (device,) = host.devices()
     assert (device.state, device.fingerprint, device.name) == ("paired", fingerprint(new.secret), "Kitchen")
     assert _in_use(host) == 1
@@ -234,12 +234,12 @@ def test_pairings_at_once_leave_the_same_record_in_any_order(host: Any, other: A
     """All stated the same clock; whatever the order, the greatest transcript stays, as on the other side."""
     pairings = sorted((other.pairing() for _ in range(3)), key=lambda pairing: pairing.th3)
     for pairing in pairings:
-        host.ask(pairing.sender, SignIdentity(6, "initiator", pairing.th3))
+        host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th3))
     for pairing in pairings:
         _stored(host, pairing)
     for number in order:
         pairing = pairings[number]
-        assert host.ask(pairing.sender, ConfirmDevice(1, pairing.th3)) == Stored(1, "paired")
+        assert host.request(pairing.sender, ConfirmDevice(1, pairing.th3)) == Stored(1, "paired")
     (device,) = host.devices()
     assert (device.state, device.fingerprint) == ("paired", fingerprint(pairings[2].secret))
     assert _in_use(host) == 1
@@ -254,7 +254,7 @@ def test_a_pairing_that_began_later_is_the_one_in_use_even_if_confirmed_first(ho
     _stored(host, first)
     _stored(host, second)
     for pairing in (second, first):
-        host.ask(pairing.sender, ConfirmDevice(1, pairing.th3))
+        host.request(pairing.sender, ConfirmDevice(1, pairing.th3))
     assert [device.fingerprint for device in host.devices()] == [fingerprint(second.secret)]
 
 
@@ -262,7 +262,7 @@ def test_the_peers_clock_counts_too(host: Any, new_device: Any) -> None:
     """What the other side has stored with others moves the order, so that it is the same there."""
     busy = new_device(version="1.0+41")
     _paired(host, busy.pairing())
-    signed = host.ask("session-0123456789abcdef", SignIdentity(3, "joiner", b"t" * 32, b"n" * 32))
+    signed = host.request("session-0123456789abcdef", SignIdentity(3, "joiner", b"t" * 32, b"n" * 32))
     assert decode_device_info(signed.info).app_version == "0.1+42"
 
 
@@ -271,7 +271,7 @@ def test_forgetting_a_device_forgets_what_was_kept_of_replaced_pairings(host: An
     former, latter = other.pairing(), other.pairing()
     _paired(host, former)
     _paired(host, latter)
-    host.ask("gateway", ForgetDevice(1, other.device_id))
+    host.request("gateway", ForgetDevice(1, other.device_id))
     (answer,) = host.step("swarm", SettleRequest(9, other.peer, former.peer_decision)).out
     assert b"closed" in answer.message.frame
 
@@ -283,7 +283,7 @@ def test_a_new_transport_identity_replaces_the_old_peer(host: Any, other: Any, n
     pairing = moved.pairing()
     _stored(host, pairing)
     assert set(host.known) == {other.peer, moved.peer}
-    host.ask(pairing.sender, ConfirmDevice(1, pairing.th3))
+    host.request(pairing.sender, ConfirmDevice(1, pairing.th3))
     assert host.known == {moved.peer: None}
 
 
@@ -302,7 +302,7 @@ def test_settled_with_the_expected_mac_is_paired(host: Any, other: Any) -> None:
     host.step("swarm", Settled(other.peer, pairing.acknowledgement))
     assert [device.state for device in host.devices()] == ["paired"]
     assert host.known == {other.peer: None}
-    assert host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
+    assert host.request(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
 
 
 def test_settled_closed_drops_the_unconfirmed_only(host: Any, other: Any) -> None:
@@ -314,7 +314,7 @@ def test_settled_closed_drops_the_unconfirmed_only(host: Any, other: Any) -> Non
     host.step("swarm", Settled(other.peer, encode(Refused(pairing.code_id, pairing.attempt, "closed"))))
     assert host.devices() == ()
     assert host.known == {}
-    assert isinstance(host.ask(pairing.sender, ConfirmDevice(8, pairing.th3)), StoreRefused)
+    assert isinstance(host.request(pairing.sender, ConfirmDevice(8, pairing.th3)), StoreRefused)
     again = other.pairing()
     _paired(host, again)
     host.step("swarm", Settled(other.peer, encode(Refused(again.code_id, again.attempt, "closed"))))
@@ -330,16 +330,16 @@ def test_settle_request_is_answered_from_the_store(host: Any, other: Any) -> Non
     _stored(host, pairing)
     _left(host, pairing)
     request = SettleRequest(5, other.peer, pairing.peer_decision)
-    assert host.ask("swarm", request) == PeerReply(5, pairing.reply)
+    assert host.request("swarm", request) == PeerReply(5, pairing.reply)
     assert host.known == {other.peer: pairing.decision}
     assert [device.state for device in host.devices()] == ["unconfirmed"]
     host.step("swarm", Settled(other.peer, pairing.acknowledgement))
-    assert host.ask("swarm", request) == PeerReply(5, pairing.reply)
+    assert host.request("swarm", request) == PeerReply(5, pairing.reply)
     for peer, frame in (
         (b"\x12\x20" + bytes(32), pairing.peer_decision),
         (other.peer, encode(PairingDecision(pairing.code_id, pairing.attempt, bytes(40)))),
     ):
-        answer = host.ask("swarm", SettleRequest(6, peer, frame))
+        answer = host.request("swarm", SettleRequest(6, peer, frame))
         assert isinstance(answer, PeerReply)
         assert decode_wire(answer.frame) == Refused(pairing.code_id, pairing.attempt, "closed")
     assert host.step("swarm", SettleRequest(6, other.peer, b"\xff")).out == []
@@ -363,18 +363,18 @@ def test_unconfirmed_records_end_after_seven_days(host: Any, other: Any, new_dev
 def test_rename_and_forget(host: Any, other: Any) -> None:
     """Labels keep the rules for names; forgetting removes the record and tells the swarm."""
     _paired(host, other.pairing())
-    assert host.ask("gateway", RenameDevice(2, other.device_id, "Küche")) == DeviceChanged(2)
+    assert host.request("gateway", RenameDevice(2, other.device_id, "Küche")) == DeviceChanged(2)
     for bad in ("a\u202eb", "\x00", " ", "x\u200d", "e\u0301"):
-        answer = host.ask("gateway", RenameDevice(3, other.device_id, bad))
+        answer = host.request("gateway", RenameDevice(3, other.device_id, bad))
         assert isinstance(answer, VaultError)
         assert answer.code == "invalid_name"
     host.restart()
     assert [device.name for device in host.devices()] == ["Küche"]
-    assert host.ask("gateway", ForgetDevice(4, other.device_id)) == DeviceChanged(4)
+    assert host.request("gateway", ForgetDevice(4, other.device_id)) == DeviceChanged(4)
     assert host.devices() == ()
     assert host.known == {}
     for message in (ForgetDevice(5, other.device_id), RenameDevice(5, other.device_id, "x")):
-        answer = host.ask("gateway", message)
+        answer = host.request("gateway", message)
         assert isinstance(answer, VaultError)
         assert answer.code == "no_such_device"
 
@@ -387,8 +387,8 @@ def test_pages_of_devices(host: Any, new_device: Any) -> None:
     for device in devices:
         _stored(host, device.pairing())
     _stored(host, devices[0].pairing())
-    first = host.ask("gateway", ListDevices(1))
-    second = host.ask("gateway", ListDevices(2, first.devices[-1].device_id))
+    first = host.request("gateway", ListDevices(1))
+    second = host.request("gateway", ListDevices(2, first.devices[-1].device_id))
     assert (len(first.devices), first.more, len(second.devices), second.more) == (64, True, 6, False)
     ids = [device.device_id for device in first.devices + second.devices]
     assert ids == sorted(device.device_id for device in devices)
@@ -405,7 +405,7 @@ def test_records_are_bounded(host: Any, other: Any, new_device: Any, monkeypatch
     monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_RECORDS", 4)
     extra = new_device().pairing()
     host.admit(extra)
-    assert isinstance(host.ask(extra.sender, extra.store()), StoreRefused)
+    assert isinstance(host.request(extra.sender, extra.store()), StoreRefused)
 
 
 def test_the_first_step_fits_into_a_frame(host: Any, other: Any) -> None:

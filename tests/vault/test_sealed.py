@@ -108,7 +108,7 @@ def test_an_open_identity_is_sealed_in_place(tmp_path: Path, with_passphrase: An
     host.open()
     pairing = other.pairing()
     host.admit(pairing)
-    host.ask(pairing.sender, pairing.store())
+    host.request(pairing.sender, pairing.store())
     host.close()
     device, storage_key = host.vault._identity.device_id, host.vault._identity.storage_key
     sealed = with_passphrase(tmp_path)

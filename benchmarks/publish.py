@@ -1,0 +1,52 @@
+"""Writes the figures of a run into docs/performance.md, between two marks, as Markdown tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .benchmark_run import Row
+from .report import cells
+
+BEGIN, END = "<!-- figures: written by make bench PUBLISH=1 -->\n", "<!-- end of the figures -->\n"
+TITLES = {
+    "pairing": "Pairing",
+    "commands": "Command lines",
+    "sessions": "A process for each pairing",
+    "node": "One node",
+    "load": "Under load",
+    "messages": "The supervisor",
+    "discovery": "Discovery",
+}
+
+
+def publish(figures: dict[str, Any], document: Path) -> None:
+    """Replace the text between the marks. Raises ValueError if they are missing."""
+    before, begin, rest = document.read_text().partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{document} has no place for figures")
+    found = [_section(TITLES[name], figures[name]) for name in TITLES if name in figures]
+    document.write_text(before + BEGIN + "\n" + "\n".join(found) + "\n" + END + after)
+
+
+def _section(title: str, found: dict[str, Any]) -> str:
+    about = found["machine"]
+    machine = f"{about['cores']} cores of {about['processor']}, {about['memory_gib']} GiB"
+    lines = [
+        f"### {title}",
+        "",
+        f"{found['date']}, {machine}, Linux {about['kernel']}, Python {about['python']}.",
+        "",
+        "| | aim | figure | beside it | ratio | |",
+        "|---|--:|--:|---|--:|---|",
+        *("| " + " | ".join(_markdown(row)) + " |" for row in found["rows"]),
+        *(["", *(f"- {note}" for note in found["notes"])] if found["notes"] else []),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _markdown(stored: dict[str, Any]) -> Sequence[str]:
+    row = Row(**{key: value for key, value in stored.items() if key not in ("ratio", "reached")})
+    what, *rest, reached = cells(row)
+    return what.replace("|", "\\|"), *rest, f"**{reached}**" if reached == "missed" else reached

@@ -1,0 +1,167 @@
+"""Hosts whose network cable can be pulled: network namespaces, or TCP relays that go silent.
+
+With namespaces every host has its own network stack, joined to the others by a bridge in a further namespace.
+A pulled cable is the bridge's end of it set down: no carrier, nothing arrives, and no program is informed.
+Without the right to make namespaces, each host is reached through a relay on loopback that accepts
+connections and forwards nothing. Nothing outside these namespaces is touched, and they vanish with their
+processes.
+"""
+
+import itertools
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
+
+PORT = 7520
+_hosts = itertools.count(1)
+
+
+@dataclass
+class Host:
+    """Where one node runs: `command` prefixes its own, `listen` and `announce` go into its configuration."""
+
+    command: tuple[str, ...]
+    listen: str
+    announce: str
+
+    def listening(self, address: str) -> None:
+        """Set the address on which the node listens."""
+
+    async def pull(self) -> None:
+        """Pull the cable."""
+        raise NotImplementedError
+
+    async def plug(self) -> None:
+        """Plug the cable in again."""
+        raise NotImplementedError
+
+
+@dataclass
+class _Namespaced(Host):
+    hub: tuple[str, ...] = ()
+    cable: str = ""
+
+    async def pull(self) -> None:
+        await _run(*self.hub, "ip", "link", "set", self.cable, "down")
+
+    async def plug(self) -> None:
+        await _run(*self.hub, "ip", "link", "set", self.cable, "up")
+
+
+@dataclass
+class _Relayed(Host):
+    relay: TcpRelay | None = None
+
+    def listening(self, address: str) -> None:
+        assert self.relay is not None
+        self.relay.set_target(address)
+
+    async def pull(self) -> None:
+        assert self.relay is not None
+        self.relay.silence()
+
+    async def plug(self) -> None:
+        assert self.relay is not None
+        self.relay.resume()
+
+
+@dataclass
+class CableNetwork:
+    """Makes hosts. `kind` describes what a pulled cable is."""
+
+    kind: str
+    nursery: trio.Nursery
+    enter: tuple[str, ...] = ()
+    holders: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    async def host(self) -> Host:
+        number = next(_hosts)
+        if not self.enter:
+            relay = TcpRelay()
+            address = await self.nursery.start(relay.serve)
+            return _Relayed((), "/ip4/127.0.0.1/tcp/0", f"/ip4/127.0.0.1/tcp/{address}", relay)
+        holder = _hold(*self.enter, "unshare", "--net")
+        self.holders.append(holder)
+        ip = f"10.77.{number >> 7}.{1 + (number & 0x7F)}"
+        mac = f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
+        cable = f"cable{number}"
+        inside = (*_entering(holder, self.enter), "ip")
+        await _run(
+            *self.enter, "ip", "link", "add", cable, "type", "veth",
+            "peer", "name", "eth0", "address", mac, "netns", str(holder.pid),
+        )  # fmt: skip
+        await _run(*self.enter, "ip", "link", "set", cable, "master", "hub", "up")
+        await _run(*inside, "link", "set", "lo", "up")
+        await _run(*inside, "address", "add", f"{ip}/16", "dev", "eth0")
+        await _run(*inside, "link", "set", "eth0", "up")
+        address = f"/ip4/{ip}/tcp/{PORT}"
+        return _Namespaced(_entering(holder, self.enter), address, address, self.enter, cable)
+
+
+@asynccontextmanager
+async def open_network() -> AsyncIterator[CableNetwork]:
+    """Open a network of the kind that this machine allows. Everything is removed at the end."""
+    async with trio.open_nursery() as nursery:
+        network = await _namespaces(nursery) or CableNetwork("a relay that goes silent", nursery)
+        try:
+            yield network
+        finally:
+            for holder in reversed(network.holders):
+                holder.kill()
+                holder.wait()
+                for pipe in (holder.stdin, holder.stdout):
+                    assert pipe is not None
+                    pipe.close()
+            nursery.cancel_scope.cancel()
+
+
+async def _namespaces(nursery: trio.Nursery) -> CableNetwork | None:
+    for options in (("--net",), ("--user", "--map-root-user", "--net")):
+        try:
+            hub = _hold("unshare", *options)
+        except (OSError, ValueError):
+            continue
+        user = ("--user", "--preserve-credentials") if "--user" in options else ()
+        network = CableNetwork(
+            "no carrier", nursery, ("nsenter", f"--target={hub.pid}", *user, "--net"), [hub]
+        )
+        try:
+            await _run(*network.enter, "ip", "link", "add", "hub", "type", "bridge")
+            await _run(*network.enter, "ip", "link", "set", "hub", "up")
+            await network.host()  # the kernel may know bridges and no cables
+        except (OSError, subprocess.CalledProcessError):
+            for holder in reversed(network.holders):
+                holder.kill()
+                holder.communicate()
+            continue
+        return network
+    return None
+
+
+def _hold(*command: str) -> "subprocess.Popen[bytes]":
+    """Start a process that keeps its namespaces until its input is closed. Raises ValueError."""
+    script = "echo here; exec cat"
+    holder = subprocess.Popen(
+        [*command, "sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert holder.stdout is not None
+    if holder.stdout.readline() != b"here\n":
+        holder.communicate()
+        raise ValueError("no namespace")
+    return holder
+
+
+def _entering(holder: "subprocess.Popen[bytes]", enter: tuple[str, ...]) -> tuple[str, ...]:
+    return ("nsenter", f"--target={holder.pid}", *enter[2:])
+
+
+async def _run(*command: str) -> None:
+    await trio.run_process(command, capture_stdout=True, capture_stderr=True)

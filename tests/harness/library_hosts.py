@@ -1,0 +1,68 @@
+"""Plain libp2p hosts with and without the corrections, for the tests of each correction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import libp2p
+import trio
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.keys import KeyPair
+from libp2p.custom_types import TProtocol
+from libp2p.network.config import ConnectionConfig
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, library_logs
+
+PROTOCOL = TProtocol("/test/1")
+
+
+LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
+
+
+class Open:
+    """A gate that admits every peer."""
+
+    def allows(self, host: str) -> bool:
+        return True
+
+
+def keys(number: int) -> KeyPair:
+    return create_new_key_pair(number.to_bytes(32, "big"))
+
+
+def plain_host(number: int, most: int = 64, **more: Any) -> Any:
+    """A host as the library makes it, but for what would make it noisy or slow here."""
+    library_logs.silence_library_logs()
+    config = ConnectionConfig(max_connections=most, min_connections=0, low_watermark=0, high_watermark=0)
+    return libp2p.new_host(key_pair=keys(number), connection_config=config, **more)
+
+
+def our_host(number: int, most: int = 64) -> Any:
+    return host_factory.new_host(keys(number), most, list)
+
+
+def make(corrected: bool, number: int, most: int = 64) -> Any:
+    return our_host(number, most) if corrected else plain_host(number, most)
+
+
+@asynccontextmanager
+async def running(*hosts: Any) -> AsyncIterator[tuple[Multiaddr, ...]]:
+    """Run hosts, each listening on loopback; gives their addresses. Closed in order."""
+    async with trio.open_nursery() as nursery:
+        leave = trio.Event()
+        found: list[Multiaddr] = []
+
+        async def hold(host: Any, task_status: trio.TaskStatus[None]) -> None:
+            async with host_lifecycle.run_host(host):
+                await host.get_network().listen(LOCAL)
+                found.extend(host.get_transport_addrs())
+                task_status.started()
+                await leave.wait()
+
+        for host in hosts:
+            await nursery.start(hold, host)
+        try:
+            yield tuple(found)
+        finally:
+            leave.set()

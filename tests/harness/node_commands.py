@@ -1,0 +1,107 @@
+"""Nodes started with `sdnode up`, and commands that are run against them, as a user runs them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spacedrive_node.tests.harness.secret_sweep import collector
+
+DEADLINE = 60
+SDNODE = [sys.executable, "-m", "spacedrive_node"]
+
+
+class UpCommand:
+    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready."""
+
+    def __init__(self, folder: Path, name: str, *flags: str) -> None:
+        self.folder, self.data_dir = folder, folder / name
+        collector.add_folder(folder)
+        collector.add_passphrase_of(flags)
+        log = (folder / f"{name}.log").open("ab")
+        self.process = subprocess.Popen(
+            [
+                *SDNODE,
+                "up",
+                "--json",
+                "--data-dir",
+                str(self.data_dir),
+                "--name",
+                name,
+                "--listen",
+                "/ip4/127.0.0.1/tcp/0",
+                "--metrics-listen",
+                "127.0.0.1:0",
+                "--no-mdns",
+                *flags,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
+            text=True,
+        )
+        log.close()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(DEADLINE)
+            self.process.stdout.close()
+            raise AssertionError((folder / f"{name}.log").read_text())
+        self.ready = json.loads(line)
+
+    def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
+        done = subprocess.run(
+            [*SDNODE, *arguments, "--json", "--data-dir", str(self.data_dir)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)},
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        collector.add_json_output(done.stdout)
+        collector.add_text(f"standard error of {arguments[0]}", done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE)
+
+
+@contextmanager
+def sdnode_up(folder: Path, name: str, *flags: str) -> Iterator[UpCommand]:
+    node = UpCommand(folder, name, *flags)
+    try:
+        yield node
+    finally:
+        if node.process.poll() is None:
+            node.stop()
+        assert node.process.stdout is not None
+        node.process.stdout.close()
+
+
+@contextmanager
+def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Run `sdnode pair --yes`. Yields the words that it shows, and its process."""
+    process = subprocess.Popen(
+        [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        words = json.loads(process.stdout.readline())["words"]
+        collector.add_code(words)
+        yield words, process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()

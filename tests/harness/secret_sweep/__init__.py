@@ -1,0 +1,1 @@
+"""The search for secrets that follows every test."""

@@ -1,0 +1,42 @@
+"""A peer on the network that a test controls: a plain libp2p host that writes any bytes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, streams
+from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingRequest
+
+A = "session-" + "a" * 16
+REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
+
+
+@asynccontextmanager
+async def stranger_host(number: int = 99) -> AsyncIterator[Any]:
+    host = host_factory.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
+    async with host_lifecycle.run_host(host):
+        yield host
+
+
+async def dial(host: Any, node: Any, source: tuple[str, int] | None = None) -> Any:
+    with trio.fail_after(10):
+        address = Multiaddr(node.addresses[0])
+        return await host.get_network().dial_addr(address, ID(node.peer), source=source)
+
+
+async def send(connection: Any, data: bytes) -> bytes:
+    """Send raw bytes on a new pairing stream and return the first byte of the answer."""
+    with trio.fail_after(10):
+        async with streams.open_stream(connection, PROTOCOL_ID) as stream:
+            await streams.write(stream, data)
+            return await streams.read_exactly(stream, 1)
+
+
+def framed(payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "big") + payload
