@@ -45,7 +45,7 @@ async def run(bench: BenchmarkRun) -> None:
     if times["wormhole"]:
         beside = ("wormhole send, receive", 1000 * median(times["wormhole"]))
     bench.row(
-        "sdnode pair, sdnode join: start to both ended",
+        "sdnode pair and join: start to both ended",
         1000 * median(times["sdnode"]),
         "ms",
         aim=AIM_OVER_WORMHOLE,

@@ -1,5 +1,6 @@
 """Writes the figures of a run into docs/performance.md, between two marks, as Markdown tables."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,14 @@ def _section(title: str, found: dict[str, Any]) -> str:
         "| | aim | figure | beside it | ratio | |",
         "|---|--:|--:|---|--:|---|",
         *("| " + " | ".join(_markdown(row)) + " |" for row in found["rows"]),
-        *(["", *(f"- {note}" for note in found["notes"])] if found["notes"] else []),
+        *(["", *map(_note, found["notes"])] if found["notes"] else []),
         "",
     ]
     return "\n".join(lines)
+
+
+def _note(text: str) -> str:
+    return textwrap.fill(f"- {text}", 118, subsequent_indent="  ")
 
 
 def _markdown(stored: dict[str, Any]) -> Sequence[str]:

@@ -61,7 +61,7 @@ async def run(bench: BenchmarkRun) -> None:
     }
     for method, found in beside.items():
         bench.row(
-            "from the fork to a session's first message",
+            "from the fork to the first message",
             1000 * median(spawn),
             "ms",
             aim=1000 * AIM_SPAWN,
