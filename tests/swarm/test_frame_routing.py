@@ -2,6 +2,8 @@
 
 from spacedrive_node.actors.base import Send
 from spacedrive_node.actors.swarm.pairing.frame_routing import FrameRouting
+from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.peer_protocol import ChallengeResponse
 from spacedrive_node.messages.to_swarm import Serve
 from spacedrive_node.messages.to_vault import PeerEvidence
 
@@ -13,9 +15,10 @@ def test_a_session_that_has_ended_is_in_no_table() -> None:
         actor = f"session-{number:016x}"
         routing.add_served(actor, Serve(bytes(32), "initiator"))
         evidence = Send("vault", PeerEvidence(f"{number:016x}", b"peer"))
-        assert routing.prepare_forward(actor, b"peer") == [evidence]
-        assert routing.prepare_forward(actor, b"peer") == []
+        routing.record_request(actor, b"peer", encode(ChallengeResponse(b"i" * 16, b"t" * 16, bytes(16))))
+        routing.record_forward(actor, b"peer")
+        assert routing.evidence_ahead(actor, b"peer") == [evidence]
+        assert routing.evidence_ahead(actor, b"peer") == []
         assert routing.remove_session(actor) == b"peer"
     assert not routing.served
-    assert not routing._last_peer
-    assert len(routing._evidence) == 0
+    assert len(routing._peers) == 0

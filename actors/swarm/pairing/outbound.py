@@ -71,6 +71,7 @@ class OutboundExchanges:
         if len(scopes) >= _MAX_EXCHANGES_PER_SESSION or exchanges >= _MAX_EXCHANGES:
             await self._mailbox.send(actor, PeerUnreachable(ask.request, "too many exchanges at once"))
             return
+        self._routing.record_request(actor, ask.peer, ask.frame)
         scope = trio.CancelScope()
         scopes.add(scope)
         self._nursery.start_soon(self._run, actor, ask, scope)
@@ -99,7 +100,8 @@ class OutboundExchanges:
             if failure:
                 await self._mailbox.send(actor, PeerUnreachable(ask.request, failure))
             else:
-                ahead = self._routing.prepare_forward(actor, ask.peer)
+                self._routing.record_forward(actor, ask.peer)
+                ahead = self._routing.evidence_ahead(actor, ask.peer)
                 answer = PeerAnswer(ask.request, frame, connection_kind(connection))
                 await self._mailbox.send_all([*ahead, Send(actor, answer)])
         scopes = self._running[actor]
