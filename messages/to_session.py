@@ -95,6 +95,8 @@ class CandidateFound(Message):
     peer: PeerId
     addresses: Addresses
     finders: Annotated[tuple[Finder, ...], Meta(min_length=1, max_length=4)]
+    hearsay: Addresses = ()
+    """Those of `addresses` that only third parties have named."""
 
 
 class Signed(Message):

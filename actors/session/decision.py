@@ -37,18 +37,20 @@ def begin(
     secrets: PairingSecrets,
     peer_identity: OpenedIdentity,
     since: Instant,
-    addresses: tuple[str, ...] = (),
+    answered: PendingRequest | None = None,
     response_frame: bytes | None = None,
 ) -> None:
     """Both sides are proven: let the users decide. The deadlines run from `since`.
 
-    The joiner passes `addresses` and its `response_frame`, because it is the one that dials.
+    The joiner passes its request that was `answered`, for its addresses, and its `response_frame`: it is the
+    one that dials.
     """
     config, session = context.config, context.session
     session.decision = DecisionState(
         secrets=secrets,
         peer_identity=peer_identity,
-        addresses=addresses,
+        addresses=() if answered is None else answered.addresses,
+        hearsay=() if answered is None else answered.hearsay,
         response_frame=response_frame,
         decide_deadline=since + min(config.deciding, config.delivery),
         delivery_deadline=since + config.delivery,

@@ -63,6 +63,7 @@ class PendingRequest(SecretState):
     due_at: Instant = 0.0
     tries: int = 0
     keep_alive: bool = False
+    hearsay: tuple[str, ...] = ()
 
     @property
     def in_flight(self) -> bool:
@@ -108,6 +109,7 @@ class CandidateRecord(SecretState):
     dropped    it answered `unavailable`: like backoff, but only a few times
     failed     it broke the protocol or does not know the code: it gets no request any more
 
+    `hearsay` are those of the `addresses` that only third parties have named, here as in the other records.
     `crypto` is the attempt, whose request is repeated with the same bytes until `attempt_deadline`. After
     that, or if it is None, the next request begins a fresh attempt. `order`: that in which they were found.
     """
@@ -122,6 +124,7 @@ class CandidateRecord(SecretState):
     crypto: JoinerAttempt | None = None
     pending_request: PendingRequest | None = None
     attempt_deadline: Instant = 0.0
+    hearsay: tuple[str, ...] = ()
 
 
 class ProvenCandidate(SecretState):
@@ -170,6 +173,7 @@ class DecisionState(SecretState):
     pending_message: str = ""
     pending_outcome_at: Instant = 0.0
     time_wait_answers: int = 0
+    hearsay: tuple[str, ...] = ()
     rate: RateCounter = msgspec.field(default_factory=RateCounter)
 
 
