@@ -117,6 +117,12 @@ def find_by_request(session: Session, request_id: int) -> bytes | None:
     return None
 
 
+def has_open_attempt(session: Session, peer: bytes, attempt: bytes) -> bool:
+    """Whether this attempt was begun with `peer` and has not ended."""
+    candidate = session.candidates.get(peer)
+    return candidate is not None and candidate.crypto is not None and candidate.crypto.attempt == attempt
+
+
 def handle_challenge(context: StepContext, peer: bytes, frame: bytes) -> bytes | None:
     """Return th1 if `frame` proves that `peer` knows the code; else record the failure and return None."""
     candidate = context.session.candidates[peer]

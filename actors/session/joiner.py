@@ -55,6 +55,8 @@ def handle_peer_request(context: StepContext, received: PeerRequest, message: Wi
     elif proven is not None and (proven.peer, proven.crypto.attempt) == (received.peer, message.attempt):
         context.refuse(received.request, message, "busy")
         requests.retry_soon(context, proven.pending_request)
+    elif candidates.has_open_attempt(context.session, received.peer, message.attempt):
+        context.refuse(received.request, message, "busy")
     else:
         context.refuse(received.request, message, "closed")
 

@@ -290,7 +290,7 @@ async def test_a_bare_acceptance_ends_no_pairing(tmp_path: Path) -> None:
             begun = stranger.begin(anna, keys)
             assert await stranger.refusal_reason(anna, begun.request_frame) == "Challenge"
             bare = encode(PairingDecision(name, begun.attempt, b"s" * 17))
-            assert await stranger.refusal_reason(anna, bare) == "closed"
+            assert await stranger.refusal_reason(anna, bare) == "busy"
             assert await trusted(anna) == []
             await complete(anna, showing, true, await true.prove(anna, keys))
 

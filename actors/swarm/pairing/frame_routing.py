@@ -28,6 +28,9 @@ from .recent_table import RecentTable
 _MAX_SERVED = 4096
 _MAX_KNOWN_PEERS = 65536
 _MAX_SESSIONS = 8192
+_MAX_FINISHED_CODES = 256
+FINISHED_CODE_S = 600.0
+"""How long a code is known after its session has ended (docs/protocol.md, "Sessions")."""
 _MAX_PEERS_OF_SESSION = 128
 """As many candidates as a joiner takes (docs/protocol.md, "Limits")."""
 
@@ -62,6 +65,9 @@ class FrameRouting:
     _peers: RecentTable[str, _SessionPeers] = field(default_factory=lambda: RecentTable(_MAX_SESSIONS))
     """By the actor name of the session."""
 
+    _finished: RecentTable[bytes, float] = field(default_factory=lambda: RecentTable(_MAX_FINISHED_CODES))
+    """By the route key of a code that was shown here: when its session ended."""
+
     def add_served(self, actor: str, serve: Serve) -> None:
         """Add or replace what a session serves. Raises TableFullError."""
         if actor not in self.served and len(self.served) >= _MAX_SERVED:
@@ -90,6 +96,15 @@ class FrameRouting:
             expected = code_id(serve.route_key, initiator, joiner)
             if hmac.compare_digest(expected, request.code_id):
                 found = found or actor
+        return found
+
+    def is_finished(self, own_peer: bytes, peer: bytes, request: WireRequest, now: float) -> bool:
+        """Return whether a frame that fits no session is about a code that was shown here until lately."""
+        while (oldest := self._finished.oldest()) is not None and oldest[1] <= now - FINISHED_CODE_S:
+            self._finished.pop(oldest[0])
+        found = False
+        for route_key in self._finished:
+            found |= hmac.compare_digest(code_id(route_key, own_peer, peer), request.code_id)
         return found
 
     def belongs_to_vault(self, peer: bytes, request: WireRequest) -> bool:
@@ -155,8 +170,10 @@ class FrameRouting:
             self._peers.store(actor, peers)
         return peers
 
-    def remove_session(self, actor: str) -> bytes | None:
-        """Forget a session; return the peer whose frame it got last."""
-        self.served.pop(actor, None)
+    def remove_session(self, actor: str, now: float) -> bytes | None:
+        """Forget a session, but for its code if it showed one; return the peer whose frame it got last."""
+        serve = self.served.pop(actor, None)
+        if serve is not None and serve.role == "initiator":
+            self._finished.store(serve.route_key, now)
         peers = self._peers.pop(actor)
         return None if peers is None else peers.last

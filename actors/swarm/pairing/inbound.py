@@ -142,7 +142,7 @@ class InboundExchanges:
         reason: RefusalReason | None = None
         if actor is not None:
             reason = self._routing.refusal_for_joiner(actor, peer, request)
-        elif not is_for_vault:
+        elif not is_for_vault and not self._routing.is_finished(self._own_peer, peer, request, now()):
             reason = _refusal_of_unknown(request)
         if reason is not None:
             await self._strike(peer, address_block)
@@ -176,7 +176,9 @@ class InboundExchanges:
                 return await self.pending.call(number, "vault", settle, REPLY_TIMEOUT_S, [])
             except ActorBusyError:
                 return self._refuse(request, "busy")
-        return self._refuse(request, _refusal_of_unknown(request))
+
+        # That of a code that is finished.
+        return self._refuse(request, "closed")
 
     async def _tell_vault(self, actor: str, peer: bytes, request: WireRequest, reply: bytes) -> None:
         """Tell the vault of the peer to which an initiator confirms that it has proved the code."""
