@@ -9,4 +9,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 def print_json(value: object) -> None:
     """Write one object on one line, and flush it: scripts read each line as it comes."""
-    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    click.echo(json_line(value))
+
+
+def json_line(value: object) -> str:
+    """Return one object as one line, without its end."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
