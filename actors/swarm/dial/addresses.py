@@ -105,6 +105,14 @@ def is_local_host(host: str) -> bool:
         return False
 
 
+def ip_of(host: str | None) -> IpAddress | None:
+    """Return the IP address in a text, without its zone and not mapped; None when there is none."""
+    try:
+        return None if host is None else unmapped(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        return None
+
+
 def unmapped(ip: IpAddress) -> IpAddress:
     """Return the IPv4 address inside an IPv4-mapped IPv6 address, otherwise `ip`."""
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
