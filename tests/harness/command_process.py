@@ -22,6 +22,7 @@ class Command:
             stderr=subprocess.PIPE,
             env=env,
             text=True,
+            errors="backslashreplace",
             start_new_session=True,  # no controlling terminal, whoever runs the tests
         )
         self.out, self.err = [], []
