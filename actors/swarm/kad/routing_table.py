@@ -11,7 +11,7 @@ from libp2p.peer.id import ID
 
 from ....messages.types import PeerAddresses
 from ..dial.hearsay import heard
-from ..library.connections import remote_host_of
+from ..library.connections import host_of
 from . import dht_client
 from .dht_server import DhtServer
 
@@ -54,7 +54,7 @@ class RoutingTable:
             table.remove_peer(peer_id)  # add_peer would keep the former addresses
         connection = self._existing(peer_id.to_bytes())
         if connection is not None:
-            self._reached_at[peer_id.to_bytes()] = remote_host_of(connection.muxed_conn)
+            self._reached_at[peer_id.to_bytes()] = host_of(connection)
             self._forget_servers_that_left()
         if await self._dht.add_peer(peer_id) and is_news:
             return self._with_addresses(peer_id)

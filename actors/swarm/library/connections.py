@@ -69,16 +69,19 @@ def use_remote_address() -> None:
     TrioTCPStream.get_remote_address = remote_address
 
 
-def remote_host_of(muxed: Any) -> str | None:
-    """Return the IP address at the other side of a multiplexed connection; None: gone."""
+def host_of(connection: Any) -> str | None:
+    """Return the IP address of the other side of a connection as text; None: gone."""
     try:
-        remote = muxed.get_remote_address()
-    except Exception:  # the library raises many unrelated types for a connection that is gone
+        remote = connection.muxed_conn.get_remote_address()
+    except Exception:  # as in address_block_of
         return None
     return None if remote is None else str(remote[0])
 
 
 def address_block_of(muxed: Any) -> str | None:
     """Return the address block (dial/addresses.py) from which a multiplexed connection comes; None: gone."""
-    host = remote_host_of(muxed)
-    return None if host is None else addresses.block_of(host)
+    try:
+        remote = muxed.get_remote_address()
+    except Exception:  # the library raises many unrelated types for a connection that is gone
+        return None
+    return None if remote is None else addresses.block_of(str(remote[0]))
