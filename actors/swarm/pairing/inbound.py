@@ -142,7 +142,9 @@ class InboundExchanges:
         reason: RefusalReason | None = None
         if actor is not None:
             reason = self._routing.refusal_for_joiner(actor, peer, request)
-        elif not is_for_vault and not self._routing.is_finished(self._own_peer, peer, request, now()):
+        elif not is_for_vault:
+            if self._routing.is_finished(self._own_peer, peer, request, now()):
+                return self._refuse(request, "closed")
             reason = _refusal_of_unknown(request)
         if reason is not None:
             await self._strike(peer, address_block)
@@ -177,7 +179,7 @@ class InboundExchanges:
             except ActorBusyError:
                 return self._refuse(request, "busy")
 
-        # That of a code that is finished.
+        # The session has ended while it had the frame: its code is finished.
         return self._refuse(request, "closed")
 
     async def _tell_vault(self, actor: str, peer: bytes, request: WireRequest, reply: bytes) -> None:
