@@ -128,11 +128,11 @@ class _Tree:
             while not child.retired:
                 cause = await self._run_incarnation(child)
                 input_number = self.ledger.unacknowledged_input(child.name)
-                self.ledger.mark_down(child.name)
+                self._apply_effects(self.ledger.mark_down(child.name))
                 if child.retired or self.stop.is_set():
                     break
                 await self._apply_restart_policy(child, cause, input_number)
-        self.ledger.mark_down(child.name)
+        self._apply_effects(self.ledger.mark_down(child.name))
         child.gone.set()
         if child.is_session:
             self.children.pop(child.name, None)
