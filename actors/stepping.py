@@ -34,6 +34,7 @@ from .base import (
     malformed_delivery_log,
     now,
     reading_inputs,
+    receive_start,
     report_fatal,
     require_start,
     step_frame,
@@ -90,7 +91,9 @@ class SteppingEntry(Generic[Inbox]):
     def serve(self, channel: BlockingChannel[ToChild]) -> None:
         """Run until it ends or the node stops, in a process that does nothing else."""
         try:
-            start = require_start(channel.receive())
+            while isinstance(frame := channel.receive(), Ping):
+                channel.send(Pong())  # a spare answers heartbeats until its Start comes
+            start = require_start(frame)
             with self.restore(start) as machine:
                 channel.send(Ready())
                 if self.on_start is not None:
@@ -160,7 +163,7 @@ async def _run_on_trio(
         await channel.send(step_frame(0, Effects(out=[message])))
 
     try:
-        start = require_start(await channel.receive())
+        start = await receive_start(channel)
         with actor.restore(start) as machine:
             async with reading_inputs(channel, actor.decode) as inputs, trio.open_nursery() as nursery:
                 if background is not None:
