@@ -112,7 +112,14 @@ class HttpServer:
         # Rendered once for each revision, so that frequent requests cost little.
         cached = self._rendered.get(openmetrics)
         if cached is None or cached[0] != self._metrics.revision:
-            page = render(self._metrics.totals, self._metrics.version, openmetrics=openmetrics)
+            metrics = self._metrics
+            page = render(
+                metrics.totals,
+                metrics.version,
+                openmetrics=openmetrics,
+                ready=metrics.ready,
+                created=metrics.created,
+            )
             cached = self._rendered[openmetrics] = (self._metrics.revision, *page)
         return Response(200, cached[1], cached[2])
 
