@@ -9,6 +9,7 @@ from collections import deque
 from ...messages.base import CONTROL_LIMIT, Message, encode, frame
 from ...messages.control_protocol import Done, Error, SessionEvent, SessionState, Subscribe
 from ...messages.types import SessionId
+from .safe_texts import with_safe_texts
 
 MAX_SUBSCRIPTIONS = 512
 """Of one client; more than the default number of sessions that a node runs at once."""
@@ -77,4 +78,4 @@ class Outbox:
 
 
 def _framed(message: Message) -> bytes:
-    return frame(encode(message), CONTROL_LIMIT)
+    return frame(encode(with_safe_texts(message)), CONTROL_LIMIT)
