@@ -32,7 +32,7 @@ LONGEST = ("\x1b" * 200)[:200]
 
 def sent(message: msgspec.Struct) -> object:
     """Return the message as a client decodes it, which checks its bounds too."""
-    outbox, reader = Outbox(), FrameReader(CONTROL_LIMIT)
+    outbox, reader = Outbox(lambda: 1), FrameReader(CONTROL_LIMIT)
     outbox.reply(message)  # type: ignore[arg-type]
     reader.feed(outbox.pop_batch())
     payload = reader.next_frame()
