@@ -23,6 +23,7 @@ from ...messages.to_session import Stored
 from ...messages.types import PeerId
 from .database import open_database
 from .device_record import FIELDS, DamagedRecordError, Record, RecordState, load, seal
+from .store_files import StoreFiles
 
 MAX_RECORDS = 1024
 """Each may need one standing message to the swarm at every start."""
@@ -35,6 +36,7 @@ MAX_FORGOTTEN = 1024
 MAX_JOURNAL_ROWS = 4096
 """Beyond, the oldest is deleted. A crash concerns only the last; the others are for repeats by clients."""
 
+_TRIAL_CHARACTERS = 32 * 1024
 _COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
 _SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- the fields of Record
 _INSERT = f"INSERT INTO devices ({_COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
@@ -61,6 +63,7 @@ class DeviceStore:
         self._storage_key = storage_key
         self._probe = probe
         self._connection = open_database(path)
+        self.files = StoreFiles(path)
 
     def close(self) -> None:
         """Close the file. A transaction that is still open is rolled back."""
@@ -68,15 +71,27 @@ class DeviceStore:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Apply everything in the block, durably, or nothing of it. Raises sqlite3.Error: then nothing."""
+        """Apply everything in the block, durably, or nothing of it.
+
+        Raises sqlite3.Error or StoreReplacedError: then nothing.
+        """
+        self.files.check()
         self._run("BEGIN IMMEDIATE")
         try:
             yield
+            self.files.check()
             self._run("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+    def try_to_write(self) -> None:
+        """Write as much as a pairing needs, and delete it again. Raises sqlite3.Error, StoreReplacedError."""
+        with self.transaction():
+            self._run("INSERT OR REPLACE INTO meta (key, value) VALUES ('trial', ?)", "0" * _TRIAL_CHARACTERS)
+        with self.transaction():
+            self._run("DELETE FROM meta WHERE key = 'trial'")
 
     def _run(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
         self._probe(f"before {sql}")
