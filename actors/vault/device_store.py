@@ -10,8 +10,9 @@ the same transaction as its effect: either both are there or neither. When the i
 is found, and the recorded effect is answered instead of being applied a second time.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ MAX_JOURNAL_ROWS = 4096
 """Beyond, the oldest is deleted. A crash concerns only the last; the others are for repeats by clients."""
 
 _TRIAL_CHARACTERS = 32 * 1024
+_DELETE = "DELETE FROM devices"
 _COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
 _SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- the fields of Record
 _INSERT = f"INSERT INTO devices ({_COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
@@ -64,6 +66,8 @@ class DeviceStore:
         self._probe = probe
         self._connection = open_database(path)
         self.files = StoreFiles(path)
+        self._has_deleted = False
+        """Whether records were deleted whose bytes may still be in the write-ahead log."""
 
     def close(self) -> None:
         """Close the file. A transaction that is still open is rolled back."""
@@ -85,6 +89,18 @@ class DeviceStore:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        if self._has_deleted:
+            self._clean_log()
+
+    def _clean_log(self) -> None:
+        """Leave nothing of deleted records in any file.
+
+        The pages of the database are overwritten (PRAGMA secure_delete), but the log keeps the former ones.
+        What cannot be cleaned now is cleaned after the next transaction or at the next start.
+        """
+        with suppress(sqlite3.OperationalError):
+            busy, _in_log, _moved = self._run("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+            self._has_deleted = bool(busy)
 
     def try_to_write(self) -> None:
         """Write as much as a pairing needs, and delete it again. Raises sqlite3.Error, StoreReplacedError."""
@@ -95,7 +111,10 @@ class DeviceStore:
 
     def _run(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
         self._probe(f"before {sql}")
-        rows = self._connection.execute(sql, args).fetchall()
+        cursor = self._connection.execute(sql, args)
+        rows = cursor.fetchall()
+        if cursor.rowcount > 0 and sql.startswith(_DELETE):
+            self._has_deleted = True
         self._probe(f"after {sql}")
         return rows
 
