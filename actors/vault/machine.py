@@ -41,7 +41,7 @@ from ...messages.to_vault import (
 from ...messages.types import Instant
 from ...protocol.identity import make_info, signing_input
 from ...protocol.pairing_clock import clock_after, version_with_clock
-from ..base import Effects, Incoming, Send
+from ..base import Effects, Incoming, Send, log_frame
 from .admission import Admission, NotAdmittedError
 from .device_info import choose_name, clean_version, host_name, is_device_name, operating_system
 from .device_store import MAX_RECORDS, MAX_UNCONFIRMED_PER_DEVICE, DeviceStore, RecordedEffect
@@ -49,7 +49,7 @@ from .identity_file import DeviceIdentity
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
 from .store_files import StoreGoneError
-from .store_health import StoreHealth, readiness
+from .store_health import DEVICES_LOST, StoreHealth, readiness
 
 REPLACED_LIFETIME_S = 7 * 24 * 3600.0
 """How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
@@ -72,6 +72,8 @@ class Vault:
     """The actor's state (see stepping.StepMachine), for messages of VaultInbox.
 
     `wall` returns Unix time, for what is stored; the time that a StepMachine is given counts from the boot.
+    `remember` lets the identity remember that a device was stored beside it, or raises
+    sqlite3.OperationalError; `remembers` says whether it does.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Vault:
         app_version: str = "",
         checkpoint: bytes | None = None,
         wall: Callable[[], float] = time.time,
+        remember: Callable[[], None] = lambda: None,
+        remembers: bool = False,
     ) -> None:
         self._identity = identity
         self._store = store
@@ -95,6 +99,7 @@ class Vault:
         if device_name is not None and store.own_name() != self._name:
             with store.transaction():
                 store.set_own_name(self._name)
+        self._remember, self._remembers = remember, remembers
         self._next_sweep: Instant = -math.inf
         self._health = StoreHealth(store)
 
@@ -116,6 +121,10 @@ class Vault:
             Send("gateway", node),
             *readiness(True, f"ignoring {damaged} damaged device records" if damaged else ""),
         ]
+        # The clock of a store that ever had a device is greater than 0, also when all were forgotten.
+        if self._remembers and self._store.clock() == 0:
+            effects.logs.append(log_frame("warning", "devices lost", {"detail": DEVICES_LOST}))
+            effects.out += readiness(True, DEVICES_LOST)
         return effects
 
     def wake_at(self) -> Instant:
@@ -131,7 +140,7 @@ class Vault:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_INTERVAL_S
             out += self._sweep()
-        return Effects(out=out) if out else None
+        return Effects(out=out, logs=self._health.take_logs()) if out else None
 
     def _sweep(self) -> list[Send]:
         try:
@@ -147,6 +156,11 @@ class Vault:
 
     def step(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
         """See stepping.StepMachine."""
+        effects = self._handle(incoming, now)
+        effects.logs += self._health.take_logs()
+        return effects
+
+    def _handle(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
         match incoming.message:
             case SignIdentity() as message:
                 return self._sign(incoming.sender, message)
@@ -275,6 +289,9 @@ class Vault:
             raise RequestDeniedError(StoreRefused(message.request, "too many devices; forget one first"))
         label = self._store.label(info.device_id)
         record = self._admission.make_record(session, message, info, label=label, stored_at=self._wall())
+        if not self._remembers:
+            self._remember()
+            self._remembers = True
         self._store.add(record, message.secret)
         self._store.set_clock(clock_after(self._store.clock(), record.order))
         return RecordedEffect(Stored(message.request, "unconfirmed"), peers_of(record))

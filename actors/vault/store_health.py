@@ -8,14 +8,20 @@ looks. Never decides what an input gets for an answer.
 import math
 import sqlite3
 
+from ...messages.child_protocol import Log
 from ...messages.to_gateway import Readiness
 from ...messages.types import Instant
-from ..base import Send
+from ..base import Send, log_frame
+from .database import DATABASE_FILE
 from .device_store import DeviceStore
 
 CHECK_INTERVAL_S = 2.0
 """How often the files are looked for, and, after a failure, how often the store is written to as a trial."""
 _MAX_DETAIL_CHARACTERS = 200
+DEVICES_LOST = (
+    f"{DATABASE_FILE} was missing or empty, but this device had paired with others: "
+    "restore it from a backup, or pair again"
+)
 
 
 class StoreHealth:
@@ -25,6 +31,7 @@ class StoreHealth:
         self._store = store
         self._failure = ""
         self._next_check: Instant = -math.inf
+        self._logs: list[Log] = []
 
     def wake_at(self) -> Instant:
         """Return when :meth:`tick` has something to do."""
@@ -53,12 +60,20 @@ class StoreHealth:
         if failure == self._failure:
             return []
         self._failure = failure
+        self._logs.append(log_frame("error", "store failed", {"detail": failure}))
         return readiness(False, failure)
 
     def report_success(self) -> list[Send]:
         """The store could be written, or its files are in their place. Return what to send."""
         failed, self._failure = self._failure, ""
+        if failed:
+            self._logs.append(log_frame("info", "store works again", {}))
         return readiness(True, "") if failed else []
+
+    def take_logs(self) -> list[Log]:
+        """Return the lines for the log that have come together since."""
+        logs, self._logs = self._logs, []
+        return logs
 
 
 def readiness(ready: bool, detail: str) -> list[Send]:

@@ -63,3 +63,5 @@ async def test_a_data_directory_that_is_removed_during_a_pairing(tmp_path: Path)
             shutil.rmtree(tmp_path / "bruno")
             await check_ends(anna, bruno)
             assert (await b.client.status()).missing == ("vault",)
+            said = [line for line in b.logs if line[:3] == ("vault", "error", "store failed")]
+            assert "was removed" in str(said[0][3]["detail"])
