@@ -230,6 +230,8 @@ async def _change_device(id: int, key: bytes, actors: ActorClient, make: Callabl
             return c.Done(id)
         case VaultError(code="no_such_device", message=message):
             return c.Error(id, "no_such_device", message)
+        case VaultError(code="not_stored", message=message):
+            return c.Error(id, "not_ready", message)
         case VaultError(message=message):
             return c.Error(id, "invalid_name", message)
     return c.Error(id, "internal", "the vault did not answer in time; try again")
