@@ -12,8 +12,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 def print_json(value: object) -> None:
     """Write one object on one line; what the locale cannot print is escaped as in JSON. Raises OSError."""
+    write_line(json_line(value))
+
+
+def json_line(value: object) -> str:
+    """Return one object as one line, without its end; with what the locale cannot print escaped."""
     text = json.dumps(value, ensure_ascii=not is_unicode(sys.stdout), separators=(",", ":"))
-    write_line("".join(_json_escape(char) if commands_terminal(char) else char for char in text))
+    return "".join(_json_escape(char) if commands_terminal(char) else char for char in text)
 
 
 def _json_escape(char: str) -> str:

@@ -23,7 +23,7 @@ class Command:
             env=env,
             text=True,
             errors="backslashreplace",
-            start_new_session=True,  # no controlling terminal, whoever runs the tests
+            start_new_session=True,  # without a controlling terminal
         )
         self.out, self.err = [], []
         self._lines = queue.Queue()
