@@ -39,11 +39,11 @@ from ...messages.to_vault import (
     VaultInbox,
 )
 from ...messages.types import Instant
-from ...protocol.identity import make_info, signing_input
+from ...protocol.identity import IdentityError, check_name, make_info, signing_input
 from ...protocol.pairing_clock import clock_after, version_with_clock
 from ..base import Effects, Incoming, Send, log_frame
 from .admission import Admission, NotAdmittedError
-from .device_info import choose_name, clean_version, host_name, is_device_name, operating_system
+from .device_info import choose_name, clean_version, host_name, operating_system
 from .device_store import MAX_RECORDS, MAX_UNCONFIRMED_PER_DEVICE, DeviceStore, RecordedEffect
 from .identity_file import DeviceIdentity
 from .records_in_use import RecordsInUse, peers_of
@@ -384,9 +384,10 @@ class Vault:
     # -- the user's list
 
     def _rename_device(self, message: RenameDevice) -> RecordedEffect:
-        if not is_device_name(message.name):
-            reason = "a name has 1 to 64 characters, none of them invisible"
-            raise RequestDeniedError(VaultError(message.request, "invalid_name", reason))
+        try:
+            check_name(message.name)
+        except IdentityError as error:
+            raise RequestDeniedError(VaultError(message.request, "invalid_name", f"the {error}")) from None
         if not self._store.records_of_device(message.device_id):
             raise RequestDeniedError(_no_such_device(message.request))
         self._store.set_label(message.device_id, message.name)

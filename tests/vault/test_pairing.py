@@ -366,10 +366,12 @@ def test_rename_and_forget(host: Any, other: Any) -> None:
     """Labels keep the rules for names; forgetting removes the record and tells the swarm."""
     _paired(host, other.pairing())
     assert host.request("gateway", RenameDevice(2, other.device_id, "Küche")) == DeviceChanged(2)
-    for bad in ("a\u202eb", "\x00", " ", "x\u200d", "e\u0301"):
+    wrong = {"a\u202eb": "U+202E", "\x00": "U+0000", " ": "blank", "x\u200d": "two emoji", "e\u0301": "form"}
+    for bad, why in wrong.items():
         answer = host.request("gateway", RenameDevice(3, other.device_id, bad))
         assert isinstance(answer, VaultError)
         assert answer.code == "invalid_name"
+        assert why in answer.message
     host.restart()
     assert [device.name for device in host.devices()] == ["Küche"]
     assert host.request("gateway", ForgetDevice(4, other.device_id)) == DeviceChanged(4)
