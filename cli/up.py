@@ -133,6 +133,7 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
 
     import trio
 
+    from ..config.paths import runtime_dirs
     from ..logs import make_log
     from ..node import NodeFailedError, run_node
     from .errors import root_cause
@@ -146,6 +147,11 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
         log(
             "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
         )
+    if environment := os.environ.get("XDG_RUNTIME_DIR"):
+        instead = str(runtime_dirs()[0])
+        if not instead.startswith(environment):
+            remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
+            log("supervisor", "warning", remark, {"instead": instead})
     is_ready = False
 
     def ready(line: "Ready") -> None:
