@@ -47,13 +47,14 @@ def choose_control(data_dir: str | None, control: str | None) -> "Path":
 
 
 def _read(name: str, value: str | None) -> str | None:
-    """Return a path as `up` reads it. Raises CommandError (exit 2)."""
-    from ..config.values import InvalidValueError, absolute_path
+    """Return an absolute path; `~` is the home directory. Raises CommandError, UnsafePathError (exit 2)."""
+    from ..config.paths import expand_user
 
-    try:
-        return None if value is None else absolute_path(value)
-    except InvalidValueError as error:
-        raise CommandError(f"{name}: {error}", exit_codes.USAGE) from None
+    if value is None:
+        return None
+    if not value.strip():
+        raise CommandError(f"{name} must not be empty", exit_codes.USAGE)
+    return os.path.abspath(expand_user(value.strip()))
 
 
 def connect(data_dir: str | None, control: str | None) -> "AbstractAsyncContextManager[NodeClient]":

@@ -149,10 +149,10 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
             "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
         )
     if environment := os.environ.get("XDG_RUNTIME_DIR"):
-        instead = str(runtime_dirs()[0])
-        if not instead.startswith(environment):
+        instead = runtime_dirs()[0]
+        if instead.parent != Path(environment):
             remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
-            log("supervisor", "warning", remark, {"instead": instead})
+            log("supervisor", "warning", remark, {"instead": str(instead)})
     is_ready = False
     out = LineWriter(sys.stdout.fileno(), sys.stdout.encoding)
 

@@ -34,6 +34,13 @@ def test_a_flag_counts_before_any_variable(folder: Path) -> None:
         assert peer_of(folder, SDNODE_CONTROL="", SDNODE_DATA_DIR=str(b.data_dir)) == b.ready["peer_id"]
 
 
+@pytest.mark.parametrize("flag", ["--data-dir", "--control"])
+def test_an_empty_path(folder: Path, flag: str) -> None:
+    """Of a script's variable that is not set, say: it is not the present directory."""
+    run(folder, "status", flag, "").expect_refusal(2, flag, "empty")
+    run(folder, "up", "--check-config", flag, "").expect_refusal(2, flag, "empty")
+
+
 def test_home_in_every_path(folder: Path) -> None:
     """`~` is the home directory in flags, variables and the name of the configuration file."""
     (folder / "node.toml").write_text("control = '~/own.sock'\n")
