@@ -15,7 +15,7 @@ from typing import TypeVar
 from ..messages.errors import SpacedriveNodeError
 from ..protocol.errors import IdentityError
 from ..protocol.names import check_name, described, first_forbidden
-from .paths import MAX_SOCKET_PATH_BYTES
+from .paths import MAX_SOCKET_PATH_BYTES, UnsafePathError, expand_user
 
 T = TypeVar("T")
 _MAX_NAME_CHARS = 64
@@ -47,7 +47,10 @@ def quoted(value: object) -> str:
 
 def absolute_path(value: object) -> str:
     """Return an absolute path; `~` is the home directory."""
-    return os.path.abspath(os.path.expanduser(text_of(value)))
+    try:
+        return os.path.abspath(expand_user(text_of(value)))
+    except UnsafePathError as error:
+        raise InvalidValueError(str(error)) from None
 
 
 def socket_path(value: object) -> str:
