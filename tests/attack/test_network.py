@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from spacedrive_node.client.node_client import PairingFailedError
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import (
     Challenge,
@@ -346,3 +347,20 @@ async def decide_for_ever(decoy: PeerDevice, joiner: Node, *, task_status: trio.
         if reason == "reset":
             return
         assert reason in ("busy", "closed")
+
+
+async def test_who_comes_late_hears_that_the_code_is_over(tmp_path: Path) -> None:
+    """After `paired` and after the user has cancelled: `closed`, which a joiner shows as `expired`."""
+    async with running_node(tmp_path, "anna") as anna, open_device() as true, open_device() as late:
+        with trio.fail_after(DEADLINE):
+            used = await anna.client.start_pairing()
+            keys = code_keys_of(used.code.words)
+            await complete(anna, used, true, await true.prove(anna, keys))
+            cancelled = await anna.client.start_pairing()
+            await cancelled.cancel()
+            with pytest.raises(PairingFailedError):
+                await cancelled.paired()
+            for over in (keys, code_keys_of(cancelled.code.words)):
+                assert await late.refusal_reason(anna, late.begin(anna, over).request_frame) == "closed"
+            words = code_keys_of((await anna.client.start_pairing()).code.words)
+            assert await late.refusal_reason(anna, late.begin(anna, words).request_frame) == "Challenge"
