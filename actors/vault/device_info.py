@@ -1,8 +1,8 @@
 """How this device describes itself to others: its name, operating system and program version.
 
 The host's name and similar texts come from outside and may hold anything, so this module changes them until
-they keep the rules for text fields of docs/protocol.md, "Identity". Texts of *other* devices are never
-changed: protocol/identity.py refuses those that break a rule.
+they keep the rules for text fields of docs/protocol.md, "Identity". A name that the user has given is refused
+if it breaks one, and so are texts of *other* devices (protocol/identity.py): neither is changed.
 """
 
 import platform
@@ -11,6 +11,7 @@ import unicodedata
 
 from ...protocol.identity import MAX_SHORT_CHARACTERS, UNKNOWN, IdentityError, check_name
 from ...protocol.names import MAX_NAME_CHARACTERS, keep_allowed
+from ..base import FatalActorError
 
 FALLBACK_NAME = "Spacedrive device"
 
@@ -27,6 +28,16 @@ def choose_name(*candidates: str | None) -> str:
         if candidate is not None and is_device_name(name := clean_text(candidate, MAX_NAME_CHARACTERS)):
             return name
     return FALLBACK_NAME
+
+
+def configured_name(text: str) -> str:
+    """Return a name that the user has given, in NFC. Raises FatalActorError: it is not replaced."""
+    name = unicodedata.normalize("NFC", text).strip()
+    try:
+        check_name(name)
+    except IdentityError as error:
+        raise FatalActorError(f"this device cannot be called that: the {error}") from None
+    return name
 
 
 def is_device_name(text: str) -> bool:

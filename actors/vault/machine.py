@@ -43,7 +43,7 @@ from ...protocol.identity import IdentityError, check_name, make_info, signing_i
 from ...protocol.pairing_clock import clock_after, version_with_clock
 from ..base import Effects, Incoming, Send, log_frame
 from .admission import Admission, NotAdmittedError
-from .device_info import choose_name, clean_version, host_name, operating_system
+from .device_info import choose_name, clean_version, configured_name, host_name, operating_system
 from .device_store import MAX_RECORDS, MAX_UNCONFIRMED_PER_DEVICE, DeviceStore, RecordedEffect
 from .identity_file import DeviceIdentity
 from .records_in_use import RecordsInUse, peers_of
@@ -95,7 +95,8 @@ class Vault:
         self._wall = wall
         self._records_in_use = RecordsInUse(store, self._evidence, wall)
         self._version = clean_version(app_version)
-        self._name = choose_name(device_name, store.own_name(), host_name())
+        given = None if device_name is None else configured_name(device_name)
+        self._name = choose_name(given, store.own_name(), host_name())
         if device_name is not None and store.own_name() != self._name:
             with store.transaction():
                 store.set_own_name(self._name)

@@ -223,6 +223,10 @@ def test_the_configured_name_is_kept(tmp_path: Path) -> None:
     assert name(None)
     assert name("Cellar") == "Cellar"
     assert name(None) == "Cellar"
+    assert name(" e\u0301 ") == "é"
+    for wrong, why in (("\u3164", "blank"), ("a\u202eb", "U\\+202E"), ("\x00", "U\\+0000")):
+        with pytest.raises(FatalActorError, match=why):
+            name(wrong)
 
 
 def test_key_objects_show_nothing(tmp_path: Path) -> None:
