@@ -316,7 +316,7 @@ class _Tree:
         once, for the fork server: no child's intensity and no input is blamed for it.
         """
         self.metrics.record_fork_server_loss(cause)
-        self.on_log(SUPERVISOR, "warning", "fork server lost", {})
+        self.on_log(SUPERVISOR, "warning", "fork server lost", {"cause": cause})
         for child in self.children.values():
             child.mark_not_ready()
 

@@ -9,23 +9,16 @@ import platform
 import socket
 import unicodedata
 
-from ...protocol.identity import (
-    FORBIDDEN_CATEGORIES,
-    MAX_NAME_CHARACTERS,
-    MAX_SHORT_CHARACTERS,
-    UNKNOWN,
-    IdentityError,
-    check_name,
-)
+from ...protocol.identity import MAX_SHORT_CHARACTERS, UNKNOWN, IdentityError, check_name
+from ...protocol.names import MAX_NAME_CHARACTERS, keep_allowed
 
 FALLBACK_NAME = "Spacedrive device"
 
 
 def clean_text(text: str, max_characters: int) -> str:
     """Return `text` in NFC, without forbidden characters, and cut to its limit; it may become empty."""
-    kept = "".join(char for char in text if unicodedata.category(char) not in FORBIDDEN_CATEGORIES)
-    cut = unicodedata.normalize("NFC", kept).strip()[:max_characters]
-    return unicodedata.normalize("NFC", cut).strip()
+    cut = unicodedata.normalize("NFC", keep_allowed(text)).strip()[:max_characters]
+    return unicodedata.normalize("NFC", keep_allowed(cut)).strip()
 
 
 def choose_name(*candidates: str | None) -> str:

@@ -84,13 +84,13 @@ def run(
 class RunningCommand:
     """A command that runs while the test goes on. Its standard input stays open until `end`."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, more: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [*SDNODE, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(folder),
+            env={**environment(folder), **(more or {})},
             text=True,
         )
         self._read = ""

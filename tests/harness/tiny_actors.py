@@ -262,3 +262,8 @@ class Meter:
 
 async def meter(channel):
     await run_stepping_actor(channel, to_metrics.decode, Meter)
+
+
+async def sleeper(channel):
+    """An actor that never gets ready."""
+    await trio.sleep_forever()

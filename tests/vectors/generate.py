@@ -16,6 +16,7 @@ from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import Refused
 from spacedrive_node.protocol import code, identity, keys, pairing_clock, peer_ids
 from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt
+from spacedrive_node.tests.harness.identity_vectors import identities
 
 HERE = Path(__file__).parent
 
@@ -227,6 +228,12 @@ def names() -> dict[str, list[dict[str, str]]]:
         "emoji": "🖥",
         "spaces around": " a ",
         "only punctuation": "-",
+        "emoji joined": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "emoji with a variation selector, joined": "\U0001f3f3\ufe0f\u200d\U0001f308",
+        "emoji with a skin tone, joined": "\U0001f575\U0001f3fd\u200d\u2642\ufe0f",
+        "emoji of the older blocks, joined": "\u26d3\ufe0f\u200d\U0001f4a5",
+        "arrow joined": "\U0001f642\u200d\u2194\ufe0f",
+        "joined emoji among letters": "a\U0001f469\u200d\U0001f4bbb",
     }
     bad = {
         "empty": "",
@@ -247,6 +254,15 @@ def names() -> dict[str, list[dict[str, str]]]:
         "left-to-right isolate": "a\u2066b",
         "zero width space": "a\u200bb",
         "zero width joiner": "a\u200db",
+        "zero width joiner behind an emoji": "\U0001f469\u200d",
+        "zero width joiner before an emoji": "\u200d\U0001f469",
+        "zero width joiner between emoji and letter": "\U0001f469\u200da",
+        "zero width joiner between letter and emoji": "a\u200d\U0001f469",
+        "two zero width joiners": "\U0001f469\u200d\u200d\U0001f4bb",
+        "zero width joiner behind two variation selectors": "\U0001f3f3\ufe0f\ufe0f\u200d\U0001f308",
+        "zero width joiner of Braille": "\u2801\u200d\u2801",
+        "zero width non-joiner between emoji": "\U0001f469\u200c\U0001f4bb",
+        "emoji tags": "\U0001f3f4\U000e0067\U000e007f",
         "byte order mark": "\ufeffa",
         "soft hyphen": "a\u00adb",
         "tag character": "a\U000e0041",
@@ -315,6 +331,12 @@ def build() -> dict[str, Any]:
         "refused-frames.json": bad_frames(runs[0]["frames"]["PairingRequest"]),
         "names.json": names(),
         "orders.json": orders(),
+        "identities.json": identities(
+            seed("identity", "signer"),
+            seed("identity", "receiver"),
+            peer_ids.peer_id_of(public(seed("identity", "transport"))),
+            peer_ids.peer_id_of(public(seed("identity", "receiver transport"))),
+        ),
     }
 
 
