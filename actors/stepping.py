@@ -97,8 +97,8 @@ class SteppingEntry(Generic[Inbox]):
             with self.restore(start) as machine:
                 channel.send(Ready())
                 if self.on_start is not None:
-                    for frame in _frames(0, self.on_start(machine, now())):
-                        channel.send(frame)
+                    for answer in _frames(0, self.on_start(machine, now())):
+                        channel.send(answer)
                 self._loop(channel, machine)
         except trio.EndOfChannel:
             return  # the supervisor is gone

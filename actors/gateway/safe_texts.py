@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ...protocol.identity import FORBIDDEN_CATEGORIES
+from ...protocol.names import FORBIDDEN_CATEGORIES
 
 _JOINER = "\u200d"
 """Between the parts of an emoji; moves nothing on a terminal."""
