@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..messages.errors import SpacedriveNodeError
 from .control_socket import bind_control, remove_control
-from .paths import UnsafePathError, control_path, real_data_dir, remove_if_empty
+from .paths import UnsafePathError, control_path, expand_user, real_data_dir, remove_if_empty
 from .running_nodes import register_node, unregister_node
 from .settings import NodeConfig
 
@@ -59,7 +59,9 @@ class NodeSockets:
     def __enter__(self) -> OpenSockets:
         try:
             self._control_path = (
-                Path(self._config.control) if self._config.control else control_path(self._data_dir)
+                Path(expand_user(self._config.control))
+                if self._config.control
+                else control_path(self._data_dir)
             )
             self._make_control_directory()
             control = bind_control(self._control_path)
