@@ -87,6 +87,8 @@ class Effects:
     """None: unchanged."""
     end: Outcome | None = None
     """Set when a session ends."""
+    logs: list[Log] = field(default_factory=list)
+    """Lines for the node's log, written before the step takes effect. After a crash they may come twice."""
 
 
 def _envelope(send: Send) -> Outgoing:

@@ -186,6 +186,7 @@ def ready_event(line: "Ready") -> dict[str, object]:
         "name": line.name,
         "peer_id": peer_id_text(line.peer),
         "addresses": list(line.addresses),
+        "dial": [f"{address}/p2p/{peer_id_text(line.peer)}" for address in line.addresses],
         "control": line.control,
         "metrics": line.metrics,
     }

@@ -68,10 +68,10 @@ class ConfirmDevice(Message):
 
 
 class PeerEvidence(Message):
-    """From the swarm: `peer` has proved its key on a connection that carried frames of this session.
+    """From the swarm: `peer` has proved its key on a connection, and over it the code to this session.
 
-    The vault records the latest 16 peers of each session. It comes from the swarm, not from the session,
-    because a session that has been taken over could name any peer.
+    Sent once for each peer. The vault records the latest 16 peers of each session. It comes from the swarm,
+    not from the session, because a session that has been taken over could name any peer.
     """
 
     session: SessionId

@@ -48,7 +48,7 @@ class _ServerQueue:
     It outlives its last key by the interval, so that the pace holds.
     """
 
-    addresses: tuple[str, ...]
+    server: PeerAddresses
     next_at: Instant
     pending: int = 0
     """Requests to this server that have no answer yet."""
@@ -265,9 +265,9 @@ class Announcer:
         if queue is None:
             if len(self._queues) >= MAX_SERVER_QUEUES:
                 return
-            queue = self._queues[server.peer] = _ServerQueue(server.addresses, next_at=now)
+            queue = self._queues[server.peer] = _ServerQueue(server, next_at=now)
         elif server.addresses:
-            queue.addresses = server.addresses
+            queue.server = server
         announcement.tries[server.peer] = 0
         queue.add(key, repeated=server.peer in announcement.holders)
 
@@ -292,7 +292,8 @@ class Announcer:
                 KadRequest(
                     request=requests.open(self, _join_tag(server, key), now),
                     peer=server,
-                    addresses=queue.addresses,
+                    addresses=queue.server.addresses,
+                    hearsay=queue.server.hearsay,
                     op="add_provider",
                     key=key,
                     timeout=REQUEST_TIMEOUT_SECONDS,

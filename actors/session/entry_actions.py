@@ -139,4 +139,5 @@ def _request(decision: DecisionState, frame: bytes) -> PendingRequest:
         frame=frame,
         code_id=decision.secrets.code_id,
         attempt=decision.secrets.attempt,
+        hearsay=decision.hearsay,
     )

@@ -202,7 +202,7 @@ class SwarmNode:
 
     def session_ended(self, actor: str, *, poison: bool) -> None:
         """Forget a session; ban the peer whose frame killed it, if one did (`poison`)."""
-        last_peer = self._routing.remove_session(actor)
+        last_peer = self._routing.remove_session(actor, now())
         self.outbound.cancel_session(actor)
         self.inbound.pending.handle_actor_ended(actor)
         if poison and last_peer is not None:

@@ -36,7 +36,7 @@ def test_through_a_dht_server(folder: Path) -> None:
     copy_of_anna(folder)
     alone = ("--no-same-host",)
     with sdnode_up(folder, "server", *alone) as server:
-        bootstrap = ("--bootstrap", f"{address_of(server.ready)}/p2p/{server.ready['peer_id']}")
+        bootstrap = ("--bootstrap", server.ready["dial"][0])  # as the event `ready` gives it for this
         with (
             sdnode_up(folder, "anna", *alone, *bootstrap) as a,
             sdnode_up(folder, "bruno", *alone, *bootstrap) as b,

@@ -16,6 +16,7 @@ from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import Refused
 from spacedrive_node.protocol import code, identity, keys, pairing_clock, peer_ids
 from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt
+from spacedrive_node.tests.harness.identity_vectors import identities
 
 HERE = Path(__file__).parent
 
@@ -315,6 +316,12 @@ def build() -> dict[str, Any]:
         "refused-frames.json": bad_frames(runs[0]["frames"]["PairingRequest"]),
         "names.json": names(),
         "orders.json": orders(),
+        "identities.json": identities(
+            seed("identity", "signer"),
+            seed("identity", "receiver"),
+            peer_ids.peer_id_of(public(seed("identity", "transport"))),
+            peer_ids.peer_id_of(public(seed("identity", "receiver transport"))),
+        ),
     }
 
 

@@ -19,6 +19,7 @@ from ....messages.to_swarm import KadRequest
 from ....messages.types import PeerAddresses
 from ..dial import addresses
 from ..dial.dialer import Dialer, UnreachableError
+from ..dial.hearsay import heard_all
 from ..library import streams
 from ..library.connections import host_of, is_alive
 
@@ -144,7 +145,7 @@ class DhtClient:
 
     async def _request(self, request: KadRequest) -> KadReply:
         existed = self._dialer.existing(request.peer) is not None
-        connection = await self._dialer.connect(request.peer, request.addresses)
+        connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
         try:
             data = await self._exchange(connection, request)
         except streams.StreamError as error:
@@ -152,12 +153,14 @@ class DhtClient:
             if not existed or (is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)):
                 raise
             await self._dialer.drop(connection)
-            data = await self._exchange(await self._dialer.connect(request.peer, request.addresses), request)
+            connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            data = await self._exchange(connection, request)
         own = OwnEntries()
         closer, providers = decode_answer(data, self._own_peer, own)
+        source = host_of(connection)
         if own.closer or own.provider:
-            self._own_peer_named(request, host_of(connection), own)
-        return KadReply(request.request, closer, providers)
+            self._own_peer_named(request, source, own)
+        return KadReply(request.request, heard_all(closer, source), heard_all(providers, source))
 
     async def _exchange(self, connection: Any, request: KadRequest) -> bytes:
         data = encode_request(request.op, request.key, self._own_peer, self._own_addresses)

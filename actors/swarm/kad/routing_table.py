@@ -10,6 +10,8 @@ from typing import Any
 from libp2p.peer.id import ID
 
 from ....messages.types import PeerAddresses
+from ..dial.hearsay import heard
+from ..library.connections import host_of
 from . import dht_client
 from .dht_server import DhtServer
 
@@ -23,6 +25,8 @@ class RoutingTable:
         self._existing = existing
         self._disconnected: set[bytes] = set()
         """Servers of the table with which no connection is left."""
+        self._reached_at: dict[bytes, str | None] = {}
+        """The IP address at which each server of the table was reached last."""
 
     @property
     def size(self) -> int:
@@ -48,6 +52,10 @@ class RoutingTable:
         self._disconnected.discard(peer_id.to_bytes())
         if known:
             table.remove_peer(peer_id)  # add_peer would keep the former addresses
+        connection = self._existing(peer_id.to_bytes())
+        if connection is not None:
+            self._reached_at[peer_id.to_bytes()] = host_of(connection)
+            self._forget_servers_that_left()
         if await self._dht.add_peer(peer_id) and is_news:
             return self._with_addresses(peer_id)
         return None
@@ -74,4 +82,11 @@ class RoutingTable:
         except Exception:  # expired in the peer store: use what the routing table remembers
             info = self._dht.routing_table.get_peer_info(peer_id)
             known = [] if info is None else info.addrs
-        return PeerAddresses(peer_id.to_bytes(), dht_client.readable_addresses(known))
+        peer = peer_id.to_bytes()
+        return heard(PeerAddresses(peer, dht_client.readable_addresses(known)), self._reached_at.get(peer))
+
+    def _forget_servers_that_left(self) -> None:
+        """Keep `_reached_at` for the servers of the table, once it holds twice as many."""
+        if len(self._reached_at) > 2 * self.size + 64:
+            in_table = self._dht.routing_table.peer_in_table
+            self._reached_at = {peer: ip for peer, ip in self._reached_at.items() if in_table(ID(peer))}

@@ -12,6 +12,7 @@ import trio
 
 from ....messages.base import MalformedMessageError, encode
 from ....messages.peer_protocol import (
+    ChallengeConfirmation,
     ChallengeResponse,
     PairingDecision,
     PairingRequest,
@@ -56,6 +57,7 @@ class InboundExchanges:
     ) -> None:
         self._own_peer = own_peer
         self._routing = routing
+        self._mailbox = mailbox
         self._bans = bans
         self._count_refusal = count_refusal
         self._drop_peer = drop_peer
@@ -134,25 +136,40 @@ class InboundExchanges:
         reply arrives in the actor's mailbox, as a PeerReply: `SwarmActor` (actor.py) hands it to `pending`,
         which wakes the call.
         """
-        # Rate limit.
-        if self._repeats.record(peer + request.attempt, now()):
+        # Whose is it? If nobody's, or a decoy's that names a joiner's code, that is a strike.
+        actor = self._routing.session_of(self._own_peer, peer, request)
+        is_for_vault = self._routing.belongs_to_vault(peer, request)
+        reason: RefusalReason | None = None
+        if actor is not None:
+            reason = self._routing.refusal_for_joiner(actor, peer, request)
+        elif not is_for_vault and not self._routing.is_finished(self._own_peer, peer, request, now()):
+            reason = _refusal_of_unknown(request)
+        if reason is not None:
+            await self._strike(peer, address_block)
+            return self._refuse(request, reason)
+
+        # Rate limit. By code and not by attempt: a peer has one attempt at a time, and can invent any number.
+        if self._repeats.record(peer + request.code_id, now()):
             return self._refuse(request, "busy")
 
-        # Does a session serve this code?
-        actor = self._routing.session_of(self._own_peer, peer, request)
+        # A session's.
         if actor is not None:
             number = self.pending.next_number()
+            self._routing.record_forward(actor, peer)
+            ahead = self._routing.evidence_ahead(actor, peer)
             message = PeerRequest(number, peer, frame, kind)
-            ahead = self._routing.prepare_forward(actor, peer)
             try:
-                return await self.pending.call(number, actor, message, REPLY_TIMEOUT_S, ahead)
+                reply = await self.pending.call(number, actor, message, REPLY_TIMEOUT_S, ahead)
             except ActorBusyError:
                 return self._refuse(request, "busy")
             except ActorGoneError:
                 pass  # the session has just ended: go on as if it had not been found
+            else:
+                await self._tell_vault(actor, peer, request, reply)
+                return reply
 
-        # Is it the decision of a known peer, whose session is over? Then the vault answers from its store.
-        if self._routing.belongs_to_vault(peer, request):
+        # The decision of a known peer, whose session is over: the vault answers from its store.
+        if is_for_vault:
             number = self.pending.next_number()
             settle = SettleRequest(number, peer, frame)
             try:
@@ -160,10 +177,20 @@ class InboundExchanges:
             except ActorBusyError:
                 return self._refuse(request, "busy")
 
-        # It is nobody's. If the code was never served here, that is a strike.
-        if actor is None:
-            await self._strike(peer, address_block)
-        return self._refuse(request, "closed" if isinstance(request, PairingDecision) else "unavailable")
+        # That of a code that is finished.
+        return self._refuse(request, "closed")
+
+    async def _tell_vault(self, actor: str, peer: bytes, request: WireRequest, reply: bytes) -> None:
+        """Tell the vault of the peer to which an initiator confirms that it has proved the code."""
+        if not isinstance(request, ChallengeResponse):
+            return
+        try:
+            confirmed = isinstance(decode_wire(reply), ChallengeConfirmation)
+        except MalformedMessageError:  # of a session that has been taken over
+            return
+        evidence = self._routing.evidence(actor, peer) if confirmed else []
+        if evidence:
+            await self._mailbox.send_all(evidence)
 
     def _refuse(self, request: WireRequest, reason: RefusalReason) -> bytes:
         self._count_refusal(reason)
@@ -175,6 +202,10 @@ class InboundExchanges:
             if address_block is not None and self._bans.is_banned(address_block, now()):
                 self._drop_address_block(address_block)
             await self._drop_peer(peer)
+
+
+def _refusal_of_unknown(request: WireRequest) -> RefusalReason:
+    return "closed" if isinstance(request, PairingDecision) else "unavailable"
 
 
 def _decode_request(frame: bytes) -> WireRequest:

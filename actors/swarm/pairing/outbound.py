@@ -71,6 +71,7 @@ class OutboundExchanges:
         if len(scopes) >= _MAX_EXCHANGES_PER_SESSION or exchanges >= _MAX_EXCHANGES:
             await self._mailbox.send(actor, PeerUnreachable(ask.request, "too many exchanges at once"))
             return
+        self._routing.record_request(actor, ask.peer, ask.frame)
         scope = trio.CancelScope()
         scopes.add(scope)
         self._nursery.start_soon(self._run, actor, ask, scope)
@@ -88,7 +89,7 @@ class OutboundExchanges:
                 async with self._turn(ask.peer):
                     former = self._dialer.existing(ask.peer)
                     try:
-                        frame, connection = await self._exchange(ask.peer, ask.addresses, ask.frame)
+                        frame, connection = await self._exchange(ask)
                     except Exception as error:  # whatever the library raises concerns this exchange alone
                         failure = _failure_text(error)
                     else:
@@ -99,7 +100,8 @@ class OutboundExchanges:
             if failure:
                 await self._mailbox.send(actor, PeerUnreachable(ask.request, failure))
             else:
-                ahead = self._routing.prepare_forward(actor, ask.peer)
+                self._routing.record_forward(actor, ask.peer)
+                ahead = self._routing.evidence_ahead(actor, ask.peer)
                 answer = PeerAnswer(ask.request, frame, connection_kind(connection))
                 await self._mailbox.send_all([*ahead, Send(actor, answer)])
         scopes = self._running[actor]
@@ -119,15 +121,15 @@ class OutboundExchanges:
             if not (statistics.borrowed_tokens or statistics.tasks_waiting):
                 self._turns.pop(peer, None)
 
-    async def _exchange(self, peer: bytes, addresses: tuple[str, ...], frame: bytes) -> tuple[bytes, Any]:
-        """Send a frame; return (response frame, its connection).
+    async def _exchange(self, ask: Ask) -> tuple[bytes, Any]:
+        """Send the frame; return (response frame, its connection).
 
         If a connection that existed before is dead, the peer is dialled once more.
         """
-        existed = self._dialer.existing(peer) is not None
-        connection = await self._dialer.connect(peer, addresses)
+        existed = self._dialer.existing(ask.peer) is not None
+        connection = await self._dialer.connect(ask.peer, ask.addresses, ask.hearsay)
         try:
-            return await _exchange_on(connection, frame), connection
+            return await _exchange_on(connection, ask.frame), connection
         except streams.StreamError as error:
             # A peer may reset one stream, for lack of a slot or because it does not speak the protocol yet,
             # while its other streams go on.
@@ -136,8 +138,8 @@ class OutboundExchanges:
             await self._dialer.drop(connection)
             if not existed:
                 raise
-        connection = await self._dialer.connect(peer, addresses)
-        return await _exchange_on(connection, frame), connection
+        connection = await self._dialer.connect(ask.peer, ask.addresses, ask.hearsay)
+        return await _exchange_on(connection, ask.frame), connection
 
     def settle(self, peer: bytes) -> None:
         """Repeat a decision to `peer`, as long as the vault wants that and there is a connection."""
@@ -174,7 +176,7 @@ class OutboundExchanges:
         with trio.move_on_after(_SETTLE_TIMEOUT_S):
             try:
                 async with self._turn(peer):
-                    answer, _connection = await self._exchange(peer, (), frame)
+                    answer, _connection = await self._exchange(Ask(0, peer, (), frame))
             except Exception:  # as in _run; it is repeated later
                 return
             if peer in self._routing.known:

@@ -42,7 +42,7 @@ class RateWindow(Generic[K]):
 
 
 class RepeatLimit(RateWindow[bytes]):
-    """The frames of one attempt: one, and ten repeats in a second. The key is the peer and the attempt."""
+    """The frames of a peer about a code: one, and ten repeats in a second. The key is peer and code_id."""
 
     def __init__(self) -> None:
         super().__init__(1 + MAX_REPEATS, REPEAT_WINDOW_S)
