@@ -37,6 +37,7 @@ from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
 from .supervisor.spawner import Spawner
+from .supervisor.systemd_notify import ServiceManager
 from .supervisor.tree import NodeFailedError, run_tree
 
 _READY_POLL_S = 0.05
@@ -86,10 +87,13 @@ async def run_node(
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
+        on_ready = ready
         if lifeline:
             nursery.start_soon(_watch_lifeline, stop)
+        else:  # otherwise the service, if there is one, is the program that started this node
+            on_ready = _notify_service_manager(nursery, stop, ready)
         await serve(
-            config, spawner=ProcessSpawner(), stop=stop, ready=ready, log=log, passphrase_fd=passphrase_fd
+            config, spawner=ProcessSpawner(), stop=stop, ready=on_ready, log=log, passphrase_fd=passphrase_fd
         )
         nursery.cancel_scope.cancel()
 
@@ -263,6 +267,20 @@ async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
                 continue  # already stopping, which takes five seconds at most
             log("supervisor", "info", "stopping", {"signal": signal.Signals(number).name})
             stop.set()
+
+
+def _notify_service_manager(
+    nursery: trio.Nursery, stop: trio.Event, ready: Callable[[Ready], None]
+) -> Callable[[Ready], None]:
+    """Have the service manager told how the node is; return what to call when it is ready."""
+    service_manager = ServiceManager()
+    nursery.start_soon(service_manager.run, stop)
+
+    def on_ready(line: Ready) -> None:
+        service_manager.ready(f"ready, at {' '.join(line.addresses)}")
+        ready(line)
+
+    return on_ready
 
 
 async def _watch_lifeline(stop: trio.Event) -> None:

@@ -91,9 +91,9 @@ class SteppingEntry(Generic[Inbox]):
     def serve(self, channel: BlockingChannel[ToChild]) -> None:
         """Run until it ends or the node stops, in a process that does nothing else."""
         try:
-            while isinstance(frame := channel.receive(), Ping):
+            while isinstance(first := channel.receive(), Ping):
                 channel.send(Pong())  # a spare answers heartbeats until its Start comes
-            start = require_start(frame)
+            start = require_start(first)
             with self.restore(start) as machine:
                 channel.send(Ready())
                 if self.on_start is not None:
