@@ -97,8 +97,8 @@ class SteppingEntry(Generic[Inbox]):
             with self.restore(start) as machine:
                 channel.send(Ready())
                 if self.on_start is not None:
-                    for first in _frames(0, self.on_start(machine, now())):
-                        channel.send(first)
+                    for frame in _frames(0, self.on_start(machine, now())):
+                        channel.send(frame)
                 self._loop(channel, machine)
         except trio.EndOfChannel:
             return  # the supervisor is gone
