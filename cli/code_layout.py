@@ -19,8 +19,8 @@ _BLOCKS = " ▀▄█"
 """By the two modules that a character shows: 1 for a dark one above, 2 for a dark one below."""
 _BORDERS = (2, 1)
 _FRAME_COLUMNS = 6
-_LIVE_ROWS = 1
-"""Of the line with the stage and the time, which is drawn below all this."""
+_LIVE_COLUMNS = 44
+"""Of the line with the stage and the time, which is drawn below all this; on fewer it takes two rows."""
 _GAP = "  "
 
 
@@ -38,7 +38,7 @@ def code_lines(event: Event, width: int, height: int, *, plain: bool) -> list[st
     framed = _framed(word_rows(event["words"], columns_that_fit(width - _FRAME_COLUMNS)), width, plain)
     if not plain:
         column = word_rows(event["words"], 1)
-        room = height - _LIVE_ROWS
+        room = height - (1 if width >= _LIVE_COLUMNS else 2)
         choices = [_qr_choices(payload) for payload in _payloads(event)]
         for choice in choices:
             for qr in choice:

@@ -13,7 +13,7 @@ import termios
 from contextlib import suppress
 
 from ..protocol.code import CodeError, complete, parse_code
-from ..protocol.words import WORD_COUNT, begins_anew, count_words, words_before
+from ..protocol.words import WORD_COUNT, are_enough, begins_anew, count_words, words_before
 from . import exit_codes
 from .errors import CommandError
 from .output import write_line
@@ -94,7 +94,7 @@ def _is_complete(text: str) -> bool:
         parse_code(text)
     except CodeError:
         # Twelve words that are no code do not become one by a thirteenth, so nothing is waited for.
-        return not _is_qr(text) and count_words(text) >= WORD_COUNT
+        return not _is_qr(text) and are_enough(text)
     return True
 
 
@@ -121,12 +121,15 @@ def _prompt() -> str:
             if line.strip() or _more_is_typed():
                 continue
             raise CommandError("no words, nothing was sent", exit_codes.USAGE)
-        text = line.strip() if begins_anew(line, text) else f"{text}\n{line}".strip()
+        goes_on = _is_qr(text) and not _is_qr(line)  # it was pasted as it stood there, in several lines
+        text = f"{text}\n{line}" if goes_on or not begins_anew(line, text) else line.strip()
         try:
             parse_code(text)
         except CodeError as error:
             if error.position is None and count_words(text) < WORD_COUNT and not _is_qr(text):
                 continue  # no word is wrong so far: the rest may follow
+            if _is_qr(text) and _more_is_typed():
+                continue
             mistakes += 1
             text = "" if error.position is None else words_before(text, error.position)
             write_line(str(error))

@@ -134,6 +134,7 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
 
     import trio
 
+    from ..config.paths import runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
     from .errors import root_cause
@@ -147,6 +148,11 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
         log(
             "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
         )
+    if environment := os.environ.get("XDG_RUNTIME_DIR"):
+        instead = runtime_dirs()[0]
+        if instead.parent != Path(environment):
+            remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
+            log("supervisor", "warning", remark, {"instead": str(instead)})
     is_ready = False
     out = LineWriter(sys.stdout.fileno(), sys.stdout.encoding)
 

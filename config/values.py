@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..messages.errors import SpacedriveNodeError
-from .paths import MAX_SOCKET_PATH_BYTES
+from ..protocol.errors import IdentityError
+from ..protocol.names import check_name, described, first_forbidden
+from .paths import MAX_SOCKET_PATH_BYTES, UnsafePathError, expand_user
 
 T = TypeVar("T")
 _MAX_NAME_CHARS = 64
-_UNPRINTABLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class InvalidValueError(SpacedriveNodeError, ValueError):
@@ -31,8 +32,9 @@ def text_of(value: object) -> str:
     text = value.strip()
     if not text:
         raise InvalidValueError("must not be empty")
-    if any(unicodedata.category(char) in _UNPRINTABLE_CATEGORIES for char in text):
-        raise InvalidValueError("contains characters that cannot be printed")
+    offending = first_forbidden(text)
+    if offending is not None:
+        raise InvalidValueError(f"contains {described(offending)}, which cannot be printed")
     return text
 
 
@@ -45,7 +47,10 @@ def quoted(value: object) -> str:
 
 def absolute_path(value: object) -> str:
     """Return an absolute path; `~` is the home directory."""
-    return os.path.abspath(os.path.expanduser(text_of(value)))
+    try:
+        return os.path.abspath(expand_user(text_of(value)))
+    except UnsafePathError as error:
+        raise InvalidValueError(str(error)) from None
 
 
 def socket_path(value: object) -> str:
@@ -60,10 +65,14 @@ def socket_path(value: object) -> str:
 
 
 def device_name(value: object) -> str:
-    """Return a device name: 1 to 64 printable characters, NFC."""
+    """Return a device name: 1 to 64 printable characters, NFC, not blank."""
     name = unicodedata.normalize("NFC", text_of(value))
     if len(name) > _MAX_NAME_CHARS:
         raise InvalidValueError(f"a name may have {_MAX_NAME_CHARS} characters, this one has {len(name)}")
+    try:
+        check_name(name)
+    except IdentityError as error:
+        raise InvalidValueError(f"is no name for a device: {error}") from None
     return name
 
 

@@ -135,7 +135,7 @@ class VaultError(Message):
     """From the vault: a RenameDevice or ForgetDevice changed nothing; `message` is for the user."""
 
     request: RequestId
-    code: Annotated[str, Meta(pattern="^(no_such_device|invalid_name)$")]
+    code: Annotated[str, Meta(pattern="^(no_such_device|invalid_name|not_stored)$")]
     message: Reason
 
 

@@ -108,7 +108,10 @@ class Signed(Message):
 
 
 class Stored(Message):
-    """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice."""
+    """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice.
+
+    `unconfirmed` answers a ConfirmDevice that could not be written: the record stays, and settles later.
+    """
 
     request: RequestId
     state: Literal["unconfirmed", "paired"]

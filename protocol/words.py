@@ -118,6 +118,12 @@ def count_words(text: str) -> int:
     return len(_split(text))
 
 
+def are_enough(text: str) -> bool:
+    """Return whether a text has twelve words or more, of those with numbers if any has one."""
+    typed = _split(text)
+    return len([word for word in typed if word.number is not None] or typed) >= WORD_COUNT
+
+
 def begins_anew(line: str, before: str) -> bool:
     """Return whether a line is a new beginning, and not the continuation of the words `before` it.
 
@@ -181,6 +187,10 @@ def _split(text: str) -> list[_TypedWord]:
 
 def _in_order(typed: list[_TypedWord]) -> list[str]:
     """Return the words in the order of the numbers beside them, else as they stand. Raises CodeError."""
+    if len(typed) > WORD_COUNT:  # what stands around a numbered list may have been copied with it
+        listed = [word for word in typed if word.number is not None and _resolve(word.text) is not None]
+        if sorted(word.number or 0 for word in listed) == list(range(1, WORD_COUNT + 1)):
+            typed = listed
     if len(typed) == WORD_COUNT:
         numbers = [word.number for word in typed]
         if typed[0].number is None:  # as in `word 1, word 2`

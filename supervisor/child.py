@@ -11,12 +11,8 @@ import trio
 
 from .child_channel import ChildChannel
 from .child_specs import SESSION, ChildSpec
+from .log_budget import LogBudget
 from .restart_policy import Cause, ExitHistory, GiveUp, Verdict
-
-_MAX_LOG_LINES = 200
-_LOG_WINDOW_S = 10.0
-"""The log lines that one child may write in this window: a child that has been taken over must not fill a
-disk."""
 
 
 class StartTurn:
@@ -64,8 +60,12 @@ class Child:
         self._started = time.monotonic()
         self._lived = 0.0
         self._turns_of_start = 0
-        self._log_lines = 0
-        self._log_window_began = 0.0
+        self.log_budget = LogBudget()
+        """For its own lines."""
+        self.warn_budget = LogBudget()
+        """For lines about it, which its own must not push out."""
+        self.has_sent_step = False
+        """The present incarnation works: a Fatal from it does not end the node any more."""
 
     @property
     def is_session(self) -> bool:
@@ -97,6 +97,7 @@ class Child:
         self._started = time.monotonic()
         self._lived = 0.0
         self._turns_of_start = 0
+        self.has_sent_step = False
 
     def count_turn_of_start(self) -> int:
         """Count one turn of the heartbeat in which it was not ready; return how many complete ones it was.
@@ -133,11 +134,3 @@ class Child:
         return self._history.record_exit(
             cause, time.monotonic(), lived=self._lived, input_number=input_number
         )
-
-    def allow_log_line(self) -> bool:
-        """Count one log line; return False when there have been too many in the present window."""
-        now = time.monotonic()
-        if now - self._log_window_began > _LOG_WINDOW_S:
-            self._log_window_began, self._log_lines = now, 0
-        self._log_lines += 1
-        return self._log_lines <= _MAX_LOG_LINES

@@ -68,6 +68,8 @@ class ChildProcess:
 
     async def watch(self) -> None:
         """Wait for the end of the process by its pidfd, then for a moment for its status."""
+        if self._pidfd < 0:
+            return  # it has been released before this task ran for the first time
         with suppress(trio.ClosedResourceError):
             await trio.lowlevel.wait_readable(self._pidfd)
             with trio.move_on_after(_STATUS_GRACE_S):

@@ -11,11 +11,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
 
 from ..messages.base import MalformedMessageError, encode
+from ..messages.child_protocol import Ping
+from .child_channel import MAX_MISSED_HEARTBEATS
 from .child_process import ChildProcess
 from .child_specs import ChildSpec
 from .fork_protocol import MAX_PACKET_BYTES, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
@@ -26,6 +29,8 @@ from .spawner import ForkServerLostError, SpawnError
 ForkedChild = tuple[int, int, int | None]
 """pid, pidfd, and a descriptor of its smaps_rollup if there is one."""
 
+_START_TIMEOUT_S = 30.0
+"""For the fork server's own start, imports included, on a slow and busy machine."""
 _END_GRACE_S = 0.5
 _MODULE = "spacedrive_node.supervisor.fork_server"
 
@@ -75,6 +80,11 @@ class ForkClient:
         self._sending = trio.Lock()
         self._queue = ForkQueue()
         self._last_number = 0
+        self._serves = False
+        self._turns_of_start = 0
+        self._missed_heartbeats = 0
+        self.hung = False
+        """It did not answer, and was killed for it."""
 
     @property
     def pid(self) -> int:
@@ -138,6 +148,26 @@ class ForkClient:
         if self.early_exits.pop(pid, None) is None:
             self.abandoned.add(pid)
 
+    def check_heartbeat(self, interval: float) -> None:
+        """Send a Ping if the last one was answered; kill the fork server if it has missed too many.
+
+        Called once in each turn of the supervisor's own loop, `interval` seconds after the last. What counts
+        is turns, so that a suspended machine or a stopped supervisor kills nobody. Before it serves, it has
+        the time of its start.
+        """
+        if not self._serves:
+            self._turns_of_start += 1
+            late = (self._turns_of_start - 1) * interval > _START_TIMEOUT_S
+        else:
+            late = self._missed_heartbeats >= MAX_MISSED_HEARTBEATS
+            if self._missed_heartbeats == 0:
+                with suppress(OSError):  # its socket is full, or it is ending
+                    self._control.send(encode(Ping()))
+            self._missed_heartbeats += 1
+        if late:
+            self.hung = True
+            self.process.kill()
+
     def adopt(self, child: ChildProcess) -> bool:
         """Report the exit of this child to it from now on; return False if it has been reported already."""
         if child.pid in self.early_exits:
@@ -170,6 +200,7 @@ class ForkClient:
 
     def _handle_reply(self, data: bytes, fds: list[int]) -> None:
         reply = decode_reply(data)
+        self._missed_heartbeats = 0  # whatever it says, it goes on; a Pong says nothing else
         match reply:
             case Forked():
                 pending = self._take_pending(reply.number)
@@ -180,6 +211,7 @@ class ForkClient:
                     pending.child = forked
                     pending.answered.set()
             case Serving():
+                self._serves = True
                 if fds:
                     memory_files[self.pid] = fds[0]
             case ForkFailed():

@@ -64,6 +64,11 @@ class Ledger:
         self.stopping = False
         """Set when the node stops: no session is started any more."""
 
+    @property
+    def max_sessions(self) -> int:
+        """How many sessions may run at once."""
+        return self._max_sessions
+
     # the life of an actor
 
     def add_actor(self, name: str, *, stepping: bool, role: Role | None = None) -> None:

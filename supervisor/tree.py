@@ -16,7 +16,9 @@ docs/architecture.md, "The tree".
 
 import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -34,6 +36,7 @@ from .child_specs import ChildSpec
 from .introspection import SupervisorInfo
 from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Discard, Effect, Forward, HandleRequest, Kill, Retire, Spawn, Warn
+from .log_budget import LogBudget
 from .metrics import SupervisorMetrics
 from .restart_policy import Cause, GiveUp
 from .spawner import HEARTBEAT_INTERVAL_S, ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
@@ -225,12 +228,29 @@ class _Tree:
                 child.mark_ready()
                 self._apply_effects(self.ledger.mark_ready(child.name))
             case Step():
+                child.has_sent_step = True
                 self._apply_effects(self.ledger.apply_step(child.name, frame))
             case Log():
-                if child.allow_log_line():
-                    self.on_log(child.name, frame.level, frame.event, frame.fields)
-            case Fatal() if not child.is_session:
+                self._log_for(child, child.log_budget, frame.level, frame.event, frame.fields)
+            case Fatal() if child.is_session or child.has_sent_step:
+                # It may have been taken over, and must not end the node: a crash like any other.
+                self._log_for(child, child.log_budget, "error", "cannot go on", {"why": frame.message})
+                if child.channel is not None:
+                    child.channel.kill("exit")
+            case Fatal():
                 self._fail_node(frame.message)
+
+    def _log_for(
+        self, child: Child, budget: LogBudget, level: str, event: str, fields: Mapping[str, LogField]
+    ) -> None:
+        """Write a line of a child, or about what it has done, from a budget. Whatever fails, fails here."""
+        if not budget.allow(event, fields, time.monotonic()):
+            return
+        with suppress(Exception):
+            dropped = budget.take_dropped()
+            if dropped:
+                self.on_log(child.name, "warning", "log lines dropped, it wrote too many", {"lines": dropped})
+            self.on_log(child.name, level, event, fields)
 
     def _apply_effects(self, effects: Sequence[Effect]) -> None:
         """Do what the ledger has decided, in its order.
@@ -259,7 +279,8 @@ class _Tree:
                     if channel is not None:
                         channel.discard_deliveries()
                 case Warn():
-                    self.on_log(effect.name, "error", effect.event, effect.fields)
+                    child = self.children[effect.name]
+                    self._log_for(child, child.warn_budget, "error", effect.event, effect.fields)
                 case HandleRequest():
                     self._apply_effects(self.info.handle_request(effect.envelope, self.stop))
 
@@ -316,7 +337,7 @@ class _Tree:
         once, for the fork server: no child's intensity and no input is blamed for it.
         """
         self.metrics.record_fork_server_loss(cause)
-        self.on_log(SUPERVISOR, "warning", "fork server lost", {})
+        self.on_log(SUPERVISOR, "warning", "fork server lost", {"cause": cause})
         for child in self.children.values():
             child.mark_not_ready()
 

@@ -21,6 +21,7 @@ from .session_store import SessionStore
 
 PARTS = {"vault": "vault", "swarm": "swarm", "dht": "discovery"}
 """The parts that must be ready before the node is, each with the actor that reports it."""
+MIN_SUBSCRIPTIONS = 512
 _PARTS_NEEDED_TO_PAIR = ("vault", "swarm")
 """A pairing can begin without the DHT, which may still be bootstrapping."""
 
@@ -65,6 +66,11 @@ class NodeState:
             case _:
                 pass
         return ()
+
+    @property
+    def subscription_limit(self) -> int:
+        """How many subscriptions one client may hold: to each session that may run, and some more."""
+        return MIN_SUBSCRIPTIONS + self._session_limit
 
     def is_ready(self, part: str) -> bool:
         """Return whether a part of the node has reported that it is ready, and runs."""

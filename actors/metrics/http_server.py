@@ -112,7 +112,14 @@ class HttpServer:
         # Rendered once for each revision, so that frequent requests cost little.
         cached = self._rendered.get(openmetrics)
         if cached is None or cached[0] != self._metrics.revision:
-            page = render(self._metrics.totals, self._metrics.version, openmetrics=openmetrics)
+            metrics = self._metrics
+            page = render(
+                metrics.totals,
+                metrics.version,
+                openmetrics=openmetrics,
+                ready=metrics.ready,
+                created=metrics.created,
+            )
             cached = self._rendered[openmetrics] = (self._metrics.revision, *page)
         return Response(200, cached[1], cached[2])
 
@@ -137,7 +144,9 @@ class HttpServer:
         alive = await self._supervisor_answers()
         lines = [] if alive else ["supervisor: not ready (it does not answer)\n"]
         for part, state in self._metrics.part_states().items():
-            detail = f" ({state.detail})" if state.detail else ""
+            # The swarm, which says a part of this, may have been taken over: no control of a terminal.
+            text = "".join(char if char.isprintable() else "?" for char in state.detail)
+            detail = f" ({text})" if text else ""
             lines.append(f"{part}: {'ready' if state.ready else 'not ready'}{detail}\n")
         return Response(200 if alive and self._metrics.ready else 503, "".join(lines).encode())
 

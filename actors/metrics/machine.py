@@ -34,6 +34,7 @@ class PartState(msgspec.Struct, frozen=True):
 class _Checkpoint(msgspec.Struct, frozen=True):
     totals: bytes
     parts: Annotated[dict[str, PartState], Meta(max_length=len(PARTS))]
+    created: float
     down: Annotated[frozenset[str], Meta(max_length=len(PARTS))] = frozenset()
 
 
@@ -41,11 +42,15 @@ _decode: Decoder[_Checkpoint] = Decoder(_Checkpoint)
 
 
 class Metrics:
-    """The stepping machine of metrics. `revision` changes whenever a value does."""
+    """The stepping machine of metrics. `revision` changes whenever a value does.
 
-    def __init__(self, version: str, checkpoint: bytes | None = None) -> None:
+    `started` is the Unix time at which this process began; counting began with the first of them.
+    """
+
+    def __init__(self, version: str, checkpoint: bytes | None = None, started: float = 0.0) -> None:
         restored = None if checkpoint is None else _decode(checkpoint)
         self.version = version
+        self.created = started if restored is None else restored.created
         self.totals = Totals(None if restored is None else restored.totals)
         self.parts = {part: PartState() for part in PARTS} | ({} if restored is None else restored.parts)
         self._down = set() if restored is None else set(restored.down)
@@ -104,5 +109,5 @@ class Metrics:
 
     def _checkpoint(self) -> bytes:
         return msgspec.msgpack.encode(
-            _Checkpoint(self.totals.checkpoint(), self.parts, frozenset(self._down))
+            _Checkpoint(self.totals.checkpoint(), self.parts, self.created, frozenset(self._down))
         )

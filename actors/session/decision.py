@@ -157,13 +157,18 @@ def _acknowledge(context: StepContext, request_id: int, message: PairingDecision
 
 
 def handle_stored(context: StepContext, message: Stored) -> None:
-    """The device is durable: as unconfirmed while storing, as paired while confirming."""
+    """The device is durable: as unconfirmed while storing, as paired while confirming.
+
+    While confirming, `unconfirmed` means that the vault could not write: it settles the rest later.
+    """
     session = context.session
     decision = session.decision
     if decision is None or message.request != decision.vault_request_id:
         return
     decision.vault_request_id = 0
-    if session.phase == "CONFIRMING":
+    if session.phase == "CONFIRMING" and message.state == "unconfirmed":
+        context.end("lost_contact", outcome_texts.NOT_CONFIRMED)
+    elif session.phase == "CONFIRMING":
         began = session.claim.attempt_started if session.claim else session.started
         session.seconds = max(0.0, context.now - began)
         context.conclude("paired", outcome_texts.PAIRED)

@@ -70,9 +70,9 @@ class IdentityWatch:
 
     def own_peer_provides(self, texts: Sequence[str]) -> None:
         """A DHT server names this node as the provider of a key that this node does not provide."""
-        foreign = self._foreign(texts)
+        foreign = self.elsewhere(texts)
         if foreign:
-            at = ", ".join(map(str, foreign[:MAX_CHECKED_ADDRESSES]))
+            at = ", ".join(map(str, foreign))
             self._say(IDENTITY_IN_USE, at, at=at, seen="in the DHT")
 
     def to_check(self, texts: Sequence[str], source: str | None, *, lan_only: bool) -> list[Endpoint]:
@@ -85,15 +85,16 @@ class IdentityWatch:
         server = addresses.ip_of(source)
         if now < self._next_check or server is None:
             return []
-        found = [one for one in self._foreign(texts) if _may_be_named_by(one.ip, server, lan_only=lan_only)]
+        found = [one for one in self.elsewhere(texts) if _may_be_named_by(one.ip, server, lan_only=lan_only)]
         if found:
             self._next_check = now + CHECK_INTERVAL_S
-        return found[:MAX_CHECKED_ADDRESSES]
+        return found
 
-    def _foreign(self, texts: Sequence[str]) -> list[Endpoint]:
+    def elsewhere(self, texts: Sequence[str]) -> list[Endpoint]:
+        """Return those of the addresses that are not this node, at most four."""
         usable = addresses.usable(texts)
         own = self._own_endpoints() if usable else ()
-        return [one for one in usable if one not in own]
+        return [one for one in usable if one not in own][:MAX_CHECKED_ADDRESSES]
 
     def _say(self, event: str, about: str, **fields: str) -> None:
         now, key = self._clock(), (event, about)

@@ -190,7 +190,8 @@ class SwarmNode:
 
     async def bootstrap(self, peer: bytes, texts: tuple[str, ...]) -> None:
         """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table."""
-        if peer == self._host.peer:
+        if peer == self._host.peer:  # a hint, which the user has given, names this node itself
+            await self.dialer.check_who_answers(self._identity_watch.elsewhere(texts))
             return
         self._identity_watch.add_bootstrap_peer(peer)
         with trio.move_on_after(_BOOTSTRAP_TIMEOUT_S):

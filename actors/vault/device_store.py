@@ -10,8 +10,9 @@ the same transaction as its effect: either both are there or neither. When the i
 is found, and the recorded effect is answered instead of being applied a second time.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ...messages.to_session import Stored
 from ...messages.types import PeerId
 from .database import open_database
 from .device_record import FIELDS, DamagedRecordError, Record, RecordState, load, seal
+from .store_files import StoreFiles
 
 MAX_RECORDS = 1024
 """Each may need one standing message to the swarm at every start."""
@@ -35,6 +37,8 @@ MAX_FORGOTTEN = 1024
 MAX_JOURNAL_ROWS = 4096
 """Beyond, the oldest is deleted. A crash concerns only the last; the others are for repeats by clients."""
 
+_TRIAL_CHARACTERS = 32 * 1024
+_DELETE = "DELETE FROM devices"
 _COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
 _SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- the fields of Record
 _INSERT = f"INSERT INTO devices ({_COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
@@ -61,6 +65,9 @@ class DeviceStore:
         self._storage_key = storage_key
         self._probe = probe
         self._connection = open_database(path)
+        self.files = StoreFiles(path)
+        self._has_deleted = False
+        """Whether records were deleted whose bytes may still be in the write-ahead log."""
 
     def close(self) -> None:
         """Close the file. A transaction that is still open is rolled back."""
@@ -68,19 +75,46 @@ class DeviceStore:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Apply everything in the block, durably, or nothing of it. Raises sqlite3.Error: then nothing."""
+        """Apply everything in the block, durably, or nothing of it.
+
+        Raises sqlite3.Error or StoreReplacedError: then nothing.
+        """
+        self.files.check()
         self._run("BEGIN IMMEDIATE")
         try:
             yield
+            self.files.check()
             self._run("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        if self._has_deleted:
+            self._clean_log()
+
+    def _clean_log(self) -> None:
+        """Leave nothing of deleted records in any file.
+
+        The pages of the database are overwritten (PRAGMA secure_delete), but the log keeps the former ones.
+        What cannot be cleaned now is cleaned after the next transaction or at the next start.
+        """
+        with suppress(sqlite3.OperationalError):
+            busy, _in_log, _moved = self._run("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+            self._has_deleted = bool(busy)
+
+    def try_to_write(self) -> None:
+        """Write as much as a pairing needs, and delete it again. Raises sqlite3.Error, StoreReplacedError."""
+        with self.transaction():
+            self._run("INSERT OR REPLACE INTO meta (key, value) VALUES ('trial', ?)", "0" * _TRIAL_CHARACTERS)
+        with self.transaction():
+            self._run("DELETE FROM meta WHERE key = 'trial'")
 
     def _run(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
         self._probe(f"before {sql}")
-        rows = self._connection.execute(sql, args).fetchall()
+        cursor = self._connection.execute(sql, args)
+        rows = cursor.fetchall()
+        if cursor.rowcount > 0 and sql.startswith(_DELETE):
+            self._has_deleted = True
         self._probe(f"after {sql}")
         return rows
 

@@ -8,6 +8,7 @@ import pytest
 from spacedrive_node.cli import errors, exit_codes, run
 from spacedrive_node.config.running_nodes import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
+from spacedrive_node.messages.to_gateway import ActorInfo
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device
 
@@ -102,6 +103,14 @@ def test_a_node_that_is_not_ready_has_its_own_exit_code(node, capfd, form):
     assert run(["status", *form, "--control", str(node.path)]) == exit_codes.NOT_READY == 8
     out = capfd.readouterr().out
     assert json.loads(out)["missing"] == ["dht"] if form else "not ready: dht" in out
+
+
+def test_every_page_of_the_actors_is_shown(node, capfd):
+    """However many there are: the list is never cut."""
+    node.actors = tuple(ActorInfo(f"session-{n:016x}", 9, "running", 0, 1.0, 0, 1, 1) for n in range(15))
+    assert run(["actors", "--json", "--control", str(node.path)]) == 0
+    shown = [json.loads(line)["actor"] for line in capfd.readouterr().out.splitlines()]
+    assert shown == [row.actor for row in node.actors]
 
 
 def test_actors_json_has_the_documented_fields(node, capfd):

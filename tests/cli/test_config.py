@@ -119,6 +119,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ({"code_lifetime": "nan"}, "from 60 to 3600"),
         ({"name": "\x1b[31m"}, "cannot be printed"),
         ({"name": "x" * 65}, "64"),
+        ({"name": "a\u200bb"}, "U+200B (ZERO WIDTH SPACE)"),
+        ({"name": "a\u202eb"}, "U+202E (RIGHT-TO-LEFT OVERRIDE)"),
+        ({"name": "a\u200db"}, "U+200D (ZERO WIDTH JOINER)"),
+        ({"name": "a\x85b"}, "U+0085"),
+        ({"name": "\u3164"}, "blank"),
+        ({"name": "\u2800\u2800"}, "blank"),
+        ({"name": "\u115f \u1160"}, "blank"),
+        ({"name": "\u0301"}, "blank"),
+        ({"name": "\u00a0\u3000"}, "empty"),
+        ({"data_dir": "/tmp/a\u200bb"}, "U+200B (ZERO WIDTH SPACE)"),
         ({"control": "/" + "x" * 100}, "100 bytes"),
         ({"dht_protocol": "kad"}, "protocol id"),
     ],
@@ -128,6 +138,14 @@ def test_values_are_checked(flags, words):
     (found,) = problems(flags)
     assert found.startswith("--")
     assert words in found
+
+
+@pytest.mark.parametrize(
+    "name", ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f3f3\ufe0f\u200d\U0001f308 desk", "é"]
+)
+def test_a_name_may_be_an_emoji_of_several(name):
+    """The joiners between its parts are seen, as the one picture that they make."""
+    assert load_config({"name": name}, {}).config.name == name
 
 
 PEER_BYTES = peer_id_from_text(PEER)

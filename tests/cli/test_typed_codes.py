@@ -2,7 +2,7 @@
 
 import pytest
 
-from spacedrive_node.cli.views import word_rows
+from spacedrive_node.cli.views import plain_lines, word_rows
 from spacedrive_node.messages.control_protocol import JoinPairing
 from spacedrive_node.protocol.code import parse_code
 from spacedrive_node.tests.harness.fake_node import QR, WORDS, paired_state
@@ -30,6 +30,7 @@ PASTED = {
     "tabs between": "\t".join(LIST),
     "panel": "\n".join(["╭──╮", *(f"│  {row}  │" for row in word_rows(WORDS)), "╰──╯"]),
     "Turkish capitals": WORDS.replace("i", "İ").upper(),
+    "QR text in several lines": "\n".join(QR[at : at + 40] for at in range(0, len(QR), 40)),
     "markdown": "\n".join(f"1. {word}" for word in LIST),
 }
 
@@ -45,6 +46,15 @@ def test_pasted_at_the_prompt(node, terminal, form, paste):
     shell.type((f"\x1b[200~{text}\x1b[201~" if paste == "bracketed" else text) + "\n")
     assert parse_code(node.wait_for(JoinPairing).code)[0] == parse_code(WORDS)[0]
     assert shell.end()[0] == 0
+
+
+def test_all_that_pair_has_written_is_an_input(node, sdnode):
+    """`sdnode pair > file` on one device, `sdnode join - < file` on the other."""
+    node.push_states(paired_state("joiner"))
+    command = sdnode("join", "-", "--yes", "--json", "--control", str(node.path))
+    command.type("\n".join(plain_lines({"event": "code", "words": WORDS, "expires_in": 300.0})) + "\n")
+    assert parse_code(node.wait_for(JoinPairing).code)[0] == parse_code(WORDS)[0]
+    assert command.end()[0] == 0
 
 
 @pytest.mark.parametrize("form", PASTED)

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from spacedrive_node.messages.base import CONTROL_LIMIT, Decoder, FrameReader, Message, encode, frame
 from spacedrive_node.messages.control_protocol import (
     ActorList,
@@ -105,6 +107,7 @@ class FakeNode:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.actors = ACTORS
         self.devices: list[Device] = []
         self.refuse: dict[str, tuple[str, str]] = {}
         """Request name → (code, message) of the Error to answer with."""
@@ -219,8 +222,11 @@ class FakeNode:
                 self._send(connection, DeviceList(id, tuple(rest[:2]), len(rest) > 2))
             case Status():
                 self._send(connection, status(id, self.missing))
-            case ListActors():
-                self._send(connection, ActorList(id, ACTORS))
+            case ListActors(after=after):
+                names = [row.actor for row in self.actors]
+                rest = self.actors[0 if after is UNSET else names.index(after) + 1 :]
+                page = rest[:_ACTORS_IN_A_PAGE]
+                self._send(connection, ActorList(id, page, len(rest) > len(page) or UNSET))
             case Decide():
                 self._send(connection, Done(id))
                 self.push_states(*self.after_decision)
@@ -234,6 +240,7 @@ class FakeNode:
             connection.sendall(frame(encode(message), CONTROL_LIMIT))
 
 
+_ACTORS_IN_A_PAGE = 2
 ACTORS = (
     ActorInfo("supervisor", 10, "running", 0, 5.0, 0, 30 * 2**20, 20 * 2**20),
     ActorInfo("zygote", 11, "running", 0, 5.0, 0, 20 * 2**20, 2**20),

@@ -46,6 +46,8 @@ class SimulatedVault:
         self.accepted: set[tuple[bytes, bytes]] = set()
         self.records: dict[bytes, StoredDevice] = {}
         self.refuse_stores = False
+        self.full = False
+        """It cannot make a record paired."""
         self.silent = False
         self.held: list[Any] | None = None
         """What has come to a vault that is slow: a list, until :meth:`release`."""
@@ -72,8 +74,9 @@ class SimulatedVault:
                 self._answer(self._store(message))
             case to_vault.ConfirmDevice():
                 record = next(r for r in self.records.values() if r.store.th3 == message.th3)
-                record.state = "paired"
-                self._answer(to_session.Stored(message.request, "paired"))
+                if not self.full:
+                    record.state = "paired"
+                self._answer(to_session.Stored(message.request, "unconfirmed" if self.full else "paired"))
 
     def release(self) -> None:
         """Handle now what has come while the vault was slow."""

@@ -1,7 +1,7 @@
 """Two real vaults and their pairings with each other, step by step and in any order.
 
 The sessions, the network and both supervisors are played: a test decides what arrives, when, and in which
-order. So the orders that the models in tests/formal find can be replayed against the vaults.
+order. So the orders that a model of the ending finds can be replayed against the vaults.
 """
 
 import math

@@ -181,8 +181,11 @@ async def test_readyz_says_what_is_missing() -> None:
             "text/plain; charset=utf-8",
             b"vault: ready\nswarm: ready\ndht: ready (not wanted)\n",
         )
-        await node.tell("swarm", Readiness("swarm", False, "port taken"))
-        assert (await node.get("/readyz"))[0] == 503
+        await node.tell("swarm", Readiness("swarm", False, "port\x1b[2J taken\nvault: ready"))
+        status, _, body = await node.get("/readyz")
+        assert status == 503
+        assert b"\x1b" not in body
+        assert body.count(b"\n") == 3
 
 
 async def test_other_paths_and_methods() -> None:

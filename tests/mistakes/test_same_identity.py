@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
-from spacedrive_node.tests.harness.command_runner import run
+import trio
+
+from spacedrive_node.tests.harness.command_runner import RunningCommand, run
 from spacedrive_node.tests.harness.log_lines import wait_for_line
 from spacedrive_node.tests.harness.node_commands import sdnode_pair, sdnode_up
 
@@ -45,6 +47,37 @@ def test_through_a_dht_server(folder: Path) -> None:
             run(folder, "join", "--timeout", "20", "--data-dir", str(b.data_dir), words)
             wait_for_line(folder / "bruno.log", "warning", SAID, address_of(a.ready))
             wait_for_line(folder / "anna.log", "warning", SAID, "at=127.0.0.1")
+
+
+async def test_by_a_qr_code(folder: Path) -> None:
+    """Without any server: the hint of the code names the reader itself, at another address. Both are told."""
+    copy_of_anna(folder)
+    alone = ("--no-same-host",)
+    with sdnode_up(folder, "anna", *alone) as a, sdnode_up(folder, "bruno", *alone) as b:
+        pair = RunningCommand(folder, "pair", "--yes", "--json", "--data-dir", str(a.data_dir))
+        try:
+            qr = (await pair.event("code"))["qr"]
+            await trio.to_thread.run_sync(
+                run, folder, "join", "--timeout", "3", "--data-dir", str(b.data_dir), qr
+            )
+        finally:
+            pair.close()
+        wait_for_line(folder / "bruno.log", "warning", SAID, address_of(a.ready))
+        wait_for_line(folder / "anna.log", "warning", SAID, "at=127.0.0.1")
+
+
+async def test_the_own_qr_code_is_no_second_node(folder: Path) -> None:
+    """Whoever reads the code of the very same node is told nothing of copies."""
+    with sdnode_up(folder, "anna", "--no-same-host") as a:
+        pair = RunningCommand(folder, "pair", "--yes", "--json", "--data-dir", str(a.data_dir))
+        try:
+            qr = (await pair.event("code"))["qr"]
+            await trio.to_thread.run_sync(
+                run, folder, "join", "--timeout", "3", "--data-dir", str(a.data_dir), qr
+            )
+        finally:
+            pair.close()
+    assert SAID not in (folder / "anna.log").read_text()
 
 
 def test_a_bootstrap_peer_with_another_id(folder: Path) -> None:

@@ -15,13 +15,17 @@ PART_OF = {"swarm": "swarm", "vault": "vault", "discovery": "dht"}
 
 
 async def _readyz(node: Node) -> tuple[int, str]:
+    return await _get(node, "/readyz")
+
+
+async def _get(node: Node, path: str) -> tuple[int, str]:
     assert node.ready.metrics is not None
     host, _, port = node.ready.metrics.rpartition(":")
     text = b""
     with suppress(OSError, trio.BrokenResourceError):
         async with await trio.open_tcp_stream(host, int(port)) as stream:
             await stream.send_all(
-                f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+                f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
             )
             async for piece in stream:
                 text += piece
@@ -68,3 +72,27 @@ async def test_no_part_is_ready_while_its_actor_is_dead(tmp_path: Path, actor: s
         held = False
         await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
         assert (await _running(node))[actor] != dead
+
+
+async def test_the_metrics_of_a_node_that_has_just_started(tmp_path: Path) -> None:
+    """What every node reports of itself, before anything has happened to it."""
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0", max_sessions=7) as node:
+        wanted = {
+            "spacedrive_node_ready 1.0",
+            "spacedrive_node_sessions_limit 7.0",
+            'spacedrive_node_actor_restarts_total{actor="swarm",reason="killed"} 0.0',
+            'spacedrive_node_pairing_sessions_total{outcome="crashed",role="joiner"} 0.0',
+        }
+        with trio.fail_after(DEADLINE):
+            while not (wanted <= set(lines := (await _get(node, "/metrics"))[1].splitlines())):
+                await trio.lowlevel.checkpoint()
+        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#") and " " in line)
+        assert float(values['spacedrive_node_actor_cpu_seconds_total{actor="swarm"}']) > 0
+        for name in (
+            "resident_memory_bytes",
+            "open_fds",
+            "max_fds",
+            "start_time_seconds",
+            "cpu_seconds_total",
+        ):
+            assert float(values[f"process_{name}"]) > 0

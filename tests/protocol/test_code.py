@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spacedrive_node.cli.views import plain_lines
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol import code, peer_ids
 from spacedrive_node.protocol.code import CodeError
@@ -56,6 +57,7 @@ FORMS = {
     "Turkish small letters": PHRASE.replace("i", "ı"),
     "ligatures": PHRASE.replace("fi", "ﬁ"),
     "byte-order mark": "\ufeff" + PHRASE,
+    "all that pair shows": "\n".join(plain_lines({"event": "code", "words": PHRASE, "expires_in": 300.0})),
 }
 
 

@@ -362,3 +362,17 @@ def test_a_session_waits_for_a_vault_that_refuses_as_too_late(side: int, delays:
     assert "too long" in two.nodes[side].view.message
     settle(*two.nodes)
     assert two.stored() == (None, None)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_vault_that_cannot_complete_leaves_the_rest_to_settling(side: int) -> None:
+    """Its session ends at once and says so; the other side is paired, and at the next contact both are."""
+    two = pair()
+    two.nodes[side].vault.full = True
+    two.begin()
+    two.run(limit=60.0)
+    assert two.nodes[side].outcome == "lost_contact"
+    assert "Make room" in two.nodes[side].view.message
+    assert two.nodes[1 - side].outcome == "paired"
+    settle(*two.nodes)
+    assert two.stored() == ("paired", "paired")

@@ -1,4 +1,4 @@
-"""What the models of the ending found (tests/formal), replayed against two real vaults."""
+"""What a formal model of the ending found, replayed against two real vaults."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,16 +1,15 @@
 """Addresses that this node dials, listens on and announces (their forms: protocol/multiaddrs.py).
 
 Anything else that a stranger sends is dropped here, before it reaches libp2p's parser. Owns the address
-blocks by which limits are counted. Pure, except for the list of network interfaces. Implements
+blocks by which limits are counted. Pure, but for the list of network interfaces. Implements
 docs/architecture.md, "Swarm".
 """
 
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from multiaddr.utils import get_network_addrs
-
 from ....protocol.multiaddrs import AddressError, Endpoint, IpAddress, parse
+from . import interfaces
 
 __all__ = ["AddressError", "Endpoint", "IpAddress", "parse"]
 
@@ -78,19 +77,20 @@ def is_loopback_block(block: str | None) -> bool:
 
 
 def interface_addresses() -> list[IpAddress]:
-    """Return the addresses of this host's interfaces, without loopback and link-local ones."""
-    found = [ipaddress.ip_address(text) for text in (*get_network_addrs(4), *get_network_addrs(6))]
-    return [ip for ip in found if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)]
+    """Return the addresses of this host's interfaces, the most useful first (interfaces.py)."""
+    return interfaces.addresses()
 
 
 def announced(
-    listening: Sequence[Endpoint], configured: Sequence[str], interfaces: Sequence[IpAddress]
+    listening: Sequence[Endpoint], configured: Sequence[str], found: Sequence[IpAddress]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (addresses to announce, addresses that only this host reaches).
 
-    Configured addresses replace the found ones. Loopback is announced only when there is nothing else.
+    Configured addresses replace the found ones. An address that is listened on comes before those that
+    /ip4/0.0.0.0 and /ip6/:: stand for, and these are in the order of `found`. Loopback is announced only
+    when there is nothing else.
     """
-    reachable: dict[str, None] = {}
+    reachable: dict[str, int] = {}
     local: dict[str, None] = {}
     for endpoint in listening:
         ip = endpoint.ip
@@ -100,12 +100,12 @@ def announced(
             local[str(endpoint.with_ip(ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")))] = (
                 None
             )
-            for interface in interfaces:
+            for place, interface in enumerate(found):
                 if interface.version == ip.version:
-                    reachable[str(endpoint.with_ip(interface))] = None
+                    reachable.setdefault(str(endpoint.with_ip(interface)), place)
         elif ip.is_loopback:
             local[str(endpoint)] = None
         else:
-            reachable[str(endpoint)] = None
-    addresses = tuple(configured) or tuple(reachable) or tuple(local)
+            reachable[str(endpoint)] = -1
+    addresses = tuple(configured) or tuple(sorted(reachable, key=reachable.__getitem__)) or tuple(local)
     return addresses[:MAX_ADDRESSES], tuple(local)[:MAX_ADDRESSES]
