@@ -11,9 +11,7 @@ from typing import Any
 
 import trio
 from libp2p.custom_types import TProtocol
-from libp2p.kad_dht.kad_dht import DHTMode
 from libp2p.peer.id import ID
-from libp2p.tools.anyio_service import background_trio_service
 
 from ...messages.actor_configs import SwarmConfig
 from ...messages.peer_protocol import PROTOCOL_ID
@@ -27,7 +25,7 @@ from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
 from .host import Host, open_host
 from .kad.dht_client import DhtClient
-from .kad.dht_server import DhtServer, use_protocol
+from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
 from .library.connection_limits import limit_inbound_connections
 from .library.connections import close_connection
@@ -82,7 +80,6 @@ class SwarmNode:
         self._listening = trio.Event()
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
-        self._mode = DHTMode.CLIENT if config.dht_mode == "client" else DHTMode.SERVER
         self.dialer = Dialer(
             host.network, host.peer, nursery, lan_only=config.lan_only, observe=self._count_handshake
         )
@@ -96,8 +93,11 @@ class SwarmNode:
             drop_peer=self.dialer.drop_peer,
             drop_address_block=self.dialer.drop_address_block,
         )
-        self._dht = DhtServer(host.libp2p, self._mode, routing.provides)
-        self._routing_table = RoutingTable(self._dht, host.libp2p.get_peerstore(), self.dialer.existing)
+        self._routing_table = RoutingTable(
+            host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
+        )
+        if config.dht_mode != "client":
+            DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         limit_inbound_connections(host.network, _Gate(self._bans, config.lan_only), self._count_handshake)
@@ -121,22 +121,20 @@ class SwarmNode:
         async def write_log(level: str, text: str) -> None:
             await mailbox.log(level, text)
 
-        use_protocol(config.dht_protocol)
         async with open_host(seed, config.max_connections) as host, trio.open_nursery() as nursery:
             node = cls(mailbox, config, routing, nursery, host)
             await host.listen(config, former, write_log)
             node._dht_client = DhtClient(
                 node.dialer, config.dht_protocol, host.peer, host.announced, node._unreachable
             )
-            async with background_trio_service(node._dht):
-                nursery.start_soon(node._report)
-                node._mark_changed()
-                node._listening.set()
-                try:
-                    yield node
-                finally:
-                    node._closing = True
-                nursery.cancel_scope.cancel()
+            nursery.start_soon(node._report)
+            node._mark_changed()
+            node._listening.set()
+            try:
+                yield node
+            finally:
+                node._closing = True
+            nursery.cancel_scope.cancel()
 
     def start_task(self, run: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run one request in a task; drop it if there are 4096 already, or while the node closes."""
@@ -222,7 +220,7 @@ class SwarmNode:
 
     async def _add_to_routing_table(self, peer_id: ID) -> None:
         await self._listening.wait()
-        server = await self._routing_table.add_if_server(peer_id)
+        server = self._routing_table.add_if_server(peer_id)
         if server is not None:
             self._mark_changed()
             await self._mailbox.send("discovery", ServerJoined(server))
@@ -252,7 +250,7 @@ class SwarmNode:
             peer=host.peer,
             addresses=host.announced,
             reachability=metrics.reachability(host.announced),
-            dht_mode="client" if self._mode is DHTMode.CLIENT else "server",
+            dht_mode="client" if self._config.dht_mode == "client" else "server",
             dht_peers=self._routing_table.size,
         )
 
