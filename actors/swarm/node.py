@@ -42,17 +42,19 @@ _MAX_TASKS = 4096
 
 
 class _Gate:
-    """Decides who may connect (library/connection_limits.py, Gate)."""
+    """Decides who may connect, and who makes room (library/connection_limits.py, Gate)."""
 
     def __init__(self, bans: BanList, lan_only: bool) -> None:
         self._bans = bans
         self._lan_only = lan_only
 
     def allows(self, host: str) -> bool:
-        """Refuse banned address blocks, and with --lan-only every address outside of the local network."""
-        if self._bans.is_banned(addresses.block_of(host), now()):
-            return False
+        """With --lan-only, refuse every address outside of the local network."""
         return not self._lan_only or addresses.is_local_host(host)
+
+    def is_slow(self, address_block: str | None) -> bool:
+        """Let blocks from which much rubbish came lose their connections first."""
+        return self._bans.is_slow(address_block, now())
 
 
 class SwarmNode:
@@ -91,7 +93,6 @@ class SwarmNode:
             self._bans,
             count_refusal=self._count_refusal,
             drop_peer=self.dialer.drop_peer,
-            drop_address_block=self.dialer.drop_address_block,
         )
         self._routing_table = RoutingTable(
             host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing

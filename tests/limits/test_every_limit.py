@@ -73,6 +73,10 @@ REACHED = {
     ),
     "frames that cannot be decoded, or carry no valid code_id": (
         "limits/test_swarm.py::test_a_peer_with_thirty_is_shut_out_for_ten_minutes",
+        "swarm/test_ban_list.py::test_a_peer_of_a_slow_block_is_banned_after_three_strikes",
+    ),
+    "the same from one address block": (
+        "swarm/test_ban_list.py::test_fresh_peer_ids_make_their_block_slow_and_ban_nobody_else",
         "limits/test_swarm.py::test_three_hundred_useless_frames_of_an_address_block",
     ),
     "candidates that J asks for one code": (

@@ -15,7 +15,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
-from ..library.connections import address_block_of, close_connection, is_alive
+from ..library.connections import close_connection, is_alive
 from . import addresses
 from .addresses import Endpoint
 from .resolver import Resolver
@@ -109,12 +109,6 @@ class Dialer:
         """Close every connection with `peer`."""
         for connection in list(self._network.get_connections(ID(peer))):
             await close_connection(connection)
-
-    def drop_address_block(self, address_block: str) -> None:
-        """Close every connection from an address block, all at once."""
-        for connection in list(self._network.get_connections()):
-            if address_block_of(connection.muxed_conn) == address_block:
-                self._nursery.start_soon(close_connection, connection)
 
     async def _race(self, peer: bytes, targets: Sequence[Endpoint]) -> Any:
         """Start an attempt for each address, staggered, until one succeeds or all have failed."""
