@@ -264,6 +264,26 @@ async def test_a_server_stays_useful_whatever_a_stranger_says_of_itself() -> Non
         assert len((await b.expect(KadReply, "discovery")).providers) == 20
 
 
+async def test_a_crowd_of_another_block_takes_no_key() -> None:
+    """Twenty peers of one block have announced themselves for a key: the true device is stored and found."""
+    async with open_swarm("server") as server, open_swarm("a") as a, open_swarm("b") as b:
+        for number in range(20):
+            async with stranger_host(300 + number) as host:
+                connection = await dial(host, server, source=("127.1.0.1", 0))
+                announcement = Message(type=TYPES.ADD_PROVIDER, key=KEY)
+                entry = announcement.providerPeers.add()
+                entry.id = host.get_id().to_bytes()
+                entry.addrs.extend(address.to_bytes() for address in addresses(1))
+                await kad(connection, announcement)
+        replies = []
+        for node, op in ((a, "add_provider"), (b, "get_providers")):
+            request = KadRequest(1, server.peer, server.addresses, op, KEY, 10.0)
+            await node.deliver("discovery", request)
+            replies.append(await node.expect(KadReply, "discovery"))
+        assert len(replies[1].providers) == 20
+        assert a.peer in [peer.peer for peer in replies[1].providers]
+
+
 async def test_nothing_is_dialled_or_looked_up_by_a_timer(mock_clock: Any, monkeypatch: Any) -> None:
     """An hour with a server in the table that names others: the swarm asks it nothing and dials nobody."""
     mock_clock.rate = 1.0
