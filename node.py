@@ -18,6 +18,7 @@ import trio
 
 from . import __version__, sandbox_profiles
 from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
+from .config.multiaddrs import bootstrap_peer
 from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
 from .config.paths import default_data_dir, runtime_dir
 from .config.settings import DEFAULT_LISTEN, NodeConfig
@@ -31,8 +32,6 @@ from .messages.actor_configs import (
     VaultConfig,
 )
 from .messages.control_protocol import NodeStatus
-from .messages.types import PeerAddresses
-from .protocol.peer_ids import peer_id_from_text
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
@@ -183,7 +182,7 @@ def child_specs(
             entry=_entry("discovery"),
             config=DiscoveryConfig(
                 runtime_dir=str(runtime_dir()),
-                bootstrap=tuple(_peer_addresses(text) for text in config.bootstrap),
+                bootstrap=tuple(bootstrap_peer(text) for text in config.bootstrap),
                 same_host=config.same_host,
                 mdns=config.mdns,
             ),
@@ -229,11 +228,6 @@ def _entry(kind: str) -> str:
     loop.md).
     """
     return f"{__package__}.actors.{kind}:main"
-
-
-def _peer_addresses(text: str) -> PeerAddresses:
-    address, _, peer = text.rpartition("/p2p/")
-    return PeerAddresses(peer=peer_id_from_text(peer), addresses=(address,))
 
 
 def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:

@@ -42,6 +42,8 @@ ActorChannel = Channel[ToChild]
 
 MAX_BUFFERED_INPUTS = 4096
 """Deliveries that an actor reads ahead of the one that it handles."""
+IDENTITY_IN_USE = "another node has this node's identity: was its data directory copied? stop one of them"
+"""Said by whoever notices it: discovery on this host, the swarm anywhere else."""
 
 
 class FatalActorError(SpacedriveNodeError):

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import SessionEnded, Undeliverable
+from .from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
 from .types import (
     Addresses,
     Bytes16,
@@ -176,6 +176,8 @@ GatewayInbox = (
     | Actors
     | SessionLimit
     | SessionEnded
+    | ActorDown
+    | ActorRestarted
     | Undeliverable
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import SessionEnded
+from .from_supervisor import ActorDown, ActorRestarted, SessionEnded
 from .to_gateway import Readiness
 from .types import RequestId
 
@@ -75,5 +75,5 @@ class Alive(Message):
     request: RequestId
 
 
-MetricsInbox = Observed | Readiness | Alive | SessionEnded
+MetricsInbox = Observed | Readiness | Alive | SessionEnded | ActorDown | ActorRestarted
 decode: Decoder[MetricsInbox] = Decoder(MetricsInbox)

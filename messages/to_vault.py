@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import SessionEnded
-from .types import Bytes32, Bytes64, DeviceName, PeerId, RequestId, Role, SessionId, WireFrame
+from .types import Bytes32, Bytes64, DeviceName, Instant, PeerId, RequestId, Role, SessionId, WireFrame
 
 
 class SignIdentity(Message):
@@ -32,7 +32,8 @@ class StoreDevice(Message):
 
     The vault checks all of it. The user's Accept must name exactly this session, key and th3. The swarm's
     PeerEvidence must name this session and peer. And the signature over `info` must verify, as `role`, at
-    transcript hash `th`.
+    transcript hash `th`. From `deadline` on nothing is stored: the session may have ended by then, and told
+    the peer so.
     """
 
     request: RequestId
@@ -53,6 +54,7 @@ class StoreDevice(Message):
     """The other side's PairingDecision frame, as received."""
     reply: WireFrame
     """This side's DecisionReceived for it, with which the store answers repeats."""
+    deadline: Instant
 
 
 class ConfirmDevice(Message):

@@ -22,6 +22,7 @@ memory_usage       the memory of one process, from /proc
 
 process_spawner    actors as processes: spares, and the restart of a lost fork server
 fork_client        the connection with one fork server
+fork_queue         whose turn it is to be forked: so many at a time, singletons first
 child_process      one forked child: pidfd, channel, exit status
 fork_protocol      the messages between the supervisor and the fork server
 fork_server        the fork server's process, and what it does in each child before the actor runs

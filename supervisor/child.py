@@ -19,6 +19,31 @@ _LOG_WINDOW_S = 10.0
 disk."""
 
 
+class StartTurn:
+    """The turn of one child to start. Without `turns` it needs none."""
+
+    def __init__(self, turns: trio.Semaphore | None) -> None:
+        self._turns = turns
+        self._has_turn = False
+
+    async def begin(self) -> None:
+        """Wait for the turn."""
+        if self._turns is not None:
+            await self._turns.acquire()
+            self._has_turn = True
+
+    def end(self) -> None:
+        """End the turn, if it has not ended."""
+        if self._turns is not None and self._has_turn:
+            self._has_turn = False
+            self._turns.release()
+
+    async def end_when(self, started: trio.Event) -> None:
+        """End the turn when the child has started."""
+        await started.wait()
+        self.end()
+
+
 class Child:
     """One singleton, or one session."""
 
@@ -38,6 +63,7 @@ class Child:
         self._history = ExitHistory(spec.intensity, spec.backoff, jitter)
         self._started = time.monotonic()
         self._lived = 0.0
+        self._turns_of_start = 0
         self._log_lines = 0
         self._log_window_began = 0.0
 
@@ -70,6 +96,15 @@ class Child:
         self.channel = channel
         self._started = time.monotonic()
         self._lived = 0.0
+        self._turns_of_start = 0
+
+    def count_turn_of_start(self) -> int:
+        """Count one turn of the heartbeat in which it was not ready; return how many complete ones it was.
+
+        Turns and not seconds, so that a suspended machine or a stopped supervisor kills nobody.
+        """
+        self._turns_of_start += 1
+        return self._turns_of_start - 1
 
     def mark_ready(self) -> None:
         """Record that the present incarnation takes messages, and wake the tasks that wait for it."""

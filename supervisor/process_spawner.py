@@ -10,7 +10,6 @@ Owns the spares and the intensity of the fork server's restarts. Never talks to 
 """
 
 import random
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -19,11 +18,10 @@ import trio
 from .child_process import ChildProcess
 from .child_specs import ChildSpec
 from .fork_client import ForkClient
+from .fork_queue import urgency
 from .restart_policy import Cause, ExitHistory, GiveUp, cause_of
 from .spawner import ForkServerLostError, Spare, SpawnerBrokenError, SpawnError
 
-_FORK_TIMEOUT_S = 30.0
-"""Covers the fork server's own start, imports included, on a slow and busy machine."""
 _INTENSITY = (20, 60.0)
 _BACKOFF_S = (0.010, 2.0)
 
@@ -105,29 +103,18 @@ class ProcessSpawner:
         """Fork the next child of this kind ahead of need; if that fails, it is forked when it is needed."""
         try:
             with suppress(ForkServerLostError, SpawnError):
-                self._spares[spec.kind] = await self._fork(spec)
+                self._spares[spec.kind] = await self._fork(spec, spare=True)
         finally:
             self._making_spare.discard(spec.kind)
 
-    async def _fork(self, spec: ChildSpec) -> ChildProcess:
+    async def _fork(self, spec: ChildSpec, *, spare: bool = False) -> ChildProcess:
         fork_server = await self._running_fork_server()
         try:
-            supervisor_end, child_end = socket.socketpair()
-        except OSError as error:
-            raise SpawnError(error.strerror) from None
-        supervisor_end.setblocking(False)
-        child_end.setblocking(False)
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(supervisor_end))
-        try:
-            with child_end, trio.fail_after(_FORK_TIMEOUT_S):
-                forked = await fork_server.fork(spec, child_end)
-        except BaseException as error:
-            supervisor_end.close()
-            if isinstance(error, trio.TooSlowError | OSError):
-                fork_server.process.kill()
-                raise ForkServerLostError from None
-            raise
-        child = ChildProcess(*forked, stream)
+            forked, supervisor_end = await fork_server.fork(spec, urgency(spec, spare=spare))
+        except OSError:
+            fork_server.process.kill()
+            raise ForkServerLostError from None
+        child = ChildProcess(*forked, trio.SocketStream(trio.socket.from_stdlib_socket(supervisor_end)))
         if fork_server.adopt(child):
             if fork_server is self._fork_server:
                 self._nursery.start_soon(child.watch)

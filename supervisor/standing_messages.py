@@ -68,6 +68,11 @@ class StandingMessages:
         """Drop a standing message, if it exists."""
         self._drop(to, (sender, kind, slot))
 
+    def withdraw_all(self, to: str, sender: str, kind: str) -> None:
+        """Drop the standing messages of this kind in every slot."""
+        for key in [key for key in self._by_receiver.get(to, {}) if key[:2] == (sender, kind)]:
+            self._drop(to, key)
+
     def for_receiver(self, receiver: str) -> list[Envelope]:
         """Return the standing messages for `receiver`, in the order in which they were sent."""
         return list(self._by_receiver.get(receiver, {}).values())

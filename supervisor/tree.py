@@ -28,7 +28,7 @@ from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
 from ..messages.types import LogField
-from .child import Child
+from .child import Child, StartTurn
 from .child_channel import ChildChannel
 from .child_specs import ChildSpec
 from .introspection import SupervisorInfo
@@ -36,12 +36,14 @@ from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Discard, Effect, Forward, HandleRequest, Kill, Retire, Spawn, Warn
 from .metrics import SupervisorMetrics
 from .restart_policy import Cause, GiveUp
-from .spawner import ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
+from .spawner import HEARTBEAT_INTERVAL_S, ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
 
 OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
 """Called with actor, level, event and fields."""
 
-HEARTBEAT_INTERVAL_S = 2.0
+MAX_STARTING_SESSIONS = 16
+"""Sessions that start at once, from the request for a process to Ready. A thousand of them, which start again
+after the loss of the fork server, must not starve the singletons that they need."""
 SESSION_STOP_TIMEOUT_S = 1.0
 """For sessions to cancel their pairings, and again for their processes to end."""
 STOP_TIMEOUT_S = 4.0
@@ -88,6 +90,9 @@ class _Tree:
     heartbeat: float
     failure: str | None = None
     children: dict[str, Child] = field(default_factory=dict)
+    starting_sessions: trio.Semaphore = field(
+        default_factory=lambda: trio.Semaphore(MAX_STARTING_SESSIONS, max_value=MAX_STARTING_SESSIONS)
+    )
     ledger: Ledger = field(init=False)
     metrics: SupervisorMetrics = field(init=False)
     info: SupervisorInfo = field(init=False)
@@ -123,11 +128,11 @@ class _Tree:
             while not child.retired:
                 cause = await self._run_incarnation(child)
                 input_number = self.ledger.unacknowledged_input(child.name)
-                self.ledger.mark_down(child.name)
+                self._apply_effects(self.ledger.mark_down(child.name))
                 if child.retired or self.stop.is_set():
                     break
                 await self._apply_restart_policy(child, cause, input_number)
-        self.ledger.mark_down(child.name)
+        self._apply_effects(self.ledger.mark_down(child.name))
         child.gone.set()
         if child.is_session:
             self.children.pop(child.name, None)
@@ -141,6 +146,14 @@ class _Tree:
 
     async def _run_incarnation(self, child: Child) -> Cause:
         """Run one incarnation, from its fork until its last frame is handled; return what it died of."""
+        turn = StartTurn(self.starting_sessions if child.is_session else None)
+        await turn.begin()
+        try:
+            return await self._spawn_and_run(child, turn)
+        finally:
+            turn.end()
+
+    async def _spawn_and_run(self, child: Child, turn: StartTurn) -> Cause:
         try:
             running = await self.spawner.spawn(child.spec)
         except ForkServerLostError:
@@ -160,7 +173,7 @@ class _Tree:
             channel.enqueue(Stop())
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._enforce_start_deadline, child, channel)
+                nursery.start_soon(turn.end_when, child.ready)
                 cause = await channel.run()
                 nursery.cancel_scope.cancel()
         finally:
@@ -170,13 +183,6 @@ class _Tree:
         if channel.sent_malformed_frame:
             self.on_log(child.name, "error", "malformed frame", {})
         return cause
-
-    async def _enforce_start_deadline(self, child: Child, channel: ChildChannel) -> None:
-        with trio.move_on_after(child.spec.start_deadline):
-            await child.ready.wait()
-            return
-        self.on_log(child.name, "error", "not ready in time", {"seconds": child.spec.start_deadline})
-        channel.kill("hang")
 
     async def _apply_restart_policy(self, child: Child, cause: Cause, input_number: int | None) -> None:
         """Log an exit, then wait as long as the policy demands or give the child up.
@@ -288,9 +294,18 @@ class _Tree:
         while True:
             await trio.sleep(self.heartbeat)
             for child in list(self.children.values()):
-                if child.channel is not None and child.ready.is_set():
-                    child.channel.check_heartbeat()
+                self._check_child(child)
             self._apply_effects(self.metrics.report())
+
+    def _check_child(self, child: Child) -> None:
+        """Kill a child that does not answer, or does not get ready in time, by turns of the heartbeat."""
+        if child.channel is None:
+            return
+        if child.ready.is_set():
+            child.channel.check_heartbeat()
+        elif child.count_turn_of_start() * self.heartbeat > child.spec.start_deadline:
+            self.on_log(child.name, "error", "not ready in time", {"seconds": child.spec.start_deadline})
+            child.channel.kill("hang")
 
     def _on_fork_server_lost(self, cause: Cause) -> None:
         """All children died. Restart them in order; each waits for its predecessor to be ready.

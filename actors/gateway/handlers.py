@@ -22,7 +22,7 @@ from ..base import Send, now
 from .actor_requests import ActorClient, RequestRefusedError
 from .session_store import SessionRecord
 
-READY_TIMEOUT_SECONDS = 5.0
+READY_TIMEOUT_SECONDS = 10.0
 """Time that a request waits for a node that is just starting, or for a part of it that is restarting."""
 _MAX_LISTED_SESSIONS = 128
 _MAX_HINTS = 4
@@ -46,7 +46,7 @@ def number_of_key(key: bytes) -> int:
 
 
 async def handle_request(request: c.Request, actors: ActorClient, settings: Settings) -> Message:
-    """Return the reply to any request but Subscribe, within about 15 seconds."""
+    """Return the reply to any request but Subscribe, within about 20 seconds."""
     try:
         return await _handle(request, actors, settings)
     except RequestRefusedError as refused:

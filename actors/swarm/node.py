@@ -7,6 +7,7 @@ docs/architecture.md, "Swarm".
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -24,11 +25,12 @@ from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
 from .host import Host, open_host
-from .kad.dht_client import DhtClient
+from .identity_watch import IdentityWatch
+from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
 from .library.connection_limits import limit_inbound_connections
-from .library.connections import close_connection
+from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
 from .pairing.ban_list import BanList
@@ -82,8 +84,14 @@ class SwarmNode:
         self._listening = trio.Event()
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
+        self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.dialer = Dialer(
-            host.network, host.peer, nursery, lan_only=config.lan_only, observe=self._count_handshake
+            host.network,
+            host.peer,
+            nursery,
+            lan_only=config.lan_only,
+            observe=self._count_handshake,
+            other_peer_answered=self._identity_watch.other_peer_answered,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -126,7 +134,12 @@ class SwarmNode:
             node = cls(mailbox, config, routing, nursery, host)
             await host.listen(config, former, write_log)
             node._dht_client = DhtClient(
-                node.dialer, config.dht_protocol, host.peer, host.announced, node._unreachable
+                node.dialer,
+                config.dht_protocol,
+                host.peer,
+                host.announced,
+                node._unreachable,
+                node._own_peer_named,
             )
             nursery.start_soon(node._report)
             node._mark_changed()
@@ -150,7 +163,7 @@ class SwarmNode:
             raise  # the channel to the supervisor is gone: so is this actor
         except Exception as error:  # a defect in one request must not end the others
             await self._mailbox.log(
-                "error", "request failed", error=type(error).__name__, request=run.__name__
+                "error", "request failed", error=type(error).__name__, request=getattr(run, "__name__", "log")
             )
         finally:
             self._tasks -= 1
@@ -178,6 +191,7 @@ class SwarmNode:
         """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table."""
         if peer == self._host.peer:
             return
+        self._identity_watch.add_bootstrap_peer(peer)
         with trio.move_on_after(_BOOTSTRAP_TIMEOUT_S):
             try:
                 await self.dialer.connect(peer, texts)
@@ -204,10 +218,18 @@ class SwarmNode:
     def _connected(self, connection: Any) -> None:
         self._mark_changed()
         peer = connection.muxed_conn.peer_id.to_bytes()
-        if self._bans.is_banned(peer, now()):
+        if peer == self._host.peer:
+            self._close_own_peer(connection)
+        elif self._bans.is_banned(peer, now()):
             self.start_task(close_connection, connection)
         else:
             self.outbound.settle(peer)
+
+    def _close_own_peer(self, connection: Any) -> None:
+        """Another node has this node's identity; a connection that the dialer has made is the dialer's."""
+        if not connection.muxed_conn.is_initiator:
+            self._identity_watch.own_peer_connected(host_of(connection))
+            self.start_task(close_connection, connection)
 
     def _disconnected(self, connection: Any) -> None:
         self._mark_changed()
@@ -231,7 +253,20 @@ class SwarmNode:
         if self._routing_table.remove(peer):
             self._mark_changed()
 
+    def _own_peer_named(self, request: KadRequest, server: str | None, own: OwnEntries) -> None:
+        """A DHT server names this node itself. Elsewhere? Then another node has its identity."""
+        if request.op == "get_providers" and own.provider and not self._routing.provides(request.key):
+            self._identity_watch.own_peer_provides(own.provider)
+        places = self._identity_watch.to_check(
+            (*own.closer, *own.provider), server, lan_only=self._config.lan_only
+        )
+        if places:
+            self.start_task(self.dialer.check_who_answers, places)
+
     # Reports
+
+    def _warn(self, event: str, fields: dict[str, str]) -> None:
+        self.start_task(partial(self._mailbox.log, "warning", event, **fields))
 
     def _count_handshake(self, transport: str, seconds: float, succeeded: bool) -> None:
         self._measurements.handshake(transport, seconds, succeeded)

@@ -54,6 +54,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             UNIQUE (sender, id, kind)
         ) STRICT""",
     ),
+    (
+        "ALTER TABLE devices ADD COLUMN replaced_at REAL",
+        "UPDATE devices SET replaced_at = CAST(strftime('%s', 'now') AS REAL) WHERE state = 'replaced'",
+        """INSERT INTO meta (key, value) SELECT 'clock', coalesce(max("order"), 0) FROM devices""",
+        # Devices that were forgotten while sessions run: what was signed before may still be stored for them.
+        """CREATE TABLE forgotten (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            device_id BLOB NOT NULL UNIQUE
+        ) STRICT""",
+    ),
 )
 """The statements from each version of the schema to the next; PRAGMA user_version counts the applied ones."""
 

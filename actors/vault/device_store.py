@@ -27,9 +27,11 @@ from .device_record import FIELDS, DamagedRecordError, Record, RecordState, load
 MAX_RECORDS = 1024
 """Each may need one standing message to the swarm at every start."""
 MAX_UNCONFIRMED_PER_DEVICE = 256
-"""As many as sessions run at once by default; beyond, the oldest is deleted."""
+"""As many as sessions run at once by default; beyond, nothing more is stored for the device."""
 MAX_REPLACED_PER_DEVICE = 64
 """Beyond, the oldest is deleted."""
+MAX_FORGOTTEN = 1024
+"""Beyond, a session that began before all of them may store nothing."""
 MAX_JOURNAL_ROWS = 4096
 """Beyond, the oldest is deleted. A crash concerns only the last; the others are for repeats by clients."""
 
@@ -150,8 +152,8 @@ class DeviceStore:
         return self._select("peer = ? AND peer_decision = ?", peer, frame)
 
     def outdated_records(self, before: float) -> list[Record]:
-        """Return the `unconfirmed` and `replaced` records that were stored before this Unix time."""
-        return self._select("state != 'paired' AND stored_at < ?", before)
+        """Return the `replaced` records whose place was taken before this Unix time."""
+        return self._select("state = 'replaced' AND replaced_at < ?", before)
 
     def _in_states(self, where: str, value: bytes, states: tuple[RecordState, ...]) -> list[Record]:
         if not states:
@@ -204,20 +206,32 @@ class DeviceStore:
         self._run(_INSERT, *(getattr(record, field) for field in FIELDS))
 
     def clock(self) -> int:
-        """Return the greatest order of any stored pairing (protocol/pairing_clock.py)."""
-        return int(self._run('SELECT coalesce(max("order"), 0) FROM devices')[0][0])
+        """Return this device's clock (protocol/pairing_clock.py)."""
+        return int(self._run("SELECT value FROM meta WHERE key = 'clock'")[0][0])
+
+    def set_clock(self, clock: int) -> None:
+        """Store this device's clock."""
+        self._run("UPDATE meta SET value = ? WHERE key = 'clock'", str(clock))
 
     def mark_complete(self, generation: int, at: float) -> None:
         """Record that a pairing is complete; the record is `replaced` unless :meth:`put_in_use` follows."""
-        self._run("UPDATE devices SET state = 'replaced', paired_at = ? WHERE generation = ?", at, generation)
+        self._run(
+            "UPDATE devices SET state = 'replaced', paired_at = ?, replaced_at = ? WHERE generation = ?",
+            at,
+            at,
+            generation,
+        )
 
-    def put_in_use(self, record: Record) -> None:
+    def put_in_use(self, record: Record, at: float) -> None:
         """Make a complete record the `paired` one of its device, in place of any other."""
         self._run(
-            "UPDATE devices SET state = 'replaced' WHERE device_id = ? AND state = 'paired'",
+            "UPDATE devices SET state = 'replaced', replaced_at = ? WHERE device_id = ? AND state = 'paired'",
+            at,
             record.device_id,
         )
-        self._run("UPDATE devices SET state = 'paired' WHERE generation = ?", record.generation)
+        self._run(
+            "UPDATE devices SET state = 'paired', replaced_at = NULL WHERE generation = ?", record.generation
+        )
         self._run(
             "DELETE FROM devices WHERE device_id = ? AND state = 'replaced' AND generation NOT IN"
             " (SELECT generation FROM devices WHERE device_id = ? AND state = 'replaced'"
@@ -250,3 +264,28 @@ class DeviceStore:
         """
         rows = self._run("DELETE FROM devices WHERE device_id = ? RETURNING peer", device_id)
         return list(dict.fromkeys(row[0] for row in rows)) if rows else None
+
+    # -- devices that were forgotten while sessions run
+
+    def forgettings(self) -> int:
+        """Return how many times a device was forgotten while sessions ran."""
+        rows = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'forgotten'")
+        return int(rows[0][0]) if rows else 0
+
+    def record_forgetting(self, device_id: bytes) -> None:
+        """Record that a device was forgotten now."""
+        self._run("INSERT OR REPLACE INTO forgotten (device_id) VALUES (?)", device_id)
+        self._run("DELETE FROM forgotten WHERE number <= ?", self.forgettings() - MAX_FORGOTTEN)
+
+    def was_forgotten_since(self, device_id: bytes, number: int) -> bool:
+        """Return whether a device was forgotten after :meth:`forgettings` was `number`, or may have been."""
+        rows = self._run("SELECT number FROM forgotten WHERE device_id = ?", device_id)
+        return (bool(rows) and rows[0][0] > number) or self.forgettings() - MAX_FORGOTTEN > number
+
+    def any_forgotten(self) -> bool:
+        """Return whether the id of a forgotten device is kept."""
+        return bool(self._run("SELECT 1 FROM forgotten LIMIT 1"))
+
+    def clear_forgotten(self) -> None:
+        """Delete the ids of forgotten devices: no session runs that could store for them."""
+        self._run("DELETE FROM forgotten")

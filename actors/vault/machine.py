@@ -13,6 +13,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -39,7 +40,7 @@ from ...messages.to_vault import (
 )
 from ...messages.types import Instant
 from ...protocol.identity import make_info, signing_input
-from ...protocol.pairing_clock import version_with_clock
+from ...protocol.pairing_clock import clock_after, version_with_clock
 from ..base import Effects, Incoming, Send
 from .admission import Admission, NotAdmittedError
 from .device_info import choose_name, clean_version, host_name, is_device_name, operating_system
@@ -48,8 +49,8 @@ from .identity_file import DeviceIdentity
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
 
-RECORD_LIFETIME_S = 7 * 24 * 3600.0
-"""How long an unconfirmed or replaced record is kept (docs/protocol.md, "Settling")."""
+REPLACED_LIFETIME_S = 7 * 24 * 3600.0
+"""How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
 _SWEEP_INTERVAL_S = 3600.0
 _DEVICES_PER_PAGE = 64
 
@@ -120,13 +121,13 @@ class Vault:
         return self._next_sweep
 
     def tick(self, now: Instant) -> Effects | None:
-        """Delete unconfirmed and replaced records that are too old. See stepping.StepMachine."""
+        """Delete replaced records that are too old. See stepping.StepMachine."""
         if now < self._next_sweep:
             return None
         self._next_sweep = now + _SWEEP_INTERVAL_S
         try:
             with self._store.transaction():
-                old = self._store.outdated_records(before=self._wall() - RECORD_LIFETIME_S)
+                old = self._store.outdated_records(before=self._wall() - REPLACED_LIFETIME_S)
                 for record in old:
                     self._store.delete(record.generation)
         except sqlite3.OperationalError as error:
@@ -148,6 +149,8 @@ class Vault:
                 return self._save_evidence(self._evidence.record_peer(session, peer))
             case SessionEnded(session=session):
                 changed = self._evidence.drop(session)
+                if not self._evidence.any_running():
+                    self._clear_forgotten()
                 return self._save_evidence(changed, *self._records_in_use.updates_after_session(session))
             case SettleRequest() as message:
                 return Effects(out=self._answer_from_store(message))
@@ -155,6 +158,8 @@ class Vault:
                 records, more = self._store.page(after, _DEVICES_PER_PAGE)
                 devices = Devices(request, tuple(record.as_device() for record in records), more)
                 return Effects(out=[Send(incoming.sender, devices)])
+            case StoreDevice(deadline=deadline) as message if now >= deadline:
+                return Effects(out=self._refuse_late(incoming.sender, message))
             case StoreDevice() | ConfirmDevice() | Settled() | RenameDevice() | ForgetDevice() as message:
                 return Effects(out=self._apply_once(incoming, message))
 
@@ -165,7 +170,9 @@ class Vault:
         # The session names only the role, the transcript and a nonce. What is signed is put together here,
         # so a session that has been taken over cannot have anything else signed.
         version = self._evidence.version_to_sign(
-            session_of_actor(sender), version_with_clock(self._version, self._store.clock())
+            session_of_actor(sender),
+            version_with_clock(self._version, self._store.clock()),
+            self._store.forgettings(),
         )
         info = make_info(
             public_key=self._identity.public_key,
@@ -230,6 +237,8 @@ class Vault:
                 peers = self._store.delete_device(device_id)
                 if peers is None:
                     raise RequestDeniedError(_no_such_device(request))
+                if self._evidence.any_running():
+                    self._store.record_forgetting(device_id)
                 return RecordedEffect(DeviceChanged(request), tuple(peers))
 
     # -- a pairing
@@ -240,20 +249,46 @@ class Vault:
             info = self._admission.check(session, message)
         except NotAdmittedError as error:
             raise RequestDeniedError(StoreRefused(message.request, str(error))) from None
+        if self._store.was_forgotten_since(info.device_id, self._evidence.signed_after(session)):
+            raise RequestDeniedError(StoreRefused(message.request, "the device was forgotten meanwhile"))
         for known in self._store.records_of_transcript(info.device_id, message.th3):
             if (known.session, known.peer, known.decision) == (session, message.peer, message.decision):
                 raise RequestDeniedError(Stored(message.request, known.as_device().state))
             raise RequestDeniedError(StoreRefused(message.request, "this pairing is stored already"))
-        unconfirmed = self._store.records_of_device(info.device_id, "unconfirmed")
-        excess = unconfirmed[: max(0, len(unconfirmed) - MAX_UNCONFIRMED_PER_DEVICE + 1)]
-        if self._store.count() - len(excess) >= MAX_RECORDS and not self._store.delete_oldest_replaced():
+        # An unconfirmed record is never deleted to make room: the other side may be paired by it.
+        if len(self._store.records_of_device(info.device_id, "unconfirmed")) >= MAX_UNCONFIRMED_PER_DEVICE:
+            reason = "too many unconfirmed pairings with this device; forget it first"
+            raise RequestDeniedError(StoreRefused(message.request, reason))
+        if self._store.count() >= MAX_RECORDS and not self._store.delete_oldest_replaced():
             raise RequestDeniedError(StoreRefused(message.request, "too many devices; forget one first"))
-        for known in excess:
-            self._store.delete(known.generation)
         label = self._store.label(info.device_id)
         record = self._admission.make_record(session, message, info, label=label, stored_at=self._wall())
         self._store.add(record, message.secret)
-        return RecordedEffect(Stored(message.request, "unconfirmed"), peers_of(record, *excess))
+        self._store.set_clock(clock_after(self._store.clock(), record.order))
+        return RecordedEffect(Stored(message.request, "unconfirmed"), peers_of(record))
+
+    def _refuse_late(self, sender: str, message: StoreDevice) -> list[Send]:
+        """Refuse to store for a session whose time is over, and take back what was stored for it before.
+
+        The session may have ended, and may have told the peer so, which then keeps nothing. What was stored
+        before is there if the vault was killed between its commit and its Step, and comes back only now.
+        """
+        out = [Send(sender, StoreRefused(message.request, "it took too long"))]
+        try:
+            with self._store.transaction():
+                found = self._store.records_of_session(session_of_actor(sender), message.th3)
+                late = [record for record in found if record.state == "unconfirmed"]
+                for record in late:
+                    self._store.delete(record.generation)
+        except sqlite3.OperationalError as error:
+            return self._report_write_failure(error) + out
+        return self._records_in_use.peer_updates(peers_of(*late)) + out
+
+    def _clear_forgotten(self) -> None:
+        """No session runs: nothing signed before a device was forgotten can be stored any more."""
+        if self._store.any_forgotten():
+            with suppress(sqlite3.OperationalError), self._store.transaction():
+                self._store.clear_forgotten()
 
     def _confirm_device(self, sender: str, message: ConfirmDevice) -> RecordedEffect:
         session = session_of_actor(sender)

@@ -1,4 +1,4 @@
-"""A short storm with a fixed seed, and that the storm's judgement sees what is wrong."""
+"""Short chaos runs with fixed seeds, and tests of the checks that a chaos run makes."""
 
 import sqlite3
 import subprocess

@@ -1,13 +1,19 @@
 """Where settings come from, which source wins, and how a wrong one is reported."""
 
+import base64
 import tomllib
 
+import base58
 import pytest
 
+from spacedrive_node.actors.swarm.dial.addresses import usable
 from spacedrive_node.cli import run
 from spacedrive_node.config.effective import to_toml
 from spacedrive_node.config.loading import ConfigError, load_config
+from spacedrive_node.config.multiaddrs import bootstrap_peer
 from spacedrive_node.config.settings import DEFAULT_METRICS, SETTINGS, NodeConfig
+from spacedrive_node.messages.types import PeerAddresses
+from spacedrive_node.protocol.peer_ids import peer_id_from_text
 
 PEER = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
 
@@ -122,6 +128,80 @@ def test_values_are_checked(flags, words):
     (found,) = problems(flags)
     assert found.startswith("--")
     assert words in found
+
+
+PEER_BYTES = peer_id_from_text(PEER)
+CID_BYTES = bytes.fromhex("0172") + PEER_BYTES
+BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def base36(data):
+    number, text = int.from_bytes(data, "big"), ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = BASE36[digit] + text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("/ip4/192.0.2.1/tcp/1/p2p/{}/", "/ip4/192.0.2.1/tcp/1"),
+        ("/ip4/192.0.2.1/tcp/00001/p2p/{}", "/ip4/192.0.2.1/tcp/1"),
+        ("/ip6/2001:DB8:0::1/tcp/1/ipfs/{}", "/ip6/2001:db8::1/tcp/1"),
+        ("/dns4/boot.example.org/tcp/1/p2p/{}//", "/dns4/boot.example.org/tcp/1"),
+    ],
+)
+@pytest.mark.parametrize(
+    "peer",
+    [
+        PEER,
+        "b" + base64.b32encode(CID_BYTES).decode().rstrip("=").lower(),
+        "k" + base36(CID_BYTES),
+        "z" + base58.b58encode(CID_BYTES).decode(),
+        "f" + CID_BYTES.hex(),
+    ],
+)
+def test_what_is_accepted_can_be_used(given, meant, peer):
+    """Each way to write a bootstrap peer gives the one form that the swarm reads."""
+    (text,) = load_config({"bootstrap": (given.format(peer),)}, {}).config.bootstrap
+    assert text == f"{meant}/p2p/{PEER}"
+    assert bootstrap_peer(text) == PeerAddresses(PEER_BYTES, (meant,))
+    assert [str(endpoint) for endpoint in usable([meant])] == [meant]
+
+
+@pytest.mark.parametrize("field", ["listen", "announce"])
+def test_a_trailing_slash_is_nothing(field):
+    """As libp2p has it."""
+    loaded = load_config({field: ("/ip4/127.0.0.1/tcp/7520/",)}, {}).config
+    assert getattr(loaded, field) == ("/ip4/127.0.0.1/tcp/7520",)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/ip4/192.0.2.1/tcp/1/p2p/QmWrong",
+        f"/ip4/192.0.2.1/tcp/1/p2p/{PEER[:-1]}",
+        "/ip4/192.0.2.1/tcp/1/p2p/16Uiu2HAmPR2TdiYmTPcvFrgWvFeoLa3CyRJuSJXkzPfEXDHUGNrp",
+        f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/1/p2p/b{PEER}",
+        f"/ip4/192.0.2.1/tcp/0/p2p/{PEER}",
+        f"/ip4/0.0.0.0/tcp/1/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/65536/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/١/p2p/{PEER}",
+        f"/ip4/192.0.2.256/tcp/1/p2p/{PEER}",
+        f"/ip6/fe80::1%eth0/tcp/1/p2p/{PEER}",
+        f"/dns4/bücher.example/tcp/1/p2p/{PEER}",
+        f"/dns4/a..example/tcp/1/p2p/{PEER}",
+        f"/dns4/{'a' * 64}.example/tcp/1/p2p/{PEER}",
+        f"//ip4/192.0.2.1/tcp/1/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp//1/p2p/{PEER}",
+    ],
+)
+def test_a_bootstrap_peer_that_cannot_be_used_is_refused(address):
+    """Before a node starts, and in one sentence."""
+    (found,) = problems({"bootstrap": (address,)})
+    assert found.startswith("--bootstrap: ")
 
 
 def test_a_variable_nobody_knows_is_a_remark():

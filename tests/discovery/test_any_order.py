@@ -36,7 +36,7 @@ SESSIONS = [f"{number:016x}" for number in range(4)]
 KEYS = [bytes([number]) * 34 for number in range(3)]
 
 
-class Storm:
+class RandomMessages:
     """Random messages to one Discovery, most of them answers, some of them to nothing."""
 
     def __init__(self, seed: int) -> None:
@@ -88,19 +88,19 @@ def check(send: Send) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_any_order(seed: int) -> None:
     """400 messages: every output can be routed and decoded, and time always leads on."""
-    storm = Storm(seed)
+    messages = RandomMessages(seed)
     core = Discovery(DiscoveryConfig(runtime_dir="/nowhere", bootstrap=(PeerAddresses(peer("b")),)), 1)
     now = 0.0
     for _ in range(400):
-        if storm.random.random() < 0.1:
-            core.set_same_host(storm.peers()[:3], now)
-        core.handle(*storm.message(), now)
+        if messages.random.random() < 0.1:
+            core.set_same_host(messages.peers()[:3], now)
+        core.handle(*messages.message(), now)
         for send in core.poll(now):
             check(send)
             request = getattr(send.message, "request", None)
             if request is not None:
-                storm.open.append(request)
-        now = storm.random.choice([now, now + 0.01, max(now, min(core.wake_at(), now + 700.0))])
+                messages.open.append(request)
+        now = messages.random.choice([now, now + 0.01, max(now, min(core.wake_at(), now + 700.0))])
     for session in SESSIONS:
         core.handle("supervisor", SessionEnded(session, "joiner", "expired"), now)
     core.poll(now)

@@ -22,7 +22,8 @@ class Command:
             stderr=subprocess.PIPE,
             env=env,
             text=True,
-            start_new_session=True,  # no controlling terminal, whoever runs the tests
+            errors="backslashreplace",
+            start_new_session=True,  # without a controlling terminal
         )
         self.out, self.err = [], []
         self._lines = queue.Queue()

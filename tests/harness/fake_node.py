@@ -111,6 +111,8 @@ class FakeNode:
         self.silent: set[str] = set()
         """Requests that get no answer."""
         self.after_decision: list[SessionState] = []
+        self.missing: tuple[str, ...] = ()
+        """What it lacks to be ready."""
         self.requests: queue.Queue[Message] = queue.Queue()
         self._states: list[SessionState] = []
         self._subscribers: list[tuple[socket.socket, int]] = []
@@ -216,7 +218,7 @@ class FakeNode:
                 rest = [one for one in self.devices if one.device_id > after]
                 self._send(connection, DeviceList(id, tuple(rest[:2]), len(rest) > 2))
             case Status():
-                self._send(connection, status(id))
+                self._send(connection, status(id, self.missing))
             case ListActors():
                 self._send(connection, ActorList(id, ACTORS))
             case Decide():
@@ -239,8 +241,8 @@ ACTORS = (
 )
 
 
-def status(id: int) -> NodeStatus:
-    """Return the status of this node."""
+def status(id: int, missing: tuple[str, ...] = ()) -> NodeStatus:
+    """Return the status of this node, which is ready if nothing is missing."""
     return NodeStatus(
         id=id,
         name="desk",
@@ -252,6 +254,6 @@ def status(id: int) -> NodeStatus:
         dht_peers=3,
         sessions_active=1,
         sessions_limit=256,
-        ready=False,
-        missing=("dht",),
+        ready=not missing,
+        missing=missing,
     )

@@ -4,12 +4,13 @@ import os
 import signal
 import socket
 import threading
+from contextlib import nullcontext
 
 import msgspec
 import trio
 
 from spacedrive_node.actors.base import Effects, FatalActorError, Incoming, Send, run_live_actor
-from spacedrive_node.actors.stepping import run_stepping_actor
+from spacedrive_node.actors.stepping import SteppingEntry, run_stepping_actor
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.child_protocol import Outgoing, Step
@@ -145,8 +146,7 @@ def encode_pair(*numbers):
     return msgspec.msgpack.encode(numbers)
 
 
-async def counter(channel):
-    await run_stepping_actor(channel, to_session.decode, Counter)
+counter = SteppingEntry(to_session.decode, lambda start: nullcontext(Counter(start)))
 
 
 class Prober(Counter):

@@ -13,7 +13,7 @@ from spacedrive_node.actors.metrics import totals as totals_module
 from spacedrive_node.actors.metrics.catalogue import CATALOGUE, PREFIX
 from spacedrive_node.actors.metrics.exposition import render
 from spacedrive_node.actors.metrics.machine import Metrics
-from spacedrive_node.messages.from_supervisor import SessionEnded
+from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
 from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import BUCKETS, Alive, Distribution, Observed, Sample
 
@@ -151,7 +151,29 @@ def test_readiness_by_part() -> None:
         machine = step(machine, sender, Readiness(part, True))
     assert machine.ready
     machine = step(machine, "swarm", Readiness("dht", False, "no bootstrap peer answers"))
+    assert machine.ready
+    machine = step(machine, "discovery", Readiness("dht", False, "no bootstrap peer answers"))
     assert not machine.ready
+
+
+def test_readiness_and_gauges_die_with_their_sender() -> None:
+    """Of every part, also across a restart of metrics; who keeps its state need not report again."""
+    for sender, part, keeps_state in (
+        ("vault", "vault", True), ("swarm", "swarm", False), ("discovery", "dht", False)
+    ):  # fmt: skip
+        machine = Metrics("1")
+        for other, its_part in (("vault", "vault"), ("swarm", "swarm"), ("discovery", "dht")):
+            machine = step(machine, other, Readiness(its_part, True))
+        machine = step(machine, sender, Observed(samples=(Sample("dht_routing_table_peers", (), 4),)))
+        assert machine.ready
+        machine = step(machine, "supervisor", ActorDown(sender, keeps_state))
+        assert not machine.ready
+        assert machine.part_states()[part].detail == "restarting"
+        assert ("dht_routing_table_peers", ()) not in machine.totals.numbers()
+        machine = step(machine, "supervisor", ActorRestarted(sender))
+        assert machine.ready is keeps_state
+        machine = step(machine, sender, Readiness(part, True))
+        assert machine.ready
 
 
 def test_alive_leaves_the_state_alone() -> None:

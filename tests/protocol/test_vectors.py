@@ -7,6 +7,7 @@ from spacedrive_node.messages.peer_protocol import decode_wire
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol import code, identity
 from spacedrive_node.protocol.identity import IdentityError
+from spacedrive_node.protocol.pairing_clock import order_of_pairing
 
 TREZOR = {
     "00000000000000000000000000000000": "abandon " * 11 + "about",
@@ -73,6 +74,17 @@ def test_names(vectors):
         identity.check_name(entry["name"])
     for entry in vectors("names.json")["refused"]:
         assert _refused(identity.check_name, entry["name"], IdentityError), entry["what"]
+
+
+def test_orders_agree_with_the_second_implementation(reference, vectors):
+    """Order, both clocks and the pairing in use; and they do not depend on which side computes them."""
+    for entry in vectors("orders.json"):
+        numbers, in_use = reference.orders(entry["pairings"])
+        assert in_use == entry["in_use"], entry["what"]
+        assert numbers == [(one["order"], one["clock_i"], one["clock_j"]) for one in entry["pairings"]]
+        for one in entry["pairings"]:
+            versions = one["app_version_i"], one["app_version_j"]
+            assert order_of_pairing(*versions) == order_of_pairing(*versions[::-1]) == one["order"]
 
 
 def test_both_directions_of_a_connection_have_their_own_key(vectors):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import Refused
-from spacedrive_node.protocol import code, identity, keys, peer_ids
+from spacedrive_node.protocol import code, identity, keys, pairing_clock, peer_ids
 from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt
 
 HERE = Path(__file__).parent
@@ -262,6 +262,49 @@ def names() -> dict[str, list[dict[str, str]]]:
     }
 
 
+ORDERS = (
+    ("no clock is stated", [("0.1.0", "unknown")]),
+    ("one pairing after another", [("0.1.0+0", "9.9+0"), ("0.1.0+1", "9.9+1"), ("0.1.0+2", "9.9+2")]),
+    ("two that overlap", [("0.1.0+4", "9.9+2"), ("0.1.0+4", "9.9+2")]),
+    ("the second was signed by one side before the first was stored", [("1+6", "1+6"), ("1+6", "1+7")]),
+    (
+        "a clock far ahead counts as it is stated",
+        [("1+0", "1+10000"), ("1+0", "1+10001"), ("1+0", "1+10002")],
+    ),
+    ("the greatest clock", [("1+1000000000", "1+5"), ("1+5", "1+999999999")]),
+    ("what states no clock", [("1+beta", "1+"), ("1+99999999999", "1+4000000000"), ("+-3", "1+5-rc")]),
+)
+
+
+def orders() -> list[dict[str, Any]]:
+    """Return sets of pairings of the same two devices, all of them paired, and which one is in use.
+
+    The clocks afterwards are those of devices that have stored nothing else, in the order of the list.
+    """
+    out = []
+    for what, stated in ORDERS:
+        pairings, clocks = [], [0, 0]
+        for number, versions in enumerate(stated):
+            order = pairing_clock.order_of_pairing(*versions)
+            clocks = [
+                pairing_clock.clock_after(max(clock, pairing_clock.clock_in_version(version)), order)
+                for clock, version in zip(clocks, versions, strict=True)
+            ]
+            pairings.append(
+                {
+                    "th3": seed("order", what, str(number)).hex(),
+                    "app_version_i": versions[0],
+                    "app_version_j": versions[1],
+                    "order": order,
+                    "clock_i": clocks[0],
+                    "clock_j": clocks[1],
+                }
+            )
+        used = max(range(len(pairings)), key=lambda at: (pairings[at]["order"], pairings[at]["th3"]))
+        out.append({"what": what, "pairings": pairings, "in_use": used})
+    return out
+
+
 def build() -> dict[str, Any]:
     """Return the contents of every file by its name."""
     runs = [run(*arguments) for arguments in RUNS]
@@ -271,6 +314,7 @@ def build() -> dict[str, Any]:
         "run.json": runs,
         "refused-frames.json": bad_frames(runs[0]["frames"]["PairingRequest"]),
         "names.json": names(),
+        "orders.json": orders(),
     }
 
 

@@ -7,6 +7,7 @@ library's own dialer, which tries two addresses at most and remembers failures (
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
 from ..library.connections import close_connection, is_alive
+from ..library.dialing import peer_that_answered
 from . import addresses
 from .addresses import Endpoint
 from .resolver import Resolver
@@ -53,12 +55,14 @@ class Dialer:
         *,
         lan_only: bool = False,
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
+        other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
     ) -> None:
         self._network = network
         self._own_peer = own_peer
         self._nursery = nursery
         self._lan_only = lan_only
         self._observe = observe
+        self._other_peer_answered = other_peer_answered
         self._races: dict[bytes, _Race] = {}
         self._limiter = trio.CapacityLimiter(_MAX_DIALS)
         self._resolver = Resolver()
@@ -100,6 +104,17 @@ class Dialer:
         with trio.move_on_after(_OTHER_RACE_TIMEOUT_S):
             await race.over.wait()
         return True
+
+    async def check_who_answers(self, endpoints: Sequence[Endpoint]) -> None:
+        """Report whether another node with this node's identity is at one of the endpoints.
+
+        It is told as well, by the connection from its own peer id; no connection stays.
+        """
+        for endpoint in endpoints:
+            with trio.move_on_after(_DIAL_TIMEOUT_S), suppress(UnreachableError):
+                connection = await self._dial(self._own_peer, endpoint)
+                self._other_peer_answered(self._own_peer, endpoint, self._own_peer)
+                await close_connection(connection)
 
     async def drop(self, connection: Any) -> None:
         """Close a connection that has failed, so that `existing` does not return it again."""
@@ -161,8 +176,11 @@ class Dialer:
                 began = trio.current_time()
                 try:
                     connection = await self._network.dial_addr(Multiaddr(str(endpoint)), ID(peer))
-                except Exception:  # the library raises many unrelated types; all mean: not by this address
+                except Exception as error:  # the library raises many types; all mean: not by this address
                     self._observe("tcp", trio.current_time() - began, False)
+                    answered = peer_that_answered(error)
+                    if answered is not None:
+                        self._other_peer_answered(peer, endpoint, answered)
                     continue
                 if connection.muxed_conn.peer_id.to_bytes() != peer:
                     await close_connection(connection)

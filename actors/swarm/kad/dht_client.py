@@ -5,6 +5,7 @@ the libp2p Kademlia specification (github.com/libp2p/specs, kad-dht) over the co
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
@@ -20,7 +21,7 @@ from ..dial import addresses
 from ..dial.addresses import Endpoint
 from ..dial.dialer import Dialer, UnreachableError
 from ..library import streams
-from ..library.connections import is_alive
+from ..library.connections import host_of, is_alive
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_CLOSER_PEERS: Final = 20
@@ -32,6 +33,14 @@ _MESSAGE_TYPES = {
     "get_providers": Message.MessageType.GET_PROVIDERS,
     "add_provider": Message.MessageType.ADD_PROVIDER,
 }
+
+
+@dataclass(slots=True)
+class OwnEntries:
+    """The addresses of this node itself that an answer names: as a closer peer, and as a provider."""
+
+    closer: list[str] = field(default_factory=list)
+    provider: list[str] = field(default_factory=list)
 
 
 def encode_request(op: str, key: bytes, own_peer: bytes, own_addresses: Sequence[str]) -> bytes:
@@ -47,27 +56,30 @@ def encode_request(op: str, key: bytes, own_peer: bytes, own_addresses: Sequence
 
 
 def decode_answer(
-    data: bytes, own_peer: bytes
+    data: bytes, own_peer: bytes, own: OwnEntries | None = None
 ) -> tuple[tuple[PeerAddresses, ...], tuple[PeerAddresses, ...]]:
     """Return (closer peers, providers) of an answer.
 
-    Malformed entries are dropped, and so is this node itself. Raises ValueError if it is no Kademlia message.
+    Malformed entries are dropped, and so is this node itself, whose addresses go into `own`. Raises
+    ValueError if it is no Kademlia message.
     """
     message = Message()
     try:
         message.ParseFromString(data)
     except DecodeError:
         raise ValueError("not a Kademlia message") from None
-    return _peers(message.closerPeers, MAX_CLOSER_PEERS, own_peer), _peers(
-        message.providerPeers, MAX_PROVIDERS, own_peer
-    )
+    own = OwnEntries() if own is None else own
+    closer = _peers(message.closerPeers, MAX_CLOSER_PEERS, own_peer, own.closer)
+    return closer, _peers(message.providerPeers, MAX_PROVIDERS, own_peer, own.provider)
 
 
-def _peers(entries: Any, limit: int, own_peer: bytes) -> tuple[PeerAddresses, ...]:
+def _peers(entries: Any, limit: int, own_peer: bytes, own: list[str]) -> tuple[PeerAddresses, ...]:
     found: dict[bytes, PeerAddresses] = {}
     for entry in entries[: 2 * limit]:
         peer = bytes(entry.id)
-        if peer != own_peer and peer not in found and is_peer_id(peer):
+        if peer == own_peer:
+            own[:] = readable_addresses(entry.addrs)
+        elif peer not in found and is_peer_id(peer):
             found[peer] = PeerAddresses(peer, readable_addresses(entry.addrs))
             if len(found) == limit:
                 break
@@ -112,12 +124,16 @@ class DhtClient:
         own_peer: bytes,
         own_addresses: Sequence[str],
         unreachable: Callable[[bytes], None],
+        own_peer_named: Callable[[KadRequest, str | None, OwnEntries], None] = lambda _request, _host, _own: (
+            None
+        ),
     ) -> None:
         self._dialer = dialer
         self._protocol = protocol
         self._own_peer = own_peer
         self._own_addresses = own_addresses
         self._unreachable = unreachable
+        self._own_peer_named = own_peer_named
         self._limiter = trio.CapacityLimiter(_MAX_REQUESTS)
 
     async def run(self, request: KadRequest) -> KadReply | KadFailed:
@@ -146,7 +162,10 @@ class DhtClient:
                 raise
             await self._dialer.drop(connection)
             data = await self._exchange(await self._dialer.connect(request.peer, request.addresses), request)
-        closer, providers = decode_answer(data, self._own_peer)
+        own = OwnEntries()
+        closer, providers = decode_answer(data, self._own_peer, own)
+        if own.closer or own.provider:
+            self._own_peer_named(request, host_of(connection), own)
         return KadReply(request.request, closer, providers)
 
     async def _exchange(self, connection: Any, request: KadRequest) -> bytes:

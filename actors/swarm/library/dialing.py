@@ -8,10 +8,13 @@ from typing import Any, NoReturn
 import libp2p.network.swarm as library_swarm
 from libp2p.network.config import RetryConfig
 from libp2p.network.exceptions import SwarmException
+from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 
 from ....messages.errors import SpacedriveNodeError
+from ....protocol.peer_ids import peer_id_from_text
 
 HEAD_START_S = 0.02
+_MAX_CAUSES = 8
 
 
 class DialForbiddenError(SpacedriveNodeError, SwarmException):  # type: ignore[misc]
@@ -69,3 +72,22 @@ def shorten_dials(network: Any) -> None:
     """
     library_swarm._HAPPY_EYEBALLS_DELAY = HEAD_START_S
     network.retry_config = RetryConfig(max_retries=0)
+
+
+def peer_that_answered(error: BaseException) -> bytes | None:
+    """Return the peer id that an address proved instead of the expected one; None if a dial failed otherwise.
+
+    Defect (0.8.1, security/noise/patterns.py:349): the exception has the peer id in its text only.
+    Test: tests/mistakes/test_same_identity.py.
+    """
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if cause is None or isinstance(cause, PeerIDMismatchesPubkey):
+            break
+        cause = cause.__cause__ or cause.__context__
+    if not isinstance(cause, PeerIDMismatchesPubkey):
+        return None
+    try:
+        return peer_id_from_text(str(cause).rpartition("remote_peer_id_from_pubkey=")[2])
+    except ValueError:
+        return None

@@ -185,7 +185,7 @@ class ChaosRun:
             nursery.start_soon(self._finish, plan, 1, joining, sides)
 
     async def _finish(self, plan: Plan, side: int, pairing: Pairing, sides: tuple[Side, Side]) -> None:
-        mine = sides[side]
+        end = sides[side]
         self.timeline.record(f"#{plan.number} side {side} is session {pairing.id} of {plan.nodes[side]}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow, plan, side, pairing)
@@ -197,14 +197,14 @@ class ChaosRun:
                 await trio.sleep(plan.thinking[side])
                 await self._decide(plan, side, pairing)
                 state = await pairing.paired()
-                mine.outcome, mine.fingerprint = "paired", state.fingerprint
-                mine.seconds = trio.current_time() - shown
+                end.outcome, end.fingerprint = "paired", state.fingerprint
+                end.seconds = trio.current_time() - shown
             except PairingFailedError as failed:
-                mine.outcome = failed.outcome
-                with_shown = locals().get("shown")
-                mine.seconds = 0.0 if with_shown is None else trio.current_time() - with_shown
+                end.outcome = failed.outcome
+                shown_at = locals().get("shown")
+                end.seconds = 0.0 if shown_at is None else trio.current_time() - shown_at
             except (ControlError, ConnectionError) as error:
-                mine.outcome = repr(error)
+                end.outcome = repr(error)
             nursery.cancel_scope.cancel()
 
     async def _decide(self, plan: Plan, side: int, pairing: Pairing) -> None:

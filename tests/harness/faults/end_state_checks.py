@@ -55,8 +55,8 @@ def rows(data: Path) -> dict[str, Row]:
 
 def disagreement(one: Path, other: Path, sessions: list[tuple[str, str]]) -> str | None:
     """Return a difference between two stores: in the pairing in use, or in a session. None: they agree."""
-    mine, theirs = rows(one), rows(other)
-    in_use = [[row.th3 for row in side.values() if row.state == "paired"] for side in (mine, theirs)]
+    first, second = rows(one), rows(other)
+    in_use = [[row.th3 for row in side.values() if row.state == "paired"] for side in (first, second)]
     if in_use[0] != in_use[1]:
         return f"in use: {in_use}"
     for data in (one, other):
@@ -64,8 +64,8 @@ def disagreement(one: Path, other: Path, sessions: list[tuple[str, str]]) -> str
             return f"{data.name} has not settled {open_ends}"
     for session, opposite in sessions:
         for row, same in (
-            (mine.get(session), theirs.get(opposite)),
-            (theirs.get(opposite), mine.get(session)),
+            (first.get(session), second.get(opposite)),
+            (second.get(opposite), first.get(session)),
         ):
             if row is not None and row.complete and (same is None or same.th3 != row.th3):
                 return f"paired on one side only: {row}, {same}"
