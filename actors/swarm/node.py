@@ -12,9 +12,7 @@ from typing import Any
 
 import trio
 from libp2p.custom_types import TProtocol
-from libp2p.kad_dht.kad_dht import DHTMode
 from libp2p.peer.id import ID
-from libp2p.tools.anyio_service import background_trio_service
 
 from ...messages.actor_configs import SwarmConfig
 from ...messages.peer_protocol import PROTOCOL_ID
@@ -29,7 +27,7 @@ from .dial.dialer import Dialer, UnreachableError
 from .host import Host, open_host
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
-from .kad.dht_server import DhtServer, use_protocol
+from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
 from .library.connection_limits import limit_inbound_connections
 from .library.connections import close_connection, host_of
@@ -46,17 +44,19 @@ _MAX_TASKS = 4096
 
 
 class _Gate:
-    """Decides who may connect (library/connection_limits.py, Gate)."""
+    """Decides who may connect, and who makes room (library/connection_limits.py, Gate)."""
 
     def __init__(self, bans: BanList, lan_only: bool) -> None:
         self._bans = bans
         self._lan_only = lan_only
 
     def allows(self, host: str) -> bool:
-        """Refuse banned address blocks, and with --lan-only every address outside of the local network."""
-        if self._bans.is_banned(addresses.block_of(host), now()):
-            return False
+        """With --lan-only, refuse every address outside of the local network."""
         return not self._lan_only or addresses.is_local_host(host)
+
+    def is_slow(self, address_block: str | None) -> bool:
+        """Let blocks from which much rubbish came lose their connections first."""
+        return self._bans.is_slow(address_block, now())
 
 
 class SwarmNode:
@@ -84,7 +84,6 @@ class SwarmNode:
         self._listening = trio.Event()
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
-        self._mode = DHTMode.CLIENT if config.dht_mode == "client" else DHTMode.SERVER
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.dialer = Dialer(
             host.network,
@@ -102,10 +101,12 @@ class SwarmNode:
             self._bans,
             count_refusal=self._count_refusal,
             drop_peer=self.dialer.drop_peer,
-            drop_address_block=self.dialer.drop_address_block,
         )
-        self._dht = DhtServer(host.libp2p, self._mode, routing.provides)
-        self._routing_table = RoutingTable(self._dht, host.libp2p.get_peerstore(), self.dialer.existing)
+        self._routing_table = RoutingTable(
+            host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
+        )
+        if config.dht_mode != "client":
+            DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         limit_inbound_connections(host.network, _Gate(self._bans, config.lan_only), self._count_handshake)
@@ -129,7 +130,6 @@ class SwarmNode:
         async def write_log(level: str, text: str) -> None:
             await mailbox.log(level, text)
 
-        use_protocol(config.dht_protocol)
         async with open_host(seed, config.max_connections) as host, trio.open_nursery() as nursery:
             node = cls(mailbox, config, routing, nursery, host)
             await host.listen(config, former, write_log)
@@ -141,15 +141,14 @@ class SwarmNode:
                 node._unreachable,
                 node._own_peer_named,
             )
-            async with background_trio_service(node._dht):
-                nursery.start_soon(node._report)
-                node._mark_changed()
-                node._listening.set()
-                try:
-                    yield node
-                finally:
-                    node._closing = True
-                nursery.cancel_scope.cancel()
+            nursery.start_soon(node._report)
+            node._mark_changed()
+            node._listening.set()
+            try:
+                yield node
+            finally:
+                node._closing = True
+            nursery.cancel_scope.cancel()
 
     def start_task(self, run: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run one request in a task; drop it if there are 4096 already, or while the node closes."""
@@ -245,7 +244,7 @@ class SwarmNode:
 
     async def _add_to_routing_table(self, peer_id: ID) -> None:
         await self._listening.wait()
-        server = await self._routing_table.add_if_server(peer_id)
+        server = self._routing_table.add_if_server(peer_id)
         if server is not None:
             self._mark_changed()
             await self._mailbox.send("discovery", ServerJoined(server))
@@ -288,7 +287,7 @@ class SwarmNode:
             peer=host.peer,
             addresses=host.announced,
             reachability=metrics.reachability(host.announced),
-            dht_mode="client" if self._mode is DHTMode.CLIENT else "server",
+            dht_mode="client" if self._config.dht_mode == "client" else "server",
             dht_peers=self._routing_table.size,
         )
 

@@ -17,7 +17,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
-from ..library.connections import address_block_of, close_connection, is_alive
+from ..library.connections import close_connection, is_alive
 from ..library.dialing import peer_that_answered
 from . import addresses
 from .addresses import Endpoint
@@ -127,12 +127,6 @@ class Dialer:
         """Close every connection with `peer`."""
         for connection in list(self._network.get_connections(ID(peer))):
             await close_connection(connection)
-
-    def drop_address_block(self, address_block: str) -> None:
-        """Close every connection from an address block, all at once."""
-        for connection in list(self._network.get_connections()):
-            if address_block_of(connection.muxed_conn) == address_block:
-                self._nursery.start_soon(close_connection, connection)
 
     async def _race(self, peer: bytes, targets: Sequence[Endpoint], hearsay: frozenset[Endpoint]) -> Any:
         """Start an attempt for each address, staggered, until one succeeds or all have failed."""

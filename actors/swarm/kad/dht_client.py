@@ -18,12 +18,13 @@ from ....messages.to_discovery import KadFailed, KadReply
 from ....messages.to_swarm import KadRequest
 from ....messages.types import PeerAddresses
 from ..dial import addresses
+from ..dial.addresses import Endpoint
 from ..dial.dialer import Dialer, UnreachableError
 from ..dial.hearsay import heard_all
 from ..library import streams
 from ..library.connections import host_of, is_alive
 
-MAX_ANSWER_BYTES: Final = 256 * 1024
+MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_CLOSER_PEERS: Final = 20
 MAX_PROVIDERS: Final = 64
 _MAX_REQUESTS = 256
@@ -95,15 +96,23 @@ def is_peer_id(peer: bytes) -> bool:
 
 def readable_addresses(entries: Sequence[Any]) -> tuple[str, ...]:
     """Return the addresses that this node could dial, of the first 32, as text without /p2p."""
-    found: dict[str, None] = {}
+    return tuple(map(str, _endpoints(entries)))
+
+
+def dialable_addresses(entries: Sequence[Any]) -> tuple[bytes, ...]:
+    """Return the same as binary multiaddrs."""
+    return tuple(Multiaddr(str(endpoint)).to_bytes() for endpoint in _endpoints(entries))
+
+
+def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
+    found: dict[Endpoint, None] = {}
     for entry in entries[: addresses.MAX_ADDRESSES]:
         try:
             text = str(Multiaddr(bytes(entry)) if isinstance(entry, bytes) else entry)
         except Exception:  # noqa: S112 - the parser raises many unrelated types; a malformed address is dropped
             continue
-        for endpoint in addresses.usable([text]):
-            found[str(endpoint)] = None
-    return tuple(found)
+        found.update(dict.fromkeys(addresses.usable([text])))
+    return list(found)
 
 
 class DhtClient:

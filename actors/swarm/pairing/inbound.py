@@ -38,6 +38,7 @@ REPLY_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 5.0
 EXCHANGE_TIMEOUT_S = 10.0
 """All of it together: the other side waits no longer (docs/protocol.md, "Limits")."""
+SLOW_PAUSE_S = 1.0
 _CLOSE_TIMEOUT_S = 2.0
 
 
@@ -53,7 +54,6 @@ class InboundExchanges:
         *,
         count_refusal: Callable[[RefusalReason], None],
         drop_peer: Callable[[bytes], Any],
-        drop_address_block: Callable[[str], None],
     ) -> None:
         self._own_peer = own_peer
         self._routing = routing
@@ -61,8 +61,7 @@ class InboundExchanges:
         self._bans = bans
         self._count_refusal = count_refusal
         self._drop_peer = drop_peer
-        self._drop_address_block = drop_address_block
-        self._slots = ExchangeSlots()
+        self._slots = ExchangeSlots(is_slow=lambda block: bans.is_slow(block, now()))
         self._repeats = RepeatLimit()
         self.pending = PendingRequests(mailbox)
         """Requests that wait for a session or the vault. The actor hands it what comes back (actor.py)."""
@@ -73,7 +72,7 @@ class InboundExchanges:
         address_block = address_block_of(stream.muxed_conn)
 
         # Gate: a banned peer is not listened to, and loses its connections.
-        if self._bans.is_banned(peer, now()) or self._bans.is_banned(address_block, now()):
+        if self._bans.is_banned(peer, now()):
             await streams.reset(stream)
             await self._drop_peer(peer)
             return
@@ -108,6 +107,10 @@ class InboundExchanges:
                     except NoAnswerError:
                         await streams.reset(stream)
                         return
+
+                    # Slow down a peer that sends rubbish, if its address block does so as a whole.
+                    if self._bans.is_slowed(peer, address_block, now()):
+                        await trio.sleep(SLOW_PAUSE_S)
 
                     # Write: the response and the end of this side's half, in one packet.
                     try:
@@ -199,10 +202,8 @@ class InboundExchanges:
         return encode(Refused(request.code_id, request.attempt, reason))
 
     async def _strike(self, peer: bytes, address_block: str | None) -> None:
-        """Count a strike; close the connections of a peer or an address block that is banned by it."""
+        """Count a strike; close the connections of a peer that is banned by it."""
         if self._bans.strike(peer, address_block, now()):
-            if address_block is not None and self._bans.is_banned(address_block, now()):
-                self._drop_address_block(address_block)
             await self._drop_peer(peer)
 
 

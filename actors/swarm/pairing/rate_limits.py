@@ -32,6 +32,10 @@ class RateWindow(Generic[K]):
         times.append(now)
         return len(times) > self._limit
 
+    def count(self, key: K, now: float) -> int:
+        """Return how many events of a key are in the window, at most one more than are allowed."""
+        return sum(time > now - self._window for time in self._times.get(key) or ())
+
     def _forget_until(self, time: float) -> None:
         """Forget the keys whose last event has left the window."""
         while (oldest := self._times.oldest()) is not None and oldest[1][-1] <= time:
