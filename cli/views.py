@@ -96,9 +96,10 @@ class PlainView:
     """Lines for people where there is no terminal: a log, a pipe."""
 
     def show(self, event: Event) -> None:
-        """Print the event in words."""
-        for line in plain_lines(event):
-            write_line(printable(line))
+        """Print the event in words; in one write, so that a reader has seen all of a code or nothing."""
+        lines = plain_lines(event)
+        if lines:
+            write_line("\n".join(map(printable, lines)))
         if event["event"] == "failed":
             print_to_stderr(failure_text(event))
 
