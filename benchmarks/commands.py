@@ -43,7 +43,7 @@ async def run(bench: BenchmarkRun) -> None:
     bench.data["samples"] = times
     beside = None
     if times["wormhole"]:
-        beside = ("wormhole send, receive", 1000 * median(times["wormhole"]))
+        beside = ("wormhole send", 1000 * median(times["wormhole"]))
     bench.row(
         "sdnode pair and join: start to both ended",
         1000 * median(times["sdnode"]),
