@@ -3,7 +3,6 @@
 A view shows what demo_run.py reports, and decides nothing.
 """
 
-import shutil
 import statistics
 import sys
 from collections.abc import Sequence
@@ -16,9 +15,8 @@ from ..messages.to_gateway import ActorInfo, Device
 from .actors import ACTOR_HEADER, actor_object, actor_rows
 from .errors import print_to_stderr
 from .json_output import print_json
-from .output import write_line
 from .tables import size_text
-from .views import STAGE_TEXTS, columns_that_fit, word_rows
+from .views import STAGE_TEXTS, word_rows
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class TextDemoView:
         self._color = sys.stdout.isatty()
 
     def _line(self, text: str = "", **style: Any) -> None:
-        write_line(click.style(text, **style) if self._color and style else text)
+        click.echo(click.style(text, **style) if self._color and style else text)
 
     def starting(self, server: str, names: Sequence[str]) -> None:
         """Print what is about to happen."""
@@ -168,8 +166,7 @@ class TextDemoView:
     def code_shown(self, words: str) -> None:
         """Show the code."""
         self._line("\ndesktop shows twelve words:")
-        width = shutil.get_terminal_size().columns if self._color else 80
-        for row in word_rows(words, columns_that_fit(width - 4)):
+        for row in word_rows(words):
             self._line(f"    {row}", bold=True)
         self._line("\nphone enters them, and finds desktop by a Kademlia lookup (milliseconds since then):")
 

@@ -11,6 +11,7 @@ not know which session to cancel. A second signal ends the process at once.
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
@@ -136,35 +137,20 @@ class Follower:
             return trusted
 
     async def _watch_signals(self, task_status: trio.TaskStatus[None]) -> None:
-        watched = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCONT]
-        if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:  # else whoever started this wants no stops
-            watched.append(signal.SIGTSTP)
-        with trio.open_signal_receiver(*watched) as signals:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             task_status.started()
-            async for number in signals:
-                if number == signal.SIGTSTP:
-                    self._stop_process()
-                elif number == signal.SIGCONT:
-                    self._view.resume()
-                elif self._interrupted:
+            async for _ in signals:
+                if self._interrupted:
                     self._view.close()
                     os._exit(exit_codes.INTERRUPTED)
-                else:
-                    self._interrupted = True
-                    self._start_scope.deadline = trio.current_time() + _START_GRACE_S
-                    self._scope.cancel()
-
-    def _stop_process(self) -> None:
-        """Stop as Ctrl-Z wants, with the terminal as the shell expects it; go on here afterwards."""
-        self._view.suspend()
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
-        self._view.resume()
+                self._interrupted = True
+                self._start_scope.deadline = trio.current_time() + _START_GRACE_S
+                self._scope.cancel()
 
     async def _cancel_pairing(self, *, show: bool = True) -> None:
         """Cancel the pairing in the node, if it was started; `show`: also show that it failed."""
-        self._view.close()
+        with suppress(OSError):
+            self._view.close()
         if self._pairing is None:
             return
         with trio.move_on_after(_CANCEL_GRACE_S):

@@ -3,14 +3,13 @@
 import sys
 from collections.abc import Sequence
 
-from .output import printable, write_line
+import click
 
 Row = Sequence[str]
 
 
 def print_table(header: Row, rows: Sequence[Row], *, right: Sequence[str] = ()) -> None:
     """Print rows under a header; columns named in `right` are aligned to the right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(header, rows, right)
         return
@@ -20,7 +19,7 @@ def print_table(header: Row, rows: Sequence[Row], *, right: Sequence[str] = ()) 
             cell.rjust(width) if name in right else cell.ljust(width)
             for name, cell, width in zip(header, row, widths, strict=True)
         ]
-        write_line("  ".join(cells).rstrip())
+        click.echo("  ".join(cells).rstrip())
 
 
 def _print_rich(header: Row, rows: Sequence[Row], right: Sequence[str]) -> None:

@@ -95,8 +95,6 @@ class CandidateFound(Message):
     peer: PeerId
     addresses: Addresses
     finders: Annotated[tuple[Finder, ...], Meta(min_length=1, max_length=4)]
-    hearsay: Addresses = ()
-    """Those of `addresses` that only third parties have named."""
 
 
 class Signed(Message):
@@ -108,10 +106,7 @@ class Signed(Message):
 
 
 class Stored(Message):
-    """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice.
-
-    `unconfirmed` answers a ConfirmDevice that could not be written: the record stays, and settles later.
-    """
+    """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice."""
 
     request: RequestId
     state: Literal["unconfirmed", "paired"]

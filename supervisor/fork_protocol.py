@@ -1,7 +1,6 @@
 """The messages between the supervisor and its fork server, one in each packet, with descriptors attached."""
 
 from ..messages.base import Decoder, Message
-from ..messages.child_protocol import Ping, Pong
 from .child_specs import Sandbox
 
 MAX_FDS = 9
@@ -47,7 +46,5 @@ class Exited(Message):
     status: int
 
 
-Request = Fork | Ping
-decode_request: Decoder[Request] = Decoder(Request)
-Reply = Serving | Forked | ForkFailed | Exited | Pong
+Reply = Serving | Forked | ForkFailed | Exited
 decode_reply: Decoder[Reply] = Decoder(Reply)

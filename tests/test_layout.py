@@ -27,13 +27,7 @@ ALLOWED: dict[str, set[str]] = {
         "config.paths",
         "messages.errors",
     },
-    "config.values": {
-        "config.values",
-        "config.paths",
-        "messages.errors",
-        "protocol.errors",
-        "protocol.names",
-    },
+    "config.values": {"config.values", "config.paths", "messages.errors"},
     "config": {"config", "messages", "protocol"},
     "client": {"client", "config", "messages", "protocol"},
 }

@@ -74,8 +74,6 @@ class _Server:
     peer: bytes
     distance: int
     addresses: tuple[str, ...]
-    known: set[str]
-    """Those of `addresses`, or more, that are not hearsay."""
     branches: set[bytes]
     """The seeds from which the lookup was led to this server."""
     status: _Status = _Status.FRESH
@@ -135,7 +133,7 @@ class Lookup:
             self.request_count += 1
             for branch in server.branches:
                 self._branch_requests[branch] = self._branch_requests.get(branch, 0) + 1
-            chosen.append(_as_named(server))
+            chosen.append(PeerAddresses(server.peer, server.addresses))
         return chosen
 
     def handle_answer(self, peer: bytes, closer: Sequence[PeerAddresses]) -> None:
@@ -179,15 +177,15 @@ class Lookup:
         for _, peer in self._by_distance:
             server = self._servers[peer]
             if server.status is _Status.ANSWERED:
-                found.append(_as_named(server))
+                found.append(PeerAddresses(peer, server.addresses))
                 if len(found) == K:
                     break
         return found
 
-    def named(self, peer: bytes) -> PeerAddresses:
-        """Return `peer` with the addresses that servers have named in this lookup."""
+    def addresses(self, peer: bytes) -> tuple[str, ...]:
+        """Return the addresses of `peer` that servers have named in this lookup."""
         server = self._servers.get(peer)
-        return PeerAddresses(peer) if server is None else _as_named(server)
+        return () if server is None else server.addresses
 
     def _learn(self, named: PeerAddresses, branches: set[bytes]) -> _Server | None:
         if named.peer == self.own_peer:
@@ -196,16 +194,13 @@ class Lookup:
         offered = named.addresses[:MAX_ADDRESSES_PER_ANSWER]
         if server is None:
             point = self._point ^ kademlia_point(named.peer)
-            known = set(offered).difference(named.hearsay)
-            server = _Server(named.peer, point, offered, known, set(branches))
+            server = _Server(named.peer, point, offered, set(branches))
             self._servers[named.peer] = server
             insort(self._by_distance, (point, named.peer))
             return server
         server.branches |= branches
         merged = dict.fromkeys(server.addresses + offered)
         server.addresses = tuple(merged)[:MAX_ADDRESSES]
-        server.known.update(set(offered).difference(named.hearsay))
-        server.known.intersection_update(server.addresses)
         self._revive(server)
         return server
 
@@ -248,8 +243,3 @@ class Lookup:
 
     def _least_used(self, server: _Server) -> int:
         return min(self._branch_requests.get(branch, 0) for branch in server.branches)
-
-
-def _as_named(server: _Server) -> PeerAddresses:
-    hearsay = tuple(address for address in server.addresses if address not in server.known)
-    return PeerAddresses(server.peer, server.addresses, hearsay)

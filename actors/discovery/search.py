@@ -126,7 +126,7 @@ class Search:
         """
         if provider.addresses:
             return provider
-        return driver.lookup.named(provider.peer)
+        return PeerAddresses(provider.peer, driver.lookup.addresses(provider.peer))
 
     def _offer(self, finder: Finder, source: bytes, peers: Sequence[PeerAddresses], now: Instant) -> int:
         """Offer peers to the candidates; return how many of them were looked at."""

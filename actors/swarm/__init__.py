@@ -33,9 +33,8 @@ def warm_up() -> None:
 
     with stub_unused_modules():
         from . import actor  # noqa: F401, `main` then finds it imported
-        from .dial import interfaces, resolver
+        from .dial import resolver
         from .library import lazy_imports
 
         lazy_imports.import_lazy_modules()
         resolver.load_name_services()
-        interfaces.remember()

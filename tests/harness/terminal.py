@@ -19,27 +19,21 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
 
 class Terminal:
-    """A command on a pseudo-terminal. Its output is kept without escape sequences, in `raw` with them.
+    """A command on a pseudo-terminal of 60 rows. Its output is kept without escape sequences."""
 
-    `env`: what it has beyond the usual; `shell`: a script of sh that runs the command as its "$@".
-    """
-
-    def __init__(self, arguments, env, *, rows=60, columns=100, shell=None):
+    def __init__(self, arguments, env):
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        sized = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
-        through = ["sh", "-c", shell, "sh"] if shell else []
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 100, 0, 0))
         self.process = subprocess.Popen(
-            [*through, sys.executable, "-m", "spacedrive_node", *arguments],
+            [sys.executable, "-m", "spacedrive_node", *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={"PYTHONUTF8": "1", **sized, "TERM": "xterm"},
+            env=env | {"PYTHONUTF8": "1", "TERM": "xterm"},
             preexec_fn=self._take_terminal,
         )
         os.close(slave)
         self.shown = ""
-        self.raw = ""
 
     @staticmethod
     def _take_terminal():
@@ -94,7 +88,5 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # the other end is closed
             return False
-        text = data.decode(errors="replace")
-        self.raw += text
-        self.shown += _ESCAPES.sub("", text)
+        self.shown += _ESCAPES.sub("", data.decode(errors="replace"))
         return bool(data)

@@ -22,10 +22,11 @@ ACTORS = "spacedrive_node.tests.harness.tiny_actors"
 DEADLINE = 30
 
 
-HOSTS = {
-    "process": lambda heartbeat: ProcessSpawner(preload=(ACTORS,), heartbeat=heartbeat),
-    "task": lambda heartbeat: TaskSpawner(),
-}
+def process_host():
+    return ProcessSpawner(preload=(ACTORS,))
+
+
+HOSTS = {"process": process_host, "task": TaskSpawner}
 
 
 def session_name(number=1):
@@ -122,7 +123,7 @@ async def node(
             await run_tree(
                 specs,
                 session_spec,
-                spawner=HOSTS[host](heartbeat),
+                spawner=HOSTS[host](),
                 max_sessions=max_sessions,
                 on_log=lambda *line: gateway.logs.append(line),
                 on_ready=ready.set,

@@ -1,46 +1,47 @@
 """Identify: the library has no event for its end, and does not repeat one that failed; corrected, it does."""
 
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
-import varint
-from libp2p.identity.identify.identify import ID as IDENTIFY
-from libp2p.identity.identify.pb.identify_pb2 import Identify
-from libp2p.identity.identify_push.identify_push import ID_PUSH
+import trio.testing
+from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
+from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import identify, streams
-from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, identify
+from spacedrive_node.tests.harness.library_hosts import PROTOCOL, our_host, running
 
 DEADLINE = 20
 
 
 @pytest.mark.parametrize("corrected", [False, True])
 async def test_a_failed_identify_is_tried_again(corrected: bool) -> None:
-    """The first stream to ask with is reset."""
-    serving, asking = our_host(1), make(corrected, 2)
+    """The first stream to ask with cannot be opened."""
+    serving, asking = (
+        host_factory.new_host(create_new_key_pair(bytes([number]) * 32), 16, list) for number in (1, 2)
+    )
     tries = 0
     identified = trio.Event()
-    answer = serving.get_mux().handlers[IDENTIFY]
+    new_stream = asking.new_stream
 
-    async def failing_once(stream: Any) -> None:
+    async def failing_once(*arguments: Any, **more: Any) -> Any:
         nonlocal tries
         tries += 1
         if tries == 1:
-            await stream.reset()
-        else:
-            await answer(stream)
+            raise ConnectionError
+        return await new_stream(*arguments, **more)
 
     async def note(_peer: Any) -> None:
         if asking.get_peerstore().get_protocols(serving.get_id()):
             identified.set()
 
-    serving.set_stream_handler(IDENTIFY, failing_once)
+    asking.new_stream = failing_once
     if corrected:
         identify.after_identify(asking, note)
-    async with running(serving, asking) as (address, _):
+    async with host_lifecycle.run_host(serving), host_lifecycle.run_host(asking):
+        await serving.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
+        address = Multiaddr(str(serving.get_transport_addrs()[0]))
         with trio.fail_after(DEADLINE):
             await asking.get_network().dial_addr(address, serving.get_id())
             if corrected:
@@ -50,40 +51,6 @@ async def test_a_failed_identify_is_tried_again(corrected: bool) -> None:
                 while asking._identify_inflight or not tries:
                     await trio.lowlevel.checkpoint()
                 assert not asking._identified_peers
-
-
-@pytest.mark.parametrize("pushed", [False, True], ids=["answered", "pushed"])
-@pytest.mark.parametrize(("corrected", "kept"), [(False, 30_000), (True, 0)])
-async def test_a_message_above_64_kibibytes_is_not_read(corrected: bool, kept: int, pushed: bool) -> None:
-    """All that it says is kept by default, half a megabyte; ours takes nothing of it."""
-    stranger, host = our_host(1), make(corrected, 2)
-    message = Identify(public_key=stranger.get_public_key().serialize())
-    message.protocols.extend(f"/protocol/{number}" for number in range(30_000))
-    data = message.SerializeToString()
-    asked = trio.Event()
-
-    async def answer(stream: Any) -> None:
-        with suppress(Exception):
-            await stream.write(varint.encode(len(data)) + data)
-            await stream.close()
-        asked.set()
-
-    stranger.set_stream_handler(IDENTIFY, streams.reset if pushed else answer)
-    async with running(stranger, host) as (_, address):
-        with trio.fail_after(DEADLINE):
-            connection = await stranger.get_network().dial_addr(address, host.get_id())
-            if pushed:
-                with suppress(streams.StreamError):
-                    async with streams.open_stream(connection, ID_PUSH) as stream:
-                        await streams.write(stream, varint.encode(len(data)) + data)
-                        await streams.read_exactly(stream, 1)
-            else:
-                await asked.wait()
-            while host._identify_inflight:
-                await trio.lowlevel.checkpoint()
-    store = host.get_peerstore()
-    known = store.get_protocols(stranger.get_id()) if store.has_peer(stranger.get_id()) else []
-    assert sum(one.startswith("/protocol/") for one in known) == kept
 
 
 async def test_identify_tells_when_it_has_run() -> None:
