@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .client.embedded import Node, NodeStartError, open_node
-    from .client.errors import ControlError, NodeGoneError
+    from .client.errors import ControlError, NodeEndedError, NodeGoneError
     from .client.node_client import (
         Code,
         Confirmation,
@@ -40,6 +40,7 @@ _MODULES = {
     "Node": "client.embedded",
     "NodeClient": "client.node_client",
     "NodeConfig": "config.settings",
+    "NodeEndedError": "client.errors",
     "NodeGoneError": "client.errors",
     "NodeStartError": "client.embedded",
     "Pairing": "client.node_client",
@@ -70,6 +71,7 @@ __all__ = [
     "Node",
     "NodeClient",
     "NodeConfig",
+    "NodeEndedError",
     "NodeGone",
     "NodeGoneError",
     "NodeStartError",

@@ -18,8 +18,10 @@ import trio
 
 from . import __version__, sandbox_profiles
 from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
+from .config.multiaddrs import bootstrap_peer
 from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
-from .config.paths import default_data_dir, runtime_dir
+from .config.paths import UnsafePathError, default_data_dir, runtime_dir
+from .config.running_nodes import keep_registered
 from .config.settings import DEFAULT_LISTEN, NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
@@ -31,18 +33,20 @@ from .messages.actor_configs import (
     VaultConfig,
 )
 from .messages.control_protocol import NodeStatus
-from .messages.types import PeerAddresses
-from .protocol.peer_ids import peer_id_from_text
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
 from .supervisor.spawner import Spawner
+from .supervisor.systemd_notify import ServiceManager
 from .supervisor.tree import NodeFailedError, run_tree
 
 _READY_POLL_S = 0.05
 _STILL_STARTING_LOG_S = 10.0
+_REGISTER_INTERVAL_S = 2.0
 _OWN_DESCRIPTORS, _DESCRIPTORS_PER_SESSION = 128, 3
 """Open in the supervisor's process: without any session, with room to spare, and for each session."""
+_MIN_DESCRIPTORS = 256
+"""With fewer the fork server, which keeps some above 200, cannot start."""
 
 __all__ = ["NodeFailedError", "Ready", "run_node", "serve"]
 
@@ -83,10 +87,13 @@ async def run_node(
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
+        on_ready = ready
         if lifeline:
             nursery.start_soon(_watch_lifeline, stop)
+        else:  # otherwise the service, if there is one, is the program that started this node
+            on_ready = _notify_service_manager(nursery, stop, ready)
         await serve(
-            config, spawner=ProcessSpawner(), stop=stop, ready=ready, log=log, passphrase_fd=passphrase_fd
+            config, spawner=ProcessSpawner(), stop=stop, ready=on_ready, log=log, passphrase_fd=passphrase_fd
         )
         nursery.cancel_scope.cancel()
 
@@ -119,6 +126,7 @@ async def serve(
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_report_when_ready, sockets, ready, log)
+            nursery.start_soon(_stay_registered, data_dir, sockets, log)
             await run_tree(
                 specs,
                 session_spec(),
@@ -183,7 +191,7 @@ def child_specs(
             entry=_entry("discovery"),
             config=DiscoveryConfig(
                 runtime_dir=str(runtime_dir()),
-                bootstrap=tuple(_peer_addresses(text) for text in config.bootstrap),
+                bootstrap=tuple(bootstrap_peer(text) for text in config.bootstrap),
                 same_host=config.same_host,
                 mdns=config.mdns,
             ),
@@ -231,11 +239,6 @@ def _entry(kind: str) -> str:
     return f"{__package__}.actors.{kind}:main"
 
 
-def _peer_addresses(text: str) -> PeerAddresses:
-    address, _, peer = text.rpartition("/p2p/")
-    return PeerAddresses(peer=peer_id_from_text(peer), addresses=(address,))
-
-
 def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:
     """Raise this process's soft limit of open files to what its sessions need; its actors have their own."""
     needed = _OWN_DESCRIPTORS + _DESCRIPTORS_PER_SESSION * max_sessions
@@ -243,6 +246,11 @@ def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if allowed < _MIN_DESCRIPTORS:
+        raise NodeFailedError(
+            f"a process may open {allowed} files here, and a node needs {_MIN_DESCRIPTORS} at least: "
+            "raise the limit (ulimit -n; LimitNOFILE= of a systemd unit)"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
         sessions = max(allowed - _OWN_DESCRIPTORS, 0) // _DESCRIPTORS_PER_SESSION
@@ -261,12 +269,42 @@ async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
             stop.set()
 
 
+def _notify_service_manager(
+    nursery: trio.Nursery, stop: trio.Event, ready: Callable[[Ready], None]
+) -> Callable[[Ready], None]:
+    """Have the service manager told how the node is; return what to call when it is ready."""
+    service_manager = ServiceManager()
+    nursery.start_soon(service_manager.run, stop)
+
+    def on_ready(line: Ready) -> None:
+        service_manager.ready(f"ready, at {' '.join(line.addresses)}")
+        ready(line)
+
+    return on_ready
+
+
 async def _watch_lifeline(stop: trio.Event) -> None:
     """Set `stop` when standard input ends, that is when the program that started this node has ended."""
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
         while await stdin.receive_some(4096):
             pass
     stop.set()
+
+
+async def _stay_registered(data_dir: Path, sockets: OpenSockets, log: WriteLog) -> None:
+    """Look after the node's entry in the register of running nodes, which a cleaner may remove."""
+    problem = ""
+    while True:
+        await trio.sleep(_REGISTER_INTERVAL_S)  # there is no event for it that works on every file system
+        former, problem = problem, ""
+        try:
+            if keep_registered(data_dir, sockets.control_path):
+                log("supervisor", "warning", "the runtime record was removed, and is written again", {})
+        except (OSError, UnsafePathError) as error:
+            problem = str(error)
+        if problem and problem != former:
+            text = "commands may not find this node any more: restart it"
+            log("supervisor", "warning", text, {"reason": problem})
 
 
 async def _report_when_ready(sockets: OpenSockets, ready: Callable[[Ready], None], log: WriteLog) -> None:

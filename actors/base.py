@@ -42,6 +42,8 @@ ActorChannel = Channel[ToChild]
 
 MAX_BUFFERED_INPUTS = 4096
 """Deliveries that an actor reads ahead of the one that it handles."""
+IDENTITY_IN_USE = "another node has this node's identity: was its data directory copied? stop one of them"
+"""Said by whoever notices it: discovery on this host, the swarm anywhere else."""
 
 
 class FatalActorError(SpacedriveNodeError):
@@ -85,6 +87,8 @@ class Effects:
     """None: unchanged."""
     end: Outcome | None = None
     """Set when a session ends."""
+    logs: list[Log] = field(default_factory=list)
+    """Lines for the node's log, written before the step takes effect. After a crash they may come twice."""
 
 
 def _envelope(send: Send) -> Outgoing:
@@ -209,8 +213,15 @@ async def reading_inputs(channel: ActorChannel, decode_inbox: Decoder[Inbox]) ->
             nursery.cancel_scope.cancel()
 
 
+async def receive_start(channel: ActorChannel) -> Start:
+    """Return the Start. Until it comes, a spare answers heartbeats. Raises RuntimeError for other frames."""
+    while isinstance(frame := await channel.receive(), Ping):
+        await channel.send(Pong())
+    return require_start(frame)
+
+
 def require_start(frame: ToChild) -> Start:
-    """Return the first frame. Raises RuntimeError if it is not a Start."""
+    """Return a frame that is to be the Start. Raises RuntimeError if it is not."""
     if not isinstance(frame, Start):
         raise RuntimeError(f"expected Start, got {type(frame).__name__}")
     return frame
@@ -222,7 +233,7 @@ async def run_live_actor(
     actor: Callable[[Mailbox[Inbox], Start], Awaitable[None]],
 ) -> None:
     """Run a live actor until it returns. When the node stops, its mailbox ends and it should return."""
-    start = require_start(await channel.receive())
+    start = await receive_start(channel)
     try:
         async with reading_inputs(channel, decode_inbox) as inputs:
             await channel.send(Ready())

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import trio
 
 from ..messages.base import Decoder
-from ..messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Step, Stop, ToChild
+from ..messages.child_protocol import Deliver, Log, Ping, Pong, Ready, Start, Step, Stop, ToChild
 from ..messages.types import Instant
 from ..supervisor.channel import BlockingChannel
 from .base import (
@@ -34,6 +34,7 @@ from .base import (
     malformed_delivery_log,
     now,
     reading_inputs,
+    receive_start,
     report_fatal,
     require_start,
     step_frame,
@@ -90,11 +91,14 @@ class SteppingEntry(Generic[Inbox]):
     def serve(self, channel: BlockingChannel[ToChild]) -> None:
         """Run until it ends or the node stops, in a process that does nothing else."""
         try:
-            start = require_start(channel.receive())
+            while isinstance(first := channel.receive(), Ping):
+                channel.send(Pong())  # a spare answers heartbeats until its Start comes
+            start = require_start(first)
             with self.restore(start) as machine:
                 channel.send(Ready())
                 if self.on_start is not None:
-                    channel.send(step_frame(0, self.on_start(machine, now())))
+                    for frame in _frames(0, self.on_start(machine, now())):
+                        channel.send(frame)
                 self._loop(channel, machine)
         except trio.EndOfChannel:
             return  # the supervisor is gone
@@ -125,16 +129,16 @@ class SteppingEntry(Generic[Inbox]):
                         case Start():
                             raise RuntimeError("a second Start")
             if not waiting:
-                step = _handle_timers(machine)
+                frames = _handle_timers(machine)
             else:
                 deliver = waiting.popleft()
                 incoming = decode_delivery(deliver, self.decode)
                 if incoming is None:
                     channel.send(malformed_delivery_log(deliver))
-                step = _handle_input(machine, deliver.input, incoming)
-            if step is not None:
-                channel.send(step)
-                if step.end is not None:
+                frames = _handle_input(machine, deliver.input, incoming)
+            for answer in frames:
+                channel.send(answer)
+                if isinstance(answer, Step) and answer.end is not None:
                     return
 
 
@@ -160,14 +164,15 @@ async def _run_on_trio(
         await channel.send(step_frame(0, Effects(out=[message])))
 
     try:
-        start = require_start(await channel.receive())
+        start = await receive_start(channel)
         with actor.restore(start) as machine:
             async with reading_inputs(channel, actor.decode) as inputs, trio.open_nursery() as nursery:
                 if background is not None:
                     nursery.start_soon(background, machine, send)
                 await channel.send(Ready())
                 if actor.on_start is not None:
-                    await channel.send(step_frame(0, actor.on_start(machine, now())))
+                    for frame in _frames(0, actor.on_start(machine, now())):
+                        await channel.send(frame)
                 await _loop_on_trio(channel, inputs, machine)
                 nursery.cancel_scope.cancel()
     except BaseException as error:
@@ -181,17 +186,17 @@ async def _loop_on_trio(
     machine: StepMachine[Inbox],
 ) -> None:
     while True:
-        step: Step | None = None
+        frames: list[Log | Step] = []
         with trio.move_on_after(_seconds_to_wait(machine)) as limit:
             try:
-                step = _handle_input(machine, *await inputs.receive())
+                frames = _handle_input(machine, *await inputs.receive())
             except trio.EndOfChannel:
                 return
         if limit.cancelled_caught:
-            step = _handle_timers(machine)
-        if step is not None:
-            await channel.send(step)
-            if step.end is not None:
+            frames = _handle_timers(machine)
+        for frame in frames:
+            await channel.send(frame)
+            if isinstance(frame, Step) and frame.end is not None:
                 return
 
 
@@ -200,11 +205,17 @@ def _seconds_to_wait(machine: StepMachine[Inbox]) -> float:
     return min(max(machine.wake_at() - now(), 0.0), _MAX_WAIT_S)
 
 
-def _handle_input(machine: StepMachine[Inbox], number: int, incoming: Incoming[Inbox] | None) -> Step:
-    """Return the Step for one input. A malformed one (None) is acknowledged and has no effect."""
-    return step_frame(number, Effects() if incoming is None else machine.step(incoming, now()))
+def _handle_input(
+    machine: StepMachine[Inbox], number: int, incoming: Incoming[Inbox] | None
+) -> list[Log | Step]:
+    """Return the frames for one input. A malformed one (None) is acknowledged and has no effect."""
+    return _frames(number, Effects() if incoming is None else machine.step(incoming, now()))
 
 
-def _handle_timers(machine: StepMachine[Inbox]) -> Step | None:
+def _handle_timers(machine: StepMachine[Inbox]) -> list[Log | Step]:
     effects = machine.tick(now())
-    return None if effects is None else step_frame(0, effects)
+    return [] if effects is None else _frames(0, effects)
+
+
+def _frames(number: int, effects: Effects) -> list[Log | Step]:
+    return [*effects.logs, step_frame(number, effects)]

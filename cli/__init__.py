@@ -6,6 +6,7 @@ The frame:
     exit_codes       what each exit code means
     click_commands   command classes whose usage errors never repeat what was typed
     choose_node      --data-dir and --control: which running node a command talks to
+    output           what the locale cannot print, and what must not command a terminal, is escaped
     json_output      --json: one object per line
     tables           tables, sizes and time spans for people
 
@@ -18,10 +19,14 @@ The commands:
     pairing_events   … what happens in it, as events for scripts
     views            … how events are shown: as JSON or plain lines
     rich_view        … how they are shown on a terminal
+    code_layout      … how the code stands there: words in a frame, and a QR code where it fits
+    steady_view      … that no output error ends a pairing
+    core_dumps       … that the words are in no core dump
     prompts          … questions that do not stop the rest
     devices          `sdnode devices`: list, rename, forget
     status           `sdnode status`
     actors           `sdnode actors`
+    help_and_version `sdnode help` and `sdnode version`
     demo             `sdnode demo`: the command
     demo_run         … its course
     demo_nodes       … its nodes

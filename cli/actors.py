@@ -24,7 +24,13 @@ def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:
     from ..client.one_shot import call
     from ..messages.control_protocol import ActorList, ListActors
 
-    found = call(choose_control(data_dir, control), ActorList, ListActors).actors
+    node = choose_control(data_dir, control)
+    page = call(node, ActorList, ListActors)
+    found = list(page.actors)
+    while page.more is True and page.actors:
+        last = page.actors[-1].actor
+        page = call(node, ActorList, lambda id, last=last: ListActors(id, last))  # type: ignore[misc]
+        found += page.actors
     if as_json:
         for actor in found:
             print_json(actor_object(actor))

@@ -4,11 +4,15 @@ Owns the options --data-dir and --control of every command but `up`. Never start
 running nodes is config/running_nodes.py's.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from . import exit_codes
+from .errors import CommandError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,22 +24,37 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def node_options(command: F) -> F:
     """Add --data-dir and --control to a command."""
-    command = click.option(
-        "--control", metavar="PATH", envvar="SDNODE_CONTROL", help="Control socket of the node to talk to."
-    )(command)
-    return click.option(
-        "--data-dir", metavar="DIR", envvar="SDNODE_DATA_DIR", help="Data directory of the node to talk to."
-    )(command)
+    command = click.option("--control", metavar="PATH", help="Control socket of the node to talk to.")(
+        command
+    )
+    return click.option("--data-dir", metavar="DIR", help="Data directory of the node to talk to.")(command)
 
 
 def choose_control(data_dir: str | None, control: str | None) -> "Path":
-    """Return the control socket of the node that is meant.
+    """Return the control socket of the node that is meant. A flag counts before any variable, as with `up`.
 
-    Raises NoNodeRunningError, SeveralNodesError, UnsafePathError.
+    Raises CommandError, NoNodeRunningError, SeveralNodesError, UnsafePathError.
     """
     from ..config.running_nodes import choose_node
 
+    if data_dir is None and control is None:
+        control = _read("SDNODE_CONTROL", os.environ.get("SDNODE_CONTROL") or None)
+        if control is None:
+            data_dir = _read("SDNODE_DATA_DIR", os.environ.get("SDNODE_DATA_DIR") or None)
+    else:
+        data_dir, control = _read("--data-dir", data_dir), _read("--control", control)
     return choose_node(data_dir, control)
+
+
+def _read(name: str, value: str | None) -> str | None:
+    """Return an absolute path; `~` is the home directory. Raises CommandError, UnsafePathError (exit 2)."""
+    from ..config.paths import expand_user
+
+    if value is None:
+        return None
+    if not value.strip():
+        raise CommandError(f"{name} must not be empty", exit_codes.USAGE)
+    return os.path.abspath(expand_user(value.strip()))
 
 
 def connect(data_dir: str | None, control: str | None) -> "AbstractAsyncContextManager[NodeClient]":

@@ -5,12 +5,25 @@ An argument in the wrong place may be the words of a code (`sdnode pair WORDS`) 
 Owns these messages and nothing else.
 """
 
+import math
 from difflib import get_close_matches
+from typing import Any
 
 import click
 
 _MAX_SHOWN_CHARS = 16
 """Of a mistyped command: a longer one is not repeated. No secret is so short."""
+
+
+class FiniteRange(click.FloatRange):
+    """A number between two others; `nan` is between no two, whatever comparisons say of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number. Raises BadParameter."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail("not a number", param, ctx)
+        return number
 
 
 class Command(click.Command):

@@ -3,6 +3,7 @@
 A view shows what demo_run.py reports, and decides nothing.
 """
 
+import shutil
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from ..messages.to_gateway import ActorInfo, Device
 from .actors import ACTOR_HEADER, actor_object, actor_rows
 from .errors import print_to_stderr
 from .json_output import print_json
+from .output import write_line
 from .tables import size_text
-from .views import STAGE_TEXTS, word_rows
+from .views import STAGE_TEXTS, columns_that_fit, word_rows
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class TextDemoView:
         self._color = sys.stdout.isatty()
 
     def _line(self, text: str = "", **style: Any) -> None:
-        click.echo(click.style(text, **style) if self._color and style else text)
+        write_line(click.style(text, **style) if self._color and style else text)
 
     def starting(self, server: str, names: Sequence[str]) -> None:
         """Print what is about to happen."""
@@ -166,7 +168,8 @@ class TextDemoView:
     def code_shown(self, words: str) -> None:
         """Show the code."""
         self._line("\ndesktop shows twelve words:")
-        for row in word_rows(words):
+        width = shutil.get_terminal_size().columns if self._color else 80
+        for row in word_rows(words, columns_that_fit(width - 4)):
             self._line(f"    {row}", bold=True)
         self._line("\nphone enters them, and finds desktop by a Kademlia lookup (milliseconds since then):")
 

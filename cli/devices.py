@@ -10,8 +10,9 @@ import click
 from . import exit_codes
 from .choose_node import choose_control, node_options
 from .click_commands import Group
-from .errors import CommandError
+from .errors import CommandError, print_to_stderr
 from .json_output import json_option, print_json
+from .output import printable, write_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,8 +102,9 @@ def forget(
             raise CommandError(
                 "nobody is there to ask; give --yes to forget without a question", exit_codes.USAGE
             )
-        if not click.confirm(f"Forget {device.name} ({device.device_id.hex()[:_SHORT_ID_DIGITS]})?"):
-            click.echo("nothing was changed", err=True)
+        short_id = device.device_id.hex()[:_SHORT_ID_DIGITS]
+        if not click.confirm(f"Forget {printable(device.name)} ({short_id})?"):
+            print_to_stderr("nothing was changed")
             return exit_codes.OK
     key = os.urandom(16)
     call(node, Done, lambda id: ForgetDevice(id, key, device.device_id))
@@ -147,7 +149,8 @@ def _print_change(as_json: bool, event: str, device: "Device", name: str) -> Non
     if as_json:
         print_json({"event": event, "id": device.device_id.hex(), "name": name})
     else:
-        click.echo(f"{event}: {name}" if name == device.name else f"{event}: {device.name} is now {name}")
+        change = name if name == device.name else f"{device.name} is now {name}"
+        write_line(printable(f"{event}: {change}"))
 
 
 def _print_devices(options: Options) -> int:
@@ -156,7 +159,7 @@ def _print_devices(options: Options) -> int:
         for device in found:
             print_json(device_object(device))
     elif not found:
-        click.echo("no trusted devices yet; pair one with: sdnode pair")
+        write_line("no trusted devices yet; pair one with: sdnode pair")
     else:
         from .tables import print_table
 

@@ -14,6 +14,7 @@ import click
 
 from ..messages.errors import SpacedriveNodeError
 from . import exit_codes
+from .output import discard_stdout, prepare_streams, printable
 
 
 class CommandError(SpacedriveNodeError):
@@ -63,6 +64,7 @@ def _open_standard_streams() -> None:
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:  # it was closed when the interpreter began
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for the whole process
+    prepare_streams()
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -97,10 +99,10 @@ def report(error: BaseException) -> int:
             print_to_stderr(error.format_message())
             return error.exit_code
         case BrokenPipeError():
-            _discard_stdout()
+            discard_stdout()
             return exit_codes.INTERNAL
         case OSError(errno=errno.ENOSPC):
-            _discard_stdout()
+            discard_stdout()
             print_to_stderr("no space left on the device that the output, or a file, was to be written to")
             return exit_codes.INTERNAL
     return _report_node_error(error)
@@ -153,13 +155,6 @@ def _place(error: BaseException) -> str:
 
 def print_to_stderr(message: str) -> None:
     """Write an error, or a remark that must not be mixed with the output, to stderr."""
-    with suppress(OSError):  # its reader is gone
-        print(f"sdnode: {message}", file=sys.stderr, flush=True)
-
-
-def _discard_stdout() -> None:
-    """Replace stdout by /dev/null, so that the interpreter does not complain when it flushes at exit."""
-    with suppress(OSError, ValueError):  # stdout is no real file: then nothing is flushed into it either
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+    lines = "\n".join(printable(line) for line in message.split("\n"))
+    with suppress(OSError, ValueError):  # its reader is gone
+        print(f"sdnode: {lines}", file=sys.stderr, flush=True)

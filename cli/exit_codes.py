@@ -13,6 +13,7 @@ WRONG_CODE = 4
 REJECTED = 5
 LOST = 6
 NO_NODE = 7
+NOT_READY = 8
 INTERRUPTED = 130
 
 _BY_OUTCOME: dict[Outcome, int] = {

@@ -11,7 +11,6 @@ not know which session to cancel. A second signal ends the process at once.
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import trio
 
@@ -137,20 +136,35 @@ class Follower:
             return trusted
 
     async def _watch_signals(self, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        watched = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCONT]
+        if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:  # else whoever started this wants no stops
+            watched.append(signal.SIGTSTP)
+        with trio.open_signal_receiver(*watched) as signals:
             task_status.started()
-            async for _ in signals:
-                if self._interrupted:
+            async for number in signals:
+                if number == signal.SIGTSTP:
+                    self._stop_process()
+                elif number == signal.SIGCONT:
+                    self._view.resume()
+                elif self._interrupted:
                     self._view.close()
                     os._exit(exit_codes.INTERRUPTED)
-                self._interrupted = True
-                self._start_scope.deadline = trio.current_time() + _START_GRACE_S
-                self._scope.cancel()
+                else:
+                    self._interrupted = True
+                    self._start_scope.deadline = trio.current_time() + _START_GRACE_S
+                    self._scope.cancel()
+
+    def _stop_process(self) -> None:
+        """Stop as Ctrl-Z wants, with the terminal as the shell expects it; go on here afterwards."""
+        self._view.suspend()
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+        self._view.resume()
 
     async def _cancel_pairing(self, *, show: bool = True) -> None:
         """Cancel the pairing in the node, if it was started; `show`: also show that it failed."""
-        with suppress(OSError):
-            self._view.close()
+        self._view.close()
         if self._pairing is None:
             return
         with trio.move_on_after(_CANCEL_GRACE_S):

@@ -16,6 +16,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("status", "status", "Show addresses, reachability and sessions of the node."),
     "actors": ("actors", "actors", "Show the node's processes, with restarts and memory."),
     "demo": ("demo", "demo", "Pair two nodes on this machine before your eyes."),
+    "help": ("help_and_version", "help_command", "Show this, or the help of a command."),
+    "version": ("help_and_version", "version", "Show the version."),
 }
 
 
@@ -38,9 +40,13 @@ class _LazyGroup(Group):
 
 @click.group(
     cls=_LazyGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every command takes --json (one object per line) and --debug (details of an unexpected error).",
 )
 @click.version_option(__version__, prog_name="sdnode", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Two devices find each other with twelve words and trust each other from then on."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choose_node import connect, node_options
-from .click_commands import Command
+from .choose_node import choose_control, connect, node_options
+from .click_commands import Command, FiniteRange
+from .core_dumps import forbid_core_dumps
 from .json_output import json_option
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, ch
 
     Exit codes: 0 paired, 2 usage, 4 expired, 5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
     """
+    _check_contradiction(yes, check)
+    forbid_core_dumps()
     return _run_pairing(
         lambda client: client.start_pairing(),
         data_dir=data_dir,
@@ -48,7 +51,7 @@ def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, ch
 @click.command(cls=Command)
 @click.argument("words", nargs=-1)
 @click.option(
-    "--timeout", type=click.FloatRange(1, 3600), default=60.0, metavar="SECONDS", help="Search so long. [60]"
+    "--timeout", type=FiniteRange(1, 3600), default=60.0, metavar="SECONDS", help="Search so long. [60]"
 )
 @_pairing_options
 def join(
@@ -69,6 +72,10 @@ def join(
     Exit codes: 0 paired, 2 usage or words that cannot be a code, 3 not found, 4 wrong code or expired,
     5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
     """
+    _check_contradiction(yes, check)
+    forbid_core_dumps()
+    if words in ((), ("-",)) and sys.stdin.isatty():
+        choose_control(data_dir, control)  # raises if no node runs: nobody types twelve words for nothing
     from .read_words import read_code_text
 
     text = read_code_text(words, interactive=not as_json and sys.stdin.isatty())
@@ -83,6 +90,11 @@ def join(
     )
 
 
+def _check_contradiction(yes: bool, check: bool) -> None:
+    if yes and check:
+        raise click.UsageError("--yes asks nothing, so --check cannot ask for the digits; give one of them")
+
+
 def _run_pairing(
     start: "PairingStarter",
     *,
@@ -93,13 +105,12 @@ def _run_pairing(
     check: bool,
     search: float | None = None,
 ) -> int:
-    if yes and check:
-        raise click.UsageError("--yes asks nothing, so --check cannot ask for the digits; give one of them")
     import trio
 
     from .follow_pairing import Follower
+    from .steady_view import SteadyView
 
-    view = _choose_view(as_json, search)
+    view = SteadyView(_choose_view(as_json, search))
 
     async def main() -> int:
         async with connect(data_dir, control) as client:

@@ -15,6 +15,7 @@ import trio
 from ..messages.errors import SpacedriveNodeError
 
 _MAX_ANSWER_BYTES = 1024
+_FRAME = frozenset("╭╮╰╯─│+-| ")
 
 
 class NobodyToAskError(SpacedriveNodeError):
@@ -36,8 +37,13 @@ async def read_line(descriptor: int) -> str:
 
 
 async def read_yes(descriptor: int) -> bool:
-    """Read an answer and return whether it is yes: only `y` and `yes` are, and an empty line is no."""
-    return (await read_line(descriptor)).strip().lower() in ("y", "yes")
+    """Read an answer and return whether it is yes: only `y` and `yes` are, and an empty line is no.
+
+    A line that is nothing but a frame is no answer: it is the last of the panel that was pasted as the words.
+    """
+    while len(answer := (await read_line(descriptor)).strip()) > 2 and not set(answer) - _FRAME:
+        pass
+    return answer.lower() in ("y", "yes")
 
 
 def discard_typeahead(descriptor: int) -> None:

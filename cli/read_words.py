@@ -5,19 +5,23 @@ client. Never keeps the words: they stay out of the history of the line editor a
 of the list of processes.
 """
 
+import codecs
 import os
+import select
 import sys
+import termios
 from contextlib import suppress
 
-import click
-
 from ..protocol.code import CodeError, complete, parse_code
+from ..protocol.words import WORD_COUNT, are_enough, begins_anew, count_words, words_before
 from . import exit_codes
 from .errors import CommandError
+from .output import write_line
 
 _MAX_INPUT_BYTES = 4096
 _MAX_MISTAKES = 3
-_WORDS = 12
+_PASTE_PAUSE_S = 0.05
+"""Between two keys of what is pasted; a person is slower."""
 
 
 def read_code_text(words: tuple[str, ...], *, interactive: bool) -> str:
@@ -68,17 +72,30 @@ def hide_arguments(secrets: tuple[str, ...]) -> None:
 
 def _read_stdin() -> str:
     """Read standard input as far as a code goes: what follows may be the answer to a question."""
-    text = b""
-    while len(text) < _MAX_INPUT_BYTES:
+    data = b""
+    while len(data) < _MAX_INPUT_BYTES:
         byte = os.read(sys.stdin.fileno(), 1)
-        text += byte
-        if byte in (b"\n", b""):
-            with suppress(CodeError):
-                parse_code(text.decode(errors="replace"))
-                break
-        if not byte:
+        data += byte
+        if byte in (b"\n", b"") and (not byte or _is_complete(_decoded(data))):
             break
-    return text.decode(errors="replace")
+    return _decoded(data)
+
+
+def _decoded(data: bytes) -> str:
+    """Return what a file or a pipe holds as text: UTF-8, or UTF-16 if it begins with its byte-order mark."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data[: len(data) // 2 * 2].decode("utf-16", errors="replace")
+    return data.decode(errors="replace")
+
+
+def _is_complete(text: str) -> bool:
+    """Return whether nothing that could follow would make this text a code, or make it another one."""
+    try:
+        parse_code(text)
+    except CodeError:
+        # Twelve words that are no code do not become one by a thirteenth, so nothing is waited for.
+        return not _is_qr(text) and are_enough(text)
+    return True
 
 
 def _validated(text: str) -> str:
@@ -92,34 +109,45 @@ def _validated(text: str) -> str:
 
 def _prompt() -> str:
     """Ask until it is a code; the words may be entered on several lines. Gives up after three mistakes."""
-    click.echo("Enter the twelve words that the other device shows (Tab completes a word).")
+    write_line("Enter the twelve words that the other device shows (Tab completes a word).")
     _prepare_line_editor()
     text = ""
     mistakes = 0
     while mistakes < _MAX_MISTAKES:
-        count = len(text.split())
-        line = _read_line(f"words {count + 1} to {_WORDS}: " if text else "words: ")
-        if not line.strip():
+        count = count_words(text)
+        line = _read_line(f"words {count + 1} to {WORD_COUNT}: " if count else "words: ")
+        if not count_words(line):
+            # Between the lines of a list that was pasted there may be empty ones, or a frame.
+            if line.strip() or _more_is_typed():
+                continue
             raise CommandError("no words, nothing was sent", exit_codes.USAGE)
-        # A line of twelve words or more is a new beginning, even where the prompt asks for the rest.
-        text = line.strip() if _word_count(line) >= _WORDS else f"{text} {line}".strip()
+        goes_on = _is_qr(text) and not _is_qr(line)  # it was pasted as it stood there, in several lines
+        text = f"{text}\n{line}" if goes_on or not begins_anew(line, text) else line.strip()
         try:
             parse_code(text)
         except CodeError as error:
-            if error.position is None and 0 < _word_count(text) < _WORDS:
+            if error.position is None and count_words(text) < WORD_COUNT and not _is_qr(text):
                 continue  # no word is wrong so far: the rest may follow
+            if _is_qr(text) and _more_is_typed():
+                continue
             mistakes += 1
-            text = _words_before_mistake(text, error)
-            click.echo(f"{error}")
+            text = "" if error.position is None else words_before(text, error.position)
+            write_line(str(error))
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)  # the rest of what was pasted with it
             if text:
-                click.echo(_progress_text(_word_count(text)))
+                write_line(_progress_text(count_words(text)))
             continue
         return text
     raise CommandError("these are not the words of a code; nothing was sent", exit_codes.USAGE)
 
 
-def _word_count(text: str) -> int:
-    return len(text.split())
+def _is_qr(text: str) -> bool:
+    return "spacedrive:" in text.lower()
+
+
+def _more_is_typed() -> bool:
+    """Return whether more can be read at once, as in the middle of what is pasted."""
+    return bool(select.select([sys.stdin.fileno()], [], [], _PASTE_PAUSE_S)[0])
 
 
 def _progress_text(count: int) -> str:
@@ -128,19 +156,11 @@ def _progress_text(count: int) -> str:
     return f"The first {count} words are fine; go on after them, or enter all twelve again."
 
 
-def _words_before_mistake(text: str, error: CodeError) -> str:
-    """Return the words before the wrong one, if it is certain which that is; else nothing, to begin again."""
-    pieces = text.split()
-    if error.position is None or error.position == 1 or not all(piece.isalpha() for piece in pieces):
-        return ""
-    return " ".join(pieces[: error.position - 1])
-
-
 def _read_line(prompt: str) -> str:
     try:
         return input(prompt)
     except EOFError:
-        click.echo()
+        write_line("")
         raise CommandError("no words, nothing was sent", exit_codes.USAGE) from None
 
 
@@ -155,6 +175,11 @@ def _prepare_line_editor() -> None:
 
 
 def _completion(prefix: str, number: int) -> str | None:
-    """Return the completion of that number for readline, which asks for one after another until None."""
+    """Return the completion of that number for readline, which asks for one after another until None.
+
+    A Tab behind a number or a whole word, with more behind it, was not pressed but pasted: it is a blank.
+    """
     found = complete(prefix) if len(prefix) >= 2 else ()
+    if number == 0 and prefix and (not found or prefix in found) and _more_is_typed():
+        return f"{prefix} "
     return f"{found[number]} " if number < len(found) else None

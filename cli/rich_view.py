@@ -1,35 +1,40 @@
-"""The live view of a pairing on a terminal: words in a grid, QR code, one line with stage and countdown.
+"""The live view of a pairing on a terminal: the code, and one line with stage and countdown.
 
 A module apart from views.py because it imports rich. Owns the live line, which must not
 be on the screen while a question is answered.
 """
 
-import io
 import sys
 import time
+from typing import TextIO, cast
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.text import Text
 
+from .code_layout import code_lines
 from .errors import print_to_stderr
+from .output import TolerantStream, is_unicode, printable
 from .pairing_events import Event
 from .prompts import write_question
-from .views import STAGE_TEXTS, device_lines, failure_text, plain_lines, word_rows
+from .views import STAGE_TEXTS, device_lines, failure_text, plain_lines
 
 
 class RichView:
     """Shows everything on stdout, which is a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        # A thread of rich draws the live line: an error there would be a traceback in the middle of it.
+        self._console = console or Console(highlight=False, file=cast(TextIO, TolerantStream(sys.stdout)))
         self._stage = ""
         self._countdown_end: float | None = None
         self._is_connected = True
-        self._spinner = Spinner("dots")
+        self._spinner = Spinner("dots" if is_unicode(sys.stdout) else "line")
         self._live: Live | None = None
+        self._question: str | None = None
+        self._is_suspended = False
+        self._had_live = False
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -48,7 +53,8 @@ class RichView:
             case "paired":
                 self._stop_live()
                 first, *rest = plain_lines(event)
-                self._console.print(Text(f"✓ {first}", style="bold green"))
+                mark = "✓ " if is_unicode(sys.stdout) else ""
+                self._console.print(Text(mark + printable(first), style="bold green"))
                 for line in rest:
                     self._print(line)
             case "failed":
@@ -56,16 +62,11 @@ class RichView:
                 print_to_stderr(failure_text(event))
 
     def _show_code(self, event: Event) -> None:
-        drawn = qr_text(event, self._console.width, self._console.height)
-        if drawn:
-            self._print("Scan this with the other device, or enter the words below.")
-            # It holds escape sequences, which rich would print as text.
-            sys.stdout.write(drawn)
-            sys.stdout.flush()
-        else:
-            self._print("Enter these words on the other device:")
-        grid = Text("\n".join(word_rows(event["words"])), style="bold")
-        self._console.print(Panel(grid, expand=False, padding=(0, 2)))
+        plain = self._console.is_dumb_terminal or not is_unicode(sys.stdout)
+        lines = code_lines(event, self._console.width, self._console.height, plain=plain)
+        # They hold escape sequences, which rich would print as text.
+        self._console.file.write("\n".join(lines) + "\n")
+        self._console.file.flush()
         if event["expires_in"]:
             self._countdown_end = time.monotonic() + event["expires_in"]
 
@@ -76,14 +77,17 @@ class RichView:
     def show_question(self, question: str) -> None:
         """Show the question, in place of the live line."""
         self._stop_live()
-        write_question(question)
+        self._question = printable(question)
+        write_question(self._question)
 
     def question_answered(self) -> None:
         """Show the live line again."""
+        self._question = None
         self._start_live()
 
     def question_withdrawn(self) -> None:
         """Show the live line again, below the question."""
+        self._question = None
         self._print("")
         self._start_live()
 
@@ -96,6 +100,25 @@ class RichView:
     def show_remark(self, text: str) -> None:
         """Show a remark above the live line."""
         self._print(text)
+
+    def suspend(self) -> None:
+        """Take the live line away and show the cursor, for the shell that comes to the fore."""
+        self._had_live = self._live is not None
+        self._is_suspended = True
+        self._stop_live()
+
+    def resume(self) -> None:
+        """Show the live line or the question again, wherever the cursor now is."""
+        if not self._is_suspended:
+            if self._live is not None:  # stopped without notice: the screen may have been used meanwhile
+                self._stop_live()
+                self._start_live()
+            return
+        self._is_suspended = False
+        if self._had_live:
+            self._start_live()
+        elif self._question is not None:
+            write_question(self._question)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -114,7 +137,7 @@ class RichView:
             self._live = None
 
     def _live_line(self) -> RenderableType:
-        text = STAGE_TEXTS.get(self._stage, self._stage) if self._is_connected else "reconnecting…"
+        text = STAGE_TEXTS.get(self._stage, self._stage) if self._is_connected else "reconnecting …"
         if self._countdown_end is not None:
             left = max(0, round(self._countdown_end - time.monotonic()))
             text += f"  {left // 60}:{left % 60:02d} left"
@@ -123,26 +146,4 @@ class RichView:
 
     def _print(self, text: str) -> None:
         # As Text: what another device calls itself must not be read as markup.
-        self._console.print(Text(text))
-
-
-def qr_text(event: Event, width: int, height: int) -> str | None:
-    """Return a QR code in half blocks for a terminal of so many columns and rows; None if it cannot show one.
-
-    It holds everything that helps to find this device if that fits, else the words alone, which suffice.
-    """
-    import segno
-
-    if not (sys.stdout.encoding or "ascii").lower().startswith("utf"):
-        return None
-    words_only = "spacedrive:pair?v=2&w=" + "-".join(event["words"].split())
-    for payload in (event["qr"], words_only):
-        if not payload:
-            continue
-        code = segno.make(payload, error="l", micro=False)
-        columns, rows = code.symbol_size(border=1)
-        if columns <= width and -(-rows // 2) < height:
-            drawn = io.StringIO()
-            code.terminal(drawn, compact=True, border=1)
-            return drawn.getvalue()
-    return None
+        self._console.print(Text(printable(text)))

@@ -8,6 +8,7 @@ from . import exit_codes
 from .choose_node import choose_control, node_options
 from .click_commands import Command
 from .json_output import json_option, print_json
+from .output import printable, write_line
 
 if TYPE_CHECKING:
     from ..messages.control_protocol import NodeStatus
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 @node_options
 @json_option
 def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
-    """Show addresses, reachability and sessions of the node."""
+    """Show addresses, reachability and sessions of the node.
+
+    Exit codes: 0 ready, 8 running but not ready, 7 no node, 2 usage.
+    """
     from ..client.one_shot import call
     from ..messages.control_protocol import NodeStatus, Status
 
@@ -26,8 +30,8 @@ def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
         print_json(status_object(found))
     else:
         for line in status_lines(found):
-            click.echo(line)
-    return exit_codes.OK
+            write_line(printable(line))
+    return exit_codes.OK if found.ready else exit_codes.NOT_READY
 
 
 def status_object(found: "NodeStatus") -> dict[str, object]:

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-import click
+from .output import printable, write_line
 
 Row = Sequence[str]
 
 
 def print_table(header: Row, rows: Sequence[Row], *, right: Sequence[str] = ()) -> None:
     """Print rows under a header; columns named in `right` are aligned to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(header, rows, right)
         return
@@ -19,7 +20,7 @@ def print_table(header: Row, rows: Sequence[Row], *, right: Sequence[str] = ()) 
             cell.rjust(width) if name in right else cell.ljust(width)
             for name, cell, width in zip(header, row, widths, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        write_line("  ".join(cells).rstrip())
 
 
 def _print_rich(header: Row, rows: Sequence[Row], right: Sequence[str]) -> None:

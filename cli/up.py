@@ -4,6 +4,7 @@ Owns what people and scripts see of a starting node. What a node consists of, an
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import click
 from . import exit_codes
 from .click_commands import Command
 from .errors import CommandError
-from .json_output import json_option, print_json
+from .json_output import json_line, json_option, print_json
 
 if TYPE_CHECKING:
     from ..config.loading import LoadedConfig
@@ -133,7 +134,8 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
 
     import trio
 
-    from ..logs import make_log
+    from ..config.paths import runtime_dirs
+    from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
     from .errors import root_cause
     from .passphrase import open_passphrase, readable_by_others
@@ -146,15 +148,18 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
         log(
             "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
         )
+    if environment := os.environ.get("XDG_RUNTIME_DIR"):
+        instead = runtime_dirs()[0]
+        if instead.parent != Path(environment):
+            remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
+            log("supervisor", "warning", remark, {"instead": str(instead)})
     is_ready = False
+    out = LineWriter(sys.stdout.fileno(), sys.stdout.encoding)
 
     def ready(line: "Ready") -> None:
         nonlocal is_ready
         is_ready = True
-        if as_json:
-            print_json(ready_event(line))
-        else:
-            click.echo(ready_text(line, config.data_dir))
+        out.write((json_line(ready_event(line)) if as_json else ready_text(line, config.data_dir)) + "\n")
 
     def is_new() -> bool:
         from ..actors.vault.identity_file import would_seal
@@ -172,6 +177,9 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
         # What keeps a node from starting is for the user to change (2); what ends a running one is a failure
         # (1).
         raise CommandError(str(failure), exit_codes.INTERNAL if is_ready else exit_codes.USAGE) from None
+    finally:
+        out.close()
+        log.close()
     return exit_codes.OK
 
 
@@ -184,6 +192,7 @@ def ready_event(line: "Ready") -> dict[str, object]:
         "name": line.name,
         "peer_id": peer_id_text(line.peer),
         "addresses": list(line.addresses),
+        "dial": [f"{address}/p2p/{peer_id_text(line.peer)}" for address in line.addresses],
         "control": line.control,
         "metrics": line.metrics,
     }

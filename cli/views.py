@@ -7,10 +7,9 @@ decides anything.
 import sys
 from typing import Protocol
 
-import click
-
 from .errors import print_to_stderr
 from .json_output import print_json
+from .output import printable, write_line
 from .pairing_events import Event, grouped_id
 from .prompts import write_question
 
@@ -22,6 +21,11 @@ STAGE_TEXTS = {
     "deciding": "waiting for both sides to accept",
     "storing": "storing",
 }
+
+
+_MAX_COLUMNS = 3
+_LONGEST_WORD = 8
+_GAP = "   "
 
 
 class View(Protocol):
@@ -44,6 +48,12 @@ class View(Protocol):
 
     def show_remark(self, text: str) -> None:
         """Show a remark that is not an event."""
+
+    def suspend(self) -> None:
+        """Leave the terminal to others for a while: the process is about to be stopped."""
+
+    def resume(self) -> None:
+        """Show again what `suspend` has taken away: the process goes on."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -72,6 +82,12 @@ class JsonView:
         """Print the remark to stderr: stdout is for events."""
         print_to_stderr(text)
 
+    def suspend(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -80,24 +96,25 @@ class PlainView:
     """Lines for people where there is no terminal: a log, a pipe."""
 
     def show(self, event: Event) -> None:
-        """Print the event in words."""
-        for line in plain_lines(event):
-            click.echo(line)
+        """Print the event in words; in one write, so that a reader has seen all of a code or nothing."""
+        lines = plain_lines(event)
+        if lines:
+            write_line("\n".join(map(printable, lines)))
         if event["event"] == "failed":
             print_to_stderr(failure_text(event))
 
     def show_question(self, question: str) -> None:
         """Print the question."""
-        write_question(question)
+        write_question(printable(question))
 
     def question_answered(self) -> None:
         """End the line of the question, unless the terminal's echo of the answer has done so."""
         if not sys.stdin.isatty():
-            click.echo()
+            write_line("")
 
     def question_withdrawn(self) -> None:
         """End the line of the question."""
-        click.echo()
+        write_line("")
 
     def connection_changed(self, is_connected: bool) -> None:
         """Print to stderr that the node is away, or back."""
@@ -107,16 +124,27 @@ class PlainView:
         """Print the remark to stderr."""
         print_to_stderr(text)
 
+    def suspend(self) -> None:
+        """Do nothing: lines stay where they are."""
+
+    def resume(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Write what is still in a buffer."""
         sys.stdout.flush()
 
 
-def word_rows(words: str) -> list[str]:
-    """Return twelve numbered words as four rows of three columns, to be read down."""
-    cells = [f"{number:>2} {word:<9}" for number, word in enumerate(words.split(), 1)]
-    rows = -(-len(cells) // 3)
-    return ["   ".join(cells[start::rows]).rstrip() for start in range(rows)]
+def word_rows(words: str, columns: int = _MAX_COLUMNS) -> list[str]:
+    """Return numbered words in rows of so many columns, to be read across."""
+    cells = [f"{number:>2} {word:<{_LONGEST_WORD}}" for number, word in enumerate(words.split(), 1)]
+    return [_GAP.join(cells[at : at + columns]).rstrip() for at in range(0, len(cells), columns)]
+
+
+def columns_that_fit(width: int) -> int:
+    """Return in how many columns words can stand in so many columns of a terminal: one at least."""
+    cell = len("12 ") + _LONGEST_WORD
+    return max(1, min(_MAX_COLUMNS, (width + len(_GAP)) // (cell + len(_GAP))))
 
 
 def plain_lines(event: Event) -> list[str]:
@@ -149,7 +177,7 @@ def plain_lines(event: Event) -> list[str]:
 
 def failure_text(event: Event) -> str:
     """Return what people read of a `failed` event."""
-    return f"not paired ({event['outcome'].replace('_', ' ')}): {event['message']}"
+    return f"not paired ({event['outcome'].replace('_', ' ')}): {printable(event['message'])}"
 
 
 def device_lines(event: Event) -> list[str]:

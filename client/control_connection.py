@@ -80,6 +80,7 @@ class ControlConnection:
         self._has_outgoing = trio.Event()
         self._call_slots = trio.Semaphore(_MAX_OPEN_CALLS)
         self._given_up = False
+        self._end_error: Callable[[], Exception] | None = None
         self._frames_received = 0
         self._is_connected = True
         self.on_connection_change: Callable[[bool], None] | None = None
@@ -97,8 +98,10 @@ class ControlConnection:
         reply.
         """
         async with self._call_slots:
+            if self._end_error is not None and reply_if_gone is not None:
+                return reply_if_gone
             if self._given_up:
-                raise node_gone_error()
+                raise self._gone_error()
             id = self._next_id()
             request = make(id)
             check_request(request)
@@ -127,10 +130,19 @@ class ControlConnection:
         check_request(request)
         subscription = self._subscriptions[id] = Subscription(request, on_state, on_error)
         if self._given_up:
-            self._fail_subscription(id, node_gone_error())
+            self._fail_subscription(id, self._gone_error())
         else:
             self._enqueue(subscription.request)
         return subscription
+
+    def end(self, make_error: Callable[[], Exception]) -> None:
+        """Fail everything that waits, and all that comes, with this error: the node will not come back."""
+        self._end_error = make_error
+        for call in self._calls.values():
+            if call.reply_if_gone is not None:
+                call.resolve(call.reply_if_gone)  # type: ignore[arg-type]
+        self._give_up()
+        self._report_connected(False)
 
     # -- The life of the connection --------------------------------------------------------------------
 
@@ -155,6 +167,8 @@ class ControlConnection:
         pause = _FIRST_PAUSE_S
         while True:
             stream, self._stream = self._stream, None
+            if self._end_error is not None:
+                await trio.sleep_forever()
             if stream is None:
                 with suppress(OSError):
                     stream = await self._reconnect()
@@ -183,7 +197,7 @@ class ControlConnection:
         except OSError as error:
             self._resolve_if_gone(error)
             raise
-        self._given_up = False
+        self._given_up = self._end_error is not None
         self._repeat_all()
         return stream
 
@@ -210,9 +224,12 @@ class ControlConnection:
         """Fail everything that waits; new requests fail at once until a connection is made."""
         self._given_up = True
         for call in self._calls.values():
-            call.resolve(node_gone_error())
+            call.resolve(self._gone_error())
         for id in list(self._subscriptions):
-            self._fail_subscription(id, node_gone_error())
+            self._fail_subscription(id, self._gone_error())
+
+    def _gone_error(self) -> Exception:
+        return node_gone_error() if self._end_error is None else self._end_error()
 
     def _report_connected(self, is_connected: bool) -> None:
         if is_connected != self._is_connected:

@@ -5,14 +5,15 @@ not as a task of the program, because it changes what belongs to a process and n
 SIGTERM, SIGINT and SIGHUP, forbids core dumps and debuggers, raises the limit of open files, and its
 children die with the thread that started them. A program that is busy for seconds would also hold up every
 message of the node. The node ends with the program, however that ends, because its standard input is a pipe
-that only the program holds open (--lifeline). See docs/interfaces.md, "sdnode up".
+that only the program holds open (--lifeline). When the node ends first, the program is told at once: how, and
+its last words. See docs/interfaces.md, "Python".
 """
 
 import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,15 +24,18 @@ from ..config.settings import NodeConfig
 from ..messages.actor_configs import PASSPHRASE_LIMIT
 from ..messages.errors import SpacedriveNodeError
 from .control_connection import ControlConnection
+from .errors import NodeEndedError
 from .node_client import NodeClient, open_connection
 
-__all__ = ["Node", "NodeConfig", "NodeStartError", "open_node"]
+__all__ = ["Node", "NodeConfig", "NodeEndedError", "NodeStartError", "open_node"]
 
 START_TIMEOUT_S = 30.0
 """In which the node must report that it is ready: a slow machine imports for some of them."""
 STOP_TIMEOUT_S = 5.0
 """In which the node must drain and stop before it is killed."""
 _KILL_TIMEOUT_S = 2.0
+_LAST_WORDS_TIMEOUT_S = 0.5
+"""In which standard error must end after the process; a child of it may hold the pipe open."""
 _MAX_LINE_BYTES = 64 * 1024
 _MAX_ERROR_LINES = 20
 _MAX_ERROR_LINE_CHARS = 500
@@ -57,6 +61,8 @@ class Node(NodeClient):
 
     def __init__(self, connection: ControlConnection, ready: ReadyLine) -> None:
         super().__init__(connection)
+        self._has_ended = trio.Event()
+        self._end: NodeEndedError | None = None
         self.name = ready.name
         self.peer_id = ready.peer_id
         self.addresses = ready.addresses
@@ -64,29 +70,64 @@ class Node(NodeClient):
         self.metrics = ready.metrics
         """`HOST:PORT` of the metrics, None when there are none."""
 
+    @property
+    def end(self) -> NodeEndedError | None:
+        """How the node has ended, with its exit code and last words; None while it runs."""
+        return self._end
+
+    async def wait_ended(self) -> NodeEndedError:
+        """Wait until the node has ended, and return how. It may do so by itself, or by `shutdown`."""
+        await self._has_ended.wait()
+        assert self._end is not None
+        return self._end
+
+    def _mark_ended(self, end: NodeEndedError) -> None:
+        self._end = end
+        self._connection.end(lambda: NodeEndedError(end.exit_code, end.last_lines))
+        self._has_ended.set()
+
 
 @asynccontextmanager
-async def open_node(config: NodeConfig, *, passphrase: bytes | None = None) -> AsyncIterator[Node]:
+async def open_node(
+    config: NodeConfig,
+    *,
+    passphrase: bytes | None = None,
+    on_log: Callable[[str], None] | None = None,
+    log_fd: int | None = None,
+) -> AsyncIterator[Node]:
     """Run a node while the block runs. Raises NodeStartError, and ValueError for an impossible passphrase.
 
     With a passphrase, one line of 1 to 1024 bytes, the identity in the data directory is sealed with it.
+
+    `on_log` is called with each line of the node's log, in the form of `config.log_format`, without its end.
+    It must be quick; an exception that it raises ends the block. Or `log_fd` is a descriptor that the node
+    itself writes its log to; then nobody here reads it, and errors have no last words.
+
+    When the node ends while the block runs, `Node.wait_ended` returns and `Node.end` says how; every method
+    that waits for the node, or is called later, raises NodeEndedError at once.
     """
     failure: BaseException | None = None
-    process = await _spawn(config, passphrase)
+    if on_log is not None and log_fd is not None:
+        raise ValueError("the log goes either to on_log or to log_fd")
+    process = await _spawn(config, passphrase, subprocess.PIPE if log_fd is None else log_fd)
     async with trio.open_nursery() as nursery:
-        child = _NodeProcess(process)
-        nursery.start_soon(child.read_errors)
+        child = _NodeProcess(process, on_log)
+        nursery.start_soon(child.read_errors, nursery.cancel_scope)
         try:
             ready = await child.ready()
             nursery.start_soon(child.discard_output)
             async with open_connection(Path(ready.control)) as connection:
-                yield Node(connection, ready)
+                node = Node(connection, ready)
+                nursery.start_soon(child.report_end, node._mark_ended)
+                yield node
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             # What the caller's block raises leaves as it is, not wrapped in the nursery's group.
             failure = error
         finally:
             await child.stop()
             nursery.cancel_scope.cancel()
+    if child.log_failure is not None:
+        raise child.log_failure from failure
     if failure is not None:
         raise failure
 
@@ -97,12 +138,12 @@ def node_command(config: NodeConfig) -> list[str]:
     return [sys.executable, "-m", package, "up", *config.to_argv(), "--json", "--lifeline"]
 
 
-async def _spawn(config: NodeConfig, passphrase: bytes | None) -> trio.Process:
+async def _spawn(config: NodeConfig, passphrase: bytes | None, log: int) -> trio.Process:
     if passphrase is None:
-        return await _open_process(node_command(config), ())
+        return await _open_process(node_command(config), (), log)
     fd = _pipe_holding(passphrase)
     try:
-        return await _open_process([*node_command(config), "--passphrase-fd", str(fd)], (fd,))
+        return await _open_process([*node_command(config), "--passphrase-fd", str(fd)], (fd,), log)
     finally:
         os.close(fd)
 
@@ -119,13 +160,13 @@ def _pipe_holding(passphrase: bytes) -> int:
     return readable
 
 
-async def _open_process(command: list[str], fds: tuple[int, ...]) -> trio.Process:
+async def _open_process(command: list[str], fds: tuple[int, ...], log: int) -> trio.Process:
     return await trio.lowlevel.open_process(
         command,
         pass_fds=fds,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log,
         # In a session of its own: the terminal's Ctrl-C is for the host, which then stops the node.
         start_new_session=True,
     )
@@ -134,14 +175,17 @@ async def _open_process(command: list[str], fds: tuple[int, ...]) -> trio.Proces
 class _NodeProcess:
     """The node's process: what it writes, and its end."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: trio.Process, on_log: Callable[[str], None] | None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stderr is not None
         self._process = process
         self._stdin = process.stdin
         self._stdout = _LineReader(process.stdout)
-        self._stderr = _LineReader(process.stderr)
+        self._stderr = None if process.stderr is None else _LineReader(process.stderr)
+        self._on_log = on_log
+        self.log_failure: Exception | None = None
+        """What `on_log` has raised."""
+        self._stopping = False
         self._errors: deque[str] = deque(maxlen=_MAX_ERROR_LINES)
         self._errors_read = trio.Event()
         # Shielded: the pipes are read until the process has ended, also while the caller is being cancelled.
@@ -166,12 +210,31 @@ class _NodeProcess:
             "\n".join([f"the node was not ready within {START_TIMEOUT_S:.0f} s", *self._errors])
         )
 
-    async def read_errors(self) -> None:
-        """Read standard error to its end, so that the node never waits to write; keep its last lines."""
+    async def read_errors(self, block: trio.CancelScope) -> None:
+        """Read standard error to its end, hand each line on, and keep the last ones.
+
+        An exception of `on_log` cancels `block`; the node's log is read on all the same.
+        """
         with self._reading_scopes[0]:
-            while (line := await self._stderr.next()) is not None:
-                self._errors.append(line.decode("utf-8", "replace")[:_MAX_ERROR_LINE_CHARS])
+            while self._stderr is not None and (line := await self._stderr.next()) is not None:
+                text = line.decode("utf-8", "replace")
+                self._errors.append(text[:_MAX_ERROR_LINE_CHARS])
+                if self._on_log is None:
+                    continue
+                try:
+                    self._on_log(text)
+                except Exception as error:  # the host's own, raised where its block ends
+                    self._on_log, self.log_failure = None, error
+                    block.cancel()
         self._errors_read.set()
+
+    async def report_end(self, report: Callable[[NodeEndedError], None]) -> None:
+        """Wait for the end of the process and report it with its last words, unless `stop` has ended it."""
+        code = await self._process.wait()
+        with trio.move_on_after(_LAST_WORDS_TIMEOUT_S):
+            await self._errors_read.wait()
+        if not self._stopping:
+            report(NodeEndedError(code, tuple(self._errors)))
 
     async def discard_output(self) -> None:
         """Read standard output to its end, so that the node never waits to write."""
@@ -181,6 +244,7 @@ class _NodeProcess:
 
     async def stop(self) -> None:
         """End the process, by SIGTERM and then by SIGKILL; also while this task is being cancelled."""
+        self._stopping = True
         with trio.CancelScope(shield=True):
             if self._process.poll() is None:
                 self._process.terminate()
@@ -195,7 +259,8 @@ class _NodeProcess:
                 scope.cancel()
             await self._stdin.aclose()
             await self._stdout.aclose()
-            await self._stderr.aclose()
+            if self._stderr is not None:
+                await self._stderr.aclose()
 
 
 class _LineReader:
@@ -213,7 +278,10 @@ class _LineReader:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return None
             if not data:
-                return None
+                # What has no end is a line too: the last words of a process that was cut off.
+                line = bytes(self._buffer)
+                self._buffer.clear()
+                return line or None
             self._buffer += data
             if len(self._buffer) > _MAX_LINE_BYTES and b"\n" not in data:
                 del self._buffer[_MAX_LINE_BYTES:]

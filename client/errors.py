@@ -23,6 +23,20 @@ class NodeGoneError(SpacedriveNodeError, ConnectionError):
     """No node has answered for a while, or it came back without knowing the session that was asked for."""
 
 
+class NodeEndedError(NodeGoneError):
+    """The node that this program runs has ended; no other will come in its place.
+
+    `exit_code` is that of its process, negative for a signal as in `subprocess`; `last_lines` are the last
+    that it logged, at most 20.
+    """
+
+    def __init__(self, exit_code: int, last_lines: tuple[str, ...]) -> None:
+        how = f"with exit code {exit_code}" if exit_code >= 0 else f"by signal {-exit_code}"
+        super().__init__("\n".join([f"the node has ended {how}", *last_lines]))
+        self.exit_code = exit_code
+        self.last_lines = last_lines
+
+
 class ControlError(SpacedriveNodeError):
     """The node refused a request; `code` is from the closed list of messages/control_protocol.py."""
 

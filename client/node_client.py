@@ -56,6 +56,8 @@ __all__ = [
     "open_client",
 ]
 
+_LIST_ATTEMPTS = 4
+"""Each time another client has the list made anew between two pages, it is asked for again."""
 _MAX_HISTORY = 256
 """States kept for one pairing.
 
@@ -289,8 +291,18 @@ class NodeClient:
         return await Pairing(self._connection, id)._open()
 
     async def sessions(self) -> list[SessionState]:
-        """Return the sessions that run and those lately ended (at most 128, without their QR texts)."""
-        return list((await self._connection.call(Sessions, ListSessions)).sessions)
+        """Return the sessions that run, oldest first, and those lately ended, without their QR texts.
+
+        Beyond 128 the rest follows in order of id.
+        """
+        page = await self._connection.call(Sessions, ListSessions)
+        found = {state.session: state for state in page.sessions}
+        after = ""
+        while page.more is True and page.sessions:
+            page = await self._connection.call(Sessions, lambda id, after=after: ListSessions(id, after))  # type: ignore[misc]
+            found |= {state.session: state for state in page.sessions}
+            after = page.sessions[-1].session if page.sessions else after
+        return list(found.values())
 
     async def devices(self) -> list[Device]:
         """Return every trusted device, in order of device id."""
@@ -318,7 +330,22 @@ class NodeClient:
 
     async def actors(self) -> Sequence[ActorInfo]:
         """Return the processes of the node, in order of start."""
-        return list((await self._connection.call(ActorList, ListActors)).actors)
+        for _ in range(_LIST_ATTEMPTS):
+            try:
+                return await self._actors()
+            except ControlError as error:
+                if error.code != "busy":
+                    raise
+        return await self._actors()
+
+    async def _actors(self) -> list[ActorInfo]:
+        page = await self._connection.call(ActorList, ListActors)
+        found = list(page.actors)
+        while page.more is True and page.actors:
+            last = page.actors[-1].actor
+            page = await self._connection.call(ActorList, lambda id, last=last: ListActors(id, last))  # type: ignore[misc]
+            found += page.actors
+        return found
 
     async def shutdown(self) -> None:
         """Drain and stop the node; returns when it has agreed, or is no longer there."""

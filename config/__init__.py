@@ -1,7 +1,8 @@
 """What a node is configured with, where its files are, and which nodes of this user run.
 
 settings        NodeConfig: every setting of a node, as data
-values          readers of single values: text, numbers, multiaddrs, host:port
+values          readers of single values: text, numbers, paths, host:port
+multiaddrs      readers of the addresses to listen on, to announce, and of bootstrap peers
 loading         flags, environment variables and a TOML file, put together into a NodeConfig
 effective       a loaded configuration, printed with the source of each value
 paths           the data directory, the runtime directory, a node's folder in it

@@ -14,7 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .paths import UnsafePathError, check_socket_path, make_private_directory, remove_if_empty, runtime_dir
+from .paths import (
+    UnsafePathError,
+    check_socket_path,
+    make_private_directory,
+    remove_if_empty,
+    runtime_dir,
+    runtime_dirs,
+)
 
 BACKLOG = 128
 _PROBE_TIMEOUT_S = 2.0
@@ -27,8 +34,8 @@ def bind_control(path: Path) -> socket.socket:
     listen, when something else than a socket is there, or when the path is too long.
     """
     check_socket_path(path)
-    if path.parent.parent == runtime_dir():
-        make_private_directory(path.parent)
+    if path.parent.parent == runtime_dirs()[0]:
+        make_private_directory(runtime_dir() / path.parent.name)
     elif not path.parent.is_dir():
         raise UnsafePathError(f"the control socket's directory does not exist: {path.parent}")
     with _locked(path.parent):
@@ -39,7 +46,7 @@ def bind_control(path: Path) -> socket.socket:
 def remove_control(path: Path) -> None:
     """Remove the socket file that this process has bound, and its folder if the node made that for it."""
     path.unlink(missing_ok=True)
-    if path.parent.parent == runtime_dir():
+    if path.parent.parent == runtime_dirs()[0]:
         remove_if_empty(path.parent)
 
 

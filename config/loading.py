@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..messages.errors import SpacedriveNodeError
+from .paths import UnsafePathError, expand_user
 from .settings import ENVIRONMENT_PREFIX, SETTINGS, NodeConfig, Setting
 from .values import InvalidValueError, refused_passphrase, refused_relay, refused_relay_service
 
@@ -62,7 +63,7 @@ def load_config(
     """
     loader = _ConfigLoader()
     if file is not None:
-        loader.read_file(Path(file))
+        loader.read_file(_expanded(file))
     loader.read_environment(env)
     loader.read_flags(flags)
     if loader.problems:
@@ -71,6 +72,13 @@ def load_config(
     if "metrics-listen" in loader.values:
         values["metrics_fallback"] = False
     return LoadedConfig(NodeConfig(**values), loader.sources, loader.remarks)
+
+
+def _expanded(file: str | Path) -> Path:
+    try:
+        return Path(expand_user(file))
+    except UnsafePathError as error:
+        raise ConfigError([f"{file}: {error}"]) from None
 
 
 class _ConfigLoader:

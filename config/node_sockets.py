@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..messages.errors import SpacedriveNodeError
 from .control_socket import bind_control, remove_control
-from .paths import UnsafePathError, control_path
+from .paths import UnsafePathError, control_path, expand_user, real_data_dir, remove_if_empty
 from .running_nodes import register_node, unregister_node
 from .settings import NodeConfig
 
@@ -54,12 +54,16 @@ class NodeSockets:
     def __init__(self, config: NodeConfig, data_dir: Path) -> None:
         self._config, self._data_dir = config, data_dir
         self._open: list[socket.socket] = []
+        self._made: list[Path] = []
 
     def __enter__(self) -> OpenSockets:
         try:
             self._control_path = (
-                Path(self._config.control) if self._config.control else control_path(self._data_dir)
+                Path(expand_user(self._config.control))
+                if self._config.control
+                else control_path(self._data_dir)
             )
+            self._make_control_directory()
             control = bind_control(self._control_path)
             self._open.append(control)
             metrics, taken_port = self._bind_metrics()
@@ -81,10 +85,26 @@ class NodeSockets:
         unregister_node(self._data_dir, self._control_path)
         self._close()
 
+    def _make_control_directory(self) -> None:
+        """Make the socket's directory if it is in the data directory, which the vault has not made yet."""
+        data_dir = Path(real_data_dir(self._data_dir))
+        directory = Path(real_data_dir(self._control_path.parent))
+        if not directory.is_relative_to(data_dir):
+            return
+        missing = [one for one in (directory, *directory.parents) if not one.exists()]
+        for one in reversed(missing):
+            try:
+                one.mkdir(mode=0o700)
+            except OSError as error:
+                raise UnsafePathError(f"cannot make {one}: {error.strerror}") from None
+            self._made.append(one)
+
     def _undo(self) -> None:
         """Leave no socket file of a node that does not start; one that another node has bound stays."""
         if self._open:
             remove_control(self._control_path)
+        for directory in reversed(self._made):
+            remove_if_empty(directory)
         self._close()
 
     def _close(self) -> None:

@@ -1,9 +1,9 @@
 """Where the files of a node are: its data directory, the runtime directory, its folder and socket in it.
 
-The runtime directory is `$XDG_RUNTIME_DIR/spacedrive-node`, else `/tmp/spacedrive-node-<uid>`, with one
-folder for each node, named by a hash of its real data directory: so a command finds the socket from the
-data directory alone. Owns the check that nobody else can enter these directories. Never opens a data
-directory. Implements docs/interfaces.md, "Control socket".
+The runtime directory is `$XDG_RUNTIME_DIR/spacedrive-node`, else `/tmp/spacedrive-node-<uid>` (also when that
+variable names a directory of another user), with one folder for each node, named by a hash of its real data
+directory: so a command finds the socket from the data directory alone. Owns the check that nobody else can
+enter these directories. Never opens a data directory. Implements docs/interfaces.md, "Control socket".
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..messages.errors import SpacedriveNodeError
 
+_NAME = "spacedrive-node"
 MAX_SOCKET_PATH_BYTES = 100
 """Of a Unix socket's path. The kernel allows 107; the rest is room for temporary names in the same folder."""
 
@@ -22,32 +23,79 @@ class UnsafePathError(SpacedriveNodeError):
 
 
 def default_data_dir() -> Path:
-    """Return the platform's user data directory for a node."""
+    """Return the platform's user data directory for a node. Raises UnsafePathError if there is no home."""
     import platformdirs  # costs some milliseconds that most callers need not spend
 
-    return Path(platformdirs.user_data_dir("spacedrive-node", appauthor=False))
+    if not os.path.isabs(os.environ.get("XDG_DATA_HOME", "")):
+        expand_user("~")
+    return Path(platformdirs.user_data_dir("spacedrive-node", appauthor=False)).absolute()
+
+
+def expand_user(path: Path | str) -> str:
+    """Return a path in which a leading `~` or `~user` is replaced by the home directory of that user.
+
+    Raises UnsafePathError when there is none: the path would otherwise count from the present directory.
+    """
+    text = os.fspath(path)
+    if not text.startswith("~"):
+        return text
+    found = os.path.expanduser(text)
+    home = os.environ.get("HOME", "/")
+    if text.partition("/")[0] == "~" and not os.path.isabs(home):
+        raise UnsafePathError(f"HOME is {home!r}, which is no directory: set it, or give paths without ~")
+    if not os.path.isabs(found):
+        whose = "this user" if text.partition("/")[0] == "~" else f"{text.partition('/')[0][1:]!r}"
+        raise UnsafePathError(
+            f"no home directory of {whose} is known: set HOME, or name the data directory with --data-dir"
+        )
+    return found
 
 
 def real_data_dir(data_dir: Path | str) -> str:
     """Return the one name of a data directory by which a node is known: absolute, without symbolic links."""
-    return os.path.realpath(os.path.expanduser(data_dir))
+    return os.path.realpath(expand_user(data_dir))
+
+
+def runtime_dirs() -> list[Path]:
+    """Return where the runtime directory of this user may be, that of a new node first. Makes nothing.
+
+    More than one only without a usable XDG_RUNTIME_DIR: a node may have been started with it. One that
+    belongs to another user, as after sudo or su, is not usable.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(base) and _is_own_directory(base):
+        return [Path(base, _NAME)]
+    # A fixed name in a shared directory is safe only because it is checked whenever it is used.
+    found = [Path("/tmp", f"{_NAME}-{os.geteuid()}")]  # noqa: S108
+    session = f"/run/user/{os.geteuid()}"
+    return [*found, Path(session, _NAME)] if _is_own_directory(session) else found
 
 
 def runtime_dir() -> Path:
-    """Return the runtime directory of this user's nodes, made if need be. Raises UnsafePathError."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base and os.path.isabs(base) and os.path.isdir(base):
-        path = Path(base) / "spacedrive-node"
-    else:
-        # A fixed name in a shared directory is safe only because of the checks that follow.
-        path = Path("/tmp") / f"spacedrive-node-{os.geteuid()}"  # noqa: S108
+    """Return the runtime directory for a node that starts, made if need be. Raises UnsafePathError."""
+    path = runtime_dirs()[0]
     make_private_directory(path)
     return path
 
 
+def _is_own_directory(path: str) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def folder_name(data_dir: Path | str) -> str:
+    """Return the name of the folder that the node on `data_dir` has in the runtime directory."""
+    return hashlib.sha256(os.fsencode(real_data_dir(data_dir))).hexdigest()[:16]
+
+
 def node_dir(data_dir: Path | str) -> Path:
-    """Return the runtime folder of the node on `data_dir` (not made). Raises UnsafePathError."""
-    return runtime_dir() / hashlib.sha256(os.fsencode(real_data_dir(data_dir))).hexdigest()[:16]
+    """Return the runtime folder of the node on `data_dir`. Makes nothing. Raises UnsafePathError."""
+    parent = runtime_dirs()[0]
+    check_private_directory(parent, missing_ok=True)
+    return parent / folder_name(data_dir)
 
 
 def control_path(data_dir: Path | str) -> Path:
@@ -79,7 +127,19 @@ def make_private_directory(path: Path) -> None:
         raise UnsafePathError(f"cannot make {path}: its parent directory does not exist") from None
     except OSError as error:
         raise UnsafePathError(f"cannot make {path}: {error.strerror}") from None
-    found = path.lstat()
+    check_private_directory(path)
+
+
+def check_private_directory(path: Path, *, missing_ok: bool = False) -> None:
+    """Raise UnsafePathError unless `path` is this user's directory and closed to all others."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        if missing_ok:
+            return
+        raise UnsafePathError(f"{path} has been removed") from None
+    except OSError as error:
+        raise UnsafePathError(f"cannot look at {path}: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode):
         raise UnsafePathError(f"{path} is not a directory (a symbolic link is refused); remove it")
     if found.st_uid != os.geteuid():

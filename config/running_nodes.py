@@ -7,6 +7,7 @@ a node. Implements docs/interfaces.md, "Control socket".
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,18 +17,23 @@ import msgspec
 from ..messages.errors import SpacedriveNodeError
 from .control_socket import is_listening, remove_control
 from .paths import (
+    check_private_directory,
     check_socket_path,
     control_path,
+    expand_user,
+    folder_name,
     make_private_directory,
     node_dir,
     real_data_dir,
     remove_if_empty,
     runtime_dir,
+    runtime_dirs,
 )
 
 _RECORD_NAME = "node.json"
 _MAX_RECORD_BYTES = 64 * 1024
 _MAX_NODES = 1024
+_TOUCH_INTERVAL_S = 3600.0
 
 
 class NoNodeRunningError(SpacedriveNodeError, ConnectionError):
@@ -58,7 +64,7 @@ class _NodeRecord(msgspec.Struct, frozen=True):
 
 def register_node(data_dir: Path | str, control: Path) -> None:
     """Write the record by which :func:`running_nodes` finds this process's node. Raises UnsafePathError."""
-    folder = node_dir(data_dir)
+    folder = runtime_dir() / folder_name(data_dir)
     make_private_directory(folder)
     record = _NodeRecord(data_dir=real_data_dir(data_dir), control=os.path.abspath(control), pid=os.getpid())
     # Written to a temporary file and renamed, so that a reader never sees half of it.
@@ -70,6 +76,27 @@ def register_node(data_dir: Path | str, control: Path) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def keep_registered(data_dir: Path | str, control: Path) -> bool:
+    """Write this process's record again if it is gone, and keep its files from looking old.
+
+    Programs that clear temporary directories take what has not been touched for days. Returns whether the
+    record was gone. Raises UnsafePathError, or OSError: FileNotFoundError when the socket's own file is gone.
+    """
+    folder = runtime_dir() / folder_name(data_dir)
+    record = folder / _RECORD_NAME
+    was_gone = not record.exists()
+    if was_gone:
+        register_node(data_dir, control)
+    elif time.time() - record.stat().st_mtime > _TOUCH_INTERVAL_S:
+        for path in (record, folder, folder.parent):
+            os.utime(path)
+    else:
+        control.lstat()
+        return False
+    os.utime(control, follow_symlinks=False)
+    return was_gone
 
 
 def unregister_node(data_dir: Path | str, control: Path) -> None:
@@ -86,10 +113,12 @@ def unregister_node(data_dir: Path | str, control: Path) -> None:
 def running_nodes() -> list[RunningNode]:
     """Return the nodes of this user that answer, in order of data directory. Raises UnsafePathError."""
     found = []
-    for folder in _node_folders(runtime_dir()):
-        record = _read_record(folder)
-        if record is not None and is_listening(Path(record.control)):
-            found.append(RunningNode(Path(record.control), Path(record.data_dir)))
+    for directory in runtime_dirs():
+        check_private_directory(directory, missing_ok=True)
+        for folder in _node_folders(directory):
+            record = _read_record(folder)
+            if record is not None and is_listening(Path(record.control)):
+                found.append(RunningNode(Path(record.control), Path(record.data_dir)))
     return sorted(found, key=lambda node: node.data_dir)
 
 
@@ -99,13 +128,12 @@ def choose_node(data_dir: Path | str | None = None, control: Path | str | None =
     Raises NoNodeRunningError, SeveralNodesError, UnsafePathError.
     """
     if control is not None:
-        path = check_socket_path(Path(control))
+        path = check_socket_path(Path(expand_user(control)))
         if not is_listening(path):
             raise NoNodeRunningError(f"no node answers on {path}; start one with: sdnode up --control {path}")
         return path
     if data_dir is not None:
-        record = _read_record(node_dir(data_dir))
-        path = Path(record.control) if record is not None else control_path(data_dir)
+        path = _control_of(data_dir)
         if not is_listening(path):
             raise NoNodeRunningError(
                 f"no node is running on {data_dir}; start one with: sdnode up --data-dir {data_dir}"
@@ -119,9 +147,23 @@ def choose_node(data_dir: Path | str | None = None, control: Path | str | None =
     return nodes[0].control
 
 
+def _control_of(data_dir: Path | str) -> Path:
+    """Return the control socket that the node on `data_dir` has registered, else the default one."""
+    for directory in runtime_dirs():
+        check_private_directory(directory, missing_ok=True)
+        record = _read_record(directory / folder_name(data_dir))
+        if record is not None:
+            return Path(record.control)
+    return control_path(data_dir)
+
+
 def _node_folders(directory: Path) -> list[Path]:
-    with os.scandir(directory) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    """Return the folders of nodes in a runtime directory, none if it does not exist."""
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
     return [directory / name for name in sorted(names)[:_MAX_NODES]]
 
 

@@ -11,16 +11,14 @@ from typing import Any, Literal
 import msgspec
 
 from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
+from .multiaddrs import announce_address, bootstrap_address, listen_address
 from .values import (
     absolute_path,
-    announce_address,
-    bootstrap_address,
     choice,
     device_name,
     endpoint,
     integer,
     list_of,
-    listen_address,
     number,
     protocol_id,
     socket_path,

@@ -1,4 +1,4 @@
-"""Readers of single configuration values: text, numbers, switches, multiaddrs, host:port.
+"""Readers of single configuration values: text, numbers, switches, paths, host:port.
 
 Each takes what a flag, a variable or a TOML file holds and returns the value, or raises
 :class:`InvalidValueError` with a message for people that says what would be right. loading.py adds where the
@@ -13,31 +13,32 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..messages.errors import SpacedriveNodeError
-from .paths import MAX_SOCKET_PATH_BYTES
+from ..protocol.errors import IdentityError
+from ..protocol.names import check_name, described, first_forbidden
+from .paths import MAX_SOCKET_PATH_BYTES, UnsafePathError, expand_user
 
 T = TypeVar("T")
 _MAX_NAME_CHARS = 64
-_MAX_ADDRESS_CHARS = 256
-_UNPRINTABLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class InvalidValueError(SpacedriveNodeError, ValueError):
     """A value that cannot be used; the text says what would be right."""
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """Return a printable text without space around it."""
     if not isinstance(value, str):
-        raise InvalidValueError(f"a text in quotes is needed, not {_quoted(value)}")
+        raise InvalidValueError(f"a text in quotes is needed, not {quoted(value)}")
     text = value.strip()
     if not text:
         raise InvalidValueError("must not be empty")
-    if any(unicodedata.category(char) in _UNPRINTABLE_CATEGORIES for char in text):
-        raise InvalidValueError("contains characters that cannot be printed")
+    offending = first_forbidden(text)
+    if offending is not None:
+        raise InvalidValueError(f"contains {described(offending)}, which cannot be printed")
     return text
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """Return a wrong value for its message: a text in quotes, all else as a TOML file has it; shortened."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     short = text if len(text) <= 80 else text[:77] + "…"
@@ -46,7 +47,10 @@ def _quoted(value: object) -> str:
 
 def absolute_path(value: object) -> str:
     """Return an absolute path; `~` is the home directory."""
-    return os.path.abspath(os.path.expanduser(_text(value)))
+    try:
+        return os.path.abspath(expand_user(text_of(value)))
+    except UnsafePathError as error:
+        raise InvalidValueError(str(error)) from None
 
 
 def socket_path(value: object) -> str:
@@ -61,10 +65,14 @@ def socket_path(value: object) -> str:
 
 
 def device_name(value: object) -> str:
-    """Return a device name: 1 to 64 printable characters, NFC."""
-    name = unicodedata.normalize("NFC", _text(value))
+    """Return a device name: 1 to 64 printable characters, NFC, not blank."""
+    name = unicodedata.normalize("NFC", text_of(value))
     if len(name) > _MAX_NAME_CHARS:
         raise InvalidValueError(f"a name may have {_MAX_NAME_CHARS} characters, this one has {len(name)}")
+    try:
+        check_name(name)
+    except IdentityError as error:
+        raise InvalidValueError(f"is no name for a device: {error}") from None
     return name
 
 
@@ -78,7 +86,7 @@ def switch(value: object) -> bool:
             return True
         if word in ("0", "false", "no", "off"):
             return False
-    raise InvalidValueError(f"true or false is needed, not {_quoted(value)}")
+    raise InvalidValueError(f"true or false is needed, not {quoted(value)}")
 
 
 def choice(*words: str) -> Callable[[object], str]:
@@ -87,7 +95,7 @@ def choice(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         word = value.strip().lower() if isinstance(value, str) else value
         if word not in words:
-            raise InvalidValueError(f"one of {', '.join(words)} is needed, not {_quoted(value)}")
+            raise InvalidValueError(f"one of {', '.join(words)} is needed, not {quoted(value)}")
         return str(word)
 
     return read
@@ -105,7 +113,7 @@ def number(low: float, high: float, unit: str) -> Callable[[object], float]:
             result = math.nan
         if not low <= result <= high:
             raise InvalidValueError(
-                f"a number from {low:g} to {high:g} ({unit}) is needed, not {_quoted(value)}"
+                f"a number from {low:g} to {high:g} ({unit}) is needed, not {quoted(value)}"
             )
         return result
 
@@ -122,7 +130,7 @@ def integer(low: int, high: int) -> Callable[[object], int]:
         elif isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
             result = int(value.strip()[:20])
         if not low <= result <= high:
-            raise InvalidValueError(f"a whole number from {low} to {high} is needed, not {_quoted(value)}")
+            raise InvalidValueError(f"a whole number from {low} to {high} is needed, not {quoted(value)}")
         return result
 
     return read
@@ -134,10 +142,10 @@ def split_endpoint(text: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or not host or (":" in host and not bracketed):
         raise InvalidValueError(
-            f"HOST:PORT is needed, as in 127.0.0.1:9464 or [::1]:9464, not {_quoted(text)}"
+            f"HOST:PORT is needed, as in 127.0.0.1:9464 or [::1]:9464, not {quoted(text)}"
         )
     if not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
-        raise InvalidValueError(f"the port must be a number from 0 to 65535, not {_quoted(port)}")
+        raise InvalidValueError(f"the port must be a number from 0 to 65535, not {quoted(port)}")
     return host.strip("[]"), int(port)
 
 
@@ -145,7 +153,7 @@ def endpoint(value: object) -> str | None:
     """Return "host:port" with a numeric host or localhost; None for `off`."""
     if value is False:
         return None
-    text = _text(value)
+    text = text_of(value)
     if text.lower() == "off":
         return None
     host, _port = split_endpoint(text)
@@ -154,18 +162,16 @@ def endpoint(value: object) -> str | None:
             ipaddress.ip_address(host)
         except ValueError:
             raise InvalidValueError(
-                f"the host must be an IP address or localhost, not {_quoted(host)}"
+                f"the host must be an IP address or localhost, not {quoted(host)}"
             ) from None
     return text
 
 
 def protocol_id(value: object) -> str:
     """Return a libp2p protocol id."""
-    text = _text(value)
+    text = text_of(value)
     if not text.startswith("/") or len(text) > 128 or any(char.isspace() for char in text):
-        raise InvalidValueError(
-            f"a protocol id such as /spacedrive/kad/1.0.0 is needed, not {_quoted(value)}"
-        )
+        raise InvalidValueError(f"a protocol id such as /spacedrive/kad/1.0.0 is needed, not {quoted(value)}")
     return text
 
 
@@ -179,80 +185,12 @@ def list_of(read: Callable[[object], T], limit: int) -> Callable[[object], tuple
         elif isinstance(value, list | tuple):
             items = list(value)
         else:
-            raise InvalidValueError(f"a list of texts is needed, not {_quoted(value)}")
+            raise InvalidValueError(f"a list of texts is needed, not {quoted(value)}")
         if len(items) > limit:
             raise InvalidValueError(f"at most {limit} are allowed, these are {len(items)}")
         return tuple(dict.fromkeys(read(item) for item in items))
 
     return read_all
-
-
-def _parse_multiaddr(value: object) -> tuple[str, list[tuple[str, str | None]]]:
-    """Return a TCP multiaddr as text, and as (protocol, value) pairs. Raises InvalidValueError."""
-    from multiaddr import Multiaddr
-    from multiaddr.exceptions import Error
-
-    text = _text(value)
-    if not text.startswith("/"):
-        raise InvalidValueError(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {_quoted(text)}")
-    try:
-        parsed = [(protocol.name, part) for protocol, part in Multiaddr(text).items()]
-    except (Error, ValueError) as error:
-        # The library's message repeats the address before and after what matters.
-        reason = str(error).partition("': ")[2].partition(" (string:")[0] or "not a multiaddr"
-        raise InvalidValueError(f"{_quoted(text)} is not a multiaddr: {reason}") from None
-    names = [name for name, _ in parsed]
-    if "p2p-circuit" in names:
-        raise InvalidValueError(f"{_quoted(text)} goes through a relay; relays are not part of this version")
-    if names[1:2] == ["udp"] or {"ws", "wss", "tls"} & set(names):
-        raise InvalidValueError(
-            f"{_quoted(text)}: this version speaks TCP only, as in /ip4/192.0.2.1/tcp/7520"
-        )
-    if len(names) < 2 or names[1] != "tcp":
-        raise InvalidValueError(f"{_quoted(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
-    if names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6"):
-        raise InvalidValueError(f"{_quoted(text)} must begin with /ip4, /ip6 or /dns")
-    if [name for name in names[2:] if name != "p2p"]:
-        raise InvalidValueError(f"{_quoted(text)}: nothing may follow the port but /p2p/ and a peer id")
-    return text, parsed
-
-
-def _without_peer(text: str, names: list[str]) -> str:
-    """Return the address, or raise InvalidValueError when it ends with a peer id."""
-    if "p2p" in names:
-        raise InvalidValueError(f"{_quoted(text)} must not end with /p2p/…: that part is this node's own")
-    if len(text) > _MAX_ADDRESS_CHARS:
-        raise InvalidValueError(f"an address may have {_MAX_ADDRESS_CHARS} characters")
-    return text
-
-
-def listen_address(value: object) -> str:
-    """Return a multiaddr to listen on."""
-    text, parts = _parse_multiaddr(value)
-    names = [name for name, _ in parts]
-    if names[0] not in ("ip4", "ip6"):
-        raise InvalidValueError(
-            f"{_quoted(text)}: to listen needs an address of this machine, /ip4/… or /ip6/…"
-        )
-    return _without_peer(text, names)
-
-
-def announce_address(value: object) -> str:
-    """Return a multiaddr under which this node announces itself."""
-    text, parts = _parse_multiaddr(value)
-    if parts[1][1] == "0":
-        raise InvalidValueError(f"{_quoted(text)}: nobody can reach port 0")
-    return _without_peer(text, [name for name, _ in parts])
-
-
-def bootstrap_address(value: object) -> str:
-    """Return a multiaddr that ends with the peer id of the node there."""
-    text, parts = _parse_multiaddr(value)
-    if parts[-1][0] != "p2p" or [name for name, _ in parts].count("p2p") != 1:
-        raise InvalidValueError(f"{_quoted(text)} must end with /p2p/ and the peer id of that node")
-    if len(text) > _MAX_ADDRESS_CHARS + 64:
-        raise InvalidValueError(f"an address may have {_MAX_ADDRESS_CHARS} characters")
-    return text
 
 
 def refused_relay(value: object) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .types import Bytes16, LogField, Outcome, Reason
+from .types import Bytes16, Outcome, Reason
 
 ActorName = Annotated[str, Meta(pattern="^[a-z]+(-[0-9a-f]{16})?$", max_length=64)]
 KindName = Annotated[str, Meta(pattern="^[A-Z][A-Za-z]+$", max_length=64)]
@@ -54,6 +54,10 @@ class Pong(Message):
     """From a child: the answer to Ping, which shows that it still handles messages."""
 
 
+LogKey = Annotated[str, Meta(pattern=r"^[a-z_]{1,32}\Z")]
+LogValue = Annotated[str, Meta(max_length=1000)] | int | float | bool | None
+
+
 class Log(Message):
     """From a child: one log line, with at most 16 fields.
 
@@ -63,11 +67,15 @@ class Log(Message):
 
     level: Literal["debug", "info", "warning", "error"]
     event: Annotated[str, Meta(max_length=200)]
-    fields: Annotated[dict[str, LogField], Meta(max_length=16)] = msgspec.field(default_factory=dict)
+    fields: Annotated[dict[LogKey, LogValue], Meta(max_length=16)] = msgspec.field(default_factory=dict)
 
 
 class Fatal(Message):
-    """From a child that cannot do its work and ends, though nothing is defective; shown to the user."""
+    """From a child that cannot do its work and ends, though nothing is defective; shown to the user.
+
+    It ends the node only from a singleton that has not sent a Step in this incarnation. From any other it is
+    a crash: an actor that was taken over must not end the node.
+    """
 
     message: Annotated[str, Meta(max_length=1000)]
 

@@ -9,7 +9,7 @@ lost its connection can safely repeat. See docs/interfaces.md, "Control socket".
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from .base import Decoder, Message
 from .secret_struct import RedactedStruct
@@ -87,9 +87,14 @@ class CancelPairing(Message):
 
 
 class ListSessions(Message):
-    """From a client: list the sessions, running and recently ended. Reply: Sessions."""
+    """From a client: list the sessions, running and recently ended. Reply: Sessions.
+
+    Without `after`: those that run, oldest first, then those that are over, newest first. With it: those
+    whose id is greater, in order of id; "" begins. A complete list of more than one page is read so.
+    """
 
     id: RequestId
+    after: Annotated[str, Meta(pattern="^[0-9a-f]{0,16}$")] | UnsetType = UNSET
 
 
 class ListDevices(Message):
@@ -123,9 +128,14 @@ class Status(Message):
 
 
 class ListActors(Message):
-    """From a client: describe the node's processes. Reply: ActorList."""
+    """From a client: describe the node's processes. Reply: ActorList, or Error busy.
+
+    With `after`: those that come after that actor in the list that was last made. `busy`: another list has
+    been made since, and that actor is not in it; begin again.
+    """
 
     id: RequestId
+    after: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
 
 
 class Subscribe(Message):
@@ -210,10 +220,11 @@ class SessionState(RedactedStruct):
 
 
 class Sessions(Message):
-    """Reply to ListSessions: at most 128."""
+    """Reply to ListSessions: at most 128. `more`, which is left out otherwise: there are others."""
 
     id: RequestId
     sessions: Annotated[tuple[SessionState, ...], Meta(max_length=128)]
+    more: bool | UnsetType = UNSET
 
 
 class SessionEvent(Message):
@@ -249,10 +260,11 @@ class NodeStatus(Message):
 
 
 class ActorList(Message):
-    """Reply to ListActors."""
+    """Reply to ListActors. `more`, which is left out otherwise: others follow the last."""
 
     id: RequestId
     actors: tuple[ActorInfo, ...]
+    more: bool | UnsetType = UNSET
 
 
 class Error(Message):

@@ -22,10 +22,21 @@ class SessionEnded(Message):
     """One input killed it three times. The swarm avoids the peer that sent it a frame last, for a while."""
 
 
+class ActorDown(Message):
+    """To gateway and metrics (standing until it is back): an actor that reports readiness has ended.
+
+    What it reported counts no longer. `keeps_state`: it goes on from a checkpoint, so once it is back
+    (ActorRestarted) its last report counts again; any other actor reports anew.
+    """
+
+    actor: ActorName
+    keeps_state: bool
+
+
 class ActorRestarted(Message):
     """To sessions and discovery: the actor restarted and lost the requests that it had not answered.
 
-    The receiver sends them again.
+    The receiver sends them again. To gateway and metrics: it is back (ActorDown).
     """
 
     actor: ActorName

@@ -33,6 +33,10 @@ LOST_STORED = (
     "Contact was lost before the other device confirmed. Both will agree at their next contact; "
     "otherwise start again in a few minutes."
 )
+NOT_CONFIRMED = (
+    "Both devices have accepted, but this one could not complete what it stores. "
+    "Make room on its disk; it completes at the next contact: sdnode devices shows it."
+)
 CLOSED_BY_OTHER = "The other device has ended the pairing. Make a new code and start again."
 OWN_DEVICE = "The other side presented this device's own key. Nothing was stored; start again."
 NOT_SIGNED = "The node did not sign for this device in time. Start again; its log may say why."

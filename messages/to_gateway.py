@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import SessionEnded, Undeliverable
+from .from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
 from .types import (
     Addresses,
     Bytes16,
@@ -135,7 +135,7 @@ class VaultError(Message):
     """From the vault: a RenameDevice or ForgetDevice changed nothing; `message` is for the user."""
 
     request: RequestId
-    code: Annotated[str, Meta(pattern="^(no_such_device|invalid_name)$")]
+    code: Annotated[str, Meta(pattern="^(no_such_device|invalid_name|not_stored)$")]
     message: Reason
 
 
@@ -176,6 +176,8 @@ GatewayInbox = (
     | Actors
     | SessionLimit
     | SessionEnded
+    | ActorDown
+    | ActorRestarted
     | Undeliverable
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import SessionEnded
+from .from_supervisor import ActorDown, ActorRestarted, SessionEnded
 from .to_gateway import Readiness
 from .types import RequestId
 
@@ -23,6 +23,14 @@ MetricName = Literal[
     "actor_restarts_total",
     "actor_memory_bytes",
     "actor_mailbox_depth",
+    "actor_cpu_seconds_total",
+    "sessions_limit",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_start_time_seconds",
+    "process_open_fds",
+    "process_max_fds",
     "dht_query_seconds",
     "dht_routing_table_peers",
     "discovery_first_candidate_seconds",
@@ -35,8 +43,17 @@ LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
 """Values, in the order of the labels in docs/operations.md, "Watching"; never ids, codes or names."""
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Upper bounds of every histogram, in seconds; the last, +Inf, is implied."""
+ActorKind = Literal["supervisor", "zygote", "vault", "metrics", "gateway", "discovery", "swarm", "session"]
+RestartReason = Literal["exit", "signal", "killed", "hang", "zygote"]
+
+BUCKETS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0, 1800.0, 3600.0,
+)  # fmt: skip
+"""Upper bounds of what every histogram counts, in seconds; the last, +Inf, is implied.
+
+Each metric shows those that fit what it measures (actors/metrics/catalogue.py).
+"""
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,5 +92,5 @@ class Alive(Message):
     request: RequestId
 
 
-MetricsInbox = Observed | Readiness | Alive | SessionEnded
+MetricsInbox = Observed | Readiness | Alive | SessionEnded | ActorDown | ActorRestarted
 decode: Decoder[MetricsInbox] = Decoder(MetricsInbox)

@@ -95,6 +95,8 @@ class CandidateFound(Message):
     peer: PeerId
     addresses: Addresses
     finders: Annotated[tuple[Finder, ...], Meta(min_length=1, max_length=4)]
+    hearsay: Addresses = ()
+    """Those of `addresses` that only third parties have named."""
 
 
 class Signed(Message):
@@ -106,7 +108,10 @@ class Signed(Message):
 
 
 class Stored(Message):
-    """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice."""
+    """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice.
+
+    `unconfirmed` answers a ConfirmDevice that could not be written: the record stays, and settles later.
+    """
 
     request: RequestId
     state: Literal["unconfirmed", "paired"]

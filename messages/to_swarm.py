@@ -45,6 +45,8 @@ class Ask(Message):
     addresses: Addresses
     frame: WireFrame
     timeout: Seconds = 10.0
+    hearsay: Addresses = ()
+    """Those of `addresses` that only third parties have named."""
 
 
 class PeerReply(Message):
@@ -91,6 +93,8 @@ class KadRequest(Message):
     op: Literal["find_node", "get_providers", "add_provider"]
     key: RoutingKey
     timeout: Seconds = 2.0
+    hearsay: Addresses = ()
+    """Those of `addresses` that only third parties have named."""
 
 
 class ClosestServers(Message):

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import SessionEnded
-from .types import Bytes32, Bytes64, DeviceName, PeerId, RequestId, Role, SessionId, WireFrame
+from .types import Bytes32, Bytes64, DeviceName, Instant, PeerId, RequestId, Role, SessionId, WireFrame
 
 
 class SignIdentity(Message):
@@ -32,7 +32,8 @@ class StoreDevice(Message):
 
     The vault checks all of it. The user's Accept must name exactly this session, key and th3. The swarm's
     PeerEvidence must name this session and peer. And the signature over `info` must verify, as `role`, at
-    transcript hash `th`.
+    transcript hash `th`. From `deadline` on nothing is stored: the session may have ended by then, and told
+    the peer so.
     """
 
     request: RequestId
@@ -53,6 +54,7 @@ class StoreDevice(Message):
     """The other side's PairingDecision frame, as received."""
     reply: WireFrame
     """This side's DecisionReceived for it, with which the store answers repeats."""
+    deadline: Instant
 
 
 class ConfirmDevice(Message):
@@ -66,10 +68,10 @@ class ConfirmDevice(Message):
 
 
 class PeerEvidence(Message):
-    """From the swarm: `peer` has proved its key on a connection that carried frames of this session.
+    """From the swarm: `peer` has proved its key on a connection, and over it the code to this session.
 
-    The vault records the latest 16 peers of each session. It comes from the swarm, not from the session,
-    because a session that has been taken over could name any peer.
+    Sent once for each peer. The vault records the latest 16 peers of each session. It comes from the swarm,
+    not from the session, because a session that has been taken over could name any peer.
     """
 
     session: SessionId

@@ -79,10 +79,14 @@ def later_stage(one: Stage, other: Stage) -> Stage:
 
 
 class PeerAddresses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A peer and at most 32 addresses at which it may be reached; none of them is trusted."""
+    """A peer and at most 32 addresses at which it may be reached; none of them is trusted.
+
+    `hearsay` are those of the addresses that only third parties have named (actors/swarm/dial/hearsay.py).
+    """
 
     peer: PeerId
     addresses: Addresses = ()
+    hearsay: Addresses = ()
 
 
 PeerList = Annotated[tuple[PeerAddresses, ...], Meta(max_length=64)]

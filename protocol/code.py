@@ -29,7 +29,11 @@ __all__ = [
     "words_of",
 ]
 
-_SCHEME: Final = "spacedrive:"
+_BARE_QR: Final = re.compile(r"[\W_]*(spacedrive:.*)", re.IGNORECASE | re.DOTALL)
+"""Before the scheme stand at most a byte-order mark, quotes, brackets."""
+_BEHIND_QR: Final = "\"'`´“”„‘’‚«»‹›<>()[]{},;!\ufeff\u200b\u2060"
+_LINE_BREAK: Final = re.compile(r"\s*[\r\n]\s*")
+_ESCAPED: Final = re.compile(r"\\([?&=])")
 _HEAD: Final = "spacedrive:pair?"
 _MAX_QR_CHARACTERS: Final = 4096
 """More than the largest QR code (2953 bytes) holds."""
@@ -97,14 +101,18 @@ def parse_code(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
     left out, because hints are never needed. Raises CodeError when the words are not a code.
     """
     stripped = text.strip()
-    if stripped[: len(_SCHEME)].lower() == _SCHEME:
-        return _parse_qr(stripped)
+    qr = _BARE_QR.fullmatch(stripped)
+    if qr:
+        return _parse_qr(qr[1])
     return parse_words(stripped), ()
 
 
 def _parse_qr(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
     if len(text) > _MAX_QR_CHARACTERS:
         raise CodeError("This QR code is too long for a pairing code.")
+    text = _without_wrapping(text)
+    if _HEAD.startswith(text.lower()):
+        raise _cut_off()
     if text[: len(_HEAD)].lower() != _HEAD:
         raise CodeError("This is a Spacedrive QR code, but not one for pairing.")
     fields = [part.partition("=") for part in text[len(_HEAD) :].split("&", _MAX_PARAMETERS)]
@@ -116,9 +124,28 @@ def _parse_qr(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
     if values.get("v") != ["2"]:
         raise CodeError("This QR code is of another version of pairing; update the older of the two devices.")
     words = values.get("w", [])
+    if not words:
+        raise _cut_off()
     if len(words) != 1:
         raise CodeError("This QR code does not contain one pairing code.")
     return parse_words(words[0]), _hints(values.get("p", []), values.get("a", []))
+
+
+def _without_wrapping(text: str) -> str:
+    """Return a QR text without what mail, shells and terminals put around and into it.
+
+    A writer encodes all these characters, so nothing of the text itself is lost.
+    """
+    while (shorter := text.strip().rstrip(_BEHIND_QR)) != text:
+        text = shorter
+    return _ESCAPED.sub(r"\1", _LINE_BREAK.sub("", text)).replace("&amp;", "&")
+
+
+def _cut_off() -> CodeError:
+    return CodeError(
+        "This QR text does not contain one pairing code, only its beginning is here. "
+        "A shell cuts it at the first &: put it in quotes."
+    )
 
 
 def _hints(peers: list[str], addresses: list[str]) -> tuple[PeerAddresses, ...]:

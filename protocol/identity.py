@@ -1,11 +1,10 @@
-"""What a device states about itself: its device id, the rules for its name, and its signature.
+"""What a device states about itself: its device id, its name, and its signature.
 
 The signature binds the statement to the peer id that the connection proved, to the role and to the
 transcript, so it is worth nothing anywhere else. Implements docs/protocol.md, "Identity", as pure checks
 and encodings; whatever a peer gets wrong is an IdentityError. Never signs: only the vault has private keys.
 """
 
-import unicodedata
 from typing import Final
 
 import msgspec
@@ -17,6 +16,7 @@ from ..messages.peer_protocol import DeviceInfo, decode_device_info
 from ..messages.types import Role
 from .errors import IdentityError, ProtocolError
 from .keys import DEVICE_ID_LABEL, SIGNATURE_LABEL, equal, lp, sha256
+from .names import check_name, check_text
 
 __all__ = [
     "IdentityError",
@@ -30,15 +30,8 @@ __all__ = [
     "verify",
 ]
 
-MAX_NAME_CHARACTERS: Final = 64
 MAX_SHORT_CHARACTERS: Final = 32
 UNKNOWN: Final = "unknown"
-
-FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories of characters that are invisible, change the direction of text, or are unassigned."""
-_VISIBLE_CATEGORIES = frozenset("LNPS")
-_BLANK_CHARACTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols according to their category, but drawn as nothing."""
 
 _SMALL_ORDER = frozenset(
     bytes.fromhex(y)
@@ -67,30 +60,6 @@ def is_small_order(key: bytes) -> bool:
 def device_id(public_key: bytes) -> bytes:
     """Return the 16 bytes that name the device with this Ed25519 key; nobody can claim another's id."""
     return sha256(lp(DEVICE_ID_LABEL) + public_key)[:16]
-
-
-def check_text(text: str, limit: int, what: str) -> None:
-    """Raise IdentityError, with the field's name `what`, unless `text` keeps the rules for text fields.
-
-    `limit` is the greatest number of code points.
-    """
-    if not 1 <= len(text) <= limit:
-        raise IdentityError(f"{what} must have 1 to {limit} characters")
-    for char in text:
-        if unicodedata.category(char) in FORBIDDEN_CATEGORIES:
-            raise IdentityError(f"{what} contains a control, invisible or unassigned character")
-    if not unicodedata.is_normalized("NFC", text):
-        raise IdentityError(f"{what} is not in normalization form C")
-    if not any(
-        unicodedata.category(char)[0] in _VISIBLE_CATEGORIES and char not in _BLANK_CHARACTERS
-        for char in text
-    ):
-        raise IdentityError(f"{what} is blank")
-
-
-def check_name(text: str) -> None:
-    """Raise IdentityError unless `text` is a device name: 1 to 64 code points, NFC, visible, not blank."""
-    check_text(text, MAX_NAME_CHARACTERS, "name")
 
 
 def make_info(*, public_key: bytes, name: str, os: str, app_version: str, nonce: bytes | None) -> bytes:

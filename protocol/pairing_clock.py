@@ -4,11 +4,14 @@ Two devices can run several pairings at once, and the last frames can arrive in 
 Both still have to use the same secret, so the order is computed from values that both sides have signed.
 Implements docs/protocol.md, "Which pairing is in use"; docs/decisions/0006 has the reasons. Pure.
 
-- A device's clock is the greatest order of any pairing that it has stored, 0 at first.
+- A device's clock follows the greatest order of any pairing that it has stored, 0 at first. It never falls,
+  not even when devices are forgotten.
 - Each side states its clock in its signed DeviceInfo, as build metadata of `app_version`: "0.1.0+17".
-- The order of a pairing is one more than the greater of the two clocks. So it is greater, on both sides, than
-  the order of any pairing that either had stored before. Pairings of the same order overlapped in time; they
-  are compared by their transcript hashes (th3).
+- The order of a pairing is one more than the greater of the two stated clocks, whatever they are: both sides
+  know both, so both get the same number. Pairings of the same order overlapped in time; they are compared by
+  their transcript hashes (th3).
+- Only how far a stored pairing moves the own clock is bounded. A bound on the *stated* clock would be taken
+  from the own clock of each side, so two devices could put their pairings in different orders.
 """
 
 import re
@@ -16,8 +19,8 @@ import re
 MAX_VERSION_CHARACTERS = 32
 MAX_CLOCK = 10**9
 """Keeps the stated clock within eleven characters, the + included."""
-MAX_AHEAD = 10**4
-"""How far a peer's clock counts ahead of this side's: a false clock cannot use up all numbers at once."""
+MAX_RISE = 10**4
+"""How far beyond the next number one pairing moves the clock: a false one cannot use up all numbers."""
 
 _STATED_CLOCK = re.compile(r"\+([0-9]{1,10})$")
 
@@ -35,6 +38,10 @@ def clock_in_version(version: str) -> int:
 
 
 def order_of_pairing(own_version: str, other_version: str) -> int:
-    """Return the order of the pairing in which the two sides signed these versions, at most MAX_CLOCK."""
-    own = clock_in_version(own_version)
-    return min(max(own, min(clock_in_version(other_version), own + MAX_AHEAD)) + 1, MAX_CLOCK)
+    """Return the order of the pairing in which the two sides signed these versions; equal on both sides."""
+    return 1 + max(clock_in_version(own_version), clock_in_version(other_version))
+
+
+def clock_after(clock: int, order: int) -> int:
+    """Return what a device's clock becomes when it stores a pairing of this order."""
+    return max(clock, min(order, clock + 1 + MAX_RISE, MAX_CLOCK))

@@ -6,7 +6,7 @@ Never keeps what it is given. Errors show at most the one wrong word, never othe
 
 import re
 import unicodedata
-from typing import Final
+from typing import Final, NamedTuple
 
 from mnemonic import Mnemonic
 
@@ -22,8 +22,12 @@ _WORD_SET = frozenset(WORDS)
 _SIGNIFICANT_LETTERS = 4
 """BIP-39 words are distinct in their first four letters."""
 _BY_STEM = {word[:_SIGNIFICANT_LETTERS]: word for word in WORDS if len(word) >= _SIGNIFICANT_LETTERS}
-_SEPARATORS = re.compile(r"[\W_]+")
-_NUMBERING = re.compile(r"^[0-9]{1,2}(?=[^0-9]|$)")
+_TOKEN = re.compile(r"[^\W_]+")
+_NUMBERING = re.compile(r"[0-9]{1,2}(?![0-9])")
+_DOTLESS_I = {ord("ı"): "i"}
+"""What a Turkish keyboard gives for the letter; `İ` folds to an i with a mark, which is dropped."""
+_INVISIBLE_CATEGORIES = frozenset({"Cf", "Mn", "Me"})
+"""Soft hyphens and the like, and marks that have not become part of a letter."""
 _MAX_SHOWN_CHARACTERS = 24
 _MAX_DISTANCE = 3
 
@@ -59,11 +63,12 @@ def words_of(entropy: bytes) -> tuple[str, ...]:
 def parse_words(text: str) -> bytes:
     """Return the 16 bytes of twelve words as people write them. Raises CodeError.
 
-    Case, white space, commas, hyphens, line ends and numbering do not matter; four letters of a word suffice.
+    Case, white space, commas, hyphens, bullets and line ends do not matter; four letters of a word suffice.
+    The numbers 1 to 12, each beside one word, decide the order; other numbering does not matter.
     """
     if len(text) > MAX_TEXT_CHARACTERS:
         raise CodeError(f"This is too long to be a code: a code has {WORD_COUNT} words.")
-    typed = _split(text)
+    typed = _in_order(_split(text))
     if not typed:
         raise CodeError(f"No words: a code has {WORD_COUNT} words.")
     words = []
@@ -108,15 +113,97 @@ def suggest(word: str, limit: int = 3) -> tuple[str, ...]:
     return tuple(candidate for _, _, candidate in sorted(ranked)[:limit])
 
 
+def count_words(text: str) -> int:
+    """Return how many words a text has, whatever stands between them; numbers are none."""
+    return len(_split(text))
+
+
+def are_enough(text: str) -> bool:
+    """Return whether a text has twelve words or more, of those with numbers if any has one."""
+    typed = _split(text)
+    return len([word for word in typed if word.number is not None] or typed) >= WORD_COUNT
+
+
+def begins_anew(line: str, before: str) -> bool:
+    """Return whether a line is a new beginning, and not the continuation of the words `before` it.
+
+    It is with twelve words or more, and where its first word has the number 1, unless every word has that.
+    """
+    typed, earlier = _split(line), _split(before)
+    if not typed or not earlier:
+        return True
+    return len(typed) >= WORD_COUNT or (typed[0].number == 1 and earlier[-1].number != 1)
+
+
+def words_before(text: str, position: int) -> str:
+    """Return the words before the one that stands at `position`, counted from 1, as they were typed.
+
+    Nothing if the numbers beside the words say that they do not stand in order.
+    """
+    typed = _split(text)
+    if any(word.number not in (None, place) for place, word in enumerate(typed, start=1)):
+        return ""
+    return " ".join(word.text for word in typed[: position - 1])
+
+
+class _TypedWord(NamedTuple):
+    """A word as it was typed, folded; the number directly before it, and the one directly behind it."""
+
+    text: str
+    number: int | None
+    number_behind: int | None = None
+
+
 def _fold(text: str) -> str:
-    """Remove differences of form: case, full-width letters, invisible characters such as soft hyphens."""
-    normal = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(char for char in normal if unicodedata.category(char) != "Cf")
+    """Remove differences of form: case, full-width letters and digits, invisible characters.
+
+    Folding the case of one letter may give several (`İ`, `ß`), so the text is normalized again behind it.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    kept = (char for char in folded if unicodedata.category(char) not in _INVISIBLE_CATEGORIES)
+    return "".join(_ascii_digit(char) for char in kept).translate(_DOTLESS_I)
 
 
-def _split(text: str) -> list[str]:
-    tokens = (_NUMBERING.sub("", token) for token in _SEPARATORS.split(_fold(text)))
-    return [token for token in tokens if token]
+def _ascii_digit(char: str) -> str:
+    return str(unicodedata.decimal(char)) if char.isdecimal() else char
+
+
+def _split(text: str) -> list[_TypedWord]:
+    """Return the words of a text, each with the numbers that stand beside it."""
+    found: list[_TypedWord] = []
+    number = None
+    for token in _TOKEN.findall(_fold(text)):
+        numbering = _NUMBERING.match(token)
+        if numbering:
+            number = int(numbering[0])
+            if found:
+                found[-1] = found[-1]._replace(number_behind=number)
+            token = token[numbering.end() :]
+        if token:
+            found.append(_TypedWord(token, number))
+            number = None
+    return found
+
+
+def _in_order(typed: list[_TypedWord]) -> list[str]:
+    """Return the words in the order of the numbers beside them, else as they stand. Raises CodeError."""
+    if len(typed) > WORD_COUNT:  # what stands around a numbered list may have been copied with it
+        listed = [word for word in typed if word.number is not None and _resolve(word.text) is not None]
+        if sorted(word.number or 0 for word in listed) == list(range(1, WORD_COUNT + 1)):
+            typed = listed
+    if len(typed) == WORD_COUNT:
+        numbers = [word.number for word in typed]
+        if typed[0].number is None:  # as in `word 1, word 2`
+            numbers = [word.number_behind for word in typed]
+        given = [number for number in numbers if number is not None]
+        if sorted(given) == list(range(1, WORD_COUNT + 1)):
+            return [word.text for _, word in sorted(zip(given, typed, strict=True))]
+        if len(given) == WORD_COUNT and given != sorted(given):
+            raise CodeError(
+                f"The numbers beside the words are not 1 to {WORD_COUNT}, each once, so their order is not "
+                "certain: enter the words in their order, without numbers."
+            )
+    return [word.text for word in typed]
 
 
 def _resolve(token: str) -> str | None:

@@ -16,12 +16,17 @@ standing_messages  sans-IO: messages kept for receivers that restart
 routes             who may send which kind of message to whom, as data
 restart_policy     sans-IO: whether to restart (permanent, transient, temporary; intensity, backoff, poison)
 
+log_budget         sans-IO: how much one actor may write into the log
 introspection      answers ListActors, Shutdown and AreYouAlive
 metrics            the supervisor's metrics
 memory_usage       the memory of one process, from /proc
 
+systemd_notify     tells the service manager: ready, stopping, and that the loop runs
+
 process_spawner    actors as processes: spares, and the restart of a lost fork server
 fork_client        the connection with one fork server
+fork_queue         whose turn it is to be forked: so many at a time, singletons first
+waiting_spare      a spare while it waits: its heartbeat, and what it says meanwhile
 child_process      one forked child: pidfd, channel, exit status
 fork_protocol      the messages between the supervisor and the fork server
 fork_server        the fork server's process, and what it does in each child before the actor runs

@@ -32,6 +32,8 @@ class BlockingEntry(Protocol):
 CRASH_STATUS = 70
 """Exit status after an uncaught exception (EX_SOFTWARE)."""
 _MAX_FRAMES = 12
+_SUFFIXES = ("", "_second", "_third", "_fourth")
+"""Of the fields about the exceptions of one group."""
 _warmed_up: set[str] = set()
 
 
@@ -68,10 +70,10 @@ async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int
 
 def crash_report(error: BaseException) -> Log:
     """Return the log line about an exception: its types and the places that it came from, without values."""
-    leaves = list(_leaves(error))[:4]
+    leaves = list(_leaves(error))[: len(_SUFFIXES)]
     fields: dict[str, LogField] = {}
     for number, leaf in enumerate(leaves):
-        suffix = "" if number == 0 else f"_{number + 1}"
+        suffix = _SUFFIXES[number]
         fields["error" + suffix] = _types(leaf)[:300]
         fields["where" + suffix] = " < ".join(_places(leaf))[:1000]
     return Log(level="error", event="actor crashed", fields=fields)

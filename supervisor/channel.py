@@ -7,7 +7,8 @@ Both ends use it: on trio (Channel), or over a blocking socket in a process with
 import math
 import select
 import socket
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Generic
 
 import msgspec
@@ -29,6 +30,7 @@ class Channel(Generic[M]):
         self._decoder = decoder
         self._reader = FrameReader(INTERNAL_LIMIT)
         self._sending = trio.Lock()
+        self._put_back: deque[M] = deque()
 
     async def send(self, message: msgspec.Struct) -> None:
         """Send one frame. Raises ValueError (too large), trio.BrokenResourceError (the peer is gone)."""
@@ -44,6 +46,8 @@ class Channel(Generic[M]):
 
         Raises trio.EndOfChannel at the end of the stream, MalformedMessageError.
         """
+        if self._put_back:
+            return self._put_back.popleft()
         while True:
             payload = self._reader.next_frame()
             if payload is not None:
@@ -55,6 +59,10 @@ class Channel(Generic[M]):
             if not data:
                 raise trio.EndOfChannel
             self._reader.feed(data)
+
+    def put_back(self, messages: Iterable[M]) -> None:
+        """Have these messages, which were received before, received again, before all others."""
+        self._put_back.extend(messages)
 
     async def aclose(self) -> None:
         """Close the stream."""

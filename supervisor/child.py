@@ -11,12 +11,33 @@ import trio
 
 from .child_channel import ChildChannel
 from .child_specs import SESSION, ChildSpec
+from .log_budget import LogBudget
 from .restart_policy import Cause, ExitHistory, GiveUp, Verdict
 
-_MAX_LOG_LINES = 200
-_LOG_WINDOW_S = 10.0
-"""The log lines that one child may write in this window: a child that has been taken over must not fill a
-disk."""
+
+class StartTurn:
+    """The turn of one child to start. Without `turns` it needs none."""
+
+    def __init__(self, turns: trio.Semaphore | None) -> None:
+        self._turns = turns
+        self._has_turn = False
+
+    async def begin(self) -> None:
+        """Wait for the turn."""
+        if self._turns is not None:
+            await self._turns.acquire()
+            self._has_turn = True
+
+    def end(self) -> None:
+        """End the turn, if it has not ended."""
+        if self._turns is not None and self._has_turn:
+            self._has_turn = False
+            self._turns.release()
+
+    async def end_when(self, started: trio.Event) -> None:
+        """End the turn when the child has started."""
+        await started.wait()
+        self.end()
 
 
 class Child:
@@ -38,8 +59,13 @@ class Child:
         self._history = ExitHistory(spec.intensity, spec.backoff, jitter)
         self._started = time.monotonic()
         self._lived = 0.0
-        self._log_lines = 0
-        self._log_window_began = 0.0
+        self._turns_of_start = 0
+        self.log_budget = LogBudget()
+        """For its own lines."""
+        self.warn_budget = LogBudget()
+        """For lines about it, which its own must not push out."""
+        self.has_sent_step = False
+        """The present incarnation works: a Fatal from it does not end the node any more."""
 
     @property
     def is_session(self) -> bool:
@@ -70,6 +96,16 @@ class Child:
         self.channel = channel
         self._started = time.monotonic()
         self._lived = 0.0
+        self._turns_of_start = 0
+        self.has_sent_step = False
+
+    def count_turn_of_start(self) -> int:
+        """Count one turn of the heartbeat in which it was not ready; return how many complete ones it was.
+
+        Turns and not seconds, so that a suspended machine or a stopped supervisor kills nobody.
+        """
+        self._turns_of_start += 1
+        return self._turns_of_start - 1
 
     def mark_ready(self) -> None:
         """Record that the present incarnation takes messages, and wake the tasks that wait for it."""
@@ -98,11 +134,3 @@ class Child:
         return self._history.record_exit(
             cause, time.monotonic(), lived=self._lived, input_number=input_number
         )
-
-    def allow_log_line(self) -> bool:
-        """Count one log line; return False when there have been too many in the present window."""
-        now = time.monotonic()
-        if now - self._log_window_began > _LOG_WINDOW_S:
-            self._log_window_began, self._log_lines = now, 0
-        self._log_lines += 1
-        return self._log_lines <= _MAX_LOG_LINES

@@ -1,6 +1,7 @@
 """The messages between the supervisor and its fork server, one in each packet, with descriptors attached."""
 
 from ..messages.base import Decoder, Message
+from ..messages.child_protocol import Ping, Pong
 from .child_specs import Sandbox
 
 MAX_FDS = 9
@@ -46,5 +47,7 @@ class Exited(Message):
     status: int
 
 
-Reply = Serving | Forked | ForkFailed | Exited
+Request = Fork | Ping
+decode_request: Decoder[Request] = Decoder(Request)
+Reply = Serving | Forked | ForkFailed | Exited | Pong
 decode_reply: Decoder[Reply] = Decoder(Reply)

@@ -34,12 +34,21 @@ from typing import NoReturn
 
 import trio
 
-from ..messages.base import Decoder, encode
-from ..messages.child_protocol import Log, Ping, decode_to_child
+from ..messages.base import encode
+from ..messages.child_protocol import Log, Ping, Pong, decode_to_child
 from .actor_entry import CRASH_STATUS, BlockingEntry, Entry, crash_report, load_entry, run_entry, warm_up
 from .channel import BlockingChannel, Channel
 from .child_specs import FIRST_EXTRA_FD
-from .fork_protocol import MAX_FDS, MAX_PACKET_BYTES, Exited, Fork, Forked, ForkFailed, Serving
+from .fork_protocol import (
+    MAX_FDS,
+    MAX_PACKET_BYTES,
+    Exited,
+    Fork,
+    Forked,
+    ForkFailed,
+    Serving,
+    decode_request,
+)
 from .libc import die_with_parent, set_dumpable
 from .namespaces import make_namespaces
 from .sandbox import enter_sandbox, severity
@@ -59,7 +68,6 @@ _BYTES_HEADER = 33
 _FILL_BYTES = 32 * 1024
 """For each size: a little more than there is room in the gaps."""
 _fillers: list[bytes] = []
-_decode_fork: Decoder[Fork] = Decoder(Fork)
 _PRELOAD = (
     "traceback",
     "encodings.ascii",
@@ -118,7 +126,10 @@ def _serve_request(control: socket.socket, namespaces: Sequence[int]) -> None:
     data, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     if not data:
         os._exit(0)
-    request = _decode_fork(data)
+    request = decode_request(data)
+    if isinstance(request, Ping):
+        control.send(encode(Pong()))
+        return
     parent = os.getpid()
     _build_filter(request)
     try:

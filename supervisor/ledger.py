@@ -16,13 +16,22 @@ import msgspec
 
 from ..messages.base import INTERNAL_LIMIT, Message, encode
 from ..messages.child_protocol import Outgoing, Start, Step
-from ..messages.from_supervisor import ActorRestarted, SessionEnded, Undeliverable
+from ..messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
 from ..messages.session_names import is_session_actor, session_of_actor
 from ..messages.types import LogField, Outcome, Role
 from .actor_record import ActorRecord
 from .child_specs import SESSION
 from .ledger_effects import Discard, Effect, Forward, HandleRequest, Kill, Retire, Spawn, Warn
-from .routes import OVERFLOW, RESTART_WATCHERS, SESSION_END_WATCHERS, Route, actor_kind, find_route
+from .routes import (
+    OVERFLOW,
+    READINESS_SENDERS,
+    READINESS_WATCHERS,
+    RESTART_WATCHERS,
+    SESSION_END_WATCHERS,
+    Route,
+    actor_kind,
+    find_route,
+)
 from .standing_messages import Envelope, StandingMessages
 
 SUPERVISOR = "supervisor"
@@ -55,6 +64,11 @@ class Ledger:
         self.stopping = False
         """Set when the node stops: no session is started any more."""
 
+    @property
+    def max_sessions(self) -> int:
+        """How many sessions may run at once."""
+        return self._max_sessions
+
     # the life of an actor
 
     def add_actor(self, name: str, *, stepping: bool, role: Role | None = None) -> None:
@@ -76,6 +90,8 @@ class Ledger:
         if actor is None or actor.state != "starting":
             return []
         actor.state = "ready"
+        for told in READINESS_WATCHERS:
+            self._standing.withdraw(told, SUPERVISOR, "ActorDown", name.encode())
         self._put_standing_first(actor)
         effects: list[Effect] = [Forward(name, entry.frame()) for entry in actor.inbox]
         if actor.incarnation > 1:
@@ -84,11 +100,23 @@ class Ledger:
                 effects += self.post(watcher.name, ActorRestarted(actor=name))
         return effects
 
-    def mark_down(self, name: str) -> None:
-        """Record that the process has ended. Inbox and checkpoint stay for the next incarnation."""
+    def mark_down(self, name: str) -> list[Effect]:
+        """Record that the process has ended. Inbox and checkpoint stay for the next incarnation.
+
+        Those who were told that it is ready are told that it is not.
+        """
         actor = self._actors.get(name)
-        if actor is not None:
-            actor.state = "down"
+        if actor is None or actor.state == "down":
+            return []
+        actor.state = "down"
+        effects: list[Effect] = []
+        if actor.kind in READINESS_SENDERS:
+            down, slot = ActorDown(actor=name, keeps_state=actor.stepping), name.encode()
+            for watcher in READINESS_WATCHERS:
+                if not actor.stepping:
+                    self._standing.withdraw_all(watcher, name, "Readiness")
+                effects += self.post(watcher, down, slot=slot, standing=True)
+        return effects
 
     def mark_written(self, name: str, number: int) -> None:
         """Forget the deliveries to a live actor up to `number`: they have been written to its process."""

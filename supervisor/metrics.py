@@ -13,6 +13,7 @@ from .child import Child
 from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Effect
 from .memory_usage import memory_of
+from .process_usage import ProcessorTimes, own_process
 from .restart_policy import Cause
 from .spawner import FORK_SERVER_NAME, SPARE_NAME, Spawner
 
@@ -31,6 +32,8 @@ class SupervisorMetrics:
         self._restarts: Counter[tuple[str, Cause]] = Counter()
         self._crashed_sessions: Counter[Role] = Counter()
         self._memory: dict[str, int] = {}
+        self._processor_times = ProcessorTimes()
+        self._own_process: list[Sample] = []
         self._reports = 0
         self._last_reported: tuple[Sample, ...] = ()
         self._receiver_was_ready = False
@@ -67,6 +70,7 @@ class SupervisorMetrics:
             return []
         if self._reports % _REPORTS_PER_MEMORY_READING == 0:
             self._read_memory()
+            self._read_processor_times()
         self._reports += 1
         samples = self._samples()
         if samples == self._last_reported and not became_ready:
@@ -85,6 +89,9 @@ class SupervisorMetrics:
             *(Sample("actor_up", (kind,), float(n)) for kind, n in up.items()),
             *(Sample("actor_mailbox_depth", (kind,), float(n)) for kind, n in depth.items()),
             *(Sample("actor_memory_bytes", (kind,), float(n)) for kind, n in self._memory.items()),
+            *self._processor_times.samples(),
+            *self._own_process,
+            Sample("sessions_limit", (), float(self._ledger.max_sessions)),
             *(Sample("actor_restarts_total", key, float(n)) for key, n in self._restarts.items()),
             *(
                 Sample("pairing_sessions_total", (role, "crashed"), float(n))
@@ -94,7 +101,9 @@ class SupervisorMetrics:
 
     def _read_memory(self) -> None:
         """Sum the private memory of each kind of actor, rounded so that small changes are not reported."""
-        total: Counter[str] = Counter({SUPERVISOR: memory_of(os.getpid()).private})
+        own = memory_of(os.getpid())
+        self._own_process = own_process(own.rss // _MEMORY_GRAIN_BYTES * _MEMORY_GRAIN_BYTES)
+        total: Counter[str] = Counter({SUPERVISOR: own.private})
         if self._spawner.pid:
             total[FORK_SERVER_NAME] = memory_of(self._spawner.pid).private
         for spare in self._spawner.spares.values():
@@ -104,3 +113,10 @@ class SupervisorMetrics:
         self._memory = {
             kind: size // _MEMORY_GRAIN_BYTES * _MEMORY_GRAIN_BYTES for kind, size in total.items()
         }
+
+    def _read_processor_times(self) -> None:
+        kinds = {os.getpid(): SUPERVISOR, self._spawner.pid: FORK_SERVER_NAME}
+        kinds |= {spare.pid: SPARE_NAME for spare in self._spawner.spares.values()}
+        kinds |= {child.pid: child.spec.kind for child in self._children.values()}
+        kinds.pop(0, None)  # what is not running
+        self._processor_times.read(self._spawner.pid, kinds)

@@ -5,12 +5,14 @@ Start. A new session, or one that was killed, takes it at once and does not wait
 then made in the background. A child is not told which actor it is until its Start, so any session can take
 it.
 
+Heartbeats go to the fork server and to the spares as well, from a loop of this process and counted in its
+turns: one that stands still is killed, and another takes its place.
+
 Owns the spares and the intensity of the fork server's restarts. Never talks to the fork server itself
 (fork_client.py).
 """
 
 import random
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -19,11 +21,17 @@ import trio
 from .child_process import ChildProcess
 from .child_specs import ChildSpec
 from .fork_client import ForkClient
+from .fork_queue import urgency
 from .restart_policy import Cause, ExitHistory, GiveUp, cause_of
-from .spawner import ForkServerLostError, Spare, SpawnerBrokenError, SpawnError
+from .spawner import (
+    HEARTBEAT_INTERVAL_S,
+    ForkServerLostError,
+    Spare,
+    SpawnerBrokenError,
+    SpawnError,
+)
+from .waiting_spare import WaitingSpare
 
-_FORK_TIMEOUT_S = 30.0
-"""Covers the fork server's own start, imports included, on a slow and busy machine."""
 _INTENSITY = (20, 60.0)
 _BACKOFF_S = (0.010, 2.0)
 
@@ -36,13 +44,20 @@ class ProcessSpawner:
     its own.
     """
 
-    def __init__(self, *, preload: Sequence[str] = (), environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        preload: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        heartbeat: float = HEARTBEAT_INTERVAL_S,
+    ) -> None:
+        self._heartbeat = heartbeat
         self._preload = tuple(preload)
         self._environment = environment or {}
         self._history = ExitHistory(_INTENSITY, _BACKOFF_S, random.random)
         self._fork_server: ForkClient | None = None
         self._starting = trio.Lock()
-        self._spares: dict[str, ChildProcess] = {}
+        self._spares: dict[str, WaitingSpare] = {}
         self._making_spare: set[str] = set()
         self._restart_delay = 0.0
 
@@ -60,9 +75,9 @@ class ProcessSpawner:
     def spares(self) -> Mapping[str, Spare]:
         """The children that have been forked ahead of need, by kind."""
         return {
-            kind: Spare(child.pid, trio.current_time() - child.started)
-            for kind, child in self._spares.items()
-            if not child.has_ended
+            kind: Spare(spare.child.pid, trio.current_time() - spare.child.started)
+            for kind, spare in self._spares.items()
+            if not spare.child.has_ended
         }
 
     @asynccontextmanager
@@ -77,6 +92,7 @@ class ProcessSpawner:
         self._on_lost = on_lost
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._run_heartbeat)
             try:
                 yield
             finally:
@@ -86,54 +102,65 @@ class ProcessSpawner:
                     await fork_server.aclose()
                 with trio.CancelScope(shield=True):
                     for spare in self._spares.values():
-                        await spare.aclose()
+                        await spare.child.aclose()
 
     async def spawn(self, spec: ChildSpec) -> ChildProcess:
         """Return a child: the spare, or a new one. Raises ForkServerLostError, SpawnError."""
-        child = self._spares.pop(spec.kind, None)
-        if child is not None and child.has_ended:
-            await child.aclose()
-            child = None
+        spare = self._spares.pop(spec.kind, None)
+        child = await spare.take() if spare is not None else None
         if child is None:
             child = await self._fork(spec)
-        if spec.spare and spec.kind not in self._making_spare and spec.kind not in self._spares:
+        if spec.spare:
+            self._want_spare(spec)
+        return child
+
+    def _want_spare(self, spec: ChildSpec) -> None:
+        """Have a spare made, unless there is one or one is being made."""
+        if spec.kind not in self._making_spare and spec.kind not in self._spares:
             self._making_spare.add(spec.kind)
             self._nursery.start_soon(self._make_spare, spec)
-        return child
 
     async def _make_spare(self, spec: ChildSpec) -> None:
         """Fork the next child of this kind ahead of need; if that fails, it is forked when it is needed."""
         try:
             with suppress(ForkServerLostError, SpawnError):
-                self._spares[spec.kind] = await self._fork(spec)
+                spare = WaitingSpare(spec, await self._fork(spec, spare=True))
+                self._spares[spec.kind] = spare
+                self._nursery.start_soon(spare.read)
         finally:
             self._making_spare.discard(spec.kind)
 
-    async def _fork(self, spec: ChildSpec) -> ChildProcess:
+    async def _fork(self, spec: ChildSpec, *, spare: bool = False) -> ChildProcess:
         fork_server = await self._running_fork_server()
         try:
-            supervisor_end, child_end = socket.socketpair()
-        except OSError as error:
-            raise SpawnError(error.strerror) from None
-        supervisor_end.setblocking(False)
-        child_end.setblocking(False)
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(supervisor_end))
-        try:
-            with child_end, trio.fail_after(_FORK_TIMEOUT_S):
-                forked = await fork_server.fork(spec, child_end)
-        except BaseException as error:
-            supervisor_end.close()
-            if isinstance(error, trio.TooSlowError | OSError):
-                fork_server.process.kill()
-                raise ForkServerLostError from None
-            raise
-        child = ChildProcess(*forked, stream)
+            forked, supervisor_end = await fork_server.fork(spec, urgency(spec, spare=spare))
+        except OSError:
+            fork_server.process.kill()
+            raise ForkServerLostError from None
+        child = ChildProcess(*forked, trio.SocketStream(trio.socket.from_stdlib_socket(supervisor_end)))
         if fork_server.adopt(child):
             if fork_server is self._fork_server:
                 self._nursery.start_soon(child.watch)
             else:
                 child.set_status(None)  # lost between its reply and this moment
         return child
+
+    async def _run_heartbeat(self) -> None:
+        while True:
+            await trio.sleep(self._heartbeat)
+            if self._fork_server is not None:
+                self._fork_server.check_heartbeat(self._heartbeat)
+            for spare in list(self._spares.values()):
+                await self._check_spare(spare)
+
+    async def _check_spare(self, spare: WaitingSpare) -> None:
+        if await spare.check_heartbeat():
+            return
+        kind = spare.spec.kind
+        if self._spares.get(kind) is spare:
+            del self._spares[kind]
+            await spare.discard()
+            self._want_spare(spare.spec)
 
     async def _running_fork_server(self) -> ForkClient:
         async with self._starting:
@@ -153,7 +180,7 @@ class ProcessSpawner:
         await fork_server.serve()
         self._fork_server = None
         now = trio.current_time()
-        cause = cause_of(fork_server.process.returncode or 0)
+        cause: Cause = "hang" if fork_server.hung else cause_of(fork_server.process.returncode or 0)
         verdict = self._history.record_exit(cause, now, lived=now - fork_server.started)
         if isinstance(verdict, GiveUp):
             raise SpawnerBrokenError(f"the fork server keeps ending: {verdict.why}")

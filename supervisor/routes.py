@@ -98,8 +98,16 @@ ROUTES: tuple[Route, ...] = (
     Route("AreYouAlive", ("metrics",), "supervisor"),
 )
 
-RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {"swarm": ("session", "discovery")}
-"""The kinds that get ActorRestarted when an actor has lost the requests that it had not answered."""
+RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {
+    "vault": ("gateway", "metrics"),
+    "swarm": ("session", "discovery", "gateway", "metrics"),
+    "discovery": ("gateway", "metrics"),
+}
+"""The kinds that get ActorRestarted when an actor is back and has lost what it had not answered."""
+
+READINESS_WATCHERS: tuple[ActorKind, ...] = ("gateway", "metrics")
+READINESS_SENDERS: tuple[ActorKind, ...] = ("vault", "swarm", "discovery")
+"""The watchers get ActorDown as soon as one of the senders ends: its readiness dies with its incarnation."""
 
 SESSION_END_WATCHERS: tuple[ActorKind, ...] = ("vault", "swarm", "discovery", "gateway", "metrics")
 """The kinds that get SessionEnded when a session is over (for the gateway it is retained)."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from .child_specs import Sandbox
 from .libc import check, libc
-from .syscall_allowlist import Absent, Calls, Condition, Only, With, Without, allowed
+from .syscall_allowlist import Absent, ByValue, Calls, Condition, Only, With, Without, allowed
 
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
@@ -88,6 +88,12 @@ def _verdict(condition: Condition) -> list[bytes]:
             return [_load_argument(argument), _op(_IF_BITS, bits, 0, 1), refuse, allow]
         case With(argument, bit):
             return [_load_argument(argument), _op(_IF_BITS, bit, 1, 0), refuse, allow]
+        case ByValue(argument, cases):
+            code = [_load_argument(argument)]
+            for value, inner in cases:
+                verdict = _verdict(inner)
+                code += [_op(_IF_EQUAL, value, 0, len(verdict)), *verdict]
+            return [*code, refuse]
         case Absent():
             return [_op(_RETURN, _UNKNOWN)]
         case None:

@@ -15,6 +15,7 @@ from .channel import Channel
 from .child_specs import ChildSpec
 from .restart_policy import Cause
 
+HEARTBEAT_INTERVAL_S = 2.0
 FORK_SERVER_NAME = "zygote"
 """The fork server in `sdnode actors` and in labels of metrics."""
 SPARE_NAME = "spare"

@@ -45,7 +45,15 @@ class Absent:
     """
 
 
-Condition = Only | Without | With | Absent | None
+@dataclass(frozen=True, slots=True)
+class ByValue:
+    """Allowed if the argument is one of the values and the condition that goes with it holds."""
+
+    argument: int
+    cases: tuple[tuple[int, Only | None], ...]
+
+
+Condition = Only | Without | With | ByValue | Absent | None
 Calls = dict[str, tuple[Numbers, Condition]]
 
 _PROT_EXEC = 4
@@ -53,11 +61,13 @@ _WRITES = 0o3 | 0o100 | 0o1000
 """O_WRONLY, O_RDWR, O_CREAT, O_TRUNC: the same on both machines."""
 _CLONE_THREAD = 0x00010000
 _PR_SET_NAME = 15
-_FAMILIES = (2, 10, 16)
-"""AF_INET, AF_INET6, and AF_NETLINK, which lists this machine's addresses.
+_NETLINK_ROUTE = 0
+_FAMILIES = ByValue(0, ((2, None), (10, None), (16, Only(2, (_NETLINK_ROUTE,)))))
+"""AF_INET, AF_INET6, and of AF_NETLINK the one protocol that lists this machine's addresses: the others reach
+parts of the kernel that no actor has a use for (netfilter, sock_diag, audit).
 
-Not AF_UNIX: neither Landlock nor a
-network namespace keeps a process from the sockets of other programs that have a name in the file system."""
+Not AF_UNIX: neither Landlock nor a network namespace keeps a process from the sockets of other programs that
+have a name in the file system."""
 _HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, record locks of both kinds, F_DUPFD_CLOEXEC. Not F_SETOWN and
 F_SETSIG, by which a descriptor signals any process of the same user."""
@@ -132,7 +142,7 @@ _INTERNET: Calls = {
         bind=(49, 200), listen=(50, 201), connect=(42, 203),
         sendmsg=(46, 211), recvmsg=(47, 212), sendmmsg=(307, 269), recvmmsg=(299, 243),
     ),
-    "socket": ((41, 198), Only(0, _FAMILIES)),
+    "socket": ((41, 198), _FAMILIES),
 }  # fmt: skip
 
 _THREADS: Calls = {

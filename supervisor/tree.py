@@ -16,7 +16,9 @@ docs/architecture.md, "The tree".
 
 import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -28,20 +30,23 @@ from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
 from ..messages.types import LogField
-from .child import Child
+from .child import Child, StartTurn
 from .child_channel import ChildChannel
 from .child_specs import ChildSpec
 from .introspection import SupervisorInfo
 from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Discard, Effect, Forward, HandleRequest, Kill, Retire, Spawn, Warn
+from .log_budget import LogBudget
 from .metrics import SupervisorMetrics
 from .restart_policy import Cause, GiveUp
-from .spawner import ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
+from .spawner import HEARTBEAT_INTERVAL_S, ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
 
 OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
 """Called with actor, level, event and fields."""
 
-HEARTBEAT_INTERVAL_S = 2.0
+MAX_STARTING_SESSIONS = 16
+"""Sessions that start at once, from the request for a process to Ready. A thousand of them, which start again
+after the loss of the fork server, must not starve the singletons that they need."""
 SESSION_STOP_TIMEOUT_S = 1.0
 """For sessions to cancel their pairings, and again for their processes to end."""
 STOP_TIMEOUT_S = 4.0
@@ -88,6 +93,9 @@ class _Tree:
     heartbeat: float
     failure: str | None = None
     children: dict[str, Child] = field(default_factory=dict)
+    starting_sessions: trio.Semaphore = field(
+        default_factory=lambda: trio.Semaphore(MAX_STARTING_SESSIONS, max_value=MAX_STARTING_SESSIONS)
+    )
     ledger: Ledger = field(init=False)
     metrics: SupervisorMetrics = field(init=False)
     info: SupervisorInfo = field(init=False)
@@ -123,11 +131,11 @@ class _Tree:
             while not child.retired:
                 cause = await self._run_incarnation(child)
                 input_number = self.ledger.unacknowledged_input(child.name)
-                self.ledger.mark_down(child.name)
+                self._apply_effects(self.ledger.mark_down(child.name))
                 if child.retired or self.stop.is_set():
                     break
                 await self._apply_restart_policy(child, cause, input_number)
-        self.ledger.mark_down(child.name)
+        self._apply_effects(self.ledger.mark_down(child.name))
         child.gone.set()
         if child.is_session:
             self.children.pop(child.name, None)
@@ -141,6 +149,14 @@ class _Tree:
 
     async def _run_incarnation(self, child: Child) -> Cause:
         """Run one incarnation, from its fork until its last frame is handled; return what it died of."""
+        turn = StartTurn(self.starting_sessions if child.is_session else None)
+        await turn.begin()
+        try:
+            return await self._spawn_and_run(child, turn)
+        finally:
+            turn.end()
+
+    async def _spawn_and_run(self, child: Child, turn: StartTurn) -> Cause:
         try:
             running = await self.spawner.spawn(child.spec)
         except ForkServerLostError:
@@ -160,7 +176,7 @@ class _Tree:
             channel.enqueue(Stop())
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._enforce_start_deadline, child, channel)
+                nursery.start_soon(turn.end_when, child.ready)
                 cause = await channel.run()
                 nursery.cancel_scope.cancel()
         finally:
@@ -170,13 +186,6 @@ class _Tree:
         if channel.sent_malformed_frame:
             self.on_log(child.name, "error", "malformed frame", {})
         return cause
-
-    async def _enforce_start_deadline(self, child: Child, channel: ChildChannel) -> None:
-        with trio.move_on_after(child.spec.start_deadline):
-            await child.ready.wait()
-            return
-        self.on_log(child.name, "error", "not ready in time", {"seconds": child.spec.start_deadline})
-        channel.kill("hang")
 
     async def _apply_restart_policy(self, child: Child, cause: Cause, input_number: int | None) -> None:
         """Log an exit, then wait as long as the policy demands or give the child up.
@@ -219,12 +228,29 @@ class _Tree:
                 child.mark_ready()
                 self._apply_effects(self.ledger.mark_ready(child.name))
             case Step():
+                child.has_sent_step = True
                 self._apply_effects(self.ledger.apply_step(child.name, frame))
             case Log():
-                if child.allow_log_line():
-                    self.on_log(child.name, frame.level, frame.event, frame.fields)
-            case Fatal() if not child.is_session:
+                self._log_for(child, child.log_budget, frame.level, frame.event, frame.fields)
+            case Fatal() if child.is_session or child.has_sent_step:
+                # It may have been taken over, and must not end the node: a crash like any other.
+                self._log_for(child, child.log_budget, "error", "cannot go on", {"why": frame.message})
+                if child.channel is not None:
+                    child.channel.kill("exit")
+            case Fatal():
                 self._fail_node(frame.message)
+
+    def _log_for(
+        self, child: Child, budget: LogBudget, level: str, event: str, fields: Mapping[str, LogField]
+    ) -> None:
+        """Write a line of a child, or about what it has done, from a budget. Whatever fails, fails here."""
+        if not budget.allow(event, fields, time.monotonic()):
+            return
+        with suppress(Exception):
+            dropped = budget.take_dropped()
+            if dropped:
+                self.on_log(child.name, "warning", "log lines dropped, it wrote too many", {"lines": dropped})
+            self.on_log(child.name, level, event, fields)
 
     def _apply_effects(self, effects: Sequence[Effect]) -> None:
         """Do what the ledger has decided, in its order.
@@ -253,7 +279,8 @@ class _Tree:
                     if channel is not None:
                         channel.discard_deliveries()
                 case Warn():
-                    self.on_log(effect.name, "error", effect.event, effect.fields)
+                    child = self.children[effect.name]
+                    self._log_for(child, child.warn_budget, "error", effect.event, effect.fields)
                 case HandleRequest():
                     self._apply_effects(self.info.handle_request(effect.envelope, self.stop))
 
@@ -288,9 +315,18 @@ class _Tree:
         while True:
             await trio.sleep(self.heartbeat)
             for child in list(self.children.values()):
-                if child.channel is not None and child.ready.is_set():
-                    child.channel.check_heartbeat()
+                self._check_child(child)
             self._apply_effects(self.metrics.report())
+
+    def _check_child(self, child: Child) -> None:
+        """Kill a child that does not answer, or does not get ready in time, by turns of the heartbeat."""
+        if child.channel is None:
+            return
+        if child.ready.is_set():
+            child.channel.check_heartbeat()
+        elif child.count_turn_of_start() * self.heartbeat > child.spec.start_deadline:
+            self.on_log(child.name, "error", "not ready in time", {"seconds": child.spec.start_deadline})
+            child.channel.kill("hang")
 
     def _on_fork_server_lost(self, cause: Cause) -> None:
         """All children died. Restart them in order; each waits for its predecessor to be ready.
@@ -301,7 +337,7 @@ class _Tree:
         once, for the fork server: no child's intensity and no input is blamed for it.
         """
         self.metrics.record_fork_server_loss(cause)
-        self.on_log(SUPERVISOR, "warning", "fork server lost", {})
+        self.on_log(SUPERVISOR, "warning", "fork server lost", {"cause": cause})
         for child in self.children.values():
             child.mark_not_ready()
 

@@ -27,7 +27,13 @@ ALLOWED: dict[str, set[str]] = {
         "config.paths",
         "messages.errors",
     },
-    "config.values": {"config.values", "config.paths", "messages.errors"},
+    "config.values": {
+        "config.values",
+        "config.paths",
+        "messages.errors",
+        "protocol.errors",
+        "protocol.names",
+    },
     "config": {"config", "messages", "protocol"},
     "client": {"client", "config", "messages", "protocol"},
 }

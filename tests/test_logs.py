@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
+import select
+import time
 
 import pytest
 
-from spacedrive_node.logs import make_log
+from spacedrive_node.logs import CLOSE_TIMEOUT_S, MAX_QUEUED_BYTES, MAX_QUEUED_LINES, make_log
 
 HOSTILE = "x\n2026 [error] forged\x1b[2J\u202e\x07"
 
@@ -39,3 +42,82 @@ def test_lines_below_the_level_are_left_out_and_a_closed_stream_is_survived() ->
     assert out.getvalue() == ""
     out.close()
     write("swarm", "error", "nobody reads this", {})
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_name_of_a_field_and_no_value_ends_the_caller(form) -> None:
+    out = io.StringIO()
+    write = make_log(form, "debug", out)
+    names = ["self", "level", "event", "method_name", "logger", "", "a b", "x" * 99, "\x1b[2J"]
+    write("session-x", "info", "named", dict.fromkeys(names, "value"))
+    write("session-x", "no such level", "odd", {"field": object()})
+    assert out.getvalue().splitlines()[0].isprintable()
+    assert "value" in out.getvalue()
+
+
+class _Pipe:
+    """A log that goes into a pipe, which is read only when the test wants."""
+
+    def __init__(self) -> None:
+        self.reader, writer = os.pipe()
+        self.stream = os.fdopen(writer, "w")
+
+    def __enter__(self) -> "_Pipe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.reader)
+        self.stream.close()
+
+    def read_until(self, done) -> list[dict[str, object]]:
+        """Read whole lines until `done` says of the last one that it is enough."""
+        data = b""
+        while True:
+            ready, _, _ = select.select([self.reader], [], [], 30)
+            assert ready, "the log does not flow"
+            data += os.read(self.reader, 65536)
+            if data.endswith(b"\n"):
+                lines = [json.loads(line) for line in data.splitlines()]
+                if done(lines):
+                    return lines
+
+
+@pytest.mark.parametrize("field", ["", "x" * 10_000], ids=["many lines", "many bytes"])
+def test_a_pipe_that_nobody_reads_holds_nobody_up_and_loses_are_counted(field) -> None:
+    """The first lines are kept in order, the count stands where the others would have been."""
+    with _Pipe() as pipe:
+        log = make_log("json", "debug", pipe.stream)
+        begin = time.monotonic()
+        for number in range(3 * MAX_QUEUED_LINES):
+            log("swarm", "info", "line", {"number": number, "field": field})
+        assert time.monotonic() - begin < 20
+        lines = pipe.read_until(lambda lines: lines[-1]["actor"] == "supervisor")
+        kept = [line["number"] for line in lines[:-1]]
+        assert kept == list(range(len(kept)))
+        assert len(kept) + lines[-1]["lines"] == 3 * MAX_QUEUED_LINES
+        assert len(kept) <= MAX_QUEUED_LINES + 2000  # what the pipe itself holds
+        assert sum(len(json.dumps(line)) for line in lines) <= MAX_QUEUED_BYTES + 256 * 1024
+        log("swarm", "info", "line", {"number": "next"})
+        assert pipe.read_until(lambda lines: True)[0]["number"] == "next"
+        log.close()
+
+
+def test_the_end_does_not_wait_for_a_reader_and_nothing_after_it_does() -> None:
+    with _Pipe() as pipe:
+        log = make_log("json", "debug", pipe.stream)
+        for _ in range(MAX_QUEUED_LINES):
+            log("swarm", "info", "line", {"field": "x" * 100})
+        begin = time.monotonic()
+        log.close()
+        pipe.stream.write("x" * 100_000)  # as the interpreter would at its end
+        pipe.stream.flush()
+        assert time.monotonic() - begin < 10 * CLOSE_TIMEOUT_S
+
+
+def test_what_is_queued_is_written_at_the_end() -> None:
+    with _Pipe() as pipe:
+        with make_log("json", "debug", pipe.stream) as log:
+            for number in range(100):
+                log("swarm", "info", "line", {"number": number})
+        lines = pipe.read_until(lambda lines: len(lines) == 100)
+        assert [line["number"] for line in lines] == list(range(100))

@@ -12,8 +12,8 @@ import trio
 from ...messages.actor_configs import DiscoveryConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_discovery import DiscoveryInbox, decode
-from ...messages.types import Instant
-from ..base import ActorChannel, Incoming, Mailbox, now, run_live_actor
+from ...messages.types import Addresses, Instant
+from ..base import IDENTITY_IN_USE, ActorChannel, Incoming, Mailbox, now, run_live_actor
 from .core import Discovery
 from .same_host import POLL_INTERVAL_BUSY_SECONDS, POLL_INTERVAL_IDLE_SECONDS, SameHost
 
@@ -47,6 +47,7 @@ class _DiscoveryActor:
         self._last_error = ""
         self._directory_was_usable = False
         """Whether this process has been able to use the directory of nodes."""
+        self._twin_reported = False
 
     def close(self) -> None:
         """Remove the registration of this node."""
@@ -100,6 +101,9 @@ class _DiscoveryActor:
                 self._same_host.register(swarm.peer, swarm.local_addresses or swarm.addresses)
             self._core.set_same_host(self._same_host.others(moment, busy=busy), moment)
             self._directory_was_usable = True
+            await self._report_twin(self._same_host.twin)
+            if self._same_host.twin_suspected:
+                self._next_scan_at = moment + POLL_INTERVAL_BUSY_SECONDS
         except OSError as error:
             if self._directory_was_usable and isinstance(error, PermissionError):
                 # The directory was removed, and the sandbox forbids to create it; a restart creates it.
@@ -108,3 +112,9 @@ class _DiscoveryActor:
         if error_text and error_text != self._last_error:
             await self._mailbox.log("warning", "nodes on this host cannot be found", reason=error_text)
         self._last_error = error_text
+
+    async def _report_twin(self, twin: Addresses | None) -> None:
+        """Warn, once, while another node of this host has this node's identity."""
+        if twin is not None and not self._twin_reported:
+            await self._mailbox.log("warning", IDENTITY_IN_USE, at=", ".join(twin), seen="on this host")
+        self._twin_reported = twin is not None

@@ -1,8 +1,10 @@
 """Announces this node as a provider of keys: at the servers closest to each key, again and again.
 
-For each key there are rounds: a find_node lookup finds the closest servers, each of them gets add_provider,
-and the next round follows after ten minutes (servers forget a provider's addresses after 30), or soon if no
-server has stored the announcement.
+For each key there are rounds: a find_node lookup finds the closest servers, and each of them gets
+add_provider. The next round follows after ten minutes (servers forget a provider's addresses after 30), or
+soon if no server has stored the announcement. In between the announcement is renewed every minute at the
+servers that have stored it, without a lookup: whoever pushed out a record, or restarted a server, has not
+hidden a code for the rest of its life. Where a server no longer takes it, a round with a lookup follows.
 
 The requests to one server are paced, over all keys: servers refuse more than 10 announcements in 10 s from
 one peer. So each server has a queue, from which at most one announcement a second is sent. A refused or
@@ -17,6 +19,7 @@ Owns which server has been sent what, and when. Never sends anything; `poll` ret
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...messages.base import Message
@@ -29,7 +32,9 @@ from .metrics import DiscoveryMetrics
 from .pending_requests import REQUEST_TIMEOUT_SECONDS, Answer
 
 REANNOUNCE_INTERVAL_SECONDS = 600.0
-"""From the end of a successful round to the next one."""
+"""From the end of a round with a lookup to the next such round."""
+RENEWAL_INTERVAL_SECONDS = 60.0
+"""From the end of a successful round to the next renewal; a code lives for five minutes."""
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 """Pauses after a round in which no server stored the announcement: doubled each time."""
@@ -48,7 +53,7 @@ class _ServerQueue:
     It outlives its last key by the interval, so that the pace holds.
     """
 
-    addresses: tuple[str, ...]
+    server: PeerAddresses
     next_at: Instant
     pending: int = 0
     """Requests to this server that have no answer yet."""
@@ -85,10 +90,12 @@ class _KeyAnnouncement:
     stored_in_round: int = 0
     chosen_in_round: set[bytes] = field(default_factory=set)
     """Servers to which this round announces."""
+    next_lookup: Instant = 0.0
+    """Rounds before this time are renewals, without a lookup."""
     seen_answers: tuple[int, bool] = (0, False)
     """Number of answers of the lookup, and whether it was time to start, when servers were last chosen."""
-    holders: dict[bytes, int] = field(default_factory=dict)
-    """The K closest servers that have stored the announcement in any round, with their distances."""
+    holders: dict[bytes, PeerAddresses] = field(default_factory=dict)
+    """The K closest servers that have stored the announcement in any round."""
     tries: dict[bytes, int] = field(default_factory=dict)
     """Servers that are queued or have not answered yet, with the number of requests sent."""
 
@@ -148,7 +155,7 @@ class Announcer:
             announcement.tries.clear()
             announcement.in_round = False
             announcement.backoff = FIRST_BACKOFF_SECONDS
-            announcement.next_round = now
+            announcement.next_round = announcement.next_lookup = now
 
     def poll(self, now: Instant) -> list[Message]:
         """Return what to send to the swarm now."""
@@ -188,9 +195,9 @@ class Announcer:
         announcement.tries.pop(server, None)
         announcement.stored_in_round += 1
         holders = announcement.holders
-        holders[server] = distance(key, server)
+        holders[server] = self._queues[server].server
         if len(holders) > K:
-            del holders[max(holders, key=holders.__getitem__)]
+            del holders[_farthest(key, holders)]
 
     def handle_failure(self, tag: bytes, now: Instant) -> None:
         """Try a server again that refused or did not answer: after 2, then 4 seconds, up to MAX_TRIES."""
@@ -203,6 +210,8 @@ class Announcer:
         tries = announcement.tries[server]
         if tries >= MAX_TRIES:
             del announcement.tries[server]
+            if announcement.holders.pop(server, None) is not None:
+                announcement.next_lookup = min(announcement.next_lookup, now)
             return
         queue.next_at = max(queue.next_at, now + 2.0**tries)
         queue.add(key, repeated=server in announcement.holders)
@@ -212,6 +221,11 @@ class Announcer:
         announcement.round_started = now
         announcement.stored_in_round = 0
         announcement.chosen_in_round.clear()
+        if announcement.holders and now < announcement.next_lookup:
+            for server in announcement.holders.values():
+                self._enqueue(key, announcement, server, now)
+            return
+        announcement.next_lookup = now + REANNOUNCE_INTERVAL_SECONDS
         announcement.seen_answers = (0, False)
         announcement.lookup = self._context.start_lookup(key, "find_node", now)
 
@@ -242,10 +256,10 @@ class Announcer:
         outcome = "stored" if stored else "failed"
         self._metrics.observe("dht_query_seconds", ("announce", outcome), now - announcement.round_started)
         if stored:
-            announcement.next_round = now + REANNOUNCE_INTERVAL_SECONDS
+            announcement.next_round = now + RENEWAL_INTERVAL_SECONDS
             announcement.backoff = FIRST_BACKOFF_SECONDS
         else:
-            announcement.next_round = now + announcement.backoff
+            announcement.next_round = announcement.next_lookup = now + announcement.backoff
             announcement.backoff = min(announcement.backoff * 2, MAX_BACKOFF_SECONDS)
 
     @staticmethod
@@ -253,7 +267,7 @@ class Announcer:
         """Return whether a server is among the K closest, as far as this node knows."""
         if len(announcement.holders) < K or server in announcement.holders:
             return True
-        return distance(key, server) < max(announcement.holders.values())
+        return distance(key, server) < distance(key, _farthest(key, announcement.holders))
 
     def _enqueue(
         self, key: bytes, announcement: _KeyAnnouncement, server: PeerAddresses, now: Instant
@@ -265,9 +279,9 @@ class Announcer:
         if queue is None:
             if len(self._queues) >= MAX_SERVER_QUEUES:
                 return
-            queue = self._queues[server.peer] = _ServerQueue(server.addresses, next_at=now)
+            queue = self._queues[server.peer] = _ServerQueue(server, next_at=now)
         elif server.addresses:
-            queue.addresses = server.addresses
+            queue.server = server
         announcement.tries[server.peer] = 0
         queue.add(key, repeated=server.peer in announcement.holders)
 
@@ -292,13 +306,18 @@ class Announcer:
                 KadRequest(
                     request=requests.open(self, _join_tag(server, key), now),
                     peer=server,
-                    addresses=queue.addresses,
+                    addresses=queue.server.addresses,
+                    hearsay=queue.server.hearsay,
                     op="add_provider",
                     key=key,
                     timeout=REQUEST_TIMEOUT_SECONDS,
                 )
             )
         return out
+
+
+def _farthest(key: bytes, servers: Iterable[bytes]) -> bytes:
+    return max(servers, key=lambda server: distance(key, server))
 
 
 def _join_tag(server: bytes, key: bytes) -> bytes:

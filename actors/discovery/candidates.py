@@ -32,6 +32,8 @@ _FINDER_ORDER: tuple[Finder, ...] = ("hint", "same_host", "mdns", "dht")
 class _FoundPeer:
     finders: set[Finder] = field(default_factory=set)
     by_source: dict[tuple[Finder, bytes], dict[str, None]] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    """Addresses that are more than hearsay to one of the sources."""
     handed_over: CandidateFound | None = None
     """What the session was given last."""
     updates: int = 0
@@ -79,10 +81,12 @@ class Candidates:
         out = []
         for peer in self._changed:
             found = self._found[peer]
+            addresses = _interleaved(found)
             candidate = CandidateFound(
                 peer,
-                _interleaved(found),
+                addresses,
                 tuple(finder for finder in _FINDER_ORDER if finder in found.finders),
+                tuple(address for address in addresses if address not in found.known),
             )
             if found.handed_over is not None:
                 known = set(found.handed_over.addresses)
@@ -128,6 +132,8 @@ class Candidates:
             if address not in addresses and len(addresses) < MAX_ADDRESSES_PER_SOURCE:
                 addresses[address] = None
                 self._changed[named.peer] = None
+            if address in addresses and address not in named.hearsay:
+                found.known.add(address)
 
 
 def _interleaved(found: _FoundPeer) -> tuple[str, ...]:

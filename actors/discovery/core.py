@@ -24,6 +24,7 @@ from ...messages.to_discovery import (
     StopProviding,
     SwarmUp,
 )
+from ...messages.to_swarm import Bootstrap
 from ...messages.types import Instant, PeerAddresses
 from ..base import Send
 from .announce import Announcer
@@ -49,6 +50,8 @@ class Discovery:
         self._searches: dict[str, Search] = {}
         self._providing: dict[str, bytes] = {}
         self._swarm_up: SwarmUp | None = None
+        self._own_hints: list[Bootstrap] = []
+        """Hints that name this node itself, for the swarm to check who is there."""
         self._announcing_first = False
         """Whether announcements went before searches in the last poll."""
 
@@ -116,6 +119,8 @@ class Discovery:
             out += [Send("gateway", readiness, b"dht"), Send("metrics", readiness, b"dht")]
         if self._context.own_peer is not None:
             out += _to_swarm(self._bootstrapper.poll(now))
+            out += _to_swarm(list(self._own_hints))
+            self._own_hints = []
             # Announcements and searches share the bounded requests: they take turns in being first.
             self._announcing_first = not self._announcing_first
             if self._announcing_first:
@@ -173,6 +178,8 @@ class Discovery:
         for session, find in self._finds.items():
             if session not in self._searches:
                 self._searches[session] = Search(find, self._context, self._metrics, now)
+                own = [hint for hint in find.hints if hint.peer == self._context.own_peer]
+                self._own_hints = [Bootstrap(hint.peer, hint.addresses) for hint in own]
 
     def _rotate_searches(self) -> None:
         """While requests are scarce, let another search be the first to get one at the next poll."""

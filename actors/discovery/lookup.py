@@ -74,6 +74,8 @@ class _Server:
     peer: bytes
     distance: int
     addresses: tuple[str, ...]
+    known: set[str]
+    """Those of `addresses`, or more, that are not hearsay."""
     branches: set[bytes]
     """The seeds from which the lookup was led to this server."""
     status: _Status = _Status.FRESH
@@ -133,7 +135,7 @@ class Lookup:
             self.request_count += 1
             for branch in server.branches:
                 self._branch_requests[branch] = self._branch_requests.get(branch, 0) + 1
-            chosen.append(PeerAddresses(server.peer, server.addresses))
+            chosen.append(_as_named(server))
         return chosen
 
     def handle_answer(self, peer: bytes, closer: Sequence[PeerAddresses]) -> None:
@@ -177,15 +179,15 @@ class Lookup:
         for _, peer in self._by_distance:
             server = self._servers[peer]
             if server.status is _Status.ANSWERED:
-                found.append(PeerAddresses(peer, server.addresses))
+                found.append(_as_named(server))
                 if len(found) == K:
                     break
         return found
 
-    def addresses(self, peer: bytes) -> tuple[str, ...]:
-        """Return the addresses of `peer` that servers have named in this lookup."""
+    def named(self, peer: bytes) -> PeerAddresses:
+        """Return `peer` with the addresses that servers have named in this lookup."""
         server = self._servers.get(peer)
-        return () if server is None else server.addresses
+        return PeerAddresses(peer) if server is None else _as_named(server)
 
     def _learn(self, named: PeerAddresses, branches: set[bytes]) -> _Server | None:
         if named.peer == self.own_peer:
@@ -194,13 +196,16 @@ class Lookup:
         offered = named.addresses[:MAX_ADDRESSES_PER_ANSWER]
         if server is None:
             point = self._point ^ kademlia_point(named.peer)
-            server = _Server(named.peer, point, offered, set(branches))
+            known = set(offered).difference(named.hearsay)
+            server = _Server(named.peer, point, offered, known, set(branches))
             self._servers[named.peer] = server
             insort(self._by_distance, (point, named.peer))
             return server
         server.branches |= branches
         merged = dict.fromkeys(server.addresses + offered)
         server.addresses = tuple(merged)[:MAX_ADDRESSES]
+        server.known.update(set(offered).difference(named.hearsay))
+        server.known.intersection_update(server.addresses)
         self._revive(server)
         return server
 
@@ -243,3 +248,8 @@ class Lookup:
 
     def _least_used(self, server: _Server) -> int:
         return min(self._branch_requests.get(branch, 0) for branch in server.branches)
+
+
+def _as_named(server: _Server) -> PeerAddresses:
+    hearsay = tuple(address for address in server.addresses if address not in server.known)
+    return PeerAddresses(server.peer, server.addresses, hearsay)

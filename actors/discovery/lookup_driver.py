@@ -82,6 +82,7 @@ class LookupDriver:
                     op=self._operation,
                     key=self.lookup.key,
                     timeout=REQUEST_TIMEOUT_SECONDS,
+                    hearsay=server.hearsay,
                 )
             )
         # Without room for more requests the lookup may have been cut short, so it is polled again next time.

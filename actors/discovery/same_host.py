@@ -2,8 +2,10 @@
 
 Owns the files of `<runtime directory>/nodes/`: one `<peer id in hex>.node` (mode 0600, in a directory of mode
 0700) for each node, locked with flock for as long as its process lives, however that ends. An unlocked file
-is stale, and any node that sees it removes it. Everything found there is treated as hostile: owner, mode,
-kind and size are checked before a byte is read. Implements docs/architecture.md, "Discovery", same host.
+is stale, and any node that sees it removes it. A second node with the same peer id (a data directory that was
+copied) takes `<peer id in hex>-<16 hex digits>.node`, so that both see each other. Everything found there is
+treated as hostile: owner, mode, kind and size are checked before a byte is read. Implements
+docs/architecture.md, "Discovery", same host.
 
 Never decides what the addresses are used for.
 """
@@ -62,6 +64,22 @@ class SameHost:
         self._last_mtime = -1
         self._scanned_at: Instant = -math.inf
         self._nodes: tuple[PeerAddresses, ...] = ()
+        self._twin_seen_at: Instant | None = None
+        self._twin: Addresses | None = None
+
+    @property
+    def twin(self) -> Addresses | None:
+        """Addresses of another node of this host that has this node's peer id; None if there is none.
+
+        Only one that was there in two readings of the directory counts: after a restart of this actor the
+        file of its last process may still be locked for a moment.
+        """
+        return self._twin
+
+    @property
+    def twin_suspected(self) -> bool:
+        """Whether there may be a twin, so that `others` should be called again soon."""
+        return self._twin_seen_at is not None and self._twin is None
 
     def register(self, peer: bytes, addresses: tuple[str, ...]) -> None:
         """Register this node, or update its registration.
@@ -73,6 +91,8 @@ class SameHost:
             return
         self._prepare_directory()
         path = self._directory / f"{peer.hex()}{_SUFFIX}"
+        if not self._is_own(path) and _read(path) is not None:
+            path = self._directory / f"{peer.hex()}-{secrets.token_hex(8)}{_SUFFIX}"
         temporary = self._directory / f"{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
         descriptor = os.open(
             temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -88,6 +108,8 @@ class SameHost:
             raise
         former, self._registered = self._registered, (registration, path, descriptor)
         if former is not None:
+            if former[1] != path and _same_file(former[1], former[2]):
+                former[1].unlink(missing_ok=True)
             os.close(former[2])
 
     def close(self) -> None:
@@ -116,11 +138,22 @@ class SameHost:
         overdue = now >= self._scanned_at + (
             SCAN_INTERVAL_BUSY_SECONDS if busy else SCAN_INTERVAL_IDLE_SECONDS
         )
-        if mtime != self._last_mtime or recent or overdue:
+        if mtime != self._last_mtime or recent or overdue or self._twin_seen_at is not None:
             self._last_mtime = mtime
             self._scanned_at = now
-            self._nodes = self._scan()
+            self._notice_twin(self._scan(), now)
         return self._nodes
+
+    def _notice_twin(self, found: dict[bytes, PeerAddresses], now: Instant) -> None:
+        """Keep what was found, without a node that has this node's own peer id: that one is `twin`."""
+        twin = found.pop(self._registered[0].peer, None) if self._registered is not None else None
+        self._nodes = tuple(found[peer] for peer in sorted(found))
+        if twin is None:
+            self._twin = self._twin_seen_at = None
+        elif self._twin_seen_at is None:
+            self._twin_seen_at = now
+        elif now - self._twin_seen_at >= POLL_INTERVAL_BUSY_SECONDS:
+            self._twin = twin.addresses
 
     def _prepare_directory(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,7 +169,7 @@ class SameHost:
         _, path, descriptor = self._registered
         return _same_file(path, descriptor)
 
-    def _scan(self) -> tuple[PeerAddresses, ...]:
+    def _scan(self) -> dict[bytes, PeerAddresses]:
         self._check_directory()
         found: dict[bytes, PeerAddresses] = {}
         with os.scandir(self._directory) as entries:
@@ -151,7 +184,7 @@ class SameHost:
                     if registration is not None:
                         peer = registration.peer
                         found[peer] = PeerAddresses(peer, registration.addresses)
-        return tuple(found[peer] for peer in sorted(found))
+        return found
 
     def _is_own(self, path: Path) -> bool:
         return self._registered is not None and self._registered[1].name == path.name
@@ -194,7 +227,8 @@ def _read(path: Path) -> Registration | None:
         return None
     finally:
         os.close(descriptor)
-    return registration if path.name == f"{registration.peer.hex()}{_SUFFIX}" else None
+    named = path.name.removesuffix(_SUFFIX).partition("-")[0]
+    return registration if named == registration.peer.hex() else None
 
 
 def _unlocked(descriptor: int) -> bool:

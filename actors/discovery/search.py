@@ -126,7 +126,7 @@ class Search:
         """
         if provider.addresses:
             return provider
-        return PeerAddresses(provider.peer, driver.lookup.addresses(provider.peer))
+        return driver.lookup.named(provider.peer)
 
     def _offer(self, finder: Finder, source: bytes, peers: Sequence[PeerAddresses], now: Instant) -> int:
         """Offer peers to the candidates; return how many of them were looked at."""

@@ -22,7 +22,7 @@ import trio
 from ...messages.base import Message
 from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import Undeliverable
-from ...messages.to_gateway import Actors, DeviceChanged, Devices, GatewayInbox, VaultError
+from ...messages.to_gateway import ActorInfo, Actors, DeviceChanged, Devices, GatewayInbox, VaultError
 from ...messages.types import SessionId
 from ..base import Incoming, Mailbox, Send
 from .node_state import NodeState
@@ -56,6 +56,8 @@ class ActorClient:
 
     def __init__(self, mailbox: Mailbox[GatewayInbox], state: NodeState) -> None:
         self.state = state
+        self.last_list: tuple[ActorInfo, ...] = ()
+        """The processes as last listed for a client, whose next pages are cut from it."""
         self._mailbox = mailbox
         self._calls: dict[int, _PendingCall] = {}
         # Random, so that a late answer to a former incarnation does not fit a call of this one.

@@ -39,7 +39,7 @@ class ClientConnection:
         self._stream = stream
         self._actors = actors
         self._settings = settings
-        self._outbox = Outbox()
+        self._outbox = Outbox(lambda: actors.state.subscription_limit)
         self._running_requests = 0
         self._outbox_filled = trio.Event()
         self._request_closed = trio.lowlevel.ParkingLot()

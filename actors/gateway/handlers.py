@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import UNSET
 
 from ...messages import control_protocol as c
 from ...messages import to_session, to_supervisor, to_vault
@@ -22,7 +23,7 @@ from ..base import Send, now
 from .actor_requests import ActorClient, RequestRefusedError
 from .session_store import SessionRecord
 
-READY_TIMEOUT_SECONDS = 5.0
+READY_TIMEOUT_SECONDS = 10.0
 """Time that a request waits for a node that is just starting, or for a part of it that is restarting."""
 _MAX_LISTED_SESSIONS = 128
 _MAX_HINTS = 4
@@ -46,7 +47,7 @@ def number_of_key(key: bytes) -> int:
 
 
 async def handle_request(request: c.Request, actors: ActorClient, settings: Settings) -> Message:
-    """Return the reply to any request but Subscribe, within about 15 seconds."""
+    """Return the reply to any request but Subscribe, within about 20 seconds."""
     try:
         return await _handle(request, actors, settings)
     except RequestRefusedError as refused:
@@ -202,8 +203,12 @@ async def _cancel_pairing(request: c.CancelPairing, actors: ActorClient) -> Mess
 
 def _list_sessions(request: c.ListSessions, actors: ActorClient) -> Message:
     states = [_without_qr(state) for state in actors.state.sessions.states(now())]
+    if request.after is not UNSET:
+        after = request.after
+        states = sorted((s for s in states if s.session > after), key=lambda state: state.session)
     return _fit_into_frame(
-        lambda count: c.Sessions(request.id, tuple(states[:count])), min(len(states), _MAX_LISTED_SESSIONS)
+        lambda count: c.Sessions(request.id, tuple(states[:count]), count < len(states) or UNSET),
+        min(len(states), _MAX_LISTED_SESSIONS),
     )
 
 
@@ -225,21 +230,32 @@ async def _change_device(id: int, key: bytes, actors: ActorClient, make: Callabl
             return c.Done(id)
         case VaultError(code="no_such_device", message=message):
             return c.Error(id, "no_such_device", message)
+        case VaultError(code="not_stored", message=message):
+            return c.Error(id, "not_ready", message)
         case VaultError(message=message):
             return c.Error(id, "invalid_name", message)
     return c.Error(id, "internal", "the vault did not answer in time; try again")
 
 
 async def _list_actors(request: c.ListActors, actors: ActorClient) -> Message:
-    answer = await actors.call("supervisor", to_supervisor.ListActors)
-    if not isinstance(answer, Actors):
-        return c.Error(request.id, "internal", "the supervisor did not answer in time; try again")
-    found = answer.actors
-    return _fit_into_frame(lambda count: c.ActorList(request.id, found[:count]), len(found))
+    if request.after is UNSET:
+        answer = await actors.call("supervisor", to_supervisor.ListActors)
+        if not isinstance(answer, Actors):
+            return c.Error(request.id, "internal", "the supervisor did not answer in time; try again")
+        found = actors.last_list = answer.actors
+    else:
+        # The pages of one list are cut from one answer: processes come and go between two of them.
+        names = [row.actor for row in actors.last_list]
+        if request.after not in names:
+            return c.Error(request.id, "busy", "the list of processes was made anew; ask for it again")
+        found = actors.last_list[names.index(request.after) + 1 :]
+    return _fit_into_frame(
+        lambda count: c.ActorList(request.id, found[:count], count < len(found) or UNSET), len(found)
+    )
 
 
 def _fit_into_frame(make: Callable[[int], Message], count: int) -> Message:
-    """Return `make(n)` for an n up to `count` whose frame is small enough; the last entries are left out."""
+    """Return `make(n)` for an n up to `count` whose frame is small enough; `make` says that others follow."""
     while count and len(encode(make(count))) > CONTROL_LIMIT:
         count -= max(count // 8, 1)
     return make(count)

@@ -7,7 +7,7 @@ Never sends anything.
 """
 
 from ...messages.control_protocol import NodeStatus
-from ...messages.from_supervisor import SessionEnded
+from ...messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
 from ...messages.to_gateway import (
     GatewayInbox,
     NodeIdentity,
@@ -19,8 +19,9 @@ from ...messages.to_gateway import (
 from ...messages.types import SessionId
 from .session_store import SessionStore
 
-PARTS = ("vault", "swarm", "dht")
-"""The parts that must be ready before the node is."""
+PARTS = {"vault": "vault", "swarm": "swarm", "dht": "discovery"}
+"""The parts that must be ready before the node is, each with the actor that reports it."""
+MIN_SUBSCRIPTIONS = 512
 _PARTS_NEEDED_TO_PAIR = ("vault", "swarm")
 """A pairing can begin without the DHT, which may still be bootstrapping."""
 
@@ -35,6 +36,8 @@ class NodeState:
         self._version = version
         self._swarm: SwarmStatus | None = None
         self._readiness: dict[str, Readiness] = {}
+        self._down: set[str] = set()
+        """The actors that have ended and are not back yet: what they reported does not count."""
         self._session_limit = 0
 
     def apply(self, sender: str, message: GatewayInbox) -> tuple[SessionId, ...]:
@@ -49,17 +52,29 @@ class NodeState:
                 return self.sessions.apply_swarm_status(message)
             case NodeIdentity():
                 self.identity = message
-            case Readiness(part=part):
+            case Readiness(part=part) if sender == PARTS[part]:
                 self._readiness[part] = message
+            case ActorDown(actor=actor, keeps_state=keeps_state):
+                self._down.add(actor)
+                if not keeps_state:
+                    for part in [part for part, reporter in PARTS.items() if reporter == actor]:
+                        self._readiness.pop(part, None)
+            case ActorRestarted(actor=actor):
+                self._down.discard(actor)
             case SessionLimit(limit=limit):
                 self._session_limit = limit
             case _:
                 pass
         return ()
 
+    @property
+    def subscription_limit(self) -> int:
+        """How many subscriptions one client may hold: to each session that may run, and some more."""
+        return MIN_SUBSCRIPTIONS + self._session_limit
+
     def is_ready(self, part: str) -> bool:
-        """Return whether a part of the node has reported that it is ready."""
-        return part in self._readiness and self._readiness[part].ready
+        """Return whether a part of the node has reported that it is ready, and runs."""
+        return part in self._readiness and self._readiness[part].ready and PARTS[part] not in self._down
 
     def missing_to_pair(self) -> str:
         """Return what is missing before a pairing can begin, for people; empty if nothing is."""
@@ -88,6 +103,8 @@ class NodeState:
         )
 
     def _describe(self, part: str) -> str:
-        """Return the name of a part that is not ready, with the reason if it gave one."""
+        """Return the name of a part that is not ready, with the reason if there is one."""
+        if PARTS[part] in self._down:
+            return f"{part} (restarting)"
         reported = self._readiness.get(part)
         return f"{part} ({reported.detail})" if reported is not None and reported.detail else part

@@ -5,20 +5,24 @@ complete, so an older one that has not been sent is replaced. Sans-IO: never tou
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from ...messages.base import CONTROL_LIMIT, Message, encode, frame
 from ...messages.control_protocol import Done, Error, SessionEvent, SessionState, Subscribe
 from ...messages.types import SessionId
+from .safe_texts import with_safe_texts
 
-MAX_SUBSCRIPTIONS = 512
-"""Of one client; more than the default number of sessions that a node runs at once."""
 _BATCH_BYTES = 64 * 1024
 
 
 class Outbox:
-    """The queued replies, and the subscriptions with their queued events, of one client."""
+    """The queued replies, and the subscriptions with their queued events, of one client.
 
-    def __init__(self) -> None:
+    `limit` returns how many subscriptions it may hold at this moment.
+    """
+
+    def __init__(self, limit: Callable[[], int]) -> None:
+        self._limit = limit
         self._replies: deque[bytes] = deque()
         self._events: dict[tuple[int, SessionId], SessionState] = {}
         self._subscriptions: dict[int, SessionId | None] = {}
@@ -29,8 +33,8 @@ class Outbox:
 
     def subscribe(self, request: Subscribe, current: list[SessionState]) -> None:
         """Queue Done and the current states, and every later state from now on; or queue an Error."""
-        if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
-            self.reply(Error(request.id, "busy", f"a client can hold {MAX_SUBSCRIPTIONS} subscriptions"))
+        if len(self._subscriptions) >= (limit := self._limit()):
+            self.reply(Error(request.id, "busy", f"a client can hold {limit} subscriptions"))
             return
         if request.session is not None and not current:
             self.reply(Error(request.id, "no_such_session", "the node knows no such session"))
@@ -77,4 +81,4 @@ class Outbox:
 
 
 def _framed(message: Message) -> bytes:
-    return frame(encode(message), CONTROL_LIMIT)
+    return frame(encode(with_safe_texts(message)), CONTROL_LIMIT)

@@ -3,6 +3,7 @@
 On trio, unlike the other stepping actors, because the HTTP server waits for clients at the same time.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 
 from ...messages.actor_configs import MetricsConfig, decoder
@@ -24,7 +25,7 @@ async def main(channel: ActorChannel) -> None:
         nonlocal socket_fd
         config = _decode_config(start.config)
         socket_fd = config.socket_fd
-        return Metrics(config.version, start.checkpoint)
+        return Metrics(config.version, start.checkpoint, time.time())
 
     async def serve(metrics: Metrics, send: Callable[[Send], Awaitable[None]]) -> None:
         if socket_fd is not None:

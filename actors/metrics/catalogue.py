@@ -7,9 +7,11 @@ otherwise; never peer ids, codes or names of devices.
 
 import re
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, get_args
 
-from ...messages.to_metrics import MetricName
+from ...messages.peer_protocol import RefusalReason
+from ...messages.to_metrics import BUCKETS, ActorKind, MetricName, RestartReason
 from ...messages.types import ConnectionKind, Finder, Outcome, Role, Stage
 
 PREFIX = "spacedrive_node_"
@@ -19,13 +21,35 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. `sessions`: session processes, which parse the bytes of strangers, may report it."""
+    """One metric. `sessions`: session processes, which parse the bytes of strangers, may report it.
+
+    `buckets` are the least and the greatest bound, in seconds, that a histogram shows.
+    """
 
     name: MetricName
     kind: Kind
     labels: tuple[str, ...]
     help: str
     sessions: bool = False
+    buckets: tuple[float, float] = (0.005, 300.0)
+
+    @property
+    def full_name(self) -> str:
+        """The name on /metrics: those of the process have the names that every program gives them."""
+        return self.name if self.name.startswith("process_") else PREFIX + self.name
+
+    @property
+    def unit(self) -> str:
+        """The unit, where the name ends in one."""
+        last = self.name.removesuffix("_total").rpartition("_")[2]
+        return last if last in ("seconds", "bytes") else ""
+
+    @property
+    def bounds(self) -> tuple[tuple[int, str], ...]:
+        """The buckets that are shown: index and upper bound as text."""
+        low, high = self.buckets
+        shown = [(index, str(bound)) for index, bound in enumerate(BUCKETS) if low <= bound <= high]
+        return (*shown, (len(BUCKETS), "+Inf"))
 
 
 CATALOGUE: tuple[Metric, ...] = (
@@ -39,6 +63,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("role", "outcome"),
         "Time from the start of a pairing session to its end.",
         True,
+        (0.1, 3600.0),
     ),
     Metric(
         "pairing_stage_seconds",
@@ -46,6 +71,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("role", "stage"),
         "Time that pairing sessions spent in each stage.",
         True,
+        (0.01, 3600.0),
     ),
     Metric(
         "pairing_refusals_total", "counter", ("reason",), "Frames of peers that were answered Refused.", True
@@ -54,7 +80,21 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("actor_restarts_total", "counter", ("actor", "reason"), "Restarts of actors."),
     Metric("actor_memory_bytes", "gauge", ("actor",), "Private memory, by kind of actor."),
     Metric("actor_mailbox_depth", "gauge", ("actor",), "Messages that wait for an actor, by its kind."),
-    Metric("dht_query_seconds", "histogram", ("operation", "outcome"), "Duration of Kademlia operations."),
+    Metric("actor_cpu_seconds_total", "counter", ("actor",), "Processor time used, by kind of actor."),
+    Metric("sessions_limit", "gauge", (), "Pairing sessions that may run at once."),
+    Metric("process_cpu_seconds_total", "counter", (), "Processor time used by the supervisor."),
+    Metric("process_resident_memory_bytes", "gauge", (), "Resident memory of the supervisor."),
+    Metric("process_virtual_memory_bytes", "gauge", (), "Virtual memory of the supervisor."),
+    Metric("process_start_time_seconds", "gauge", (), "When the supervisor started, in Unix time."),
+    Metric("process_open_fds", "gauge", (), "Open file descriptors of the supervisor."),
+    Metric("process_max_fds", "gauge", (), "File descriptors that the supervisor may open."),
+    Metric(
+        "dht_query_seconds",
+        "histogram",
+        ("operation", "outcome"),
+        "Duration of Kademlia operations.",
+        buckets=(0.005, 120.0),
+    ),
     Metric("dht_routing_table_peers", "gauge", (), "Peers in the Kademlia routing table."),
     Metric(
         "discovery_first_candidate_seconds",
@@ -63,7 +103,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "Time from the start of a search to a finder's first candidate.",
     ),
     Metric("connections", "gauge", ("direction", "transport", "path"), "Open libp2p connections."),
-    Metric("handshake_seconds", "histogram", ("transport", "outcome"), "Duration of connection handshakes."),
+    Metric(
+        "handshake_seconds",
+        "histogram",
+        ("transport", "outcome"),
+        "Duration of connection handshakes.",
+        buckets=(0.001, 30.0),
+    ),
     Metric("hole_punch_total", "counter", ("outcome",), "Attempts to punch a hole through NATs."),
     Metric("relay_circuits", "gauge", ("state",), "Relayed circuits."),
 )
@@ -76,6 +122,7 @@ _CLOSED_LABELS: dict[str, frozenset[str]] = {
     "finder": frozenset(get_args(Finder)),
     "path": frozenset(get_args(ConnectionKind)),
 }
+_REFUSAL_REASONS = frozenset(get_args(RefusalReason))
 _PAIRING_OUTCOMES = frozenset(get_args(Outcome))
 _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_.\-]{0,31}", re.ASCII)
 
@@ -91,8 +138,49 @@ def may_report(name: str, kind: Kind, labels: tuple[str, ...], sender_kind: str)
         closed = _CLOSED_LABELS.get(label)
         if label == "outcome" and name.startswith("pairing_"):
             closed = _PAIRING_OUTCOMES
+        if name == "pairing_refusals_total":
+            closed = _REFUSAL_REASONS
         if closed is not None and value not in closed:
             return False
         if not _LABEL_VALUE.fullmatch(value):
             return False
     return True
+
+
+def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
+    roles, actors = get_args(Role), get_args(ActorKind)
+    restarts = product((kind for kind in actors if kind != "supervisor"), get_args(RestartReason))
+    return {
+        "pairing_sessions_total": tuple(product(roles, get_args(Outcome))),
+        "pairing_sessions_active": tuple(product(roles)),
+        "pairing_duration_seconds": tuple(product(roles, get_args(Outcome))),
+        "pairing_stage_seconds": tuple(
+            (role, stage)
+            for role, stage in product(roles, get_args(Stage))
+            if stage not in _NOT_OF_ROLE[role]
+        ),
+        "pairing_refusals_total": tuple(product(get_args(RefusalReason))),
+        "actor_up": tuple(product(actors)),
+        "actor_restarts_total": tuple(labels for labels in restarts if labels != ("zygote", "zygote")),
+        "actor_cpu_seconds_total": tuple(product(actors)),
+        "process_cpu_seconds_total": ((),),
+        "dht_query_seconds": (
+            *product(("find_providers",), ("found", "empty", "failed", "no_servers")),
+            *product(("announce",), ("stored", "failed", "no_servers")),
+        ),
+        "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
+        "handshake_seconds": (("tcp", "ok"), ("tcp", "failed")),
+        "connections": (("inbound", "tcp", "direct"), ("outbound", "tcp", "direct")),
+    }
+
+
+_NOT_OF_ROLE: dict[str, tuple[Stage, ...]] = {
+    "initiator": ("searching", "connecting"),
+    "joiner": ("waiting",),
+}
+
+KNOWN_SERIES = _known_series()
+"""The values of labels that can occur, of the metrics whose label sets are closed.
+
+They are shown with 0 from the start: a series that is born with its first event hides it from `increase()`.
+"""

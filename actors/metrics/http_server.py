@@ -1,8 +1,8 @@
 """HTTP/1.1 for scrapers and health checks: /metrics, /livez, /readyz. Nothing else, and read-only.
 
 Owns the connections and their limits: each is bounded in size and time, and when all are taken the oldest is
-closed. What is served comes from the machine and, for /livez, from the supervisor. See docs/operations.md,
-"Watching".
+closed. What is served comes from the machine and, whether the node is alive, from the supervisor. See
+docs/operations.md, "Watching".
 """
 
 import itertools
@@ -104,7 +104,7 @@ class HttpServer:
             case b"/livez":
                 return await self._livez()
             case b"/readyz":
-                return self._readyz()
+                return await self._readyz()
         accepts = [value.lower() for name, value in request.headers if name == b"accept"]
         return self._metrics_page(any(b"application/openmetrics-text" in value for value in accepts))
 
@@ -112,11 +112,23 @@ class HttpServer:
         # Rendered once for each revision, so that frequent requests cost little.
         cached = self._rendered.get(openmetrics)
         if cached is None or cached[0] != self._metrics.revision:
-            page = render(self._metrics.totals, self._metrics.version, openmetrics=openmetrics)
+            metrics = self._metrics
+            page = render(
+                metrics.totals,
+                metrics.version,
+                openmetrics=openmetrics,
+                ready=metrics.ready,
+                created=metrics.created,
+            )
             cached = self._rendered[openmetrics] = (self._metrics.revision, *page)
         return Response(200, cached[1], cached[2])
 
     async def _livez(self) -> Response:
+        if await self._supervisor_answers():
+            return Response(200, b"alive\n")
+        return Response(503, b"the supervisor does not answer\n")
+
+    async def _supervisor_answers(self) -> bool:
         request, event = next(self._numbers), trio.Event()
         self._metrics.alive_waiters[request] = event
         try:
@@ -125,18 +137,18 @@ class HttpServer:
                 await event.wait()
         finally:
             del self._metrics.alive_waiters[request]
-        return (
-            Response(200, b"alive\n")
-            if event.is_set()
-            else Response(503, b"the supervisor does not answer\n")
-        )
+        return event.is_set()
 
-    def _readyz(self) -> Response:
-        lines = []
-        for part, state in self._metrics.parts.items():
-            detail = f" ({state.detail})" if state.detail else ""
+    async def _readyz(self) -> Response:
+        # What a supervisor that stands still has not passed on is not known here: not alive is not ready.
+        alive = await self._supervisor_answers()
+        lines = [] if alive else ["supervisor: not ready (it does not answer)\n"]
+        for part, state in self._metrics.part_states().items():
+            # The swarm, which says a part of this, may have been taken over: no control of a terminal.
+            text = "".join(char if char.isprintable() else "?" for char in state.detail)
+            detail = f" ({text})" if text else ""
             lines.append(f"{part}: {'ready' if state.ready else 'not ready'}{detail}\n")
-        return Response(200 if self._metrics.ready else 503, "".join(lines).encode())
+        return Response(200 if alive and self._metrics.ready else 503, "".join(lines).encode())
 
 
 async def _receive_request(stream: trio.SocketStream, connection: h11.Connection) -> h11.Request | None:

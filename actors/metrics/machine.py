@@ -12,7 +12,7 @@ import trio
 from msgspec import Meta
 
 from ...messages.base import Decoder
-from ...messages.from_supervisor import SessionEnded
+from ...messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
 from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Readiness
 from ...messages.to_metrics import Alive, MetricsInbox, Observed
@@ -20,12 +20,8 @@ from ...messages.types import Instant, Reason
 from ..base import Effects, Incoming
 from .totals import Totals
 
-PARTS: dict[str, tuple[str, ...]] = {
-    "vault": ("vault",),
-    "swarm": ("swarm",),
-    "dht": ("swarm", "discovery"),
-}
-"""The parts that must be ready, each with the actors that may report its readiness."""
+PARTS: dict[str, str] = {"vault": "vault", "swarm": "swarm", "dht": "discovery"}
+"""The parts that must be ready, each with the actor that reports its readiness."""
 
 
 class PartState(msgspec.Struct, frozen=True):
@@ -38,19 +34,27 @@ class PartState(msgspec.Struct, frozen=True):
 class _Checkpoint(msgspec.Struct, frozen=True):
     totals: bytes
     parts: Annotated[dict[str, PartState], Meta(max_length=len(PARTS))]
+    created: float
+    down: Annotated[frozenset[str], Meta(max_length=len(PARTS))] = frozenset()
 
 
 _decode: Decoder[_Checkpoint] = Decoder(_Checkpoint)
 
 
 class Metrics:
-    """The stepping machine of metrics. `revision` changes whenever a value does."""
+    """The stepping machine of metrics. `revision` changes whenever a value does.
 
-    def __init__(self, version: str, checkpoint: bytes | None = None) -> None:
+    `started` is the Unix time at which this process began; counting began with the first of them.
+    """
+
+    def __init__(self, version: str, checkpoint: bytes | None = None, started: float = 0.0) -> None:
         restored = None if checkpoint is None else _decode(checkpoint)
         self.version = version
+        self.created = started if restored is None else restored.created
         self.totals = Totals(None if restored is None else restored.totals)
         self.parts = {part: PartState() for part in PARTS} | ({} if restored is None else restored.parts)
+        self._down = set() if restored is None else set(restored.down)
+        """The actors that have ended and are not back yet: what they reported does not count."""
         self.revision = 0
         self.alive_waiters: dict[int, trio.Event] = {}
         """Set when the supervisor's Alive arrives, by request; bounded by the number of HTTP connections."""
@@ -65,8 +69,12 @@ class Metrics:
             case Observed() as observed:
                 self.totals.observe(incoming.sender, incoming.incarnation, observed)
             case Readiness(part=part, ready=ready, detail=detail):
-                if incoming.sender in PARTS[part]:
+                if incoming.sender == PARTS[part]:
                     self.parts[part] = PartState(ready, detail)
+            case ActorDown(actor=actor, keeps_state=keeps_state):
+                self._mark_down(actor, keeps_state)
+            case ActorRestarted(actor=actor):
+                self._down.discard(actor)
             case SessionEnded(session=session):
                 self.totals.end_sender(actor_of_session(session))
         self.revision += 1
@@ -80,10 +88,26 @@ class Metrics:
         """See stepping.StepMachine."""
         return math.inf
 
+    def _mark_down(self, actor: str, keeps_state: bool) -> None:
+        self.totals.end_gauges(actor)
+        for part in [part for part, reporter in PARTS.items() if reporter == actor]:
+            self._down.add(actor)
+            if not keeps_state:
+                self.parts[part] = PartState(detail="restarted")
+
+    def part_states(self) -> dict[str, PartState]:
+        """Return the state of each part; one whose actor has ended is not ready, whatever it reported."""
+        return {
+            part: PartState(detail="restarting") if PARTS[part] in self._down else state
+            for part, state in self.parts.items()
+        }
+
     @property
     def ready(self) -> bool:
         """Whether every part is ready."""
-        return all(state.ready for state in self.parts.values())
+        return all(state.ready for state in self.part_states().values())
 
     def _checkpoint(self) -> bytes:
-        return msgspec.msgpack.encode(_Checkpoint(self.totals.checkpoint(), self.parts))
+        return msgspec.msgpack.encode(
+            _Checkpoint(self.totals.checkpoint(), self.parts, self.created, frozenset(self._down))
+        )

@@ -136,6 +136,13 @@ class Totals:
             self._number_count -= values.count_numbers()
             self._state.ended.add_ended(values)
 
+    def end_gauges(self, sender: str) -> None:
+        """Drop the gauges of a sender that has ended: they said what was then."""
+        values = self._state.present.get(sender)
+        if values is not None:
+            self._number_count -= len(values.gauges)
+            values.gauges = {}
+
     def numbers(self) -> dict[Series, float]:
         """Return all counters and gauges, added over senders."""
         sums: dict[int, float] = {}

@@ -40,13 +40,18 @@ def record(context: StepContext, found: CandidateFound) -> CandidateRecord | Non
         if len(known) >= MAX_CANDIDATES:
             return None
         candidate = CandidateRecord(
-            addresses=found.addresses[:MAX_CANDIDATE_ADDRESSES], finders=found.finders, order=len(known)
+            addresses=found.addresses[:MAX_CANDIDATE_ADDRESSES],
+            finders=found.finders,
+            order=len(known),
+            hearsay=found.hearsay,
         )
         known[found.peer] = candidate
         return candidate
     # The newest addresses come first.
     addresses = dict.fromkeys(found.addresses + candidate.addresses)
     candidate.addresses = tuple(addresses)[:MAX_CANDIDATE_ADDRESSES]
+    former = set(candidate.hearsay).difference(found.addresses)
+    candidate.hearsay = tuple(one for one in candidate.addresses if one in former or one in found.hearsay)
     candidate.finders = tuple(dict.fromkeys(candidate.finders + found.finders))
     if candidate.status == "dropped":
         candidate.status = "backoff"
@@ -98,6 +103,7 @@ def _send_request(context: StepContext, peer: bytes, candidate: CandidateRecord)
         frame=crypto.request_frame,
         code_id=crypto.code_id,
         attempt=crypto.attempt,
+        hearsay=candidate.hearsay,
     )
     context.transition("request sent")
     requests.send(context, candidate.pending_request)
@@ -109,6 +115,12 @@ def find_by_request(session: Session, request_id: int) -> bytes | None:
         if candidate.pending_request is not None and candidate.pending_request.request_id == request_id:
             return peer
     return None
+
+
+def has_open_attempt(session: Session, peer: bytes, attempt: bytes) -> bool:
+    """Whether this attempt was begun with `peer` and has not ended."""
+    candidate = session.candidates.get(peer)
+    return candidate is not None and candidate.crypto is not None and candidate.crypto.attempt == attempt
 
 
 def handle_challenge(context: StepContext, peer: bytes, frame: bytes) -> bytes | None:

@@ -37,18 +37,20 @@ def begin(
     secrets: PairingSecrets,
     peer_identity: OpenedIdentity,
     since: Instant,
-    addresses: tuple[str, ...] = (),
+    answered: PendingRequest | None = None,
     response_frame: bytes | None = None,
 ) -> None:
     """Both sides are proven: let the users decide. The deadlines run from `since`.
 
-    The joiner passes `addresses` and its `response_frame`, because it is the one that dials.
+    The joiner passes its request that was `answered`, for its addresses, and its `response_frame`: it is the
+    one that dials.
     """
     config, session = context.config, context.session
     session.decision = DecisionState(
         secrets=secrets,
         peer_identity=peer_identity,
-        addresses=addresses,
+        addresses=() if answered is None else answered.addresses,
+        hearsay=() if answered is None else answered.hearsay,
         response_frame=response_frame,
         decide_deadline=since + min(config.deciding, config.delivery),
         delivery_deadline=since + config.delivery,
@@ -155,13 +157,18 @@ def _acknowledge(context: StepContext, request_id: int, message: PairingDecision
 
 
 def handle_stored(context: StepContext, message: Stored) -> None:
-    """The device is durable: as unconfirmed while storing, as paired while confirming."""
+    """The device is durable: as unconfirmed while storing, as paired while confirming.
+
+    While confirming, `unconfirmed` means that the vault could not write: it settles the rest later.
+    """
     session = context.session
     decision = session.decision
     if decision is None or message.request != decision.vault_request_id:
         return
     decision.vault_request_id = 0
-    if session.phase == "CONFIRMING":
+    if session.phase == "CONFIRMING" and message.state == "unconfirmed":
+        context.end("lost_contact", outcome_texts.NOT_CONFIRMED)
+    elif session.phase == "CONFIRMING":
         began = session.claim.attempt_started if session.claim else session.started
         session.seconds = max(0.0, context.now - began)
         context.conclude("paired", outcome_texts.PAIRED)

@@ -79,6 +79,8 @@ def _store(context: StepContext) -> None:
             expected_mac=secrets.expected_mac(decision.own_decision_frame),
             peer_decision=decision.peer_decision_frame,
             reply=decision.reply_frame,
+            # It waits one exchange longer for the answer, so a refusal as too late comes before its end.
+            deadline=decision.delivery_deadline,
         ),
     )
 
@@ -137,4 +139,5 @@ def _request(decision: DecisionState, frame: bytes) -> PendingRequest:
         frame=frame,
         code_id=decision.secrets.code_id,
         attempt=decision.secrets.attempt,
+        hearsay=decision.hearsay,
     )

@@ -18,7 +18,7 @@ from ...protocol.attempt import InitiatorAttempt
 from ...protocol.code import code_id
 from ...protocol.errors import ProtocolError
 from . import decision
-from .state import MAX_OPEN_ATTEMPTS, Claim, InboundAttempt, Session
+from .state import MAX_ATTEMPTS_OVER, MAX_OPEN_ATTEMPTS, Claim, InboundAttempt, Session
 from .step_context import StepContext
 
 
@@ -51,6 +51,8 @@ def handle_peer_request(context: StepContext, received: PeerRequest, message: Wi
             _handle_pairing_request(context, received, message, attempt)
         case ChallengeResponse() if attempt is not None:
             _handle_response(context, received, message, attempt)
+        case PairingDecision() if attempt is not None and not attempt.failed:
+            context.refuse(received.request, message, "busy")  # ChallengeConfirmation comes first
         case ChallengeResponse() | PairingDecision():
             context.refuse(received.request, message, "closed")
     if session.claim is not None and session.claim.peer == received.peer:
@@ -67,12 +69,25 @@ def _handle_pairing_request(
         context.reply(received.request, attempt.challenge_frame)
     elif attempt is not None:
         context.refuse(received.request, message, "protocol")
-    elif context.session.phase != "WAITING" or context.now >= context.session.deadline:
+    elif _is_over(context, received.peer, message.attempt):
         context.refuse(received.request, message, "closed")
     elif _is_full(context.session, received.peer):
         context.refuse(received.request, message, "busy")
     else:
         _begin_attempt(context, received, message)
+
+
+def _is_over(context: StepContext, peer: bytes, attempt: bytes) -> bool:
+    """Whether nobody can begin any more, or not with this attempt: its time has run out once."""
+    session = context.session
+    if session.phase != "WAITING" or context.now >= session.deadline:
+        return True
+    return peer + attempt in session.attempts_over
+
+
+def _remember_over(session: Session, attempts: dict[bytes, InboundAttempt]) -> None:
+    over = [peer + attempt.attempt for peer, attempt in attempts.items()]
+    session.attempts_over = (session.attempts_over + over)[-MAX_ATTEMPTS_OVER:]
 
 
 def _is_full(session: Session, peer: bytes) -> bool:
@@ -166,7 +181,7 @@ def _fail(context: StepContext, attempt: InboundAttempt, message: ChallengeRespo
     attempt.answer = context.refusal(message.code_id, message.attempt, "protocol")
     failed = [peer for peer, other in attempts.items() if other.failed]
     for peer in failed[: max(0, len(failed) - MAX_OPEN_ATTEMPTS)]:
-        del attempts[peer]
+        _remember_over(context.session, {peer: attempts.pop(peer)})
     return attempt.answer
 
 
@@ -231,9 +246,14 @@ def handle_timers(context: StepContext) -> None:
         if context.now >= _signing_deadline(context):
             context.end("crashed", outcome_texts.NOT_SIGNED)
         return
-    session.inbound_attempts = {
-        peer: attempt for peer, attempt in session.inbound_attempts.items() if context.now < attempt.deadline
+    over = {
+        peer: attempt for peer, attempt in session.inbound_attempts.items() if attempt.deadline <= context.now
     }
+    if over:
+        _remember_over(session, over)
+        session.inbound_attempts = {
+            peer: attempt for peer, attempt in session.inbound_attempts.items() if peer not in over
+        }
     if context.now >= session.deadline and not _open_attempts(session):
         context.end("expired", outcome_texts.CODE_EXPIRED)
 

@@ -40,6 +40,7 @@ def handle_candidate(context: StepContext, found: CandidateFound) -> None:
         candidates.send_next_requests(context)
     elif record is not None and proven.peer == found.peer and proven.pending_request is not None:
         proven.pending_request.addresses = record.addresses
+        proven.pending_request.hearsay = record.hearsay
 
 
 def handle_peer_request(context: StepContext, received: PeerRequest, message: WireRequest) -> None:
@@ -54,6 +55,8 @@ def handle_peer_request(context: StepContext, received: PeerRequest, message: Wi
     elif proven is not None and (proven.peer, proven.crypto.attempt) == (received.peer, message.attempt):
         context.refuse(received.request, message, "busy")
         requests.retry_soon(context, proven.pending_request)
+    elif candidates.has_open_attempt(context.session, received.peer, message.attempt):
+        context.refuse(received.request, message, "busy")
     else:
         context.refuse(received.request, message, "closed")
 
@@ -136,6 +139,7 @@ def handle_signed(context: StepContext, message: Signed) -> None:
         frame=proven.response_frame,
         code_id=crypto.code_id,
         attempt=crypto.attempt,
+        hearsay=session.candidates[proven.peer].hearsay,
     )
     context.transition("signed")
     requests.send(context, proven.pending_request)
@@ -159,10 +163,10 @@ def _handle_confirmation(context: StepContext, frame: bytes, proven: ProvenCandi
     except ProtocolError:
         _end_attempt(context, proven, None)
         return
-    addresses = proven.pending_request.addresses
+    request = proven.pending_request
     session.proven_candidate, session.candidates = None, {}
     context.send("discovery", StopFinding())
-    decision.begin(context, secrets, peer_identity, context.now, addresses, proven.response_frame)
+    decision.begin(context, secrets, peer_identity, context.now, request, proven.response_frame)
 
 
 def _end_attempt(context: StepContext, proven: ProvenCandidate, reason: RefusalReason | None) -> None:

@@ -30,7 +30,14 @@ def send(context: StepContext, pending: PendingRequest) -> None:
     pending.due_at = context.now + context.config.exchange + SWARM_GRACE_SECONDS
     context.send(
         "swarm",
-        Ask(pending.request_id, pending.peer, pending.addresses, pending.frame, context.config.exchange),
+        Ask(
+            pending.request_id,
+            pending.peer,
+            pending.addresses,
+            pending.frame,
+            context.config.exchange,
+            pending.hearsay,
+        ),
     )
 
 

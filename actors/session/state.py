@@ -17,6 +17,8 @@ from .transitions import Phase
 
 MAX_OPEN_ATTEMPTS = 8
 """docs/protocol.md, "Limits": attempts open at once per code, and candidates with an open request at once."""
+MAX_ATTEMPTS_OVER = 64
+"""Attempts of which it is remembered that they are over, so that a repeat does not begin them anew."""
 MAX_CANDIDATES = 128
 """docs/protocol.md, "Limits": candidates that a joiner takes per code."""
 MAX_CANDIDATE_ADDRESSES = 12
@@ -63,6 +65,7 @@ class PendingRequest(SecretState):
     due_at: Instant = 0.0
     tries: int = 0
     keep_alive: bool = False
+    hearsay: tuple[str, ...] = ()
 
     @property
     def in_flight(self) -> bool:
@@ -108,6 +111,7 @@ class CandidateRecord(SecretState):
     dropped    it answered `unavailable`: like backoff, but only a few times
     failed     it broke the protocol or does not know the code: it gets no request any more
 
+    `hearsay` are those of the `addresses` that only third parties have named, here as in the other records.
     `crypto` is the attempt, whose request is repeated with the same bytes until `attempt_deadline`. After
     that, or if it is None, the next request begins a fresh attempt. `order`: that in which they were found.
     """
@@ -122,6 +126,7 @@ class CandidateRecord(SecretState):
     crypto: JoinerAttempt | None = None
     pending_request: PendingRequest | None = None
     attempt_deadline: Instant = 0.0
+    hearsay: tuple[str, ...] = ()
 
 
 class ProvenCandidate(SecretState):
@@ -170,6 +175,7 @@ class DecisionState(SecretState):
     pending_message: str = ""
     pending_outcome_at: Instant = 0.0
     time_wait_answers: int = 0
+    hearsay: tuple[str, ...] = ()
     rate: RateCounter = msgspec.field(default_factory=RateCounter)
 
 
@@ -180,6 +186,7 @@ class Session(SecretState):
     once both sides are proven: nothing derived from it is needed any more.
 
     `cancelling`: the user has cancelled, which is carried out when the open attempt is over or proven.
+    `attempts_over`: peer and attempt, of inbound attempts whose time has run out.
     `hint_failed`, `saw_closed` and `lost_proven` are what a joiner that finds nobody reports.
     """
 
@@ -206,6 +213,9 @@ class Session(SecretState):
     concluded: Instant | None = None
     seconds: float | None = None
     inbound_attempts: dict[bytes, InboundAttempt] = msgspec.field(default_factory=dict)
+    attempts_over: Annotated[list[bytes], Meta(max_length=MAX_ATTEMPTS_OVER)] = msgspec.field(
+        default_factory=list
+    )
     claim: Claim | None = None
     candidates: dict[bytes, CandidateRecord] = msgspec.field(default_factory=dict)
     proven_candidate: ProvenCandidate | None = None
@@ -236,6 +246,7 @@ def restore(checkpoint: bytes) -> Session:
 
 
 __all__ = [
+    "MAX_ATTEMPTS_OVER",
     "MAX_CANDIDATES",
     "MAX_CANDIDATE_ADDRESSES",
     "MAX_OPEN_ATTEMPTS",

@@ -33,8 +33,9 @@ def warm_up() -> None:
 
     with stub_unused_modules():
         from . import actor  # noqa: F401, `main` then finds it imported
-        from .dial import resolver
+        from .dial import interfaces, resolver
         from .library import lazy_imports
 
         lazy_imports.import_lazy_modules()
         resolver.load_name_services()
+        interfaces.remember()

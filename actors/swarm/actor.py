@@ -58,7 +58,7 @@ class SwarmActor:
 
     async def run(self) -> None:
         """Wait for the identity, then run the node until the mailbox ends."""
-        await self._mailbox.send_all(readiness(False, "waiting for the transport key"))
+        # No step before the host listens: a taken port has to be fatal, and is so only before the first step.
         seed = await self._receive_identity()
         if seed is None:
             return

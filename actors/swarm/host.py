@@ -6,6 +6,7 @@ dials. Implements docs/architecture.md, "Swarm".
 """
 
 import errno
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -50,6 +51,15 @@ class Host:
     def network(self) -> Any:
         """The library's Swarm object."""
         return self.libp2p.get_network()
+
+    def own_endpoints(self) -> list[Endpoint]:
+        """Return every endpoint that is this node: where it listens, on every interface, and announced."""
+        own = [addresses.parse(text) for text in dict.fromkeys((*self.listening, *self.announced))]
+        ips = [*addresses.interface_addresses(), *map(ipaddress.ip_address, ("127.0.0.1", "::1"))]
+        anywhere = [one for one in own if one.ip is not None and one.ip.is_unspecified]
+        return own + [
+            one.with_ip(ip) for one in anywhere for ip in ips if one.ip and ip.version == one.ip.version
+        ]
 
     async def listen(self, config: SwarmConfig, previous: Sequence[str], write_log: WriteLog) -> None:
         """Listen as configured; `previous` are the addresses that this node had before a restart.

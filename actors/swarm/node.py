@@ -7,13 +7,12 @@ docs/architecture.md, "Swarm".
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
 from libp2p.custom_types import TProtocol
-from libp2p.kad_dht.kad_dht import DHTMode
 from libp2p.peer.id import ID
-from libp2p.tools.anyio_service import background_trio_service
 
 from ...messages.actor_configs import SwarmConfig
 from ...messages.peer_protocol import PROTOCOL_ID
@@ -26,11 +25,12 @@ from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
 from .host import Host, open_host
-from .kad.dht_client import DhtClient
-from .kad.dht_server import DhtServer, use_protocol
+from .identity_watch import IdentityWatch
+from .kad.dht_client import DhtClient, OwnEntries
+from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
 from .library.connection_limits import limit_inbound_connections
-from .library.connections import close_connection
+from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
 from .pairing.ban_list import BanList
@@ -44,17 +44,19 @@ _MAX_TASKS = 4096
 
 
 class _Gate:
-    """Decides who may connect (library/connection_limits.py, Gate)."""
+    """Decides who may connect, and who makes room (library/connection_limits.py, Gate)."""
 
     def __init__(self, bans: BanList, lan_only: bool) -> None:
         self._bans = bans
         self._lan_only = lan_only
 
     def allows(self, host: str) -> bool:
-        """Refuse banned address blocks, and with --lan-only every address outside of the local network."""
-        if self._bans.is_banned(addresses.block_of(host), now()):
-            return False
+        """With --lan-only, refuse every address outside of the local network."""
         return not self._lan_only or addresses.is_local_host(host)
+
+    def is_slow(self, address_block: str | None) -> bool:
+        """Let blocks from which much rubbish came lose their connections first."""
+        return self._bans.is_slow(address_block, now())
 
 
 class SwarmNode:
@@ -82,9 +84,14 @@ class SwarmNode:
         self._listening = trio.Event()
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
-        self._mode = DHTMode.CLIENT if config.dht_mode == "client" else DHTMode.SERVER
+        self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.dialer = Dialer(
-            host.network, host.peer, nursery, lan_only=config.lan_only, observe=self._count_handshake
+            host.network,
+            host.peer,
+            nursery,
+            lan_only=config.lan_only,
+            observe=self._count_handshake,
+            other_peer_answered=self._identity_watch.other_peer_answered,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -94,10 +101,12 @@ class SwarmNode:
             self._bans,
             count_refusal=self._count_refusal,
             drop_peer=self.dialer.drop_peer,
-            drop_address_block=self.dialer.drop_address_block,
         )
-        self._dht = DhtServer(host.libp2p, self._mode, routing.provides)
-        self._routing_table = RoutingTable(self._dht, host.libp2p.get_peerstore(), self.dialer.existing)
+        self._routing_table = RoutingTable(
+            host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
+        )
+        if config.dht_mode != "client":
+            DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         limit_inbound_connections(host.network, _Gate(self._bans, config.lan_only), self._count_handshake)
@@ -121,22 +130,25 @@ class SwarmNode:
         async def write_log(level: str, text: str) -> None:
             await mailbox.log(level, text)
 
-        use_protocol(config.dht_protocol)
         async with open_host(seed, config.max_connections) as host, trio.open_nursery() as nursery:
             node = cls(mailbox, config, routing, nursery, host)
             await host.listen(config, former, write_log)
             node._dht_client = DhtClient(
-                node.dialer, config.dht_protocol, host.peer, host.announced, node._unreachable
+                node.dialer,
+                config.dht_protocol,
+                host.peer,
+                host.announced,
+                node._unreachable,
+                node._own_peer_named,
             )
-            async with background_trio_service(node._dht):
-                nursery.start_soon(node._report)
-                node._mark_changed()
-                node._listening.set()
-                try:
-                    yield node
-                finally:
-                    node._closing = True
-                nursery.cancel_scope.cancel()
+            nursery.start_soon(node._report)
+            node._mark_changed()
+            node._listening.set()
+            try:
+                yield node
+            finally:
+                node._closing = True
+            nursery.cancel_scope.cancel()
 
     def start_task(self, run: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run one request in a task; drop it if there are 4096 already, or while the node closes."""
@@ -151,7 +163,7 @@ class SwarmNode:
             raise  # the channel to the supervisor is gone: so is this actor
         except Exception as error:  # a defect in one request must not end the others
             await self._mailbox.log(
-                "error", "request failed", error=type(error).__name__, request=run.__name__
+                "error", "request failed", error=type(error).__name__, request=getattr(run, "__name__", "log")
             )
         finally:
             self._tasks -= 1
@@ -177,8 +189,10 @@ class SwarmNode:
 
     async def bootstrap(self, peer: bytes, texts: tuple[str, ...]) -> None:
         """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table."""
-        if peer == self._host.peer:
+        if peer == self._host.peer:  # a hint, which the user has given, names this node itself
+            await self.dialer.check_who_answers(self._identity_watch.elsewhere(texts))
             return
+        self._identity_watch.add_bootstrap_peer(peer)
         with trio.move_on_after(_BOOTSTRAP_TIMEOUT_S):
             try:
                 await self.dialer.connect(peer, texts)
@@ -188,7 +202,7 @@ class SwarmNode:
 
     def session_ended(self, actor: str, *, poison: bool) -> None:
         """Forget a session; ban the peer whose frame killed it, if one did (`poison`)."""
-        last_peer = self._routing.remove_session(actor)
+        last_peer = self._routing.remove_session(actor, now())
         self.outbound.cancel_session(actor)
         self.inbound.pending.handle_actor_ended(actor)
         if poison and last_peer is not None:
@@ -205,10 +219,18 @@ class SwarmNode:
     def _connected(self, connection: Any) -> None:
         self._mark_changed()
         peer = connection.muxed_conn.peer_id.to_bytes()
-        if self._bans.is_banned(peer, now()):
+        if peer == self._host.peer:
+            self._close_own_peer(connection)
+        elif self._bans.is_banned(peer, now()):
             self.start_task(close_connection, connection)
         else:
             self.outbound.settle(peer)
+
+    def _close_own_peer(self, connection: Any) -> None:
+        """Another node has this node's identity; a connection that the dialer has made is the dialer's."""
+        if not connection.muxed_conn.is_initiator:
+            self._identity_watch.own_peer_connected(host_of(connection))
+            self.start_task(close_connection, connection)
 
     def _disconnected(self, connection: Any) -> None:
         self._mark_changed()
@@ -222,7 +244,7 @@ class SwarmNode:
 
     async def _add_to_routing_table(self, peer_id: ID) -> None:
         await self._listening.wait()
-        server = await self._routing_table.add_if_server(peer_id)
+        server = self._routing_table.add_if_server(peer_id)
         if server is not None:
             self._mark_changed()
             await self._mailbox.send("discovery", ServerJoined(server))
@@ -232,7 +254,20 @@ class SwarmNode:
         if self._routing_table.remove(peer):
             self._mark_changed()
 
+    def _own_peer_named(self, request: KadRequest, server: str | None, own: OwnEntries) -> None:
+        """A DHT server names this node itself. Elsewhere? Then another node has its identity."""
+        if request.op == "get_providers" and own.provider and not self._routing.provides(request.key):
+            self._identity_watch.own_peer_provides(own.provider)
+        places = self._identity_watch.to_check(
+            (*own.closer, *own.provider), server, lan_only=self._config.lan_only
+        )
+        if places:
+            self.start_task(self.dialer.check_who_answers, places)
+
     # Reports
+
+    def _warn(self, event: str, fields: dict[str, str]) -> None:
+        self.start_task(partial(self._mailbox.log, "warning", event, **fields))
 
     def _count_handshake(self, transport: str, seconds: float, succeeded: bool) -> None:
         self._measurements.handshake(transport, seconds, succeeded)
@@ -252,7 +287,7 @@ class SwarmNode:
             peer=host.peer,
             addresses=host.announced,
             reachability=metrics.reachability(host.announced),
-            dht_mode="client" if self._mode is DHTMode.CLIENT else "server",
+            dht_mode="client" if self._config.dht_mode == "client" else "server",
             dht_peers=self._routing_table.size,
         )
 

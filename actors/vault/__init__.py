@@ -8,10 +8,12 @@ In reading order:
     device_info       how this device describes itself to others
     database          the SQLite file: settings, schema, migrations
     device_record     one pairing with a device, and the seal on its secret
+    store_files       whether the files of the store are still in their place
     device_store      the records, and the journal that makes each input take effect once
     session_evidence  what the gateway and the swarm reported about running sessions; the checkpoint
     admission         whether a device may be stored: a session's claim against the evidence
     records_in_use    which record of a device counts, and what the swarm must know of its peer
+    store_health      whether the store can be used; tries again by itself when it cannot
     machine           the stepping actor, which decides with all of these
     actor             the entry point
 """

@@ -18,7 +18,7 @@ from ..stepping import SteppingEntry
 from .data_directory import DataDirectory
 from .database import DATABASE_FILE
 from .device_store import DeviceStore, no_probe
-from .identity_file import open_identity
+from .identity_file import open_identity, remember_devices, remembers_devices
 from .machine import Vault
 from .passphrase_seal import DEFAULT_COSTS, Argon2Costs
 
@@ -53,11 +53,20 @@ def open_vault(
             device_name=config.device_name,
             app_version=config.app_version,
             checkpoint=checkpoint,
+            remember=lambda: _remember(directory),
+            remembers=remembers_devices(directory),
         )
     except sqlite3.OperationalError as error:
         raise FatalActorError(
             f"cannot use {database}: {error}; make room, or choose another data directory with --data-dir"
         ) from None
+
+
+def _remember(directory: DataDirectory) -> None:
+    try:
+        remember_devices(directory)
+    except OSError as error:
+        raise sqlite3.OperationalError(f"the identity cannot be written: {error.strerror}") from None
 
 
 def _read_passphrase(fd: int) -> bytes:

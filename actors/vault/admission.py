@@ -75,6 +75,7 @@ class Admission:
             fingerprint=fingerprint(message.secret),
             stored_at=stored_at,
             paired_at=None,
+            replaced_at=None,
             order=order_of_pairing(self._evidence.signed_version(session), info.app_version),
             decision=message.decision,
             expected_mac=message.expected_mac,

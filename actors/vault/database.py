@@ -54,6 +54,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             UNIQUE (sender, id, kind)
         ) STRICT""",
     ),
+    (
+        "ALTER TABLE devices ADD COLUMN replaced_at REAL",
+        "UPDATE devices SET replaced_at = CAST(strftime('%s', 'now') AS REAL) WHERE state = 'replaced'",
+        """INSERT INTO meta (key, value) SELECT 'clock', coalesce(max("order"), 0) FROM devices""",
+        # Devices that were forgotten while sessions run: what was signed before may still be stored for them.
+        """CREATE TABLE forgotten (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            device_id BLOB NOT NULL UNIQUE
+        ) STRICT""",
+    ),
 )
 """The statements from each version of the schema to the next; PRAGMA user_version counts the applied ones."""
 
@@ -96,6 +106,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         raise sqlite3.DatabaseError("quick_check")
     migrate(connection, MIGRATIONS, path)
+    # The log may still hold records that were deleted just before the vault was killed.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...], path: Path) -> None:

@@ -1,31 +1,25 @@
 """How this device describes itself to others: its name, operating system and program version.
 
 The host's name and similar texts come from outside and may hold anything, so this module changes them until
-they keep the rules for text fields of docs/protocol.md, "Identity". Texts of *other* devices are never
-changed: protocol/identity.py refuses those that break a rule.
+they keep the rules for text fields of docs/protocol.md, "Identity". A name that the user has given is refused
+if it breaks one, and so are texts of *other* devices (protocol/identity.py): neither is changed.
 """
 
 import platform
 import socket
 import unicodedata
 
-from ...protocol.identity import (
-    FORBIDDEN_CATEGORIES,
-    MAX_NAME_CHARACTERS,
-    MAX_SHORT_CHARACTERS,
-    UNKNOWN,
-    IdentityError,
-    check_name,
-)
+from ...protocol.identity import MAX_SHORT_CHARACTERS, UNKNOWN, IdentityError, check_name
+from ...protocol.names import MAX_NAME_CHARACTERS, keep_allowed
+from ..base import FatalActorError
 
 FALLBACK_NAME = "Spacedrive device"
 
 
 def clean_text(text: str, max_characters: int) -> str:
     """Return `text` in NFC, without forbidden characters, and cut to its limit; it may become empty."""
-    kept = "".join(char for char in text if unicodedata.category(char) not in FORBIDDEN_CATEGORIES)
-    cut = unicodedata.normalize("NFC", kept).strip()[:max_characters]
-    return unicodedata.normalize("NFC", cut).strip()
+    cut = unicodedata.normalize("NFC", keep_allowed(text)).strip()[:max_characters]
+    return unicodedata.normalize("NFC", keep_allowed(cut)).strip()
 
 
 def choose_name(*candidates: str | None) -> str:
@@ -34,6 +28,16 @@ def choose_name(*candidates: str | None) -> str:
         if candidate is not None and is_device_name(name := clean_text(candidate, MAX_NAME_CHARACTERS)):
             return name
     return FALLBACK_NAME
+
+
+def configured_name(text: str) -> str:
+    """Return a name that the user has given, in NFC. Raises FatalActorError: it is not replaced."""
+    name = unicodedata.normalize("NFC", text).strip()
+    try:
+        check_name(name)
+    except IdentityError as error:
+        raise FatalActorError(f"this device cannot be called that: the {error}") from None
+    return name
 
 
 def is_device_name(text: str) -> bool:

@@ -58,6 +58,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fingerprint: Fingerprint
     stored_at: float
     paired_at: float | None
+    replaced_at: float | None
+    """When another pairing with the device took its place; None unless it is `replaced`."""
     order: int
     """Of a device's pairings that with the greatest order is in use (protocol/pairing_clock.py)."""
     decision: DecisionFrame
@@ -118,7 +120,7 @@ def load(row: tuple[Any, ...], storage_key: bytes) -> Record:
 
 
 def _binding(record: Record) -> bytes:
-    # All fields that never change while the record exists; state, label and paired_at do.
+    # All fields that never change while the record exists; state, label, paired_at and replaced_at do.
     return msgspec.msgpack.encode(
         (
             _SEAL_LABEL,

@@ -10,8 +10,9 @@ the same transaction as its effect: either both are there or neither. When the i
 is found, and the recorded effect is answered instead of being applied a second time.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,21 @@ from ...messages.to_session import Stored
 from ...messages.types import PeerId
 from .database import open_database
 from .device_record import FIELDS, DamagedRecordError, Record, RecordState, load, seal
+from .store_files import StoreFiles
 
 MAX_RECORDS = 1024
 """Each may need one standing message to the swarm at every start."""
 MAX_UNCONFIRMED_PER_DEVICE = 256
-"""As many as sessions run at once by default; beyond, the oldest is deleted."""
+"""As many as sessions run at once by default; beyond, nothing more is stored for the device."""
 MAX_REPLACED_PER_DEVICE = 64
 """Beyond, the oldest is deleted."""
+MAX_FORGOTTEN = 1024
+"""Beyond, a session that began before all of them may store nothing."""
 MAX_JOURNAL_ROWS = 4096
 """Beyond, the oldest is deleted. A crash concerns only the last; the others are for repeats by clients."""
 
+_TRIAL_CHARACTERS = 32 * 1024
+_DELETE = "DELETE FROM devices"
 _COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
 _SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- the fields of Record
 _INSERT = f"INSERT INTO devices ({_COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
@@ -59,6 +65,9 @@ class DeviceStore:
         self._storage_key = storage_key
         self._probe = probe
         self._connection = open_database(path)
+        self.files = StoreFiles(path)
+        self._has_deleted = False
+        """Whether records were deleted whose bytes may still be in the write-ahead log."""
 
     def close(self) -> None:
         """Close the file. A transaction that is still open is rolled back."""
@@ -66,19 +75,46 @@ class DeviceStore:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Apply everything in the block, durably, or nothing of it. Raises sqlite3.Error: then nothing."""
+        """Apply everything in the block, durably, or nothing of it.
+
+        Raises sqlite3.Error or StoreReplacedError: then nothing.
+        """
+        self.files.check()
         self._run("BEGIN IMMEDIATE")
         try:
             yield
+            self.files.check()
             self._run("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        if self._has_deleted:
+            self._clean_log()
+
+    def _clean_log(self) -> None:
+        """Leave nothing of deleted records in any file.
+
+        The pages of the database are overwritten (PRAGMA secure_delete), but the log keeps the former ones.
+        What cannot be cleaned now is cleaned after the next transaction or at the next start.
+        """
+        with suppress(sqlite3.OperationalError):
+            busy, _in_log, _moved = self._run("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+            self._has_deleted = bool(busy)
+
+    def try_to_write(self) -> None:
+        """Write as much as a pairing needs, and delete it again. Raises sqlite3.Error, StoreReplacedError."""
+        with self.transaction():
+            self._run("INSERT OR REPLACE INTO meta (key, value) VALUES ('trial', ?)", "0" * _TRIAL_CHARACTERS)
+        with self.transaction():
+            self._run("DELETE FROM meta WHERE key = 'trial'")
 
     def _run(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
         self._probe(f"before {sql}")
-        rows = self._connection.execute(sql, args).fetchall()
+        cursor = self._connection.execute(sql, args)
+        rows = cursor.fetchall()
+        if cursor.rowcount > 0 and sql.startswith(_DELETE):
+            self._has_deleted = True
         self._probe(f"after {sql}")
         return rows
 
@@ -150,8 +186,8 @@ class DeviceStore:
         return self._select("peer = ? AND peer_decision = ?", peer, frame)
 
     def outdated_records(self, before: float) -> list[Record]:
-        """Return the `unconfirmed` and `replaced` records that were stored before this Unix time."""
-        return self._select("state != 'paired' AND stored_at < ?", before)
+        """Return the `replaced` records whose place was taken before this Unix time."""
+        return self._select("state = 'replaced' AND replaced_at < ?", before)
 
     def _in_states(self, where: str, value: bytes, states: tuple[RecordState, ...]) -> list[Record]:
         if not states:
@@ -204,20 +240,32 @@ class DeviceStore:
         self._run(_INSERT, *(getattr(record, field) for field in FIELDS))
 
     def clock(self) -> int:
-        """Return the greatest order of any stored pairing (protocol/pairing_clock.py)."""
-        return int(self._run('SELECT coalesce(max("order"), 0) FROM devices')[0][0])
+        """Return this device's clock (protocol/pairing_clock.py)."""
+        return int(self._run("SELECT value FROM meta WHERE key = 'clock'")[0][0])
+
+    def set_clock(self, clock: int) -> None:
+        """Store this device's clock."""
+        self._run("UPDATE meta SET value = ? WHERE key = 'clock'", str(clock))
 
     def mark_complete(self, generation: int, at: float) -> None:
         """Record that a pairing is complete; the record is `replaced` unless :meth:`put_in_use` follows."""
-        self._run("UPDATE devices SET state = 'replaced', paired_at = ? WHERE generation = ?", at, generation)
+        self._run(
+            "UPDATE devices SET state = 'replaced', paired_at = ?, replaced_at = ? WHERE generation = ?",
+            at,
+            at,
+            generation,
+        )
 
-    def put_in_use(self, record: Record) -> None:
+    def put_in_use(self, record: Record, at: float) -> None:
         """Make a complete record the `paired` one of its device, in place of any other."""
         self._run(
-            "UPDATE devices SET state = 'replaced' WHERE device_id = ? AND state = 'paired'",
+            "UPDATE devices SET state = 'replaced', replaced_at = ? WHERE device_id = ? AND state = 'paired'",
+            at,
             record.device_id,
         )
-        self._run("UPDATE devices SET state = 'paired' WHERE generation = ?", record.generation)
+        self._run(
+            "UPDATE devices SET state = 'paired', replaced_at = NULL WHERE generation = ?", record.generation
+        )
         self._run(
             "DELETE FROM devices WHERE device_id = ? AND state = 'replaced' AND generation NOT IN"
             " (SELECT generation FROM devices WHERE device_id = ? AND state = 'replaced'"
@@ -250,3 +298,28 @@ class DeviceStore:
         """
         rows = self._run("DELETE FROM devices WHERE device_id = ? RETURNING peer", device_id)
         return list(dict.fromkeys(row[0] for row in rows)) if rows else None
+
+    # -- devices that were forgotten while sessions run
+
+    def forgettings(self) -> int:
+        """Return how many times a device was forgotten while sessions ran."""
+        rows = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'forgotten'")
+        return int(rows[0][0]) if rows else 0
+
+    def record_forgetting(self, device_id: bytes) -> None:
+        """Record that a device was forgotten now."""
+        self._run("INSERT OR REPLACE INTO forgotten (device_id) VALUES (?)", device_id)
+        self._run("DELETE FROM forgotten WHERE number <= ?", self.forgettings() - MAX_FORGOTTEN)
+
+    def was_forgotten_since(self, device_id: bytes, number: int) -> bool:
+        """Return whether a device was forgotten after :meth:`forgettings` was `number`, or may have been."""
+        rows = self._run("SELECT number FROM forgotten WHERE device_id = ?", device_id)
+        return (bool(rows) and rows[0][0] > number) or self.forgettings() - MAX_FORGOTTEN > number
+
+    def any_forgotten(self) -> bool:
+        """Return whether the id of a forgotten device is kept."""
+        return bool(self._run("SELECT 1 FROM forgotten LIMIT 1"))
+
+    def clear_forgotten(self) -> None:
+        """Delete the ids of forgotten devices: no session runs that could store for them."""
+        self._run("DELETE FROM forgotten")

@@ -7,6 +7,7 @@ without a passphrase is replaced by a sealed file with the same identity when a 
 docs/security.md, "The identity file".
 """
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -21,11 +22,12 @@ from ...messages.types import Bytes32
 from ...protocol.identity import device_id
 from ...protocol.peer_ids import peer_id_of
 from ..base import FatalActorError
-from .data_directory import DataDirectory
+from .data_directory import DataDirectory, UnsafeFileError
 from .passphrase_seal import (
     DEFAULT_COSTS,
     SEALED_VERSION,
     Argon2Costs,
+    SealedFile,
     WrongPassphraseError,
     parse,
     seal,
@@ -37,7 +39,7 @@ _UNSEALED_VERSION: Literal[1] = 1
 _FORMAT: Literal["spacedrive-node identity"] = "spacedrive-node identity"
 
 
-class UnsealedFile(SecretStruct):
+class UnsealedFile(SecretStruct, omit_defaults=True):
     """The content of a file without a passphrase; passphrase_seal.SealedFile is the other form."""
 
     format: Literal["spacedrive-node identity"]
@@ -46,6 +48,8 @@ class UnsealedFile(SecretStruct):
     payload: Annotated[bytes, msgspec.Meta(max_length=1024)]
     digest: Bytes32
     """SHA-256 of `payload`, to notice damage."""
+    has_stored: bool = False
+    """Whether a device was ever stored beside this identity (:func:`remember_devices`)."""
 
 
 class IdentitySecrets(SecretStruct):
@@ -80,11 +84,12 @@ _decode_file: Decoder[UnsealedFile] = Decoder(UnsealedFile)
 _decode_secrets: Decoder[IdentitySecrets] = Decoder(IdentitySecrets)
 
 
-class _Head(msgspec.Struct, frozen=True):
-    """The first two fields of every version of the file."""
+class _Head(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first two fields of every version of the file, and the last."""
 
     format: str
     version: int
+    has_stored: bool = False
 
 
 _decode_head: Decoder[_Head] = Decoder(_Head)
@@ -149,6 +154,29 @@ def would_seal(data_dir: Path) -> bool:
         os.close(fd)
 
 
+def remembers_devices(directory: DataDirectory) -> bool:
+    """Return whether a device was ever stored beside the identity. Raises OSError."""
+    content = directory.read(KEY_FILE)
+    return content is not None and _decode_head(content).has_stored
+
+
+def remember_devices(directory: DataDirectory) -> None:
+    """Note in the identity file that a device is stored beside it, durably and without opening it.
+
+    So a database that is lost is noticed, whichever files were lost with it. Raises OSError.
+    """
+    try:
+        content = directory.read(KEY_FILE)
+    except UnsafeFileError as error:
+        raise PermissionError(errno.EPERM, str(error), KEY_FILE) from None
+    if content is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), KEY_FILE)
+    sealed = _decode_head(content).version == SEALED_VERSION
+    file: UnsealedFile | SealedFile = parse(content)[0] if sealed else _decode_file(content)
+    if not file.has_stored:
+        directory.write(KEY_FILE, encode(msgspec.structs.replace(file, has_stored=True)))
+
+
 def _open(
     directory: DataDirectory, content: bytes, passphrase: bytes | None, costs: Argon2Costs
 ) -> IdentitySecrets:
@@ -166,7 +194,10 @@ def _open(
             # Seal in place: the same identity is written, sealed, to a file beside this one, made durable,
             # and renamed over it (data_directory.write). A crash leaves the unsealed file or the sealed one,
             # never neither; after a crash before the rename, the next start with the passphrase seals it.
+            had_devices = _decode_head(content).has_stored
             _write(directory, secrets, passphrase, costs)
+            if had_devices:
+                remember_devices(directory)
         return secrets
     parse(content)  # report damage first: no passphrase helps then
     if passphrase is None:

@@ -13,6 +13,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -21,7 +22,7 @@ from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import SessionEnded
 from ...messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from ...messages.session_names import session_of_actor
-from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, Readiness, VaultError
+from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
 from ...messages.to_swarm import PeerReply, SwarmIdentity
 from ...messages.to_vault import (
@@ -38,18 +39,20 @@ from ...messages.to_vault import (
     VaultInbox,
 )
 from ...messages.types import Instant
-from ...protocol.identity import make_info, signing_input
-from ...protocol.pairing_clock import version_with_clock
-from ..base import Effects, Incoming, Send
+from ...protocol.identity import IdentityError, check_name, make_info, signing_input
+from ...protocol.pairing_clock import clock_after, version_with_clock
+from ..base import Effects, Incoming, Send, log_frame
 from .admission import Admission, NotAdmittedError
-from .device_info import choose_name, clean_version, host_name, is_device_name, operating_system
+from .device_info import choose_name, clean_version, configured_name, host_name, operating_system
 from .device_store import MAX_RECORDS, MAX_UNCONFIRMED_PER_DEVICE, DeviceStore, RecordedEffect
 from .identity_file import DeviceIdentity
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
+from .store_files import StoreGoneError
+from .store_health import DEVICES_LOST, StoreHealth, readiness
 
-RECORD_LIFETIME_S = 7 * 24 * 3600.0
-"""How long an unconfirmed or replaced record is kept (docs/protocol.md, "Settling")."""
+REPLACED_LIFETIME_S = 7 * 24 * 3600.0
+"""How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
 _SWEEP_INTERVAL_S = 3600.0
 _DEVICES_PER_PAGE = 64
 
@@ -69,6 +72,8 @@ class Vault:
     """The actor's state (see stepping.StepMachine), for messages of VaultInbox.
 
     `wall` returns Unix time, for what is stored; the time that a StepMachine is given counts from the boot.
+    `remember` lets the identity remember that a device was stored beside it, or raises
+    sqlite3.OperationalError; `remembers` says whether it does.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class Vault:
         app_version: str = "",
         checkpoint: bytes | None = None,
         wall: Callable[[], float] = time.time,
+        remember: Callable[[], None] = lambda: None,
+        remembers: bool = False,
     ) -> None:
         self._identity = identity
         self._store = store
@@ -88,12 +95,14 @@ class Vault:
         self._wall = wall
         self._records_in_use = RecordsInUse(store, self._evidence, wall)
         self._version = clean_version(app_version)
-        self._name = choose_name(device_name, store.own_name(), host_name())
+        given = None if device_name is None else configured_name(device_name)
+        self._name = choose_name(given, store.own_name(), host_name())
         if device_name is not None and store.own_name() != self._name:
             with store.transaction():
                 store.set_own_name(self._name)
+        self._remember, self._remembers = remember, remembers
         self._next_sweep: Instant = -math.inf
-        self._write_failed = False
+        self._health = StoreHealth(store)
 
     # -- start and clock
 
@@ -111,34 +120,48 @@ class Vault:
         effects.out += [
             Send("swarm", SwarmIdentity(identity.transport_seed)),
             Send("gateway", node),
-            *_readiness(True, f"ignoring {damaged} damaged device records" if damaged else ""),
+            *readiness(True, f"ignoring {damaged} damaged device records" if damaged else ""),
         ]
+        # The clock of a store that ever had a device is greater than 0, also when all were forgotten.
+        if self._remembers and self._store.clock() == 0:
+            effects.logs.append(log_frame("warning", "devices lost", {"detail": DEVICES_LOST}))
+            effects.out += readiness(True, DEVICES_LOST)
         return effects
 
     def wake_at(self) -> Instant:
         """See stepping.StepMachine."""
-        return self._next_sweep
+        return min(self._next_sweep, self._health.wake_at())
 
     def tick(self, now: Instant) -> Effects | None:
-        """Delete unconfirmed and replaced records that are too old. See stepping.StepMachine."""
-        if now < self._next_sweep:
-            return None
-        self._next_sweep = now + _SWEEP_INTERVAL_S
+        """Look after the store, and delete replaced records that are too old. See stepping.StepMachine.
+
+        Raises StoreReplacedError: the vault has to be started again, with the files that are there now.
+        """
+        out = self._health.tick(now)
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_INTERVAL_S
+            out += self._sweep()
+        return Effects(out=out, logs=self._health.take_logs()) if out else None
+
+    def _sweep(self) -> list[Send]:
         try:
             with self._store.transaction():
-                old = self._store.outdated_records(before=self._wall() - RECORD_LIFETIME_S)
+                old = self._store.outdated_records(before=self._wall() - REPLACED_LIFETIME_S)
                 for record in old:
                     self._store.delete(record.generation)
         except sqlite3.OperationalError as error:
-            return Effects(out=self._report_write_failure(error))
-        if not old:
-            return None
-        return Effects(out=self._records_in_use.peer_updates(peers_of(*old)))
+            return self._health.report_failure(error)
+        return self._records_in_use.peer_updates(peers_of(*old))
 
     # -- inputs
 
     def step(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
         """See stepping.StepMachine."""
+        effects = self._handle(incoming, now)
+        effects.logs += self._health.take_logs()
+        return effects
+
+    def _handle(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
         match incoming.message:
             case SignIdentity() as message:
                 return self._sign(incoming.sender, message)
@@ -148,6 +171,8 @@ class Vault:
                 return self._save_evidence(self._evidence.record_peer(session, peer))
             case SessionEnded(session=session):
                 changed = self._evidence.drop(session)
+                if not self._evidence.any_running():
+                    self._clear_forgotten()
                 return self._save_evidence(changed, *self._records_in_use.updates_after_session(session))
             case SettleRequest() as message:
                 return Effects(out=self._answer_from_store(message))
@@ -155,6 +180,8 @@ class Vault:
                 records, more = self._store.page(after, _DEVICES_PER_PAGE)
                 devices = Devices(request, tuple(record.as_device() for record in records), more)
                 return Effects(out=[Send(incoming.sender, devices)])
+            case StoreDevice(deadline=deadline) as message if now >= deadline:
+                return Effects(out=self._refuse_late(incoming.sender, message))
             case StoreDevice() | ConfirmDevice() | Settled() | RenameDevice() | ForgetDevice() as message:
                 return Effects(out=self._apply_once(incoming, message))
 
@@ -165,7 +192,9 @@ class Vault:
         # The session names only the role, the transcript and a nonce. What is signed is put together here,
         # so a session that has been taken over cannot have anything else signed.
         version = self._evidence.version_to_sign(
-            session_of_actor(sender), version_with_clock(self._version, self._store.clock())
+            session_of_actor(sender),
+            version_with_clock(self._version, self._store.clock()),
+            self._store.forgettings(),
         )
         info = make_info(
             public_key=self._identity.public_key,
@@ -202,12 +231,17 @@ class Vault:
                 out.append(Send(incoming.sender, denied.answer))
             return out
         except sqlite3.OperationalError as error:  # for instance, the disk is full; nothing was changed
-            out = self._report_write_failure(error)
-            if isinstance(message, StoreDevice | ConfirmDevice):
-                refusal = StoreRefused(message.request, "the store cannot be written")
-                out.append(Send(incoming.sender, refusal))
+            out = self._health.report_failure(error)
+            match message:
+                case StoreDevice(request=request):
+                    out.append(Send(incoming.sender, StoreRefused(request, "the store cannot be written")))
+                case ConfirmDevice():
+                    out.append(Send(incoming.sender, self._still_unconfirmed(message, error)))
+                case RenameDevice(request=request) | ForgetDevice(request=request):
+                    reason = "the store cannot be written; make room and try again"
+                    out.append(Send(incoming.sender, VaultError(request, "not_stored", reason)))
             return out
-        out = self._report_write_recovery()
+        out = self._health.report_success()
         # The answer is the recorded one, but what the swarm must know is read from the store as it is now:
         # the recorded input may be long past.
         out += self._records_in_use.peer_updates(effect.peers)
@@ -230,6 +264,8 @@ class Vault:
                 peers = self._store.delete_device(device_id)
                 if peers is None:
                     raise RequestDeniedError(_no_such_device(request))
+                if self._evidence.any_running():
+                    self._store.record_forgetting(device_id)
                 return RecordedEffect(DeviceChanged(request), tuple(peers))
 
     # -- a pairing
@@ -240,20 +276,49 @@ class Vault:
             info = self._admission.check(session, message)
         except NotAdmittedError as error:
             raise RequestDeniedError(StoreRefused(message.request, str(error))) from None
+        if self._store.was_forgotten_since(info.device_id, self._evidence.signed_after(session)):
+            raise RequestDeniedError(StoreRefused(message.request, "the device was forgotten meanwhile"))
         for known in self._store.records_of_transcript(info.device_id, message.th3):
             if (known.session, known.peer, known.decision) == (session, message.peer, message.decision):
                 raise RequestDeniedError(Stored(message.request, known.as_device().state))
             raise RequestDeniedError(StoreRefused(message.request, "this pairing is stored already"))
-        unconfirmed = self._store.records_of_device(info.device_id, "unconfirmed")
-        excess = unconfirmed[: max(0, len(unconfirmed) - MAX_UNCONFIRMED_PER_DEVICE + 1)]
-        if self._store.count() - len(excess) >= MAX_RECORDS and not self._store.delete_oldest_replaced():
+        # An unconfirmed record is never deleted to make room: the other side may be paired by it.
+        if len(self._store.records_of_device(info.device_id, "unconfirmed")) >= MAX_UNCONFIRMED_PER_DEVICE:
+            reason = "too many unconfirmed pairings with this device; forget it first"
+            raise RequestDeniedError(StoreRefused(message.request, reason))
+        if self._store.count() >= MAX_RECORDS and not self._store.delete_oldest_replaced():
             raise RequestDeniedError(StoreRefused(message.request, "too many devices; forget one first"))
-        for known in excess:
-            self._store.delete(known.generation)
         label = self._store.label(info.device_id)
         record = self._admission.make_record(session, message, info, label=label, stored_at=self._wall())
+        if not self._remembers:
+            self._remember()
+            self._remembers = True
         self._store.add(record, message.secret)
-        return RecordedEffect(Stored(message.request, "unconfirmed"), peers_of(record, *excess))
+        self._store.set_clock(clock_after(self._store.clock(), record.order))
+        return RecordedEffect(Stored(message.request, "unconfirmed"), peers_of(record))
+
+    def _refuse_late(self, sender: str, message: StoreDevice) -> list[Send]:
+        """Refuse to store for a session whose time is over, and take back what was stored for it before.
+
+        The session may have ended, and may have told the peer so, which then keeps nothing. What was stored
+        before is there if the vault was killed between its commit and its Step, and comes back only now.
+        """
+        out = [Send(sender, StoreRefused(message.request, "it took too long"))]
+        try:
+            with self._store.transaction():
+                found = self._store.records_of_session(session_of_actor(sender), message.th3)
+                late = [record for record in found if record.state == "unconfirmed"]
+                for record in late:
+                    self._store.delete(record.generation)
+        except sqlite3.OperationalError as error:
+            return self._health.report_failure(error) + out
+        return self._records_in_use.peer_updates(peers_of(*late)) + out
+
+    def _clear_forgotten(self) -> None:
+        """No session runs: nothing signed before a device was forgotten can be stored any more."""
+        if self._store.any_forgotten():
+            with suppress(sqlite3.OperationalError), self._store.transaction():
+                self._store.clear_forgotten()
 
     def _confirm_device(self, sender: str, message: ConfirmDevice) -> RecordedEffect:
         session = session_of_actor(sender)
@@ -263,6 +328,15 @@ class Vault:
         if found[0].state != "unconfirmed":
             raise RequestDeniedError(Stored(message.request, "paired"))
         return RecordedEffect(Stored(message.request, "paired"), self._records_in_use.complete(found[0]))
+
+    def _still_unconfirmed(self, message: ConfirmDevice, error: sqlite3.OperationalError) -> Message:
+        """Answer a session whose record is stored, but could not be made `paired`.
+
+        It stays unconfirmed and settles at the next contact, unless the store itself is gone.
+        """
+        if isinstance(error, StoreGoneError):
+            return StoreRefused(message.request, "the data directory was removed")
+        return Stored(message.request, "unconfirmed")
 
     # -- settling
 
@@ -274,6 +348,10 @@ class Vault:
         now, the peer would end without the pairing. So ours is sent at this same contact
         (KnownPeer.settle), and the answer to it decides.
         """
+        try:
+            self._store.files.check()
+        except StoreGoneError as error:
+            return self._health.report_failure(error)  # neither answer would be true: the exchange expires
         for record in self._store.records_of_decision(message.peer, message.frame):
             out = [Send("swarm", PeerReply(message.request, record.reply))]
             if record.state == "unconfirmed":
@@ -307,28 +385,14 @@ class Vault:
     # -- the user's list
 
     def _rename_device(self, message: RenameDevice) -> RecordedEffect:
-        if not is_device_name(message.name):
-            reason = "a name has 1 to 64 characters, none of them invisible"
-            raise RequestDeniedError(VaultError(message.request, "invalid_name", reason))
+        try:
+            check_name(message.name)
+        except IdentityError as error:
+            raise RequestDeniedError(VaultError(message.request, "invalid_name", f"the {error}")) from None
         if not self._store.records_of_device(message.device_id):
             raise RequestDeniedError(_no_such_device(message.request))
         self._store.set_label(message.device_id, message.name)
         return RecordedEffect(DeviceChanged(message.request), ())
-
-    # -- a store that cannot be written
-
-    def _report_write_failure(self, error: sqlite3.OperationalError) -> list[Send]:
-        self._write_failed = True
-        return _readiness(False, f"the store cannot be written: {error}"[:200])
-
-    def _report_write_recovery(self) -> list[Send]:
-        failed, self._write_failed = self._write_failed, False
-        return _readiness(True, "") if failed else []
-
-
-def _readiness(ready: bool, detail: str) -> list[Send]:
-    readiness = Readiness("vault", ready, detail)
-    return [Send("gateway", readiness, slot=b"vault"), Send("metrics", readiness, slot=b"vault")]
 
 
 def _no_such_device(request: int) -> VaultError:

@@ -56,7 +56,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nonce: Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
 
 
-class SealedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SealedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The content of the file. It begins with format and version, as that of every version does."""
 
     format: Literal["spacedrive-node identity"]
@@ -65,6 +65,8 @@ class SealedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: Annotated[bytes, msgspec.Meta(max_length=2048)]
     digest: Bytes32
     """SHA-256 of header and payload. It differs in a damaged file; a wrong passphrase does not change it."""
+    has_stored: bool = False
+    """As in identity_file.UnsealedFile. It is not sealed: it is written while the node runs."""
 
     def __repr__(self) -> str:
         return f"SealedFile(version={self.version})"

@@ -31,12 +31,13 @@ class RecordsInUse:
         Returns the peers of which the swarm must be told (:meth:`peer_updates`).
         """
         former = next(iter(self._store.records_of_device(record.device_id, "paired")), None)
-        self._store.mark_complete(record.generation, self._unix_time())
+        at = self._unix_time()
+        self._store.mark_complete(record.generation, at)
         if former is None:
-            self._store.put_in_use(record)
+            self._store.put_in_use(record, at)
             return peers_of(record)
         if _rank(record) > _rank(former):
-            self._store.put_in_use(record)
+            self._store.put_in_use(record, at)
         return peers_of(record, former)
 
     def peer_updates(self, peers: Iterable[bytes]) -> list[Send]:
@@ -53,19 +54,11 @@ class RecordsInUse:
             return Send("swarm", ForgetPeer(peer), slot=peer)
         settle = None
         for record in records:
-            # A running session delivers its decision itself, so there is nothing to settle yet. Nor is there
-            # for a pairing that would not come into use even if it were acknowledged.
-            if (
-                record.state == "unconfirmed"
-                and not self._evidence.is_running(record.session)
-                and not self._is_superseded(record)
-            ):
+            # A running session delivers its decision itself, so there is nothing to settle yet. The latest
+            # asks first; what it is answered lets the next one ask.
+            if record.state == "unconfirmed" and not self._evidence.is_running(record.session):
                 settle = record.decision
         return Send("swarm", KnownPeer(peer, settle), slot=peer)
-
-    def _is_superseded(self, record: Record) -> bool:
-        in_use = self._store.records_of_device(record.device_id, "paired")
-        return any(_rank(other) > _rank(record) for other in in_use)
 
 
 def _rank(record: Record) -> tuple[int, bytes]:

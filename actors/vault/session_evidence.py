@@ -37,6 +37,8 @@ class EvidenceOfSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     acceptance: Acceptance | None = None
     signed_version: Annotated[str, Meta(max_length=32)] = ""
     """The app version, with this device's clock, that was signed first for it (protocol/pairing_clock.py)."""
+    signed_after: Annotated[int, Meta(ge=0)] = 0
+    """How many devices had been forgotten when this was signed (device_store.forgettings)."""
     peers: Annotated[tuple[PeerId, ...], Meta(max_length=MAX_PEERS_PER_SESSION)] = ()
 
 
@@ -71,21 +73,31 @@ class SessionEvidence:
         self._update(session, msgspec.structs.replace(known, peers=peers))
         return True
 
-    def version_to_sign(self, session: str, version: str) -> str:
+    def version_to_sign(self, session: str, version: str, forgettings: int) -> str:
         """Return the app version to sign for the session: the first one signed for it, else `version`.
+
+        `forgettings` is what the store has counted by now; that at the first signature is kept.
 
         The clock may advance while a session runs. All its signatures must state the same clock all the same,
         because both sides compute the order of the pairing from what was signed.
         """
         known = self._of(session)
         if not known.signed_version:
-            known = msgspec.structs.replace(known, signed_version=version)
+            known = msgspec.structs.replace(known, signed_version=version, signed_after=forgettings)
             self._update(session, known)
         return known.signed_version
 
     def signed_version(self, session: str) -> str:
         """Return the app version that was signed for the session, "" if none was."""
         return self._of(session).signed_version
+
+    def signed_after(self, session: str) -> int:
+        """Return how many devices had been forgotten when something was first signed for the session."""
+        return self._of(session).signed_after
+
+    def any_running(self) -> bool:
+        """Return whether anything is known of any session that has not ended."""
+        return bool(self._sessions)
 
     def is_running(self, session: str) -> bool:
         """Return whether anything is known of the session, and it has not ended."""

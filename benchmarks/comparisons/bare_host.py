@@ -31,6 +31,9 @@ class _Open:
     def allows(self, host: str) -> bool:
         return True
 
+    def is_slow(self, _address_block: str | None) -> bool:
+        return False
+
 
 async def _serve(host: Host) -> None:
     async def answer(stream: Any) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from spacedrive_node.client.node_client import PairingFailedError
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import (
     Challenge,
@@ -290,6 +291,76 @@ async def test_a_bare_acceptance_ends_no_pairing(tmp_path: Path) -> None:
             begun = stranger.begin(anna, keys)
             assert await stranger.refusal_reason(anna, begun.request_frame) == "Challenge"
             bare = encode(PairingDecision(name, begun.attempt, b"s" * 17))
-            assert await stranger.refusal_reason(anna, bare) == "closed"
+            assert await stranger.refusal_reason(anna, bare) == "busy"
             assert await trusted(anna) == []
             await complete(anna, showing, true, await true.prove(anna, keys))
+
+
+async def test_decoys_that_decide(tmp_path: Path) -> None:
+    """Whoever was asked knows a code_id of the joiner: its decisions neither reach it nor crowd others out.
+
+    The vault keeps sixteen peers of a session, which decoys that went through used to push out.
+    """
+
+    async def busy(_peer: bytes, frame: bytes) -> bytes | None:
+        request = decode_wire(frame)
+        return encode(Refused(request.code_id, request.attempt, "busy"))
+
+    async with running_node(tmp_path, "anna") as anna, open_device() as liar, open_devices(17) as decoys:
+        for decoy in decoys:
+            decoy.answer = busy
+        named = [addresses_of(decoy) for decoy in decoys]
+        true = PeerAddresses(anna.ready.peer, anna.ready.addresses)
+        # The joiner hears of the true device when it has asked every decoy.
+        liar.serve_dht(
+            lambda _request: kad_answer(named, [true] if all(decoy.requests for decoy in decoys) else [])
+        )
+        async with running_node(tmp_path, "bruno", bootstrap=(liar.bootstrap,)) as bruno:
+            with trio.fail_after(DEADLINE):
+                showing = await anna.client.start_pairing()
+                joining = await bruno.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+                await joining.confirmation()
+                await showing.confirmation()
+                await showing.accept()
+                async with trio.open_nursery() as nursery:
+                    for decoy in decoys:
+                        # Each has decided before bruno's user has: the vault stores when he accepts.
+                        await nursery.start(decide_for_ever, decoy, bruno)
+                    await joining.accept()
+                    await joining.paired()
+                    await showing.paired()
+                    nursery.cancel_scope.cancel()
+                assert await trusted(bruno) == [anna.ready.peer]
+                assert await trusted(anna) == [bruno.ready.peer]
+
+
+async def decide_for_ever(decoy: PeerDevice, joiner: Node, *, task_status: trio.TaskStatus[None]) -> None:
+    """Send decisions of the attempt that the joiner began and of others, until the joiner listens no more."""
+    asked = decode_wire(decoy.requests[0][1])
+    for number in itertools.count():
+        attempt = number.to_bytes(16, "big") if number % 4 else asked.attempt
+        reason = await decoy.refusal_reason(
+            joiner, encode(PairingDecision(asked.code_id, attempt, b"s" * 40))
+        )
+        if number == 0:
+            task_status.started()
+        if reason == "reset":
+            return
+        assert reason in ("busy", "closed")
+
+
+async def test_who_comes_late_hears_that_the_code_is_over(tmp_path: Path) -> None:
+    """After `paired` and after the user has cancelled: `closed`, which a joiner shows as `expired`."""
+    async with running_node(tmp_path, "anna") as anna, open_device() as true, open_device() as late:
+        with trio.fail_after(DEADLINE):
+            used = await anna.client.start_pairing()
+            keys = code_keys_of(used.code.words)
+            await complete(anna, used, true, await true.prove(anna, keys))
+            cancelled = await anna.client.start_pairing()
+            await cancelled.cancel()
+            with pytest.raises(PairingFailedError):
+                await cancelled.paired()
+            for over in (keys, code_keys_of(cancelled.code.words)):
+                assert await late.refusal_reason(anna, late.begin(anna, over).request_frame) == "closed"
+            words = code_keys_of((await anna.client.start_pairing()).code.words)
+            assert await late.refusal_reason(anna, late.begin(anna, words).request_frame) == "Challenge"

@@ -1,7 +1,7 @@
 """A session process that has been taken over, in a real node: what it may not do does not happen.
 
 `victim` is the device that the user sees and means; `intruder` is the device of whoever has taken the session
-over. It knows the words, and carries true frames of the session, so that the swarm vouches for it.
+over. It knows the words, and carries frames of the session, so that the swarm names it to the vault.
 """
 
 import os
@@ -19,7 +19,7 @@ from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.child_protocol import Step
 from spacedrive_node.messages.from_supervisor import SessionEnded
-from spacedrive_node.messages.peer_protocol import PairingDecision
+from spacedrive_node.messages.peer_protocol import ChallengeResponse, PairingDecision, Refused
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_gateway import (
     Confirmation,
@@ -30,7 +30,7 @@ from spacedrive_node.messages.to_gateway import (
     SessionView,
 )
 from spacedrive_node.messages.to_metrics import Observed
-from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer, Listening, SwarmIdentity
+from spacedrive_node.messages.to_swarm import Ask, ForgetPeer, KnownPeer, Listening, SwarmIdentity
 from spacedrive_node.messages.to_vault import Accept, ForgetDevice, PeerEvidence
 from spacedrive_node.protocol.code import CodeKeys
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
@@ -50,10 +50,22 @@ async def start(node: Node) -> tuple[Pairing, CodeKeys]:
     return pairing, code_keys_of(pairing.code.words)
 
 
-async def carry(node: Node, device: PeerDevice, keys: CodeKeys) -> JoinerRun:
-    """Let a device carry a frame of the session, and sign a true identity for it."""
+async def carry(node: Node, compromised: CompromisedSession, device: PeerDevice, keys: CodeKeys) -> JoinerRun:
+    """Let a device carry frames of the session both ways, and sign a true identity for it.
+
+    The session sends it what only a peer that has proved the code gets, so the swarm tells the vault of it.
+    """
     attempt = device.begin(node, keys)
     assert await device.refusal_reason(node, attempt.request_frame) == "Challenge"
+
+    async def answer(_peer: bytes, _frame: bytes) -> bytes:
+        return encode(Refused(attempt.code_id, attempt.attempt, "busy"))
+
+    device.answer = answer
+    frame = encode(ChallengeResponse(attempt.code_id, attempt.attempt, b"s" * 40))
+    await compromised.send_step(envelope("swarm", Ask(7000, device.peer, (), frame)))
+    while not any(one.kind == "PeerAnswer" for one in compromised.delivered):
+        await compromised.changed.wait()
     th = os.urandom(32)
     info = make_info(
         public_key=device.public_key, name=device.name, os="test", app_version="1", nonce=attempt.nonce
@@ -98,7 +110,7 @@ async def test_nothing_is_stored_but_what_the_user_accepted(compromised_node: Ca
     ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
-            forged = await carry(node, intruder, keys)
+            forged = await carry(node, compromised, intruder, keys)
             run = await victim.prove(node, keys)
             proven = victim.finish(run)
             await pairing.confirmation()
@@ -137,7 +149,7 @@ async def test_another_device_than_the_one_shown(
     ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
-            forged = await carry(node, intruder, keys)
+            forged = await carry(node, compromised, intruder, keys)
             run = await victim.prove(node, keys)
             proven = victim.finish(run)
             assert (await pairing.confirmation()).device.public_key == victim.public_key
@@ -162,7 +174,7 @@ async def test_a_device_id_that_does_not_belong_to_the_key_is_not_shown(
     ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
-            forged = await carry(node, intruder, keys)
+            forged = await carry(node, compromised, intruder, keys)
             mixed = msgspec.structs.replace(seen(intruder), device_id=device_id(victim.public_key))
             turned = msgspec.structs.replace(seen(intruder), name="\u202egnp.exe")
             views = [view(pairing, shown, forged.th1) for shown in (mixed, turned)]
@@ -186,7 +198,7 @@ async def test_a_session_speaks_for_no_other_session(compromised_node: Callable[
             proven = victim.finish(run)
             await pairing.confirmation()
             bad, bad_keys = await start(node)  # its channel is the one that is used from here on
-            forged = await carry(node, intruder, bad_keys)
+            forged = await carry(node, compromised, intruder, bad_keys)
             other = view(pairing, seen(intruder), proven.th3)
             await shows(
                 node, compromised, forged, intruder, other, msgspec.structs.replace(other, outcome="rejected")
@@ -211,7 +223,7 @@ async def test_bodies_of_another_kind_do_nothing(compromised_node: Callable[[], 
     ):
         with trio.fail_after(DEADLINE):
             pairing, keys = await start(node)
-            forged = await carry(node, intruder, keys)
+            forged = await carry(node, compromised, intruder, keys)
             before = await node.client.status()
             pids = await node.pids()
             smuggled = {

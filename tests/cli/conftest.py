@@ -62,8 +62,8 @@ def terminal(environment):
     """Start a command on a terminal."""
     started = []
 
-    def start(*arguments):
-        started.append(Terminal(arguments, environment))
+    def start(*arguments, env=(), **options):
+        started.append(Terminal(arguments, environment | dict(env), **options))
         return started[-1]
 
     yield start

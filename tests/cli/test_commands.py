@@ -8,6 +8,7 @@ import pytest
 from spacedrive_node.cli import errors, exit_codes, run
 from spacedrive_node.config.running_nodes import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
+from spacedrive_node.messages.to_gateway import ActorInfo
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device
 
@@ -90,9 +91,26 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "reachability": "private",
         "dht": {"mode": "auto", "peers": 3},
         "sessions": {"active": 1, "limit": 256},
-        "ready": False,
-        "missing": ["dht"],
+        "ready": True,
+        "missing": [],
     }
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_node_that_is_not_ready_has_its_own_exit_code(node, capfd, form):
+    """For health checks: the same output, and 8 in place of 0."""
+    node.missing = ("dht",)
+    assert run(["status", *form, "--control", str(node.path)]) == exit_codes.NOT_READY == 8
+    out = capfd.readouterr().out
+    assert json.loads(out)["missing"] == ["dht"] if form else "not ready: dht" in out
+
+
+def test_every_page_of_the_actors_is_shown(node, capfd):
+    """However many there are: the list is never cut."""
+    node.actors = tuple(ActorInfo(f"session-{n:016x}", 9, "running", 0, 1.0, 0, 1, 1) for n in range(15))
+    assert run(["actors", "--json", "--control", str(node.path)]) == 0
+    shown = [json.loads(line)["actor"] for line in capfd.readouterr().out.splitlines()]
+    assert shown == [row.actor for row in node.actors]
 
 
 def test_actors_json_has_the_documented_fields(node, capfd):
@@ -115,7 +133,7 @@ def test_actors_json_has_the_documented_fields(node, capfd):
 def test_people_see_status_and_tree(node, capfd):
     """Without --json the same in words."""
     assert run(["status", "--control", str(node.path)]) == 0
-    assert "not ready: dht" in capfd.readouterr().out
+    assert "ready" in capfd.readouterr().out
     assert run(["actors", "--control", str(node.path)]) == 0
     assert "    vault" in capfd.readouterr().out
 
@@ -187,11 +205,43 @@ def test_usage_errors_are_exit_2_with_a_suggestion(capfd):
 
 
 def test_version(capfd):
-    """--version names the program and its version."""
+    """--version and `version` name the program and its version."""
     from spacedrive_node import __version__
 
-    assert run(["--version"]) == 0
-    assert capfd.readouterr().out == f"sdnode {__version__}\n"
+    for arguments in (["--version"], ["version"]):
+        assert run(arguments) == 0
+        assert capfd.readouterr().out == f"sdnode {__version__}\n"
+    assert run(["version", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"version": __version__}
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"], ["--help"], ["-h"]])
+def test_help_of_all(capfd, arguments):
+    """However it is asked for, also by asking nothing: the commands, on standard output, exit 0."""
+    assert run(arguments) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "Usage: sdnode" in out
+    assert all(name in out for name in ("pair", "join", "status", "help", "version"))
+
+
+@pytest.mark.parametrize("path", [["join"], ["devices"], ["devices", "rename"], ["up"], ["help"]])
+def test_help_of_a_command(capfd, path):
+    """`help COMMAND` is what `COMMAND --help` is."""
+    assert run([*path, "--help"]) == 0
+    by_option = capfd.readouterr().out
+    assert run(["help", *path]) == 0
+    assert capfd.readouterr().out == by_option
+    assert "sdnode " + " ".join(path) in by_option
+
+
+@pytest.mark.parametrize("path", [["jion"], ["join", "x"], ["devices", "nmae"]])
+def test_help_of_no_command(capfd, path):
+    """Exit 2, and nothing on standard output."""
+    assert run(["help", *path]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("sdnode:") == 1
 
 
 @pytest.mark.parametrize(

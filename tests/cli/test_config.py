@@ -1,13 +1,19 @@
 """Where settings come from, which source wins, and how a wrong one is reported."""
 
+import base64
 import tomllib
 
+import base58
 import pytest
 
+from spacedrive_node.actors.swarm.dial.addresses import usable
 from spacedrive_node.cli import run
 from spacedrive_node.config.effective import to_toml
 from spacedrive_node.config.loading import ConfigError, load_config
+from spacedrive_node.config.multiaddrs import bootstrap_peer
 from spacedrive_node.config.settings import DEFAULT_METRICS, SETTINGS, NodeConfig
+from spacedrive_node.messages.types import PeerAddresses
+from spacedrive_node.protocol.peer_ids import peer_id_from_text
 
 PEER = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
 
@@ -113,6 +119,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ({"code_lifetime": "nan"}, "from 60 to 3600"),
         ({"name": "\x1b[31m"}, "cannot be printed"),
         ({"name": "x" * 65}, "64"),
+        ({"name": "a\u200bb"}, "U+200B (ZERO WIDTH SPACE)"),
+        ({"name": "a\u202eb"}, "U+202E (RIGHT-TO-LEFT OVERRIDE)"),
+        ({"name": "a\u200db"}, "U+200D (ZERO WIDTH JOINER)"),
+        ({"name": "a\x85b"}, "U+0085"),
+        ({"name": "\u3164"}, "blank"),
+        ({"name": "\u2800\u2800"}, "blank"),
+        ({"name": "\u115f \u1160"}, "blank"),
+        ({"name": "\u0301"}, "blank"),
+        ({"name": "\u00a0\u3000"}, "empty"),
+        ({"data_dir": "/tmp/a\u200bb"}, "U+200B (ZERO WIDTH SPACE)"),
         ({"control": "/" + "x" * 100}, "100 bytes"),
         ({"dht_protocol": "kad"}, "protocol id"),
     ],
@@ -122,6 +138,88 @@ def test_values_are_checked(flags, words):
     (found,) = problems(flags)
     assert found.startswith("--")
     assert words in found
+
+
+@pytest.mark.parametrize(
+    "name", ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f3f3\ufe0f\u200d\U0001f308 desk", "é"]
+)
+def test_a_name_may_be_an_emoji_of_several(name):
+    """The joiners between its parts are seen, as the one picture that they make."""
+    assert load_config({"name": name}, {}).config.name == name
+
+
+PEER_BYTES = peer_id_from_text(PEER)
+CID_BYTES = bytes.fromhex("0172") + PEER_BYTES
+BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def base36(data):
+    number, text = int.from_bytes(data, "big"), ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = BASE36[digit] + text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("/ip4/192.0.2.1/tcp/1/p2p/{}/", "/ip4/192.0.2.1/tcp/1"),
+        ("/ip4/192.0.2.1/tcp/00001/p2p/{}", "/ip4/192.0.2.1/tcp/1"),
+        ("/ip6/2001:DB8:0::1/tcp/1/ipfs/{}", "/ip6/2001:db8::1/tcp/1"),
+        ("/dns4/boot.example.org/tcp/1/p2p/{}//", "/dns4/boot.example.org/tcp/1"),
+    ],
+)
+@pytest.mark.parametrize(
+    "peer",
+    [
+        PEER,
+        "b" + base64.b32encode(CID_BYTES).decode().rstrip("=").lower(),
+        "k" + base36(CID_BYTES),
+        "z" + base58.b58encode(CID_BYTES).decode(),
+        "f" + CID_BYTES.hex(),
+    ],
+)
+def test_what_is_accepted_can_be_used(given, meant, peer):
+    """Each way to write a bootstrap peer gives the one form that the swarm reads."""
+    (text,) = load_config({"bootstrap": (given.format(peer),)}, {}).config.bootstrap
+    assert text == f"{meant}/p2p/{PEER}"
+    assert bootstrap_peer(text) == PeerAddresses(PEER_BYTES, (meant,))
+    assert [str(endpoint) for endpoint in usable([meant])] == [meant]
+
+
+@pytest.mark.parametrize("field", ["listen", "announce"])
+def test_a_trailing_slash_is_nothing(field):
+    """As libp2p has it."""
+    loaded = load_config({field: ("/ip4/127.0.0.1/tcp/7520/",)}, {}).config
+    assert getattr(loaded, field) == ("/ip4/127.0.0.1/tcp/7520",)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/ip4/192.0.2.1/tcp/1/p2p/QmWrong",
+        f"/ip4/192.0.2.1/tcp/1/p2p/{PEER[:-1]}",
+        "/ip4/192.0.2.1/tcp/1/p2p/16Uiu2HAmPR2TdiYmTPcvFrgWvFeoLa3CyRJuSJXkzPfEXDHUGNrp",
+        f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/1/p2p/b{PEER}",
+        f"/ip4/192.0.2.1/tcp/0/p2p/{PEER}",
+        f"/ip4/0.0.0.0/tcp/1/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/65536/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp/١/p2p/{PEER}",
+        f"/ip4/192.0.2.256/tcp/1/p2p/{PEER}",
+        f"/ip6/fe80::1%eth0/tcp/1/p2p/{PEER}",
+        f"/dns4/bücher.example/tcp/1/p2p/{PEER}",
+        f"/dns4/a..example/tcp/1/p2p/{PEER}",
+        f"/dns4/{'a' * 64}.example/tcp/1/p2p/{PEER}",
+        f"//ip4/192.0.2.1/tcp/1/p2p/{PEER}",
+        f"/ip4/192.0.2.1/tcp//1/p2p/{PEER}",
+    ],
+)
+def test_a_bootstrap_peer_that_cannot_be_used_is_refused(address):
+    """Before a node starts, and in one sentence."""
+    (found,) = problems({"bootstrap": (address,)})
+    assert found.startswith("--bootstrap: ")
 
 
 def test_a_variable_nobody_knows_is_a_remark():

@@ -2,7 +2,11 @@
 
 from itertools import pairwise
 
-from spacedrive_node.actors.discovery.announce import REANNOUNCE_INTERVAL_SECONDS, SERVER_INTERVAL_SECONDS
+from spacedrive_node.actors.discovery.announce import (
+    REANNOUNCE_INTERVAL_SECONDS,
+    RENEWAL_INTERVAL_SECONDS,
+    SERVER_INTERVAL_SECONDS,
+)
 from spacedrive_node.actors.discovery.lookup import K
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding
@@ -103,16 +107,75 @@ def test_refusals_are_tried_again_and_bounded() -> None:
     assert len(adds(net)) > 3
 
 
-def test_it_is_repeated() -> None:
-    """Every ten minutes the servers are told again."""
+def walks(net: SimulatedDht) -> int:
+    return sum(request.op == "find_node" for _, request in net.requests)
+
+
+def test_it_is_renewed_every_minute_and_looked_up_every_ten() -> None:
+    """The same twenty servers are told again, without a lookup; after ten minutes with one."""
     net = SimulatedDht(6, 30)
     net.table = list(net.servers)[:5]
     net.swarm_comes_up()
     net.provide()
-    net.run(REANNOUNCE_INTERVAL_SECONDS - 5)
+    net.run(RENEWAL_INTERVAL_SECONDS - 5)
     assert len(adds(net)) == 20
-    net.run(20.0)
-    assert len(adds(net)) == 40
+    walked = walks(net)
+    for minute in range(2, 10):
+        net.run(RENEWAL_INTERVAL_SECONDS)
+        assert len(adds(net)) == 20 * minute
+    assert {request.peer for _, request in adds(net)} == set(net.closest(KEY))
+    assert walks(net) == walked
+    net.run(REANNOUNCE_INTERVAL_SECONDS - 8 * RENEWAL_INTERVAL_SECONDS)
+    assert walked < walks(net) <= 2 * walked
+
+
+def test_a_lost_record_comes_back_within_a_minute() -> None:
+    """Of servers that were restarted, or flooded until it was pushed out: long before the code ends."""
+    net = SimulatedDht(6, 30)
+    net.table = list(net.servers)[:5]
+    net.swarm_comes_up()
+    net.provide()
+    net.run(10.0)
+    for _ in range(4):
+        for server in net.servers.values():
+            server.stored.clear()
+        assert not holders(net)
+        net.run(RENEWAL_INTERVAL_SECONDS + 5)
+        assert holders(net) == set(net.closest(KEY))
+
+
+def test_a_server_that_goes_is_replaced() -> None:
+    """When a renewal fails, the next round looks up, and the servers that are now closest hold the key."""
+    net = SimulatedDht(6, 40)
+    net.table = list(net.servers)[:5]
+    net.swarm_comes_up()
+    net.provide()
+    net.run(10.0)
+    for gone in net.closest(KEY)[:5]:
+        net.servers[gone].behave = lambda _request: None
+        net.servers[gone].stored.clear()
+    net.run(2 * RENEWAL_INTERVAL_SECONDS + 30)
+    living = [server for server, its in net.servers.items() if its.behave is None]
+    assert set(net.closest(KEY, living)) <= holders(net)
+
+
+def test_renewals_keep_to_the_pace_of_a_server() -> None:
+    """A hundred codes at one server: one announcement a second at most, and new ones go first."""
+    net = SimulatedDht(4, 1)
+    [server] = net.servers
+    net.table = [server]
+    net.swarm_comes_up()
+    keys = [b"\x12\x20" + bytes([number]) * 32 for number in range(100)]
+    for number, key in enumerate(keys):
+        net.provide(key, f"session-{number:016x}")
+    net.run(200.0)
+    assert all(holders(net, key) for key in keys)
+    late = b"\x12\x20" + b"late".ljust(32)
+    net.provide(late, f"session-{100:016x}")
+    net.run(5.0)
+    assert holders(net, late)
+    times = [when for when, _ in adds(net)]
+    assert all(later - former >= SERVER_INTERVAL_SECONDS - 1e-6 for former, later in pairwise(times))
 
 
 def test_withdrawing() -> None:

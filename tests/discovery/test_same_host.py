@@ -200,3 +200,37 @@ def test_abandoned_temporary_files_go(runtime: Path) -> None:
     seen(a, SCAN_INTERVAL_BUSY_SECONDS)
     assert not left.exists()
     a.close()
+
+
+def test_a_second_node_with_the_same_peer_id_is_a_twin(runtime: Path) -> None:
+    """Both see the other's addresses, neither takes it for another device; until one ends."""
+    a, copy, other = SameHost(runtime), SameHost(runtime), SameHost(runtime)
+    a.register(A, ADDRESSES)
+    copy.register(A, ("/ip4/127.0.0.1/tcp/1",))
+    other.register(B, ())
+    for now in (0.0, 1.0):
+        assert (seen(a, now), seen(copy, now), seen(other, now)) == ([B], [B], [A])
+    assert (a.twin, copy.twin, other.twin) == (("/ip4/127.0.0.1/tcp/1",), ADDRESSES, None)
+    a.close()
+    assert seen(copy, 2.0) == [B]
+    assert copy.twin is None
+    copy.register(A, ADDRESSES)
+    assert seen(other, 20.0) == [A]
+    assert (runtime / "nodes" / f"{A.hex()}.node").exists()
+    copy.close()
+    other.close()
+    assert list((runtime / "nodes").iterdir()) == []
+
+
+def test_what_a_killed_process_still_holds_is_no_twin(runtime: Path) -> None:
+    """Its lock goes when it has ended, which may be after the next one has registered."""
+    former, node = SameHost(runtime), SameHost(runtime)
+    former.register(A, ADDRESSES)
+    node.register(A, ADDRESSES)
+    assert seen(node, 0.0) == []
+    assert node.twin_suspected
+    former.close()
+    assert seen(node, 1.0) == []
+    assert node.twin is None
+    assert not node.twin_suspected
+    node.close()

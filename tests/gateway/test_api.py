@@ -1,13 +1,21 @@
 """open_node: a child process that is started, used and ended; here a stand-in for `sdnode up`."""
 
 import json
+import os
+import signal
 import sys
 
 import pytest
 import trio
 
 from spacedrive_node.client import embedded
-from spacedrive_node.client.embedded import NodeConfig, NodeStartError, node_command, open_node
+from spacedrive_node.client.embedded import (
+    NodeConfig,
+    NodeEndedError,
+    NodeStartError,
+    node_command,
+    open_node,
+)
 
 READY = """
 import json, signal, sys
@@ -102,6 +110,88 @@ async def test_the_callers_exception_is_not_wrapped(node, run):
     with trio.fail_after(30), pytest.raises(KeyError):
         async with open_node(NodeConfig()):
             raise KeyError("x")
+
+
+async def test_a_host_is_told_at_once_that_its_node_has_ended(node, run):
+    """Exit code and last words; what waits for the node and what is called later fail with them."""
+    program = f"""
+import os, signal, sys
+def end(*_):
+    print("the disk is gone", file=sys.stderr)
+    sys.stderr.write("no end")
+    sys.exit(9)
+signal.signal(signal.SIGUSR1, end)
+{READY.replace('"12D3"', "str(os.getpid())")}
+signal.pause()
+"""
+    run(program, str(node.control))
+    changes = []
+    with trio.fail_after(30):
+        async with open_node(NodeConfig()) as mine:
+            mine.watch_connection(changes.append)
+            assert mine.end is None
+            node.answer_barrier = False
+            failures = []
+
+            async def wait_for_actors() -> None:
+                try:
+                    await mine.actors()
+                except NodeEndedError as error:
+                    failures.append(error)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_for_actors)
+                await node.next_step("ListActors")
+                os.kill(int(mine.peer_id), signal.SIGUSR1)
+                end = await mine.wait_ended()
+            for error in (end, *failures, mine.end):
+                assert (error.exit_code, error.last_lines) == (9, ("starting", "the disk is gone", "no end"))
+                assert "exit code 9" in str(error)
+            assert len(failures) == 1
+            with pytest.raises(NodeEndedError):
+                await mine.status()
+            await mine.shutdown()  # that it has ended is what was wanted
+    assert changes == [False]
+
+
+async def test_the_end_by_the_host_is_no_event(node, run):
+    """Leaving the block ends the node; nobody is told of a death."""
+    run(f"{READY}\nsys.stdin.read()", str(node.control))
+    changes = []
+    with trio.fail_after(30):
+        async with open_node(NodeConfig()) as mine:
+            mine.watch_connection(changes.append)
+    assert (mine.end, changes) == (None, [])
+
+
+async def test_a_host_gets_the_log(node, run, tmp_path):
+    """Each line by a callback, or all of it into a descriptor."""
+    program = f"{READY}\nprint('x' * 3, file=sys.stderr)\nsys.stdin.read()\nprint('over', file=sys.stderr)"
+    run("import signal; signal.signal(15, signal.SIG_IGN)\n" + program, str(node.control))
+    lines = []
+    with trio.fail_after(30):
+        async with open_node(NodeConfig(), on_log=lines.append):
+            pass
+        assert lines == ["starting", "xxx", "over"]
+        with (tmp_path / "log").open("wb") as log:
+            async with open_node(NodeConfig(), log_fd=log.fileno()):
+                pass
+    assert (tmp_path / "log").read_text().splitlines() == lines
+    with pytest.raises(ValueError, match="either"):
+        async with open_node(NodeConfig(), on_log=lines.append, log_fd=2):
+            pass
+
+
+async def test_what_the_log_callback_raises_ends_the_block(node, run):
+    """It is the host's own exception, so it arrives as it is; the node is ended as always."""
+    run(f"{READY}\nsys.stdin.read()", str(node.control))
+
+    def fail(line: str) -> None:
+        raise KeyError(line)
+
+    with trio.fail_after(30), pytest.raises(KeyError, match="starting"):
+        async with open_node(NodeConfig(), on_log=fail):
+            await trio.sleep_forever()
 
 
 def test_the_command_is_up_with_a_lifeline(tmp_path):

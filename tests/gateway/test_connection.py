@@ -9,12 +9,14 @@ import trio
 
 from spacedrive_node.actors.gateway import actor, client_connection
 from spacedrive_node.actors.gateway.actor import may_use, peer_uid
-from spacedrive_node.client.node_client import ControlError, NodeClient
+from spacedrive_node.actors.gateway.node_state import MIN_SUBSCRIPTIONS
+from spacedrive_node.client.node_client import ControlError, NodeClient, open_client
 from spacedrive_node.messages import to_vault
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
 from spacedrive_node.messages.control_protocol import (
     Done,
     Error,
+    ListActors,
     ListDevices,
     ListSessions,
     NodeStatus,
@@ -25,7 +27,7 @@ from spacedrive_node.messages.control_protocol import (
     decode_reply,
 )
 from spacedrive_node.messages.from_supervisor import SessionEnded
-from spacedrive_node.messages.to_gateway import ActorInfo, Device, Devices, VaultError
+from spacedrive_node.messages.to_gateway import ActorInfo, Device, Devices, SessionLimit, VaultError
 
 
 class Raw:
@@ -271,7 +273,7 @@ async def test_refusals_of_the_vault(node, client: NodeClient):
 
 
 async def test_actors(node, client):
-    """The tree comes from the supervisor; a tree too large for a frame is cut, not lost."""
+    """The tree comes from the supervisor; one too large for a frame comes in pages, complete and in order."""
     with trio.fail_after(10):
         assert [one.actor for one in await client.actors()] == ["supervisor"]
         node.answer_barrier = False
@@ -284,11 +286,53 @@ async def test_actors(node, client):
 
             inner.start_soon(serve)
             got = await client.actors()
-        assert 100 < len(got) < 2000
+        assert got == list(many)
+
+
+async def test_a_page_of_a_list_that_is_gone_is_refused(node, client, raw):
+    """Pages are cut from one list; where its place is lost the client is told, and begins again."""
+    with trio.fail_after(10):
+        await raw.send(ListActors(1, "session-0123456789abcdef"))
+        refused = await raw.receive()
+        assert (refused.id, refused.code) == (1, "busy")
+        await raw.send(ListActors(2))
+        assert (await raw.receive()).more is msgspec.UNSET
+        assert [one.actor for one in await client.actors()] == ["supervisor"]
+
+
+async def test_one_client_follows_as_many_sessions_as_the_node_may_have(node, raw):
+    """A thousand subscriptions, each with its present state and its end; the bound is above that."""
+    count = 1000
+    with trio.fail_after(60):
+        await node.deliver_standing("supervisor", SessionLimit(count))
+        for number in range(count):
+            await node.show_session(f"{number:016x}")
+        async with open_client(node.control) as client:
+            await known(client, count)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raw.send, *(Subscribe(n + 1, f"{n:016x}") for n in range(count)))
+            states = 0
+            while states < count:
+                message = await raw.receive()
+                assert not isinstance(message, Error), message.message
+                states += isinstance(message, SessionEvent)
+        for number in range(count):
+            await node.show_session(f"{number:016x}", outcome="expired")
+        ended = set()
+        while len(ended) < count:
+            event = await raw.receive()
+            ended.add(event.state.session)
+            assert event.state.outcome == "expired"
+        bound = count + MIN_SUBSCRIPTIONS
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raw.send, *(Subscribe(9000 + n) for n in range(bound + 1)))
+            while not isinstance(message := await raw.receive(), Error):
+                pass
+        assert (message.id, message.code) == (9000 + bound, "busy")
 
 
 async def test_a_full_list_of_sessions_fits_a_frame(node, client, raw, code):
-    """With more sessions than a frame holds the list is cut; the running ones come first."""
+    """With more sessions than a frame holds there are pages, and it is said; the running ones come first."""
     with trio.fail_after(10):
         for number in range(200):
             ended = {"outcome": "expired"} if number % 2 else {"code": code}
@@ -301,6 +345,9 @@ async def test_a_full_list_of_sessions_fits_a_frame(node, client, raw, code):
         assert isinstance(listed, Sessions)
         assert len(listed.sessions) >= 64
         assert all(state.outcome is None for state in listed.sessions[:64])
+        assert listed.more is True
+        complete = {state.session for state in await client.sessions()}
+        assert complete == {f"{number:016x}" for number in range(200)} | {"ff" * 8}
 
 
 async def test_ended_sessions_are_forgotten_in_the_end(node, client):

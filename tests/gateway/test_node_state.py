@@ -1,8 +1,8 @@
 """What the gateway still knows of a session that is over."""
 
 from spacedrive_node.actors.gateway.node_state import NodeState
-from spacedrive_node.messages.from_supervisor import SessionEnded
-from spacedrive_node.messages.to_gateway import SessionView
+from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from spacedrive_node.messages.to_gateway import Readiness, SessionView
 
 CODE = bytes(range(16))
 
@@ -28,3 +28,29 @@ def test_a_code_that_was_entered_is_known_while_its_session_runs() -> None:
     state.apply("supervisor", SessionEnded("bb", "joiner", "not_found"))
     assert not state.sessions._entered_codes
     assert state.sessions.claim_entered_code(CODE, "cc") is None
+
+
+def test_readiness_dies_with_its_sender() -> None:
+    """A part whose actor has ended is missing until it reports again, or is back with its state."""
+    for sender, part, keeps_state in (
+        ("vault", "vault", True), ("swarm", "swarm", False), ("discovery", "dht", False)
+    ):  # fmt: skip
+        state = NodeState("1.0")
+        for reporter, its_part in (("vault", "vault"), ("swarm", "swarm"), ("discovery", "dht")):
+            state.apply(reporter, Readiness(its_part, True))
+        assert state.status(1).ready
+        state.apply("supervisor", ActorDown(sender, keeps_state))
+        assert state.status(1).missing == (part,)
+        assert part == "dht" or f"{part} (restarting)" in state.missing_to_pair()
+        state.apply("supervisor", ActorRestarted(sender))
+        assert state.status(1).ready is keeps_state
+        state.apply(sender, Readiness(part, True))
+        assert state.status(1).ready
+
+
+def test_nobody_reports_the_readiness_of_another() -> None:
+    """Each part is believed only from its own actor."""
+    state = NodeState("1.0")
+    for part in ("vault", "dht"):
+        state.apply("swarm", Readiness(part, True))
+    assert state.status(1).missing == ("vault", "swarm", "dht")

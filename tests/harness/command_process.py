@@ -22,6 +22,7 @@ class Command:
             stderr=subprocess.PIPE,
             env=env,
             text=True,
+            errors="backslashreplace",
             start_new_session=True,  # without a controlling terminal
         )
         self.out, self.err = [], []

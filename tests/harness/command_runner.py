@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,17 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run(
-    folder: Path, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    stdin: str = "",
+    more: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> FinishedCommand:
-    """Run one command to its end."""
+    """Run one command to its end; `before` is a program that starts it, with its arguments."""
     collector.add_folder(folder)
     collector.add_passphrase_of(arguments)
     done = subprocess.run(
-        [*SDNODE, *arguments],
+        [*before, *SDNODE, *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -80,13 +84,13 @@ def run(
 class RunningCommand:
     """A command that runs while the test goes on. Its standard input stays open until `end`."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, more: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [*SDNODE, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(folder),
+            env={**environment(folder), **(more or {})},
             text=True,
         )
         self._read = ""

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from spacedrive_node.messages.base import CONTROL_LIMIT, Decoder, FrameReader, Message, encode, frame
 from spacedrive_node.messages.control_protocol import (
     ActorList,
@@ -105,12 +107,15 @@ class FakeNode:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.actors = ACTORS
         self.devices: list[Device] = []
         self.refuse: dict[str, tuple[str, str]] = {}
         """Request name → (code, message) of the Error to answer with."""
         self.silent: set[str] = set()
         """Requests that get no answer."""
         self.after_decision: list[SessionState] = []
+        self.missing: tuple[str, ...] = ()
+        """What it lacks to be ready."""
         self.requests: queue.Queue[Message] = queue.Queue()
         self._states: list[SessionState] = []
         self._subscribers: list[tuple[socket.socket, int]] = []
@@ -216,9 +221,12 @@ class FakeNode:
                 rest = [one for one in self.devices if one.device_id > after]
                 self._send(connection, DeviceList(id, tuple(rest[:2]), len(rest) > 2))
             case Status():
-                self._send(connection, status(id))
-            case ListActors():
-                self._send(connection, ActorList(id, ACTORS))
+                self._send(connection, status(id, self.missing))
+            case ListActors(after=after):
+                names = [row.actor for row in self.actors]
+                rest = self.actors[0 if after is UNSET else names.index(after) + 1 :]
+                page = rest[:_ACTORS_IN_A_PAGE]
+                self._send(connection, ActorList(id, page, len(rest) > len(page) or UNSET))
             case Decide():
                 self._send(connection, Done(id))
                 self.push_states(*self.after_decision)
@@ -232,6 +240,7 @@ class FakeNode:
             connection.sendall(frame(encode(message), CONTROL_LIMIT))
 
 
+_ACTORS_IN_A_PAGE = 2
 ACTORS = (
     ActorInfo("supervisor", 10, "running", 0, 5.0, 0, 30 * 2**20, 20 * 2**20),
     ActorInfo("zygote", 11, "running", 0, 5.0, 0, 20 * 2**20, 2**20),
@@ -239,8 +248,8 @@ ACTORS = (
 )
 
 
-def status(id: int) -> NodeStatus:
-    """Return the status of this node."""
+def status(id: int, missing: tuple[str, ...] = ()) -> NodeStatus:
+    """Return the status of this node, which is ready if nothing is missing."""
     return NodeStatus(
         id=id,
         name="desk",
@@ -252,6 +261,6 @@ def status(id: int) -> NodeStatus:
         dht_peers=3,
         sessions_active=1,
         sessions_limit=256,
-        ready=False,
-        missing=("dht",),
+        ready=not missing,
+        missing=missing,
     )

@@ -26,6 +26,9 @@ class Open:
     def allows(self, host: str) -> bool:
         return True
 
+    def is_slow(self, address_block: str | None) -> bool:
+        return False
+
 
 def keys(number: int) -> KeyPair:
     return create_new_key_pair(number.to_bytes(32, "big"))

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,9 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 class UpCommand:
     """A running `sdnode up`. Raises AssertionError with its log if it does not become ready."""
 
-    def __init__(self, folder: Path, name: str, *flags: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.folder, self.data_dir = folder, folder / name
         collector.add_folder(folder)
         collector.add_passphrase_of(flags)
@@ -41,7 +43,7 @@ class UpCommand:
             ],
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
+            env={**os.environ, "XDG_RUNTIME_DIR": str(folder), **(variables or {})},
             text=True,
         )
         log.close()
@@ -74,8 +76,10 @@ class UpCommand:
 
 
 @contextmanager
-def sdnode_up(folder: Path, name: str, *flags: str) -> Iterator[UpCommand]:
-    node = UpCommand(folder, name, *flags)
+def sdnode_up(
+    folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+) -> Iterator[UpCommand]:
+    node = UpCommand(folder, name, *flags, variables=variables)
     try:
         yield node
     finally:

@@ -3,6 +3,7 @@
 It plays its role correctly unless a test makes it do otherwise, and keeps every frame that it receives.
 """
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -225,6 +226,7 @@ class PeerDevice:
             "expected_mac": b"m" * 32,
             "peer_decision": encode(PairingDecision(*name, b"2" * 32)),
             "reply": encode(DecisionReceived(*name, b"r" * 32)),
+            "deadline": math.inf,
         }
         return StoreDevice(**(values | changes))
 

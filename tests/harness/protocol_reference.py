@@ -160,3 +160,23 @@ def run(title: str, inputs: dict[str, Any]) -> dict[str, Any]:
         "connection_key_initiator_to_joiner": expand(connection, b"initiator to joiner", 32).hex(),
         "connection_key_joiner_to_initiator": expand(connection, b"joiner to initiator", 32).hex(),
     }
+
+
+def orders(pairings: list[dict[str, Any]]) -> tuple[list[tuple[int, int, int]], int]:
+    """Return order and both clocks of each pairing, as it is stored, and the number of the one in use."""
+
+    def stated(version: str) -> int:
+        _, plus, digits = version.rpartition("+")
+        counts = plus and 1 <= len(digits) <= 10 and all(digit in "0123456789" for digit in digits)
+        return min(int(digits), 10**9) if counts else 0
+
+    numbers, clocks = [], [0, 0]
+    for pairing in pairings:
+        both = [stated(pairing["app_version_i"]), stated(pairing["app_version_j"])]
+        order = 1 + both[both[1] > both[0]]
+        for side, clock in enumerate(both):
+            own = max(clocks[side], clock)
+            clocks[side] = own if order <= own else min(order, own + 10_001, 10**9)
+        numbers.append((order, *clocks))
+    ranks = [(numbers[at][0], bytes.fromhex(one["th3"])) for at, one in enumerate(pairings)]
+    return numbers, ranks.index(max(ranks))

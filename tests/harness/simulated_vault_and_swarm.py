@@ -46,11 +46,18 @@ class SimulatedVault:
         self.accepted: set[tuple[bytes, bytes]] = set()
         self.records: dict[bytes, StoredDevice] = {}
         self.refuse_stores = False
+        self.full = False
+        """It cannot make a record paired."""
         self.silent = False
+        self.held: list[Any] | None = None
+        """What has come to a vault that is slow: a list, until :meth:`release`."""
         self.stores = 0
 
     def take(self, message: Any) -> None:
         if self.silent:
+            return
+        if self.held is not None:
+            self.held.append(message)
             return
         match message:
             case to_vault.SignIdentity():
@@ -67,8 +74,15 @@ class SimulatedVault:
                 self._answer(self._store(message))
             case to_vault.ConfirmDevice():
                 record = next(r for r in self.records.values() if r.store.th3 == message.th3)
-                record.state = "paired"
-                self._answer(to_session.Stored(message.request, "paired"))
+                if not self.full:
+                    record.state = "paired"
+                self._answer(to_session.Stored(message.request, "unconfirmed" if self.full else "paired"))
+
+    def release(self) -> None:
+        """Handle now what has come while the vault was slow."""
+        held, self.held = self.held or [], None
+        for message in held:
+            self.take(message)
 
     def _store(self, message: to_vault.StoreDevice) -> to_session.Stored | to_session.StoreRefused:
         try:
@@ -85,6 +99,8 @@ class SimulatedVault:
             return to_session.StoreRefused(message.request, str(error))
         if self.refuse_stores or (info.public_key, message.th3) not in self.accepted:
             return to_session.StoreRefused(message.request, "not accepted")
+        if self.node.simulation.now >= message.deadline:
+            return to_session.StoreRefused(message.request, "it took too long")
         assert message.peer not in self.records, "stored twice"
         self.stores += 1
         self.records[message.peer] = StoredDevice(message, "unconfirmed")

@@ -19,21 +19,27 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
 
 class Terminal:
-    """A command on a pseudo-terminal of 60 rows. Its output is kept without escape sequences."""
+    """A command on a pseudo-terminal. Its output is kept without escape sequences, in `raw` with them.
 
-    def __init__(self, arguments, env):
+    `env`: what it has beyond the usual; `shell`: a script of sh that runs the command as its "$@".
+    """
+
+    def __init__(self, arguments, env, *, rows=60, columns=100, shell=None):
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 100, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        sized = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
+        through = ["sh", "-c", shell, "sh"] if shell else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "spacedrive_node", *arguments],
+            [*through, sys.executable, "-m", "spacedrive_node", *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=env | {"PYTHONUTF8": "1", "TERM": "xterm"},
+            env={"PYTHONUTF8": "1", **sized, "TERM": "xterm"},
             preexec_fn=self._take_terminal,
         )
         os.close(slave)
         self.shown = ""
+        self.raw = ""
 
     @staticmethod
     def _take_terminal():
@@ -88,5 +94,7 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # the other end is closed
             return False
-        self.shown += _ESCAPES.sub("", data.decode(errors="replace"))
+        text = data.decode(errors="replace")
+        self.raw += text
+        self.shown += _ESCAPES.sub("", text)
         return bool(data)

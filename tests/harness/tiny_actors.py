@@ -4,15 +4,17 @@ import os
 import signal
 import socket
 import threading
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import msgspec
 import trio
 
 from spacedrive_node.actors.base import Effects, FatalActorError, Incoming, Send, run_live_actor
-from spacedrive_node.actors.stepping import run_stepping_actor
+from spacedrive_node.actors.stepping import SteppingEntry, run_stepping_actor
 from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm, to_vault
 from spacedrive_node.messages.base import encode
-from spacedrive_node.messages.child_protocol import Outgoing, Step
+from spacedrive_node.messages.child_protocol import Fatal, Log, Outgoing, Step
 
 SECRET = "do-not-print-this"
 
@@ -145,8 +147,7 @@ def encode_pair(*numbers):
     return msgspec.msgpack.encode(numbers)
 
 
-async def counter(channel):
-    await run_stepping_actor(channel, to_session.decode, Counter)
+counter = SteppingEntry(to_session.decode, lambda start: nullcontext(Counter(start)))
 
 
 class Prober(Counter):
@@ -262,3 +263,56 @@ class Meter:
 
 async def meter(channel):
     await run_stepping_actor(channel, to_metrics.decode, Meter)
+
+
+async def sleeper(channel):
+    """An actor that never gets ready."""
+    await trio.sleep_forever()
+
+
+class Rogue(Counter):
+    """Session that was taken over: a JoinPairing's timeout selects what it sends past its Step."""
+
+    def misbehave(self, how: int):
+        for frame in ROGUE_FRAMES[how]:
+            self.channel.send(frame)
+
+
+LONG = "\N{FULL BLOCK}" * 300
+ROGUE_FRAMES = {
+    1: [Log(level="info", event="e", fields=dict.fromkeys(("self", "event", "method_name", "level"), 1))],
+    2: [Log(level="info", event="e", fields={"Not a key": 1})],
+    3: [Log(level="info", event="e", fields={"text": "x" * 1001})],
+    4: [Log(level="info", event="e", fields=dict.fromkeys("abcdefghijklmnop", LONG))] * 150,
+    5: [Fatal("the end of the node")],
+}
+
+
+@dataclass(frozen=True)
+class RogueEntry:
+    async def __call__(self, channel):
+        raise NotImplementedError("only as a process")
+
+    def serve(self, channel):
+        def restore(start):
+            machine = Rogue(start)
+            machine.channel = channel
+            return nullcontext(machine)
+
+        SteppingEntry(to_session.decode, restore).serve(channel)
+
+
+rogue = RogueEntry()
+
+
+async def late_fatal(channel):
+    """A swarm that works, and then says once that the node cannot go on."""
+
+    async def run(mailbox, start):
+        await mailbox.send("gateway", to_gateway.Readiness("swarm", ready=True))
+        if mailbox.incarnation == 1:
+            raise FatalActorError("the end of the node")
+        async for _ in mailbox:
+            pass
+
+    await run_live_actor(channel, to_swarm.decode, run)

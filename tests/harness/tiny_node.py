@@ -22,11 +22,10 @@ ACTORS = "spacedrive_node.tests.harness.tiny_actors"
 DEADLINE = 30
 
 
-def process_host():
-    return ProcessSpawner(preload=(ACTORS,))
-
-
-HOSTS = {"process": process_host, "task": TaskSpawner}
+HOSTS = {
+    "process": lambda heartbeat: ProcessSpawner(preload=(ACTORS,), heartbeat=heartbeat),
+    "task": lambda heartbeat: TaskSpawner(),
+}
 
 
 def session_name(number=1):
@@ -123,7 +122,7 @@ async def node(
             await run_tree(
                 specs,
                 session_spec,
-                spawner=HOSTS[host](),
+                spawner=HOSTS[host](heartbeat),
                 max_sessions=max_sessions,
                 on_log=lambda *line: gateway.logs.append(line),
                 on_ready=ready.set,

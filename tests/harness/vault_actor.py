@@ -1,5 +1,6 @@
 """Runs a real vault machine on a real file with a fake supervisor, and makes devices that pair with it."""
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -72,6 +73,7 @@ class VaultPairing:
             "expected_mac": self.mac,
             "peer_decision": self.peer_decision,
             "reply": self.reply,
+            "deadline": math.inf,
         }
         return StoreDevice(**(values | changes))
 
@@ -114,7 +116,7 @@ class VaultHost:
 
     def open(self, probe: Callable[[str], None] = lambda _point: None) -> Effects:
         self.vault = open_vault(self.config, self.checkpoint, self._resources, probe, self.costs)
-        self.vault._wall = lambda: self.wall
+        self.vault._wall = self.vault._records_in_use._unix_time = lambda: self.wall
         return self._apply(self.vault.first(self.now))
 
     def close(self) -> None:

@@ -38,6 +38,29 @@ REACHED = {
         "limits/test_multiplexer.py::test_what_all_connections_hold_together_is_bounded",
         "limits/test_multiplexer.py::test_bytes_that_are_announced_count_as_bytes_that_are_there",
     ),
+    "messages of Kademlia and identify": (
+        "limits/test_strangers_bytes.py::"
+        "test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time",
+        "limits/test_strangers_bytes.py::"
+        "test_an_answer_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time",
+        "swarm/test_identify.py::test_a_message_above_64_kibibytes_is_not_read",
+    ),
+    "what is remembered of a peer": (
+        "limits/test_strangers_bytes.py::test_what_is_read_of_identify_is_bounded",
+        "swarm/test_peer_store.py::test_a_peer_has_32_addresses_at_most",
+        "swarm/test_peer_store.py::test_protocols_and_metadata_of_a_peer_are_bounded",
+        "swarm/test_peer_store.py::test_the_number_of_peers_is_bounded_at_insertion",
+    ),
+    "an answer of the DHT server": (
+        "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
+        "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
+    ),
+    "provider records": (
+        "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
+        "swarm/test_provider_records.py::test_many_blocks_push_out_those_that_have_most",
+        "swarm/test_provider_records.py::test_a_crowd_of_providers_does_not_take_a_key",
+        "swarm/test_provider_records.py::test_the_first_provider_of_a_key_stays",
+    ),
     "deciding": ("session/test_outcomes.py::test_a_user_who_never_decides",),
     "delivering a decision": ("session/test_outcomes.py::test_contact_lost_while_deciding",),
     "sessions at once on a node": (
@@ -50,13 +73,17 @@ REACHED = {
     ),
     "frames that cannot be decoded, or carry no valid code_id": (
         "limits/test_swarm.py::test_a_peer_with_thirty_is_shut_out_for_ten_minutes",
+        "swarm/test_ban_list.py::test_a_peer_of_a_slow_block_is_banned_after_three_strikes",
+    ),
+    "the same from one address block": (
+        "swarm/test_ban_list.py::test_fresh_peer_ids_make_their_block_slow_and_ban_nobody_else",
         "limits/test_swarm.py::test_three_hundred_useless_frames_of_an_address_block",
     ),
     "candidates that J asks for one code": (
         "session/test_limits.py::test_at_most_128_candidates_eight_at_a_time",
         "session/test_limits.py::test_those_that_several_finders_name_come_first",
     ),
-    "unconfirmed entries": ("vault/test_pairing.py::test_unconfirmed_records_end_after_seven_days",),
+    "unconfirmed entries": ("vault/test_pairing.py::test_records_are_bounded",),
 }
 
 

@@ -60,7 +60,7 @@ def _value(info: Any) -> st.SearchStrategy[Any]:
             low = info.min_length or 0
             return st.lists(_value(info.item_type), min_size=low, max_size=max(low, 2)).map(tuple)
         case i.DictType():
-            return st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=2)
+            return st.dictionaries(_value(info.key_type), st.integers(0, 9), max_size=2)
         case i.StructType():
             fields = {f.name: _value(f.type) for f in info.fields}
             return st.fixed_dictionaries(fields).map(lambda d, c=info.cls: c(**d))

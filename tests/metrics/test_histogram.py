@@ -8,7 +8,10 @@ from spacedrive_node.actors.histogram import Histogram, from_message
 from spacedrive_node.messages.to_metrics import BUCKETS
 
 
-@pytest.mark.parametrize(("value", "bucket"), [(0.0, 0), (0.005, 0), (0.0051, 1), (300.0, 14), (301.0, 15)])
+@pytest.mark.parametrize(
+    ("value", "bucket"),
+    [(0.0, 0), (0.001, 0), (0.0011, 1), (3600.0, len(BUCKETS) - 1), (3601.0, len(BUCKETS))],
+)
 def test_a_bound_belongs_to_its_bucket(value: float, bucket: int) -> None:
     """As in Prometheus, where `le` means "at most"."""
     histogram = Histogram()

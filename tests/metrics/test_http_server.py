@@ -153,6 +153,20 @@ async def test_livez_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await node.get("/livez"))[0] == 200
 
 
+async def test_what_is_not_alive_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor that stands still passes nothing on: /readyz fails with /livez, and says why."""
+    async with running() as node:
+        for sender, part in (("vault", "vault"), ("swarm", "swarm"), ("discovery", "dht")):
+            await node.tell(sender, Readiness(part, True))
+        assert (await node.get("/readyz"))[0] == 200
+        monkeypatch.setattr(http_server, "ALIVE_SECONDS", 0.05)
+        node.alive = False
+        assert (await node.get("/livez"))[0] == 503
+        status, _, body = await node.get("/readyz")
+        assert status == 503
+        assert body.startswith(b"supervisor: not ready")
+
+
 async def test_readyz_says_what_is_missing() -> None:
     """503 until every part is ready, naming each; 200 then; 503 again when one is lost."""
     async with running() as node:
@@ -167,8 +181,11 @@ async def test_readyz_says_what_is_missing() -> None:
             "text/plain; charset=utf-8",
             b"vault: ready\nswarm: ready\ndht: ready (not wanted)\n",
         )
-        await node.tell("swarm", Readiness("swarm", False, "port taken"))
-        assert (await node.get("/readyz"))[0] == 503
+        await node.tell("swarm", Readiness("swarm", False, "port\x1b[2J taken\nvault: ready"))
+        status, _, body = await node.get("/readyz")
+        assert status == 503
+        assert b"\x1b" not in body
+        assert body.count(b"\n") == 3
 
 
 async def test_other_paths_and_methods() -> None:

@@ -1,7 +1,9 @@
 """Counters and histograms never go back, whoever restarts; gauges end with their sender."""
 
 import os
-from typing import Any
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,13 +11,27 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from spacedrive_node.actors.base import Incoming
-from spacedrive_node.actors.metrics import totals as totals_module
 from spacedrive_node.actors.metrics.catalogue import CATALOGUE, PREFIX
 from spacedrive_node.actors.metrics.exposition import render
 from spacedrive_node.actors.metrics.machine import Metrics
-from spacedrive_node.messages.from_supervisor import SessionEnded
+from spacedrive_node.config.settings import NodeConfig
+from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from spacedrive_node.messages.peer_protocol import RefusalReason
 from spacedrive_node.messages.to_gateway import Readiness
-from spacedrive_node.messages.to_metrics import BUCKETS, Alive, Distribution, Observed, Sample
+from spacedrive_node.messages.to_metrics import (
+    BUCKETS,
+    ActorKind,
+    Alive,
+    Distribution,
+    Observed,
+    RestartReason,
+    Sample,
+)
+from spacedrive_node.messages.types import Outcome, Role
+from spacedrive_node.node import child_specs, session_spec
+from spacedrive_node.supervisor.ledger import SUPERVISOR
+from spacedrive_node.supervisor.restart_policy import Cause
+from spacedrive_node.supervisor.spawner import FORK_SERVER_NAME
 
 SESSION = "session-0123456789abcdef"
 RESTARTS = ("actor_restarts_total", ("swarm", "killed"))
@@ -120,7 +136,10 @@ def test_the_checkpoint_is_bounded() -> None:
     """The most hostile reports of the most sessions stay below the limit of a frame."""
     machine = Metrics("1")
     full = Observed(
-        samples=tuple(Sample("pairing_refusals_total", (f"r{number:030}",), 1e300) for number in range(256)),
+        samples=(
+            *(Sample("pairing_refusals_total", (why,), 1e300) for why in get_args(RefusalReason)),
+            *(Sample("pairing_refusals_total", (f"r{number:030}",), 1e300) for number in range(250)),
+        ),
         distributions=tuple(
             Distribution("pairing_stage_seconds", ("joiner", stage), (2**31,) * (len(BUCKETS) + 1), 1e300)
             for stage in ("waiting", "searching", "connecting", "proving", "deciding", "storing")
@@ -131,7 +150,7 @@ def test_the_checkpoint_is_bounded() -> None:
         incoming: Incoming[Any] = Incoming(f"session-{number:016x}", 1, bytes(16), full)
         size = max(size, len(machine.step(incoming, 0.0).checkpoint or b""))
     refusals = [name for name, _ in machine.totals.numbers() if name == "pairing_refusals_total"]
-    assert len(refusals) == totals_module.MAX_SERIES_OF_METRIC
+    assert len(refusals) == len(get_args(RefusalReason))
     assert size < 800_000
     machine.step(Incoming("swarm", 1, bytes(16), counted(1)), 0.0)
     assert machine.totals.numbers()[RESTARTS] == 1
@@ -151,7 +170,29 @@ def test_readiness_by_part() -> None:
         machine = step(machine, sender, Readiness(part, True))
     assert machine.ready
     machine = step(machine, "swarm", Readiness("dht", False, "no bootstrap peer answers"))
+    assert machine.ready
+    machine = step(machine, "discovery", Readiness("dht", False, "no bootstrap peer answers"))
     assert not machine.ready
+
+
+def test_readiness_and_gauges_die_with_their_sender() -> None:
+    """Of every part, also across a restart of metrics; who keeps its state need not report again."""
+    for sender, part, keeps_state in (
+        ("vault", "vault", True), ("swarm", "swarm", False), ("discovery", "dht", False)
+    ):  # fmt: skip
+        machine = Metrics("1")
+        for other, its_part in (("vault", "vault"), ("swarm", "swarm"), ("discovery", "dht")):
+            machine = step(machine, other, Readiness(its_part, True))
+        machine = step(machine, sender, Observed(samples=(Sample("dht_routing_table_peers", (), 4),)))
+        assert machine.ready
+        machine = step(machine, "supervisor", ActorDown(sender, keeps_state))
+        assert not machine.ready
+        assert machine.part_states()[part].detail == "restarting"
+        assert ("dht_routing_table_peers", ()) not in machine.totals.numbers()
+        machine = step(machine, "supervisor", ActorRestarted(sender))
+        assert machine.ready is keeps_state
+        machine = step(machine, sender, Readiness(part, True))
+        assert machine.ready
 
 
 def test_alive_leaves_the_state_alone() -> None:
@@ -168,7 +209,7 @@ def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
         assert ("openmetrics-text; version=1.0.0" in content_type) is openmetrics
         families = {family.name: family for family in parser(body.decode())}
         for metric in CATALOGUE:
-            family = families[PREFIX + metric.name.removesuffix("_total")]
+            family = families[metric.full_name.removesuffix("_total")]
             assert (family.type, family.documentation) == (metric.kind, metric.help)
         samples = {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -180,5 +221,53 @@ def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
         tcp = (("outcome", "ok"), ("transport", "tcp"))
         assert samples[f"{PREFIX}handshake_seconds_count", tcp] == 3
         assert samples[f"{PREFIX}handshake_seconds_sum", tcp] == 301
-        assert samples[f"{PREFIX}handshake_seconds_bucket", (("le", "0.005"), *tcp)] == 2
+        assert samples[f"{PREFIX}handshake_seconds_bucket", (("le", "0.001"), *tcp)] == 2
         assert samples[f"{PREFIX}handshake_seconds_bucket", (("le", "+Inf"), *tcp)] == 3
+
+
+def test_the_closed_sets_of_labels_are_those_of_the_node() -> None:
+    """Every kind of actor that a node has, and every cause of a restart."""
+    specs = [*child_specs(NodeConfig(), Path("/nowhere"), 0, None), session_spec()]
+    assert set(get_args(ActorKind)) == {SUPERVISOR, FORK_SERVER_NAME, *(spec.kind for spec in specs)}
+    assert get_args(RestartReason) == get_args(Cause)
+
+
+def test_every_series_of_a_closed_set_is_there_before_its_first_event() -> None:
+    """With 0, or increase() would not see the first event; with the unit and the time in OpenMetrics."""
+    body, _ = render(Metrics("1").totals, "1", openmetrics=True, created=1234.5)
+    lines = body.decode().splitlines()
+    for role, outcome in product(get_args(Role), get_args(Outcome)):
+        labels = f'{{outcome="{outcome}",role="{role}"}}'
+        assert f"{PREFIX}pairing_sessions_total{labels} 0.0" in lines
+        assert f"{PREFIX}pairing_sessions_created{labels} 1234.5" in lines
+        assert f"{PREFIX}pairing_duration_seconds_count{labels} 0.0" in lines
+        assert f"{PREFIX}pairing_duration_seconds_created{labels} 1234.5" in lines
+    for actor, reason in product(get_args(ActorKind), get_args(RestartReason)):
+        if actor != "supervisor" and (actor, reason) != ("zygote", "zygote"):
+            assert f'{PREFIX}actor_restarts_total{{actor="{actor}",reason="{reason}"}} 0.0' in lines
+    for reason in get_args(RefusalReason):
+        assert f'{PREFIX}pairing_refusals_total{{reason="{reason}"}} 0.0' in lines
+    for metric in CATALOGUE:
+        name = metric.full_name.removesuffix("_total")
+        for unit in ("seconds", "bytes"):
+            assert (f"# UNIT {name} {unit}" in lines) is name.endswith(f"_{unit}")
+    assert f"{PREFIX}ready 0.0" in lines
+    text = render(Metrics("1").totals, "1", openmetrics=False)[0].decode()
+    assert "_created" not in text
+    assert len(text) < 128 * 1024
+
+
+def test_a_histogram_shows_the_bounds_that_fit_what_it_measures() -> None:
+    """A pairing may take an hour, a handshake is over in milliseconds; nothing counted is lost by it."""
+    by_name = {metric.name: [bound for _, bound in metric.bounds] for metric in CATALOGUE}
+    assert by_name["pairing_duration_seconds"][-2:] == ["3600.0", "+Inf"]
+    assert by_name["handshake_seconds"][0] == "0.001"
+    machine = step(Metrics("1"), "swarm", durations(dict.fromkeys(range(len(BUCKETS) + 1), 1), 1.0))
+    text = render(machine.totals, "1", openmetrics=False)[0].decode()
+    counts = [
+        (line.split('le="')[1].split('"')[0], float(line.split()[-1]))
+        for line in text.splitlines()
+        if line.startswith(f"{PREFIX}handshake_seconds_bucket") and 'outcome="ok"' in line
+    ]
+    for bound, count in counts:
+        assert count == sum(limit <= float(bound) for limit in (*BUCKETS, float("inf")))

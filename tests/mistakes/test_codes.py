@@ -123,7 +123,7 @@ async def test_an_expired_and_a_cancelled_code(folder: Path) -> None:
 
 
 async def test_a_code_that_another_device_has_used(folder: Path) -> None:
-    """While the first decides: `expired`, and the first is not disturbed. After it: nobody shows it."""
+    """`expired`, while the first decides, who is not disturbed, and after it."""
     async with (
         two_nodes(folder) as (a, b),
         running_node(folder, "clara", bootstrap=(a.bootstrap,)) as c,
@@ -138,7 +138,7 @@ async def test_a_code_that_another_device_has_used(folder: Path) -> None:
         first.answer("y")
         showing.answer("y")
         assert (await first.end()).code == (await showing.end()).code == 0
-        (await people.joins(c, words, "--timeout", "1")).expect_failure(3, "not_found")
+        (await people.joins(c, words, "--timeout", "1")).expect_failure(4, "expired", "Make a new code")
         assert await devices(a, b, c) == [["bruno"], ["anna"], []]
 
 

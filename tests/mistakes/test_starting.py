@@ -1,13 +1,15 @@
 """What people do wrong when they start a node or look for one: one message, nothing left or changed."""
 
+import base64
 import json
 import socket
 from pathlib import Path
 
 import pytest
 
+from spacedrive_node.protocol.peer_ids import peer_id_from_text
 from spacedrive_node.tests.harness.command_runner import run
-from spacedrive_node.tests.harness.node_commands import sdnode_up
+from spacedrive_node.tests.harness.node_commands import sdnode_pair, sdnode_up
 
 LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "off", "--no-mdns")
 
@@ -97,6 +99,29 @@ def test_a_configuration_with_errors(folder: Path, content: str, said: list[str]
         done.expect_refusal(2, "configuration", *said)
         assert done.out == ""
     assert not (folder / "anna").exists()
+
+
+def test_what_check_config_accepts_a_node_can_use(folder: Path) -> None:
+    """A trailing slash, or a peer id as a CID: the node starts, and finds the server there."""
+    with sdnode_up(folder, "server", "--no-same-host") as server:
+        (address,) = server.ready["addresses"]
+        peer = peer_id_from_text(server.ready["peer_id"])
+        cid = "b" + base64.b32encode(bytes.fromhex("0172") + peer).decode().rstrip("=").lower()
+        for number, given in enumerate((f"{address}/p2p/{server.ready['peer_id']}/", f"{address}/p2p/{cid}")):
+            flags = ("--no-same-host", "--bootstrap", given, "--listen", "/ip4/127.0.0.1/tcp/0/")
+            assert run(folder, "up", "--check-config", *flags).code == 0
+            with sdnode_up(folder, f"node{number}", *flags) as node, sdnode_pair(server) as (words, _):
+                assert node.run("join", "--yes", words)[-1]["event"] == "paired"
+
+
+@pytest.mark.parametrize("end", ["12D3KooWNope", "", "bafy"])
+def test_what_a_node_cannot_use_check_config_refuses(folder: Path, end: str) -> None:
+    """With the same message and exit code 2."""
+    flags = ("--data-dir", str(folder / "anna"), *LOOPBACK, "--bootstrap", f"/ip4/127.0.0.1/tcp/1/p2p/{end}")
+    done = [run(folder, "up", *flags), run(folder, "up", "--check-config", *flags)]
+    for one in done:
+        one.expect_refusal(2, "--bootstrap", "/p2p/")
+    assert done[0].err == done[1].err
 
 
 def test_a_configuration_that_is_not_there(folder: Path) -> None:

@@ -93,6 +93,27 @@ async def test_an_output_that_takes_nothing(folder: Path, where: str, command: l
         await _no_session(a)
 
 
+async def test_names_that_the_locale_cannot_print(folder: Path) -> None:
+    """Two devices named in other scripts, one with an emoji of several, pair on terminals that know ASCII."""
+    names = ("Büro \U0001f468\u200d\U0001f469\u200d\U0001f467", "電話")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    with (
+        sdnode_up(folder, "a", "--name", names[0]) as a,
+        sdnode_up(folder, "b", "--name", names[1]) as b,
+    ):
+        showing = RunningCommand(
+            folder, "pair", "--json", "--yes", "--control", str(a.ready["control"]), more=ascii_only
+        )
+        words = (await showing.event("code"))["words"]
+        join = ("join", "-", "--yes", "--control", str(b.ready["control"]))
+        joining = await trio.to_thread.run_sync(lambda: run(folder, *join, stdin=words, more=ascii_only))
+        assert joining.code == 0, joining.err
+        assert "paired with B\\xfcro" in joining.out
+        done = await showing.end()
+        assert done.code == 0
+        assert done.events[-1]["device"]["name"] == names[1]
+
+
 def test_an_input_that_is_closed(folder: Path) -> None:
     """`join -` without an input: no words, exit code 2; a question that nobody can answer: declined."""
     done = subprocess.run(

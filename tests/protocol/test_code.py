@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spacedrive_node.cli.views import plain_lines
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol import code, peer_ids
 from spacedrive_node.protocol.code import CodeError
@@ -36,6 +37,27 @@ FORMS = {
     "five letters": " ".join(word[:5] for word in PHRASE.split()),
     "full-width letters": "".join(chr(ord(c) + 0xFEE0) if c != " " else "\u3000" for c in PHRASE),
     "soft hyphens": PHRASE.replace("pudding", "pud\u00adding"),
+    "numbered with colons and tabs": "\n".join(f"{n}:\t{word}" for n, word in enumerate(PHRASE.split(), 1)),
+    "two numbered lines of six": " ".join(f"{n}. {word}" for n, word in enumerate(PHRASE.split(), 1)).replace(
+        " 7.", "\n7."
+    ),
+    "dashes": "\n".join(f"- {word}" for word in PHRASE.split()),
+    "bullets": "\n".join(f"\t• {word}" for word in PHRASE.split()),
+    "every number 1": "\n".join(f"1. {word}" for word in PHRASE.split()),
+    "numbers behind": ", ".join(f"{word} {n}" for n, word in enumerate(PHRASE.split(), 1)),
+    "numbers in circles": " ".join(f"{chr(0x245F + n)} {word}" for n, word in enumerate(PHRASE.split(), 1)),
+    "keycap numbers": " ".join(
+        "".join(f"{digit}\ufe0f\u20e3" for digit in str(n)) + word for n, word in enumerate(PHRASE.split(), 1)
+    ),
+    "Arabic digits": " ".join(
+        "".join(chr(0x660 + int(digit)) for digit in str(n)) + f". {word}"
+        for n, word in enumerate(PHRASE.split(), 1)
+    ),
+    "Turkish capitals": PHRASE.replace("i", "İ").upper(),
+    "Turkish small letters": PHRASE.replace("i", "ı"),
+    "ligatures": PHRASE.replace("fi", "ﬁ"),
+    "byte-order mark": "\ufeff" + PHRASE,
+    "all that pair shows": "\n".join(plain_lines({"event": "code", "words": PHRASE, "expires_in": 300.0})),
 }
 
 
@@ -49,6 +71,38 @@ def failure(text: str) -> CodeError:
 def test_forgiving_forms(form):
     """However the words are written down, they are the same code."""
     assert code.parse_words(FORMS[form]) == ENTROPY
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4, 6])
+@pytest.mark.parametrize("form", ["{0}. {1}", "{0} {1}", "{0}{1}", "{1} {0}"])
+def test_numbers_decide_the_order(columns, form):
+    """1 to 12, each beside one word: a table that was filled column by column and is read row by row."""
+    cells = [form.format(number, word) for number, word in enumerate(PHRASE.split(), 1)]
+    rows = 12 // columns
+    text = "\n".join("   ".join(cells[row::rows]) for row in range(rows))
+    assert code.parse_words(text) == ENTROPY
+
+
+def test_the_place_of_a_wrong_word_is_its_number():
+    """In a table that is read row by row as well."""
+    cells = [f"{n} {word}" for n, word in enumerate(PHRASE.replace("pudding", "xyzzy").split(), 1)]
+    error = failure("\n".join("  ".join(cells[row::4]) for row in range(4)))
+    assert (error.position, error.word) == (7, "xyzzy")
+
+
+@pytest.mark.parametrize("numbers", [[1, 5, 9] * 4, [2, 1, *range(3, 12), 11], [*range(12, 2, -1), 1, 1]])
+def test_numbers_that_contradict_are_refused(numbers):
+    """They are not 1 to 12, each once, and do not rise either: which order is meant is not guessed."""
+    text = " ".join(f"{n}. {word}" for n, word in zip(numbers, PHRASE.split(), strict=True))
+    assert "order" in str(failure(text))
+
+
+@pytest.mark.parametrize("letters", ["İ", "ß", "ŉ", "ǰ", "ΐ", "ﬃ", "a\u030b", "ẖ"])
+def test_letters_that_fold_to_several_are_one_word(letters):
+    """The position of a wrong word, and how many there are, do not depend on how many letters there are."""
+    error = failure(PHRASE.replace("grab", f"x{letters}xq").replace("picnic", ""))
+    assert error.position == 3
+    assert "These are 11 words" in str(error)
 
 
 def test_generated_and_typed_code_give_the_same_keys():
@@ -228,6 +282,38 @@ def test_qr_scheme_is_read_in_any_case_and_unknown_parameters_are_ignored():
     """Some scanners change the case of a scheme; later writers may add parameters."""
     text = qr(extra="&z=1&z").replace("spacedrive:pair", "SPACEDRIVE:PAIR")
     assert code.parse_code(text)[0] == ENTROPY
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["\ufeff{}", "<{}>", '"{}"', "'{}'", "“{}”", "„{}“", "«{}»", "({})", "[{}]", "`{}`", " \ufeff<{}>;\n"],
+)
+def test_what_stands_around_a_qr_text_does_not_matter(form):
+    """Neither the words nor the hints."""
+    text = code.qr_payload(ENTROPY, PEER, ["/ip4/192.0.2.7/tcp/7520"])
+    assert code.parse_code(form.format(text)) == code.parse_code(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("&", "&amp;"),
+        lambda text: text.replace("&", "\\&").replace("?", "\\?").replace("=", "\\="),
+        lambda text: text[:40] + "\r\n" + text[40:90] + "\n  " + text[90:],
+    ],
+    ids=["HTML", "escaped for a shell", "wrapped"],
+)
+def test_what_has_been_put_into_a_qr_text_does_not_matter(change):
+    """A web page, a shell, a terminal of 40 columns."""
+    text = code.qr_payload(ENTROPY, PEER, ["/ip4/192.0.2.7/tcp/7520"])
+    assert code.parse_code(change(text)) == code.parse_code(text)
+
+
+@pytest.mark.parametrize("end", ["spacedrive:", "pair", "?", "v=2"])
+def test_a_qr_text_that_a_shell_has_cut(end):
+    """It says what has happened."""
+    text = qr()
+    assert "shell cuts it at the first &" in str(failure(text[: text.index(end) + len(end)]))
 
 
 @pytest.mark.parametrize(

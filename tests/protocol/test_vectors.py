@@ -1,12 +1,16 @@
 """The files in tests/vectors, against this package and against a second implementation."""
 
+import hashlib
+
 import base58
 
 from spacedrive_node.messages.base import MalformedMessageError
-from spacedrive_node.messages.peer_protocol import decode_wire
+from spacedrive_node.messages.peer_protocol import decode_device_info, decode_wire
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol import code, identity
 from spacedrive_node.protocol.identity import IdentityError
+from spacedrive_node.protocol.pairing_clock import order_of_pairing
+from spacedrive_node.tests.harness import identity_vectors as points
 
 TREZOR = {
     "00000000000000000000000000000000": "abandon " * 11 + "about",
@@ -73,6 +77,55 @@ def test_names(vectors):
         identity.check_name(entry["name"])
     for entry in vectors("names.json")["refused"]:
         assert _refused(identity.check_name, entry["name"], IdentityError), entry["what"]
+
+
+def test_identities(vectors):
+    """Each listed Identity is accepted or refused as the file says, each refused one for one reason."""
+
+    def check(entry):
+        raw = {name: bytes.fromhex(entry[name]) for name in entry if name not in ("what", "role")}
+        identity.verify(
+            entry["role"],
+            raw["th"],
+            raw["peer"],
+            raw["info"],
+            raw["signature"],
+            own_public_key=raw["receiver_key"],
+            own_peer=raw["receiver_peer"],
+        )
+
+    for entry in vectors("identities.json")["accepted"]:
+        check(entry)
+    for entry in vectors("identities.json")["refused"]:
+        assert _refused(check, entry, IdentityError), entry["what"]
+
+
+def test_a_signature_that_only_the_cofactor_saves_is_what_it_says(vectors):
+    """The vector tells strict from cofactored verification: eight times its equation holds."""
+    entry = next(one for one in vectors("identities.json")["refused"] if "cofactor" in one["what"])
+    info, signature = bytes.fromhex(entry["info"]), bytes.fromhex(entry["signature"])
+    message = identity.signing_input("joiner", bytes.fromhex(entry["th"]), bytes.fromhex(entry["peer"]), info)
+    key = decode_device_info(info).public_key
+    digest = hashlib.sha512(signature[:32] + key + message).digest()
+    base = points.decode_point(points.BASE_Y.to_bytes(32, "little"))
+    left = points.multiply(int.from_bytes(signature[32:], "little"), base)
+    right = points.add(
+        points.decode_point(signature[:32]),
+        points.multiply(int.from_bytes(digest, "little") % points.L, points.decode_point(key)),
+    )
+    assert left != right
+    assert points.multiply(8, left) == points.multiply(8, right)
+
+
+def test_orders_agree_with_the_second_implementation(reference, vectors):
+    """Order, both clocks and the pairing in use; and they do not depend on which side computes them."""
+    for entry in vectors("orders.json"):
+        numbers, in_use = reference.orders(entry["pairings"])
+        assert in_use == entry["in_use"], entry["what"]
+        assert numbers == [(one["order"], one["clock_i"], one["clock_j"]) for one in entry["pairings"]]
+        for one in entry["pairings"]:
+            versions = one["app_version_i"], one["app_version_j"]
+            assert order_of_pairing(*versions) == order_of_pairing(*versions[::-1]) == one["order"]
 
 
 def test_both_directions_of_a_connection_have_their_own_key(vectors):

@@ -61,6 +61,7 @@ def test_time_to_prove_is_over_after_ten_seconds() -> None:
     other.simulation.run(lambda: False, limit=10.5)
     late = encode(ChallengeResponse(attempt.code_id, attempt.attempt, bytes(40)))
     assert other.reason(late) == "closed"
+    assert other.reason(attempt.request_frame) == "closed"  # its repeat does not begin it anew
     assert isinstance(decode_wire(other.ask(other.attempt().request_frame)), Challenge)
 
 
@@ -323,3 +324,41 @@ def test_only_one_challenge_response_is_ever_outstanding() -> None:
     responses = {frame for kind, frame in joiner.swarm.seen if kind == "ChallengeResponse"}
     assert len(responses) == 1
     assert sum(node.machine.session.claim is not None for node in (one, twin)) == 1
+
+
+def test_a_failed_attempt_does_not_begin_anew_either() -> None:
+    """Neither when its time is over, nor when so many others have failed that it is no longer kept."""
+    other = stranger()
+    first = other.attempt()
+    other.ask(first.request_frame)
+    other.ask(encode(ChallengeResponse(first.code_id, first.attempt, bytes(40))))
+    for number in range(state.MAX_OPEN_ATTEMPTS):
+        someone = Stranger(other.node, other.node.view.code, f"someone {number}")
+        failing = someone.attempt()
+        someone.ask(failing.request_frame)
+        someone.ask(encode(ChallengeResponse(failing.code_id, failing.attempt, bytes(40))))
+    assert other.peer not in other.node.machine.session.inbound_attempts
+    assert other.reason(first.request_frame) == "closed"
+    other.simulation.run(lambda: False, limit=10.5)
+    assert someone.reason(failing.request_frame) == "closed"
+
+
+def test_a_decision_before_the_confirmation_is_busy() -> None:
+    """On both sides, while the attempt is open and nothing is proved; of any other attempt it is `closed`."""
+    other = stranger()
+    attempt = other.attempt()
+    other.ask(attempt.request_frame)
+    bare = encode(PairingDecision(attempt.code_id, attempt.attempt, bytes(40)))
+    assert other.reason(bare) == "busy"
+    assert other.reason(encode(PairingDecision(attempt.code_id, b"x" * 16, bytes(40)))) == "closed"
+    other.ask(encode(ChallengeResponse(attempt.code_id, attempt.attempt, bytes(40))))
+    assert other.reason(bare) == "closed"  # the attempt has ended
+
+    two = pair()
+    two.joiner.join(two.initiator.start())
+    two.joiner.find(two.initiator)
+    asked = two.joiner.machine.session.candidates[two.initiator.peer].crypto
+    asker = Stranger(two.joiner, bytes(16))
+    bare = encode(PairingDecision(asked.code_id, asked.attempt, bytes(40)))
+    assert asker.reason(bare, two.initiator.peer) == "busy"
+    assert asker.reason(bare, asker.peer) == "closed"

@@ -321,3 +321,58 @@ def test_a_paired_joiner_stays_in_time_wait_unseen(gone: bool) -> None:
     stayed = two.simulation.now - shown
     assert 29 < stayed < 30.1 if gone else 3 <= stayed < 4
     assert two.joiner.view.seconds < 2
+
+
+@pytest.mark.parametrize("delays", [(0.0, 5.0), (5.0, 0.0)])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_vault_that_is_slower_than_its_session_stores_nothing(
+    side: int, delays: tuple[float, float]
+) -> None:
+    """The session has ended by then, and its peer may have been told so; nobody is left paired alone."""
+    two = pair()
+    for node, delay in zip(two.nodes, delays, strict=True):
+        node.decide_delay = delay
+    two.begin()
+    two.simulation.run(lambda: two.nodes[side].asked)
+    slow = two.nodes[side].vault
+    slow.held = []
+    two.run()
+    assert [type(message).__name__ for message in slow.held] == ["StoreDevice"]
+    slow.release()
+    settle(*two.nodes)
+    assert two.stored() == (None, None)
+
+
+@pytest.mark.parametrize("delays", [(0.0, 5.0), (5.0, 0.0)])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_session_waits_for_a_vault_that_refuses_as_too_late(side: int, delays: tuple[float, float]) -> None:
+    """The request says after which time it is not stored; the answer comes before the session's end."""
+    two = pair()
+    for node, delay in zip(two.nodes, delays, strict=True):
+        node.decide_delay = delay
+    two.begin()
+    two.simulation.run(lambda: two.nodes[side].asked)
+    slow = two.nodes[side].vault
+    slow.held = []
+    two.simulation.run(lambda: bool(slow.held))
+    (message,) = slow.held
+    two.simulation.schedule(message.deadline - two.simulation.now, slow.release)
+    two.run()
+    assert two.nodes[side].outcome == "crashed"
+    assert "too long" in two.nodes[side].view.message
+    settle(*two.nodes)
+    assert two.stored() == (None, None)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_vault_that_cannot_complete_leaves_the_rest_to_settling(side: int) -> None:
+    """Its session ends at once and says so; the other side is paired, and at the next contact both are."""
+    two = pair()
+    two.nodes[side].vault.full = True
+    two.begin()
+    two.run(limit=60.0)
+    assert two.nodes[side].outcome == "lost_contact"
+    assert "Make room" in two.nodes[side].view.message
+    assert two.nodes[1 - side].outcome == "paired"
+    settle(*two.nodes)
+    assert two.stored() == ("paired", "paired")

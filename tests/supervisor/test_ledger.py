@@ -151,7 +151,7 @@ def test_session_end(with_session):
         with_session.mark_down(name)
     assert kinds(start(with_session, "swarm")[1], "swarm") == []
     given = start(with_session, "gateway")[1]
-    assert kinds(given, "gateway") == ["SessionView", "SessionEnded"]
+    assert kinds(given, "gateway") == ["SessionView", "SessionEnded", "ActorRestarted"]
     assert bytes(frames(given, "gateway")[0].body) == b"\x02"
     assert with_session.apply_step("gateway", step(out(A, "StartPairing"))) == [], "it is not made again"
 
@@ -277,3 +277,26 @@ def test_a_session_that_floods_a_receiver_that_is_behind(with_session):
     ]
     assert Kill(A, "exit") in killed[-1]
     assert ledger.inbox_length("vault") == 300 + MAX_SESSION_MESSAGES
+
+
+@pytest.mark.parametrize("name", ["vault", "swarm", "discovery"])
+def test_readiness_ends_with_its_sender(ledger, name):
+    """Its watchers hear of it at once, and also when they restart meanwhile; not any more when it is back."""
+    ledger.apply_step(
+        name, step(*(out(to, "Readiness", b"\x01", name.encode()) for to in ("gateway", "metrics")))
+    )
+    ledger.mark_written("gateway", 1 << 60)
+    effects = ledger.mark_down(name)
+    assert kinds(effects, "gateway") == kinds(effects, "metrics") == ["ActorDown"]
+    assert ledger.mark_down(name) == []
+    ledger.mark_down("gateway")
+    _, given = start(ledger, "gateway")
+    kept = ["Readiness"] if name == "vault" else []
+    assert kinds(given, "gateway") == [*kept, "ActorDown"]
+    ledger.mark_written("gateway", 1 << 60)
+    _, back = start(ledger, name)
+    assert kinds(back, "gateway") == kinds(back, "metrics") == ["ActorRestarted"]
+    ledger.mark_down("gateway")
+    _, given = start(ledger, "gateway")
+    assert kinds(given, "gateway")[: len(kept)] == kept
+    assert "ActorDown" not in kinds(given, "gateway")

@@ -129,6 +129,8 @@ def test_sockets_are_for_the_swarm_and_none_of_them_is_a_unix_socket(actor: str)
         internet = ALLOW if keep.reach == "internet" else REFUSE
         for family in (2, 10, 16):
             assert verdict(code, architecture, OTHERS["socket"][column], family) == internet
+        for protocol in (1, 4, 9, 12, 15, 16, 20):  # sock_diag, audit, netfilter, uevent, generic, crypto …
+            assert verdict(code, architecture, OTHERS["socket"][column], 16, 3, protocol) == REFUSE
         for family in (1, 17, 38, 40):  # unix, packet, alg, vsock
             assert verdict(code, architecture, OTHERS["socket"][column], family) == REFUSE
         for name in ("connect", "bind"):

@@ -76,3 +76,17 @@ def test_what_is_announced() -> None:
     assert addresses.announced([everywhere], ("/dns4/a.example/tcp/1",), interfaces)[0] == (
         "/dns4/a.example/tcp/1",
     )
+
+
+def test_what_is_announced_is_in_the_order_of_the_interfaces() -> None:
+    """Across IP versions; an address that was named comes first."""
+    found = [ipaddress.ip_address(text) for text in ("192.0.2.9", "2001:db8::9", "172.17.0.1")]
+    everywhere = [
+        addresses.parse(text) for text in ("/ip6/::/tcp/7", "/ip4/0.0.0.0/tcp/7", "/ip4/10.1.1.1/tcp/8")
+    ]
+    assert addresses.announced(everywhere, (), found)[0] == (
+        "/ip4/10.1.1.1/tcp/8",
+        "/ip4/192.0.2.9/tcp/7",
+        "/ip6/2001:db8::9/tcp/7",
+        "/ip4/172.17.0.1/tcp/7",
+    )

@@ -58,3 +58,10 @@ def test_the_connection_that_makes_room_is_one_of_a_crowd() -> None:
     assert connection_limits.choose_evicted(crowd) == 2
     assert connection_limits.choose_evicted([crowd[0], crowd[1], (NEAR, True)]) == 1
     assert connection_limits.choose_evicted([(FAR, True), (NEAR, False), (None, False)]) == 1
+
+
+def test_a_slow_block_loses_its_connections_first() -> None:
+    """However few it has; there as anywhere."""
+    crowd = [(FAR, False), (FAR, False), (NEAR, True), (NEAR, False)]
+    assert connection_limits.choose_evicted(crowd, NEAR.__eq__) == 3
+    assert connection_limits.choose_evicted(crowd[:3], NEAR.__eq__) == 2

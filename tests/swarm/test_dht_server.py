@@ -1,10 +1,9 @@
-"""The Kademlia server: the defect of the library, and its absence with the correction.
+"""The Kademlia server: what the library's does, and what ours does instead.
 
-A test whose first half fails shows that the library no longer needs that correction: remove it.
+A test whose first half fails shows that the library no longer has that defect.
 """
 
 import contextlib
-import time
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,63 +11,132 @@ import pytest
 import trio
 from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
-from libp2p.kad_dht.provider_store import ProviderStore
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
+from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.kad import dht_client, dht_server
+from spacedrive_node.actors.swarm.kad import dht_client, dht_server, routing_table
+from spacedrive_node.actors.swarm.kad.dht_server import DhtServer, RefusedRequestError
+from spacedrive_node.actors.swarm.kad.routing_table import RoutingTable
 from spacedrive_node.actors.swarm.library import streams
-from spacedrive_node.tests.harness.library_hosts import LOCAL, keys, our_host, running
+from spacedrive_node.tests.harness.library_hosts import keys, our_host, running
+
+KAD = "/test/kad"
+KEY = b"\x12\x20" + bytes(32)
+TYPES = Message.MessageType
+
+
+def make_server(host: Any, own_key: bytes = b"") -> DhtServer:
+    own = host.get_id().to_bytes()
+    table = RoutingTable(own, KAD, host.get_peerstore(), lambda _peer: None)
+    server = DhtServer(host, table, own_key.__eq__)
+    server.serve(KAD)
+    return server
+
+
+def asked(server: DhtServer, kind: Any, key: bytes = KEY, peer: bytes = b"p") -> Any:
+    request = Message(type=kind, key=key)
+    if kind == TYPES.ADD_PROVIDER:
+        entry = request.providerPeers.add()
+        entry.id = peer
+        entry.addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/1").to_bytes())
+    answer = Message()
+    answer.ParseFromString(server.answer(peer, None, request.SerializeToString()))
+    return answer
 
 
 async def test_the_dht_protocol_can_be_chosen() -> None:
-    """KadDHT(protocol_prefix=…) changes nothing; use_protocol does."""
-    dht_server.use_protocol("/ipfs/kad/1.0.0")
+    """KadDHT(protocol_prefix=…) changes nothing; ours serves what it is told."""
     host = our_host(1)
     KadDHT(host, DHTMode.SERVER, protocol_prefix=TProtocol("/mine"))
     assert not any("mine" in str(protocol) for protocol in host.get_mux().get_protocols())
-    dht_server.use_protocol("/mine/kad/1.0.0")
-    dht_server.DhtServer(host, DHTMode.SERVER)
-    assert TProtocol("/mine/kad/1.0.0") in host.get_mux().get_protocols()
+    make_server(host)
+    assert TProtocol(KAD) in host.get_mux().get_protocols()
 
 
-async def test_the_provider_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library keeps whatever it is sent; ours keeps so many keys, in all and of each peer."""
-    monkeypatch.setattr(dht_server, "MAX_KEYS", 20)
-    monkeypatch.setattr(dht_server, "MAX_KEYS_PER_PEER", 15)
+async def test_own_keys_are_answered_first_and_never_stored() -> None:
+    """With the present addresses, as long as the node provides them."""
     host = our_host(1)
-    own = b"\x12\x20" + bytes(32)
-    library, ours = ProviderStore(host), dht_server.BoundedProviderStore(host, None, own.__eq__)
-    peers = [PeerInfo(ID.from_pubkey(keys(n).public_key), [LOCAL] * 50) for n in (2, 3, 4)]
-    for number in range(100):
-        for store in (library, ours):
-            store.add_provider(number.to_bytes(34, "big"), peers[number % 3])
-    assert len(library.providers) == 100
-    assert len(ours.providers) == 20
-    assert all(len(r.addresses) == 32 for records in ours.providers.values() for r in records.values())
-    assert [info.peer_id for info in ours.get_providers(own)] == [host.get_id()]
-    assert sum(len(keys) for keys in ours._keys_of_peer.values()) == 20
+    server = make_server(host, KEY)
+    asked(server, TYPES.ADD_PROVIDER)
+    named = [entry.id for entry in asked(server, TYPES.GET_PROVIDERS).providerPeers]
+    assert named == [host.get_id().to_bytes(), b"p"]
+    assert len(server.records) == 1
 
 
-async def test_the_newest_announcement_of_a_peer_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that shows one code after another is found by the last ones, and pushes out only its own."""
-    monkeypatch.setattr(dht_server, "MAX_KEYS_PER_PEER", 15)
-    ours = dht_server.BoundedProviderStore(our_host(1), None, lambda _key: False)
-    busy, other = (PeerInfo(ID.from_pubkey(keys(n).public_key), [LOCAL]) for n in (2, 3))
-    wanted = [number.to_bytes(34, "big") for number in range(100)]
-    ours.add_provider(wanted[0], other)
-    for key in wanted:
-        ours.add_provider(key, busy)
-        ours.add_provider(wanted[0], busy)  # announced again and again
-    there = [number for number, key in enumerate(wanted) if ours.get_providers(key)]
-    assert there == [0, *range(86, 100)]
-    assert {info.peer_id for info in ours.get_providers(wanted[0])} == {busy.peer_id, other.peer_id}
-    monkeypatch.setattr(time, "time", lambda: 1e12)
-    assert ours.get_providers(wanted[0]) == []
-    ours.add_provider(wanted[1], busy)
-    ours.cleanup_expired()
-    assert list(ours._keys_of_peer) == [str(busy.peer_id)]
-    assert len(ours.providers) == len(ours._keys_of_peer[str(busy.peer_id)]) == 1
+async def test_only_the_sender_is_announced() -> None:
+    """Others in the same message are passed over, and so is one without a usable address."""
+    server = make_server(our_host(1))
+    request = Message(type=TYPES.ADD_PROVIDER, key=KEY)
+    for peer in (b"other", b"p"):
+        entry = request.providerPeers.add()
+        entry.id = peer
+        entry.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1").to_bytes())
+    server.answer(b"p", None, request.SerializeToString())
+    assert len(server.records) == 0
+    request.providerPeers[0].addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/1").to_bytes())
+    server.answer(b"p", None, request.SerializeToString())
+    assert len(server.records) == 0
+    request.providerPeers[1].addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/1").to_bytes())
+    server.answer(b"p", None, request.SerializeToString())
+    [(peer, record)] = server.records.providers(KEY, 0.0)
+    assert (peer, record.addresses) == (b"p", (Multiaddr("/ip4/192.0.2.1/tcp/1").to_bytes(),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (TYPES.FIND_NODE, b""),
+        (TYPES.GET_PROVIDERS, bytes(129)),
+        (TYPES.ADD_PROVIDER, bytes(81)),
+        (TYPES.GET_VALUE, KEY),
+        (TYPES.PUT_VALUE, KEY),
+    ],
+)
+async def test_what_is_not_served_is_refused(kind: Any, key: bytes) -> None:
+    """Keys of no sensible length, and values."""
+    server = make_server(our_host(1))
+    with pytest.raises(RefusedRequestError):
+        asked(server, kind, key)
+    with pytest.raises(RefusedRequestError):
+        server.answer(b"p", None, b"\xff" * 40)
+    assert asked(server, TYPES.PING).type == TYPES.PING
+
+
+async def test_the_peer_that_is_looked_for_is_named() -> None:
+    """If its addresses are known, server or not; and this node itself."""
+    host = our_host(1)
+    server = make_server(host)
+    peer = ID(KEY)
+    assert not asked(server, TYPES.FIND_NODE).closerPeers
+    host.get_peerstore().add_addrs(peer, [Multiaddr(f"/ip4/192.0.2.1/tcp/{n}") for n in range(1, 30)], 60)
+    [entry] = asked(server, TYPES.FIND_NODE).closerPeers
+    assert (entry.id, len(entry.addrs)) == (KEY, 8)
+    assert not asked(server, TYPES.FIND_NODE, peer=KEY).closerPeers
+    [entry] = asked(server, TYPES.FIND_NODE, host.get_id().to_bytes()).closerPeers
+    assert entry.id == host.get_id().to_bytes()
+
+
+async def test_the_largest_answer_is_one_that_our_client_reads() -> None:
+    """Forty peers, each with the longest names for addresses."""
+    host = our_host(1)
+    server = make_server(host)
+    names = [Multiaddr(f"/dns4/{letter * 60}.{'b' * 60}.{'c' * 60}.example/tcp/1") for letter in "adefghij"]
+    for number in range(40):
+        peer = b"\x12\x20" + number.to_bytes(32, "big")
+        host.get_peerstore().add_addrs(ID(peer), names, 60)
+        host.get_peerstore().set_protocols(ID(peer), [KAD])
+        server._routing_table.add_if_server(ID(peer))
+        request = Message(type=TYPES.ADD_PROVIDER, key=KEY)
+        entry = request.providerPeers.add()
+        entry.id = peer
+        entry.addrs.extend(name.to_bytes() for name in names)
+        if number < 20:
+            server.answer(peer, None, request.SerializeToString())
+    data = server.answer(b"p", None, Message(type=TYPES.GET_PROVIDERS, key=KEY).SerializeToString())
+    assert 32 * 1024 < len(data) <= dht_client.MAX_ANSWER_BYTES
+    closer, providers = dht_client.decode_answer(data, b"own")
+    assert (len(closer), len(providers)) == (20, 20)
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -76,22 +144,24 @@ async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: 
     """Twelve streams that say nothing keep the library's server busy for ever; ours bounds a peer's share."""
     monkeypatch.setattr(dht_server, "_MAX_STREAMS", 12)
     monkeypatch.setattr(dht_server, "_MAX_STREAMS_PER_PEER", 4)
-    dht_server.use_protocol("/test/kad")
     server, client, other = our_host(1), our_host(2), our_host(3)
-    dht: Any = dht_server.DhtServer(server, DHTMode.SERVER) if corrected else KadDHT(server, DHTMode.SERVER)
-    request = dht_client.encode_request("find_node", b"\x12\x20" + bytes(32), b"", ())
+    dht: Any = make_server(server) if corrected else KadDHT(server, DHTMode.SERVER)
+    protocol = KAD if corrected else "/ipfs/kad/1.0.0"
+    request = dht_client.encode_request("find_node", KEY, b"", ())
     async with running(server, client, other) as (address, *_), AsyncExitStack() as silent:
         connection = await client.get_network().dial_addr(address, server.get_id())
         for _ in range(12):
             with contextlib.suppress(streams.StreamError):
-                await silent.enter_async_context(streams.open_stream(connection, "/test/kad"))
+                await silent.enter_async_context(streams.open_stream(connection, protocol))
         with trio.fail_after(5):
-            while dht._inbound_limiter.borrowed_tokens < (4 if corrected else 12):
+            while (dht._streams.total() if corrected else dht._inbound_limiter.borrowed_tokens) < (
+                4 if corrected else 12
+            ):
                 await trio.lowlevel.checkpoint()
         honest = await other.get_network().dial_addr(address, server.get_id())
         served = False
         with contextlib.suppress(streams.StreamError), trio.fail_after(5):
-            async with streams.open_stream(honest, "/test/kad") as stream:
+            async with streams.open_stream(honest, protocol) as stream:
                 await streams.write(stream, bytes([len(request)]) + request)
                 served = bool(await streams.read_varint_message(stream, 65536))
         assert served is corrected
@@ -100,11 +170,67 @@ async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: 
 async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours resets a stream that lives too long; the library would wait for ever."""
     monkeypatch.setattr(dht_server, "_STREAM_TIMEOUT_S", 0.05)
-    dht_server.use_protocol("/test/kad")
     server, client = our_host(1), our_host(2)
-    dht_server.DhtServer(server, DHTMode.SERVER)
+    make_server(server)
     async with running(server, client) as (address, _):
         connection = await client.get_network().dial_addr(address, server.get_id())
         with pytest.raises(streams.StreamError), trio.fail_after(5):
-            async with streams.open_stream(connection, "/test/kad") as stream:
+            async with streams.open_stream(connection, KAD) as stream:
                 await streams.read_exactly(stream, 1)
+
+
+# -- the routing table ---------------------------------------------------------------------------------
+
+
+class Connected:
+    """A live connection of a test, from an address."""
+
+    def __init__(self, address: str) -> None:
+        self.muxed_conn = self
+        self.address = address
+
+    def get_remote_address(self) -> tuple[str, int]:
+        return self.address, 1
+
+
+def in_one_bucket(own: bytes, count: int) -> list[ID]:
+    """Return peers that are all in the bucket that is farthest from `own`."""
+    point = routing_table.kademlia_point(own)
+    peers = (ID(b"\x12\x20" + number.to_bytes(32, "big")) for number in range(10_000))
+    far = (one for one in peers if (routing_table.kademlia_point(one.to_bytes()) ^ point).bit_length() == 256)
+    return [next(far) for _ in range(count)]
+
+
+def test_a_full_bucket_keeps_whom_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new server takes the place of one without a connection that was not seen for an hour, of no other."""
+    store = our_host(1).get_peerstore()
+    own = ID.from_pubkey(keys(1).public_key).to_bytes()
+    connected: dict[bytes, Any] = {}
+    table = RoutingTable(own, KAD, store, connected.get)
+    peers = in_one_bucket(own, 25)
+    for peer in peers:
+        store.add_addrs(peer, [Multiaddr("/ip4/192.0.2.1/tcp/1")], 7200)
+        store.set_protocols(peer, [KAD])
+    assert all(table.add_if_server(peer) for peer in peers[:20])
+    assert not any(table.add_if_server(peer) for peer in peers[20:])
+    assert table.size == 20
+    connected[peers[0].to_bytes()] = Connected("192.0.2.1")
+    present = routing_table.now()
+    monkeypatch.setattr(routing_table, "now", lambda: present + 3601)
+    assert table.add_if_server(peers[20])
+    names = {server.peer for server in table.closest(KEY)}
+    assert peers[0].to_bytes() in names
+    assert peers[1].to_bytes() not in names
+
+
+def test_one_public_block_has_two_places_in_a_bucket() -> None:
+    """However many peer ids it makes: what counts is where they connect from. A private block has more."""
+    store = our_host(1).get_peerstore()
+    own = ID.from_pubkey(keys(1).public_key).to_bytes()
+    for address, places in (("8.8.8.8", 2), ("192.168.1.7", 10)):
+        table = RoutingTable(own, KAD, store, lambda _peer, address=address: Connected(address))
+        for peer in in_one_bucket(own, 10):
+            store.add_addrs(peer, [Multiaddr("/ip4/192.0.2.1/tcp/1")], 7200)
+            store.set_protocols(peer, [KAD])
+            table.add_if_server(peer)
+        assert table.size == places

@@ -7,11 +7,13 @@ from typing import Any
 
 import libp2p.network.swarm as library_swarm
 import pytest
+import trio
+from libp2p.host.exceptions import StreamFailure
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.peer.peerinfo import PeerInfo
-from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import dialing
-from spacedrive_node.tests.harness.library_hosts import make, our_host, running
+from spacedrive_node.actors.swarm.library import dialing, host_lifecycle
+from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running
 
 
 async def test_dials_have_no_floor() -> None:
@@ -22,20 +24,30 @@ async def test_dials_have_no_floor() -> None:
 
 
 @pytest.mark.parametrize("corrected", [False, True])
-async def test_a_peer_that_failed_once_is_not_refused(corrected: bool) -> None:
-    """A failed dial bars the peer for a minute by default, though it is there again."""
+async def test_the_library_does_not_dial(corrected: bool) -> None:
+    """To connect and to open a stream dial a known peer by default; corrected, all of it raises."""
     client, server = make(corrected, 2), our_host(1)
-    nobody = Multiaddr("/ip4/127.0.0.1/tcp/1")
+    network = client.get_network()
     async with running(server, client) as (address, _):
-        with pytest.raises(Exception, match=r".*"):
-            await client.connect(PeerInfo(server.get_id(), [nobody]))
-        client.get_peerstore().clear_addrs(server.get_id())
-        reached = True
-        try:
-            await client.connect(PeerInfo(server.get_id(), [address]))
-        except library_swarm.SwarmException:
-            reached = False
-    assert reached is corrected
+        info = PeerInfo(server.get_id(), [address])
+        client.get_peerstore().add_addrs(server.get_id(), [address], 60)
+        dials = (
+            lambda: client.connect(info),
+            lambda: client.new_stream(server.get_id(), [PROTOCOL]),
+            lambda: network.new_stream(server.get_id()),
+            lambda: network.dial_peer(server.get_id()),
+            lambda: network.dial_peer_replacement(server.get_id()),
+        )
+        refused = 0
+        for dial in dials:
+            try:
+                await dial()
+            except dialing.DialForbiddenError:
+                refused += 1
+            except StreamFailure:
+                pass  # connected; it has no such protocol
+        assert refused == (len(dials) if corrected else 0)
+        assert bool(network.get_connections(server.get_id())) is not corrected
 
 
 async def test_the_auto_connector_is_off() -> None:
@@ -45,7 +57,7 @@ async def test_the_auto_connector_is_off() -> None:
         host = our_host(1)
         network = host.get_network()
         if not corrected:
-            del network.auto_connector.maybe_connect
+            network.auto_connector = AutoConnector(network)
         asked: list[bool] = []
 
         async def candidates(asked: list[bool] = asked) -> list[Any]:
@@ -57,3 +69,26 @@ async def test_the_auto_connector_is_off() -> None:
             await network.auto_connector.maybe_connect()
         dialled.append(bool(asked))
     assert dialled == [True, False]
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+async def test_peers_that_were_connected_are_not_remembered_for_ever(corrected: bool) -> None:
+    """The auto-connector notes each peer that ever disconnected; without it nothing of the network does."""
+    server = make(corrected, 1)
+    network = server.get_network()
+    async with running(server) as (address,):
+        for number in range(2, 7):
+            client = our_host(number)
+            async with host_lifecycle.run_host(client):
+                with trio.fail_after(10):
+                    await client.get_network().dial_addr(address, server.get_id())
+                    while not network.get_connections():
+                        await trio.lowlevel.checkpoint()
+            with trio.fail_after(10):
+                while network.get_connections():
+                    await trio.lowlevel.checkpoint()
+        if not corrected:
+            with trio.fail_after(10):
+                while len(network.auto_connector._recent_disconnects) < 5:
+                    await trio.lowlevel.checkpoint()
+        assert hasattr(network.auto_connector, "_recent_disconnects") is not corrected

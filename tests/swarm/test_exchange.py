@@ -11,6 +11,8 @@ from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.from_supervisor import SessionEnded, Undeliverable
 from spacedrive_node.messages.peer_protocol import (
     Challenge,
+    ChallengeConfirmation,
+    ChallengeResponse,
     PairingDecision,
     PairingRequest,
     Refused,
@@ -40,20 +42,80 @@ def challenge_frame(frame: bytes) -> bytes:
 
 
 async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: Any) -> None:
-    """Ask → PeerRequest → PeerReply → PeerAnswer, a PeerEvidence before each first hand-over, in its step."""
+    """Ask → PeerRequest → PeerReply → PeerAnswer; none of it is evidence of who the peer of a pairing is."""
     async with swarm("a") as a, swarm("b") as b:
         await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         frame = request_frame(a, b)
         await b.deliver(B, Ask(7, a.peer, a.addresses, frame))
         request = await a.expect(PeerRequest, A)
         assert (request.peer, request.frame, request.path) == (b.peer, frame, "direct")
-        step = next(s for s in a.steps if any(o.kind == "PeerRequest" for o in s.out))
-        assert [(o.to, o.kind) for o in step.out] == [("vault", "PeerEvidence"), (A, "PeerRequest")]
-        assert (await a.expect(PeerEvidence)) == PeerEvidence("a" * 16, b.peer)
         await a.deliver(A, PeerReply(request.request, challenge_frame(frame)))
         answer = await b.expect(PeerAnswer, B)
         assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
-        assert (await b.expect(PeerEvidence)) == PeerEvidence("b" * 16, a.peer)
+        assert a.count(PeerEvidence) == b.count(PeerEvidence) == 0
+
+
+async def test_who_proves_the_code_is_told_to_the_vault_before_the_frame_arrives(swarm: Any) -> None:
+    """By an initiator when it confirms, by a joiner with the confirmation, in the same step; and once."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
+        await b.deliver(B, Serve(ROUTE_KEY, "joiner"))
+        name = code_id(ROUTE_KEY, a.peer, b.peer)
+        response = encode(ChallengeResponse(name, b"t" * 16, b"s" * 32))
+        confirmation = encode(ChallengeConfirmation(name, b"t" * 16, b"s" * 32))
+        for number, reply in enumerate(
+            [encode(Refused(name, b"t" * 16, "protocol")), b"no frame", confirmation, confirmation]
+        ):
+            await b.deliver(B, Ask(number, a.peer, a.addresses, response))
+            asked = await a.expect(PeerRequest, A)
+            assert a.count(PeerEvidence) == (number > 2)
+            await a.deliver(A, PeerReply(asked.request, reply))
+            await b.expect(PeerAnswer | PeerUnreachable, B)
+        assert await a.expect(PeerEvidence, "vault") == PeerEvidence("a" * 16, b.peer)
+        assert await b.expect(PeerEvidence, "vault") == PeerEvidence("b" * 16, a.peer)
+        assert a.count(PeerEvidence) == b.count(PeerEvidence) == 1
+        step = next(s for s in b.steps if any(o.kind == "PeerEvidence" for o in s.out))
+        assert [(o.to, o.kind) for o in step.out] == [("vault", "PeerEvidence"), (B, "PeerAnswer")]
+
+
+async def decide(initiator: Any, number: int, joiner: Any, attempt: bytes) -> str:
+    """Send a decision that names the joiner's code; return the reason of its refusal."""
+    frame = encode(PairingDecision(code_id(ROUTE_KEY, initiator.peer, joiner.peer), attempt, b"s" * 32))
+    return reason(await ask(initiator, number, joiner, frame, A))
+
+
+async def test_a_decoy_s_decisions_reach_no_joiner(swarm: Any) -> None:
+    """Not what a joiner has asked, but what it has answered with its identity, decides who may decide."""
+    async with swarm("a") as a, swarm("b") as b:
+        await b.deliver(B, Serve(ROUTE_KEY, "joiner"))
+        assert await decide(a, 1, b, b"t" * 16) == "busy"  # b may have forgotten whom it has answered
+        await ask(b, 1, a, request_frame(a, b))
+        assert await decide(a, 2, b, b"t" * 16) == "busy"  # this attempt is open
+        for number in range(3, 12):
+            assert await decide(a, number, b, bytes([number]) * 16) == "closed"
+        assert reason(await ask(a, 12, b, request_frame(a, b), A)) == "protocol"
+        assert b.count(PeerRequest) == b.count(PeerEvidence) == 0
+        name = code_id(ROUTE_KEY, a.peer, b.peer)
+        await ask(b, 2, a, encode(ChallengeResponse(name, b"t" * 16, b"s" * 32)))
+        frame = encode(PairingDecision(name, b"t" * 16, b"s" * 32))
+        await a.deliver(A, Ask(13, b.peer, b.addresses, frame))
+        assert (await b.expect(PeerRequest, B)).frame == frame
+
+
+async def test_a_decoy_s_decisions_are_strikes(swarm: Any) -> None:
+    """Also with ever fresh attempts: the thirtieth in a minute closes the connection."""
+    async with swarm("a") as a, swarm("b") as b:
+        await b.deliver(B, Serve(ROUTE_KEY, "joiner"))
+        await ask(b, 1, a, request_frame(a, b))
+        name = code_id(ROUTE_KEY, a.peer, b.peer)
+        for number in range(30):
+            frame = encode(PairingDecision(name, number.to_bytes(16, "big"), b"s" * 32))
+            answer = await ask(a, number, b, frame, A, timeout=3.0)
+            if isinstance(answer, PeerUnreachable):
+                break
+        assert number >= 28
+        last = await ask(a, 99, b, request_frame(a, b), A, timeout=3.0)
+        assert isinstance(last, PeerUnreachable)
 
 
 def refusal(frame: bytes) -> bytes:
@@ -91,6 +153,7 @@ async def test_a_joiner_serves_the_frames_of_the_initiator(swarm: Any) -> None:
     async with swarm("a") as a, swarm("b") as b:
         await b.deliver(B, Serve(ROUTE_KEY, "joiner"))
         name = code_id(ROUTE_KEY, a.peer, b.peer)
+        await ask(b, 1, a, encode(ChallengeResponse(name, b"t" * 16, b"s" * 32)))
         frame = encode(PairingDecision(name, b"t" * 16, b"s" * 32))
         await a.deliver(A, Ask(1, b.peer, b.addresses, frame))
         assert (await b.expect(PeerRequest, B)).frame == frame
@@ -109,7 +172,7 @@ async def test_only_the_actor_that_was_asked_may_answer(swarm: Any) -> None:
         assert (await b.expect(PeerAnswer)).frame == challenge_frame(frame)
 
 
-async def test_a_full_session_is_busy_and_an_ended_one_unavailable(swarm: Any) -> None:
+async def test_a_full_session_is_busy_and_an_ended_one_closed(swarm: Any) -> None:
     """Undeliverable becomes a refusal; a session that ends meanwhile leaves nobody waiting."""
     async with swarm("a") as a, swarm("b") as b:
         await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
@@ -120,8 +183,11 @@ async def test_a_full_session_is_busy_and_an_ended_one_unavailable(swarm: Any) -
         await b.deliver(B, Ask(2, a.peer, a.addresses, request_frame(a, b)))
         await a.expect(PeerRequest)
         await a.deliver("supervisor", SessionEnded("a" * 16, "initiator", "cancelled"))
-        assert reason(await b.expect(PeerAnswer)) == "unavailable"
-        assert a.count(PeerEvidence) == 1
+        assert reason(await b.expect(PeerAnswer)) == "closed"
+        # Its code stays known for a while: whoever comes late hears that it is over, and gets no strike.
+        for number in range(3, 40):
+            frame = request_frame(a, b, attempt=number.to_bytes(16, "big"))
+            assert reason(await ask(b, number, a, frame)) in ("closed", "busy")
 
 
 async def test_whoever_poisoned_a_session_is_blocked(swarm: Any) -> None:
@@ -134,7 +200,7 @@ async def test_whoever_poisoned_a_session_is_blocked(swarm: Any) -> None:
         await b.expect(PeerUnreachable | PeerAnswer)
         answer = await ask(b, 2, a, request_frame(a, b), timeout=3.0)
         assert isinstance(answer, PeerUnreachable)
-        assert reason(await ask(c, 1, a, request_frame(a, c))) == "unavailable"
+        assert reason(await ask(c, 1, a, request_frame(a, c))) == "closed"
 
 
 async def test_a_session_that_crashed_for_its_own_reasons_blocks_nobody(swarm: Any) -> None:
@@ -144,18 +210,8 @@ async def test_a_session_that_crashed_for_its_own_reasons_blocks_nobody(swarm: A
         await b.deliver(B, Ask(1, a.peer, a.addresses, request_frame(a, b)))
         await a.expect(PeerRequest)
         await a.deliver("supervisor", SessionEnded("a" * 16, "initiator", "crashed"))
-        assert reason(await b.expect(PeerAnswer)) == "unavailable"
-        assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
-
-
-async def test_a_peer_is_vouched_for_again_when_others_came_between(swarm: Any) -> None:
-    """The vault keeps the latest peers of a session; decoys must not push out the true one."""
-    async with swarm("a") as a, swarm("b") as b, swarm("c") as c:
-        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
-        for number, peer in enumerate((b, c, b)):
-            await peer.deliver(B, Ask(number, a.peer, a.addresses, request_frame(a, peer)))
-            assert (await a.expect(PeerEvidence, "vault")).peer == peer.peer
-            await a.expect(PeerRequest)
+        assert reason(await b.expect(PeerAnswer)) == "closed"
+        assert reason(await ask(b, 2, a, request_frame(a, b))) == "closed"
 
 
 async def test_a_known_peer_s_decision_goes_to_the_vault(swarm: Any) -> None:

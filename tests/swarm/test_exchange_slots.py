@@ -1,5 +1,7 @@
 """Which inbound exchange makes room (docs/protocol.md, "Limits")."""
 
+from typing import Any
+
 from spacedrive_node.actors.swarm.pairing.exchange_slots import MAX_EXCHANGES, ExchangeSlot, ExchangeSlots
 
 NEAR, FAR, HERE = "192.0.2.0/24", "198.51.100.0/24", "127.0.0.0/24"
@@ -8,7 +10,7 @@ NEAR, FAR, HERE = "192.0.2.0/24", "198.51.100.0/24", "127.0.0.0/24"
 class Taken:
     """ExchangeSlots taken by a test, by name, and which of them were lost."""
 
-    def __init__(self, **bounds: int) -> None:
+    def __init__(self, **bounds: Any) -> None:
         self.slots = ExchangeSlots(**bounds)
         self.held: dict[str, ExchangeSlot] = {}
         self.lost: list[str] = []
@@ -66,6 +68,15 @@ def test_when_all_slots_are_taken_those_who_hold_most_make_room() -> None:
     taken.slots.release(taken.held["first"])
     assert taken.take("newer", FAR)
     assert taken.lost == ["first", "early"]  # both blocks have two now, each of another peer
+
+
+def test_a_slow_block_loses_its_slots_first() -> None:
+    """However few it has."""
+    taken = Taken(total=3, is_slow=NEAR.__eq__)
+    assert all(taken.take(name, FAR) for name in ("a", "b"))
+    assert taken.take("slow", NEAR)
+    assert taken.take("new", FAR)
+    assert taken.lost == ["slow"]
 
 
 def test_strangers_cannot_keep_anybody_out() -> None:

@@ -1,47 +1,46 @@
 """Identify: the library has no event for its end, and does not repeat one that failed; corrected, it does."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
-import trio.testing
-from libp2p.crypto.ed25519 import create_new_key_pair
+import varint
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.peer.id import ID
-from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, identify
-from spacedrive_node.tests.harness.library_hosts import PROTOCOL, our_host, running
+from spacedrive_node.actors.swarm.library import identify, streams
+from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running
 
 DEADLINE = 20
 
 
 @pytest.mark.parametrize("corrected", [False, True])
 async def test_a_failed_identify_is_tried_again(corrected: bool) -> None:
-    """The first stream to ask with cannot be opened."""
-    serving, asking = (
-        host_factory.new_host(create_new_key_pair(bytes([number]) * 32), 16, list) for number in (1, 2)
-    )
+    """The first stream to ask with is reset."""
+    serving, asking = our_host(1), make(corrected, 2)
     tries = 0
     identified = trio.Event()
-    new_stream = asking.new_stream
+    answer = serving.get_mux().handlers[IDENTIFY]
 
-    async def failing_once(*arguments: Any, **more: Any) -> Any:
+    async def failing_once(stream: Any) -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
-            raise ConnectionError
-        return await new_stream(*arguments, **more)
+            await stream.reset()
+        else:
+            await answer(stream)
 
     async def note(_peer: Any) -> None:
         if asking.get_peerstore().get_protocols(serving.get_id()):
             identified.set()
 
-    asking.new_stream = failing_once
+    serving.set_stream_handler(IDENTIFY, failing_once)
     if corrected:
         identify.after_identify(asking, note)
-    async with host_lifecycle.run_host(serving), host_lifecycle.run_host(asking):
-        await serving.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
-        address = Multiaddr(str(serving.get_transport_addrs()[0]))
+    async with running(serving, asking) as (address, _):
         with trio.fail_after(DEADLINE):
             await asking.get_network().dial_addr(address, serving.get_id())
             if corrected:
@@ -51,6 +50,40 @@ async def test_a_failed_identify_is_tried_again(corrected: bool) -> None:
                 while asking._identify_inflight or not tries:
                     await trio.lowlevel.checkpoint()
                 assert not asking._identified_peers
+
+
+@pytest.mark.parametrize("pushed", [False, True], ids=["answered", "pushed"])
+@pytest.mark.parametrize(("corrected", "kept"), [(False, 30_000), (True, 0)])
+async def test_a_message_above_64_kibibytes_is_not_read(corrected: bool, kept: int, pushed: bool) -> None:
+    """All that it says is kept by default, half a megabyte; ours takes nothing of it."""
+    stranger, host = our_host(1), make(corrected, 2)
+    message = Identify(public_key=stranger.get_public_key().serialize())
+    message.protocols.extend(f"/protocol/{number}" for number in range(30_000))
+    data = message.SerializeToString()
+    asked = trio.Event()
+
+    async def answer(stream: Any) -> None:
+        with suppress(Exception):
+            await stream.write(varint.encode(len(data)) + data)
+            await stream.close()
+        asked.set()
+
+    stranger.set_stream_handler(IDENTIFY, streams.reset if pushed else answer)
+    async with running(stranger, host) as (_, address):
+        with trio.fail_after(DEADLINE):
+            connection = await stranger.get_network().dial_addr(address, host.get_id())
+            if pushed:
+                with suppress(streams.StreamError):
+                    async with streams.open_stream(connection, ID_PUSH) as stream:
+                        await streams.write(stream, varint.encode(len(data)) + data)
+                        await streams.read_exactly(stream, 1)
+            else:
+                await asked.wait()
+            while host._identify_inflight:
+                await trio.lowlevel.checkpoint()
+    store = host.get_peerstore()
+    known = store.get_protocols(stranger.get_id()) if store.has_peer(stranger.get_id()) else []
+    assert sum(one.startswith("/protocol/") for one in known) == kept
 
 
 async def test_identify_tells_when_it_has_run() -> None:

@@ -3,16 +3,22 @@
 A test whose first half fails shows that the library no longer needs that correction: remove it.
 """
 
+import importlib
 from typing import Any
 
 import pytest
 import trio
+from libp2p.crypto.exceptions import MissingDeserializerError
 from libp2p.crypto.keys import KeyPair
+from libp2p.crypto.pb import crypto_pb2
+from libp2p.crypto.serialization import deserialize_public_key
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
 
+from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle
 from spacedrive_node.tests.harness.library_hosts import keys, make, plain_host, running
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, dial, framed, send
 
 
 class _ClaimsPublicKey:
@@ -42,3 +48,20 @@ async def test_noise_only(corrected: bool) -> None:
         except Exception:
             connected = False
     assert connected is not corrected
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "secp256k1"])
+async def test_transport_keys_that_get_a_connection(swarm: Any, kind: str) -> None:
+    """Those of docs/protocol.md, "Finding and dialling": a peer with such a key is answered."""
+    module = importlib.import_module(f"libp2p.crypto.{kind}")
+    pair = module.create_new_key_pair(2048) if kind == "rsa" else module.create_new_key_pair()
+    host = host_factory.new_host(pair, 64, list)
+    async with swarm("a") as a, host_lifecycle.run_host(host):
+        assert await send(await dial(host, a), framed(REQUEST))
+
+
+def test_other_transport_keys_get_none() -> None:
+    """An ECDSA key cannot be read, so that no handshake with it succeeds."""
+    ecdsa = crypto_pb2.PublicKey(key_type=crypto_pb2.KeyType.ECDSA, data=b"key")
+    with pytest.raises(MissingDeserializerError):
+        deserialize_public_key(ecdsa.SerializeToString())

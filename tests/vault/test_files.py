@@ -205,6 +205,10 @@ def test_names_are_made_to_fit() -> None:
     assert choose_name("x" * 100) == "x" * 64
     assert choose_name("\x00", None, " ", "host") == "host"
     assert choose_name("\u3164") == FALLBACK_NAME
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    assert choose_name(family) == family
+    assert choose_name(f"a\u200db {family}\u200d") == f"ab {family}"
+    assert choose_name("x" * 62 + family) == "x" * 62 + family[:1]
 
 
 def test_the_configured_name_is_kept(tmp_path: Path) -> None:
@@ -219,6 +223,10 @@ def test_the_configured_name_is_kept(tmp_path: Path) -> None:
     assert name(None)
     assert name("Cellar") == "Cellar"
     assert name(None) == "Cellar"
+    assert name(" e\u0301 ") == "é"
+    for wrong, why in (("\u3164", "blank"), ("a\u202eb", "U\\+202E"), ("\x00", "U\\+0000")):
+        with pytest.raises(FatalActorError, match=why):
+            name(wrong)
 
 
 def test_key_objects_show_nothing(tmp_path: Path) -> None:

@@ -345,29 +345,33 @@ def test_settle_request_is_answered_from_the_store(host: Any, other: Any) -> Non
     assert host.step("swarm", SettleRequest(6, other.peer, b"\xff")).out == []
 
 
-def test_unconfirmed_records_end_after_seven_days(host: Any, other: Any, new_device: Any) -> None:
-    """At the tick and at the start; paired ones stay."""
-    friend = new_device()
-    _paired(host, friend.pairing())
-    _stored(host, other.pairing())
+def test_replaced_records_end_after_seven_days(host: Any, other: Any, new_device: Any) -> None:
+    """Also those whose peer is known by no other record; unconfirmed and paired ones stay."""
+    _paired(host, other.pairing())
+    moved = new_device(key=other.key)
+    _paired(host, moved.pairing())
+    _stored(host, new_device().pairing())
     host.wall += 7 * 24 * 3600 - 1
-    host.now = host.vault.wake_at()
+    host.now += 3600
     assert host.tick() is None
+    assert host.vault._store.count() == 3
     host.wall += 2
-    host.now = host.vault.wake_at()
+    host.now += 3600
     assert host.tick() is not None
-    assert host.known == {friend.peer: None}
-    assert [device.device_id for device in host.devices()] == [friend.device_id]
+    assert [record.state for record in host.vault._store.all_records()[0]].count("replaced") == 0
+    assert host.vault._store.count() == 2
 
 
 def test_rename_and_forget(host: Any, other: Any) -> None:
     """Labels keep the rules for names; forgetting removes the record and tells the swarm."""
     _paired(host, other.pairing())
     assert host.request("gateway", RenameDevice(2, other.device_id, "Küche")) == DeviceChanged(2)
-    for bad in ("a\u202eb", "\x00", " ", "x\u200d", "e\u0301"):
+    wrong = {"a\u202eb": "U+202E", "\x00": "U+0000", " ": "blank", "x\u200d": "two emoji", "e\u0301": "form"}
+    for bad, why in wrong.items():
         answer = host.request("gateway", RenameDevice(3, other.device_id, bad))
         assert isinstance(answer, VaultError)
         assert answer.code == "invalid_name"
+        assert why in answer.message
     host.restart()
     assert [device.name for device in host.devices()] == ["Küche"]
     assert host.request("gateway", ForgetDevice(4, other.device_id)) == DeviceChanged(4)
@@ -395,13 +399,13 @@ def test_pages_of_devices(host: Any, new_device: Any) -> None:
 
 
 def test_records_are_bounded(host: Any, other: Any, new_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unconfirmed generations of one device push out the oldest; devices beyond the bound are refused."""
+    """Unconfirmed generations of one device, and devices, beyond the bound are refused."""
     monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_UNCONFIRMED_PER_DEVICE", 4)
-    pairings = [other.pairing() for _ in range(6)]
-    for pairing in pairings:
-        _stored(host, pairing)
-    kept = [record.th3 for record in host.vault._store.records_of_device(other.device_id)]
-    assert kept == [pairing.th3 for pairing in pairings[2:]]
+    for _ in range(4):
+        _stored(host, other.pairing())
+    fifth = other.pairing()
+    host.admit(fifth)
+    assert isinstance(host.request(fifth.sender, fifth.store()), StoreRefused)
     monkeypatch.setattr("spacedrive_node.actors.vault.machine.MAX_RECORDS", 4)
     extra = new_device().pairing()
     host.admit(extra)

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import Refused
-from spacedrive_node.protocol import code, identity, keys, peer_ids
+from spacedrive_node.protocol import code, identity, keys, pairing_clock, peer_ids
 from spacedrive_node.protocol.attempt import InitiatorAttempt, JoinerAttempt
+from spacedrive_node.tests.harness.identity_vectors import identities
 
 HERE = Path(__file__).parent
 
@@ -227,6 +228,12 @@ def names() -> dict[str, list[dict[str, str]]]:
         "emoji": "🖥",
         "spaces around": " a ",
         "only punctuation": "-",
+        "emoji joined": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "emoji with a variation selector, joined": "\U0001f3f3\ufe0f\u200d\U0001f308",
+        "emoji with a skin tone, joined": "\U0001f575\U0001f3fd\u200d\u2642\ufe0f",
+        "emoji of the older blocks, joined": "\u26d3\ufe0f\u200d\U0001f4a5",
+        "arrow joined": "\U0001f642\u200d\u2194\ufe0f",
+        "joined emoji among letters": "a\U0001f469\u200d\U0001f4bbb",
     }
     bad = {
         "empty": "",
@@ -247,6 +254,15 @@ def names() -> dict[str, list[dict[str, str]]]:
         "left-to-right isolate": "a\u2066b",
         "zero width space": "a\u200bb",
         "zero width joiner": "a\u200db",
+        "zero width joiner behind an emoji": "\U0001f469\u200d",
+        "zero width joiner before an emoji": "\u200d\U0001f469",
+        "zero width joiner between emoji and letter": "\U0001f469\u200da",
+        "zero width joiner between letter and emoji": "a\u200d\U0001f469",
+        "two zero width joiners": "\U0001f469\u200d\u200d\U0001f4bb",
+        "zero width joiner behind two variation selectors": "\U0001f3f3\ufe0f\ufe0f\u200d\U0001f308",
+        "zero width joiner of Braille": "\u2801\u200d\u2801",
+        "zero width non-joiner between emoji": "\U0001f469\u200c\U0001f4bb",
+        "emoji tags": "\U0001f3f4\U000e0067\U000e007f",
         "byte order mark": "\ufeffa",
         "soft hyphen": "a\u00adb",
         "tag character": "a\U000e0041",
@@ -262,6 +278,49 @@ def names() -> dict[str, list[dict[str, str]]]:
     }
 
 
+ORDERS = (
+    ("no clock is stated", [("0.1.0", "unknown")]),
+    ("one pairing after another", [("0.1.0+0", "9.9+0"), ("0.1.0+1", "9.9+1"), ("0.1.0+2", "9.9+2")]),
+    ("two that overlap", [("0.1.0+4", "9.9+2"), ("0.1.0+4", "9.9+2")]),
+    ("the second was signed by one side before the first was stored", [("1+6", "1+6"), ("1+6", "1+7")]),
+    (
+        "a clock far ahead counts as it is stated",
+        [("1+0", "1+10000"), ("1+0", "1+10001"), ("1+0", "1+10002")],
+    ),
+    ("the greatest clock", [("1+1000000000", "1+5"), ("1+5", "1+999999999")]),
+    ("what states no clock", [("1+beta", "1+"), ("1+99999999999", "1+4000000000"), ("+-3", "1+5-rc")]),
+)
+
+
+def orders() -> list[dict[str, Any]]:
+    """Return sets of pairings of the same two devices, all of them paired, and which one is in use.
+
+    The clocks afterwards are those of devices that have stored nothing else, in the order of the list.
+    """
+    out = []
+    for what, stated in ORDERS:
+        pairings, clocks = [], [0, 0]
+        for number, versions in enumerate(stated):
+            order = pairing_clock.order_of_pairing(*versions)
+            clocks = [
+                pairing_clock.clock_after(max(clock, pairing_clock.clock_in_version(version)), order)
+                for clock, version in zip(clocks, versions, strict=True)
+            ]
+            pairings.append(
+                {
+                    "th3": seed("order", what, str(number)).hex(),
+                    "app_version_i": versions[0],
+                    "app_version_j": versions[1],
+                    "order": order,
+                    "clock_i": clocks[0],
+                    "clock_j": clocks[1],
+                }
+            )
+        used = max(range(len(pairings)), key=lambda at: (pairings[at]["order"], pairings[at]["th3"]))
+        out.append({"what": what, "pairings": pairings, "in_use": used})
+    return out
+
+
 def build() -> dict[str, Any]:
     """Return the contents of every file by its name."""
     runs = [run(*arguments) for arguments in RUNS]
@@ -271,6 +330,13 @@ def build() -> dict[str, Any]:
         "run.json": runs,
         "refused-frames.json": bad_frames(runs[0]["frames"]["PairingRequest"]),
         "names.json": names(),
+        "orders.json": orders(),
+        "identities.json": identities(
+            seed("identity", "signer"),
+            seed("identity", "receiver"),
+            peer_ids.peer_id_of(public(seed("identity", "transport"))),
+            peer_ids.peer_id_of(public(seed("identity", "receiver transport"))),
+        ),
     }
 
 

@@ -3,6 +3,7 @@
 In reading order:
 
 addresses.py  the multiaddr forms that this node dials, listens on and announces; address blocks
+interfaces.py the addresses of this host, the most useful first
 dialer.py     finds or makes the connection to a peer
 resolver.py   resolves host names inside the sandbox
 """

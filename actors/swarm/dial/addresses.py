@@ -1,79 +1,19 @@
-"""Addresses that this node dials, listens on and announces: a closed set of multiaddr forms.
+"""Addresses that this node dials, listens on and announces (their forms: protocol/multiaddrs.py).
 
-Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, with or without a trailing /p2p. Anything else
-that a stranger sends is dropped here, before it reaches libp2p's parser. Owns the address blocks by which
-limits are counted. Pure, except for the list of network interfaces. Implements docs/architecture.md, "Swarm".
+Anything else that a stranger sends is dropped here, before it reaches libp2p's parser. Owns the address
+blocks by which limits are counted. Pure, but for the list of network interfaces. Implements
+docs/architecture.md, "Swarm".
 """
 
 import ipaddress
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
 
-from multiaddr.utils import get_network_addrs
+from ....protocol.multiaddrs import AddressError, Endpoint, IpAddress, parse
+from . import interfaces
 
-from ....messages.errors import SpacedriveNodeError
+__all__ = ["AddressError", "Endpoint", "IpAddress", "parse"]
 
 MAX_ADDRESSES = 32
-_MAX_ADDRESS_CHARACTERS = 256
-_FORM = re.compile(
-    r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})/tcp/([0-9]{1,5})(?:/p2p/[A-Za-z0-9]{1,128})?"
-)
-_HOST_NAME = re.compile(
-    r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
-)
-
-Family = Literal["ip4", "ip6", "dns", "dns4", "dns6"]
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class AddressError(SpacedriveNodeError, ValueError):
-    """Not one of the multiaddr forms that this node uses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One parsed address. `host` is an IP address in canonical text or a host name."""
-
-    family: Family
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"/{self.family}/{self.host}/tcp/{self.port}"
-
-    @property
-    def ip(self) -> IpAddress | None:
-        """The IP address, or None for a name."""
-        return ipaddress.ip_address(self.host) if self.family in ("ip4", "ip6") else None
-
-    def with_port(self, port: int) -> "Endpoint":
-        """Return the same host with another port."""
-        return Endpoint(self.family, self.host, port)
-
-    def with_ip(self, ip: IpAddress) -> "Endpoint":
-        """Return the same port at `ip`."""
-        return Endpoint("ip4" if ip.version == 4 else "ip6", str(ip), self.port)
-
-
-def parse(text: str) -> Endpoint:
-    """Parse one multiaddr; a trailing /p2p component is dropped. Raises AddressError."""
-    match = _FORM.fullmatch(text) if len(text) <= _MAX_ADDRESS_CHARACTERS else None
-    if match is None:
-        raise AddressError("only /ip4, /ip6 or /dns with /tcp/<port> is supported")
-    family, host, port = cast(Family, match[1]), match[2], int(match[3])
-    if port > 65535:
-        raise AddressError("no such port")
-    if family in ("ip4", "ip6"):
-        try:
-            ip = ipaddress.IPv4Address(host) if family == "ip4" else ipaddress.IPv6Address(host)
-        except ValueError:
-            raise AddressError("not an IP address") from None
-        return Endpoint(family, str(ip), port)
-    if _HOST_NAME.fullmatch(host) is None:
-        raise AddressError("not a host name")
-    return Endpoint(family, host, port)
 
 
 def usable(texts: Iterable[str]) -> list[Endpoint]:
@@ -105,6 +45,14 @@ def is_local_host(host: str) -> bool:
         return False
 
 
+def ip_of(host: str | None) -> IpAddress | None:
+    """Return the IP address in a text, without its zone and not mapped; None when there is none."""
+    try:
+        return None if host is None else unmapped(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        return None
+
+
 def unmapped(ip: IpAddress) -> IpAddress:
     """Return the IPv4 address inside an IPv4-mapped IPv6 address, otherwise `ip`."""
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
@@ -129,19 +77,20 @@ def is_loopback_block(block: str | None) -> bool:
 
 
 def interface_addresses() -> list[IpAddress]:
-    """Return the addresses of this host's interfaces, without loopback and link-local ones."""
-    found = [ipaddress.ip_address(text) for text in (*get_network_addrs(4), *get_network_addrs(6))]
-    return [ip for ip in found if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)]
+    """Return the addresses of this host's interfaces, the most useful first (interfaces.py)."""
+    return interfaces.addresses()
 
 
 def announced(
-    listening: Sequence[Endpoint], configured: Sequence[str], interfaces: Sequence[IpAddress]
+    listening: Sequence[Endpoint], configured: Sequence[str], found: Sequence[IpAddress]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (addresses to announce, addresses that only this host reaches).
 
-    Configured addresses replace the found ones. Loopback is announced only when there is nothing else.
+    Configured addresses replace the found ones. An address that is listened on comes before those that
+    /ip4/0.0.0.0 and /ip6/:: stand for, and these are in the order of `found`. Loopback is announced only
+    when there is nothing else.
     """
-    reachable: dict[str, None] = {}
+    reachable: dict[str, int] = {}
     local: dict[str, None] = {}
     for endpoint in listening:
         ip = endpoint.ip
@@ -151,12 +100,12 @@ def announced(
             local[str(endpoint.with_ip(ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")))] = (
                 None
             )
-            for interface in interfaces:
+            for place, interface in enumerate(found):
                 if interface.version == ip.version:
-                    reachable[str(endpoint.with_ip(interface))] = None
+                    reachable.setdefault(str(endpoint.with_ip(interface)), place)
         elif ip.is_loopback:
             local[str(endpoint)] = None
         else:
-            reachable[str(endpoint)] = None
-    addresses = tuple(configured) or tuple(reachable) or tuple(local)
+            reachable[str(endpoint)] = -1
+    addresses = tuple(configured) or tuple(sorted(reachable, key=reachable.__getitem__)) or tuple(local)
     return addresses[:MAX_ADDRESSES], tuple(local)[:MAX_ADDRESSES]

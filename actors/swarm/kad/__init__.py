@@ -2,7 +2,8 @@
 
 In reading order:
 
-dht_client.py     one request to one server, for discovery
-dht_server.py     answers other peers' requests: the library's server, corrected and bounded
-routing_table.py  which servers this node knows, and what discovery hears about them
+dht_client.py        one request to one server, for discovery
+dht_server.py        answers other peers' requests
+provider_records.py  who has announced itself for which key
+routing_table.py     which servers this node knows, and what discovery hears about them
 """

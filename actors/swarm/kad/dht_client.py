@@ -5,6 +5,7 @@ the libp2p Kademlia specification (github.com/libp2p/specs, kad-dht) over the co
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
@@ -17,11 +18,13 @@ from ....messages.to_discovery import KadFailed, KadReply
 from ....messages.to_swarm import KadRequest
 from ....messages.types import PeerAddresses
 from ..dial import addresses
+from ..dial.addresses import Endpoint
 from ..dial.dialer import Dialer, UnreachableError
+from ..dial.hearsay import heard_all
 from ..library import streams
-from ..library.connections import is_alive
+from ..library.connections import host_of, is_alive
 
-MAX_ANSWER_BYTES: Final = 256 * 1024
+MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_CLOSER_PEERS: Final = 20
 MAX_PROVIDERS: Final = 64
 _MAX_REQUESTS = 256
@@ -31,6 +34,14 @@ _MESSAGE_TYPES = {
     "get_providers": Message.MessageType.GET_PROVIDERS,
     "add_provider": Message.MessageType.ADD_PROVIDER,
 }
+
+
+@dataclass(slots=True)
+class OwnEntries:
+    """The addresses of this node itself that an answer names: as a closer peer, and as a provider."""
+
+    closer: list[str] = field(default_factory=list)
+    provider: list[str] = field(default_factory=list)
 
 
 def encode_request(op: str, key: bytes, own_peer: bytes, own_addresses: Sequence[str]) -> bytes:
@@ -46,27 +57,30 @@ def encode_request(op: str, key: bytes, own_peer: bytes, own_addresses: Sequence
 
 
 def decode_answer(
-    data: bytes, own_peer: bytes
+    data: bytes, own_peer: bytes, own: OwnEntries | None = None
 ) -> tuple[tuple[PeerAddresses, ...], tuple[PeerAddresses, ...]]:
     """Return (closer peers, providers) of an answer.
 
-    Malformed entries are dropped, and so is this node itself. Raises ValueError if it is no Kademlia message.
+    Malformed entries are dropped, and so is this node itself, whose addresses go into `own`. Raises
+    ValueError if it is no Kademlia message.
     """
     message = Message()
     try:
         message.ParseFromString(data)
     except DecodeError:
         raise ValueError("not a Kademlia message") from None
-    return _peers(message.closerPeers, MAX_CLOSER_PEERS, own_peer), _peers(
-        message.providerPeers, MAX_PROVIDERS, own_peer
-    )
+    own = OwnEntries() if own is None else own
+    closer = _peers(message.closerPeers, MAX_CLOSER_PEERS, own_peer, own.closer)
+    return closer, _peers(message.providerPeers, MAX_PROVIDERS, own_peer, own.provider)
 
 
-def _peers(entries: Any, limit: int, own_peer: bytes) -> tuple[PeerAddresses, ...]:
+def _peers(entries: Any, limit: int, own_peer: bytes, own: list[str]) -> tuple[PeerAddresses, ...]:
     found: dict[bytes, PeerAddresses] = {}
     for entry in entries[: 2 * limit]:
         peer = bytes(entry.id)
-        if peer != own_peer and peer not in found and is_peer_id(peer):
+        if peer == own_peer:
+            own[:] = readable_addresses(entry.addrs)
+        elif peer not in found and is_peer_id(peer):
             found[peer] = PeerAddresses(peer, readable_addresses(entry.addrs))
             if len(found) == limit:
                 break
@@ -82,15 +96,23 @@ def is_peer_id(peer: bytes) -> bool:
 
 def readable_addresses(entries: Sequence[Any]) -> tuple[str, ...]:
     """Return the addresses that this node could dial, of the first 32, as text without /p2p."""
-    found: dict[str, None] = {}
+    return tuple(map(str, _endpoints(entries)))
+
+
+def dialable_addresses(entries: Sequence[Any]) -> tuple[bytes, ...]:
+    """Return the same as binary multiaddrs."""
+    return tuple(Multiaddr(str(endpoint)).to_bytes() for endpoint in _endpoints(entries))
+
+
+def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
+    found: dict[Endpoint, None] = {}
     for entry in entries[: addresses.MAX_ADDRESSES]:
         try:
             text = str(Multiaddr(bytes(entry)) if isinstance(entry, bytes) else entry)
         except Exception:  # noqa: S112 - the parser raises many unrelated types; a malformed address is dropped
             continue
-        for endpoint in addresses.usable([text]):
-            found[str(endpoint)] = None
-    return tuple(found)
+        found.update(dict.fromkeys(addresses.usable([text])))
+    return list(found)
 
 
 class DhtClient:
@@ -103,12 +125,16 @@ class DhtClient:
         own_peer: bytes,
         own_addresses: Sequence[str],
         unreachable: Callable[[bytes], None],
+        own_peer_named: Callable[[KadRequest, str | None, OwnEntries], None] = lambda _request, _host, _own: (
+            None
+        ),
     ) -> None:
         self._dialer = dialer
         self._protocol = protocol
         self._own_peer = own_peer
         self._own_addresses = own_addresses
         self._unreachable = unreachable
+        self._own_peer_named = own_peer_named
         self._limiter = trio.CapacityLimiter(_MAX_REQUESTS)
 
     async def run(self, request: KadRequest) -> KadReply | KadFailed:
@@ -128,7 +154,7 @@ class DhtClient:
 
     async def _request(self, request: KadRequest) -> KadReply:
         existed = self._dialer.existing(request.peer) is not None
-        connection = await self._dialer.connect(request.peer, request.addresses)
+        connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
         try:
             data = await self._exchange(connection, request)
         except streams.StreamError as error:
@@ -136,9 +162,14 @@ class DhtClient:
             if not existed or (is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)):
                 raise
             await self._dialer.drop(connection)
-            data = await self._exchange(await self._dialer.connect(request.peer, request.addresses), request)
-        closer, providers = decode_answer(data, self._own_peer)
-        return KadReply(request.request, closer, providers)
+            connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            data = await self._exchange(connection, request)
+        own = OwnEntries()
+        closer, providers = decode_answer(data, self._own_peer, own)
+        source = host_of(connection)
+        if own.closer or own.provider:
+            self._own_peer_named(request, source, own)
+        return KadReply(request.request, heard_all(closer, source), heard_all(providers, source))
 
     async def _exchange(self, connection: Any, request: KadRequest) -> bytes:
         data = encode_request(request.op, request.key, self._own_peer, self._own_addresses)

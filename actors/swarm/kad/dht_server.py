@@ -1,162 +1,180 @@
-"""The Kademlia server of this node: the library's, corrected and bounded (docs/decisions/0004).
+"""The Kademlia server of this node: answers FIND_NODE, GET_PROVIDERS, ADD_PROVIDER and PING of other peers.
 
-Answers other peers' requests and keeps the routing table and the provider records. Never looks anything up
-and never announces: discovery does, request by request (dht_client.py). The defects are those of libp2p
-0.8.1; tests/swarm/test_dht_server.py and test_kad.py (clients) show them.
+Never looks anything up, never dials, and keeps no values: PUT_VALUE and GET_VALUE are not served. It is this
+project's own: the library's KadDHT does all of that by itself (docs/decisions/0004). Implements the RPC
+messages of the libp2p Kademlia specification (github.com/libp2p/specs, kad-dht), within docs/protocol.md,
+"Limits". tests/swarm/test_dht_server.py shows the library's defects.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import libp2p.kad_dht.common
-import libp2p.kad_dht.kad_dht
-import libp2p.kad_dht.peer_routing
-import libp2p.kad_dht.provider_store
-import libp2p.kad_dht.value_store
 import trio
+import varint
+from google.protobuf.message import DecodeError
 from libp2p.custom_types import TProtocol
-from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
-from libp2p.kad_dht.provider_store import ProviderStore
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
 
-from ..library import streams
+from ...base import now
+from ..library import multiplexer, streams
+from ..library.connections import address_block_of
+from .dht_client import dialable_addresses
+from .provider_records import ProviderRecords
+from .routing_table import RoutingTable
 
-_MODULES_WITH_PROTOCOL_ID = (
-    libp2p.kad_dht.common,
-    libp2p.kad_dht.kad_dht,
-    libp2p.kad_dht.peer_routing,
-    libp2p.kad_dht.provider_store,
-    libp2p.kad_dht.value_store,
-)
-MAX_KEYS = 8192
-MAX_KEYS_PER_PEER = 256
-_MAX_PROVIDER_ADDRESSES = 32
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_CLOSER_PEERS = 20
+MAX_ADDRESSES_PER_PEER = 8
+MAX_ADDRESS_BYTES_PER_PEER = 1024
+"""With at most 41 peers in an answer it has less than 64 KiB, which is what dht_client.py accepts."""
+_MAX_KEY_BYTES = 128
+_MAX_PROVIDER_KEY_BYTES = 80
 _MAX_STREAMS = 128
 _MAX_STREAMS_PER_PEER = 32
 _STREAM_TIMEOUT_S = 15.0
 
-
-def use_protocol(protocol: str) -> None:
-    """Set the protocol id of Kademlia, for the whole process.
-
-    Defect (0.8.1, kad_dht/kad_dht.py:340): KadDHT(protocol_prefix=…) is ignored.
-    """
-    for module in _MODULES_WITH_PROTOCOL_ID:
-        module.PROTOCOL_ID = TProtocol(protocol)
+_TYPE = Message.MessageType
+_CONNECTION = Message.ConnectionType
 
 
-class BoundedProviderStore(ProviderStore):  # type: ignore[misc]
-    """A provider store with a bound on keys, in all and for each peer, and on the addresses of a provider.
-
-    Defect (0.8.1, kad_dht/provider_store.py): the library's store is unbounded.
-    This node's own keys are not stored: `provides` decides at each request whether the node provides a key.
-    So they never expire, are gone as soon as a session ends, and come with the present addresses.
-    """
-
-    def __init__(self, host: Any, peer_routing: Any, provides: Callable[[bytes], bool]) -> None:
-        super().__init__(host=host, peer_routing=peer_routing)
-        self.provides = provides
-        self._keys_of_peer: dict[str, dict[bytes, None]] = {}
-        """By peer: its keys, the one announced last at the end."""
-
-    def add_provider(self, key: bytes, provider: PeerInfo) -> None:
-        """Keep a record for `key`; beyond the bounds the oldest key makes room, of this peer or of all."""
-        peer = str(provider.peer_id)
-        keys = self._keys_of_peer.get(peer, {})
-        if key not in keys and len(keys) >= MAX_KEYS_PER_PEER:
-            self._drop(next(iter(keys)), peer)
-        while key not in self.providers and len(self.providers) >= MAX_KEYS:
-            self._drop(next(iter(self.providers)))
-        bounded = PeerInfo(provider.peer_id, list(provider.addrs)[:_MAX_PROVIDER_ADDRESSES])
-        super().add_provider(key, bounded)
-        if peer in self.providers[key]:
-            keys = self._keys_of_peer.setdefault(peer, {})
-            keys.pop(key, None)
-            keys[key] = None
-
-    def get_providers(self, key: bytes) -> list[PeerInfo]:
-        """Return the providers of `key`, this node itself first if it is one."""
-        found = [info for info in super().get_providers(key) if info.peer_id != self.local_peer_id]
-        if self.provides(key):
-            found.insert(0, PeerInfo(self.local_peer_id, [_bare(addr) for addr in self.host.get_addrs()]))
-        return found
-
-    def cleanup_expired(self) -> None:
-        """Drop expired records."""
-        super().cleanup_expired()
-        for peer, keys in list(self._keys_of_peer.items()):
-            for key in [key for key in keys if peer not in self.providers.get(key, {})]:
-                self._forget(key, peer)
-
-    def _drop(self, key: bytes, peer: str | None = None) -> None:
-        """Drop the records for a key: one peer's, or all of them."""
-        records = self.providers.get(key, {})  # the library has dropped it already if it had expired
-        for one in list(records) if peer is None else [peer]:
-            records.pop(one, None)
-            self._forget(key, one)
-        if not records:
-            self.providers.pop(key, None)
-
-    def _forget(self, key: bytes, peer: str) -> None:
-        keys = self._keys_of_peer.get(peer, {})
-        keys.pop(key, None)
-        if not keys:
-            self._keys_of_peer.pop(peer, None)
+class RefusedRequestError(streams.StreamProtocolError):
+    """The request is malformed, or is not served here: its stream is reset."""
 
 
-def _bare(address: Any) -> Any:
-    return address.decapsulate_code(421) if "/p2p/" in str(address) else address
+class DhtServer:
+    """Serves the streams of one host. `provides` tells whether this node itself provides a key.
 
-
-class DhtServer(KadDHT):  # type: ignore[misc]
-    """The library's DHT with bounded streams, and only servers in its routing table.
-
-    Defect (0.8.1, kad_dht/kad_dht.py, _inbound_limiter): twelve streams that send nothing keep the server
-    busy for ever. Here a stream ends after 15 s, and one peer has 32 at once.
-    Defect (0.8.1, add_peer with skip_server_mode_check): a client, which only sends requests, enters the
-    routing table as a server. Here only a peer enters that identify has shown to be a server.
+    This node's own keys are not stored, so that they never expire, are gone as soon as a session ends, and
+    come with the present addresses.
     """
 
     def __init__(
-        self, host: Any, mode: DHTMode, provides: Callable[[bytes], bool] = lambda _key: False
+        self, host: Any, routing_table: RoutingTable, provides: Callable[[bytes], bool] = lambda _key: False
     ) -> None:
-        super().__init__(host, mode)
-        self.provider_store = BoundedProviderStore(host, self.peer_routing, provides)
-        self._inbound_limiter = trio.CapacityLimiter(_MAX_STREAMS)
-        self._streams_of_peer: Counter[bytes] = Counter()
+        self._host = host
+        self._own_peer: bytes = host.get_id().to_bytes()
+        self._routing_table = routing_table
+        self._provides = provides
+        self._streams: Counter[bytes] = Counter()
+        self.records = ProviderRecords()
+
+    def serve(self, protocol: str) -> None:
+        """Offer the protocol to peers from now on."""
+        self._host.set_stream_handler(TProtocol(protocol), self.handle_stream)
 
     async def handle_stream(self, stream: Any) -> None:
-        """Serve one stream, for 15 s at most."""
-        peer = stream.muxed_conn.peer_id.to_bytes()
-        if self._streams_of_peer[peer] >= _MAX_STREAMS_PER_PEER:
+        """Serve one stream: requests, each with its answer, for 15 s at most."""
+        peer: bytes = stream.muxed_conn.peer_id.to_bytes()
+        if self._streams.total() >= _MAX_STREAMS or self._streams[peer] >= _MAX_STREAMS_PER_PEER:
             await streams.reset(stream)
             return
-        self._streams_of_peer[peer] += 1
+        self._streams[peer] += 1
         try:
-            with trio.move_on_after(_STREAM_TIMEOUT_S) as timeout:
-                await super().handle_stream(stream)
-            if timeout.cancelled_caught:
-                await streams.reset(stream)
+            with trio.fail_after(_STREAM_TIMEOUT_S):
+                while True:
+                    try:
+                        data = await streams.read_varint_message(stream, MAX_REQUEST_BYTES)
+                    except streams.StreamError as error:
+                        if error.clean:
+                            break
+                        raise
+                    answer = self.answer(peer, address_block_of(stream.muxed_conn), data)
+                    async with multiplexer.one_packet(stream):
+                        await streams.write(stream, varint.encode(len(answer)) + answer)
+            await streams.close(stream)
+        except (streams.StreamError, trio.TooSlowError):
+            await streams.reset(stream)
         finally:
-            self._streams_of_peer[peer] -= 1
-            if not self._streams_of_peer[peer]:
-                del self._streams_of_peer[peer]
+            self._streams[peer] -= 1
+            if not self._streams[peer]:
+                del self._streams[peer]
 
-    async def add_peer(self, peer_id: ID, *, skip_server_mode_check: bool = False) -> bool:
-        """Add a peer to the routing table; return whether it was added.
-
-        One that is no server never is, also where the library wants its own check skipped.
-        """
-        if skip_server_mode_check and not self.is_server(peer_id):
-            return False
-        return bool(await super().add_peer(peer_id, skip_server_mode_check=skip_server_mode_check))
-
-    def is_server(self, peer_id: ID) -> bool:
-        """Return whether identify has shown that the peer serves this DHT."""
+    def answer(self, peer: bytes, address_block: str | None, data: bytes) -> bytes:
+        """Return the answer to one request. Raises RefusedRequestError."""
+        request = Message()
         try:
-            protocols = self.host.get_peerstore().get_protocols(peer_id)
-        except Exception:  # not in the store: not identified yet
-            return False
-        return str(libp2p.kad_dht.common.PROTOCOL_ID) in protocols
+            request.ParseFromString(data)
+        except DecodeError:
+            raise RefusedRequestError("not a Kademlia message") from None
+        answer = Message()
+        answer.type = request.type
+        key = bytes(request.key)
+        if request.type != _TYPE.PING and not 0 < len(key) <= _MAX_KEY_BYTES:
+            raise RefusedRequestError("a key of this length is not served")
+        if request.type == _TYPE.PING:
+            pass
+        elif request.type == _TYPE.FIND_NODE:
+            self._name_target(answer, key, peer)
+            self._name_closer_peers(answer, key, peer)
+        elif request.type == _TYPE.GET_PROVIDERS:
+            answer.key = key
+            self._name_providers(answer, key)
+            self._name_closer_peers(answer, key, peer)
+        elif request.type == _TYPE.ADD_PROVIDER:
+            answer.key = key
+            self._add_provider(request, key, peer, address_block)
+        else:
+            raise RefusedRequestError("values are not kept here")
+        return bytes(answer.SerializeToString())
+
+    def _add_provider(self, request: Any, key: bytes, peer: bytes, address_block: str | None) -> None:
+        """Store that the sender provides `key`; what it says of others is passed over."""
+        if len(key) > _MAX_PROVIDER_KEY_BYTES:
+            raise RefusedRequestError("a key of this length is not stored")
+        for entry in request.providerPeers[:MAX_CLOSER_PEERS]:
+            if bytes(entry.id) == peer:
+                addresses = _first(dialable_addresses(entry.addrs))
+                if addresses and not self.records.store(key, peer, addresses, address_block, now()):
+                    raise RefusedRequestError("this key has enough providers")
+                return
+
+    def _name_providers(self, answer: Any, key: bytes) -> None:
+        if self._provides(key):
+            self._name(answer.providerPeers, self._own_peer, self._own_addresses())
+        for peer, record in self.records.providers(key, now()):
+            if peer != self._own_peer:
+                self._name(answer.providerPeers, peer, record.addresses)
+
+    def _name_closer_peers(self, answer: Any, key: bytes, asking: bytes) -> None:
+        named = {asking, *(bytes(entry.id) for entry in answer.closerPeers)}
+        for peer, addresses in self._routing_table.closest_peers(key, MAX_CLOSER_PEERS):
+            if peer not in named:
+                self._name(answer.closerPeers, peer, addresses)
+
+    def _name_target(self, answer: Any, key: bytes, asking: bytes) -> None:
+        """Name the peer that is looked for, server or not, if its addresses are known (FIND_NODE)."""
+        if key == self._own_peer:
+            self._name(answer.closerPeers, key, self._own_addresses())
+            return
+        try:
+            known = self._host.get_peerstore().addrs(ID(key))
+        except Exception:  # not in the store, or expired
+            return
+        if known and key != asking:
+            self._name(answer.closerPeers, key, dialable_addresses(known))
+
+    def _name(self, entries: Any, peer: bytes, addresses: Iterable[bytes]) -> None:
+        entry = entries.add()
+        entry.id = peer
+        entry.addrs.extend(_first(addresses))
+        if self._host.get_network().get_connections(ID(peer)):
+            entry.connection = _CONNECTION.CONNECTED
+        elif entry.addrs:
+            entry.connection = _CONNECTION.CAN_CONNECT
+
+    def _own_addresses(self) -> tuple[bytes, ...]:
+        return dialable_addresses(self._host.get_addrs())
+
+
+def _first(addresses: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the first eight addresses, of 1 KiB together at most."""
+    found: list[bytes] = []
+    size = 0
+    for address in addresses:
+        size += len(address)
+        if len(found) == MAX_ADDRESSES_PER_PEER or size > MAX_ADDRESS_BYTES_PER_PEER:
+            break
+        found.append(address)
+    return tuple(found)

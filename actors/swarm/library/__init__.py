@@ -1,8 +1,8 @@
 """libp2p 0.8.1 as this project uses it: corrected, bounded, and without the parts that a node does not need.
 
 Each correction's docstring names its defect, the place in the library and the test that shows it, so that the
-correction can go when that test fails. docs/decisions/0004 is the list of all of them. Outside of this folder
-only kad/dht_server.py reaches into private names of the library.
+correction can go when that test fails. docs/decisions/0004 is the list of all of them. Nothing outside of
+this folder reaches into private names of the library.
 
 In reading order:
 
@@ -12,9 +12,9 @@ security.py           the security protocols that are offered: Noise alone
 connection_limits.py  bounds on inbound connections, for each address and in all
 connections.py        one connection: is it alive, of which kind, from where; how it is closed
 notifications.py      the library's events of connections, as two callbacks
-dialing.py            switches off the library's own dialing rules
-identify.py           runs a callback after identify, and repeats an identify that failed
-peer_store.py         the peer store, tolerant of peer records that arrive late
+dialing.py            switches off the library's own dialing
+identify.py           identify: bounded, repeated when it failed, with a callback after it
+peer_store.py         the peer store, bounded, and tolerant of peer records that arrive late
 negotiation.py        multistream-select, bounded and in few packets
 multiplexer.py        Yamux, bounded and in few packets
 stream_handlers.py    keeps exceptions and too many streams away from the host

@@ -19,10 +19,14 @@ UPGRADE_TIMEOUT_S = 5.0
 
 
 class Gate(Protocol):
-    """Decides whether a connection from a host may come in."""
+    """Decides whether a connection from a host may come in, and whose connections go first."""
 
     def allows(self, host: str) -> bool:
         """Return whether connections from `host` (IP address as text) are accepted."""
+        ...
+
+    def is_slow(self, address_block: str | None) -> bool:
+        """Return whether connections from an address block make room before all others."""
         ...
 
 
@@ -99,7 +103,9 @@ def limit_inbound_connections(
             return
         others.sort(key=lambda one: float(one._created_at))
         evicted = others[
-            choose_evicted([(address_block_of(one.muxed_conn), bool(one.streams)) for one in others])
+            choose_evicted(
+                [(address_block_of(one.muxed_conn), bool(one.streams)) for one in others], gate.is_slow
+            )
         ]
         network.remove_conn(evicted)  # at once: until it is closed its place would count as taken
         await close_connection(evicted)
@@ -117,11 +123,16 @@ def limit_inbound_connections(
     network._do_handle_inbound_connection = handle
 
 
-def choose_evicted(connections: Sequence[tuple[str | None, bool]]) -> int:
+def choose_evicted(
+    connections: Sequence[tuple[str | None, bool]],
+    is_slow: Callable[[str | None], bool] = lambda _block: False,
+) -> int:
     """Return the index of the connection to close, of (address block, has streams) each, oldest first.
 
-    It is one of the block that has most of them: without streams if there is one, and of these the oldest.
+    It is one of a slow block if there is one; otherwise, or among slow ones, of the block that has most of
+    them: without streams if there is one, and of these the oldest.
     """
     count_of_block = Counter(block for block, _ in connections)
-    ranks = [(count_of_block[block], not has_streams) for block, has_streams in connections]
+    slow = {block for block in count_of_block if is_slow(block)}
+    ranks = [(block in slow, count_of_block[block], not has_streams) for block, has_streams in connections]
     return ranks.index(max(ranks))

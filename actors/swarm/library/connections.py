@@ -69,6 +69,15 @@ def use_remote_address() -> None:
     TrioTCPStream.get_remote_address = remote_address
 
 
+def host_of(connection: Any) -> str | None:
+    """Return the IP address of the other side of a connection as text; None: gone."""
+    try:
+        remote = connection.muxed_conn.get_remote_address()
+    except Exception:  # as in address_block_of
+        return None
+    return None if remote is None else str(remote[0])
+
+
 def address_block_of(muxed: Any) -> str | None:
     """Return the address block (dial/addresses.py) from which a multiplexed connection comes; None: gone."""
     try:

@@ -1,6 +1,6 @@
 """Builds a libp2p host with every correction that is made at construction.
 
-The corrections that need more of the swarm (connection_limits.py, identify.py) are applied by node.py.
+The corrections that need more of the swarm (connection_limits.py, after_identify) are applied by node.py.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import libp2p
 import libp2p.network.swarm as library_swarm
 from libp2p.crypto.keys import KeyPair
 
-from . import dialing, multiplexer, negotiation
+from . import dialing, identify, multiplexer, negotiation
 from .connection_limits import connection_config
 from .connections import use_remote_address
 from .library_logs import silence_library_logs
@@ -35,11 +35,12 @@ def new_host(keys: KeyPair, max_connections: int, announced: Callable[[], list[A
     negotiation.use_bounded_messages()
     # Created for each network and never used: names are resolved before they come here (dial/resolver.py).
     library_swarm.DNSResolver = object
+    peer_store = TolerantPeerStore()
     host = libp2p.new_host(
         key_pair=keys,
         sec_opt=noise_only(keys),
         muxer_opt=multiplexer.muxers(),
-        peerstore_opt=TolerantPeerStore(),
+        peerstore_opt=peer_store,
         connection_config=connection_config(max_connections),
         addrs_factory=lambda _candidates: announced(),
         disable_identify_address_discovery=True,
@@ -48,7 +49,8 @@ def new_host(keys: KeyPair, max_connections: int, announced: Callable[[], list[A
     network.set_resource_manager(None)
     contain_stream_handlers(network)
     negotiation.answer_proposals_in_one_packet(host)
-    dialing.forget_failed_dials(network)
     dialing.shorten_dials(network)
-    dialing.never_dial_by_itself(network)
+    dialing.never_dial_by_itself(host)
+    identify.use_bounded_identify(host)
+    peer_store.is_connected = lambda peer_id: bool(network.get_connections(peer_id))
     return host

@@ -1,12 +1,114 @@
-"""Tells when identify has run for a peer, and repeats an identify that failed."""
+"""Identify: asks a connected peer which protocols it speaks and where it listens, and takes what peers push.
 
+Owns the reading of identify's messages, bounded before they are parsed, and the moment at which identify has
+run. Never dials and keeps nothing itself: peer_store.py does. Answering identify stays with the library.
+Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
+"""
+
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
+from google.protobuf.message import DecodeError
+from libp2p.identity.identify.identify import ID as IDENTIFY_ID
+from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.identity.identify_push.identify_push import ID_PUSH
+from multiaddr import Multiaddr
 
+from . import peer_store, streams
+from .connections import is_alive
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_PUSHES = 64
+MAX_PUSHES_PER_PEER = 2
+_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 5.0
+_ADDRESS_LIFE_S = 7200
 _RETRY_PAUSES_S = (0.5, 2.0, 8.0, 0.0)
 """Pause after each failure; the last one ends the attempts."""
+
+
+def use_bounded_identify(host: Any) -> None:
+    """Read the messages of identify here instead of in the library.
+
+    Defect (0.8.1, host/basic_host.py:1264, identity/update.py:31): a message of identify may have 1 MiB, or
+    any length in the old format. A thousand addresses and any number of protocols of it are stored, and all
+    addresses of the signed record in it. One message blocks the process for seconds; 120 peers fill the
+    memory. Here it has at most 64 KiB, and of these what the peer store keeps is read. The signed record in
+    it is not: the connection has proved already who says so.
+    Tests: tests/swarm/test_identify.py; tests/limits/test_strangers_bytes.py.
+    """
+    network = host.get_network()
+    pushes: Counter[Any] = Counter()
+
+    async def identify(peer_id: Any, *, reason: str) -> None:
+        connection = next((one for one in network.get_connections(peer_id) if is_alive(one)), None)
+        if connection is None:
+            return
+        with trio.move_on_after(_START_TIMEOUT_S) as start:
+            await connection.event_started.wait()
+        if start.cancelled_caught:
+            return
+        try:
+            with trio.fail_after(_TIMEOUT_S):
+                async with streams.open_stream(connection, IDENTIFY_ID) as stream:
+                    data = await streams.read_varint_message(stream, MAX_MESSAGE_BYTES)
+        except (streams.StreamError, trio.TooSlowError):
+            return
+        if remember(host.get_peerstore(), peer_id, data) and network.get_connections(peer_id):
+            host._identified_peers[peer_id] = reason
+
+    async def take_push(stream: Any) -> None:
+        peer_id = stream.muxed_conn.peer_id
+        if pushes.total() >= MAX_PUSHES or pushes[peer_id] >= MAX_PUSHES_PER_PEER:
+            await streams.reset(stream)
+            return
+        pushes[peer_id] += 1
+        try:
+            with trio.fail_after(_TIMEOUT_S):
+                data = await streams.read_varint_message(stream, MAX_MESSAGE_BYTES)
+            remember(host.get_peerstore(), peer_id, data)
+            await streams.close(stream)
+        except (streams.StreamError, trio.TooSlowError):
+            await streams.reset(stream)
+        finally:
+            pushes[peer_id] -= 1
+            if not pushes[peer_id]:
+                del pushes[peer_id]
+
+    host._identify_peer = identify
+    host.set_stream_handler(ID_PUSH, take_push)
+
+
+def remember(store: Any, peer_id: Any, data: bytes) -> bool:
+    """Store what a peer says of itself; return whether `data` is a message of identify.
+
+    Addresses and protocols replace the former ones, where the message has any.
+    """
+    message = Identify()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return False
+    if message.listen_addrs:
+        store.clear_addrs(peer_id)
+        store.add_addrs(peer_id, _addresses(message.listen_addrs), _ADDRESS_LIFE_S)
+    if message.protocols:
+        store.set_protocols(peer_id, list(message.protocols[: peer_store.MAX_PROTOCOLS]))
+    return True
+
+
+def _addresses(entries: Any) -> list[Any]:
+    """Return the first 32 addresses, without those that are malformed or too long."""
+    found = []
+    for entry in entries[: peer_store.MAX_ADDRESSES]:
+        if len(entry) <= peer_store.MAX_ADDRESS_BYTES:
+            try:
+                found.append(Multiaddr(bytes(entry)))
+            except Exception:  # noqa: S112 - the parser raises many unrelated types; the address is dropped
+                continue
+    return found
 
 
 def after_identify(host: Any, callback: Callable[[Any], Awaitable[None]]) -> None:

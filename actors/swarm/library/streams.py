@@ -34,7 +34,7 @@ class StreamError(SpacedriveNodeError):
 
 
 class StreamNotOpenedError(StreamError):
-    """The connection accepts no new stream: it is dead."""
+    """The connection accepts no new stream, or did not take its first packet: it is dead."""
 
 
 class StreamProtocolError(StreamError):
@@ -172,12 +172,13 @@ async def _negotiate(stream: Any, protocol: str) -> None:
 async def _propose_and_request(stream: Any, protocol: str, request: bytes) -> None:
     """Write proposal and request in one packet, then read that the peer agrees. Raises StreamError."""
     proposals = [MULTISELECT_PROTOCOL_ID.encode() + b"\n", protocol.encode() + b"\n"]
-    async with multiplexer.one_packet(stream):
-        await write(stream, b"".join(varint.encode(len(one)) + one for one in proposals) + request)
-        try:
+    try:
+        # What is written is only collected here. It leaves at the end of the block, and can fail only there.
+        async with multiplexer.one_packet(stream):
+            await stream.write(b"".join(varint.encode(len(one)) + one for one in proposals) + request)
             await stream.close_write()
-        except Exception as error:  # see read_exactly
-            raise StreamError(f"write failed: {type(error).__name__}") from error
+    except Exception as error:  # see read_exactly
+        raise StreamNotOpenedError(f"write failed: {type(error).__name__}") from error
     with trio.move_on_after(_NEGOTIATION_TIMEOUT_S) as limit:
         for proposal in proposals:
             if await read_varint_message(stream, len(proposal)) != proposal:

@@ -8,6 +8,6 @@ frame_routing.py     which session a frame belongs to, and which peers the vault
 pending_requests.py  requests to sessions and the vault that wait for their reply
 exchange_slots.py    how many inbound exchanges run at once, and which one makes room
 rate_limits.py       how often something may happen in a time window
-ban_list.py          peers and address blocks that sent too much rubbish
+ban_list.py          peers that sent too much rubbish, and address blocks that are served last
 recent_table.py      a bounded mapping that forgets the least recently used entry
 """

@@ -40,8 +40,9 @@ class ExchangeSlots:
 
     Strangers could hold every slot for seconds by sending nothing. So where all are taken, an exchange that
     waits for its peer is evicted: from the address block with the most exchanges, there from the peer with
-    the most, the oldest first. An exchange that waits for a session or the vault is never evicted: only a
-    peer that knows a code, or is a known device, gets so far.
+    the most, the oldest first. A slow block (ban_list.py) comes before all others. An exchange that waits
+    for a session or the vault is never evicted: only a peer that knows a code, or is a known device, gets so
+    far.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class ExchangeSlots:
         total: int = MAX_EXCHANGES,
         per_address_block: int = MAX_EXCHANGES_PER_ADDRESS_BLOCK,
         per_peer: int = MAX_EXCHANGES_PER_PEER,
+        is_slow: Callable[[str | None], bool] = lambda _block: False,
     ) -> None:
         self._total = total
         self._per_address_block = per_address_block
         self._per_peer = per_peer
+        self._is_slow = is_slow
         self._taken: dict[ExchangeSlot, None] = {}
         """In the order in which they were acquired."""
 
@@ -89,7 +92,11 @@ class ExchangeSlots:
             return False
         of_block, of_peer = self._counts()
         # max returns the first of equals, and so the oldest.
-        evicted = max(waiting, key=lambda slot: (of_block[slot.address_block], of_peer[slot.peer]))
+        slow = {block for block in of_block if self._is_slow(block)}
+        evicted = max(
+            waiting,
+            key=lambda slot: (slot.address_block in slow, of_block[slot.address_block], of_peer[slot.peer]),
+        )
         self.release(evicted)
         evicted.evict()
         return True

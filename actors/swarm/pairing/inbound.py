@@ -12,6 +12,7 @@ import trio
 
 from ....messages.base import MalformedMessageError, encode
 from ....messages.peer_protocol import (
+    ChallengeConfirmation,
     ChallengeResponse,
     PairingDecision,
     PairingRequest,
@@ -37,6 +38,7 @@ REPLY_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 5.0
 EXCHANGE_TIMEOUT_S = 10.0
 """All of it together: the other side waits no longer (docs/protocol.md, "Limits")."""
+SLOW_PAUSE_S = 1.0
 _CLOSE_TIMEOUT_S = 2.0
 
 
@@ -52,15 +54,14 @@ class InboundExchanges:
         *,
         count_refusal: Callable[[RefusalReason], None],
         drop_peer: Callable[[bytes], Any],
-        drop_address_block: Callable[[str], None],
     ) -> None:
         self._own_peer = own_peer
         self._routing = routing
+        self._mailbox = mailbox
         self._bans = bans
         self._count_refusal = count_refusal
         self._drop_peer = drop_peer
-        self._drop_address_block = drop_address_block
-        self._slots = ExchangeSlots()
+        self._slots = ExchangeSlots(is_slow=lambda block: bans.is_slow(block, now()))
         self._repeats = RepeatLimit()
         self.pending = PendingRequests(mailbox)
         """Requests that wait for a session or the vault. The actor hands it what comes back (actor.py)."""
@@ -71,7 +72,7 @@ class InboundExchanges:
         address_block = address_block_of(stream.muxed_conn)
 
         # Gate: a banned peer is not listened to, and loses its connections.
-        if self._bans.is_banned(peer, now()) or self._bans.is_banned(address_block, now()):
+        if self._bans.is_banned(peer, now()):
             await streams.reset(stream)
             await self._drop_peer(peer)
             return
@@ -107,6 +108,10 @@ class InboundExchanges:
                         await streams.reset(stream)
                         return
 
+                    # Slow down a peer that sends rubbish, if its address block does so as a whole.
+                    if self._bans.is_slowed(peer, address_block, now()):
+                        await trio.sleep(SLOW_PAUSE_S)
+
                     # Write: the response and the end of this side's half, in one packet.
                     try:
                         with trio.fail_after(WRITE_TIMEOUT_S):
@@ -134,25 +139,42 @@ class InboundExchanges:
         reply arrives in the actor's mailbox, as a PeerReply: `SwarmActor` (actor.py) hands it to `pending`,
         which wakes the call.
         """
-        # Rate limit.
-        if self._repeats.record(peer + request.attempt, now()):
+        # Whose is it? If nobody's, or a decoy's that names a joiner's code, that is a strike.
+        actor = self._routing.session_of(self._own_peer, peer, request)
+        is_for_vault = self._routing.belongs_to_vault(peer, request)
+        reason: RefusalReason | None = None
+        if actor is not None:
+            reason = self._routing.refusal_for_joiner(actor, peer, request)
+        elif not is_for_vault:
+            if self._routing.is_finished(self._own_peer, peer, request, now()):
+                return self._refuse(request, "closed")
+            reason = _refusal_of_unknown(request)
+        if reason is not None:
+            await self._strike(peer, address_block)
+            return self._refuse(request, reason)
+
+        # Rate limit. By code and not by attempt: a peer has one attempt at a time, and can invent any number.
+        if self._repeats.record(peer + request.code_id, now()):
             return self._refuse(request, "busy")
 
-        # Does a session serve this code?
-        actor = self._routing.session_of(self._own_peer, peer, request)
+        # A session's.
         if actor is not None:
             number = self.pending.next_number()
+            self._routing.record_forward(actor, peer)
+            ahead = self._routing.evidence_ahead(actor, peer)
             message = PeerRequest(number, peer, frame, kind)
-            ahead = self._routing.prepare_forward(actor, peer)
             try:
-                return await self.pending.call(number, actor, message, REPLY_TIMEOUT_S, ahead)
+                reply = await self.pending.call(number, actor, message, REPLY_TIMEOUT_S, ahead)
             except ActorBusyError:
                 return self._refuse(request, "busy")
             except ActorGoneError:
                 pass  # the session has just ended: go on as if it had not been found
+            else:
+                await self._tell_vault(actor, peer, request, reply)
+                return reply
 
-        # Is it the decision of a known peer, whose session is over? Then the vault answers from its store.
-        if self._routing.belongs_to_vault(peer, request):
+        # The decision of a known peer, whose session is over: the vault answers from its store.
+        if is_for_vault:
             number = self.pending.next_number()
             settle = SettleRequest(number, peer, frame)
             try:
@@ -160,21 +182,33 @@ class InboundExchanges:
             except ActorBusyError:
                 return self._refuse(request, "busy")
 
-        # It is nobody's. If the code was never served here, that is a strike.
-        if actor is None:
-            await self._strike(peer, address_block)
-        return self._refuse(request, "closed" if isinstance(request, PairingDecision) else "unavailable")
+        # The session has ended while it had the frame: its code is finished.
+        return self._refuse(request, "closed")
+
+    async def _tell_vault(self, actor: str, peer: bytes, request: WireRequest, reply: bytes) -> None:
+        """Tell the vault of the peer to which an initiator confirms that it has proved the code."""
+        if not isinstance(request, ChallengeResponse):
+            return
+        try:
+            confirmed = isinstance(decode_wire(reply), ChallengeConfirmation)
+        except MalformedMessageError:  # of a session that has been taken over
+            return
+        evidence = self._routing.evidence(actor, peer) if confirmed else []
+        if evidence:
+            await self._mailbox.send_all(evidence)
 
     def _refuse(self, request: WireRequest, reason: RefusalReason) -> bytes:
         self._count_refusal(reason)
         return encode(Refused(request.code_id, request.attempt, reason))
 
     async def _strike(self, peer: bytes, address_block: str | None) -> None:
-        """Count a strike; close the connections of a peer or an address block that is banned by it."""
+        """Count a strike; close the connections of a peer that is banned by it."""
         if self._bans.strike(peer, address_block, now()):
-            if address_block is not None and self._bans.is_banned(address_block, now()):
-                self._drop_address_block(address_block)
             await self._drop_peer(peer)
+
+
+def _refusal_of_unknown(request: WireRequest) -> RefusalReason:
+    return "closed" if isinstance(request, PairingDecision) else "unavailable"
 
 
 def _decode_request(frame: bytes) -> WireRequest:

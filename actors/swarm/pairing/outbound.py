@@ -1,11 +1,14 @@
 """Outbound exchanges: for a session (Ask), or to repeat a decision for the vault (KnownPeer.settle).
 
-One request frame on a new stream, one response frame back. A connection that fails is dropped, and the peer
-is dialled once more within the same deadline. Never opens a frame: a response is decoded only to see that it
-is one, and the session or the vault, which do not trust the swarm, decode it again.
+One request frame on a new stream, one response frame back. A connection that is dead is dropped, and the peer
+is dialled once more within the same deadline; a stream that fails on a live one fails alone. Never opens a
+frame: a response is decoded only to see that it is one, and the session or the vault, which do not trust the
+swarm, decode it again.
 Implements docs/protocol.md, "Messages" and "Settling".
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -25,12 +28,16 @@ from ....messages.to_vault import Settled
 from ...base import Mailbox, Send, now
 from ..dial.dialer import Dialer, UnreachableError
 from ..library import streams
-from ..library.connections import connection_kind
+from ..library.connections import connection_kind, is_alive
+from .exchange_slots import MAX_EXCHANGES_PER_PEER as MAX_EXCHANGES_OF_THE_OTHER_SIDE
 from .frame_routing import FrameRouting
 from .recent_table import RecentTable
 
 _MAX_EXCHANGES = 2048
 _MAX_EXCHANGES_PER_SESSION = 32
+MAX_EXCHANGES_PER_PEER = MAX_EXCHANGES_OF_THE_OTHER_SIDE // 2
+"""That this side runs with one peer at once. A peer frees the slot of an exchange a moment after its answer
+has arrived here, so at most twice as many are open there: never one too many, which it would reset."""
 _SETTLE_TIMEOUT_S = 10.0
 _SETTLE_PAUSE_S = 5.0
 """The same decision is repeated to the same peer at most so often."""
@@ -50,6 +57,8 @@ class OutboundExchanges:
         self._nursery = nursery
         self._running: dict[str, set[trio.CancelScope]] = {}
         """By the actor name of the session."""
+        self._turns: dict[bytes, trio.CapacityLimiter] = {}
+        """By peer, while there are exchanges with it."""
         self._settled_at: RecentTable[tuple[bytes, bytes], float] = RecentTable()
         """When a decision was last repeated: by peer and the end of the frame."""
         self._settling: dict[bytes, trio.Event] = {}
@@ -62,6 +71,7 @@ class OutboundExchanges:
         if len(scopes) >= _MAX_EXCHANGES_PER_SESSION or exchanges >= _MAX_EXCHANGES:
             await self._mailbox.send(actor, PeerUnreachable(ask.request, "too many exchanges at once"))
             return
+        self._routing.record_request(actor, ask.peer, ask.frame)
         scope = trio.CancelScope()
         scopes.add(scope)
         self._nursery.start_soon(self._run, actor, ask, scope)
@@ -74,21 +84,24 @@ class OutboundExchanges:
     async def _run(self, actor: str, ask: Ask, scope: trio.CancelScope) -> None:
         with scope:
             failure = "time-out"
-            former = self._dialer.existing(ask.peer)
+            former = None
             with trio.move_on_after(ask.timeout) as deadline:
-                try:
-                    frame, connection = await self._exchange(ask.peer, ask.addresses, ask.frame)
-                except Exception as error:  # whatever the library raises concerns this exchange alone
-                    failure = _failure_text(error)
-                else:
-                    failure = ""
+                async with self._turn(ask.peer):
+                    former = self._dialer.existing(ask.peer)
+                    try:
+                        frame, connection = await self._exchange(ask)
+                    except Exception as error:  # whatever the library raises concerns this exchange alone
+                        failure = _failure_text(error)
+                    else:
+                        failure = ""
             if deadline.cancelled_caught and former is not None:
                 # The connection may be dead without a sign of it: the next exchange dials again.
                 await self._dialer.drop(former)
             if failure:
                 await self._mailbox.send(actor, PeerUnreachable(ask.request, failure))
             else:
-                ahead = self._routing.prepare_forward(actor, ask.peer)
+                self._routing.record_forward(actor, ask.peer)
+                ahead = self._routing.evidence_ahead(actor, ask.peer)
                 answer = PeerAnswer(ask.request, frame, connection_kind(connection))
                 await self._mailbox.send_all([*ahead, Send(actor, answer)])
         scopes = self._running[actor]
@@ -96,23 +109,37 @@ class OutboundExchanges:
         if not scopes:
             del self._running[actor]
 
-    async def _exchange(self, peer: bytes, addresses: tuple[str, ...], frame: bytes) -> tuple[bytes, Any]:
-        """Send a frame; return (response frame, its connection).
-
-        If a connection that existed before fails, the peer is dialled once more.
-        """
-        existed = self._dialer.existing(peer) is not None
-        connection = await self._dialer.connect(peer, addresses)
+    @asynccontextmanager
+    async def _turn(self, peer: bytes) -> AsyncIterator[None]:
+        """Wait until there are fewer than MAX_EXCHANGES_PER_PEER exchanges with `peer`; count this one."""
+        turns = self._turns.setdefault(peer, trio.CapacityLimiter(MAX_EXCHANGES_PER_PEER))
         try:
-            return await _exchange_on(connection, frame), connection
-        except streams.StreamProtocolError:
-            raise
-        except streams.StreamError:
+            async with turns:
+                yield
+        finally:
+            statistics = turns.statistics()
+            if not (statistics.borrowed_tokens or statistics.tasks_waiting):
+                self._turns.pop(peer, None)
+
+    async def _exchange(self, ask: Ask) -> tuple[bytes, Any]:
+        """Send the frame; return (response frame, its connection).
+
+        If a connection that existed before is dead, the peer is dialled once more.
+        """
+        existed = self._dialer.existing(ask.peer) is not None
+        connection = await self._dialer.connect(ask.peer, ask.addresses, ask.hearsay)
+        try:
+            return await _exchange_on(connection, ask.frame), connection
+        except streams.StreamError as error:
+            # A peer may reset one stream, for lack of a slot or because it does not speak the protocol yet,
+            # while its other streams go on.
+            if is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError):
+                raise
             await self._dialer.drop(connection)
             if not existed:
                 raise
-        connection = await self._dialer.connect(peer, addresses)
-        return await _exchange_on(connection, frame), connection
+        connection = await self._dialer.connect(ask.peer, ask.addresses, ask.hearsay)
+        return await _exchange_on(connection, ask.frame), connection
 
     def settle(self, peer: bytes) -> None:
         """Repeat a decision to `peer`, as long as the vault wants that and there is a connection."""
@@ -148,7 +175,8 @@ class OutboundExchanges:
         self._settled_at.store((peer, frame[-_DECISION_ID_BYTES:]), now())
         with trio.move_on_after(_SETTLE_TIMEOUT_S):
             try:
-                answer, _connection = await self._exchange(peer, (), frame)
+                async with self._turn(peer):
+                    answer, _connection = await self._exchange(Ask(0, peer, (), frame))
             except Exception:  # as in _run; it is repeated later
                 return
             if peer in self._routing.known:

@@ -32,6 +32,10 @@ class RateWindow(Generic[K]):
         times.append(now)
         return len(times) > self._limit
 
+    def count(self, key: K, now: float) -> int:
+        """Return how many events of a key are in the window, at most one more than are allowed."""
+        return sum(time > now - self._window for time in self._times.get(key) or ())
+
     def _forget_until(self, time: float) -> None:
         """Forget the keys whose last event has left the window."""
         while (oldest := self._times.oldest()) is not None and oldest[1][-1] <= time:
@@ -42,7 +46,7 @@ class RateWindow(Generic[K]):
 
 
 class RepeatLimit(RateWindow[bytes]):
-    """The frames of one attempt: one, and ten repeats in a second. The key is the peer and the attempt."""
+    """The frames of a peer about a code: one, and ten repeats in a second. The key is peer and code_id."""
 
     def __init__(self) -> None:
         super().__init__(1 + MAX_REPEATS, REPEAT_WINDOW_S)

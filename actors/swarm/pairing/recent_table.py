@@ -1,7 +1,7 @@
 """A bounded mapping that forgets the least recently used entry. Pure."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 _DEFAULT_SIZE = 4096
@@ -38,6 +38,10 @@ class RecentTable(Generic[K, V]):
     def pop(self, key: K) -> V | None:
         """Remove an entry and return it."""
         return self._entries.pop(key, None)
+
+    def __iter__(self) -> Iterator[K]:
+        """Return the keys, the least recently used first."""
+        return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -1,0 +1,109 @@
+"""The network interfaces of this host, in the order in which others are likely to reach them.
+
+A machine with containers has more addresses of empty bridges than of its own, and few fit into a QR code.
+First comes the interface of the default route, then others, then bridges and what is plugged into them, and
+last what has no carrier. Owns reading /sys and /proc, which happens once, before the sandbox closes
+(`remember`). Never leaves an address out.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import psutil  # type: ignore[import-untyped]
+
+from ....protocol.multiaddrs import IpAddress
+
+_DEFAULT_ROUTE, _ORDINARY, _BRIDGE, _NO_CARRIER = range(4)
+_MAX_INTERFACES: Final = 1024
+_MAX_FILE_CHARACTERS: Final = 1 << 20
+_UP: Final = 0x1
+"""Flag of a route (linux/route.h, RTF_UP)."""
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+_remembered: dict[str, int] | None = None
+
+
+def remember() -> None:
+    """Read the state of the interfaces, for `addresses`."""
+    global _remembered
+    _remembered = ranks(Path("/"))
+
+
+def addresses() -> list[IpAddress]:
+    """Return the addresses of this host, the most useful first, without loopback and link-local ones."""
+    if _remembered is None:
+        remember()
+    found = (
+        (name, address.address.partition("%")[0])
+        for name, entries in psutil.net_if_addrs().items()
+        for address in entries
+        if address.family in _FAMILIES
+    )
+    return in_order(found, _remembered or {})
+
+
+def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int]) -> list[IpAddress]:
+    """Return the usable addresses of (interface, address) pairs: by rank, IPv4 first, else as they come."""
+    usable: dict[IpAddress, tuple[int, int]] = {}
+    for name, text in found:
+        ip = ipaddress.ip_address(text)
+        if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified):
+            rank = (ranks_by_name.get(name, _ORDINARY), ip.version)
+            usable[ip] = min(rank, usable.get(ip, rank))
+    return sorted(usable, key=usable.__getitem__)
+
+
+def ranks(root: Path) -> dict[str, int]:
+    """Return the rank of each interface, as sysfs(5) and proc(5) below `root` have it."""
+    found: dict[str, int] = {}
+    try:
+        folders = sorted((root / "sys/class/net").iterdir())[:_MAX_INTERFACES]
+    except OSError:
+        folders = []
+    for folder in folders:
+        if _read(folder / "carrier").strip() != "1":  # cannot be read while the interface is down
+            found[folder.name] = _NO_CARRIER
+        elif (folder / "bridge").exists() or (folder / "brport").exists():
+            found[folder.name] = _BRIDGE
+        else:
+            found[folder.name] = _ORDINARY
+    for name in _default_route_interfaces(root):
+        if found.get(name) != _NO_CARRIER:
+            found[name] = _DEFAULT_ROUTE
+    return found
+
+
+def _default_route_interfaces(root: Path) -> set[str]:
+    """Return the interfaces of the default routes with the least metric, one for each IP version."""
+    found = set()
+    four = [line.split() for line in _read(root / "proc/net/route").splitlines()[1:]]
+    six = [line.split() for line in _read(root / "proc/net/ipv6_route").splitlines()]
+    routes4 = [
+        (int(row[6]), row[0])
+        for row in four
+        if len(row) >= 8 and row[1] == row[7] == "00000000" and int(row[3], 16) & _UP
+    ]
+    routes6 = [
+        (int(row[5], 16), row[9])
+        for row in six
+        if len(row) >= 10
+        and row[0] == "0" * 32
+        and row[1] == "00"
+        and row[9] != "lo"
+        and int(row[8], 16) & _UP
+    ]
+    for routes in (routes4, routes6):
+        if routes:
+            found.add(min(routes)[1])
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii", errors="replace") as file:
+            return file.read(_MAX_FILE_CHARACTERS)
+    except OSError:
+        return ""

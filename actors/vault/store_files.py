@@ -1,0 +1,55 @@
+"""Notices that the files of the store are no longer in their place: removed, moved away, or replaced.
+
+SQLite keeps its files open. When the data directory is removed while the node runs, SQLite goes on writing to
+files that have no name any more, and every commit succeeds: both users would be told `paired` with nothing on
+disk. So the store looks for its files by name, before each transaction, at its commit, and now and then.
+Owns which files those are; never opens one.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from ...messages.errors import SpacedriveNodeError
+from .identity_file import KEY_FILE
+
+
+class StoreGoneError(sqlite3.OperationalError):
+    """A file of the store is not in its place or cannot be reached: what is written now is lost."""
+
+
+class StoreReplacedError(SpacedriveNodeError):
+    """Other files are in the place of the store's: the vault ends, is started again, and opens them."""
+
+
+class StoreFiles:
+    """The database and its write-ahead log, as they are now, and the identity beside them."""
+
+    def __init__(self, database: Path) -> None:
+        self._key = database.parent / KEY_FILE
+        self._files = {path: _number(path) for path in (database, Path(f"{database}-wal"))}
+
+    def check(self) -> None:
+        """Raise StoreGoneError or StoreReplacedError unless all files are in their place."""
+        directory = self._key.parent
+        database, *logs = self._files
+        try:
+            # All names first: an incomplete directory, say of a backup that is being restored, is not opened.
+            os.stat(self._key)
+            same = _number(database) == self._files[database]
+        except FileNotFoundError as error:
+            missing = Path(error.filename) if directory.is_dir() else directory
+            raise StoreGoneError(f"{missing} was removed; put it back, or stop the node") from None
+        except OSError as error:
+            raise StoreGoneError(f"cannot reach {error.filename}: {error.strerror}") from None
+        try:
+            same = same and all(_number(log) == self._files[log] for log in logs)
+        except OSError:
+            same = False
+        if not same:
+            raise StoreReplacedError(f"the files in {directory} were replaced")
+
+
+def _number(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

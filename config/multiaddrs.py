@@ -1,0 +1,104 @@
+"""Readers of configured addresses: where to listen, what to announce, and bootstrap peers.
+
+Each returns the address in its one canonical form, read by the very parser that the swarm uses
+(protocol/multiaddrs.py): whatever is accepted here can be used, and anything else is refused before a node
+starts. Never resolves a name and never opens a socket.
+"""
+
+import unicodedata
+
+from ..messages.types import PeerAddresses
+from ..protocol.multiaddrs import MAX_ADDRESS_CHARACTERS, AddressError, Endpoint, parse
+from ..protocol.peer_ids import peer_id_from_any_text, peer_id_from_text, peer_id_text
+from .values import InvalidValueError, quoted, text_of
+
+_HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
+_P2P = ("p2p", "ipfs")
+"""Of a peer id; the second is the old name, which some programs still print."""
+
+
+def listen_address(value: object) -> str:
+    """Return a multiaddr to listen on."""
+    text, endpoint, peer = _read(value)
+    if endpoint.ip is None:
+        raise InvalidValueError(
+            f"{quoted(text)}: to listen needs an address of this machine, /ip4/… or /ip6/…"
+        )
+    if endpoint.ip.is_multicast:
+        raise InvalidValueError(f"{quoted(text)}: nothing can listen on a multicast address")
+    _refuse_peer(text, peer)
+    return str(endpoint)
+
+
+def announce_address(value: object) -> str:
+    """Return a multiaddr under which this node announces itself."""
+    text, endpoint, peer = _read(value)
+    _refuse_unreachable(text, endpoint)
+    _refuse_peer(text, peer)
+    return str(endpoint)
+
+
+def bootstrap_address(value: object) -> str:
+    """Return a multiaddr that ends with the peer id of the node there."""
+    text, endpoint, peer = _read(value)
+    _refuse_unreachable(text, endpoint)
+    if peer is None:
+        raise InvalidValueError(f"{quoted(text)} must end with /p2p/ and the peer id of that node")
+    try:
+        return f"{endpoint}/p2p/{peer_id_text(peer_id_from_any_text(peer))}"
+    except ValueError:
+        raise InvalidValueError(
+            f"{quoted(text)} does not end with a peer id as a node prints it, such as 12D3KooW…"
+        ) from None
+
+
+def bootstrap_peer(text: str) -> PeerAddresses:
+    """Return what `bootstrap_address` has accepted, as the actors get it."""
+    address, _, peer = text.rpartition("/p2p/")
+    return PeerAddresses(peer=peer_id_from_text(peer), addresses=(address,))
+
+
+def _read(value: object) -> tuple[str, Endpoint, str | None]:
+    """Return a TCP multiaddr as it was given, its endpoint, and the text of its peer id if it has one."""
+    text = text_of(value)
+    if not text.startswith("/"):
+        raise InvalidValueError(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {quoted(text)}")
+    parts = text.rstrip("/").split("/")[1:]
+    names = [part.lower() for part in parts]
+    if "p2p-circuit" in names:
+        raise InvalidValueError(f"{quoted(text)} goes through a relay; relays are not part of this version")
+    if {"udp", "ws", "wss", "tls"} & {*names[2:3], *names[4:]}:
+        raise InvalidValueError(
+            f"{quoted(text)}: this version speaks TCP only, as in /ip4/192.0.2.1/tcp/7520"
+        )
+    if len(parts) < 4 or parts[2] != "tcp" or any(not part for part in parts):
+        raise InvalidValueError(f"{quoted(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
+    if parts[0] not in _HOSTS:
+        raise InvalidValueError(f"{quoted(text)} must begin with /ip4, /ip6 or /dns")
+    peer = parts[5] if len(parts) == 6 and parts[4] in _P2P else None
+    if len(parts) > 4 and peer is None:
+        raise InvalidValueError(f"{quoted(text)}: nothing may follow the port but /p2p/ and a peer id")
+    try:
+        return text, parse("/" + "/".join(parts[:4])), peer
+    except AddressError as error:
+        raise InvalidValueError(f"{quoted(text)}: {_reason(parts[1], len(text), error)}") from None
+
+
+def _reason(host: str, length: int, error: AddressError) -> str:
+    if length > MAX_ADDRESS_CHARACTERS:
+        return f"an address may have {MAX_ADDRESS_CHARACTERS} characters"
+    if any(unicodedata.category(char).startswith(("L", "N")) and not char.isascii() for char in host):
+        return "write the host name in its ASCII form, xn--…"
+    return f"not an address that can be used: {error}"
+
+
+def _refuse_peer(text: str, peer: str | None) -> None:
+    if peer is not None:
+        raise InvalidValueError(f"{quoted(text)} must not end with /p2p/…: that part is this node's own")
+
+
+def _refuse_unreachable(text: str, endpoint: Endpoint) -> None:
+    if endpoint.port == 0:
+        raise InvalidValueError(f"{quoted(text)}: nobody can reach port 0")
+    if endpoint.ip is not None and (endpoint.ip.is_unspecified or endpoint.ip.is_multicast):
+        raise InvalidValueError(f"{quoted(text)}: nobody can reach {endpoint.host}; name one address")

@@ -1,0 +1,72 @@
+"""The multiaddr forms of this node, a closed set: what it dials, listens on, announces, is configured with.
+
+Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, with or without a trailing /p2p. The settings
+and the swarm read addresses with the same `parse`, so that what one accepts the other can use. Pure; without
+libp2p's parser, which strangers' texts never reach.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from ..messages.errors import SpacedriveNodeError
+
+MAX_ADDRESS_CHARACTERS = 256
+_FORM = re.compile(
+    r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})/tcp/([0-9]{1,5})(?:/p2p/[A-Za-z0-9]{1,128})?"
+)
+_HOST_NAME = re.compile(
+    r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
+)
+
+Family = Literal["ip4", "ip6", "dns", "dns4", "dns6"]
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class AddressError(SpacedriveNodeError, ValueError):
+    """Not one of the multiaddr forms that this node uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One parsed address. `host` is an IP address in canonical text or a host name."""
+
+    family: Family
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"/{self.family}/{self.host}/tcp/{self.port}"
+
+    @property
+    def ip(self) -> IpAddress | None:
+        """The IP address, or None for a name."""
+        return ipaddress.ip_address(self.host) if self.family in ("ip4", "ip6") else None
+
+    def with_port(self, port: int) -> "Endpoint":
+        """Return the same host with another port."""
+        return Endpoint(self.family, self.host, port)
+
+    def with_ip(self, ip: IpAddress) -> "Endpoint":
+        """Return the same port at `ip`."""
+        return Endpoint("ip4" if ip.version == 4 else "ip6", str(ip), self.port)
+
+
+def parse(text: str) -> Endpoint:
+    """Parse one multiaddr; a trailing /p2p component is dropped. Raises AddressError."""
+    match = _FORM.fullmatch(text) if len(text) <= MAX_ADDRESS_CHARACTERS else None
+    if match is None:
+        raise AddressError("only /ip4, /ip6 or /dns with /tcp/<port> is supported")
+    family, host, port = cast(Family, match[1]), match[2], int(match[3])
+    if port > 65535:
+        raise AddressError("no such port")
+    if family in ("ip4", "ip6"):
+        try:
+            ip = ipaddress.IPv4Address(host) if family == "ip4" else ipaddress.IPv6Address(host)
+        except ValueError:
+            raise AddressError("not an IP address") from None
+        return Endpoint(family, str(ip), port)
+    if _HOST_NAME.fullmatch(host) is None:
+        raise AddressError("not a host name")
+    return Endpoint(family, host, port)

@@ -1,0 +1,98 @@
+"""Nothing that has ended is called ready: `status` and /readyz, sampled while actors die and come back."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, running_node
+
+PART_OF = {"swarm": "swarm", "vault": "vault", "discovery": "dht"}
+
+
+async def _readyz(node: Node) -> tuple[int, str]:
+    return await _get(node, "/readyz")
+
+
+async def _get(node: Node, path: str) -> tuple[int, str]:
+    assert node.ready.metrics is not None
+    host, _, port = node.ready.metrics.rpartition(":")
+    text = b""
+    with suppress(OSError, trio.BrokenResourceError):
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(
+                f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+            )
+            async for piece in stream:
+                text += piece
+    return (int(text.split()[1]), text.decode()) if text else (0, "")
+
+
+async def _running(node: Node) -> dict[str, int]:
+    return {row.actor: row.pid for row in await node.client.actors() if row.state == "running"}
+
+
+async def _wait_until(node: Node, holds: Callable[[bool, int], bool], seconds: float) -> None:
+    """Sample both until `holds` says that they are as expected."""
+    with trio.fail_after(seconds):
+        while not holds((await node.client.status()).ready, (await _readyz(node))[0]):
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("actor", PART_OF)
+async def test_no_part_is_ready_while_its_actor_is_dead(tmp_path: Path, actor: str) -> None:
+    """Within a second of its death, and for as long as it takes; ready again only with another process.
+
+    Its next process is held back, so there is time to look however fast it would be.
+    """
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0") as node:
+        await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
+        dead = (await _running(node))[actor]
+        held = True
+        original = node.spawner.spawn
+
+        async def spawn(spec):  # type: ignore[no-untyped-def]
+            while held and spec.kind == actor:
+                await trio.lowlevel.checkpoint()
+            return await original(spec)
+
+        node.spawner.spawn = spawn  # type: ignore[method-assign]
+        os.kill(dead, signal.SIGKILL)
+        await _wait_until(node, lambda ready, code: not ready and code == 503, 1.0)
+        for _ in range(20):
+            status, (code, text) = await node.client.status(), await _readyz(node)
+            assert actor not in await _running(node)
+            assert (status.ready, code) == (False, 503)
+            assert PART_OF[actor] in status.missing
+            assert f"{PART_OF[actor]}: not ready" in text
+        held = False
+        await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
+        assert (await _running(node))[actor] != dead
+
+
+async def test_the_metrics_of_a_node_that_has_just_started(tmp_path: Path) -> None:
+    """What every node reports of itself, before anything has happened to it."""
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0", max_sessions=7) as node:
+        wanted = {
+            "spacedrive_node_ready 1.0",
+            "spacedrive_node_sessions_limit 7.0",
+            'spacedrive_node_actor_restarts_total{actor="swarm",reason="killed"} 0.0',
+            'spacedrive_node_pairing_sessions_total{outcome="crashed",role="joiner"} 0.0',
+        }
+        with trio.fail_after(DEADLINE):
+            while not (wanted <= set(lines := (await _get(node, "/metrics"))[1].splitlines())):
+                await trio.lowlevel.checkpoint()
+        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#") and " " in line)
+        assert float(values['spacedrive_node_actor_cpu_seconds_total{actor="swarm"}']) > 0
+        for name in (
+            "resident_memory_bytes",
+            "open_fds",
+            "max_fds",
+            "start_time_seconds",
+            "cpu_seconds_total",
+        ):
+            assert float(values[f"process_{name}"]) > 0

@@ -1,0 +1,67 @@
+"""Whole nodes whose data directory fails during a pairing: both sides hear it, and the node goes on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+
+from spacedrive_node.client.node_client import Pairing, PairingFailedError
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, two_nodes
+from spacedrive_node.tests.harness.small_disk import fill, small_disk
+
+
+async def confirmed(a: Node, b: Node) -> tuple[Pairing, Pairing]:
+    """Begin a pairing up to the question to both users."""
+    showing = await a.client.start_pairing()
+    joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+    for pairing in (showing, joining):
+        await pairing.confirmation()
+    return showing, joining
+
+
+async def check_ends(anna: Pairing, bruno: Pairing, *, bruno_first: bool = False) -> None:
+    """Let both users accept. Bruno cannot store, says so, and Anna hears what can be known there.
+
+    That is a rejection if his acceptance had not left yet, and otherwise that his side has ended.
+    """
+    for pairing in (bruno, anna) if bruno_first else (anna, bruno):
+        await pairing.accept()
+    with pytest.raises(PairingFailedError, match="could not store") as there:
+        await bruno.paired()
+    assert there.value.outcome == "crashed"
+    with pytest.raises(PairingFailedError) as here:
+        await anna.paired()
+    assert here.value.outcome in ("rejected", "lost_contact")
+
+
+@pytest.mark.timeout(180)
+async def test_a_disk_that_is_full_during_a_pairing(tmp_path: Path) -> None:
+    """In either order of decisions nobody is paired, both are told at once, and with room it works again."""
+    with small_disk(tmp_path / "bruno"):
+        async with two_nodes(tmp_path) as (a, b):
+            for bruno_first in (False, True):
+                with trio.fail_after(DEADLINE):
+                    anna, bruno = await confirmed(a, b)
+                    filler = fill(tmp_path / "bruno")
+                    await check_ends(anna, bruno, bruno_first=bruno_first)
+                    status = await b.client.status()
+                    assert (status.ready, "vault" in status.missing) == (False, True)
+                    filler.unlink()
+                    assert await b.client.devices() == []  # the node waits for its vault, which tries again
+            await pair(a, b)
+            (device,) = await b.client.devices()
+            assert device.state == "paired"
+
+
+@pytest.mark.timeout(180)
+async def test_a_data_directory_that_is_removed_during_a_pairing(tmp_path: Path) -> None:
+    """Nobody says `paired` with nothing on disk, and the node says what is missing."""
+    async with two_nodes(tmp_path) as (a, b):
+        with trio.fail_after(DEADLINE):
+            anna, bruno = await confirmed(a, b)
+            shutil.rmtree(tmp_path / "bruno")
+            await check_ends(anna, bruno)
+            assert (await b.client.status()).missing == ("vault",)
+            said = [line for line in b.logs if line[:3] == ("vault", "error", "store failed")]
+            assert "was removed" in str(said[0][3]["detail"])

@@ -1,0 +1,164 @@
+"""What a connection that dies, or a stream that is reset, costs: that exchange alone, as a StreamError."""
+
+import socket
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.actors.swarm.pairing import outbound
+from spacedrive_node.actors.swarm.pairing.exchange_slots import MAX_EXCHANGES_PER_PEER
+from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingDecision, Refused
+from spacedrive_node.messages.to_session import PeerAnswer, PeerUnreachable
+from spacedrive_node.messages.to_swarm import Ask, KnownPeer
+from spacedrive_node.messages.to_vault import Settled
+from spacedrive_node.tests.harness.library_hosts import our_host, running
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, stranger_host
+
+LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
+BUSY = encode(Refused(b"i" * 16, b"t" * 16, "busy"))
+DECISION = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
+
+
+def break_connection(connection: Any) -> None:
+    """Let the kernel refuse what is written to a connection from now on."""
+    raw = connection.muxed_conn.secured_conn.conn.read_writer.read_write_closer.stream.stream.socket
+    with socket.fromfd(raw.fileno(), raw.family, raw.type) as copy:  # trio would notice it on its own socket
+        copy.shutdown(socket.SHUT_WR)
+
+
+class _Dying:
+    """A connection that is lost just before the first packet of a stream leaves."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def new_stream(self) -> Any:
+        stream = await self._connection.new_stream()
+        close_write = stream.close_write
+
+        async def close_write_and_lose() -> None:
+            await close_write()
+            break_connection(self._connection)
+
+        stream.close_write = close_write_and_lose
+        return stream
+
+
+async def test_a_dead_connection_is_a_stream_error() -> None:
+    """Whatever the library raises when the packet with proposal and request cannot leave."""
+    one, other = our_host(1), our_host(2)
+    async with running(other, one) as (address, _):
+        connection = await one.get_network().dial_addr(address, other.get_id())
+        await trio.testing.wait_all_tasks_blocked(0.05)  # identify is over: nothing else writes
+        with pytest.raises(streams.StreamNotOpenedError):
+            async with streams.open_stream(_Dying(connection), PROTOCOL_ID, b"request"):
+                pytest.fail("a stream was opened on a dead connection")
+
+
+async def test_one_reset_stream_does_not_cost_the_connection(swarm: Any) -> None:
+    """The peer resets one stream of a connection: its others go on, and no new connection is made."""
+    arrived: list[Any] = []
+    second = trio.Event()
+    go_on = trio.Event()
+
+    async def serve(stream: Any) -> None:
+        arrived.append(stream)
+        number = len(arrived)
+        await streams.read_frame(stream)
+        if number == 2:  # 1 makes the connection, 2 waits, 3 is reset
+            second.set()
+            await go_on.wait()
+        elif number == 3:
+            await streams.reset(stream)
+            return
+        await streams.write_frame(stream, BUSY)
+        await streams.close(stream)
+
+    async with swarm("a") as a, stranger_host() as host:
+        host.set_stream_handler(PROTOCOL_ID, serve)
+        await host.get_network().listen(LOCAL)
+        peer = host.get_id().to_bytes()
+        addresses = tuple(str(address) for address in host.get_transport_addrs())
+        await a.deliver(A, Ask(1, peer, addresses, REQUEST))
+        await a.expect(PeerAnswer, A, lambda m: m.request == 1)
+        await a.deliver(A, Ask(2, peer, addresses, REQUEST))
+        with trio.fail_after(10):
+            await second.wait()
+        await a.deliver(A, Ask(3, peer, addresses, REQUEST))
+        await a.expect(PeerUnreachable, A, lambda m: m.request == 3)
+        go_on.set()
+        await a.expect(PeerAnswer, A, lambda m: m.request == 2)
+        assert len({id(stream.muxed_conn) for stream in arrived}) == 1
+
+
+async def test_no_peer_gets_more_exchanges_than_it_has_slots_for(swarm: Any) -> None:
+    """Many sessions ask one peer at once: a few exchanges run, the others wait for their turn."""
+    running_now = most = 0
+
+    async def serve(stream: Any) -> None:
+        nonlocal running_now, most
+        running_now += 1
+        most = max(most, running_now)
+        await streams.read_frame(stream)
+        await trio.testing.wait_all_tasks_blocked()  # every exchange that this side would start has come
+        running_now -= 1
+        await streams.write_frame(stream, BUSY)
+        await streams.close(stream)
+
+    async with swarm("a") as a, stranger_host() as host:
+        host.set_stream_handler(PROTOCOL_ID, serve)
+        await host.get_network().listen(LOCAL)
+        peer = host.get_id().to_bytes()
+        addresses = tuple(str(address) for address in host.get_transport_addrs())
+        sessions = [f"session-{number:016x}" for number in range(40)]
+        for session in sessions:
+            await a.deliver(session, Ask(1, peer, addresses, REQUEST))
+        for session in sessions:
+            assert isinstance(await a.expect(PeerAnswer | PeerUnreachable, session), PeerAnswer)
+    assert outbound.MAX_EXCHANGES_PER_PEER * 2 <= MAX_EXCHANGES_PER_PEER
+    assert 1 < most <= outbound.MAX_EXCHANGES_PER_PEER
+
+
+@pytest.mark.parametrize("speaks", [True, False], ids=["resets the stream", "does not speak yet"])
+async def test_settling_that_fails_is_repeated_on_the_same_connection(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch, speaks: bool
+) -> None:
+    """The peer cannot answer at first: its connection stays, and the decision comes again after the pause."""
+    monkeypatch.setattr(outbound, "_SETTLE_PAUSE_S", 0.2)
+    seen: list[Any] = []
+    first_try = trio.Event()
+    settle_once = outbound.OutboundExchanges._settle_once
+
+    async def watched(exchanges: Any, peer: bytes, frame: bytes) -> None:
+        await settle_once(exchanges, peer, frame)
+        first_try.set()
+
+    monkeypatch.setattr(outbound.OutboundExchanges, "_settle_once", watched)
+
+    async def serve(stream: Any) -> None:
+        seen.append(stream.muxed_conn)
+        await streams.read_frame(stream)
+        if speaks and len(seen) < 3:
+            await streams.reset(stream)
+            return
+        await streams.write_frame(stream, BUSY)
+        await streams.close(stream)
+
+    async with swarm("a") as a, stranger_host() as host:
+        if speaks:
+            host.set_stream_handler(PROTOCOL_ID, serve)
+        await a.deliver("vault", KnownPeer(host.get_id().to_bytes(), DECISION))
+        connection = await dial(host, a)
+        if not speaks:
+            with trio.fail_after(10):
+                await first_try.wait()
+            host.set_stream_handler(PROTOCOL_ID, serve)
+        settled = await a.expect(Settled, "vault")
+        assert settled.frame == BUSY
+        assert not connection.is_closed
+        assert {id(one) for one in seen} == {id(connection.muxed_conn)}

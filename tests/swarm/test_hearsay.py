@@ -1,0 +1,92 @@
+"""What a third party names makes no node knock at doors that only this node reaches, and tells it no port."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+
+from spacedrive_node.actors.swarm.dial import dialer, hearsay
+from spacedrive_node.actors.swarm.dial.addresses import parse
+from spacedrive_node.messages.to_discovery import KadReply
+from spacedrive_node.messages.to_session import PeerUnreachable
+from spacedrive_node.messages.to_swarm import Ask, KadRequest
+from spacedrive_node.messages.types import PeerAddresses
+from spacedrive_node.tests.harness.peer_device import kad_answer, open_device
+from spacedrive_node.tests.harness.stranger_peer import REQUEST, A
+
+PEER = bytes.fromhex("002408011220") + b"\x07" * 32
+LOOPBACK = ("/ip4/127.0.0.1/tcp/22", "/ip6/::1/tcp/22", "/ip6/::ffff:127.0.0.1/tcp/22")
+LINK = ("/ip4/169.254.169.254/tcp/80", "/ip6/fe80::1/tcp/80")
+PRIVATE = ("/ip4/192.168.1.1/tcp/80", "/ip4/10.0.0.1/tcp/80", "/ip4/100.64.0.1/tcp/80", "/ip6/fd00::1/tcp/80")
+PUBLIC = ("/ip4/8.8.8.8/tcp/4001", "/ip6/2600::1/tcp/4001", "/dns4/example.org/tcp/4001")
+ALL = LOOPBACK + LINK + PRIVATE + PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("source", "believed"),
+    [
+        ("127.0.0.1", ALL),
+        ("fe80::7%eth0", LINK + PRIVATE + PUBLIC),
+        ("192.168.1.7", PRIVATE + PUBLIC),
+        ("9.9.9.9", PUBLIC),
+        (None, PUBLIC),
+    ],
+)
+def test_who_is_believed_about_which_network(source: str | None, believed: tuple[str, ...]) -> None:
+    """A source is believed about the networks in which it was reached itself, and about public addresses."""
+    assert hearsay.heard(PeerAddresses(PEER, ALL), source).addresses == believed
+
+
+def test_the_host_of_the_source_is_no_hearsay() -> None:
+    """Other hosts are, and names, which may lead anywhere."""
+    named = PeerAddresses(PEER, ("/ip4/9.9.9.9/tcp/1", "/ip4/8.8.8.8/tcp/1", "/dns4/example.org/tcp/1"))
+    heard = hearsay.heard(named, "9.9.9.9")
+    assert heard.addresses == named.addresses
+    assert heard.hearsay == named.addresses[1:]
+
+
+async def test_a_name_that_is_hearsay_leads_to_public_addresses_only() -> None:
+    """A liar cannot reach this host's loopback by a name of its own; a hint may."""
+    async with trio.open_nursery() as nursery:
+        one = dialer.Dialer(None, PEER, nursery)
+        target = parse("/dns4/localhost/tcp/22")
+        assert await one._resolve(target, is_hearsay=True) == []
+        assert [str(found) for found in await one._resolve(target)] == ["/ip4/127.0.0.1/tcp/22"]
+
+
+async def test_what_a_dht_server_names_is_marked(swarm: Any) -> None:
+    """A server on loopback is of this host; another host that it names is hearsay."""
+    other = PeerAddresses(PEER, ("/ip4/127.0.0.1/tcp/9", "/ip4/127.0.0.2/tcp/9"))
+    async with swarm("a") as a, open_device() as server:
+        server.serve_dht(lambda _request: kad_answer([other], [other]))
+        await a.deliver(
+            "discovery", KadRequest(1, server.peer, server.addresses, "get_providers", b"k" * 34, 10.0)
+        )
+        reply = await a.expect(KadReply)
+        marked = PeerAddresses(PEER, other.addresses, other.addresses[1:])
+        assert (reply.closer, reply.providers) == ((marked,), (marked,))
+
+
+async def test_the_time_of_the_next_dial_does_not_tell_a_closed_port(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After hearsay that fails at once the next dial waits as long as for a port that does not answer."""
+    dialled: list[float] = []
+    dial = dialer.Dialer._dial
+
+    async def watched(*arguments: Any) -> Any:
+        dialled.append(trio.current_time())
+        return await dial(*arguments)
+
+    monkeypatch.setattr(dialer.Dialer, "_dial", watched)
+    closed = tuple(f"/ip4/127.0.0.2/tcp/{port}" for port in (1, 2, 3))
+    async with swarm("a") as a:
+        await a.deliver(A, Ask(1, PEER, closed, REQUEST, 10.0, closed))
+        await a.expect(PeerUnreachable, A)
+        assert len(dialled) == 3
+        assert all(later - earlier >= dialer.STAGGER_S for earlier, later in pairwise(dialled))
+        del dialled[:]
+        await a.deliver(A, Ask(2, PEER, closed, REQUEST, 10.0))
+        await a.expect(PeerUnreachable, A, lambda m: m.request == 2)
+        assert dialled[-1] - dialled[0] < 2 * dialer.STAGGER_S
