@@ -250,8 +250,8 @@ class SwarmNode:
             await self._mailbox.send("discovery", ServerJoined(server))
 
     def _unreachable(self, peer: bytes) -> None:
-        """Remove a server that did not answer a request from the routing table."""
-        if self._routing_table.remove(peer):
+        """Remove a server that did not answer a request; one that has connected meanwhile stays."""
+        if self.dialer.existing(peer) is None and self._routing_table.remove(peer):
             self._mark_changed()
 
     def _own_peer_named(self, request: KadRequest, server: str | None, own: OwnEntries) -> None:

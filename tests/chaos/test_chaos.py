@@ -1,13 +1,12 @@
 """Short chaos runs with fixed seeds, and tests of the checks that a chaos run makes."""
 
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from spacedrive_node.actors.vault.database import MIGRATIONS
+from spacedrive_node.tests.harness.device_database import DeviceDatabase
 from spacedrive_node.tests.harness.faults.chaos_run import ChaosRun, Plan, Side, unsettled
 from spacedrive_node.tests.harness.faults.process_killer import Timeline
 
@@ -47,33 +46,16 @@ def test_the_storm_sees_a_disagreement() -> None:
 
 def test_the_storm_sees_an_entry_that_has_not_settled(tmp_path: Path) -> None:
     """Unconfirmed counts, unless a pairing of a greater order with the same device is in use."""
-    database = sqlite3.connect(tmp_path / "devices.db")
-    for statement in (statement for step in MIGRATIONS for statement in step):
-        database.execute(statement)
+    database = DeviceDatabase(tmp_path)
 
     def add(state: str, order: int) -> None:
-        values = (
-            b"d",
-            state,
-            f"s{order}",
-            bytes([order]),
-            b"p",
-            b"k",
-            "n",
-            None,
-            "os",
-            "1",
-            f"f{order}",
-        )
-        rest = (0.0, None, order, b"", b"", b"", b"", b"")
-        database.execute(f"INSERT INTO devices VALUES (NULL{', ?' * 19})", (*values, *rest))
-        database.commit()
+        database.add(f"s{order}", state, th3=bytes([order]), order=order)
 
     add("unconfirmed", 2)
     assert unsettled(tmp_path) == [("f2", "s2")]
     add("paired", 1)
     assert unsettled(tmp_path) == [("f2", "s2")]
-    database.execute("""UPDATE devices SET "order" = 3 WHERE state = 'paired'""")
-    database.commit()
+    database.connection.execute("""UPDATE devices SET "order" = 3 WHERE state = 'paired'""")
+    database.connection.commit()
     assert unsettled(tmp_path) == []
     database.close()

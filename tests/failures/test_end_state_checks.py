@@ -1,12 +1,11 @@
 """The judgement of the failures sees what is wrong: outcomes, lateness, disagreement, things left over."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 import trio
 
-from spacedrive_node.actors.vault.database import MIGRATIONS
+from spacedrive_node.tests.harness.device_database import DeviceDatabase
 from spacedrive_node.tests.harness.faults.device_pair import files_left
 from spacedrive_node.tests.harness.faults.end_state_checks import SLACK, SideEnd, disagreement, wrong_ends
 from spacedrive_node.tests.harness.faults.failure_points import (
@@ -68,30 +67,10 @@ def test_a_node_that_was_killed_has_no_outcome() -> None:
     assert wrong_ends_of("kill", "ten", ended("lost_contact", shown=True), paired())
 
 
-class Store:
-    """A node's store as SQLite has it, with what a judge looks at."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._database = sqlite3.connect(folder / "devices.db")
-        for statement in (statement for step in MIGRATIONS for statement in step):
-            self._database.execute(statement)
-
-    def add(self, session: str, state: str, *, th3: bytes, order: int, complete: bool = False) -> None:
-        when = 1.0 if complete else None
-        values = (b"d", state, session, th3, b"p", b"k", "n", None, "os", "1", f"f{order}")
-        rest = (0.0, when, order, b"", b"", b"", b"", b"")
-        self._database.execute(f"INSERT INTO devices VALUES (NULL{', ?' * 19})", (*values, *rest))
-        self._database.commit()
-
-    def close(self) -> None:
-        self._database.close()
-
-
 def test_two_stores_that_disagree(tmp_path: Path) -> None:
     """Another pairing in use, an end that is open, a pairing that the other side does not have."""
     folders = tmp_path / "anna", tmp_path / "bruno"
-    mine, theirs = map(Store, folders)
+    mine, theirs = map(DeviceDatabase, folders)
 
     def why(*sessions: tuple[str, str]) -> str | None:
         return disagreement(*folders, [*sessions])

@@ -101,3 +101,30 @@ async def test_identify_tells_when_it_has_run() -> None:
         await client.get_network().dial_addr(address, server.get_id())
         with trio.fail_after(10):
             await told.wait()
+
+
+@pytest.mark.parametrize(("corrected", "known"), [(False, False), (True, True)], ids=["library", "ours"])
+async def test_a_peer_that_comes_back_is_identified_again(corrected: bool, known: bool) -> None:
+    """By default what its earlier connection showed stands for two hours, whatever it speaks by now."""
+    server, client = our_host(1), make(corrected, 2)
+    told = trio.Event()
+
+    async def then(_peer_id: ID) -> None:
+        told.set()
+
+    if corrected:
+        identify.after_identify(client, then)
+    async with running(server, client) as (address, _):
+        with trio.fail_after(DEADLINE):
+            for protocol in (None, PROTOCOL):
+                if protocol is not None:
+                    server.set_stream_handler(protocol, lambda _stream: None)
+                told = trio.Event()
+                connection = await client.get_network().dial_addr(address, server.get_id())
+                if corrected:
+                    await told.wait()
+                else:
+                    while client._identify_inflight:
+                        await trio.lowlevel.checkpoint()
+                await connection.close()
+    assert (PROTOCOL in client.get_peerstore().get_protocols(server.get_id())) is known

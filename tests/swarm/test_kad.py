@@ -95,14 +95,21 @@ async def test_a_server_that_has_gone_leaves_the_table(swarm: Any) -> None:
 
 
 async def test_a_restarted_server_is_found_again(swarm: Any) -> None:
-    """A server that comes back under the same identity at another address is served with the new one."""
+    """A server that comes back under the same identity at another address is served with the new one.
+
+    It is in the table again too, though a request that failed meanwhile had removed it.
+    """
     async with swarm("a") as a:
         async with swarm("b") as b:
             await a.deliver("discovery", Bootstrap(b.peer, b.addresses))
             await a.expect(ServerJoined)
+        assert isinstance(await kad(a, 1, b, "find_node", within=3.0), KadFailed)
         async with swarm("b") as b:
-            assert isinstance(await kad(b, 1, a, "find_node"), KadReply)
-            assert isinstance(await kad(a, 2, b, "find_node"), KadReply)
+            assert isinstance(await kad(b, 2, a, "find_node"), KadReply)
+            assert (await a.expect(ServerJoined)).server == PeerAddresses(b.peer, b.addresses)
+            await a.deliver("discovery", ClosestServers(5, KEY))
+            assert (await a.expect(Servers)).peers == (PeerAddresses(b.peer, b.addresses),)
+            assert isinstance(await kad(a, 3, b, "find_node"), KadReply)
 
 
 def test_answers_are_read_with_suspicion() -> None:

@@ -43,7 +43,7 @@ def use_bounded_identify(host: Any) -> None:
     pushes: Counter[Any] = Counter()
 
     async def identify(peer_id: Any, *, reason: str) -> None:
-        connection = next((one for one in network.get_connections(peer_id) if is_alive(one)), None)
+        connection = next((one for one in reversed(network.get_connections(peer_id)) if is_alive(one)), None)
         if connection is None:
             return
         with trio.move_on_after(_START_TIMEOUT_S) as start:
@@ -114,13 +114,17 @@ def _addresses(entries: Any) -> list[Any]:
 def after_identify(host: Any, callback: Callable[[Any], Awaitable[None]]) -> None:
     """Await `callback(peer_id)` each time that identify has run or was given up; it may not wait long.
 
+    It runs for the first connection with a peer, and for the first one after its connections had ended.
     Defect (0.8.1, host/basic_host.py:1212): there is no event for the end of identify, and so no moment to
     look at the protocols of a peer.
+    Defect (0.8.1, host/basic_host.py:1219): it never runs again for a peer whose protocols are still in the
+    peer store, so that a peer which comes back, restarted or elsewhere, is taken for what it was.
     Defect (0.8.1, same place): an identify that failed, because its stream was reset for example, is not
     repeated while the connection lasts, so that a DHT server is never known as one.
     Test: tests/swarm/test_identify.py.
     """
     identify = host._identify_peer
+    host._has_cached_protocols = host._identified_peers.__contains__
 
     async def identify_and_call_back(peer_id: Any, *, reason: str) -> None:
         for pause in _RETRY_PAUSES_S:
