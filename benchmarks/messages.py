@@ -32,6 +32,6 @@ async def run(bench: BenchmarkRun) -> None:
         "/s",
         aim=AIM,
         at="least",
-        beside=("per second of its own CPU time", best["per_second_of_processor"]),
+        beside=("per second of its CPU time", best["per_second_of_processor"]),
         note=f"{best['senders']} senders",
     )
