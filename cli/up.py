@@ -154,10 +154,12 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
     from ..config.paths import runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
+    from .core_dumps import forbid_core_dumps
     from .errors import root_cause
     from .passphrase import open_passphrase, readable_by_others
 
     config = loaded.config
+    forbid_core_dumps()  # the passphrase may be typed now, and Ctrl-\ is near
     log = make_log(config.log_format, config.log_level)
     for remark in loaded.remarks:
         log("supervisor", "warning", remark, {})
