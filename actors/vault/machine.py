@@ -46,6 +46,7 @@ from .admission import Admission, NotAdmittedError
 from .device_info import choose_name, clean_version, configured_name, host_name, operating_system
 from .device_store import MAX_RECORDS, MAX_UNCONFIRMED_PER_DEVICE, DeviceStore, RecordedEffect
 from .identity_file import DeviceIdentity
+from .metrics import DeviceCounts
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
 from .store_files import StoreGoneError
@@ -103,14 +104,13 @@ class Vault:
         self._remember, self._remembers = remember, remembers
         self._next_sweep: Instant = -math.inf
         self._health = StoreHealth(store)
+        self._device_counts = DeviceCounts(store)
 
     # -- start and clock
 
     def first(self, now: Instant) -> Effects:
-        """Return what the vault sends at each start.
-
-        Known peers come first. The swarm starts only when it has the identity, so it never refuses a peer
-        that the vault knows.
+        """Return what the vault sends at each start: known peers before the identity, without which the
+        swarm does not start. So it never refuses a peer that the vault knows.
         """
         effects = self.tick(now) or Effects()
         records, damaged = self._store.all_records()
@@ -141,6 +141,7 @@ class Vault:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_INTERVAL_S
             out += self._sweep()
+        out += self._device_counts.report()
         return Effects(out=out, logs=self._health.take_logs()) if out else None
 
     def _sweep(self) -> list[Send]:
