@@ -191,11 +191,11 @@ class Vault:
     def _sign(self, sender: str, message: SignIdentity) -> Effects:
         # The session names only the role, the transcript and a nonce. What is signed is put together here,
         # so a session that has been taken over cannot have anything else signed.
+        session = session_of_actor(sender)
         version = self._evidence.version_to_sign(
-            session_of_actor(sender),
-            version_with_clock(self._version, self._store.clock()),
-            self._store.forgettings(),
+            session, version_with_clock(self._version, self._store.clock()), self._store.forgettings()
         )
+        self._evidence.record_signed(session, message.role, message.th)
         info = make_info(
             public_key=self._identity.public_key,
             name=self._name,

@@ -20,7 +20,7 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.protocol import identity
+from spacedrive_node.protocol import identity, keys
 from spacedrive_node.protocol.attempt import ProtocolError
 from spacedrive_node.protocol.code import code_id
 
@@ -44,6 +44,7 @@ class SimulatedVault:
         self.key = Ed25519PrivateKey.from_private_bytes(node.simulation.random.randbytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
         self.accepted: set[tuple[bytes, bytes]] = set()
+        self.signed_th = b""
         self.records: dict[bytes, StoredDevice] = {}
         self.refuse_stores = False
         self.full = False
@@ -61,6 +62,7 @@ class SimulatedVault:
             return
         match message:
             case to_vault.SignIdentity():
+                self.signed_th = message.th
                 info = identity.make_info(
                     public_key=self.public_key,
                     name=self.node.name,
@@ -102,6 +104,9 @@ class SimulatedVault:
         if self.node.simulation.now >= message.deadline:
             return to_session.StoreRefused(message.request, "it took too long")
         assert message.peer not in self.records, "stored twice"
+        th1, th2 = (message.th, self.signed_th) if message.role == "joiner" else (self.signed_th, message.th)
+        assert keys.th_next(th1, message.response) == th2
+        assert keys.th_next(th2, message.confirmation) == message.th3
         self.stores += 1
         self.records[message.peer] = StoredDevice(message, "unconfirmed")
         return to_session.Stored(message.request, "unconfirmed")
