@@ -113,6 +113,10 @@ class SessionEvidence:
         """Return how many devices had been forgotten when something was first signed for the session."""
         return self._of(session).signed_after
 
+    def sessions_that_signed(self) -> list[str]:
+        """Return the running sessions for which something was signed."""
+        return [session for session, known in self._sessions.items() if known.signed is not None]
+
     def any_running(self) -> bool:
         """Return whether anything is known of any session that has not ended."""
         return bool(self._sessions)

@@ -75,10 +75,20 @@ class SimulatedVault:
             case to_vault.StoreDevice():
                 self._answer(self._store(message))
             case to_vault.ConfirmDevice():
-                record = next(r for r in self.records.values() if r.store.th3 == message.th3)
+                found = [one for one in self.records.values() if one.store.th3 == message.th3]
+                if not found:
+                    self._answer(to_session.StoreRefused(message.request, "no such device is stored"))
+                    return
                 if not self.full:
-                    record.state = "paired"
+                    found[0].state = "paired"
                 self._answer(to_session.Stored(message.request, "unconfirmed" if self.full else "paired"))
+
+    def forget(self, other: "Node") -> None:
+        """Forget a device, and end the pairing with it: what was signed before is not stored."""
+        self.records.pop(other.peer, None)
+        self.refuse_stores = True
+        device_id = identity.device_id(other.vault.public_key)
+        self.node.deliver("vault", to_session.DeviceForgotten(device_id))
 
     def release(self) -> None:
         """Handle now what has come while the vault was slow."""
