@@ -22,6 +22,9 @@ _MAX_WAIT_SECONDS = 5.0
 
 OWN_BOOTSTRAP = "a bootstrap peer is this node itself, and is left out: see --bootstrap"
 
+# A restart brings the messages of a thousand sessions at once, and each poll looks at all of them.
+_MAX_MESSAGES_PER_POLL = 256
+
 # A message with 32 long addresses has some 8 KiB, and a frame at most 1 MiB.
 _MAX_MESSAGES_PER_FRAME = 64
 
@@ -66,11 +69,9 @@ class _DiscoveryActor:
             for begin in range(0, len(sends), _MAX_MESSAGES_PER_FRAME):
                 await self._mailbox.send_all(sends[begin : begin + _MAX_MESSAGES_PER_FRAME])
             try:
-                incoming = await self._next()
+                self._handle_all(await self._next())
             except trio.EndOfChannel:
                 return
-            if incoming is not None:
-                self._handle(incoming)
 
     async def _next(self) -> Incoming[DiscoveryInbox] | None:
         """Return the next message, or None if it is time to poll without one."""
@@ -80,6 +81,14 @@ class _DiscoveryActor:
         with trio.move_on_after(min(max(wake_at - now(), 0.0), _MAX_WAIT_SECONDS)):
             return await self._mailbox.receive()
         return None
+
+    def _handle_all(self, incoming: Incoming[DiscoveryInbox] | None) -> None:
+        """Handle a message, and what has arrived behind it."""
+        handled = 0
+        while incoming is not None:
+            self._handle(incoming)
+            handled += 1
+            incoming = self._mailbox.receive_nowait() if handled < _MAX_MESSAGES_PER_POLL else None
 
     def _handle(self, incoming: Incoming[DiscoveryInbox]) -> None:
         # A new session, or a new address of this node: register and look for other nodes without delay.

@@ -1,7 +1,9 @@
 """How a device becomes trusted, is settled, listed, renamed and forgotten."""
 
+import os
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -28,12 +30,11 @@ from spacedrive_node.messages.to_vault import (
     SettleRequest,
     SignIdentity,
 )
-from spacedrive_node.protocol.identity import signing_input, verify
+from spacedrive_node.protocol.identity import make_info, signing_input, verify
 from spacedrive_node.protocol.keys import fingerprint
 
 
 def _stored(host: Any, pairing: Any) -> None:
-    assert isinstance(host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th3)), Signed)
     host.admit(pairing)
     assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
 
@@ -183,7 +184,7 @@ def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     refused(pairing, peer=stranger.peer)
     refused(pairing, info=stranger.info)
     theirs = stranger.pairing()
-    theirs.th, theirs.th3 = pairing.th, pairing.th3
+    theirs.th2, theirs.th3 = pairing.th2, pairing.th3
     forged = theirs.store()
     refused(pairing, info=forged.info, signature=forged.signature, peer=stranger.peer)  # not whom he accepted
     refused(pairing, decision=pairing.peer_decision)
@@ -194,6 +195,62 @@ def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     wrong_session = other.pairing()
     assert isinstance(host.request(wrong_session.sender, pairing.store()), StoreRefused)
     assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+
+
+def test_only_the_transcript_that_was_signed_is_stored(host: Any, other: Any) -> None:
+    """A session has the vault sign for one pairing, or for none, and stores another: refused, whatever it is.
+
+    The other device and the user have agreed to all of it.
+    """
+
+    def refused(pairing: Any, *signed: SignIdentity, why: str = "sign") -> None:
+        for message in signed:
+            assert isinstance(host.request(pairing.sender, message), Signed)
+        for message in (pairing.accept(), pairing.vouch()):
+            host.step("gateway", message)
+        host.restart()
+        answer = host.request(pairing.sender, pairing.store())
+        assert isinstance(answer, StoreRefused)
+        assert why in answer.reason
+        assert host.devices() == ()
+
+    one, elsewhere = other.pairing(), other.pairing()
+    refused(one)
+    refused(one, SignIdentity(6, "joiner", os.urandom(32), b"n" * 32))
+    refused(one, SignIdentity(6, "initiator", one.th1))
+    refused(one, SignIdentity(6, "initiator", one.th2))
+    refused(one, SignIdentity(6, "joiner", one.th2, b"n" * 32))
+    refused(one, SignIdentity(6, "joiner", one.th3, b"n" * 32))
+    refused(one, one.sign(), SignIdentity(6, "joiner", elsewhere.th1, b"n" * 32))
+    host.request(elsewhere.sender, one.sign())  # another session's signature is no other's
+    refused(one)
+    mixed = other.pairing()
+    mixed.decision, mixed.peer_decision, mixed.reply = one.decision, one.peer_decision, one.reply
+    refused(mixed, mixed.sign(), why="different attempts")
+    host.request(one.sender, one.sign())
+    host.restart()
+    assert host.request(one.sender, one.store()) == Stored(7, "unconfirmed")
+
+
+def test_an_initiator_stores_what_it_has_signed(host: Any, other: Any) -> None:
+    """There this side has signed th2, and the other one th1."""
+    pairing = other.pairing()
+    info = make_info(public_key=other.public_key, name="Other", os="linux", app_version="1", nonce=b"n" * 32)
+    store = pairing.store(
+        role="joiner",
+        th=pairing.th1,
+        info=info,
+        signature=other.key.sign(signing_input("joiner", pairing.th1, other.peer, info)),
+    )
+    for message in (pairing.accept(), pairing.vouch()):
+        host.step("gateway", message)
+    for signed in (pairing.sign(), SignIdentity(6, "initiator", pairing.th1)):
+        host.request(pairing.sender, signed)
+        assert isinstance(host.request(pairing.sender, store), StoreRefused)
+    host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th2))
+    wrong = msgspec.structs.replace(store, confirmation=other.pairing().confirmation)
+    assert isinstance(host.request(pairing.sender, wrong), StoreRefused)
+    assert host.request(pairing.sender, store) == Stored(7, "unconfirmed")
 
 
 def test_the_first_accept_is_final(host: Any, other: Any, new_device: Any) -> None:
@@ -261,7 +318,7 @@ def test_pairings_at_once_leave_the_same_record_in_any_order(host: Any, other: A
     """All stated the same clock; whatever the order, the greatest transcript stays, as on the other side."""
     pairings = sorted((other.pairing() for _ in range(3)), key=lambda pairing: pairing.th3)
     for pairing in pairings:
-        host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th3))
+        host.request(pairing.sender, pairing.sign())
     for pairing in pairings:
         _stored(host, pairing)
     for number in order:
@@ -459,9 +516,11 @@ def test_vouches_and_sessions_are_bounded(host: Any, new_device: Any) -> None:
     for number in range(session_evidence.MAX_SESSIONS + 5):
         session = f"{number:016x}"
         table.record_acceptance(session, bytes(32), bytes(32))
+        table.version_to_sign(session, "v" * 32, 2**40)
+        table.record_signed(session, "initiator", bytes(32))
         for peer in range(session_evidence.MAX_PEERS_PER_SESSION + 1):
             table.record_peer(session, bytes([peer]) * 38)
-    assert len(table.checkpoint()) < 900_000
+    assert len(table.checkpoint()) < 930_000
     assert table.acceptance(f"{0:016x}") is None
     last = f"{session_evidence.MAX_SESSIONS + 4:016x}"
     assert session_evidence.SessionEvidence(table.checkpoint()).has_peer(
