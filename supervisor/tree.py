@@ -337,6 +337,8 @@ class _Tree:
         self.on_log(SUPERVISOR, "warning", "fork server lost", {"cause": cause})
         for child in self.children.values():
             child.mark_not_ready()
+            if child.channel is not None:
+                child.channel.mark_lost()
 
     def _fail_node(self, message: str) -> None:
         self.failure = self.failure or message
