@@ -53,6 +53,11 @@ class ChildChannel:
         """The child's process id."""
         return self._running.pid
 
+    @property
+    def was_spare(self) -> bool:
+        """Whether the child answers heartbeats from the beginning, before it is ready."""
+        return self._running.was_spare
+
     def enqueue(self, message: Start | Deliver | Ping | Stop) -> None:
         """Append a frame to the outbox."""
         number = message.input if isinstance(message, Deliver) else 0

@@ -103,6 +103,19 @@ async def test_a_spare_that_is_late_is_not_handed_out():
                 await handle.aclose()
 
 
+async def test_a_spare_that_stands_still_and_is_taken_at_once_is_noticed_by_its_heartbeat():
+    """It has not missed a heartbeat yet, and has not 30 s for its start as other children have."""
+    async with node(sandbox=Sandbox(), spare=True, heartbeat=HEARTBEAT_S) as gateway:
+        await gateway.open_session(1)
+        with trio.fail_after(10):
+            while "spare" not in (rows := await gateway.actors()):
+                await trio.lowlevel.checkpoint()
+            os.kill(rows["spare"].pid, signal.SIGSTOP)
+            await gateway.open_session(2)
+        lines = [(line[2], line[3].get("cause")) for line in gateway.logs if line[2] != "sandbox"]
+        assert lines == [("restarting", "hang")]
+
+
 async def test_a_child_that_never_gets_ready_is_killed():
     """At the limit of its start, and given up when it goes on so."""
     options = {"start_deadline": 0.05, "intensity": (2, 60.0)}
