@@ -33,12 +33,12 @@ async def test_a_fork_server_that_stands_still_is_killed():
 
 async def test_a_fork_server_that_works_is_left_alone():
     """It answers each heartbeat, in more turns than it may miss."""
-    spawner = ProcessSpawner(heartbeat=0.01)
+    spawner = ProcessSpawner(heartbeat=0.3)
     with trio.fail_after(30):
         async with spawner.opened(preload=[], on_lost=lambda _cause: None):
             handle = await spawner.spawn(CHILD)
             first, answers = spawner.pid, 0
-            while answers < 20:
+            while answers < 6:
                 before = spawner._fork_server._missed_heartbeats
                 await trio.lowlevel.checkpoint()
                 answers += spawner._fork_server._missed_heartbeats < before
@@ -113,7 +113,8 @@ async def test_a_spare_that_stands_still_and_is_taken_at_once_is_noticed_by_its_
             os.kill(rows["spare"].pid, signal.SIGSTOP)
             await gateway.open_session(2)
         lines = [(line[2], line[3].get("cause")) for line in gateway.logs if line[2] != "sandbox"]
-        assert lines == [("restarting", "hang")]
+        assert ("restarting", "hang") in lines
+        assert "not ready in time" not in dict(lines)
 
 
 async def test_a_child_that_never_gets_ready_is_killed():
