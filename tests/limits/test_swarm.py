@@ -84,7 +84,6 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
                 while True:
                     await a.deliver(A, PeerReply((await a.expect(PeerRequest)).request, challenge))
 
-            nursery.start_soon(session)
             strangers = [await stack.enter_async_context(stranger_host(600 + n)) for n in range(11)]
             answers: list[Any] = []
 
@@ -102,6 +101,7 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
             assert {answer.reason for answer in answers} == {"unavailable"}
             assert len(answers) < 11 * 28
             monkeypatch.setattr(trio, "sleep", note)
+            nursery.start_soon(session)
             assert isinstance(await exchange(connection, request), Challenge)
             assert not connection.is_closed
             assert pauses == []
