@@ -16,6 +16,7 @@ In reading order:
     records_in_use    which record of a device counts, and what the swarm must know of its peer
     store_health      whether the store can be used; tries again by itself when it cannot
     machine           the stepping actor, which decides with all of these
+    waiting           stands in for the machine while the files cannot be opened at a restart
     actor             the entry point
 """
 
