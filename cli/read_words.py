@@ -17,6 +17,7 @@ from ..protocol.words import WORD_COUNT, are_enough, begins_anew, count_words, w
 from . import exit_codes
 from .errors import CommandError
 from .output import write_line
+from .terminal_lines import read_edited
 
 _MAX_INPUT_BYTES = 4096
 _MAX_MISTAKES = 3
@@ -74,7 +75,10 @@ def _read_stdin() -> str:
     """Read standard input as far as a code goes: what follows may be the answer to a question."""
     data = b""
     while len(data) < _MAX_INPUT_BYTES:
-        byte = os.read(sys.stdin.fileno(), 1)
+        try:
+            byte = os.read(sys.stdin.fileno(), 1)
+        except OSError as error:  # it is open for writing only, or a terminal that is gone
+            raise CommandError(f"standard input cannot be read: {error.strerror}", exit_codes.USAGE) from None
         data += byte
         if byte in (b"\n", b"") and (not byte or _is_complete(_decoded(data))):
             break
@@ -158,7 +162,7 @@ def _progress_text(count: int) -> str:
 
 def _read_line(prompt: str) -> str:
     try:
-        return input(prompt)
+        return read_edited(prompt)
     except EOFError:
         write_line("")
         raise CommandError("no words, nothing was sent", exit_codes.USAGE) from None

@@ -14,8 +14,15 @@ from typing import NamedTuple
 
 from ..messages.errors import SpacedriveNodeError
 from .control_socket import bind_control, remove_control
-from .paths import UnsafePathError, control_path, expand_user, real_data_dir, remove_if_empty
-from .running_nodes import register_node, unregister_node
+from .paths import (
+    UnsafePathError,
+    check_socket_path,
+    control_path,
+    expand_user,
+    real_data_dir,
+    remove_if_empty,
+)
+from .running_nodes import keep_registered, register_node, unregister_node
 from .settings import NodeConfig
 
 _METRICS_BACKLOG = 64
@@ -45,10 +52,19 @@ class OpenSockets(NamedTuple):
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def wanted_control(config: NodeConfig, data_dir: Path) -> Path:
+    """Return where the control socket of a node is to be: as configured, or as follows from its data
+    directory. Makes nothing. Raises UnsafePathError.
+    """
+    if config.control:
+        return check_socket_path(Path(expand_user(config.control)))
+    return control_path(data_dir)
+
+
 class NodeSockets:
     """A context manager: opens the sockets and registers the node; closes and removes all of it at the end.
 
-    Raises NodeSocketError.
+    Raises NodeSocketError. `keep` is called now and then in between.
     """
 
     def __init__(self, config: NodeConfig, data_dir: Path) -> None:
@@ -58,11 +74,7 @@ class NodeSockets:
 
     def __enter__(self) -> OpenSockets:
         try:
-            self._control_path = (
-                Path(expand_user(self._config.control))
-                if self._config.control
-                else control_path(self._data_dir)
-            )
+            self._control_path = wanted_control(self._config, self._data_dir)
             self._make_control_directory()
             control = bind_control(self._control_path)
             self._open.append(control)
@@ -80,6 +92,31 @@ class NodeSockets:
             self._undo()
             raise
         return OpenSockets(self._control_path, control, metrics, taken_port)
+
+    def keep(self) -> list[str]:
+        """Make again what a cleaner of directories has removed; return what that was.
+
+        A socket cannot be bound twice, so the control socket is another one then, under the same descriptor.
+        The former is shut down: the gateway, which has a copy, notices, ends, and gets the new one. Raises
+        OSError, UnsafePathError.
+        """
+        made = []
+        if not os.path.lexists(self._control_path):
+            self._listen_anew()
+            made.append("the control socket's file was removed, and is made again")
+        if keep_registered(self._data_dir, self._control_path):
+            made.append("the runtime record was removed, and is written again")
+        return made
+
+    def _listen_anew(self) -> None:
+        # Elsewhere than before if the runtime directory is another one now.
+        self._control_path = wanted_control(self._config, self._data_dir)
+        with bind_control(self._control_path) as new:
+            control = self._open[0]
+            former = socket.socket(fileno=os.dup(control.fileno()))
+            os.dup2(new.fileno(), control.fileno(), inheritable=False)
+        with former:
+            former.shutdown(socket.SHUT_RDWR)
 
     def __exit__(self, *_: object) -> None:
         unregister_node(self._data_dir, self._control_path)

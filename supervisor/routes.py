@@ -95,7 +95,7 @@ ROUTES: tuple[Route, ...] = (
     Route("ServerJoined", ("swarm",), "discovery"),
     Route("ServerLost", ("swarm",), "discovery"),
     # measurements
-    Route("Observed", ("session", "swarm", "discovery"), "metrics"),
+    Route("Observed", ("session", "swarm", "discovery", "vault"), "metrics"),
     Route("AreYouAlive", ("metrics",), "supervisor"),
 )
 

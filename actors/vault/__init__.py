@@ -15,6 +15,8 @@ In reading order:
     forgetting        forgets devices, and ends the pairings with them that are under way
     records_in_use    which record of a device counts, and what the swarm must know of its peer
     store_health      whether the store can be used; tries again by itself when it cannot
+    device_list       a page of the list of devices
+    metrics           how many devices are stored, for metrics
     machine           the stepping actor, which decides with all of these
     waiting           stands in for the machine while the files cannot be opened at a restart
     actor             the entry point

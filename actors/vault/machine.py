@@ -21,7 +21,7 @@ from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import SessionEnded
 from ...messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from ...messages.session_names import session_of_actor
-from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, VaultError
+from ...messages.to_gateway import DeviceChanged, NodeIdentity, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
 from ...messages.to_swarm import PeerReply, SwarmIdentity
 from ...messages.to_vault import (
@@ -43,9 +43,11 @@ from ...protocol.pairing_clock import clock_after, version_with_clock
 from ..base import Effects, Incoming, Send, log_frame
 from .admission import Admission, NotAdmittedError
 from .device_info import choose_name, clean_version, configured_name, host_name, operating_system
+from .device_list import page_of_devices
 from .device_store import MAX_RECORDS, MAX_UNCONFIRMED_PER_DEVICE, DeviceStore, RecordedEffect
 from .forgetting import Forgetting
 from .identity_file import DeviceIdentity
+from .metrics import DeviceCounts
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
 from .store_files import StoreGoneError
@@ -54,7 +56,6 @@ from .store_health import DEVICES_LOST, StoreHealth, readiness
 REPLACED_LIFETIME_S = 7 * 24 * 3600.0
 """How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
 _SWEEP_INTERVAL_S = 3600.0
-_DEVICES_PER_PAGE = 64
 
 Mutation = StoreDevice | ConfirmDevice | Settled | RenameDevice | ForgetDevice
 """The inputs that change the store."""
@@ -104,14 +105,13 @@ class Vault:
         self._remember, self._remembers = remember, remembers
         self._next_sweep: Instant = -math.inf
         self._health = StoreHealth(store)
+        self._device_counts = DeviceCounts(store)
 
     # -- start and clock
 
     def first(self, now: Instant) -> Effects:
-        """Return what the vault sends at each start.
-
-        Known peers come first. The swarm starts only when it has the identity, so it never refuses a peer
-        that the vault knows.
+        """Return what the vault sends at each start: known peers before the identity, without which the
+        swarm does not start. So it never refuses a peer that the vault knows.
         """
         effects = self.tick(now) or Effects()
         records, damaged = self._store.all_records()
@@ -142,6 +142,7 @@ class Vault:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_INTERVAL_S
             out += self._sweep()
+        out += self._device_counts.report()
         return Effects(out=out, logs=self._health.take_logs()) if out else None
 
     def _sweep(self) -> list[Send]:
@@ -176,10 +177,8 @@ class Vault:
                 return self._save_evidence(changed, *self._records_in_use.updates_after_session(session))
             case SettleRequest() as message:
                 return Effects(out=self._answer_from_store(message))
-            case ListDevices(request=request, after=after):
-                records, more = self._store.page(after, _DEVICES_PER_PAGE)
-                devices = Devices(request, tuple(record.as_device() for record in records), more)
-                return Effects(out=[Send(incoming.sender, devices)])
+            case ListDevices() as message:
+                return Effects(out=[Send(incoming.sender, page_of_devices(self._store, message))])
             case StoreDevice(deadline=deadline) as message if now >= deadline:
                 return Effects(out=self._refuse_late(incoming.sender, message))
             case StoreDevice() | ConfirmDevice() | Settled() | RenameDevice() | ForgetDevice() as message:

@@ -17,6 +17,7 @@ from spacedrive_node.messages.peer_protocol import (
     decode_wire,
 )
 from spacedrive_node.messages.to_gateway import DeviceChanged, NodeIdentity, Readiness, VaultError
+from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import Signed, Stored, StoreRefused
 from spacedrive_node.messages.to_swarm import PeerReply, SwarmIdentity
 from spacedrive_node.messages.to_vault import (
@@ -82,7 +83,7 @@ def test_what_a_session_left_unconfirmed_is_settled(host: Any, other: Any) -> No
 def test_start_says_known_peers_first_then_identity(host: Any, other: Any) -> None:
     """The swarm must know every peer before it may answer `closed` to anyone."""
     _paired(host, other.pairing())
-    sends = host.restart().out
+    sends = [send for send in host.restart().out if not isinstance(send.message, Observed)]
     assert [type(send.message).__name__ for send in sends] == [
         "KnownPeer",
         "SwarmIdentity",
@@ -96,6 +97,32 @@ def test_start_says_known_peers_first_then_identity(host: Any, other: Any) -> No
     assert identity.name == "Mine"
     assert isinstance(sends[3].message, Readiness)
     assert {send.to for send in sends[3:]} == {"gateway", "metrics"}
+
+
+def _counted(effects: Any) -> dict[str, float] | None:
+    """The numbers of devices by state, if they were reported."""
+    for send in effects.out if effects is not None else ():
+        if isinstance(send.message, Observed):
+            assert send.to == "metrics"
+            return {sample.labels[0]: sample.value for sample in send.message.samples}
+    return None
+
+
+def test_the_number_of_devices_is_reported(host: Any, new_device: Any) -> None:
+    """As the list shows them: each device once, at the start, and at the next tick after a change."""
+    assert _counted(host.restart()) == {"paired": 0, "unconfirmed": 0}
+    assert _counted(host.tick()) is None
+    one, two = new_device("One"), new_device("Two")
+    _paired(host, one.pairing())
+    assert _counted(host.tick()) == {"paired": 1, "unconfirmed": 0}
+    _stored(host, one.pairing())  # once more: what is in use is what the list shows
+    assert _counted(host.tick()) is None
+    for _ in range(2):
+        _stored(host, two.pairing())
+    assert _counted(host.tick()) == {"paired": 1, "unconfirmed": 1} == _counted(host.restart())
+    host.request("gateway", ForgetDevice(1, one.device_id))
+    assert _counted(host.tick()) == {"paired": 0, "unconfirmed": 1}
+    assert len(host.devices()) == 1
 
 
 def test_identity_survives_a_restart_and_signs_what_verifies(host: Any, other: Any) -> None:
@@ -410,7 +437,7 @@ def test_replaced_records_end_after_seven_days(host: Any, other: Any, new_device
     _stored(host, new_device().pairing())
     host.wall += 7 * 24 * 3600 - 1
     host.now += 3600
-    assert host.tick() is None
+    host.tick()
     assert host.vault._store.count() == 3
     host.wall += 2
     host.now += 3600

@@ -14,9 +14,11 @@ connections.py        one connection: is it alive, of which kind, from where; ho
 notifications.py      the library's events of connections, as two callbacks
 dialing.py            switches off the library's own dialing
 identify.py           identify: bounded, repeated when it failed, with a callback after it
+ping.py               ping, which forgets who has pinged
 peer_store.py         the peer store, bounded, and tolerant of peer records that arrive late
 negotiation.py        multistream-select, bounded and in few packets
 multiplexer.py        Yamux, bounded and in few packets
+paced_reads.py        how fast the frames of one connection are taken
 stream_handlers.py    keeps exceptions and too many streams away from the host
 streams.py            one stream: opened, read exactly, written, closed
 library_logs.py       silences the library's log
