@@ -64,6 +64,7 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
     """
     pauses: list[float] = []
     sleep = trio.sleep
+    monkeypatch.setattr(inbound, "SLOW_PAUSE_S", 1.0625)  # nobody else sleeps for so long
 
     async def note(seconds: float) -> None:
         if seconds == inbound.SLOW_PAUSE_S:
