@@ -2,8 +2,6 @@
 
 import os
 import signal
-import time
-from pathlib import Path
 
 import pytest
 
@@ -197,15 +195,6 @@ def test_ctrl_z_at_the_words(node, terminal):
     shell.expect("ended 0")
 
 
-def wait_until_asleep(pid):
-    """Wait until a process has been found waiting five times in a row."""
-    found = 0
-    while found < 5:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        found = found + 1 if state == "S" else 0
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_what_ends_the_prompt_leaves_the_terminal_in_order(node, terminal, number):
     """Exit code 130, as with Ctrl-C."""
@@ -218,7 +207,7 @@ def test_what_ends_the_prompt_leaves_the_terminal_in_order(node, terminal, numbe
     shell.expect("words: ")
     shell.type("aban")
     shell.expect("aban")
-    wait_until_asleep(pid)  # for a key: a signal just before is handled with the next
+    shell.wait_until_asleep(pid)
     os.kill(pid, number)
     shell.expect("code 130")
     modes = shell.end()[1]
