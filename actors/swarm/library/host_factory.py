@@ -49,6 +49,7 @@ def new_host(keys: KeyPair, max_connections: int, announced: Callable[[], list[A
     network.set_resource_manager(None)
     contain_stream_handlers(network)
     negotiation.answer_proposals_in_one_packet(host)
+    negotiation.propose_without_waiting(host)
     dialing.shorten_dials(network)
     dialing.never_dial_by_itself(host)
     identify.use_bounded_identify(host)
