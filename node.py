@@ -202,7 +202,7 @@ def child_specs(
             kind="swarm",
             entry=_entry("swarm"),
             config=SwarmConfig(
-                listen=config.listen or (DEFAULT_LISTEN,),
+                listen=config.listen or DEFAULT_LISTEN,
                 default_port=not config.listen,
                 announce=config.announce,
                 dht_protocol=config.dht_protocol,

@@ -21,7 +21,7 @@ def to_toml(loaded: LoadedConfig, defaults: Mapping[str, str]) -> str:
         value = getattr(loaded.config, setting.field)
         source = loaded.sources.get(key, "default")
         if key == "listen" and not value:
-            rows.append((f"# listen = [{_toml_value(DEFAULT_LISTEN)}]", f"{source}, or a free port"))
+            rows.append((f"# listen = {_toml_value(DEFAULT_LISTEN)}", f"{source}, or a free port"))
         elif key == "metrics-listen" and loaded.config.metrics_fallback:
             rows.append((f"# {key} = {_toml_value(value)}", f"{source}, or a free port"))
         elif key == "passphrase-file" and value is None:

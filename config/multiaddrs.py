@@ -8,7 +8,7 @@ starts. Never resolves a name and never opens a socket.
 import unicodedata
 
 from ..messages.types import PeerAddresses
-from ..protocol.multiaddrs import MAX_ADDRESS_CHARACTERS, AddressError, Endpoint, parse
+from ..protocol.multiaddrs import MAX_ADDRESS_CHARACTERS, AddressError, Endpoint, is_zoned, parse
 from ..protocol.peer_ids import peer_id_from_any_text, peer_id_from_text, peer_id_text
 from .values import InvalidValueError, quoted, text_of
 
@@ -26,6 +26,10 @@ def listen_address(value: object) -> str:
         )
     if endpoint.ip.is_multicast:
         raise InvalidValueError(f"{quoted(text)}: nothing can listen on a multicast address")
+    if is_zoned(endpoint.ip) and not endpoint.zone:
+        raise InvalidValueError(
+            f"{quoted(text)}: a link-local address needs its interface, as in /ip6zone/eth0{endpoint}"
+        )
     _refuse_peer(text, peer)
     return str(endpoint)
 
@@ -35,6 +39,8 @@ def announce_address(value: object) -> str:
     text, endpoint, peer = _read(value)
     _refuse_unreachable(text, endpoint)
     _refuse_peer(text, peer)
+    if endpoint.zone:
+        raise InvalidValueError(f"{quoted(text)}: leave out /ip6zone, which means nothing to others")
     return str(endpoint)
 
 
@@ -64,6 +70,9 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
     if not text.startswith("/"):
         raise InvalidValueError(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {quoted(text)}")
     parts = text.rstrip("/").split("/")[1:]
+    zone = "".join(f"/{part}" for part in parts[:2]) if parts[0] == "ip6zone" else ""
+    if zone:
+        parts = parts[2:]
     names = [part.lower() for part in parts]
     if "p2p-circuit" in names:
         raise InvalidValueError(f"{quoted(text)} goes through a relay; relays are not part of this version")
@@ -79,7 +88,7 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
     if len(parts) > 4 and peer is None:
         raise InvalidValueError(f"{quoted(text)}: nothing may follow the port but /p2p/ and a peer id")
     try:
-        return text, parse("/" + "/".join(parts[:4])), peer
+        return text, parse(f"{zone}/{'/'.join(parts[:4])}"), peer
     except AddressError as error:
         raise InvalidValueError(f"{quoted(text)}: {_reason(parts[1], len(text), error)}") from None
 

@@ -26,7 +26,7 @@ from .values import (
     switch,
 )
 
-DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7520"
+DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7520", "/ip6/::/tcp/7520")
 DEFAULT_METRICS = "127.0.0.1:9464"
 ENVIRONMENT_PREFIX = "SDNODE_"
 
@@ -40,7 +40,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data_dir: None for the platform's user data directory.
     control: path of the control socket; None for the one that follows from the data directory (paths.py).
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
-    listen: multiaddrs; empty for DEFAULT_LISTEN, or a free port when that one is taken.
+    listen: multiaddrs; empty for DEFAULT_LISTEN, or a free port when one of these is taken.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,19 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 
 
 class UpCommand:
-    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready."""
+    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready.
+
+    `command` runs it, in a network namespace for example; `listen` None leaves the choice to the node.
+    """
 
     def __init__(
-        self, folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        name: str,
+        *flags: str,
+        variables: Mapping[str, str] | None = None,
+        command: Sequence[str] = (),
+        listen: str | None = "/ip4/127.0.0.1/tcp/0",
     ) -> None:
         self.folder, self.data_dir = folder, folder / name
         collector.add_folder(folder)
@@ -27,6 +36,7 @@ class UpCommand:
         log = (folder / f"{name}.log").open("ab")
         self.process = subprocess.Popen(
             [
+                *command,
                 *SDNODE,
                 "up",
                 "--json",
@@ -34,8 +44,7 @@ class UpCommand:
                 str(self.data_dir),
                 "--name",
                 name,
-                "--listen",
-                "/ip4/127.0.0.1/tcp/0",
+                *([] if listen is None else ["--listen", listen]),
                 "--metrics-listen",
                 "127.0.0.1:0",
                 "--no-mdns",
@@ -52,7 +61,7 @@ class UpCommand:
         if not line:
             self.process.wait(DEADLINE)
             self.process.stdout.close()
-            raise AssertionError((folder / f"{name}.log").read_text())
+            raise AssertionError(self.log())
         self.ready = json.loads(line)
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
@@ -70,6 +79,10 @@ class UpCommand:
         collector.add_text(f"standard error of {arguments[0]}", done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def log(self) -> str:
+        """What the node has logged so far, and before."""
+        return (self.folder / f"{self.data_dir.name}.log").read_text()
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE)
@@ -77,9 +90,14 @@ class UpCommand:
 
 @contextmanager
 def sdnode_up(
-    folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    *flags: str,
+    variables: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
+    listen: str | None = "/ip4/127.0.0.1/tcp/0",
 ) -> Iterator[UpCommand]:
-    node = UpCommand(folder, name, *flags, variables=variables)
+    node = UpCommand(folder, name, *flags, variables=variables, command=command, listen=listen)
     try:
         yield node
     finally:

@@ -110,3 +110,10 @@ async def test_the_time_of_the_next_dial_does_not_tell_a_closed_port(
         await a.deliver(A, Ask(2, PEER, closed, REQUEST, 10.0))
         await a.expect(PeerUnreachable, A, lambda m: m.request == 2)
         assert dialled[-1] - dialled[0] < 2 * dialer.STAGGER_S
+
+
+def test_a_zone_of_others_is_left_out() -> None:
+    """It names an interface of whoever says it."""
+    named = PeerAddresses(PEER, ("/ip6zone/eth0/ip6/fe80::9/tcp/1",))
+    assert hearsay.heard(named, "fe80::7%eth0").addresses == ("/ip6/fe80::9/tcp/1",)
+    assert hearsay.heard(named, "9.9.9.9").addresses == ()

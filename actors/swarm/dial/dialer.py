@@ -19,6 +19,7 @@ from multiaddr import Multiaddr
 from ....messages.errors import SpacedriveNodeError
 from ..library.connections import close_connection, is_alive
 from ..library.dialing import peer_that_answered
+from ..library.tcp_sockets import with_zone
 from . import addresses
 from .addresses import Endpoint
 from .hearsay import is_public
@@ -182,7 +183,7 @@ class Dialer:
             for endpoint in await self._resolve(target, is_hearsay):
                 began = trio.current_time()
                 try:
-                    connection = await self._network.dial_addr(Multiaddr(str(endpoint)), ID(peer))
+                    connection = await self._network.dial_addr(_with_peer(endpoint, ID(peer)), ID(peer))
                 except Exception as error:  # the library raises many types; all mean: not by this address
                     self._observe("tcp", trio.current_time() - began, False)
                     answered = peer_that_answered(error)
@@ -199,10 +200,11 @@ class Dialer:
     async def _resolve(self, target: Endpoint, is_hearsay: bool = False) -> list[Endpoint]:
         """Return the IP addresses of a target, at most four of a name, without what --lan-only forbids.
 
-        A name that is hearsay leads to public addresses only.
+        A name that is hearsay leads to public addresses only. A link-local address is found behind its
+        interface, or behind each.
         """
         if target.ip is not None:
-            found = [target]
+            found = addresses.with_zones(target)
         else:
             infos = await self._resolver.resolve(target.host, target.port)
             ips = dict.fromkeys(ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos)
@@ -212,6 +214,11 @@ class Dialer:
         if self._lan_only:
             found = [one for one in found if one.ip is not None and addresses.is_local_network(one.ip)]
         return found
+
+
+def _with_peer(endpoint: Endpoint, peer: ID) -> Multiaddr:
+    """Return what the library dials."""
+    return with_zone(f"{endpoint.with_zone('')}/p2p/{peer}", endpoint.zone)
 
 
 async def _either(one: trio.Event, other: trio.Event) -> None:

@@ -10,7 +10,7 @@ import libp2p
 import libp2p.network.swarm as library_swarm
 from libp2p.crypto.keys import KeyPair
 
-from . import dialing, identify, multiplexer, negotiation, ping
+from . import dialing, identify, multiplexer, negotiation, ping, tcp_sockets
 from .connection_limits import connection_config
 from .connections import use_remote_address
 from .library_logs import silence_library_logs
@@ -33,6 +33,8 @@ def new_host(keys: KeyPair, max_connections: int, announced: Callable[[], list[A
     use_remote_address()
     multiplexer.use_bounded_yamux()
     negotiation.use_bounded_messages()
+    tcp_sockets.use_ip6_only_listeners()
+    tcp_sockets.use_zones()
     # Created for each network and never used: names are resolved before they come here (dial/resolver.py).
     library_swarm.DNSResolver = object
     peer_store = TolerantPeerStore()
