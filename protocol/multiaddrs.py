@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from ..messages.errors import SpacedriveNodeError
+from ..messages.types import Transport
 
 MAX_ADDRESS_CHARACTERS = 256
 _FORM = re.compile(
@@ -39,6 +40,7 @@ class Endpoint:
     family: Family
     host: str
     port: int
+    transport: Transport = "tcp"
     zone: str = ""
 
     def __str__(self) -> str:
@@ -60,7 +62,7 @@ class Endpoint:
 
     def with_ip(self, ip: IpAddress) -> "Endpoint":
         """Return the same port at `ip`."""
-        return Endpoint("ip4" if ip.version == 4 else "ip6", str(ip), self.port)
+        return Endpoint("ip4" if ip.version == 4 else "ip6", str(ip), self.port, self.transport)
 
 
 def parse(text: str) -> Endpoint:

@@ -53,6 +53,21 @@ def zones() -> list[tuple[str, int]]:
     return sorted(numbered, key=lambda one: (known.get(one[0], _ORDINARY), one[1]))
 
 
+def network() -> frozenset[str]:
+    """Return what tells the networks in which this host is from others: it changes when they do.
+
+    The own IPv4 addresses, of IPv6 the networks alone (addresses there change by themselves); not those of
+    bridges, which come and go with containers.
+    """
+    known = _ranks()
+    found = {ipaddress.ip_address(text) for name, text in _found() if known.get(name, _ORDINARY) != _BRIDGE}
+    return frozenset(
+        str(ip) if ip.version == 4 else f"{int(ip) >> 64:x}"
+        for ip in found
+        if not (ip.is_loopback or ip.is_link_local)
+    )
+
+
 def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int]) -> list[IpAddress]:
     """Return the usable addresses of (interface, address) pairs: by rank, IPv4 and IPv6 in turn.
 
