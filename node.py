@@ -22,7 +22,7 @@ from .config.multiaddrs import bootstrap_peer
 from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
 from .config.paths import UnsafePathError, default_data_dir, runtime_dir
 from .config.running_nodes import keep_registered
-from .config.settings import DEFAULT_LISTEN, NodeConfig
+from .config.settings import NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
     DiscoveryConfig,
@@ -108,6 +108,8 @@ async def serve(
     passphrase_fd: int | None = None,
 ) -> None:
     """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
+    if problems := config.contradictions():
+        raise NodeFailedError("\n".join(problems))
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
     with ExitStack() as stack:
         try:
@@ -193,7 +195,7 @@ def child_specs(
                 runtime_dir=str(runtime_dir()),
                 bootstrap=tuple(bootstrap_peer(text) for text in config.bootstrap),
                 same_host=config.same_host,
-                mdns=config.mdns,
+                mdns=config.mdns and not config.offline,
             ),
             sandbox=sandbox_profiles.discovery_sandbox(runtime_dir() if config.same_host else None),
             preload=True,
@@ -202,14 +204,15 @@ def child_specs(
             kind="swarm",
             entry=_entry("swarm"),
             config=SwarmConfig(
-                listen=config.listen or DEFAULT_LISTEN,
+                listen=config.listen or config.default_listen,
                 default_port=not config.listen,
                 announce=config.announce,
                 dht_protocol=config.dht_protocol,
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
+                offline=config.offline,
             ),
-            sandbox=sandbox_profiles.SWARM,
+            sandbox=sandbox_profiles.SWARM_OFFLINE if config.offline else sandbox_profiles.SWARM,
         ),
     ]
 

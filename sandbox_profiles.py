@@ -25,6 +25,10 @@ GATEWAY = Sandbox(reach="accept", descriptors=512, memory=512 * _MIB)
 SWARM = Sandbox(files=RESOLVER_FILES, reach="internet", threads=True, descriptors=2048, memory=2048 * _MIB)
 """Talks to peers, on 512 connections at once; resolves names, in threads."""
 
+SWARM_OFFLINE = Sandbox(reach="internet", descriptors=2048, memory=2048 * _MIB)
+"""The same for a node that is offline, which resolves no names. That it speaks with loopback alone is its own
+doing (actors/swarm/dial/): no sandbox here tells addresses apart."""
+
 
 def vault_sandbox(data_dir: Path, *, sealed: bool) -> Sandbox:
     """Return the sandbox with the data directory, and the random numbers that SQLite reads.

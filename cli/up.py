@@ -49,6 +49,7 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"default": None, "help": "Find other nodes of yours on this host. [yes]"},
     ),
     ("--lan-only/--no-lan-only", {"default": None, "help": "Speak with the local network only. [no]"}),
+    ("--offline/--no-offline", {"default": None, "help": "Speak with this host only. [no]"}),
     ("--max-sessions", {"metavar": "N", "help": "Pairings at once. [256]"}),
     ("--code-lifetime", {"metavar": "SECONDS", "help": "How long a code may be used, 60 to 3600. [300]"}),
     ("--log-format", {"metavar": "console|json", "help": "[console]"}),

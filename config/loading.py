@@ -71,7 +71,10 @@ def load_config(
     values = {SETTINGS[key].field: value for key, value in loader.values.items()}
     if "metrics-listen" in loader.values:
         values["metrics_fallback"] = False
-    return LoadedConfig(NodeConfig(**values), loader.sources, loader.remarks)
+    config = NodeConfig(**values)
+    if problems := config.contradictions():
+        raise ConfigError(problems)
+    return LoadedConfig(config, loader.sources, loader.remarks)
 
 
 def _expanded(file: str | Path) -> Path:

@@ -34,6 +34,12 @@ def listen_address(value: object) -> str:
     return str(endpoint)
 
 
+def is_loopback_address(text: str) -> bool:
+    """Return whether what `listen_address` has accepted is reached from this host alone."""
+    ip = parse(text).ip
+    return ip is not None and ip.is_loopback
+
+
 def announce_address(value: object) -> str:
     """Return a multiaddr under which this node announces itself."""
     text, endpoint, peer = _read(value)

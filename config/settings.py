@@ -4,6 +4,7 @@ Owns the defaults and the names (docs/interfaces.md, "sdnode up"); a new setting
 and a line of SETTINGS. Where values come from is loading.py's, what a right value is values.py's.
 """
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
-from .multiaddrs import announce_address, bootstrap_address, listen_address
+from .multiaddrs import announce_address, bootstrap_address, is_loopback_address, listen_address
 from .values import (
     absolute_path,
     choice,
@@ -27,6 +28,7 @@ from .values import (
 )
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7520", "/ip6/::/tcp/7520")
+OFFLINE_LISTEN = ("/ip4/127.0.0.1/tcp/7520", "/ip6/::1/tcp/7520")
 DEFAULT_METRICS = "127.0.0.1:9464"
 ENVIRONMENT_PREFIX = "SDNODE_"
 
@@ -40,7 +42,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data_dir: None for the platform's user data directory.
     control: path of the control socket; None for the one that follows from the data directory (paths.py).
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
-    listen: multiaddrs; empty for DEFAULT_LISTEN, or a free port when one of these is taken.
+    listen: multiaddrs; empty for `default_listen`, or a free port when one of these is taken.
+    offline: no socket but loopback and Unix ones.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -61,6 +64,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mdns: bool = True
     same_host: bool = True
     lan_only: bool = False
+    offline: bool = False
     max_sessions: int = 256
     code_lifetime: float = 300.0
     log_format: LogFormat = "console"
@@ -73,6 +77,34 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return None
         host, port = split_endpoint(self.metrics_listen)
         return host, port, self.metrics_fallback and self.metrics_listen == DEFAULT_METRICS
+
+    @property
+    def default_listen(self) -> tuple[str, ...]:
+        """Where the node listens when `listen` does not say."""
+        return OFFLINE_LISTEN if self.offline else DEFAULT_LISTEN
+
+    def contradictions(self) -> list[str]:
+        """Return what cannot be had together, one sentence each."""
+        if not self.offline:
+            return []
+        host = self.metrics_endpoint[0] if self.metrics_endpoint else "localhost"
+        wrong = {
+            "bootstrap": bool(self.bootstrap),
+            "announce": bool(self.announce),
+            "listen": not all(is_loopback_address(text) for text in self.listen),
+            "metrics-listen": host != "localhost" and not ipaddress.ip_address(host).is_loopback,
+        }
+        reasons = {
+            "bootstrap": "a node that is offline has no DHT beyond this host",
+            "announce": "a node that is offline can be reached by nobody else",
+            "listen": "a node that is offline listens on loopback only, as on /ip4/127.0.0.1/tcp/7520",
+            "metrics-listen": "a node that is offline listens on loopback only, as on 127.0.0.1:9464",
+        }
+        return [
+            f"--offline and --{key} exclude each other: {reasons[key]}; leave one of them out"
+            for key, is_wrong in wrong.items()
+            if is_wrong
+        ]
 
     def to_argv(self) -> list[str]:
         """Return the flags of `sdnode up` that give this configuration; defaults are left out."""
@@ -136,6 +168,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("mdns", switch),
         Setting("same-host", switch),
         Setting("lan-only", switch),
+        Setting("offline", switch),
         Setting("max-sessions", integer(1, 1000)),
         Setting("code-lifetime", number(MIN_CODE_LIFETIME_SECONDS, MAX_CODE_LIFETIME_SECONDS, "seconds")),
         Setting("log-format", choice("console", "json")),

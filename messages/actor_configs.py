@@ -48,7 +48,8 @@ class VaultConfig(ActorConfig):
 class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
-    `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one.
+    `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
+    speaks with this host only.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
@@ -57,6 +58,7 @@ class SwarmConfig(ActorConfig):
     dht_protocol: str = "/spacedrive/kad/1.0.0"
     dht_mode: DhtMode = "auto"
     lan_only: bool = False
+    offline: bool = False
     max_connections: int = 512
 
 

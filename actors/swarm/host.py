@@ -45,8 +45,8 @@ class Host:
         """Return every endpoint that is this node: where it listens, on every interface, and announced."""
         texts = dict.fromkeys((*self.listening, *self.announced))
         own = [addresses.parse(text).with_zone("") for text in texts]
-        ips = addresses.own_addresses()
         anywhere = [one for one in own if one.ip is not None and one.ip.is_unspecified]
+        ips = addresses.own_addresses() if anywhere else []
         return own + [
             one.with_ip(ip) for one in anywhere for ip in ips if one.ip and ip.version == one.ip.version
         ]
@@ -57,7 +57,9 @@ class Host:
         Raises FatalActorError with a text for the user.
         """
         listening = await listening_on(self.libp2p, config, previous, write_log)
-        public, local = addresses.announced(listening, config.announce, addresses.interface_addresses())
+        is_anywhere = any(one.ip is not None and one.ip.is_unspecified for one in listening)
+        found = addresses.interface_addresses() if is_anywhere else []
+        public, local = addresses.announced(listening, config.announce, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
         self.announced = public
         self._advertised[:] = [Multiaddr(text) for text in public]

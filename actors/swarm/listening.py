@@ -36,7 +36,10 @@ async def listen(
     `previous` are the addresses that this node had before a restart. Raises FatalActorError.
     """
     former = [addresses.parse(text) for text in previous]
-    wanted = await _possible([_endpoint(text) for text in config.listen], write_log)
+    configured = [_endpoint(text) for text in config.listen]
+    if config.offline and not all(one.ip is not None and one.ip.is_loopback for one in configured):
+        raise FatalActorError("cannot listen: a node that is offline listens on loopback only")
+    wanted = await _possible(configured, write_log)
     listening: list[Endpoint] = []
     for group in [wanted] if config.default_port else [[one] for one in wanted]:
         ports = [port for one in group if (port := _former_port(one, former)) is not None]
@@ -85,9 +88,10 @@ async def _possible(wanted: list[Endpoint], write_log: WriteLog) -> list[Endpoin
 
 async def _say_what_is_missing(listening: Sequence[Endpoint], write_log: WriteLog) -> None:
     """Log each IP version of which this host has no address now, though it listens for one."""
-    present = {ip.version for ip in addresses.interface_addresses()}
-    for endpoint in listening:
-        if endpoint.ip is not None and endpoint.ip.is_unspecified and endpoint.ip.version not in present:
+    anywhere = [one for one in listening if one.ip is not None and one.ip.is_unspecified]
+    present = {f"ip{ip.version}" for ip in addresses.interface_addresses()} if anywhere else set()
+    for endpoint in anywhere:
+        if endpoint.family not in present:
             await write_log("info", f"this host has no {_version(endpoint)} address now")
 
 

@@ -46,12 +46,16 @@ _MAX_TASKS = 4096
 class _Gate:
     """Decides who may connect, and who makes room (library/connection_limits.py, Gate)."""
 
-    def __init__(self, bans: BanList, lan_only: bool) -> None:
+    def __init__(self, bans: BanList, *, lan_only: bool, offline: bool) -> None:
         self._bans = bans
         self._lan_only = lan_only
+        self._offline = offline
 
     def allows(self, host: str) -> bool:
-        """With --lan-only, refuse every address outside of the local network."""
+        """Refuse with --lan-only every address outside of the local network, with --offline of this host."""
+        if self._offline:
+            ip = addresses.ip_of(host)
+            return ip is not None and ip.is_loopback
         return not self._lan_only or addresses.is_local_host(host)
 
     def is_slow(self, address_block: str | None) -> bool:
@@ -90,6 +94,7 @@ class SwarmNode:
             host.peer,
             nursery,
             lan_only=config.lan_only,
+            offline=config.offline,
             observe=self._count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
         )
@@ -109,7 +114,8 @@ class SwarmNode:
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
-        limit_inbound_connections(host.network, _Gate(self._bans, config.lan_only), self._count_handshake)
+        gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
+        limit_inbound_connections(host.network, gate, self._count_handshake)
         after_identify(host.libp2p, self._identified)
 
     @classmethod

@@ -251,6 +251,7 @@ def all_changed():
         "mdns": False,
         "same_host": False,
         "lan_only": True,
+        "offline": False,
         "max_sessions": 7,
         "code_lifetime": 60.0,
         "log_format": "json",
@@ -261,7 +262,13 @@ def all_changed():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: load_config({}, {}), all_changed, lambda: load_config({"metrics_listen": "off"}, {})]
+    "make",
+    [
+        lambda: load_config({}, {}),
+        all_changed,
+        lambda: load_config({"metrics_listen": "off"}, {}),
+        lambda: load_config({"offline": True}, {}),
+    ],
 )
 def test_argv_gives_the_same_configuration_again(make):
     """to_argv and the command line are inverse, so a child gets exactly what its parent was told."""

@@ -354,6 +354,21 @@ async def test_lan_only_stays_inside(swarm: Any) -> None:
         assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
 
 
+async def test_offline_stays_on_this_host(swarm: Any) -> None:
+    """With --offline nothing beyond loopback is dialled or listened on, and no name is resolved."""
+    config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), offline=True)
+    outside = ("/ip4/8.8.8.8/tcp/1", "/ip4/192.168.1.1/tcp/1", "/ip6/fe80::1/tcp/1", "/dns/localhost/tcp/1")
+    async with swarm("a", config) as a, swarm("b", config) as b:
+        for number, address in enumerate(outside):
+            await b.deliver(B, Ask(number, a.peer, (address,), request_frame(a, b), timeout=5.0))
+            assert (await b.expect(PeerUnreachable)).reason == "no address answers as this peer"
+        assert reason(await ask(b, 9, a, request_frame(a, b))) == "unavailable"
+    wrong = SwarmConfig(listen=("/ip4/0.0.0.0/tcp/0",), offline=True)
+    async with swarm("c", wrong, up=False) as c:
+        await c.gone.wait()
+        assert c.fatal == "cannot listen: a node that is offline listens on loopback only"
+
+
 async def test_an_ask_ends_with_its_time_out(swarm: Any) -> None:
     """A session that never answers costs the asker its own deadline and no more."""
     async with swarm("a") as a, swarm("b") as b:

@@ -48,6 +48,7 @@ class Dialer:
         nursery: trio.Nursery,
         *,
         lan_only: bool = False,
+        offline: bool = False,
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
     ) -> None:
@@ -55,6 +56,7 @@ class Dialer:
         self._own_peer = own_peer
         self._nursery = nursery
         self._lan_only = lan_only
+        self._offline = offline
         self._observe = observe
         self._other_peer_answered = other_peer_answered
         self._races: dict[bytes, Race] = {}
@@ -144,7 +146,7 @@ class Dialer:
     def _network_now(self) -> Network:
         checked_at, network = self._seen_network
         now = trio.current_time()
-        if now - checked_at >= _NETWORK_CHECK_S:
+        if now - checked_at >= _NETWORK_CHECK_S and not self._offline:
             network = interfaces.network()
             self._seen_network = (now, network)
         return network
@@ -193,11 +195,13 @@ class Dialer:
         return Made(connection, target, took)
 
     async def _resolve(self, target: Endpoint, is_hearsay: bool = False) -> list[Endpoint]:
-        """Return the IP addresses of a target, at most four of a name, without what --lan-only forbids.
+        """Return the IP addresses of a target, at most four of a name, that the node may dial.
 
-        A name that is hearsay leads to public addresses only. A link-local address is found behind its
-        interface, or behind each.
+        With --offline these are loopback's, with --lan-only the local network's. A name that is hearsay leads
+        to public addresses only. A link-local address is found behind its interface, or behind each.
         """
+        if self._offline:
+            return [target] if target.ip is not None and target.ip.is_loopback else []
         if target.ip is not None:
             found = addresses.with_zones(target)
         else:
