@@ -15,6 +15,7 @@ from ...messages.actor_configs import SwarmConfig
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
+from .dial.plan import OVER_UDP
 from .library.host_lifecycle import AddressTakenError, check_port_is_free
 from .library.tcp_sockets import with_zone
 
@@ -144,7 +145,8 @@ async def _wait_until_free(group: Sequence[Endpoint], port: int, patience: float
         try:
             free = port
             for endpoint in group:
-                free = check_port_is_free(endpoint.host, free, _zone_number(endpoint))
+                is_udp = endpoint.transport in OVER_UDP
+                free = check_port_is_free(endpoint.host, free, _zone_number(endpoint), datagrams=is_udp)
             return free if len(group) > 1 else port
         except AddressTakenError:
             if port == 0 and (tries := tries + 1) < _MAX_TRIES:
