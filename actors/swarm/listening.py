@@ -40,7 +40,7 @@ async def listen(
     configured = [_endpoint(text) for text in config.listen]
     if config.offline and not all(one.ip is not None and one.ip.is_loopback for one in configured):
         raise FatalActorError("cannot listen: a node that is offline listens on loopback only")
-    wanted = await _possible(configured, write_log)
+    wanted = await _possible(configured, config.default_port, write_log)
     listening: list[Endpoint] = []
     for group in [wanted] if config.default_port else [[one] for one in wanted]:
         ports = [port for one in group if (port := _former_port(one, former)) is not None]
@@ -70,11 +70,15 @@ def _former_port(endpoint: Endpoint, former: list[Endpoint]) -> int | None:
     return None
 
 
-async def _possible(wanted: list[Endpoint], write_log: WriteLog) -> list[Endpoint]:
-    """Return the endpoints without those of all interfaces of an IP version that this host does not have."""
+async def _possible(wanted: list[Endpoint], by_default: bool, write_log: WriteLog) -> list[Endpoint]:
+    """Return the endpoints without those of an IP version that this host does not have.
+
+    An address that the user has chosen by itself stays: that it is not there is an error.
+    """
     possible: list[Endpoint] = []
     for endpoint in wanted:
-        if endpoint.ip is not None and endpoint.ip.is_unspecified and len(wanted) > 1:
+        is_chosen = not by_default and endpoint.ip is not None and not endpoint.ip.is_unspecified
+        if not is_chosen and len(wanted) > 1:
             try:
                 check_port_is_free(endpoint.host, 0)
             except OSError as error:

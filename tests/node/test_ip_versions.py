@@ -84,6 +84,17 @@ async def test_a_host_of_one_kind_pairs_with_one_of_both(tmp_path: Path, address
             pair(b, a)
 
 
+@pytest.mark.parametrize("addressing", ["ip4", "ip6"])
+async def test_offline_on_a_host_of_one_kind(tmp_path: Path, addressing: Addressing) -> None:
+    """A host without IPv6 has no ::1 either; loopback of IPv4 is there on any."""
+    async with open_network() as network:
+        host = await network.host(addressing)
+        with sdnode_up(tmp_path, "anna", "--offline", command=host.command, listen=None) as a:
+            found = [address.split("/")[2] for address in a.ready["addresses"]]
+            assert found == (["127.0.0.1"] if addressing == "ip4" else ["127.0.0.1", "::1"])
+            assert ("this host has no IPv6: not listening on it" in a.log()) is (addressing == "ip4")
+
+
 @pytest.mark.parametrize("zone", ["", "/ip6zone/wlan7"])
 async def test_a_link_local_address_without_its_zone(tmp_path: Path, zone: str) -> None:
     """It is looked for behind each interface; so is one whose interface only others have."""

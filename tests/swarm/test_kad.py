@@ -136,3 +136,11 @@ def test_answers_are_read_with_suspicion() -> None:
     assert closer == (PeerAddresses(good.id, ("/ip4/192.0.2.1/tcp/4001",)),)
     with pytest.raises(ValueError, match="Kademlia"):
         dht_client.decode_answer(b"\xff" * 40, own)
+
+
+def test_a_zone_that_a_peer_names_is_left_out() -> None:
+    """It is an interface of that peer, and might be one of this host by chance."""
+    entry = Multiaddr("/ip6zone/eth0/ip6/fe80::1/tcp/1")
+    for given in (entry, entry.to_bytes()):
+        assert dht_client.readable_addresses([given]) == ("/ip6/fe80::1/tcp/1",)
+    assert dht_client.dialable_addresses([entry]) == (Multiaddr("/ip6/fe80::1/tcp/1").to_bytes(),)

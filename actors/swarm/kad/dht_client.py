@@ -111,7 +111,8 @@ def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
             text = str(Multiaddr(bytes(entry)) if isinstance(entry, bytes) else entry)
         except Exception:  # noqa: S112 - the parser raises many unrelated types; a malformed address is dropped
             continue
-        found.update(dict.fromkeys(addresses.usable([text])))
+        # A zone names an interface of whoever says it.
+        found.update((endpoint.with_zone(""), None) for endpoint in addresses.usable([text]))
     return list(found)
 
 
