@@ -11,6 +11,7 @@ import trio
 
 from spacedrive_node.actors.swarm.dial import dialer, interfaces, plan
 from spacedrive_node.actors.swarm.dial.dialer import Dialer, UnreachableError
+from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
 from spacedrive_node.tests.harness.library_hosts import our_host, running
 
 DEADLINE = 20
@@ -110,6 +111,21 @@ async def test_a_name_without_addresses_fails_at_once(monkeypatch: pytest.Monkey
             monkeypatch.setattr(one._resolver, "resolve", resolve)
             with pytest.raises(UnreachableError):
                 await one.connect(peer, ["/dns/node.example/tcp/1"])
+
+
+async def test_who_answers_notices_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with the same identity has had the connection when the check closes it."""
+    monkeypatch.setattr(dialer, "HEARSAY_TIMEOUT_S", 2.0)
+    client, twin = our_host(1), our_host(1)
+    noticed: list[Any] = []
+    twin.get_network().register_notifee(ConnectionEvents(noticed.append, lambda _connection: None))
+    async with running(twin, client) as (address, _own), trio.open_nursery() as nursery:
+        one = Dialer(client.get_network(), client.get_id().to_bytes(), nursery)
+        with trio.fail_after(DEADLINE):
+            await one.check_who_answers([dialer.addresses.parse(str(address))])
+        assert noticed
+        assert not client.get_network().get_connections()
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_answers_is_checked_at_a_fixed_pace(monkeypatch: pytest.MonkeyPatch) -> None:

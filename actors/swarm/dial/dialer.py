@@ -11,12 +11,14 @@ from functools import partial
 from typing import Any
 
 import trio
+from libp2p.identity.identify.identify import ID as IDENTIFY_ID
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
 from ..library.connections import close_connection, is_alive
 from ..library.dialing import peer_that_answered
+from ..library.streams import StreamError, open_stream
 from ..library.tcp_sockets import with_zone
 from . import addresses, interfaces
 from .addresses import Endpoint
@@ -117,6 +119,7 @@ class Dialer:
                 made = await self._dial(self._own_peer, Target(endpoint, is_hearsay=True))
                 if made is not None:
                     self._other_peer_answered(self._own_peer, endpoint, self._own_peer)
+                    await _wait_until_noticed(made.connection)
                     await close_connection(made.connection)
             await trio.sleep_until(next_at)
 
@@ -218,6 +221,15 @@ class Dialer:
 def _with_peer(endpoint: Endpoint, peer: ID) -> Multiaddr:
     """Return what the library dials."""
     return with_zone(f"{endpoint.with_zone('')}/p2p/{peer}", endpoint.zone)
+
+
+async def _wait_until_noticed(connection: Any) -> None:
+    """Wait until the other side has the connection too; a dial is over before (library/negotiation.py)."""
+    try:
+        async with open_stream(connection, IDENTIFY_ID):
+            return
+    except StreamError:  # it has closed the connection, because it has noticed
+        return
 
 
 async def _discard(made: Made) -> None:
