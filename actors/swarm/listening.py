@@ -121,7 +121,9 @@ async def _listen_on_one_port(
     for port, patience in choices:
         try:
             free = await _wait_until_free(group, port, patience)
-            listening = [await _bind(host, endpoint.with_port(free)) for endpoint in group]
+            listening = [await _bind(host, group[0].with_port(free))]
+            for endpoint in group[1:]:
+                listening.append(await _bind_there_or_anywhere(host, endpoint.with_port(free)))
         except AddressTakenError as error:
             reason = error
             continue
@@ -171,6 +173,14 @@ def _zone_number(endpoint: Endpoint) -> int:
     if number is None:
         raise OSError(errno.ENODEV, f"no interface {endpoint.zone} has a link-local address")
     return number
+
+
+async def _bind_there_or_anywhere(host: Any, endpoint: Endpoint) -> Endpoint:
+    """Listen on one endpoint, or on another port if that was taken just now: the first listener stands."""
+    try:
+        return await _bind(host, endpoint)
+    except AddressTakenError:
+        return await _bind(host, endpoint.with_port(0))
 
 
 async def _bind(host: Any, endpoint: Endpoint) -> Endpoint:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spacedrive_node.actors.swarm import listening
 from spacedrive_node.actors.swarm.library import host_lifecycle
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
@@ -38,11 +39,11 @@ async def test_both_with_one_port_and_the_same_again_after_a_restart(swarm: Any)
     """Any free port will do, and then it stays; loopback of both reaches it."""
     frame = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
     async with swarm("a", DEFAULT) as a:
-        listening = await a.expect(Listening, "swarm")
-        assert len(ports(listening.addresses)) == 1
+        first = await a.expect(Listening, "swarm")
+        assert len(ports(first.addresses)) == 1
         assert [text.split("/")[2] for text in a.up.local_addresses] == ["127.0.0.1", "::1"]
-    async with swarm("a", DEFAULT, standing=(("swarm", listening),), incarnation=2) as again:
-        assert (await again.expect(Listening, "swarm")) == listening
+    async with swarm("a", DEFAULT, standing=(("swarm", first),), incarnation=2) as again:
+        assert (await again.expect(Listening, "swarm")) == first
         for address in again.up.local_addresses:
             async with swarm("b") as b:
                 await b.deliver(B, Ask(1, again.peer, (address,), frame))
@@ -66,6 +67,22 @@ async def test_a_port_that_is_taken_for_one_is_taken_for_both(swarm: Any, family
             assert [log.event for log in a.logs] == [f"port {port} is taken, listening on port {other}"]
 
 
+async def test_a_port_that_is_taken_at_the_last_moment(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the listener: the other IP version gets a port of its own, and nothing is left."""
+    bind, taken = listening._bind, list[str]()
+
+    async def taken_once(host: Any, endpoint: Any) -> Any:
+        if endpoint.family == "ip6" and not taken:
+            taken.append(str(endpoint.port))
+            raise host_lifecycle.AddressTakenError(errno.EADDRINUSE, "another program listens there")
+        return await bind(host, endpoint)
+
+    monkeypatch.setattr(listening, "_bind", taken_once)
+    async with swarm("a", DEFAULT) as a:
+        four, six = [text.split("/")[4] for text in (await a.expect(Listening, "swarm")).addresses]
+        assert four == taken[0] != six
+
+
 @pytest.mark.parametrize(
     ("family", "missing", "left"),
     [(socket.AF_INET, "IPv4", "ip6"), (socket.AF_INET6, "IPv6", "ip4")],
@@ -77,8 +94,8 @@ async def test_a_host_without_one_of_them(
     """It starts with the other, and says which is missing; its addresses are the other's."""
     no_such_family(monkeypatch, family)
     async with swarm("a", SwarmConfig(listen=ANYWHERE, default_port=default_port)) as a:
-        (listening,) = (await a.expect(Listening, "swarm")).addresses
-        assert listening.split("/")[1] == left
+        (only,) = (await a.expect(Listening, "swarm")).addresses
+        assert only.split("/")[1] == left
         assert f"this host has no {missing}: not listening on it" in [log.event for log in a.logs]
         assert {text.split("/")[1] for text in a.addresses} <= {left}
 
