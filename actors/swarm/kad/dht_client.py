@@ -160,10 +160,13 @@ class DhtClient:
             data = await self._exchange(connection, request)
         except streams.StreamError as error:
             # A server may reset one stream, at its rate limit for example, while its other streams go on.
-            if not existed or (is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)):
+            is_usable = is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)
+            if existed == is_usable:
                 raise
-            await self._dialer.drop(connection)
-            connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            if existed:
+                await self._dialer.drop(connection)
+                connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            # Otherwise it is new: some lose a stream that comes with the negotiation (js-libp2p 3).
             data = await self._exchange(connection, request)
         own = OwnEntries()
         closer, providers = decode_answer(data, self._own_peer, own)

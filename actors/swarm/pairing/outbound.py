@@ -134,7 +134,10 @@ class OutboundExchanges:
             # A peer may reset one stream, for lack of a slot or because it does not speak the protocol yet,
             # while its other streams go on.
             if is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError):
-                raise
+                if existed:
+                    raise
+                # Some lose a stream that comes with the negotiation (js-libp2p 3): docs/decisions/0004.
+                return await _exchange_on(connection, ask.frame), connection
             await self._dialer.drop(connection)
             if not existed:
                 raise
