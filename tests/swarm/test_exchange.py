@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import trio
 
+from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.pairing import outbound, rate_limits
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
@@ -352,6 +353,25 @@ async def test_lan_only_stays_inside(swarm: Any) -> None:
         await b.deliver(B, Ask(1, a.peer, ("/ip4/8.8.8.8/tcp/1",), request_frame(a, b), timeout=5.0))
         assert (await b.expect(PeerUnreachable)).reason != "time-out"
         assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
+
+
+async def test_a_first_stream_that_is_lost(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a new connection the request is repeated once; on one that existed it is not."""
+    exchange_on, lost = outbound._exchange_on, 0
+
+    async def lose_one(connection: Any, frame: bytes) -> bytes:
+        nonlocal lost
+        if lost:
+            lost -= 1
+            raise streams.StreamError("closed by the peer")
+        return await exchange_on(connection, frame)
+
+    monkeypatch.setattr(outbound, "_exchange_on", lose_one)
+    async with swarm("a") as a, swarm("b") as b:
+        lost = 1
+        assert reason(await ask(b, 1, a, request_frame(a, b))) == "unavailable"
+        lost = 1
+        assert (await ask(b, 2, a, request_frame(a, b))) == PeerUnreachable(2, "closed by the peer")
 
 
 async def test_offline_stays_on_this_host(swarm: Any) -> None:
