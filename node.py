@@ -22,7 +22,7 @@ from .config.multiaddrs import bootstrap_peer
 from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
 from .config.paths import UnsafePathError, default_data_dir, runtime_dir
 from .config.running_nodes import keep_registered
-from .config.settings import DEFAULT_LISTEN, NodeConfig
+from .config.settings import NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
     DiscoveryConfig,
@@ -33,6 +33,7 @@ from .messages.actor_configs import (
     VaultConfig,
 )
 from .messages.control_protocol import NodeStatus
+from .protocol.multiaddrs import parse
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
@@ -200,9 +201,9 @@ def child_specs(
         ),
         ChildSpec(
             kind="swarm",
-            entry=_entry("swarm"),
+            entry=_entry("swarm.quic" if _uses_quic(config) else "swarm"),
             config=SwarmConfig(
-                listen=config.listen or (DEFAULT_LISTEN,),
+                listen=config.listen_addresses,
                 default_port=not config.listen,
                 announce=config.announce,
                 dht_protocol=config.dht_protocol,
@@ -237,6 +238,11 @@ def _entry(kind: str) -> str:
     loop.md).
     """
     return f"{__package__}.actors.{kind}:main"
+
+
+def _uses_quic(config: NodeConfig) -> bool:
+    """Return whether the swarm has to import QUIC, which it can no more once it is in its sandbox."""
+    return any(parse(address).transport == "quic" for address in config.listen_addresses)
 
 
 def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:

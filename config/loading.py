@@ -31,7 +31,7 @@ _REFUSED: dict[str, Setting] = {
     )
 }
 # `no-mdns = true` is what someone writes who knows the flag.
-_NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host"}
+_NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host", "no-quic": "quic"}
 _KEYS = {**SETTINGS, **_REFUSED}
 _KNOWN_KEYS = (*SETTINGS, *_REFUSED, *_NEGATED)
 

@@ -59,7 +59,7 @@ def bootstrap_peer(text: str) -> PeerAddresses:
 
 
 def _read(value: object) -> tuple[str, Endpoint, str | None]:
-    """Return a TCP multiaddr as it was given, its endpoint, and the text of its peer id if it has one."""
+    """Return a multiaddr as it was given, its endpoint, and the text of its peer id if it has one."""
     text = text_of(value)
     if not text.startswith("/"):
         raise InvalidValueError(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {quoted(text)}")
@@ -67,19 +67,23 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
     names = [part.lower() for part in parts]
     if "p2p-circuit" in names:
         raise InvalidValueError(f"{quoted(text)} goes through a relay; relays are not part of this version")
-    if {"udp", "ws", "wss", "tls"} & {*names[2:3], *names[4:]}:
+    is_quic = names[2:3] == ["udp"] and names[4:5] == ["quic-v1"]
+    own = 5 if is_quic else 4
+    if {"udp", "ws", "wss", "tls"} & {*names[2:3], *names[4:]} and not is_quic:
         raise InvalidValueError(
-            f"{quoted(text)}: this version speaks TCP only, as in /ip4/192.0.2.1/tcp/7520"
+            f"{quoted(text)}: this version speaks TCP and QUIC only, as in /ip4/192.0.2.1/tcp/7520 and "
+            "/ip4/192.0.2.1/udp/7520/quic-v1"
         )
-    if len(parts) < 4 or parts[2] != "tcp" or any(not part for part in parts):
+    if len(parts) < 4 or parts[2] not in ("tcp", "udp") or any(not part for part in parts):
         raise InvalidValueError(f"{quoted(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
     if parts[0] not in _HOSTS:
         raise InvalidValueError(f"{quoted(text)} must begin with /ip4, /ip6 or /dns")
-    peer = parts[5] if len(parts) == 6 and parts[4] in _P2P else None
-    if len(parts) > 4 and peer is None:
-        raise InvalidValueError(f"{quoted(text)}: nothing may follow the port but /p2p/ and a peer id")
+    peer = parts[own + 1] if len(parts) == own + 2 and parts[own] in _P2P else None
+    if len(parts) > own and peer is None:
+        last = "quic-v1" if is_quic else "port"
+        raise InvalidValueError(f"{quoted(text)}: nothing may follow the {last} but /p2p/ and a peer id")
     try:
-        return text, parse("/" + "/".join(parts[:4])), peer
+        return text, parse("/" + "/".join(parts[:own])), peer
     except AddressError as error:
         raise InvalidValueError(f"{quoted(text)}: {_reason(parts[1], len(text), error)}") from None
 

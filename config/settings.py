@@ -26,7 +26,8 @@ from .values import (
     switch,
 )
 
-DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7520"
+DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7520",)
+DEFAULT_QUIC_LISTEN = ("/ip4/0.0.0.0/udp/7520/quic-v1",)
 DEFAULT_METRICS = "127.0.0.1:9464"
 ENVIRONMENT_PREFIX = "SDNODE_"
 
@@ -41,6 +42,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     control: path of the control socket; None for the one that follows from the data directory (paths.py).
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
     listen: multiaddrs; empty for DEFAULT_LISTEN, or a free port when that one is taken.
+    quic: whether DEFAULT_QUIC_LISTEN belongs to the default too. A node dials what it listens on.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -54,6 +56,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     metrics_listen: str | None = DEFAULT_METRICS
     metrics_fallback: bool = True
     listen: tuple[str, ...] = ()
+    quic: bool = False
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
     dht_protocol: str = "/spacedrive/kad/1.0.0"
@@ -73,6 +76,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return None
         host, port = split_endpoint(self.metrics_listen)
         return host, port, self.metrics_fallback and self.metrics_listen == DEFAULT_METRICS
+
+    @property
+    def listen_addresses(self) -> tuple[str, ...]:
+        """Where the node listens: as configured, or by default."""
+        return self.listen or DEFAULT_LISTEN + (DEFAULT_QUIC_LISTEN if self.quic else ())
 
     def to_argv(self) -> list[str]:
         """Return the flags of `sdnode up` that give this configuration; defaults are left out."""
@@ -129,6 +137,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("control", socket_path, is_path=True),
         Setting("metrics-listen", endpoint),
         Setting("listen", list_of(listen_address, 16)),
+        Setting("quic", switch),
         Setting("announce", list_of(announce_address, 32)),
         Setting("bootstrap", list_of(bootstrap_address, 64)),
         Setting("dht-protocol", protocol_id),

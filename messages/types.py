@@ -50,6 +50,8 @@ LogField = str | int | float | bool | None
 
 Role = Literal["initiator", "joiner"]
 ConnectionKind = Literal["direct", "relayed"]
+Transport = Literal["tcp", "quic"]
+"""What a connection runs over (docs/protocol.md, "Transports")."""
 Finder = Literal["hint", "same_host", "mdns", "dht"]
 Stage = Literal["waiting", "searching", "connecting", "proving", "deciding", "storing"]
 """What users see of a running pairing, in the order in which it passes them; some are skipped.

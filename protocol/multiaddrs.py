@@ -1,6 +1,7 @@
 """The multiaddr forms of this node, a closed set: what it dials, listens on, announces, is configured with.
 
-Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, with or without a trailing /p2p. The settings
+Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port> or /udp/<port>/quic-v1, with or without a
+trailing /p2p. The settings
 and the swarm read addresses with the same `parse`, so that what one accepts the other can use. Pure; without
 libp2p's parser, which strangers' texts never reach.
 """
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from ..messages.errors import SpacedriveNodeError
+from ..messages.types import Transport
 
 MAX_ADDRESS_CHARACTERS = 256
 _FORM = re.compile(
-    r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})/tcp/([0-9]{1,5})(?:/p2p/[A-Za-z0-9]{1,128})?"
+    r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})"
+    r"/(?:tcp/([0-9]{1,5})|udp/([0-9]{1,5})/quic-v1)"
+    r"(?:/p2p/[A-Za-z0-9]{1,128})?"
 )
 _HOST_NAME = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
@@ -35,9 +39,11 @@ class Endpoint:
     family: Family
     host: str
     port: int
+    transport: Transport = "tcp"
 
     def __str__(self) -> str:
-        return f"/{self.family}/{self.host}/tcp/{self.port}"
+        form = "/udp/{}/quic-v1" if self.transport == "quic" else "/tcp/{}"
+        return f"/{self.family}/{self.host}{form.format(self.port)}"
 
     @property
     def ip(self) -> IpAddress | None:
@@ -46,19 +52,20 @@ class Endpoint:
 
     def with_port(self, port: int) -> "Endpoint":
         """Return the same host with another port."""
-        return Endpoint(self.family, self.host, port)
+        return Endpoint(self.family, self.host, port, self.transport)
 
     def with_ip(self, ip: IpAddress) -> "Endpoint":
         """Return the same port at `ip`."""
-        return Endpoint("ip4" if ip.version == 4 else "ip6", str(ip), self.port)
+        return Endpoint("ip4" if ip.version == 4 else "ip6", str(ip), self.port, self.transport)
 
 
 def parse(text: str) -> Endpoint:
     """Parse one multiaddr; a trailing /p2p component is dropped. Raises AddressError."""
     match = _FORM.fullmatch(text) if len(text) <= MAX_ADDRESS_CHARACTERS else None
     if match is None:
-        raise AddressError("only /ip4, /ip6 or /dns with /tcp/<port> is supported")
-    family, host, port = cast(Family, match[1]), match[2], int(match[3])
+        raise AddressError("only /ip4, /ip6 or /dns with /tcp/<port> or /udp/<port>/quic-v1 is supported")
+    family, host, port = cast(Family, match[1]), match[2], int(match[3] or match[4])
+    transport: Transport = "tcp" if match[3] else "quic"
     if port > 65535:
         raise AddressError("no such port")
     if family in ("ip4", "ip6"):
@@ -66,7 +73,7 @@ def parse(text: str) -> Endpoint:
             ip = ipaddress.IPv4Address(host) if family == "ip4" else ipaddress.IPv6Address(host)
         except ValueError:
             raise AddressError("not an IP address") from None
-        return Endpoint(family, str(ip), port)
+        return Endpoint(family, str(ip), port, transport)
     if _HOST_NAME.fullmatch(host) is None:
         raise AddressError("not a host name")
-    return Endpoint(family, host, port)
+    return Endpoint(family, host, port, transport)

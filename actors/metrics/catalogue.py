@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from ...messages.peer_protocol import RefusalReason
 from ...messages.to_metrics import BUCKETS, ActorKind, MetricName, RestartReason
-from ...messages.types import ConnectionKind, Finder, Outcome, Role, Stage
+from ...messages.types import ConnectionKind, Finder, Outcome, Role, Stage, Transport
 
 PREFIX = "spacedrive_node_"
 
@@ -121,6 +121,7 @@ _CLOSED_LABELS: dict[str, frozenset[str]] = {
     "stage": frozenset(get_args(Stage)),
     "finder": frozenset(get_args(Finder)),
     "path": frozenset(get_args(ConnectionKind)),
+    "transport": frozenset(get_args(Transport)),
 }
 _REFUSAL_REASONS = frozenset(get_args(RefusalReason))
 _PAIRING_OUTCOMES = frozenset(get_args(Outcome))
@@ -169,8 +170,8 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
             *product(("announce",), ("stored", "failed", "no_servers")),
         ),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
-        "handshake_seconds": (("tcp", "ok"), ("tcp", "failed")),
-        "connections": (("inbound", "tcp", "direct"), ("outbound", "tcp", "direct")),
+        "handshake_seconds": tuple(product(get_args(Transport), ("ok", "failed"))),
+        "connections": tuple(product(("inbound", "outbound"), get_args(Transport), ("direct",))),
     }
 
 

@@ -18,6 +18,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ...messages.actor_configs import SwarmConfig
+from ...messages.types import Transport
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
@@ -42,10 +43,17 @@ class Host:
 
     libp2p: Any
     peer: bytes
+    quic: Any | None
+    """The transport (quic/transport.py), where QUIC is listened on."""
     _advertised: list[Multiaddr]
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """What this host listens on and dials."""
+        return ("tcp",) if self.quic is None else ("tcp", "quic")
 
     @property
     def network(self) -> Any:
@@ -66,12 +74,12 @@ class Host:
 
         Raises FatalActorError with a text for the user.
         """
-        listening = [
-            await _listen(
-                self.libp2p, configured, _former(previous, index, configured), config.default_port, write_log
-            )
-            for index, configured in enumerate([_listen_endpoint(text) for text in config.listen])
-        ]
+        listening: list[Endpoint] = []
+        all_configured = [_listen_endpoint(text) for text in config.listen]
+        for index, configured in enumerate(all_configured):
+            twin = _port_of_twin(configured, all_configured, listening)
+            former = _former(previous, index, configured) or twin
+            listening.append(await _listen(self.libp2p, configured, former, config.default_port, write_log))
         public, local = addresses.announced(listening, config.announce, addresses.interface_addresses())
         self.listening = tuple(str(endpoint) for endpoint in listening)
         self.announced = public
@@ -80,15 +88,29 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(seed: bytes, max_connections: int) -> AsyncIterator[Host]:
-    """Run a host that does not listen yet. It is closed within a second, also when cancelled."""
+async def open_host(seed: bytes, max_connections: int, *, quic: bool = False) -> AsyncIterator[Host]:
+    """Run a host that does not listen yet. It is closed within a second, also when cancelled.
+
+    QUIC is imported only where it is used.
+    """
     keys = create_new_key_pair(seed)
     peer = ID.from_pubkey(keys.public_key).to_bytes()
     advertised: list[Multiaddr] = []
-    libp2p_host = new_host(keys, max_connections, lambda: list(advertised))
-    host = Host(libp2p_host, peer, advertised)
+    transport: Any | None = None
+    if quic:
+        from .quic.transport import QuicTransport
+
+        transport = QuicTransport(keys, seed)
+    more = [] if transport is None else [transport]
+    libp2p_host = new_host(keys, max_connections, lambda: list(advertised), more)
+    host = Host(libp2p_host, peer, transport, advertised)
     async with run_host(host.libp2p):
         yield host
+
+
+def uses_quic(config: SwarmConfig) -> bool:
+    """Return whether an address to listen on is one of QUIC. Raises FatalActorError for one that is wrong."""
+    return any(_listen_endpoint(text).transport == "quic" for text in config.listen)
 
 
 def _listen_endpoint(text: str) -> Endpoint:
@@ -108,7 +130,20 @@ def _former(previous: Sequence[str], index: int, configured: Endpoint) -> Endpoi
     if index >= len(previous):
         return None
     former = addresses.parse(previous[index])
-    return former if (former.family, former.host) == (configured.family, configured.host) else None
+    return former if former.with_port(configured.port) == configured else None
+
+
+def _port_of_twin(
+    configured: Endpoint, all_configured: Sequence[Endpoint], listening: Sequence[Endpoint]
+) -> Endpoint | None:
+    """Return `configured` with the port on which another transport was given the same address, if it was.
+
+    So that a node has one port, for TCP and for UDP, also where that is not the configured one.
+    """
+    for other, actual in zip(all_configured, listening, strict=False):
+        if (other.host, other.port) == (configured.host, configured.port):
+            return configured.with_port(actual.port)
+    return None
 
 
 async def _listen(
@@ -143,7 +178,7 @@ async def _bind(host: Any, endpoint: Endpoint, patience: float) -> Endpoint:
     deadline = trio.current_time() + patience
     while True:
         try:
-            check_port_is_free(endpoint.host, endpoint.port)
+            check_port_is_free(endpoint.host, endpoint.port, is_udp=endpoint.transport == "quic")
             break
         except AddressTakenError:
             if trio.current_time() >= deadline:

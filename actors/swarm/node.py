@@ -24,7 +24,7 @@ from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
-from .host import Host, open_host
+from .host import Host, open_host, uses_quic
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
@@ -90,6 +90,7 @@ class SwarmNode:
             host.peer,
             nursery,
             lan_only=config.lan_only,
+            transports=host.transports,
             observe=self._count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
         )
@@ -109,7 +110,10 @@ class SwarmNode:
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
-        limit_inbound_connections(host.network, _Gate(self._bans, config.lan_only), self._count_handshake)
+        gate = _Gate(self._bans, config.lan_only)
+        limit_inbound_connections(host.network, gate, self._count_handshake)
+        if host.quic is not None:
+            host.quic.admit(gate, self._count_handshake)
         after_identify(host.libp2p, self._identified)
 
     @classmethod
@@ -130,7 +134,10 @@ class SwarmNode:
         async def write_log(level: str, text: str) -> None:
             await mailbox.log(level, text)
 
-        async with open_host(seed, config.max_connections) as host, trio.open_nursery() as nursery:
+        async with (
+            open_host(seed, config.max_connections, quic=uses_quic(config)) as host,
+            trio.open_nursery() as nursery,
+        ):
             node = cls(mailbox, config, routing, nursery, host)
             await host.listen(config, former, write_log)
             node._dht_client = DhtClient(

@@ -33,7 +33,7 @@ def test_allowed_forms(text: str, canonical: str) -> None:
         "/ip4/192.0.2.999/tcp/1",
         "/ip4/192.0.2.1/tcp/65536",
         "/ip4/192.0.2.1/tcp/1/ws",
-        "/ip4/192.0.2.1/udp/1/quic-v1",
+        "/ip4/192.0.2.1/udp/1/quic-v1/webtransport",
         "/ip4/192.0.2.1/tcp/1/p2p/12D3Koo/p2p-circuit",
         "/ip6/fe80::1%eth0/tcp/1",
         "/dns4/-bad-/tcp/1",

@@ -324,7 +324,7 @@ async def test_a_peer_that_is_not_there_is_unreachable(swarm: Any) -> None:
         for number, (peer, addresses) in enumerate(
             [
                 (stranger, ("/ip4/127.0.0.1/tcp/1",)),
-                (stranger, ("/unix/tmp/socket", "/ip4/127.0.0.1/udp/1/quic-v1", "nonsense")),
+                (stranger, ("/unix/tmp/socket", "/ip4/127.0.0.1/udp/1/quic-v1/webtransport", "nonsense")),
                 (stranger, ()),
                 (b.peer, b.addresses),
                 (stranger, a.addresses),  # somebody else listens there

@@ -127,7 +127,7 @@ def test_answers_are_read_with_suspicion() -> None:
     good = message.closerPeers.add()
     good.id = b"\x12\x20" + b"g" * 32
     good.addrs.append(b"\xff\xff\xff garbage")
-    good.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1").to_bytes())
+    good.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1/webtransport").to_bytes())
     good.addrs.append(Multiaddr("/ip4/0.0.0.0/tcp/1").to_bytes())
     good.addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/4001").to_bytes())
     closer, providers = dht_client.decode_answer(message.SerializeToString(), own)

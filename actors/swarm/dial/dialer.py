@@ -7,7 +7,7 @@ the peer id. Never uses the library's own dialer, which tries two addresses at m
 """
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
+from ....messages.types import Transport
 from ..library.connections import close_connection, is_alive
 from ..library.dialing import peer_that_answered
 from . import addresses
@@ -28,6 +29,7 @@ STAGGER_S = 0.25
 _MAX_DIALS = 64
 _DIAL_TIMEOUT_S = 10.0
 _OTHER_RACE_TIMEOUT_S = 0.5
+_TCP_ONLY: tuple[Transport, ...] = ("tcp",)
 
 
 class UnreachableError(SpacedriveNodeError):
@@ -56,6 +58,7 @@ class Dialer:
         nursery: trio.Nursery,
         *,
         lan_only: bool = False,
+        transports: Collection[Transport] = _TCP_ONLY,
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
     ) -> None:
@@ -63,6 +66,7 @@ class Dialer:
         self._own_peer = own_peer
         self._nursery = nursery
         self._lan_only = lan_only
+        self._transports = transports
         self._observe = observe
         self._other_peer_answered = other_peer_answered
         self._races: dict[bytes, _Race] = {}
@@ -87,7 +91,7 @@ class Dialer:
         connection = self.existing(peer)
         if connection is not None:
             return connection
-        targets = addresses.usable(texts)
+        targets = [one for one in addresses.usable(texts) if one.transport in self._transports]
         if not targets:
             raise UnreachableError("no address to dial" if texts else "not connected")
         if await self._other_race(peer):
@@ -184,7 +188,7 @@ class Dialer:
                 try:
                     connection = await self._network.dial_addr(Multiaddr(str(endpoint)), ID(peer))
                 except Exception as error:  # the library raises many types; all mean: not by this address
-                    self._observe("tcp", trio.current_time() - began, False)
+                    self._observe(endpoint.transport, trio.current_time() - began, False)
                     answered = peer_that_answered(error)
                     if answered is not None:
                         self._other_peer_answered(peer, endpoint, answered)
@@ -192,7 +196,7 @@ class Dialer:
                 if connection.muxed_conn.peer_id.to_bytes() != peer:
                     await close_connection(connection)
                     continue
-                self._observe("tcp", trio.current_time() - began, True)
+                self._observe(endpoint.transport, trio.current_time() - began, True)
                 return connection
         raise UnreachableError("no answer")
 

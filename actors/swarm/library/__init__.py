@@ -17,6 +17,7 @@ identify.py           identify: bounded, repeated when it failed, with a callbac
 peer_store.py         the peer store, bounded, and tolerant of peer records that arrive late
 negotiation.py        multistream-select, bounded and in few packets
 multiplexer.py        Yamux, bounded and in few packets
+unread_bytes.py       a bound on what all connections hold unread, whatever their transport
 stream_handlers.py    keeps exceptions and too many streams away from the host
 streams.py            one stream: opened, read exactly, written, closed
 library_logs.py       silences the library's log

@@ -1,16 +1,42 @@
 """One connection of the library: whether it is alive, of which kind, from where, and how it is closed."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import libp2p.identity.identify.identify as library_identify
 from libp2p.io.trio import TrioTCPStream
+from multiaddr import Multiaddr
 
-from ....messages.types import ConnectionKind
+from ....messages.types import ConnectionKind, Transport
 from ..dial import addresses
 from .streams import shielded
 
 _CLOSE_TIMEOUT_S = 0.4
 _library_remote_address = TrioTCPStream.get_remote_address
+_library_observed = library_identify._remote_address_to_multiaddr
+
+
+class UdpAddress(NamedTuple):
+    """(IP address, port) of the other side of a QUIC connection, as the library expects it."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, address: tuple[Any, ...]) -> "UdpAddress":
+        """Return it for an address of a socket: without a zone, and IPv4 if it is mapped."""
+        host = str(address[0]).partition("%")[0]
+        ip = addresses.ip_of(host)
+        return cls(host if ip is None else str(ip), int(address[1]))
+
+    def multiaddr(self) -> Multiaddr:
+        """Return it as a multiaddr."""
+        return Multiaddr(f"/{'ip6' if ':' in self.host else 'ip4'}/{self.host}/udp/{self.port}/quic-v1")
+
+
+def transport_of(muxed: Any) -> Transport:
+    """Return the transport of a multiplexed connection."""
+    return getattr(muxed, "transport", "tcp")
 
 
 def is_alive(connection: Any) -> bool:
@@ -65,8 +91,18 @@ def remote_address(stream: Any) -> tuple[str, int] | None:
 
 
 def use_remote_address() -> None:
-    """Put `remote_address` into the library, for the whole process."""
+    """Put `remote_address` into the library, for the whole process, and let identify name the transport.
+
+    Defect (0.8.1, identity/identify/identify.py:79): what identify tells a peer of its own address is always
+    one of TCP.
+    Test: tests/quic/test_hosts.py.
+    """
     TrioTCPStream.get_remote_address = remote_address
+    library_identify._remote_address_to_multiaddr = _observed
+
+
+def _observed(remote: tuple[str, int] | None) -> Multiaddr | None:
+    return remote.multiaddr() if isinstance(remote, UdpAddress) else _library_observed(remote)
 
 
 def host_of(connection: Any) -> str | None:

@@ -57,7 +57,7 @@ async def _close_all(host: Any) -> None:
     await close_quietly(host.close)
 
 
-def check_port_is_free(host: str, port: int) -> None:
+def check_port_is_free(host: str, port: int, *, is_udp: bool = False) -> None:
     """Raise AddressTakenError when another socket listens there; any other OSError of bind(2) as it is.
 
     Defect (0.8.1, transport/tcp/tcp.py): a listen failure is silent, and with SO_REUSEPORT two hosts share a
@@ -65,8 +65,10 @@ def check_port_is_free(host: str, port: int) -> None:
     Test: tests/swarm/test_host_lifecycle.py.
     """
     ip = ipaddress.ip_address(host)
-    with socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM) as probe:
+        if not is_udp:  # for UDP it would let two sockets have the port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:

@@ -5,8 +5,8 @@ half of the time that the import takes (docs/performance.md).
 
 While :func:`stub_unused_modules` runs, importing a module of UNUSED_MODULES gives a stub. A stub can be
 imported, subclassed and named in annotations; calling one of its classes raises StubCalledError. Afterwards
-the stubs are removed from sys.modules, so that a later `import` of such a module gives the true one; only
-`from package import module` still finds the stub, as an attribute of the package.
+the stubs are removed, from sys.modules and as attributes of true packages, so that a later import of such a
+module gives the true one.
 """
 
 import sys
@@ -113,3 +113,6 @@ def stub_unused_modules() -> Iterator[None]:
         sys.meta_path.remove(finder)
         for name in [name for name, module in sys.modules.items() if isinstance(module, _StubModule)]:
             del sys.modules[name]
+            package, _, attribute = name.rpartition(".")
+            if isinstance(getattr(sys.modules.get(package), attribute, None), _StubModule):
+                delattr(sys.modules[package], attribute)
