@@ -67,6 +67,7 @@ ROUTES: tuple[Route, ...] = (
     Route("ConfirmDevice", ("session",), "vault"),
     Route("Stored", ("vault",), "session"),
     Route("StoreRefused", ("vault",), "session"),
+    Route("DeviceForgotten", ("vault",), "session"),
     # what users see
     Route("SessionView", ("session",), "gateway", standing=True, retained=True),
     Route("NodeIdentity", ("vault",), "gateway", standing=True),
@@ -94,7 +95,7 @@ ROUTES: tuple[Route, ...] = (
     Route("ServerJoined", ("swarm",), "discovery"),
     Route("ServerLost", ("swarm",), "discovery"),
     # measurements
-    Route("Observed", ("session", "swarm", "discovery"), "metrics"),
+    Route("Observed", ("session", "swarm", "discovery", "vault"), "metrics"),
     Route("AreYouAlive", ("metrics",), "supervisor"),
 )
 

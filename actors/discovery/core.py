@@ -50,6 +50,8 @@ class Discovery:
         self._searches: dict[str, Search] = {}
         self._providing: dict[str, bytes] = {}
         self._swarm_up: SwarmUp | None = None
+        self.own_bootstrap: tuple[str, ...] = ()
+        """Where the configuration names this very node as a bootstrap peer: known once the swarm is up."""
         self._own_hints: list[Bootstrap] = []
         """Hints that name this node itself, for the swarm to check who is there."""
         self._announcing_first = False
@@ -82,6 +84,7 @@ class Discovery:
             case SwarmUp():
                 self._swarm_up = message
                 self._context.own_peer = message.peer
+                self._leave_out_own_bootstrap(message.peer)
                 self._restart(now)
                 self._start_waiting_searches(now)
             case ActorRestarted():
@@ -144,6 +147,14 @@ class Discovery:
             times += [self._bootstrapper.wake_at(), self._announcer.wake_at()]
             times += [search.wake_at() for search in self._searches.values()]
         return min(times, default=math.inf)
+
+    def _leave_out_own_bootstrap(self, own_peer: bytes) -> None:
+        """A list that several servers share names each of them: it is no door into the DHT for that one."""
+        own = [peer for peer in self._context.bootstrap if peer.peer == own_peer]
+        if own:
+            self.own_bootstrap = tuple(address for peer in own for address in peer.addresses)
+            others = tuple(peer for peer in self._context.bootstrap if peer.peer != own_peer)
+            self._context.bootstrap = others
 
     def _start_providing(self, session: str, key: bytes, now: Instant) -> None:
         if self._providing.get(session) == key:

@@ -51,7 +51,9 @@ def test_everything_else_is_refused(text: str) -> None:
 
 def test_only_what_can_be_dialled_is_used() -> None:
     """Unspecified, multicast, port 0, repeats and whatever is beyond the 32nd are left out."""
-    texts = ["/ip4/0.0.0.0/tcp/1", "/ip4/224.0.0.1/tcp/1", "/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/tcp/1"] * 2
+    mapped = ["/ip6/::ffff:0.0.0.0/tcp/1", "/ip6/::ffff:224.0.0.1/tcp/1"]
+    plain = ["/ip4/0.0.0.0/tcp/1", "/ip4/224.0.0.1/tcp/1", "/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/tcp/1"]
+    texts = [*mapped, *plain] * 2
     assert [str(one) for one in addresses.usable(texts)] == ["/ip4/192.0.2.1/tcp/1"]
     assert len(addresses.usable([f"/ip4/192.0.2.1/tcp/{port}" for port in range(1, 100)])) == 32
 

@@ -16,10 +16,30 @@ from spacedrive_node.tests.harness.peer_device import kad_answer, open_device
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A
 
 PEER = bytes.fromhex("002408011220") + b"\x07" * 32
-LOOPBACK = ("/ip4/127.0.0.1/tcp/22", "/ip6/::1/tcp/22", "/ip6/::ffff:127.0.0.1/tcp/22")
-LINK = ("/ip4/169.254.169.254/tcp/80", "/ip6/fe80::1/tcp/80")
-PRIVATE = ("/ip4/192.168.1.1/tcp/80", "/ip4/10.0.0.1/tcp/80", "/ip4/100.64.0.1/tcp/80", "/ip6/fd00::1/tcp/80")
-PUBLIC = ("/ip4/8.8.8.8/tcp/4001", "/ip6/2600::1/tcp/4001", "/dns4/example.org/tcp/4001")
+LOOPBACK = (
+    "/ip4/127.0.0.1/tcp/22",
+    "/ip6/::1/tcp/22",
+    "/ip6/::ffff:7f00:1/tcp/22",
+    "/ip6/::7f00:1/tcp/22",
+    "/ip6/64:ff9b::7f00:1/tcp/22",
+    "/ip6/2002:7f00:1::/tcp/22",
+)
+LINK = ("/ip4/169.254.169.254/tcp/80", "/ip6/fe80::1/tcp/80", "/ip6/64:ff9b::a9fe:a9fe/tcp/80")
+PRIVATE = (
+    "/ip4/192.168.1.1/tcp/80",
+    "/ip4/10.0.0.1/tcp/80",
+    "/ip4/100.64.0.1/tcp/80",
+    "/ip6/fd00::1/tcp/80",
+    "/ip6/fec0::1/tcp/80",
+    "/ip6/64:ff9b::a00:1/tcp/80",
+    "/ip6/64:ff9b:1::a00:1/tcp/80",
+)
+PUBLIC = (
+    "/ip4/8.8.8.8/tcp/4001",
+    "/ip6/2600::1/tcp/4001",
+    "/ip6/64:ff9b::808:808/tcp/4001",
+    "/dns4/example.org/tcp/4001",
+)
 ALL = LOOPBACK + LINK + PRIVATE + PUBLIC
 
 

@@ -24,7 +24,7 @@ def usable(texts: Iterable[str]) -> list[Endpoint]:
             endpoint = parse(text)
         except AddressError:
             continue
-        ip = endpoint.ip
+        ip = None if endpoint.ip is None else unmapped(endpoint.ip)
         if endpoint.port == 0 or (ip is not None and (ip.is_unspecified or ip.is_multicast)):
             continue
         found[endpoint] = None

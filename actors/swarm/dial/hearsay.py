@@ -15,6 +15,9 @@ from .addresses import AddressError, IpAddress, parse, unmapped
 
 _PUBLIC, _PRIVATE, _LINK, _HOST = range(4)
 """How near an address is. Who was reached at one distance is believed about this and all greater ones."""
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+_EMBEDDING = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
+"""Networks whose last 32 bits are an IPv4 address: compatible, mapped (RFC 4291), NAT64 (RFC 6052)."""
 
 
 def is_public(ip: IpAddress) -> bool:
@@ -50,9 +53,21 @@ def heard_all(named: Sequence[PeerAddresses], source: str | None) -> tuple[PeerA
 
 
 def _nearness(ip: IpAddress) -> int:
-    ip = unmapped(ip)
-    if ip.is_loopback:
+    """Return how near an address is, or the IPv4 address in it, to which a translator or a tunnel leads."""
+    if isinstance(ip, ipaddress.IPv6Address) and not (ip.is_loopback or ip.is_unspecified):
+        ip = _embedded(ip) or ip
+    if ip.is_loopback or ip.is_unspecified:  # a connection to the unspecified address reaches this host
         return _HOST
     if ip.is_link_local:
         return _LINK
+    if isinstance(ip, ipaddress.IPv6Address) and (ip.is_site_local or ip in _LOCAL_NAT64):
+        return _PRIVATE
     return _PUBLIC if ip.is_global else _PRIVATE
+
+
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if ip.sixtofour is not None:  # RFC 3056
+        return ip.sixtofour
+    if any(ip in network for network in _EMBEDDING):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return None
