@@ -21,6 +21,7 @@ async def test_two_nodes_pair_over_quic_alone(tmp_path: Path) -> None:
     ):
         result = await pair(a, b)
         assert result.initiator.fingerprint == result.joiner.fingerprint
+        assert result.initiator.transport == result.joiner.transport == "quic"
         for node in (a, b):
             assert [address.split("/")[3] for address in node.ready.addresses] == ["udp"]
             assert [line for line in node.logs if line[1] in ("warning", "error")] == []

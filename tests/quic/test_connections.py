@@ -183,6 +183,30 @@ async def test_a_reset_reaches_reader_and_writer_and_a_stop_the_writer_alone() -
         assert await second.read() == b"still"
 
 
+async def test_what_came_before_a_reset_can_be_read_and_counts_until_then() -> None:
+    """js-libp2p resets a stream right after its answer. What was sent and never arrives counts no more."""
+    async with peers("a", "b") as (a, b):
+        dialled, accepted = await connected(a, b)
+        stream = await dialled.open_stream()
+        await stream.write(b"x" * 1000)
+        there = await accepted.accept_stream()
+        await until(lambda: accepted.unread == 1000)
+        await stream.reset()
+        await until(lambda: there._was_reset)
+        assert accepted.unread == 1000
+        assert await there.read() == b"x" * 1000
+        with pytest.raises(MuxedStreamReset):
+            await there.read()
+        assert accepted.unread == 0
+        second = await dialled.open_stream()
+        await second.write(b"x" * 1000)
+        there = await accepted.accept_stream()
+        await second.reset()
+        await until(lambda: there._was_reset)
+        await there.reset()
+        assert accepted.unread == 0
+
+
 async def test_a_peer_has_a_bounded_number_of_streams_open() -> None:
     """The next one waits until one of them is done."""
     async with peers("a", "b") as (a, b):

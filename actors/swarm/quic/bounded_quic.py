@@ -187,9 +187,12 @@ class BoundedQuic(QuicConnection):
             raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, frame_type, "too many gaps in a stream")
 
     def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        stream_id = _peek(buf)
+        stream_id, used = _peek(buf), self._local_max_data.used
         super()._handle_reset_stream_frame(context, frame_type, buf)
-        self.credit.forget(stream_id)  # what the peer has taken back can no longer be read
+        self.credit.receive(stream_id, self._local_max_data.used - used)
+        stream = self._streams.get(stream_id)
+        if stream is not None:  # what has not arrived never will, what has can still be read
+            self.credit.read(stream_id, stream.receiver.highest_offset - stream.receiver.starting_offset())
 
     def _write_stream_limits(
         self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream

@@ -29,7 +29,7 @@ class QuicStream(IMuxedStream):  # type: ignore[misc]
         self._has_ended = False
         """The peer has closed its half."""
         self._was_reset = False
-        """The peer has given up its half, and what it had sent."""
+        """The peer has given up its half."""
         self._is_given_up = False
         """This side has given up both halves."""
         self._has_closed = False
@@ -53,14 +53,14 @@ class QuicStream(IMuxedStream):  # type: ignore[misc]
         self._waiting.unpark_all()
 
     def receive_reset(self) -> None:
-        """The peer has given up its half."""
+        """The peer has given up its half. What has arrived can be read: some peers reset right after it."""
         self._was_reset = True
-        self._arrived.clear()
         self._waiting.unpark_all()
 
     def give_up(self) -> None:
         """Nobody here reads or writes any more."""
         self._is_given_up = True
+        self._arrived.clear()
         self.receive_reset()
 
     def receive_stop(self) -> None:
