@@ -38,6 +38,23 @@ REACHED = {
         "limits/test_multiplexer.py::test_what_all_connections_hold_together_is_bounded",
         "limits/test_multiplexer.py::test_bytes_that_are_announced_count_as_bytes_that_are_there",
     ),
+    "the same over QUIC": (
+        "quic/test_connections.py::test_a_stream_that_nobody_reads_holds_a_quarter_of_a_mebibyte",
+        "quic/test_connections.py::test_all_streams_of_a_connection_together_hold_no_more_than_its_window",
+        "quic/test_connections.py::test_of_all_connections_the_one_that_holds_most_goes",
+    ),
+    "streams that a peer has open on one connection": (
+        "limits/test_multiplexer.py::test_streams_of_one_connection_are_bounded",
+        "quic/test_connections.py::test_a_peer_has_a_bounded_number_of_streams_open",
+    ),
+    "handshakes of QUIC that are open": (
+        "quic/test_limits.py::test_handshakes_are_bounded_in_all_and_for_each_block",
+        "quic/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+        "quic/test_hostile.py::test_a_handshake_that_never_ends_is_ended",
+    ),
+    "parts of a QUIC stream that are missing": (
+        "quic/test_hostile.py::test_a_stream_full_of_holes_ends_the_connection",
+    ),
     "messages of Kademlia and identify": (
         "limits/test_strangers_bytes.py::"
         "test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time",
