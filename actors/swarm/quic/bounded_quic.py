@@ -34,6 +34,8 @@ ALPN: Final = "libp2p"
 IDLE_TIMEOUT_S: Final = 30.0
 DATAGRAM_BYTES: Final = 1232
 """The largest that every path with IPv6 carries (RFC 8200, 5): 1280 bytes without the headers."""
+ACKNOWLEDGE_AFTER_S: Final = 0.004
+"""So that an answer that is ready by then carries the acknowledgement of its request."""
 MAX_STREAMS: Final = 128
 """That the peer may have open at once."""
 MAX_HANDSHAKE_BYTES: Final = 64 * 1024
@@ -70,6 +72,8 @@ class BoundedQuic(QuicConnection):
     Defect (quic/connection.py:310, 3123): the tokens of stateless resets are random, so that they are lost
     with the process. Here they follow from the transport key.
     Defect (tls.py:1307): a server asks for no certificate.
+    Defect (quic/connection.py:278): what comes is acknowledged after a millisecond, and then once more with
+    the answer, which takes longer than that. Here it waits some milliseconds.
     """
 
     def __init__(self, own: OwnCertificate, tokens: ResetTokens, *, is_client: bool, **more: Any) -> None:
@@ -77,6 +81,7 @@ class BoundedQuic(QuicConnection):
         super().__init__(configuration=configuration(own, is_client=is_client), **more)
         self.credit = ReceiveCredit()
         self._tokens = tokens
+        self._ack_delay = ACKNOWLEDGE_AFTER_S
         first = self._host_cids[0]
         first.stateless_reset_token = None if is_client else tokens.token(first.cid)  # type: ignore[assignment]
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = MAX_STREAMS
@@ -119,7 +124,7 @@ class BoundedQuic(QuicConnection):
         return self.credit.connection_limit(data.used, data.value) != data.value
 
     def acknowledge_now(self, now: float) -> None:
-        """Send the acknowledgement that is due within a millisecond together with what is sent now."""
+        """Send the acknowledgement that is due soon together with what is sent now."""
         space = self._spaces.get(tls.Epoch.ONE_RTT)
         if space is not None and space.ack_at is not None:
             space.ack_at = min(space.ack_at, now)
