@@ -47,6 +47,9 @@ REACHED = {
         "limits/test_multiplexer.py::test_streams_of_one_connection_are_bounded",
         "quic/test_connections.py::test_a_peer_has_a_bounded_number_of_streams_open",
     ),
+    "streams that a peer opens on one QUIC connection": (
+        "quic/test_hostile.py::test_streams_that_are_opened_and_reset_are_granted_at_a_rate",
+    ),
     "handshakes of QUIC that are open": (
         "quic/test_limits.py::test_handshakes_are_bounded_in_all_and_for_each_block",
         "quic/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
