@@ -56,7 +56,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     metrics_listen: str | None = DEFAULT_METRICS
     metrics_fallback: bool = True
     listen: tuple[str, ...] = ()
-    quic: bool = False
+    quic: bool = True
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
     dht_protocol: str = "/spacedrive/kad/1.0.0"

@@ -247,7 +247,7 @@ def all_changed():
         "control": "/tmp/c",
         "metrics_listen": "[::1]:0",
         "listen": ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"),
-        "quic": True,
+        "quic": False,
         "announce": ("/dns4/example.org/tcp/7520",),
         "bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",),
         "dht_protocol": "/x/kad/1.0.0",
