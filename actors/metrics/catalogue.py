@@ -11,7 +11,7 @@ from itertools import product
 from typing import Literal, get_args
 
 from ...messages.peer_protocol import RefusalReason
-from ...messages.to_metrics import BUCKETS, ActorKind, MetricName, RestartReason
+from ...messages.to_metrics import BUCKETS, ActorKind, MdnsOutcome, MetricName, RestartReason
 from ...messages.types import ConnectionKind, Finder, Outcome, Role, Stage
 
 PREFIX = "spacedrive_node_"
@@ -102,6 +102,9 @@ CATALOGUE: tuple[Metric, ...] = (
         ("finder",),
         "Time from the start of a search to a finder's first candidate.",
     ),
+    Metric(
+        "mdns_packets_total", "counter", ("outcome",), "Packets of mDNS that came, by what became of them."
+    ),
     Metric("connections", "gauge", ("direction", "transport", "path"), "Open libp2p connections."),
     Metric(
         "handshake_seconds",
@@ -160,7 +163,7 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
             if stage not in _NOT_OF_ROLE[role]
         ),
         "pairing_refusals_total": tuple(product(get_args(RefusalReason))),
-        "actor_up": tuple(product(actors)),
+        "actor_up": tuple((kind,) for kind in actors if kind != "lan"),  # which a node may do without
         "actor_restarts_total": tuple(labels for labels in restarts if labels != ("zygote", "zygote")),
         "actor_cpu_seconds_total": tuple(product(actors)),
         "process_cpu_seconds_total": ((),),
@@ -168,6 +171,7 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
             *product(("find_providers",), ("found", "empty", "failed", "no_servers")),
             *product(("announce",), ("stored", "failed", "no_servers")),
         ),
+        "mdns_packets_total": tuple(product(get_args(MdnsOutcome))),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
         "handshake_seconds": (("tcp", "ok"), ("tcp", "failed")),
         "connections": (("inbound", "tcp", "direct"), ("outbound", "tcp", "direct")),

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,26 +16,36 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 
 
 class UpCommand:
-    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready."""
+    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready.
+
+    `enter` is a command that runs another one in a network namespace; all commands against the node are run
+    there too. `listen` () leaves the node its default.
+    """
 
     def __init__(
-        self, folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        name: str,
+        *flags: str,
+        variables: Mapping[str, str] | None = None,
+        enter: Sequence[str] = (),
+        listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
     ) -> None:
         self.folder, self.data_dir = folder, folder / name
+        self.sdnode = [*enter, *SDNODE]
         collector.add_folder(folder)
         collector.add_passphrase_of(flags)
         log = (folder / f"{name}.log").open("ab")
         self.process = subprocess.Popen(
             [
-                *SDNODE,
+                *self.sdnode,
                 "up",
                 "--json",
                 "--data-dir",
                 str(self.data_dir),
                 "--name",
                 name,
-                "--listen",
-                "/ip4/127.0.0.1/tcp/0",
+                *(word for address in listen for word in ("--listen", address)),
                 "--metrics-listen",
                 "127.0.0.1:0",
                 "--no-mdns",
@@ -57,7 +67,7 @@ class UpCommand:
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
         done = subprocess.run(
-            [*SDNODE, *arguments, "--json", "--data-dir", str(self.data_dir)],
+            [*self.sdnode, *arguments, "--json", "--data-dir", str(self.data_dir)],
             input=stdin,
             capture_output=True,
             text=True,
@@ -77,9 +87,14 @@ class UpCommand:
 
 @contextmanager
 def sdnode_up(
-    folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    *flags: str,
+    variables: Mapping[str, str] | None = None,
+    enter: Sequence[str] = (),
+    listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
 ) -> Iterator[UpCommand]:
-    node = UpCommand(folder, name, *flags, variables=variables)
+    node = UpCommand(folder, name, *flags, variables=variables, enter=enter, listen=listen)
     try:
         yield node
     finally:
@@ -93,7 +108,7 @@ def sdnode_up(
 def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run `sdnode pair --yes`. Yields the words that it shows, and its process."""
     process = subprocess.Popen(
-        [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
+        [*node.sdnode, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},

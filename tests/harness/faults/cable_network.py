@@ -79,7 +79,8 @@ class CableNetwork:
     enter: tuple[str, ...] = ()
     holders: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    async def host(self) -> Host:
+    async def host(self, version: int = 4) -> Host:
+        """Make a host; with namespaces its only address is of this IP version, but for that of its link."""
         number = next(_hosts)
         if not self.enter:
             relay = TcpRelay()
@@ -87,7 +88,7 @@ class CableNetwork:
             return _Relayed((), "/ip4/127.0.0.1/tcp/0", f"/ip4/127.0.0.1/tcp/{address}", relay)
         holder = _hold(*self.enter, "unshare", "--net")
         self.holders.append(holder)
-        ip = f"10.77.{number >> 7}.{1 + (number & 0x7F)}"
+        four, six = f"10.77.{number >> 7}.{1 + (number & 0x7F)}", f"fd77::{number + 1:x}"
         mac = f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
         cable = f"cable{number}"
         inside = (*_entering(holder, self.enter), "ip")
@@ -97,9 +98,10 @@ class CableNetwork:
         )  # fmt: skip
         await _run(*self.enter, "ip", "link", "set", cable, "master", "hub", "up")
         await _run(*inside, "link", "set", "lo", "up")
-        await _run(*inside, "address", "add", f"{ip}/16", "dev", "eth0")
+        own = ("add", f"{four}/16") if version == 4 else ("add", f"{six}/64", "nodad")
+        await _run(*inside, "address", *own, "dev", "eth0")
         await _run(*inside, "link", "set", "eth0", "up")
-        address = f"/ip4/{ip}/tcp/{PORT}"
+        address = f"/ip4/{four}/tcp/{PORT}" if version == 4 else f"/ip6/{six}/tcp/{PORT}"
         return _Namespaced(_entering(holder, self.enter), address, address, self.enter, cable)
 
 
