@@ -152,6 +152,15 @@ class Mailbox(Generic[Inbox]):
             if incoming is not None:
                 return incoming
 
+    def receive_nowait(self) -> Incoming[Inbox] | None:
+        """Return the next message if one has arrived, else None. Raises trio.EndOfChannel."""
+        with suppress(trio.WouldBlock):
+            while True:
+                _number, incoming = self._inputs.receive_nowait()
+                if incoming is not None:
+                    return incoming
+        return None
+
     async def __aiter__(self) -> AsyncIterator[Incoming[Inbox]]:
         async for _number, incoming in self._inputs:
             if incoming is not None:
@@ -197,7 +206,11 @@ async def reading_inputs(channel: ActorChannel, decode_inbox: Decoder[Inbox]) ->
                         incoming = decode_delivery(frame, decode_inbox)
                         if incoming is None:
                             await channel.send(malformed_delivery_log(frame))
-                        await send.send((frame.input, incoming))
+                        item = frame.input, incoming
+                        try:  # no turn of the loop for each of many that have come together
+                            send.send_nowait(item)
+                        except trio.WouldBlock:
+                            await send.send(item)
                     case Ping():
                         await channel.send(Pong())
                     case Stop():

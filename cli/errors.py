@@ -14,7 +14,7 @@ import click
 
 from ..messages.errors import SpacedriveNodeError
 from . import exit_codes
-from .output import discard_stdout, prepare_streams, printable
+from .output import discard_stdout, open_standard_streams, printable
 
 
 class CommandError(SpacedriveNodeError):
@@ -24,6 +24,9 @@ class CommandError(SpacedriveNodeError):
         super().__init__(message)
         self.code = code
 
+
+_OUTPUT_ERRORS = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EINVAL, errno.EIO, errno.ENOSPC})
+"""Of a standard output that takes nothing: a full disk, a terminal that is gone, a file open for reading."""
 
 # When several tasks have failed together, an error of the first of these types explains the others.
 _EXPLANATORY_ERRORS = (
@@ -40,7 +43,7 @@ def run_guarded(argv: list[str]) -> int:
     debug = "--debug" in argv or bool(os.environ.get("SDNODE_DEBUG"))
     if "--debug" in argv:
         argv = [argument for argument in argv if argument != "--debug"]
-    _open_standard_streams()
+    open_standard_streams()
     try:
         from .main import cli
 
@@ -52,19 +55,6 @@ def run_guarded(argv: list[str]) -> int:
             traceback.print_exc()
         code = report(root_cause(error))
     return code
-
-
-def _open_standard_streams() -> None:
-    """Put /dev/null where a standard stream is closed: the next file opened would take its number."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-        if getattr(sys, name) is None:  # it was closed when the interpreter began
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for the whole process
-    prepare_streams()
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -101,9 +91,9 @@ def report(error: BaseException) -> int:
         case BrokenPipeError():
             discard_stdout()
             return exit_codes.INTERNAL
-        case OSError(errno=errno.ENOSPC):
+        case OSError(errno=number) if number in _OUTPUT_ERRORS:
             discard_stdout()
-            print_to_stderr("no space left on the device that the output, or a file, was to be written to")
+            print_to_stderr(f"the output, or a file, cannot be written: {os.strerror(number)}")
             return exit_codes.INTERNAL
     return _report_node_error(error)
 

@@ -15,7 +15,29 @@ _ESCAPED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def prepare_streams() -> None:
+_closed_streams: set[int] = set()
+"""Of the standard descriptors, those that were closed when the command began, by whoever started it."""
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null where a standard stream is closed: the next file opened would take its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            _closed_streams.add(number)
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for the whole process
+    _prepare_streams()
+
+
+def stdout_is_closed() -> bool:
+    """Return whether whoever started this command has closed its standard output: nobody reads it."""
+    return 1 in _closed_streams
+
+
+def _prepare_streams() -> None:
     """Write what an encoding lacks as escapes, and read bytes that are no text as replacement characters."""
     for stream, errors in (
         (sys.stdin, "replace"),

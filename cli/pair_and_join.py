@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import exit_codes
 from .choose_node import choose_control, connect, node_options
 from .click_commands import Command, FiniteRange
 from .core_dumps import forbid_core_dumps
+from .errors import CommandError
 from .json_output import json_option
+from .output import stdout_is_closed
 
 if TYPE_CHECKING:
     from .follow_pairing import PairingStarter
@@ -34,9 +37,15 @@ def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, ch
 
     Asks before the device is trusted; with --json the answer, y or n, is a line on standard input.
 
-    Exit codes: 0 paired, 2 usage, 4 expired, 5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
+    Exit codes: 0 paired, 1 no output, 2 usage, 4 expired, 5 rejected, 6 lost, crashed or busy, 7 no node,
+    130 interrupted.
     """
     _check_contradiction(yes, check)
+    if stdout_is_closed():
+        raise CommandError(
+            "standard output is closed, so nobody would see the words; nothing was started",
+            exit_codes.INTERNAL,
+        )
     forbid_core_dumps()
     return _run_pairing(
         lambda client: client.start_pairing(),

@@ -18,6 +18,7 @@ from hmac import compare_digest
 from ..messages.actor_configs import PASSPHRASE_LIMIT
 from . import exit_codes
 from .errors import CommandError
+from .silent_prompt import read_silently
 
 _MAX_READ_BYTES = PASSPHRASE_LIMIT + 3
 """A passphrase, a line's end of two bytes, and one byte more, which shows that there is too much."""
@@ -207,19 +208,13 @@ def _prompt_new(fd: int) -> memoryview:
 
 
 def _prompt_once(fd: int, prompt: str) -> memoryview:
-    """Ask once, with echo off; what was typed before the question is discarded (TCSAFLUSH)."""
-    before = termios.tcgetattr(fd)
-    silent = list(before)
-    silent[3] &= ~termios.ECHO
-    termios.tcsetattr(fd, termios.TCSAFLUSH, silent)
+    """Ask once, with echo off."""
+    view = memoryview(bytearray(_MAX_READ_BYTES))
     try:
-        os.write(fd, prompt.encode())
-        view = memoryview(bytearray(_MAX_READ_BYTES))
-        size = os.readv(fd, [view])  # a terminal gives one line at a time
-        return _validated(view[:size], "entered at the prompt")
-    finally:
-        termios.tcsetattr(fd, termios.TCSAFLUSH, before)
-        os.write(fd, b"\n")
+        return _validated(view[: read_silently(fd, prompt, view)], "entered at the prompt")
+    except BaseException:
+        _clear(view)
+        raise
 
 
 def _clear(secret: memoryview) -> None:

@@ -28,7 +28,10 @@ async def read_line(descriptor: int) -> str:
     while True:
         with suppress(PermissionError):  # a plain file cannot be waited for, and is always readable
             await trio.lowlevel.wait_readable(descriptor)
-        byte = os.read(descriptor, 1)  # no more than the line: what follows belongs to the next question
+        try:
+            byte = os.read(descriptor, 1)  # no more than the line: what follows belongs to the next question
+        except OSError:  # it is open for writing only, or a terminal that is gone
+            raise NobodyToAskError from None
         if byte == b"\n":
             return line.decode(errors="replace")
         if not byte or len(line) > _MAX_ANSWER_BYTES:

@@ -74,7 +74,10 @@ def _read_stdin() -> str:
     """Read standard input as far as a code goes: what follows may be the answer to a question."""
     data = b""
     while len(data) < _MAX_INPUT_BYTES:
-        byte = os.read(sys.stdin.fileno(), 1)
+        try:
+            byte = os.read(sys.stdin.fileno(), 1)
+        except OSError as error:  # it is open for writing only, or a terminal that is gone
+            raise CommandError(f"standard input cannot be read: {error.strerror}", exit_codes.USAGE) from None
         data += byte
         if byte in (b"\n", b"") and (not byte or _is_complete(_decoded(data))):
             break

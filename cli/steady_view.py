@@ -9,8 +9,9 @@ import errno
 import sys
 from collections.abc import Callable
 
-from .errors import print_to_stderr
-from .output import discard_stdout
+from . import exit_codes
+from .errors import CommandError, print_to_stderr
+from .output import discard_stdout, stdout_is_closed
 from .pairing_events import Event
 from .views import View
 
@@ -20,11 +21,21 @@ class SteadyView:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._has_failed = False
+        self._has_failed = stdout_is_closed()
 
     def show(self, event: Event) -> None:
-        """Show one event. Raises OSError if it is the code and cannot be shown."""
-        self._attempt(lambda: self._view.show(event), is_needed=event["event"] == "code")
+        """Show one event. Raises CommandError if it is the code and cannot be shown."""
+        if event["event"] != "code":
+            self._attempt(lambda: self._view.show(event))
+            return
+        try:
+            self._view.show(event)
+        except (OSError, ValueError) as error:
+            self._has_failed = True
+            raise CommandError(
+                f"the words cannot be shown ({_reason(error)}), so nobody can enter them: cancelled",
+                exit_codes.INTERNAL,
+            ) from None
 
     def show_question(self, question: str) -> None:
         """Show a question; on stderr too if stdout has failed."""
@@ -65,12 +76,10 @@ class SteadyView:
             self._note(error)
             discard_stdout()
 
-    def _attempt(self, action: Callable[[], None], *, is_needed: bool = False) -> None:
+    def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
-            if is_needed:
-                raise
             self._note(error)
 
     def _note(self, error: Exception) -> None:
@@ -78,5 +87,8 @@ class SteadyView:
             return
         self._has_failed = True
         if not (isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO)):
-            why = error.strerror if isinstance(error, OSError) else "it is closed"
-            print_to_stderr(f"the output cannot be written ({why}); the pairing goes on")
+            print_to_stderr(f"the output cannot be written ({_reason(error)}); the pairing goes on")
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.strerror}" if isinstance(error, OSError) else "it is closed"

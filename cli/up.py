@@ -6,6 +6,7 @@ Owns what people and scripts see of a starting node. What a node consists of, an
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,8 @@ def up(
     file protects it.
     """
     from ..config.loading import ConfigError, load_config
+    from ..config.node_sockets import wanted_control
+    from ..config.paths import default_data_dir
     from .passphrase import choose_source
 
     try:
@@ -103,30 +106,44 @@ def up(
         raise CommandError(
             "--lifeline needs standard input; give --passphrase-fd another one", exit_codes.USAGE
         )
+    data_dir = Path(loaded.config.data_dir) if loaded.config.data_dir else default_data_dir()
+    control = wanted_control(loaded.config, data_dir)  # raises if a socket's path cannot be so long
     if check_config:
-        _print_configuration(loaded, as_json=as_json)
+        _print_configuration(loaded, data_dir, control, as_json=as_json)
         return exit_codes.OK
     return _run_node(loaded, source, as_json=as_json, lifeline=lifeline)
 
 
-def _print_configuration(loaded: "LoadedConfig", *, as_json: bool) -> None:
+def _print_configuration(loaded: "LoadedConfig", data_dir: Path, control: Path, *, as_json: bool) -> None:
     import platform
 
     from ..config.effective import effective_settings, to_toml
-    from ..config.paths import UnsafePathError, control_path, default_data_dir
 
-    data_dir = loaded.config.data_dir or str(default_data_dir())
-    try:
-        control = str(control_path(data_dir))
-    except UnsafePathError:
-        control = "in the runtime directory"
-    defaults = {"data-dir": data_dir, "control": control, "name": platform.node()}
+    remarks = [*loaded.remarks, *_own_bootstrap_remarks(loaded, data_dir)]
+    loaded = replace(loaded, remarks=remarks)
+    defaults = {"data-dir": str(data_dir), "control": str(control), "name": platform.node()}
     if as_json:
-        print_json(
-            {"event": "config", "settings": effective_settings(loaded, defaults), "remarks": loaded.remarks}
-        )
+        print_json({"event": "config", "settings": effective_settings(loaded, defaults), "remarks": remarks})
     else:
         click.echo(to_toml(loaded, defaults), nl=False)
+
+
+def _own_bootstrap_remarks(loaded: "LoadedConfig", data_dir: Path) -> list[str]:
+    """Return what the node would warn of, if its peer id is known already and open to be read."""
+    from ..actors.vault.identity_file import unsealed_peer
+    from ..protocol.peer_ids import peer_id_text
+    from .core_dumps import forbid_core_dumps
+
+    if not loaded.config.bootstrap:
+        return []
+    forbid_core_dumps()  # the keys of the device are in this process for a moment
+    peer = unsealed_peer(data_dir)
+    own = f"/p2p/{peer_id_text(peer)}" if peer else None
+    return [
+        f"bootstrap: {address} is this node itself, and will be left out"
+        for address in loaded.config.bootstrap
+        if own is not None and address.endswith(own)
+    ]
 
 
 def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bool, lifeline: bool) -> int:
@@ -137,10 +154,12 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
     from ..config.paths import runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
+    from .core_dumps import forbid_core_dumps
     from .errors import root_cause
     from .passphrase import open_passphrase, readable_by_others
 
     config = loaded.config
+    forbid_core_dumps()  # the passphrase may be typed now, and Ctrl-\ is near
     log = make_log(config.log_format, config.log_level)
     for remark in loaded.remarks:
         log("supervisor", "warning", remark, {})

@@ -14,7 +14,14 @@ from typing import NamedTuple
 
 from ..messages.errors import SpacedriveNodeError
 from .control_socket import bind_control, remove_control
-from .paths import UnsafePathError, control_path, expand_user, real_data_dir, remove_if_empty
+from .paths import (
+    UnsafePathError,
+    check_socket_path,
+    control_path,
+    expand_user,
+    real_data_dir,
+    remove_if_empty,
+)
 from .running_nodes import register_node, unregister_node
 from .settings import NodeConfig
 
@@ -45,6 +52,15 @@ class OpenSockets(NamedTuple):
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def wanted_control(config: NodeConfig, data_dir: Path) -> Path:
+    """Return where the control socket of a node is to be: as configured, or as follows from its data
+    directory. Makes nothing. Raises UnsafePathError.
+    """
+    if config.control:
+        return check_socket_path(Path(expand_user(config.control)))
+    return control_path(data_dir)
+
+
 class NodeSockets:
     """A context manager: opens the sockets and registers the node; closes and removes all of it at the end.
 
@@ -58,11 +74,7 @@ class NodeSockets:
 
     def __enter__(self) -> OpenSockets:
         try:
-            self._control_path = (
-                Path(expand_user(self._config.control))
-                if self._config.control
-                else control_path(self._data_dir)
-            )
+            self._control_path = wanted_control(self._config, self._data_dir)
             self._make_control_directory()
             control = bind_control(self._control_path)
             self._open.append(control)

@@ -16,6 +16,7 @@ PAIRED = ""
 REJECTED_HERE = "You rejected the other device. Nothing was stored; start again if that was a mistake."
 REJECTED_THERE = "The other device did not accept. Nothing was stored; ask its user, then start again."
 CANCELLED = "The pairing was cancelled. Start again when you are ready."
+FORGOTTEN = "The other device was forgotten here, which ends this pairing. Start again to pair it anew."
 CODE_EXPIRED = "Nobody used the code before it expired. Make a new code and enter it on the other device."
 NOT_DECIDED = "Nobody accepted or rejected in time. Start again and confirm on both devices."
 CODE_USED = (

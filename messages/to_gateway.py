@@ -140,7 +140,7 @@ class VaultError(Message):
 
 
 class ActorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One process of the tree. `mailbox` counts messages that wait for it."""
+    """One process. `mailbox` counts messages that wait for it; memory is 0 where it was not asked for."""
 
     actor: str
     pid: int
@@ -148,8 +148,8 @@ class ActorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restarts: int
     uptime_seconds: float
     mailbox: int
-    rss_bytes: int
-    private_bytes: int
+    rss_bytes: int = 0
+    private_bytes: int = 0
 
 
 class Actors(Message):

@@ -25,6 +25,7 @@ MetricName = Literal[
     "actor_mailbox_depth",
     "actor_cpu_seconds_total",
     "sessions_limit",
+    "devices",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
     "process_virtual_memory_bytes",
@@ -82,7 +83,7 @@ class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Observed(Message):
-    """From session, swarm, discovery and lan: all its present values, in place of those of its last Observed.
+    """From an actor that measures: all its present values, which replace those of its last Observed.
 
     At most 256 samples and 256 distributions.
     """

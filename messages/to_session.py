@@ -124,6 +124,12 @@ class StoreRefused(Message):
     reason: Reason
 
 
+class DeviceForgotten(Message):
+    """From the vault: the user has forgotten this device; a pairing with it that is under way ends."""
+
+    device_id: Bytes16
+
+
 SessionInbox = (
     StartPairing
     | JoinPairing
@@ -136,6 +142,7 @@ SessionInbox = (
     | Signed
     | Stored
     | StoreRefused
+    | DeviceForgotten
     | ActorRestarted
 )
 decode: Decoder[SessionInbox] = Decoder(SessionInbox)

@@ -5,9 +5,13 @@ from .types import Reason, RequestId
 
 
 class ListActors(Message):
-    """From the gateway: describe every actor. Answer: to_gateway.Actors."""
+    """From the gateway: describe every actor. Answer: to_gateway.Actors.
+
+    Without `memory` it comes at once; reading the memory of a thousand processes takes a second.
+    """
 
     request: RequestId
+    memory: bool = True
 
 
 class Shutdown(Message):

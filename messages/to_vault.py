@@ -31,9 +31,11 @@ class StoreDevice(Message):
     """From a session: store the other device as `unconfirmed`. Answer: Stored or StoreRefused.
 
     The vault checks all of it. The user's Accept must name exactly this session, key and th3. The swarm's
-    PeerEvidence must name this session and peer. And the signature over `info` must verify, as `role`, at
-    transcript hash `th`. From `deadline` on nothing is stored: the session may have ended by then, and told
-    the peer so.
+    PeerEvidence must name this session and peer. The signature over `info` must verify, as `role`, at
+    transcript hash `th`. And the transcript must be the one for which this session last had the vault sign:
+    `response` leads from th1 to th2, one of which is `th` and the other was signed, and `confirmation` from
+    th2 to `th3`. From `deadline` on nothing is stored: the session may have ended by then, and told the peer
+    so.
     """
 
     request: RequestId
@@ -43,6 +45,10 @@ class StoreDevice(Message):
     peer: PeerId
     info: Annotated[bytes, Meta(min_length=1, max_length=1024)]
     signature: Bytes64
+    response: WireFrame
+    """The frame ChallengeResponse."""
+    confirmation: WireFrame
+    """The frame ChallengeConfirmation."""
     th3: Bytes32
     secret: Bytes32
     """K("pairing secret", th3)."""

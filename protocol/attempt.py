@@ -178,6 +178,7 @@ class InitiatorAttempt(SecretStruct):
             th2=th2,
             th3=keys.th_next(th2, frame),
             check=opened.check,
+            response_frame=response_frame,
             confirmation_frame=frame,
         )
 
@@ -284,7 +285,8 @@ class JoinerAttempt(SecretStruct):
             th2=th2,
             th3=keys.th_next(th2, confirmation_frame),
             check=keys.check_value(prk, th1, self.nonce),
-            confirmation_frame=None,
+            response_frame=response_frame,
+            confirmation_frame=confirmation_frame,
         )
         return secrets, OpenedIdentity(
             role="initiator",

@@ -20,8 +20,8 @@ from .errors import ProtocolError
 class PairingSecrets(SecretStruct):
     """Both sides have proved the code and their identities; only the users' decisions are missing.
 
-    `role` is this side's. `confirmation_frame` is set for the initiator, which sends it. "own" keys make
-    what this side sends, "other" keys open or check what the other side sends.
+    `role` is this side's. th2 follows from th1 and `response_frame`, th3 from th2 and `confirmation_frame`.
+    "own" keys make what this side sends, "other" keys open or check what the other side sends.
     """
 
     role: Role
@@ -33,7 +33,8 @@ class PairingSecrets(SecretStruct):
     check: Annotated[str, Meta(pattern="^[0-9]{6}$")]
     pairing_secret: Bytes32
     fingerprint: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-    confirmation_frame: WireFrame | None
+    response_frame: WireFrame
+    confirmation_frame: WireFrame
     own_decision_key: Bytes32
     other_decision_key: Bytes32
     own_received_key: Bytes32
@@ -51,7 +52,8 @@ class PairingSecrets(SecretStruct):
         th2: bytes,
         th3: bytes,
         check: str,
-        confirmation_frame: bytes | None,
+        response_frame: bytes,
+        confirmation_frame: bytes,
     ) -> "PairingSecrets":
         """Derive everything that outlives prk."""
         other = keys.OTHER_ROLE[role]
@@ -66,6 +68,7 @@ class PairingSecrets(SecretStruct):
             check=check,
             pairing_secret=secret,
             fingerprint=keys.fingerprint(secret),
+            response_frame=response_frame,
             confirmation_frame=confirmation_frame,
             own_decision_key=keys.key(prk, keys.DECISION[role], th3),
             other_decision_key=keys.key(prk, keys.DECISION[other], th3),

@@ -48,7 +48,6 @@ def warm_up() -> None:
         identity.signing_input("initiator", showing.th2(response), initiator, info)
     )
     initiator_secrets = showing.confirm(response, info, signature)
-    assert initiator_secrets.confirmation_frame is not None
     joiner_secrets, _ = joining.open_confirmation(
         showing.challenge_frame, response, initiator_secrets.confirmation_frame
     )

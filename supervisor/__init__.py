@@ -30,6 +30,7 @@ waiting_spare      a spare while it waits: its heartbeat, and what it says meanw
 child_process      one forked child: pidfd, channel, exit status
 fork_protocol      the messages between the supervisor and the fork server
 fork_server        the fork server's process, and what it does in each child before the actor runs
+memory_handover    how each child's own view of its memory gets to the supervisor
 actor_entry        loads and runs an actor's entry, and reports its crash without quoting values
 task_spawner       the same actors as trio tasks, for tests
 

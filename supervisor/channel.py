@@ -38,8 +38,14 @@ class Channel(Generic[M]):
 
     async def send_bytes(self, data: bytes) -> None:
         """Send frames that are already encoded (`frame(encode(m), INTERNAL_LIMIT)`, or several of them)."""
-        async with self._sending:
+        try:  # no turn of the loop for a lock that is free
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
             await self._stream.send_all(data)
+        finally:
+            self._sending.release()
 
     async def receive(self) -> M:
         """Return the next message.

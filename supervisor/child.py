@@ -34,16 +34,17 @@ class StartTurn:
             self._has_turn = False
             self._turns.release()
 
-    async def end_when(self, started: trio.Event) -> None:
-        """End the turn when the child has started."""
-        await started.wait()
-        self.end()
-
 
 class Child:
     """One singleton, or one session."""
 
-    def __init__(self, name: str, spec: ChildSpec, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        spec: ChildSpec,
+        jitter: Callable[[], float],
+        start_turns: trio.Semaphore | None = None,
+    ) -> None:
         self.name = name
         self.spec = spec
         self.channel: ChildChannel | None = None
@@ -52,6 +53,8 @@ class Child:
         """Set while the present incarnation takes messages; replaced by a new event when it ends."""
         self.gone = trio.Event()
         """Set when it has ended and is not started again."""
+        self.start_turn = StartTurn(start_turns)
+        """Ends when the present incarnation is ready."""
         self.retired = False
         """Not to be started again."""
         self.restarts = 0
@@ -111,6 +114,7 @@ class Child:
         """Record that the present incarnation takes messages, and wake the tasks that wait for it."""
         self._started = time.monotonic()
         self.ready.set()
+        self.start_turn.end()
 
     def mark_not_ready(self) -> None:
         """Have tasks that wait for it to be ready wait for the next incarnation."""

@@ -6,6 +6,7 @@ that the process has ended, even when the fork server stands still.
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -17,8 +18,6 @@ from .memory_usage import forget_memory_file, memory_files
 _STATUS_GRACE_S = 0.5
 """For the fork server to report the exit status of a process that has ended. Below the second for which a
 ChildChannel waits for the status after the end of the channel."""
-_GRACE_TURNS = 8
-"""Turns of the event loop after that."""
 
 
 class ChildProcess:
@@ -68,20 +67,22 @@ class ChildProcess:
             forget_memory_file(self._pid)
         await self._stream.aclose()
 
-    async def watch(self) -> None:
-        """Wait for the end of the process by its pidfd, then for a moment for its status."""
+    async def watch(self, report_pending: Callable[[], bool]) -> None:
+        """Wait for the end of the process by its pidfd, then for its status.
+
+        `report_pending` says whether the fork server has reported something that is not handled yet, be it
+        its own end: the event loop may be busy with the end of hundreds of children.
+        """
         if self._pidfd < 0:
             return  # it has been released before this task ran for the first time
         with suppress(trio.ClosedResourceError):
             await trio.lowlevel.wait_readable(self._pidfd)
-            with trio.move_on_after(_STATUS_GRACE_S):
-                await self._ended.wait()
-            # The time may have passed while the event loop was busy, with the end of hundreds of children
-            # say: the report, or the end of the fork server, is waiting to be read.
-            for _ in range(_GRACE_TURNS):
-                await trio.lowlevel.checkpoint()
-            # Unknown: assume a kill from outside, which blames nothing on it.
-            self.set_status(-signal.SIGKILL)
+            while not self._ended.is_set():
+                with trio.move_on_after(_STATUS_GRACE_S):
+                    await self._ended.wait()
+                if not report_pending():
+                    # Unknown: assume a kill from outside, which blames nothing on it.
+                    self.set_status(-signal.SIGKILL)
 
     @property
     def has_ended(self) -> bool:

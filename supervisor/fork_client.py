@@ -7,6 +7,7 @@ on the way. Lives as long as that one fork server; process_spawner.py starts the
 
 import errno
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -175,6 +176,17 @@ class ForkClient:
             return False
         self.children[child.pid] = child
         return True
+
+    def has_unread_reply(self) -> bool:
+        """Return whether it has said something that is not handled yet, or has ended without `fail_all`.
+
+        A process that ends closes its socket before its children get their signal, so this is known first.
+        """
+        if self._control.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def serve(self) -> None:
         """Dispatch the replies of the fork server until it ends."""

@@ -50,6 +50,7 @@ from .fork_protocol import (
     decode_request,
 )
 from .libc import die_with_parent, set_dumpable
+from .memory_handover import MemoryHandover, hand_over_memory_file, open_memory_file, send_fds
 from .namespaces import make_namespaces
 from .sandbox import enter_sandbox, severity
 from .seccomp import filter_for
@@ -57,8 +58,6 @@ from .seccomp import filter_for
 _CHANNEL_FD = 3
 _FIRST_PARKED_FD = 200
 """Descriptors wait from this number on, while those of a child get their final numbers."""
-_MEMORY_FILE_TIMEOUT_S = 1.0
-"""For the very first thing that a child does."""
 _WARM_UP_RUNS = 12
 """Runs after which the interpreter has adapted nearly all that it adapts (measured: fewer pages written)."""
 _MIN_OBJECT_BYTES, _MAX_OBJECT_BYTES, _OBJECT_STEP_BYTES = 48, 512, 16
@@ -83,19 +82,22 @@ def serve(control: socket.socket) -> NoReturn:
     signal.set_wakeup_fd(writable)  # each SIGCHLD writes a byte, which ends the select below
     signal.signal(signal.SIGCHLD, lambda *_: None)
     namespaces = _park(make_namespaces())
-    _send_fds(control, encode(Serving()), _open_memory_file())
+    send_fds(control, encode(Serving()), open_memory_file())
     gc.disable()
     gc.collect()
     _fillers.extend(_fill_gaps())
+    handover = MemoryHandover()
     gc.freeze()  # or the first collection in a child would copy every page that it inherited
     while True:
-        ready, _, _ = select.select([control.fileno(), readable], [], [])
+        waiting = [control.fileno(), readable, *handover.descriptors]
+        ready, _, _ = select.select(waiting, [], [], handover.timeout())
         try:
+            handover.receive()
             if readable in ready:
                 os.read(readable, 4096)
                 _report_exits(control)
             if control.fileno() in ready:
-                _serve_request(control, namespaces)
+                _serve_request(control, namespaces, handover)
         except ConnectionError:
             os._exit(0)
 
@@ -122,7 +124,7 @@ def _report_exits(control: socket.socket) -> None:
         control.send(encode(Exited(pid, os.waitstatus_to_exitcode(status))))
 
 
-def _serve_request(control: socket.socket, namespaces: Sequence[int]) -> None:
+def _serve_request(control: socket.socket, namespaces: Sequence[int], handover: MemoryHandover) -> None:
     data, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     if not data:
         os._exit(0)
@@ -130,25 +132,34 @@ def _serve_request(control: socket.socket, namespaces: Sequence[int]) -> None:
     if isinstance(request, Ping):
         control.send(encode(Pong()))
         return
-    parent = os.getpid()
     _build_filter(request)
     try:
-        receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with receiver, sender:
-            pid = os.fork()
-            if pid == 0:
-                receiver.close()
-                _run_child(request, fds, parent, namespaces, sender)
-            pidfd = os.pidfd_open(pid)
-            sender.close()
-            memory_file = _receive_memory_file(receiver)
+        pid, receiver = _fork(request, fds, namespaces)
+        pidfd = os.pidfd_open(pid)
     except OSError as error:
         control.send(encode(ForkFailed(request.number, error.errno or 0)))
     else:
-        _send_fds(control, encode(Forked(request.number, pid)), [pidfd, *memory_file])
+        reply = encode(Forked(request.number, pid))
+        handover.expect(receiver, lambda memory_file: send_fds(control, reply, [pidfd, *memory_file]))
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _fork(request: Fork, fds: list[int], namespaces: Sequence[int]) -> tuple[int, socket.socket]:
+    """Return the child's pid, and the socket on which it hands over its memory file. Raises OSError."""
+    parent = os.getpid()
+    receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with sender:
+        try:
+            pid = os.fork()
+        except OSError:
+            receiver.close()
+            raise
+        if pid == 0:
+            receiver.close()
+            _run_child(request, fds, parent, namespaces, sender)
+    return pid, receiver
 
 
 def _build_filter(request: Fork) -> None:
@@ -158,30 +169,6 @@ def _build_filter(request: Fork) -> None:
             filter_for(request.sandbox)
 
 
-def _send_fds(sock: socket.socket, data: bytes, fds: list[int]) -> None:
-    """Send descriptors and close them here."""
-    socket.send_fds(sock, [data], fds)
-    for fd in fds:
-        os.close(fd)
-
-
-def _open_memory_file() -> list[int]:
-    """Open smaps_rollup of this process. A process that cannot be dumped may open only its own (proc(5))."""
-    try:
-        return [os.open("/proc/self/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)]
-    except OSError:  # before Linux 4.14
-        return []
-
-
-def _receive_memory_file(receiver: socket.socket) -> list[int]:
-    """Receive a child's smaps_rollup; nothing if it does not come in time, whatever the reason."""
-    receiver.settimeout(_MEMORY_FILE_TIMEOUT_S)
-    try:
-        return list(socket.recv_fds(receiver, 1, 1, socket.MSG_CMSG_CLOEXEC)[1])
-    except OSError:
-        return []
-
-
 def _run_child(
     request: Fork, fds: list[int], parent: int, namespaces: Sequence[int], sender: socket.socket
 ) -> NoReturn:
@@ -189,8 +176,7 @@ def _run_child(
     status = CRASH_STATUS
     try:
         die_with_parent(parent)
-        with sender, suppress(OSError):  # the fork server has stopped waiting for it
-            _send_fds(sender, b"m", _open_memory_file())
+        hand_over_memory_file(sender)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _place_descriptors(fds, len(namespaces))

@@ -1,12 +1,15 @@
 """Answers the requests that actors send to the supervisor itself: ListActors, Shutdown, AreYouAlive.
 
 Owns the rows of `sdnode actors`. Never starts or stops an actor: an answer is an effect, like any message,
-and Shutdown only sets the event that stops the node.
+and Shutdown only sets the event that stops the node. Never holds up the loop: a list, for which the memory of
+every process is read, is made a few rows at a time.
 """
 
 import os
 import time
+from collections.abc import Callable, Sequence
 
+import msgspec
 import trio
 
 from ..messages.base import MalformedMessageError
@@ -21,6 +24,10 @@ from .metrics import SupervisorMetrics
 from .spawner import FORK_SERVER_NAME, SPARE_NAME, Memory, Spawner
 from .standing_messages import Envelope
 
+_MAX_WAITING_REQUESTS = 128
+"""For lists; as many as the gateway has clients. All that wait get the same list."""
+_ROWS_AT_A_TIME = 16
+
 
 class SupervisorInfo:
     """Answers from what the ledger, the children and the spawner know at the moment of the request."""
@@ -33,37 +40,58 @@ class SupervisorInfo:
         self._spawner = spawner
         self._metrics = metrics
         self._started = time.monotonic()
+        self._waiting: dict[tuple[str, int], None] = {}
+        """Sender and number of each request for a list with memory."""
+        self._asked = trio.Event()
+
+    async def make_lists(self, apply_effects: Callable[[Sequence[Effect]], None]) -> None:
+        """Answer the requests that wait, again and again until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked = trio.Event()
+            waiting, self._waiting = self._waiting, {}
+            rows = await self._rows_with_memory()
+            for sender, request in waiting:
+                apply_effects(self._ledger.post(sender, Actors(request, rows)))
 
     def handle_request(self, envelope: Envelope, stop: trio.Event) -> list[Effect]:
-        """Return the answer to a message to the supervisor; set `stop` at a Shutdown."""
+        """Return the answer to a message to the supervisor, if it comes at once; set `stop` at a Shutdown."""
         try:
             message = decode(envelope.body)
         except MalformedMessageError:
             return [Warn(envelope.sender, "malformed message to the supervisor")]
         match message:
-            case ListActors():
+            case ListActors(memory=False):
                 return self._ledger.post(envelope.sender, Actors(message.request, self._rows()))
+            case ListActors():
+                if len(self._waiting) < _MAX_WAITING_REQUESTS:
+                    self._waiting[envelope.sender, message.request] = None
+                    self._asked.set()
             case AreYouAlive():
                 return self._ledger.post(envelope.sender, Alive(message.request))
             case Shutdown():
                 stop.set()
         return []
 
+    async def _rows_with_memory(self) -> tuple[ActorInfo, ...]:
+        rows = []
+        for number, row in enumerate(self._rows()):
+            if number % _ROWS_AT_A_TIME == 0:
+                await trio.lowlevel.checkpoint()
+            memory = memory_of(row.pid) if row.pid else Memory()
+            rows.append(msgspec.structs.replace(row, rss_bytes=memory.rss, private_bytes=memory.private))
+        return tuple(rows)
+
     def _rows(self) -> tuple[ActorInfo, ...]:
         age = time.monotonic() - self._started
-        rows = [_row(SUPERVISOR, os.getpid(), "running", 0, age, 0)]
+        rows = [ActorInfo(SUPERVISOR, os.getpid(), "running", 0, age, 0)]
         spawner = self._spawner
         if spawner.pid:
             restarts = self._metrics.fork_server_restarts
-            rows.append(_row(FORK_SERVER_NAME, spawner.pid, "running", restarts, spawner.uptime, 0))
+            rows.append(ActorInfo(FORK_SERVER_NAME, spawner.pid, "running", restarts, spawner.uptime, 0))
         for spare in spawner.spares.values():
-            rows.append(_row(SPARE_NAME, spare.pid, "waiting", 0, spare.uptime, 0))
+            rows.append(ActorInfo(SPARE_NAME, spare.pid, "waiting", 0, spare.uptime, 0))
         for child in self._children.values():
             depth = self._ledger.inbox_length(child.name)
-            rows.append(_row(child.name, child.pid, child.state, child.restarts, child.uptime, depth))
+            rows.append(ActorInfo(child.name, child.pid, child.state, child.restarts, child.uptime, depth))
         return tuple(rows)
-
-
-def _row(actor: str, pid: int, state: str, restarts: int, uptime: float, mailbox: int) -> ActorInfo:
-    memory = memory_of(pid) if pid else Memory()
-    return ActorInfo(actor, pid, state, restarts, uptime, mailbox, memory.rss, memory.private)

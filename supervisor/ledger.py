@@ -94,8 +94,8 @@ class Ledger:
             self._standing.withdraw(told, SUPERVISOR, "ActorDown", name.encode())
         self._put_standing_first(actor)
         effects: list[Effect] = [Forward(name, entry.frame()) for entry in actor.inbox]
-        if actor.incarnation > 1:
-            watchers = RESTART_WATCHERS.get(actor.kind, ())
+        watchers = RESTART_WATCHERS.get(actor.kind, ())
+        if actor.incarnation > 1 and watchers:
             for watcher in [other for other in self._actors.values() if other.kind in watchers]:
                 effects += self.post(watcher.name, ActorRestarted(actor=name))
         return effects

@@ -5,7 +5,7 @@ exports them under the names in docs/operations.md, "Watching".
 """
 
 import os
-from collections import Counter
+from collections import Counter, deque
 
 from ..messages.to_metrics import Observed, Sample
 from ..messages.types import Role
@@ -18,7 +18,9 @@ from .restart_policy import Cause
 from .spawner import FORK_SERVER_NAME, SPARE_NAME, Spawner
 
 _REPORTS_PER_MEMORY_READING = 5
-"""Reading the memory of a process costs the kernel a walk through its page tables."""
+_MEMORY_READINGS_PER_REPORT = 64
+"""Reading the memory of a process costs the kernel a walk through its page tables, nearly a millisecond. With
+a thousand sessions the supervisor would stand still for a second; the rest follows with the next reports."""
 _MEMORY_GRAIN_BYTES = 256 * 1024
 
 
@@ -32,6 +34,9 @@ class SupervisorMetrics:
         self._restarts: Counter[tuple[str, Cause]] = Counter()
         self._crashed_sessions: Counter[Role] = Counter()
         self._memory: dict[str, int] = {}
+        self._unread: deque[tuple[int, str]] = deque()
+        """Process and kind, of those whose memory is still to be read in this round."""
+        self._memory_so_far: Counter[str] = Counter()
         self._processor_times = ProcessorTimes()
         self._own_process: list[Sample] = []
         self._reports = 0
@@ -69,8 +74,9 @@ class SupervisorMetrics:
         if not ready:
             return []
         if self._reports % _REPORTS_PER_MEMORY_READING == 0:
-            self._read_memory()
+            self._begin_memory_round()
             self._read_processor_times()
+        self._read_memory()
         self._reports += 1
         samples = self._samples()
         if samples == self._last_reported and not became_ready:
@@ -99,24 +105,36 @@ class SupervisorMetrics:
             ),
         )
 
+    def _begin_memory_round(self) -> None:
+        """Begin to read the memory of every process, unless that is still under way."""
+        if not self._unread:
+            self._unread.extend(self._processes().items())
+            self._memory_so_far.clear()
+
     def _read_memory(self) -> None:
-        """Sum the private memory of each kind of actor, rounded so that small changes are not reported."""
-        own = memory_of(os.getpid())
-        self._own_process = own_process(own.rss // _MEMORY_GRAIN_BYTES * _MEMORY_GRAIN_BYTES)
-        total: Counter[str] = Counter({SUPERVISOR: own.private})
-        if self._spawner.pid:
-            total[FORK_SERVER_NAME] = memory_of(self._spawner.pid).private
-        for spare in self._spawner.spares.values():
-            total[SPARE_NAME] += memory_of(spare.pid).private
-        for child in self._children.values():
-            total[child.spec.kind] += memory_of(child.pid).private if child.pid else 0
-        self._memory = {
-            kind: size // _MEMORY_GRAIN_BYTES * _MEMORY_GRAIN_BYTES for kind, size in total.items()
-        }
+        """Go on with the round; at its end take the sums, rounded so that small changes are not reported."""
+        if not self._unread:
+            return
+        for _ in range(min(len(self._unread), _MEMORY_READINGS_PER_REPORT)):
+            pid, kind = self._unread.popleft()
+            memory = memory_of(pid)
+            self._memory_so_far[kind] += memory.private
+            if kind == SUPERVISOR:
+                self._own_process = own_process(_rounded(memory.rss))
+        if not self._unread:
+            self._memory = {kind: _rounded(size) for kind, size in self._memory_so_far.items()}
 
     def _read_processor_times(self) -> None:
+        self._processor_times.read(self._spawner.pid, self._processes())
+
+    def _processes(self) -> dict[int, str]:
+        """Return the kinds of all processes that run, by process id."""
         kinds = {os.getpid(): SUPERVISOR, self._spawner.pid: FORK_SERVER_NAME}
         kinds |= {spare.pid: SPARE_NAME for spare in self._spawner.spares.values()}
         kinds |= {child.pid: child.spec.kind for child in self._children.values()}
         kinds.pop(0, None)  # what is not running
-        self._processor_times.read(self._spawner.pid, kinds)
+        return kinds
+
+
+def _rounded(size: int) -> int:
+    return size // _MEMORY_GRAIN_BYTES * _MEMORY_GRAIN_BYTES

@@ -140,7 +140,7 @@ class ProcessSpawner:
         child = ChildProcess(*forked, trio.SocketStream(trio.socket.from_stdlib_socket(supervisor_end)))
         if fork_server.adopt(child):
             if fork_server is self._fork_server:
-                self._nursery.start_soon(child.watch)
+                self._nursery.start_soon(child.watch, fork_server.has_unread_reply)
             else:
                 child.set_status(None)  # lost between its reply and this moment
         return child
@@ -178,6 +178,8 @@ class ProcessSpawner:
         server is started by the next `spawn`.
         """
         await fork_server.serve()
+        if fork_server is not self._fork_server:
+            return  # the node is over, and has closed it
         self._fork_server = None
         now = trio.current_time()
         cause: Cause = "hang" if fork_server.hung else cause_of(fork_server.process.returncode or 0)

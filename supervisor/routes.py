@@ -67,6 +67,7 @@ ROUTES: tuple[Route, ...] = (
     Route("ConfirmDevice", ("session",), "vault"),
     Route("Stored", ("vault",), "session"),
     Route("StoreRefused", ("vault",), "session"),
+    Route("DeviceForgotten", ("vault",), "session"),
     # what users see
     Route("SessionView", ("session",), "gateway", standing=True, retained=True),
     Route("NodeIdentity", ("vault",), "gateway", standing=True),
@@ -100,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
     Route("StopBrowsing", ("discovery",), "lan", withdraws="Browse"),
     Route("LanPeer", ("lan",), "discovery"),
     # measurements
-    Route("Observed", ("session", "swarm", "discovery", "lan"), "metrics"),
+    Route("Observed", ("session", "swarm", "discovery", "lan", "vault"), "metrics"),
     Route("AreYouAlive", ("metrics",), "supervisor"),
 )
 

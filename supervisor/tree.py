@@ -30,7 +30,7 @@ from ..messages.errors import SpacedriveNodeError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
 from ..messages.types import LogField
-from .child import Child, StartTurn
+from .child import Child
 from .child_channel import ChildChannel
 from .child_specs import ChildSpec
 from .introspection import SupervisorInfo
@@ -117,6 +117,7 @@ class _Tree:
             for child in list(self.children.values()):
                 self.nursery.start_soon(self._supervise, child)
             self.nursery.start_soon(self._run_heartbeat)
+            self.nursery.start_soon(self.info.make_lists, self._apply_effects)
             self.nursery.start_soon(self._report_ready, on_ready)
             await self.stop.wait()
             await self._stop_all()
@@ -149,14 +150,13 @@ class _Tree:
 
     async def _run_incarnation(self, child: Child) -> Cause:
         """Run one incarnation, from its fork until its last frame is handled; return what it died of."""
-        turn = StartTurn(self.starting_sessions if child.is_session else None)
-        await turn.begin()
+        await child.start_turn.begin()
         try:
-            return await self._spawn_and_run(child, turn)
+            return await self._spawn_and_run(child)
         finally:
-            turn.end()
+            child.start_turn.end()
 
-    async def _spawn_and_run(self, child: Child, turn: StartTurn) -> Cause:
+    async def _spawn_and_run(self, child: Child) -> Cause:
         try:
             running = await self.spawner.spawn(child.spec)
         except ForkServerLostError:
@@ -175,10 +175,7 @@ class _Tree:
         if child.retired or self.stop.is_set():
             channel.enqueue(Stop())
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(turn.end_when, child.ready)
-                cause = await channel.run()
-                nursery.cancel_scope.cancel()
+            cause = await channel.run()
         finally:
             child.end_incarnation()
             with trio.CancelScope(shield=True):
@@ -265,7 +262,7 @@ class _Tree:
                     if channel is not None:
                         channel.enqueue(effect.frame)
                 case Spawn():
-                    child = Child(effect.name, self.session_spec, random.random)
+                    child = Child(effect.name, self.session_spec, random.random, self.starting_sessions)
                     self.children[effect.name] = child
                     self.nursery.start_soon(self._supervise, child)
                 case Retire():

@@ -20,6 +20,11 @@ from .same_host import POLL_INTERVAL_BUSY_SECONDS, POLL_INTERVAL_IDLE_SECONDS, S
 # No wait is longer, so that time spent in suspend, which trio's clock does not count, is noticed.
 _MAX_WAIT_SECONDS = 5.0
 
+OWN_BOOTSTRAP = "a bootstrap peer is this node itself, and is left out: see --bootstrap"
+
+# A restart brings the messages of a thousand sessions at once, and each poll looks at all of them.
+_MAX_MESSAGES_PER_POLL = 256
+
 # A message with 32 long addresses has some 8 KiB, and a frame at most 1 MiB.
 _MAX_MESSAGES_PER_FRAME = 64
 
@@ -48,6 +53,7 @@ class _DiscoveryActor:
         self._directory_was_usable = False
         """Whether this process has been able to use the directory of nodes."""
         self._twin_reported = False
+        self._own_bootstrap_reported = False
 
     def close(self) -> None:
         """Remove the registration of this node."""
@@ -58,15 +64,14 @@ class _DiscoveryActor:
         """Alternate between polling the core and waiting for a message or for time to pass."""
         while True:
             await self._scan_same_host()
+            await self._report_own_bootstrap()
             sends = self._core.poll(now())
             for begin in range(0, len(sends), _MAX_MESSAGES_PER_FRAME):
                 await self._mailbox.send_all(sends[begin : begin + _MAX_MESSAGES_PER_FRAME])
             try:
-                incoming = await self._next()
+                self._handle_all(await self._next())
             except trio.EndOfChannel:
                 return
-            if incoming is not None:
-                self._handle(incoming)
 
     async def _next(self) -> Incoming[DiscoveryInbox] | None:
         """Return the next message, or None if it is time to poll without one."""
@@ -76,6 +81,14 @@ class _DiscoveryActor:
         with trio.move_on_after(min(max(wake_at - now(), 0.0), _MAX_WAIT_SECONDS)):
             return await self._mailbox.receive()
         return None
+
+    def _handle_all(self, incoming: Incoming[DiscoveryInbox] | None) -> None:
+        """Handle a message, and what has arrived behind it."""
+        handled = 0
+        while incoming is not None:
+            self._handle(incoming)
+            handled += 1
+            incoming = self._mailbox.receive_nowait() if handled < _MAX_MESSAGES_PER_POLL else None
 
     def _handle(self, incoming: Incoming[DiscoveryInbox]) -> None:
         # A new session, or a new address of this node: register and look for other nodes without delay.
@@ -112,6 +125,13 @@ class _DiscoveryActor:
         if error_text and error_text != self._last_error:
             await self._mailbox.log("warning", "nodes on this host cannot be found", reason=error_text)
         self._last_error = error_text
+
+    async def _report_own_bootstrap(self) -> None:
+        """Warn, once, that a bootstrap peer is this node itself."""
+        own = self._core.own_bootstrap
+        if own and not self._own_bootstrap_reported:
+            self._own_bootstrap_reported = True
+            await self._mailbox.log("warning", OWN_BOOTSTRAP, at=", ".join(own))
 
     async def _report_twin(self, twin: Addresses | None) -> None:
         """Warn, once, while another node of this host has this node's identity."""

@@ -53,6 +53,8 @@ class Discovery:
         self._providing: dict[str, StartProviding] = {}
         self._mdns = Mdns(enabled=config.mdns)
         self._swarm_up: SwarmUp | None = None
+        self.own_bootstrap: tuple[str, ...] = ()
+        """Where the configuration names this very node as a bootstrap peer: known once the swarm is up."""
         self._own_hints: list[Bootstrap] = []
         """Hints that name this node itself, for the swarm to check who is there."""
         self._announcing_first = False
@@ -86,6 +88,7 @@ class Discovery:
                 self._swarm_up = message
                 self._context.own_peer = message.peer
                 self._announce_on_lan()
+                self._leave_out_own_bootstrap(message.peer)
                 self._restart(now)
                 self._start_waiting_searches(now)
             case ActorRestarted():
@@ -151,6 +154,14 @@ class Discovery:
             times += [self._bootstrapper.wake_at(), self._announcer.wake_at()]
             times += [search.wake_at() for search in self._searches.values()]
         return min(times, default=math.inf)
+
+    def _leave_out_own_bootstrap(self, own_peer: bytes) -> None:
+        """A list that several servers share names each of them: it is no door into the DHT for that one."""
+        own = [peer for peer in self._context.bootstrap if peer.peer == own_peer]
+        if own:
+            self.own_bootstrap = tuple(address for peer in own for address in peer.addresses)
+            others = tuple(peer for peer in self._context.bootstrap if peer.peer != own_peer)
+            self._context.bootstrap = others
 
     def _start_providing(self, session: str, start: StartProviding, now: Instant) -> None:
         if self._providing.get(session) == start:

@@ -120,7 +120,7 @@ class Gateway:
         of this incarnation has its answer, they have all been applied. ListActors changes nothing.
         """
         try:
-            await self._actors.call("supervisor", ListActors)
+            await self._actors.call("supervisor", lambda number: ListActors(number, memory=False))
         except RequestRefusedError:
             return
 

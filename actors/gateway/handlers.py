@@ -213,19 +213,18 @@ def _list_sessions(request: c.ListSessions, actors: ActorClient) -> Message:
 
 
 async def _list_devices(request: c.ListDevices, actors: ActorClient) -> Message:
-    if not await actors.wait_until(lambda: actors.state.is_ready("vault"), READY_TIMEOUT_SECONDS):
-        return c.Error(request.id, "not_ready", "the node is not ready; missing: vault")
-    page = await actors.call("vault", lambda number: to_vault.ListDevices(number, request.after))
-    if isinstance(page, Devices):
-        return c.DeviceList(request.id, page.devices, page.more)
-    return c.Error(request.id, "internal", "the vault did not answer in time; try again")
+    answer = await _call_vault(actors, lambda number: to_vault.ListDevices(number, request.after))
+    match answer:
+        case Devices():
+            return c.DeviceList(request.id, answer.devices, answer.more)
+        case VaultError(message=message):
+            return c.Error(request.id, "not_ready", message)
+    return _no_vault(request.id, actors)
 
 
 async def _change_device(id: int, key: bytes, actors: ActorClient, make: Callable[[int], Message]) -> Message:
     """Have the vault rename or forget a device. The vault answers a repeated key from its record."""
-    if not await actors.wait_until(lambda: actors.state.is_ready("vault"), READY_TIMEOUT_SECONDS):
-        return c.Error(id, "not_ready", "the node is not ready; missing: vault")
-    match await actors.call("vault", make, number=number_of_key(key), id=key):
+    match await _call_vault(actors, make, number=number_of_key(key), id=key):
         case DeviceChanged():
             return c.Done(id)
         case VaultError(code="no_such_device", message=message):
@@ -234,7 +233,25 @@ async def _change_device(id: int, key: bytes, actors: ActorClient, make: Callabl
             return c.Error(id, "not_ready", message)
         case VaultError(message=message):
             return c.Error(id, "invalid_name", message)
-    return c.Error(id, "internal", "the vault did not answer in time; try again")
+    return _no_vault(id, actors)
+
+
+async def _call_vault(
+    actors: ActorClient, make: Callable[[int], Message], *, number: int | None = None, id: bytes | None = None
+) -> Message | None:
+    """Return the vault's answer; None if it is not there in time, as in the middle of a restart.
+
+    A vault that runs is asked although it is not ready: its disk may be full, and it can still be read.
+    """
+    if not await actors.wait_until(lambda: actors.state.has_reported("vault"), READY_TIMEOUT_SECONDS):
+        return None
+    return await actors.call("vault", make, number=number, id=id)
+
+
+def _no_vault(id: int, actors: ActorClient) -> c.Error:
+    if actors.state.is_ready("vault"):
+        return c.Error(id, "not_ready", "the vault did not answer in time; try again")
+    return c.Error(id, "not_ready", f"the node is not ready; missing: {actors.state.missing('vault')}"[:200])
 
 
 async def _list_actors(request: c.ListActors, actors: ActorClient) -> Message:

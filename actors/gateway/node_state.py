@@ -76,9 +76,20 @@ class NodeState:
         """Return whether a part of the node has reported that it is ready, and runs."""
         return part in self._readiness and self._readiness[part].ready and PARTS[part] not in self._down
 
+    def has_reported(self, part: str) -> bool:
+        """Return whether a part runs and has said how it is, if only that it is not ready: it answers."""
+        return PARTS[part] not in self._down and part in self._readiness
+
+    def missing(self, part: str) -> str:
+        """Return the name of a part that is not ready, with the reason if there is one."""
+        if PARTS[part] in self._down:
+            return f"{part} (restarting)"
+        reported = self._readiness.get(part)
+        return f"{part} ({reported.detail})" if reported is not None and reported.detail else part
+
     def missing_to_pair(self) -> str:
         """Return what is missing before a pairing can begin, for people; empty if nothing is."""
-        missing = [self._describe(part) for part in _PARTS_NEEDED_TO_PAIR if not self.is_ready(part)]
+        missing = [self.missing(part) for part in _PARTS_NEEDED_TO_PAIR if not self.is_ready(part)]
         if self.identity is None and not missing:
             missing = ["vault"]
         return "; ".join(missing)
@@ -101,10 +112,3 @@ class NodeState:
             ready=not missing,
             missing=missing,
         )
-
-    def _describe(self, part: str) -> str:
-        """Return the name of a part that is not ready, with the reason if there is one."""
-        if PARTS[part] in self._down:
-            return f"{part} (restarting)"
-        reported = self._readiness.get(part)
-        return f"{part} ({reported.detail})" if reported is not None and reported.detail else part

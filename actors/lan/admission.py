@@ -58,8 +58,10 @@ class Admission:
 
     def set_interfaces(self, interfaces: Iterable[Interface]) -> None:
         """Judge by the networks of these interfaces from now on."""
-        self._interfaces = {interface.index: interface for interface in interfaces}
-        self._sources.clear()
+        found = {interface.index: interface for interface in interfaces}
+        if found != self._interfaces:
+            self._interfaces = found
+            self._sources.clear()
 
     def admit(
         self, data: bytes, sender: str, port: int, interface: int, now: Instant

@@ -11,7 +11,6 @@ Owns what is due on which interface. Sans-IO: `poll` returns what to send.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from ...messages.types import Instant
 from .dns_messages import ANY, PTR, TXT, DnsMessage, Name, Pointer, Question, response
@@ -37,7 +36,8 @@ ANSWER_DELAYS_SECONDS = (0.02, 0.12)
 LEGACY_TTL_SECONDS = 10
 """For those who ask from another port than that of mDNS, as plain DNS does (section 6.7)."""
 MAX_PACKET_BYTES = 1400
-MAX_PACKETS_PER_ANSWER = 16
+MAX_CODES_PER_ANSWER = 32
+"""To one device, and at once to all on an interface, who hear of further ones a second later."""
 UNICAST_PACKETS_PER_SECOND = 50
 
 
@@ -73,6 +73,10 @@ class Responder:
     _interfaces: tuple[Interface, ...] = ()
     _records: dict[tuple[int, str], _Record] = field(default_factory=dict)
     _packets: list[Packet] = field(default_factory=list)
+    _goodbyes: dict[int, list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    """By interface: what is to be taken back."""
+    _turns: dict[int, Instant] = field(default_factory=dict)
+    """By interface: when more is multicast, where not all fitted into one turn."""
     _unicast: TokenBucket = field(
         default_factory=lambda: TokenBucket(UNICAST_PACKETS_PER_SECOND, UNICAST_PACKETS_PER_SECOND)
     )
@@ -127,29 +131,48 @@ class Responder:
             for instance, record in self._in_turn(alone)
         )
         id, questions = (message.id, message.questions[:1]) if legacy else (0, ())
-        for data in islice(_packed(said, id, questions), MAX_PACKETS_PER_ANSWER):
+        for data in _packed(said, id, questions):
             if self._unicast.take(now):
                 self._packets.append(Packet(place.interface, data, place))
 
     def poll(self, now: Instant) -> list[Packet]:
         """Return what to send now."""
-        for interface in self._interfaces:
-            said = []
-            for (index, _instance), record in self._records.items():
-                if index == interface.index and record.wake_at() <= now:
-                    if record.next_announcement <= now:
-                        _count_announcement(record, now)
-                    record.multicast_at, record.due = now, math.inf
-                    said.append(record.encoded)
-            self._packets += [Packet(interface.index, data) for data in _packed(said)]
         packets, self._packets = self._packets, []
+        for index, goodbyes in self._goodbyes.items():
+            packets += [Packet(index, data) for data in _packed(goodbyes)]
+        self._goodbyes.clear()
+        for interface in self._interfaces:
+            if self._turns.get(interface.index, now) <= now:
+                packets += [Packet(interface.index, data) for data in self._turn_of(interface.index, now)]
         return packets
 
     def wake_at(self) -> Instant:
         """Return when `poll` has something to do; inf: never."""
-        if self._packets:
+        if self._packets or self._goodbyes:
             return -math.inf
-        return min((record.wake_at() for record in self._records.values()), default=math.inf)
+        times = (
+            max(record.wake_at(), self._turns.get(index, -math.inf))
+            for (index, _instance), record in self._records.items()
+        )
+        return min(times, default=math.inf)
+
+    def _turn_of(self, interface: int, now: Instant) -> list[bytes]:
+        """Return the packets to multicast on an interface: those first of which it has heard longest ago."""
+        due = [
+            record
+            for (index, _instance), record in self._records.items()
+            if index == interface and record.wake_at() <= now
+        ]
+        due.sort(key=lambda record: record.multicast_at)
+        for record in due[:MAX_CODES_PER_ANSWER]:
+            if record.next_announcement <= now:
+                _count_announcement(record, now)
+            record.multicast_at, record.due = now, math.inf
+        if len(due) > MAX_CODES_PER_ANSWER:
+            self._turns[interface] = now + MULTICAST_INTERVAL_SECONDS
+        else:
+            self._turns.pop(interface, None)
+        return list(_packed(record.encoded for record in due[:MAX_CODES_PER_ANSWER]))
 
     def _asked(self, question: Question, interface: int, known: set[Name]) -> list[str]:
         """Return the codes that answer a question on an interface."""
@@ -163,7 +186,7 @@ class Responder:
         """Return what was asked for, from another place each time: not all may fit into an answer."""
         found = list(asked.items())
         self._turn = (self._turn + len(found) // 2 + 1) % len(found)
-        return found[self._turn :] + found[: self._turn]
+        return (found[self._turn :] + found[: self._turn])[:MAX_CODES_PER_ANSWER]
 
     def _answer_delay(self) -> float:
         least, most = ANSWER_DELAYS_SECONDS
@@ -188,10 +211,7 @@ class Responder:
         interface, instance = key
         record = self._records.pop(key)
         if record.multicast_at > -math.inf:
-            self._packets += [
-                Packet(interface, data)
-                for data in _packed([encoded_records(instance, record.strings, ttl=0)])
-            ]
+            self._goodbyes.setdefault(interface, []).append(encoded_records(instance, record.strings, ttl=0))
 
 
 def _count_announcement(record: _Record, now: Instant) -> None:

@@ -48,10 +48,9 @@ def strings_of(peer: bytes, addresses: Iterable[str]) -> tuple[bytes, ...]:
 def addresses_on(interface: Interface, listening: Sequence[str]) -> tuple[str, ...]:
     """Return the addresses to name on an interface: its own ones that are listened on, at most eight.
 
-    Those of IPv4 come first. None that means something on this host only: loopback, and link-local ones of
-    IPv6, which need a zone. Empty: nobody there reaches this node.
+    Those of IPv4 come first, and link-local ones last. Empty: nobody there reaches this node.
     """
-    own = [ip for ip in interface.addresses if _has_meaning_elsewhere(ip)]
+    own = [ip for ip in interface.addresses if not (ip.is_loopback or ip.is_unspecified)]
     own.sort(key=lambda ip: (ip.is_link_local, ip.version))
     found: dict[str, IpAddress] = {}
     for text in listening:
@@ -92,16 +91,16 @@ def read_peer(strings: Sequence[bytes], source: IpAddress, interface: Interface)
 
 
 def _believed(text: bytes, source: IpAddress, interface: Interface) -> tuple[str | None, bool]:
-    """Return an address as it is believed, or None; and whether it is the source's own."""
+    """Return an address as it is believed, or None; and whether it is the source's own.
+
+    A link-local one is believed behind the interface on which it was named, whatever its zone over there.
+    """
     try:
         endpoint = parse(text.decode("ascii"))
     except (AddressError, UnicodeDecodeError):
         return None, False
     ip = endpoint.ip
-    if ip is None or endpoint.port == 0 or not (_has_meaning_elsewhere(ip) and interface.reaches(ip)):
+    if ip is None or endpoint.port == 0 or not interface.reaches(ip):
         return None, False
-    return str(endpoint), ip == source
-
-
-def _has_meaning_elsewhere(ip: IpAddress) -> bool:
-    return not (ip.is_loopback or ip.is_unspecified or (ip.version == 6 and ip.is_link_local))
+    zone = f"/ip6zone/{interface.index}" if ip.version == 6 and ip.is_link_local else ""
+    return f"{zone}{endpoint.with_ip(ip)}", ip == source

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from ...messages.peer_protocol import RefusalReason
 from ...messages.to_metrics import BUCKETS, ActorKind, MdnsOutcome, MetricName, RestartReason
-from ...messages.types import ConnectionKind, Finder, Outcome, Role, Stage
+from ...messages.types import ConnectionKind, DeviceState, Finder, Outcome, Role, Stage
 
 PREFIX = "spacedrive_node_"
 
@@ -71,7 +71,7 @@ CATALOGUE: tuple[Metric, ...] = (
         ("role", "stage"),
         "Time that pairing sessions spent in each stage.",
         True,
-        (0.01, 3600.0),
+        (0.001, 3600.0),
     ),
     Metric(
         "pairing_refusals_total", "counter", ("reason",), "Frames of peers that were answered Refused.", True
@@ -82,6 +82,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("actor_mailbox_depth", "gauge", ("actor",), "Messages that wait for an actor, by its kind."),
     Metric("actor_cpu_seconds_total", "counter", ("actor",), "Processor time used, by kind of actor."),
     Metric("sessions_limit", "gauge", (), "Pairing sessions that may run at once."),
+    Metric("devices", "gauge", ("state",), "Devices that are stored, as the list of devices shows them."),
     Metric("process_cpu_seconds_total", "counter", (), "Processor time used by the supervisor."),
     Metric("process_resident_memory_bytes", "gauge", (), "Resident memory of the supervisor."),
     Metric("process_virtual_memory_bytes", "gauge", (), "Virtual memory of the supervisor."),
@@ -93,7 +94,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "histogram",
         ("operation", "outcome"),
         "Duration of Kademlia operations.",
-        buckets=(0.005, 120.0),
+        buckets=(0.0025, 120.0),
     ),
     Metric("dht_routing_table_peers", "gauge", (), "Peers in the Kademlia routing table."),
     Metric(
@@ -127,6 +128,7 @@ _CLOSED_LABELS: dict[str, frozenset[str]] = {
 }
 _REFUSAL_REASONS = frozenset(get_args(RefusalReason))
 _PAIRING_OUTCOMES = frozenset(get_args(Outcome))
+_DEVICE_STATES = frozenset(get_args(DeviceState))
 _LABEL_VALUE = re.compile(r"[a-z][a-z0-9_.\-]{0,31}", re.ASCII)
 
 
@@ -143,6 +145,8 @@ def may_report(name: str, kind: Kind, labels: tuple[str, ...], sender_kind: str)
             closed = _PAIRING_OUTCOMES
         if name == "pairing_refusals_total":
             closed = _REFUSAL_REASONS
+        if name == "devices":
+            closed = _DEVICE_STATES
         if closed is not None and value not in closed:
             return False
         if not _LABEL_VALUE.fullmatch(value):
@@ -165,19 +169,25 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
         "pairing_refusals_total": tuple(product(get_args(RefusalReason))),
         "actor_up": tuple((kind,) for kind in actors if kind != "lan"),  # which a node may do without
         "actor_restarts_total": tuple(labels for labels in restarts if labels != ("zygote", "zygote")),
-        "actor_cpu_seconds_total": tuple(product(actors)),
+        "actor_memory_bytes": tuple(product((*actors, "spare"))),
+        "actor_mailbox_depth": tuple(product(kind for kind in actors if kind not in _WITHOUT_MAILBOX)),
+        "actor_cpu_seconds_total": tuple(product((*actors, "spare"))),
+        "devices": tuple(product(get_args(DeviceState))),
         "process_cpu_seconds_total": ((),),
         "dht_query_seconds": (
             *product(("find_providers",), ("found", "empty", "failed", "no_servers")),
             *product(("announce",), ("stored", "failed", "no_servers")),
         ),
         "mdns_packets_total": tuple(product(get_args(MdnsOutcome))),
+        "dht_routing_table_peers": ((),),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
         "handshake_seconds": (("tcp", "ok"), ("tcp", "failed")),
         "connections": (("inbound", "tcp", "direct"), ("outbound", "tcp", "direct")),
     }
 
 
+_WITHOUT_MAILBOX: tuple[ActorKind, ...] = ("supervisor", "zygote", "metrics")
+"""Those that have no inbox in the supervisor; that of metrics would always hold the message that tells it."""
 _NOT_OF_ROLE: dict[str, tuple[Stage, ...]] = {
     "initiator": ("searching", "connecting"),
     "joiner": ("waiting",),

@@ -9,6 +9,8 @@ the time, into events of the transition table:
     PeerRequest with the peer's decision          peer accepts, peer rejects  handle_peer_decision
     Stored                                        stored, confirmed           handle_stored
     StoreRefused                                  store refused               handle_store_refused
+    DeviceForgotten                               own reject, store refused,  handle_forgotten
+                                                  or over
     PeerAnswer: DecisionReceived                  acknowledged                handle_answer
     PeerAnswer: `closed`; the delivery deadline   over                        handle_answer, handle_timers
 
@@ -59,6 +61,8 @@ def begin(
     enter_next(context, "proven")
     if session.cancelling:
         cancel(context)
+    for device_id in session.forgotten:
+        handle_forgotten(context, device_id)
 
 
 # -- this side's decision --------------------------------------------------------------------------------
@@ -197,6 +201,28 @@ def handle_store_refused(context: StepContext, message: StoreRefused) -> None:
         context.end("crashed", text, "store refused")
     else:
         context.end("crashed", text)
+
+
+def handle_forgotten(context: StepContext, device_id: bytes) -> None:
+    """The user has forgotten a device: a pairing with it ends. The vault keeps nothing of it any more.
+
+    What is not said yet becomes a rejection. An acceptance that has left cannot be taken back: the session
+    ends, and the peer is answered `closed` from then on.
+    """
+    session = context.session
+    decision = decision_of(session)
+    if decision.peer_identity.info.device_id != device_id:
+        return
+    decision.vault_request_id = 0  # its answer says nothing any more
+    if session.phase == "STORING_BEFORE_SEND":
+        assert decision.reply_frame is not None
+        context.reply_to_waiting(decision.reply_frame)
+        _reject(context, "cancelled", outcome_texts.FORGOTTEN, "store refused")
+    elif session.phase in ("DECIDING", "PEER_ACCEPTED"):
+        decide(context, False, "cancelled", outcome_texts.FORGOTTEN)
+    elif session.phase != "REJECTING":
+        _close_waiting(context)
+        context.end("cancelled", outcome_texts.FORGOTTEN)
 
 
 # -- the peer's answers to this side's requests ----------------------------------------------------------

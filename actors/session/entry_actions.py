@@ -73,6 +73,8 @@ def _store(context: StepContext) -> None:
             peer=peer.peer,
             info=peer.info_frame,
             signature=peer.signature,
+            response=secrets.response_frame,
+            confirmation=secrets.confirmation_frame,
             th3=secrets.th3,
             secret=secrets.pairing_secret,
             decision=decision.own_decision_frame,

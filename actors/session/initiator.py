@@ -201,7 +201,6 @@ def handle_signed(context: StepContext, message: Signed) -> None:
         context.reply_to_waiting(context.refusal(attempt.crypto.code_id, attempt.attempt, "protocol"))
         context.end("crashed", outcome_texts.OWN_DEVICE)
         return
-    assert secrets.confirmation_frame is not None
     attempt.answer = secrets.confirmation_frame
     attempt.crypto = None
     context.reply_to_waiting(attempt.answer)

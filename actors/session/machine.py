@@ -22,6 +22,7 @@ from ...messages.to_session import (
     CancelPairing,
     CandidateFound,
     Decide,
+    DeviceForgotten,
     JoinPairing,
     PeerAnswer,
     PeerRequest,
@@ -36,7 +37,7 @@ from ...messages.types import Instant, Role
 from ...protocol.code import CodeKeys, derive
 from ..base import Effects, Incoming
 from . import decision, initiator, joiner, metrics, requests, view
-from .state import Session, restore, save
+from .state import MAX_FORGOTTEN, Session, restore, save
 from .step_context import Entropy, StepContext
 from .transitions import FIRST_PHASE, STAGE_OF_PHASE
 
@@ -208,6 +209,11 @@ def _handle(context: StepContext, message: SessionInbox) -> None:
             decision.handle_stored(context, message)
         case StoreRefused():
             decision.handle_store_refused(context, message)
+        case DeviceForgotten(device_id=device_id):
+            if session.decision is not None:
+                decision.handle_forgotten(context, device_id)
+            else:
+                session.forgotten = [*session.forgotten, device_id][-MAX_FORGOTTEN:]
         case ActorRestarted():
             if message.actor == "swarm":
                 # The peer will repeat the requests that waited for a reply: their streams are gone.

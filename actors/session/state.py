@@ -19,6 +19,9 @@ MAX_OPEN_ATTEMPTS = 8
 """docs/protocol.md, "Limits": attempts open at once per code, and candidates with an open request at once."""
 MAX_ATTEMPTS_OVER = 64
 """Attempts of which it is remembered that they are over, so that a repeat does not begin them anew."""
+MAX_FORGOTTEN = 64
+"""Devices that were forgotten before this side knew with whom it pairs; the latest are kept. The vault keeps
+all, and stores none of them."""
 MAX_CANDIDATES = 128
 """docs/protocol.md, "Limits": candidates that a joiner takes per code."""
 MAX_CANDIDATE_ADDRESSES = 12
@@ -187,6 +190,7 @@ class Session(SecretState):
 
     `cancelling`: the user has cancelled, which is carried out when the open attempt is over or proven.
     `attempts_over`: peer and attempt, of inbound attempts whose time has run out.
+    `forgotten`: ids of devices that were forgotten since the vault has signed for this pairing.
     `hint_failed`, `saw_closed` and `lost_proven` are what a joiner that finds nobody reports.
     """
 
@@ -222,6 +226,7 @@ class Session(SecretState):
     hint_failed: bool = False
     saw_closed: bool = False
     lost_proven: bool = False
+    forgotten: Annotated[list[bytes], Meta(max_length=MAX_FORGOTTEN)] = msgspec.field(default_factory=list)
     decision: DecisionState | None = None
 
 
@@ -249,6 +254,7 @@ __all__ = [
     "MAX_ATTEMPTS_OVER",
     "MAX_CANDIDATES",
     "MAX_CANDIDATE_ADDRESSES",
+    "MAX_FORGOTTEN",
     "MAX_OPEN_ATTEMPTS",
     "MAX_WAITING_REQUESTS",
     "CandidateRecord",

@@ -12,8 +12,11 @@ In reading order:
     device_store      the records, and the journal that makes each input take effect once
     session_evidence  what the gateway and the swarm reported about running sessions; the checkpoint
     admission         whether a device may be stored: a session's claim against the evidence
+    forgetting        forgets devices, and ends the pairings with them that are under way
     records_in_use    which record of a device counts, and what the swarm must know of its peer
     store_health      whether the store can be used; tries again by itself when it cannot
+    device_list       a page of the list of devices
+    metrics           how many devices are stored, for metrics
     machine           the stepping actor, which decides with all of these
     actor             the entry point
 """

@@ -2,21 +2,29 @@
 
 A session that has been taken over can claim anything in StoreDevice. It is admitted only if the user accepted
 exactly this key in this session (from the gateway), if the peer carried frames of this session (from the
-swarm), and if the device's signature verifies, which the vault checks itself. Implements docs/protocol.md,
-"Identity", for the side that stores. Pure; never writes to the store.
+swarm), if the device's signature verifies, and if the transcript is the one for which the vault has signed
+itself. Implements docs/protocol.md, "Identity", for the side that stores. Pure; never writes to the store.
 """
 
 from collections.abc import Callable
 
-from ...messages.base import MalformedMessageError
+from ...messages.base import WIRE_LIMIT, MalformedMessageError
 from ...messages.errors import SpacedriveNodeError
-from ...messages.peer_protocol import DecisionReceived, DeviceInfo, PairingDecision, WireMessage, decode_wire
+from ...messages.peer_protocol import (
+    ChallengeConfirmation,
+    ChallengeResponse,
+    DecisionReceived,
+    DeviceInfo,
+    PairingDecision,
+    WireMessage,
+    decode_wire,
+)
 from ...messages.to_vault import StoreDevice
 from ...protocol.identity import IdentityError, verify
-from ...protocol.keys import fingerprint
+from ...protocol.keys import OTHER_ROLE, fingerprint, th_next
 from ...protocol.pairing_clock import order_of_pairing
 from .device_record import MAX_DECISION_BYTES, Record
-from .session_evidence import SessionEvidence
+from .session_evidence import SessionEvidence, SignedTranscript
 
 
 class NotAdmittedError(SpacedriveNodeError):
@@ -53,7 +61,8 @@ class Admission:
         # The user accepted a key, not a session: what is stored must be the device that was shown.
         if (info.public_key, message.th3) != (acceptance.public_key, acceptance.th3):
             raise NotAdmittedError("the user accepted another device or transcript")
-        _check_decision_frames(message)
+        _check_transcript(self._evidence.signed(session), message)
+        _check_frames(message)
         return info
 
     def make_record(
@@ -84,20 +93,36 @@ class Admission:
         )
 
 
-def _check_decision_frames(message: StoreDevice) -> None:
-    """Check the frames that the store will repeat, and be asked about, once the session has ended."""
-    own = _decode_as(message.decision, PairingDecision)
-    other = _decode_as(message.peer_decision, PairingDecision)
-    reply = _decode_as(message.reply, DecisionReceived)
-    if len({(frame.code_id, frame.attempt) for frame in (own, other, reply)}) != 1:
-        raise NotAdmittedError("the frames of the ending belong to different attempts")
+def _check_transcript(signed: SignedTranscript | None, message: StoreDevice) -> None:
+    """Check that th3 follows from the very transcript for which this device and the other have signed.
+
+    Otherwise a session could have the vault sign for one pairing, and store another.
+    """
+    if signed is None or signed.role != OTHER_ROLE[message.role]:
+        raise NotAdmittedError("this device has not signed in this session, or in another role")
+    th1, th2 = (message.th, signed.th) if message.role == "joiner" else (signed.th, message.th)
+    if (th_next(th1, message.response), th_next(th2, message.confirmation)) != (th2, message.th3):
+        raise NotAdmittedError("the transcript is not the one that was signed")
+
+
+def _check_frames(message: StoreDevice) -> None:
+    """Check the frames of one attempt, of which the store will repeat some once the session has ended."""
+    frames = (
+        _decode_as(message.response, ChallengeResponse),
+        _decode_as(message.confirmation, ChallengeConfirmation),
+        _decode_as(message.decision, PairingDecision, MAX_DECISION_BYTES),
+        _decode_as(message.peer_decision, PairingDecision, MAX_DECISION_BYTES),
+        _decode_as(message.reply, DecisionReceived, MAX_DECISION_BYTES),
+    )
+    if len({(frame.code_id, frame.attempt) for frame in frames}) != 1:
+        raise NotAdmittedError("the frames belong to different attempts")
     if message.decision == message.peer_decision:
         raise NotAdmittedError("both decisions are the same frame")
 
 
-def _decode_as(data: bytes, kind: Callable[..., WireMessage]) -> WireMessage:
+def _decode_as(data: bytes, kind: Callable[..., WireMessage], max_bytes: int = WIRE_LIMIT) -> WireMessage:
     try:
-        if len(data) <= MAX_DECISION_BYTES and type(frame := decode_wire(data)) is kind:
+        if len(data) <= max_bytes and type(frame := decode_wire(data)) is kind:
             return frame
     except MalformedMessageError:
         pass  # refused below, like a frame of another kind

@@ -157,6 +157,19 @@ class DeviceStore:
         """Return the number of records, damaged ones included."""
         return int(self._run("SELECT count(*) FROM devices")[0][0])
 
+    @property
+    def change_count(self) -> int:
+        """How many rows have been changed since the store was opened."""
+        return self._connection.total_changes
+
+    def count_devices(self) -> dict[str, int]:
+        """Return the number of devices by the state in which the list shows them (:meth:`page`)."""
+        paired, all_devices = self._run(
+            "SELECT count(DISTINCT CASE state WHEN 'paired' THEN device_id END), count(DISTINCT device_id)"
+            " FROM devices WHERE state != 'replaced'"
+        )[0]
+        return {"paired": paired, "unconfirmed": all_devices - paired}
+
     def all_records(self) -> tuple[list[Record], int]:
         """Return all undamaged records, and the number of damaged ones."""
         return self._load(f"{_SELECT} ORDER BY device_id, generation")

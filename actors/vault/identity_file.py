@@ -36,6 +36,7 @@ from .passphrase_seal import (
 
 KEY_FILE = "identity.key"
 _UNSEALED_VERSION: Literal[1] = 1
+_MAX_UNSEALED_BYTES = 2048
 _FORMAT: Literal["spacedrive-node identity"] = "spacedrive-node identity"
 
 
@@ -152,6 +153,22 @@ def would_seal(data_dir: Path) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def unsealed_peer(data_dir: Path) -> bytes | None:
+    """Return the peer id of an identity that stands open in `data_dir`; None if there is none to be read.
+
+    For `sdnode up --check-config`, which ends without a node. The keys in the file are not kept.
+    """
+    try:
+        fd = os.open(data_dir / KEY_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            content = os.read(fd, _MAX_UNSEALED_BYTES)
+        finally:
+            os.close(fd)
+        return DeviceIdentity(_decode_unsealed(content)).peer
+    except (OSError, MalformedMessageError):
+        return None
 
 
 def remembers_devices(directory: DataDirectory) -> bool:

@@ -13,7 +13,6 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 
@@ -22,7 +21,7 @@ from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import SessionEnded
 from ...messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from ...messages.session_names import session_of_actor
-from ...messages.to_gateway import DeviceChanged, Devices, NodeIdentity, VaultError
+from ...messages.to_gateway import DeviceChanged, NodeIdentity, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
 from ...messages.to_swarm import PeerReply, SwarmIdentity
 from ...messages.to_vault import (
@@ -44,8 +43,11 @@ from ...protocol.pairing_clock import clock_after, version_with_clock
 from ..base import Effects, Incoming, Send, log_frame
 from .admission import Admission, NotAdmittedError
 from .device_info import choose_name, clean_version, configured_name, host_name, operating_system
+from .device_list import page_of_devices
 from .device_store import MAX_RECORDS, MAX_UNCONFIRMED_PER_DEVICE, DeviceStore, RecordedEffect
+from .forgetting import Forgetting
 from .identity_file import DeviceIdentity
+from .metrics import DeviceCounts
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
 from .store_files import StoreGoneError
@@ -54,7 +56,6 @@ from .store_health import DEVICES_LOST, StoreHealth, readiness
 REPLACED_LIFETIME_S = 7 * 24 * 3600.0
 """How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
 _SWEEP_INTERVAL_S = 3600.0
-_DEVICES_PER_PAGE = 64
 
 Mutation = StoreDevice | ConfirmDevice | Settled | RenameDevice | ForgetDevice
 """The inputs that change the store."""
@@ -94,6 +95,7 @@ class Vault:
         self._admission = Admission(self._evidence, identity.public_key, identity.peer)
         self._wall = wall
         self._records_in_use = RecordsInUse(store, self._evidence, wall)
+        self._forgetting = Forgetting(store, self._evidence)
         self._version = clean_version(app_version)
         given = None if device_name is None else configured_name(device_name)
         self._name = choose_name(given, store.own_name(), host_name())
@@ -103,14 +105,13 @@ class Vault:
         self._remember, self._remembers = remember, remembers
         self._next_sweep: Instant = -math.inf
         self._health = StoreHealth(store)
+        self._device_counts = DeviceCounts(store)
 
     # -- start and clock
 
     def first(self, now: Instant) -> Effects:
-        """Return what the vault sends at each start.
-
-        Known peers come first. The swarm starts only when it has the identity, so it never refuses a peer
-        that the vault knows.
+        """Return what the vault sends at each start: known peers before the identity, without which the
+        swarm does not start. So it never refuses a peer that the vault knows.
         """
         effects = self.tick(now) or Effects()
         records, damaged = self._store.all_records()
@@ -141,6 +142,7 @@ class Vault:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_INTERVAL_S
             out += self._sweep()
+        out += self._device_counts.report()
         return Effects(out=out, logs=self._health.take_logs()) if out else None
 
     def _sweep(self) -> list[Send]:
@@ -171,15 +173,12 @@ class Vault:
                 return self._save_evidence(self._evidence.record_peer(session, peer))
             case SessionEnded(session=session):
                 changed = self._evidence.drop(session)
-                if not self._evidence.any_running():
-                    self._clear_forgotten()
+                self._forgetting.clear()
                 return self._save_evidence(changed, *self._records_in_use.updates_after_session(session))
             case SettleRequest() as message:
                 return Effects(out=self._answer_from_store(message))
-            case ListDevices(request=request, after=after):
-                records, more = self._store.page(after, _DEVICES_PER_PAGE)
-                devices = Devices(request, tuple(record.as_device() for record in records), more)
-                return Effects(out=[Send(incoming.sender, devices)])
+            case ListDevices() as message:
+                return Effects(out=[Send(incoming.sender, page_of_devices(self._store, message))])
             case StoreDevice(deadline=deadline) as message if now >= deadline:
                 return Effects(out=self._refuse_late(incoming.sender, message))
             case StoreDevice() | ConfirmDevice() | Settled() | RenameDevice() | ForgetDevice() as message:
@@ -191,11 +190,11 @@ class Vault:
     def _sign(self, sender: str, message: SignIdentity) -> Effects:
         # The session names only the role, the transcript and a nonce. What is signed is put together here,
         # so a session that has been taken over cannot have anything else signed.
+        session = session_of_actor(sender)
         version = self._evidence.version_to_sign(
-            session_of_actor(sender),
-            version_with_clock(self._version, self._store.clock()),
-            self._store.forgettings(),
+            session, version_with_clock(self._version, self._store.clock()), self._store.forgettings()
         )
+        self._evidence.record_signed(session, message.role, message.th)
         info = make_info(
             public_key=self._identity.public_key,
             name=self._name,
@@ -245,6 +244,8 @@ class Vault:
         # The answer is the recorded one, but what the swarm must know is read from the store as it is now:
         # the recorded input may be long past.
         out += self._records_in_use.peer_updates(effect.peers)
+        if isinstance(message, ForgetDevice):
+            out += self._forgetting.session_updates(message.device_id)
         if effect.answer is not None and not isinstance(message, Settled):
             answer = msgspec.structs.replace(effect.answer, request=message.request)
             out.append(Send(incoming.sender, answer))
@@ -261,12 +262,10 @@ class Vault:
             case RenameDevice():
                 return self._rename_device(message)
             case ForgetDevice(request=request, device_id=device_id):
-                peers = self._store.delete_device(device_id)
+                peers = self._forgetting.forget(device_id)
                 if peers is None:
                     raise RequestDeniedError(_no_such_device(request))
-                if self._evidence.any_running():
-                    self._store.record_forgetting(device_id)
-                return RecordedEffect(DeviceChanged(request), tuple(peers))
+                return RecordedEffect(DeviceChanged(request), peers)
 
     # -- a pairing
 
@@ -276,7 +275,7 @@ class Vault:
             info = self._admission.check(session, message)
         except NotAdmittedError as error:
             raise RequestDeniedError(StoreRefused(message.request, str(error))) from None
-        if self._store.was_forgotten_since(info.device_id, self._evidence.signed_after(session)):
+        if self._forgetting.has_ended(session, info.device_id):
             raise RequestDeniedError(StoreRefused(message.request, "the device was forgotten meanwhile"))
         for known in self._store.records_of_transcript(info.device_id, message.th3):
             if (known.session, known.peer, known.decision) == (session, message.peer, message.decision):
@@ -313,12 +312,6 @@ class Vault:
         except sqlite3.OperationalError as error:
             return self._health.report_failure(error) + out
         return self._records_in_use.peer_updates(peers_of(*late)) + out
-
-    def _clear_forgotten(self) -> None:
-        """No session runs: nothing signed before a device was forgotten can be stored any more."""
-        if self._store.any_forgotten():
-            with suppress(sqlite3.OperationalError), self._store.transaction():
-                self._store.clear_forgotten()
 
     def _confirm_device(self, sender: str, message: ConfirmDevice) -> RecordedEffect:
         session = session_of_actor(sender)

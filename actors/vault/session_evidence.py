@@ -1,10 +1,11 @@
-"""What other actors have told the vault about running sessions: the user's acceptances and the peers.
+"""What the vault knows of running sessions: the user's acceptances, the peers, and what it has signed.
 
 A session parses strangers' bytes, so it may have been taken over, and the vault never stores a device
-because a session claims it. Each claim needs evidence from an actor that the session cannot influence: that
-the user accepted, from the gateway, which showed the device; who the peer is, from the swarm, which saw the
-connection prove its key (docs/architecture.md, "Vault"). Owns this evidence, which is also the vault's
-checkpoint. Never decides whether a device is stored: admission.py compares claims with evidence.
+because a session claims it. Each claim needs evidence that the session cannot influence: that the user
+accepted, from the gateway, which showed the device; who the peer is, from the swarm, which saw the connection
+prove its key; and what the vault has signed for the session itself (docs/architecture.md, "Vault"). Owns this
+evidence, which is also the vault's checkpoint. Never decides whether a device is stored: admission.py
+compares claims with evidence.
 """
 
 from typing import Annotated
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from ...messages.base import Decoder
-from ...messages.types import Bytes32, PeerId, SessionId
+from ...messages.types import Bytes32, PeerId, Role, SessionId
 
 MAX_SESSIONS = 1024
 MAX_PEERS_PER_SESSION = 16
@@ -31,10 +32,19 @@ class Acceptance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     th3: Bytes32
 
 
+class SignedTranscript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What this device has signed in one session: in this role, for this transcript hash."""
+
+    role: Role
+    th: Bytes32
+
+
 class EvidenceOfSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of one session. `peers` are those that carried its frames, the latest last."""
 
     acceptance: Acceptance | None = None
+    signed: SignedTranscript | None = None
+    """The last. A joiner signs once for each candidate that proves the code, and goes back to none."""
     signed_version: Annotated[str, Meta(max_length=32)] = ""
     """The app version, with this device's clock, that was signed first for it (protocol/pairing_clock.py)."""
     signed_after: Annotated[int, Meta(ge=0)] = 0
@@ -52,7 +62,7 @@ class SessionEvidence:
         self._sessions: dict[str, EvidenceOfSession] = {} if checkpoint is None else _decode(checkpoint)
 
     def checkpoint(self) -> bytes:
-        """Return the table encoded, at most about 830 KB."""
+        """Return the table encoded, at most about 915 KB."""
         return msgspec.msgpack.encode(self._sessions)
 
     def record_acceptance(self, session: str, public_key: bytes, th3: bytes) -> bool:
@@ -72,6 +82,14 @@ class SessionEvidence:
         peers = (*others, peer)[-MAX_PEERS_PER_SESSION:]
         self._update(session, msgspec.structs.replace(known, peers=peers))
         return True
+
+    def record_signed(self, session: str, role: Role, th: bytes) -> None:
+        """Record what the vault is about to sign for the session."""
+        self._update(session, msgspec.structs.replace(self._of(session), signed=SignedTranscript(role, th)))
+
+    def signed(self, session: str) -> SignedTranscript | None:
+        """Return what the vault has signed last for the session, None if nothing."""
+        return self._of(session).signed
 
     def version_to_sign(self, session: str, version: str, forgettings: int) -> str:
         """Return the app version to sign for the session: the first one signed for it, else `version`.
@@ -94,6 +112,10 @@ class SessionEvidence:
     def signed_after(self, session: str) -> int:
         """Return how many devices had been forgotten when something was first signed for the session."""
         return self._of(session).signed_after
+
+    def sessions_that_signed(self) -> list[str]:
+        """Return the running sessions for which something was signed."""
+        return [session for session, known in self._sessions.items() if known.signed is not None]
 
     def any_running(self) -> bool:
         """Return whether anything is known of any session that has not ended."""

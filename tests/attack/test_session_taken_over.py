@@ -19,7 +19,12 @@ from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.child_protocol import Step
 from spacedrive_node.messages.from_supervisor import SessionEnded
-from spacedrive_node.messages.peer_protocol import ChallengeResponse, PairingDecision, Refused
+from spacedrive_node.messages.peer_protocol import (
+    ChallengeConfirmation,
+    ChallengeResponse,
+    PairingDecision,
+    Refused,
+)
 from spacedrive_node.messages.to_discovery import SwarmUp
 from spacedrive_node.messages.to_gateway import (
     Confirmation,
@@ -31,7 +36,8 @@ from spacedrive_node.messages.to_gateway import (
 )
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import Ask, ForgetPeer, KnownPeer, Listening, SwarmIdentity
-from spacedrive_node.messages.to_vault import Accept, ForgetDevice, PeerEvidence
+from spacedrive_node.messages.to_vault import Accept, ForgetDevice, PeerEvidence, SignIdentity
+from spacedrive_node.protocol import keys
 from spacedrive_node.protocol.code import CodeKeys
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
 from spacedrive_node.supervisor.ledger import SUPERVISOR, Ledger
@@ -66,12 +72,19 @@ async def carry(node: Node, compromised: CompromisedSession, device: PeerDevice,
     await compromised.send_step(envelope("swarm", Ask(7000, device.peer, (), frame)))
     while not any(one.kind == "PeerAnswer" for one in compromised.delivered):
         await compromised.changed.wait()
+    confirmation = encode(ChallengeConfirmation(attempt.code_id, attempt.attempt, b"s" * 40))
     th = os.urandom(32)
     info = make_info(
         public_key=device.public_key, name=device.name, os="test", app_version="1", nonce=attempt.nonce
     )
     return JoinerRun(
-        attempt, b"", info, device.key.sign(signing_input("joiner", th, device.peer, info)), th, b"", b""
+        attempt,
+        b"",
+        info,
+        device.key.sign(signing_input("joiner", th, device.peer, info)),
+        th,
+        frame,
+        confirmation,
     )
 
 
@@ -135,6 +148,37 @@ async def test_nothing_is_stored_but_what_the_user_accepted(compromised_node: Ca
             assert await victim.refusal_reason(node, proven.decision_frame(True)) == "DecisionReceived"
             await pairing.paired()
             assert await trusted(node) == [victim.public_key]
+
+
+@pytest.mark.parametrize("signed", ["nothing", "another pairing", "as the joiner", "this pairing"])
+async def test_the_pairing_that_is_stored_is_the_one_that_was_signed(
+    compromised_node: Callable[[], Any], signed: str
+) -> None:
+    """The user accepts, and the device has signed. The session has the vault sign for something else."""
+    async with compromised_node() as (node, compromised), open_device("intruder") as intruder:
+        with trio.fail_after(DEADLINE):
+            pairing, code_keys = await start(node)
+            forged = await carry(node, compromised, intruder, code_keys)
+            th2 = keys.th_next(forged.th1, forged.response)
+            th3 = keys.th_next(th2, forged.answer)
+            sign = {
+                "another pairing": SignIdentity(1, "initiator", os.urandom(32)),
+                "as the joiner": SignIdentity(1, "joiner", th2, os.urandom(32)),
+                "this pairing": SignIdentity(1, "initiator", th2),
+            }.get(signed)
+            if sign is not None:
+                await compromised.send_step(envelope("vault", sign))
+            shown = view(pairing, seen(intruder), th3)
+            await shows(node, compromised, forged, intruder, shown)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pairing.accept)
+                while not any(one.kind == "Decide" for one in compromised.delivered):
+                    await compromised.changed.wait()
+                accepted = msgspec.structs.replace(shown, accepted=True)
+                await compromised.send_step(envelope("gateway", accepted))
+            reason = await compromised.store(intruder.forged_store(forged, th3, 2000))
+            assert ("sign" in reason) == (signed != "this pairing")
+            assert await trusted(node) == ([intruder.public_key] if signed == "this pairing" else [])
 
 
 @pytest.mark.parametrize("gateway_killed", [False, True])

@@ -294,9 +294,9 @@ def test_a_passphrase_is_refused_where_others_could_read_it(toml):
         assert "horse" not in found[0]
 
 
-def test_check_config_exits_0_or_2(capfd, monkeypatch, tmp_path):
+def test_check_config_exits_0_or_2(capfd, monkeypatch, folder):
     """--check-config prints values with their source; with a problem it prints that and exits 2."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     assert run(["up", "--check-config", "--max-sessions", "9"]) == 0
     out = capfd.readouterr().out
     assert "max-sessions = 9" in out

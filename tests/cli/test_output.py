@@ -153,6 +153,7 @@ def test_an_output_that_takes_nothing_does_not_end_a_pairing(node, environment, 
         assert "Traceback" not in err
         assert "Exception" not in err
         assert err.count("the output cannot be written") == (1 if kind == "full" else 0)
+        assert ("Trust" in err) is not form  # asked where somebody may see it
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
@@ -175,19 +176,79 @@ def test_a_reader_that_has_seen_the_code_may_go_away(node, environment, form):
     assert "CancelPairing" not in node.unread_requests()
 
 
-def test_a_code_that_cannot_be_shown_is_cancelled(node, environment):
-    """Nobody can enter it."""
+def run_by_shell(environment, redirections, *arguments, stdout=subprocess.PIPE):
+    """Run a command to its end with what a shell does to its standard streams."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-m", "spacedrive_node", *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=DEADLINE,
+        env=environment,
+        start_new_session=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("output", [">/dev/full", "1</dev/null", ""])
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_code_that_cannot_be_shown_is_cancelled(node, environment, output, form):
+    """Nobody can enter it, which is said."""
     node.push_states(code_state())
-    with bad_output("full") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", "spacedrive_node", "pair", "--control", str(node.path)],
-            stdout=output,
-            stderr=subprocess.PIPE,
-            timeout=DEADLINE,
-            env=environment,
-        )
+    with bad_output("no reader") as pipe:
+        done = run_by_shell(environment, output, "pair", *form, "--control", str(node.path), stdout=pipe)
     assert done.returncode == 1
+    assert done.stderr.count("the words cannot be shown") == done.stderr.count("\n") == 1, done.stderr
     node.wait_for(CancelPairing)
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_no_code_is_made_where_nobody_can_see_it(node, environment, form, closed):
+    """With standard output closed `pair` ends at once, and says why if it can."""
+    done = run_by_shell(environment, closed, "pair", *form, "--control", str(node.path))
+    assert done.returncode == 1
+    assert ("standard output is closed" in done.stderr) is ("2>&-" not in closed)
+    assert "StartPairing" not in node.unread_requests()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["status"], 0), (["devices", "--json"], 0), (["join"], 2), (["join", "-"], 2), (["nope"], 2),
+     (["up", "--check-config"], 0)],
+)  # fmt: skip
+def test_a_standard_stream_that_is_closed(node, environment, closed, arguments, code):
+    """It is as good as /dev/null: the same exit code, no traceback."""
+    where = ["--control", str(node.path)] if arguments != ["nope"] else []
+    done = run_by_shell(environment, f"</dev/null {closed}", *arguments, *where)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "internal" not in done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["1</dev/null", ">/dev/full"])
+@pytest.mark.parametrize("arguments", [["status"], ["devices", "--json"], ["version"], []])
+def test_an_output_that_takes_nothing_is_no_internal_error(node, environment, wrong, arguments):
+    """Said in one sentence."""
+    where = ["--control", str(node.path)] if arguments and arguments != ["version"] else []
+    node.devices = [device(1, "Anna")]
+    done = run_by_shell(environment, wrong, *arguments, *where)
+    assert done.returncode == 1
+    assert done.stderr.count("cannot be written") == done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["0>/dev/null", "<&-"])
+def test_an_input_that_gives_nothing(node, environment, wrong):
+    """It is no answer, so the device is declined; and no words."""
+    node.after_decision = [ended_state("rejected", "joiner", "deciding")]
+    where = ("--control", str(node.path))
+    done = run_by_shell(environment, wrong, "join", "-", *where)
+    assert done.returncode == 2, done.stderr
+    node.push_states(confirm_state("joiner"))
+    done = run_by_shell(environment, wrong, "join", *where, *WORDS.split())
+    assert node.wait_for(Decide).accept is False
+    assert done.returncode == 5
+    assert "nobody is there to answer" in done.stderr
 
 
 def test_what_others_say_does_not_command_the_terminal(node, sdnode, terminal):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 
@@ -106,6 +107,49 @@ def test_ctrl_c_at_the_prompt(up, terminal, folder):
     shell.type("\x03")
     assert shell.end()[0] == 130
     assert not (folder / "data").exists()
+
+
+@pytest.mark.parametrize("end", ["\x03", "\x1c", signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_the_prompt_leaves_the_echo_on(up, terminal, folder, end):
+    """Ctrl-C, Ctrl-\\, SIGTERM and SIGHUP: exit 130, nothing is made, and the shell shows what is typed."""
+    shell = terminal(
+        *up,
+        "--ask-passphrase",
+        shell='set -m; sh -c \'echo "pid $$."; exec "$@"\' sh "$@"; echo "code $?"; stty -a',
+    )
+    shell.expect("pid ")
+    pid = int(shell.expect("."))
+    shell.expect("New passphrase: ")
+    if isinstance(end, str):
+        shell.type(end)
+    else:
+        os.kill(pid, end)
+    shell.expect("code 130")
+    _, shown = shell.end()
+    assert " echo " in shown
+    assert not (folder / "data").exists()
+
+
+def test_ctrl_z_at_the_prompt(up, terminal):
+    """The shell shows what is typed; in the foreground again the passphrase is asked for, and not shown."""
+    shell = terminal(
+        *up,
+        "--ask-passphrase",
+        shell='set -m; "$@"; stty -a; echo "the shell has it"; read line; fg >/dev/null; echo "ended $?"',
+    )
+    for number, question in enumerate(("New passphrase: ", "The same again: ")):
+        shell.expect(question)
+        if number == 0:
+            shell.type("not this one\x1a")
+            assert " echo " in shell.expect("the shell has it")
+            shell.type("\n")
+            shell.expect(question)
+        shell.type(f"{PHRASE}\n")
+    assert "horse" not in shell.expect("is ready")
+    shell.type("\x03")
+    shell.expect("ended 0")
+    assert "horse" not in shell.raw
+    assert "not this" not in shell.raw
 
 
 def test_a_terminal_is_no_descriptor_for_a_passphrase(up, terminal):

@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 
-from spacedrive_node.actors.base import ActorChannel
+from spacedrive_node.actors.base import ActorChannel, Send
 from spacedrive_node.actors.discovery import main
+from spacedrive_node.actors.discovery.core import Discovery
 from spacedrive_node.actors.discovery.same_host import SameHost
 from spacedrive_node.messages import to_gateway, to_lan, to_metrics, to_session, to_swarm
 from spacedrive_node.messages.actor_configs import DiscoveryConfig
-from spacedrive_node.messages.base import Decoder, Message, encode
+from spacedrive_node.messages.base import INTERNAL_LIMIT, Decoder, Message, encode, frame
 from spacedrive_node.messages.child_protocol import (
     Deliver,
     FromChild,
@@ -83,6 +85,14 @@ class Node:
         kind = type(message).__name__
         body = msgspec.Raw(encode(message))
         await self._channel.send(Deliver(next(self._inputs), sender, 1, kind, os.urandom(16), body))
+
+    async def deliver_together(self, messages: list[tuple[str, Message]]) -> None:
+        frames = b""
+        for number, (sender, message) in zip(self._inputs, messages, strict=False):
+            body = msgspec.Raw(encode(message))
+            deliver = Deliver(number, sender, 1, type(message).__name__, bytes(16), body)
+            frames += frame(encode(deliver), INTERNAL_LIMIT)
+        await self._channel.send_bytes(frames)
 
     async def ping(self) -> None:
         await self._channel.send(Ping())
@@ -228,3 +238,28 @@ async def test_hints_reach_the_session_although_nothing_answers(tmp_path: Path) 
         await node.deliver(FINDER, Find(KEY, INSTANCE, (PeerAddresses(TRUE, ("/ip4/192.0.2.5/tcp/5",)),)))
         _, message = await node.until(kind(CandidateFound), answer=False)
         assert message == CandidateFound(TRUE, ("/ip4/192.0.2.5/tcp/5",), ("hint",))
+
+
+async def test_a_thousand_sessions_that_come_at_once_are_polled_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart: each poll looks at all of them, so one for each message took seconds."""
+    number, handled, polls = 1000, trio.Event(), []
+    poll = Discovery.poll
+
+    def count(core: Discovery, now: float) -> list[Send]:
+        polls.append(now)
+        if len(core._providing) == number:
+            handled.set()
+        return poll(core, now)
+
+    monkeypatch.setattr(Discovery, "poll", count)
+    async with running(config(tmp_path, same_host=False)) as node:
+        await node.deliver_together(
+            [
+                (f"session-{each:016x}", StartProviding(each.to_bytes(32, "big"), INSTANCE))
+                for each in range(1, number + 1)
+            ]
+        )
+        await handled.wait()
+    assert len(polls) < number / 20

@@ -286,6 +286,62 @@ async def test_not_ready_names_what_is_missing(starting_node, monkeypatch):
             assert refused.value.code == "not_ready"
 
 
+async def test_a_vault_that_cannot_write_is_asked_all_the_same(starting_node):
+    """Its disk is full, say: it can be read, and what it refuses it refuses with its own reason, at once."""
+    from spacedrive_node.client.node_client import open_client
+    from spacedrive_node.messages import to_vault
+    from spacedrive_node.messages.to_gateway import Devices, VaultError
+
+    with trio.fail_after(8):  # less than the node waits for a part that is not there
+        async with open_client(starting_node.control) as client, trio.open_nursery() as inner:
+            await starting_node.deliver_standing("vault", requests_readiness("vault", False, "disk full"))
+            answers = []
+
+            async def ask(request) -> None:
+                try:
+                    answers.append(await request())
+                except ControlError as error:
+                    answers.append((error.code, error.message))
+
+            inner.start_soon(ask, client.devices)
+            (sent,) = await starting_node.next_step("ListDevices")
+            request = to_vault.decode(sent.body).request
+            await starting_node.deliver("vault", Devices(request, (), False))
+            inner.start_soon(ask, client.devices)
+            (sent,) = await starting_node.next_step("ListDevices")
+            request = to_vault.decode(sent.body).request
+            await starting_node.deliver("vault", VaultError(request, "not_stored", "it cannot be read"))
+            inner.start_soon(ask, lambda: client.forget(bytes(16)))
+            (sent,) = await starting_node.next_step("ForgetDevice")
+            request = to_vault.decode(sent.body).request
+            await starting_node.deliver("vault", VaultError(request, "not_stored", "make room"))
+    assert answers == [[], ("not_ready", "it cannot be read"), ("not_ready", "make room")]
+
+
+async def test_a_vault_that_does_not_come_back_is_a_refusal_with_its_reason(starting_node, monkeypatch):
+    """For the list and for what changes it, not an internal error."""
+    from spacedrive_node.actors.gateway import actor_requests, handlers
+    from spacedrive_node.client.node_client import open_client
+    from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted
+
+    monkeypatch.setattr(handlers, "READY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(actor_requests, "REQUEST_TIMEOUT_SECONDS", 0.05)
+    with trio.fail_after(10):
+        async with open_client(starting_node.control) as client:
+            await starting_node.deliver_standing("vault", requests_readiness("vault", True))
+            for said, message in (
+                (r"did not answer", None),
+                (r"vault \(restarting\)", ActorDown("vault", keeps_state=True)),
+                (r"did not answer", ActorRestarted("vault")),
+            ):
+                if message is not None:
+                    await starting_node.deliver("supervisor", message)
+                for request in (client.devices, lambda: client.rename(bytes(16), "Anna")):
+                    with pytest.raises(ControlError, match=said) as refused:
+                        await request()
+                    assert refused.value.code == "not_ready"
+
+
 def requests_readiness(part: str, ready: bool, detail: str = ""):
     from spacedrive_node.messages.to_gateway import Readiness
 

@@ -220,6 +220,8 @@ class PeerDevice:
             "peer": self.peer,
             "info": run.info,
             "signature": run.signature,
+            "response": run.response,
+            "confirmation": run.answer,
             "th3": th3,
             "secret": b"s" * 32,
             "decision": encode(PairingDecision(*name, b"1" * 32)),

@@ -20,7 +20,7 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.protocol import identity
+from spacedrive_node.protocol import identity, keys
 from spacedrive_node.protocol.attempt import ProtocolError
 from spacedrive_node.protocol.code import code_id
 
@@ -44,6 +44,7 @@ class SimulatedVault:
         self.key = Ed25519PrivateKey.from_private_bytes(node.simulation.random.randbytes(32))
         self.public_key = self.key.public_key().public_bytes_raw()
         self.accepted: set[tuple[bytes, bytes]] = set()
+        self.signed_th = b""
         self.records: dict[bytes, StoredDevice] = {}
         self.refuse_stores = False
         self.full = False
@@ -61,6 +62,7 @@ class SimulatedVault:
             return
         match message:
             case to_vault.SignIdentity():
+                self.signed_th = message.th
                 info = identity.make_info(
                     public_key=self.public_key,
                     name=self.node.name,
@@ -73,10 +75,20 @@ class SimulatedVault:
             case to_vault.StoreDevice():
                 self._answer(self._store(message))
             case to_vault.ConfirmDevice():
-                record = next(r for r in self.records.values() if r.store.th3 == message.th3)
+                found = [one for one in self.records.values() if one.store.th3 == message.th3]
+                if not found:
+                    self._answer(to_session.StoreRefused(message.request, "no such device is stored"))
+                    return
                 if not self.full:
-                    record.state = "paired"
+                    found[0].state = "paired"
                 self._answer(to_session.Stored(message.request, "unconfirmed" if self.full else "paired"))
+
+    def forget(self, other: "Node") -> None:
+        """Forget a device, and end the pairing with it: what was signed before is not stored."""
+        self.records.pop(other.peer, None)
+        self.refuse_stores = True
+        device_id = identity.device_id(other.vault.public_key)
+        self.node.deliver("vault", to_session.DeviceForgotten(device_id))
 
     def release(self) -> None:
         """Handle now what has come while the vault was slow."""
@@ -102,6 +114,9 @@ class SimulatedVault:
         if self.node.simulation.now >= message.deadline:
             return to_session.StoreRefused(message.request, "it took too long")
         assert message.peer not in self.records, "stored twice"
+        th1, th2 = (message.th, self.signed_th) if message.role == "joiner" else (self.signed_th, message.th)
+        assert keys.th_next(th1, message.response) == th2
+        assert keys.th_next(th2, message.confirmation) == message.th3
         self.stores += 1
         self.records[message.peer] = StoredDevice(message, "unconfirmed")
         return to_session.Stored(message.request, "unconfirmed")

@@ -142,6 +142,8 @@ class PairingOfTwo:
             peer=other.device.peer,
             info=other.signed.info,
             signature=other.signed.signature,
+            response=self.response,
+            confirmation=self.confirmation,
             th3=self.th3,
             secret=self.secret,
             decision=side.decision,

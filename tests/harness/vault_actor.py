@@ -16,11 +16,17 @@ from spacedrive_node.actors.vault.machine import Vault
 from spacedrive_node.actors.vault.passphrase_seal import DEFAULT_COSTS
 from spacedrive_node.messages.actor_configs import VaultConfig
 from spacedrive_node.messages.base import Message, encode
-from spacedrive_node.messages.peer_protocol import DecisionReceived, PairingDecision
+from spacedrive_node.messages.peer_protocol import (
+    ChallengeConfirmation,
+    ChallengeResponse,
+    DecisionReceived,
+    PairingDecision,
+)
 from spacedrive_node.messages.session_names import actor_of_session
 from spacedrive_node.messages.to_gateway import Device, Devices
 from spacedrive_node.messages.to_swarm import ForgetPeer, KnownPeer
-from spacedrive_node.messages.to_vault import Accept, ListDevices, PeerEvidence, StoreDevice
+from spacedrive_node.messages.to_vault import Accept, ListDevices, PeerEvidence, SignIdentity, StoreDevice
+from spacedrive_node.protocol import keys
 from spacedrive_node.protocol.identity import device_id, make_info, signing_input
 from spacedrive_node.protocol.peer_ids import peer_id_of
 
@@ -31,18 +37,21 @@ def _raw(key: Ed25519PrivateKey) -> bytes:
 
 @dataclass
 class VaultPairing:
-    """The values of one pairing with another device, as the session on the vault's side has them."""
+    """The values of one pairing with another device, as the joiner's session on the vault's side has them."""
 
     device: "OtherDevice"
     session: str = field(default_factory=lambda: os.urandom(8).hex())
-    th: bytes = field(default_factory=lambda: os.urandom(32))
-    th3: bytes = field(default_factory=lambda: os.urandom(32))
+    th1: bytes = field(default_factory=lambda: os.urandom(32))
     secret: bytes = field(default_factory=lambda: os.urandom(32))
     mac: bytes = field(default_factory=lambda: os.urandom(32))
     code_id: bytes = field(default_factory=lambda: os.urandom(16))
     attempt: bytes = field(default_factory=lambda: os.urandom(16))
 
     def __post_init__(self) -> None:
+        self.response = encode(ChallengeResponse(self.code_id, self.attempt, os.urandom(64)))
+        self.th2 = keys.th_next(self.th1, self.response)
+        self.confirmation = encode(ChallengeConfirmation(self.code_id, self.attempt, os.urandom(64)))
+        self.th3 = keys.th_next(self.th2, self.confirmation)
         self.decision = encode(PairingDecision(self.code_id, self.attempt, os.urandom(32)))
         self.peer_decision = encode(PairingDecision(self.code_id, self.attempt, os.urandom(32)))
         self.reply = encode(DecisionReceived(self.code_id, self.attempt, os.urandom(32)))
@@ -51,6 +60,9 @@ class VaultPairing:
     @property
     def sender(self) -> str:
         return actor_of_session(self.session)
+
+    def sign(self) -> SignIdentity:
+        return SignIdentity(6, "joiner", self.th1, b"n" * 32)
 
     def accept(self) -> Accept:
         return Accept(self.session, self.device.public_key, self.th3)
@@ -63,10 +75,12 @@ class VaultPairing:
         values: dict[str, Any] = {
             "request": 7,
             "role": "initiator",
-            "th": self.th,
+            "th": self.th2,
             "peer": self.device.peer,
             "info": info,
-            "signature": self.device.key.sign(signing_input("initiator", self.th, self.device.peer, info)),
+            "signature": self.device.key.sign(signing_input("initiator", self.th2, self.device.peer, info)),
+            "response": self.response,
+            "confirmation": self.confirmation,
             "th3": self.th3,
             "secret": self.secret,
             "decision": self.decision,
@@ -158,6 +172,8 @@ class VaultHost:
         return None if effects is None else self._apply(effects)
 
     def admit(self, pairing: VaultPairing) -> None:
+        """Let everything happen that has to, before the pairing may be stored."""
+        self.step(pairing.sender, pairing.sign())
         self.step("gateway", pairing.accept())
         self.step("swarm", pairing.vouch())
 

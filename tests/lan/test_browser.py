@@ -108,7 +108,7 @@ def test_a_device_is_reported_with_what_it_is_believed_about() -> None:
             1,
             "/ip4/127.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1", "/ip4/10.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/1",
             "/ip6/::1/tcp/1", "/ip6/fd01::9/tcp/1", "/ip6/::ffff:192.168.1.9/tcp/1",
-            "/ip4/192.168.1.255/tcp/1", "/ip6/fe80::9/tcp/1", "/dns4/localhost/tcp/1",
+            "/ip4/192.168.1.255/tcp/1", "/dns4/localhost/tcp/1",
             "/ip4/192.168.1.9/tcp/0", "/ip4/224.0.0.251/tcp/1", "rubbish", "",
         ),
     )  # fmt: skip
@@ -116,6 +116,13 @@ def test_a_device_is_reported_with_what_it_is_believed_about() -> None:
     believed = ("/ip4/192.168.1.9/tcp/1", "/ip4/192.168.1.7/tcp/2", "/ip6/fd00::9/tcp/3")
     (report,) = hear(browsing(), *say(1, "/ip4/10.0.0.1/tcp/1", *believed))
     assert report == LanPeer(ONE, ip_address(SOURCE).packed, PeerAddresses(peer(1), believed, believed[1:]))
+
+
+def test_a_link_local_address_is_one_behind_the_interface_on_which_it_was_named() -> None:
+    """The sender's own is no hearsay, also where it came with a zone of this host."""
+    (report,) = hear(browsing(), *say(1, "/ip6/fe80::9/tcp/1", "/ip6/fe80::8/tcp/1"), source="fe80::9")
+    addresses = ("/ip6zone/2/ip6/fe80::9/tcp/1", "/ip6zone/2/ip6/fe80::8/tcp/1")
+    assert report.named == PeerAddresses(peer(1), addresses, addresses[1:])
 
 
 def test_what_is_said_on_one_network_counts_for_that_one() -> None:

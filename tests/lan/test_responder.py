@@ -4,6 +4,7 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
+from spacedrive_node.actors.lan.admission import SOURCE_PACKETS_PER_SECOND
 from spacedrive_node.actors.lan.dns_messages import (
     ANY,
     PTR,
@@ -16,7 +17,7 @@ from spacedrive_node.actors.lan.dns_messages import (
 )
 from spacedrive_node.actors.lan.interfaces import Interface
 from spacedrive_node.actors.lan.packets import MDNS_PORT, Packet, Place
-from spacedrive_node.actors.lan.responder import MAX_PACKET_BYTES, MAX_PACKETS_PER_ANSWER, Responder
+from spacedrive_node.actors.lan.responder import MAX_CODES_PER_ANSWER, MAX_PACKET_BYTES, Responder
 from spacedrive_node.actors.lan.service import SERVICE, TTL_SECONDS, instance_name
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.tests.harness.sample_frames import PEER
@@ -79,7 +80,7 @@ def test_a_code_is_announced_four_times_on_each_interface_with_the_addresses_of_
     time.responder.announce(ONE, PEER, LISTENING, time.now)
     sent = time.until(10_000.0)
     for interface, addresses in (
-        (LAN, ["a=/ip4/192.168.1.5/tcp/7520", "a=/ip6/fd00::5/tcp/7520"]),
+        (LAN, ["a=/ip4/192.168.1.5/tcp/7520", "a=/ip6/fd00::5/tcp/7520", "a=/ip6/fe80::5/tcp/7520"]),
         (WIRELESS, ["a=/ip4/10.0.0.5/tcp/7520"]),
     ):
         there = [(moment, packet) for moment, packet in sent if packet.interface == interface.index]
@@ -104,7 +105,7 @@ def test_only_what_is_listened_on_is_announced() -> None:
     time.responder.announce(ONE, PEER, ("/ip4/10.0.0.5/tcp/1", "/ip6/::/tcp/2"), time.now)
     sent = {packet.interface: strings(packet)[1:] for _, packet in time.until(100.5)}
     assert sent == {
-        LAN.index: ["a=/ip6/fd00::5/tcp/2"],
+        LAN.index: ["a=/ip6/fd00::5/tcp/2", "a=/ip6/fe80::5/tcp/2"],
         WIRELESS.index: ["a=/ip4/10.0.0.5/tcp/1"],
     }
 
@@ -169,9 +170,9 @@ def test_answers_to_single_devices_are_bounded() -> None:
     time.until(time.now + 60)
     time.ask(ASKS_SERVICE, port=40_000)
     packets = time.packets()
-    assert len(packets) == MAX_PACKETS_PER_ANSWER
     assert all(len(packet.data) <= MAX_PACKET_BYTES for packet in packets)
     first = set().union(*(instances(packet, ttl=10) for packet in packets))
+    assert len(first) == MAX_CODES_PER_ANSWER
     for _ in range(50):
         time.ask(ASKS_SERVICE, port=40_000)
     assert len(time.packets()) <= 50
@@ -179,6 +180,28 @@ def test_answers_to_single_devices_are_bounded() -> None:
     time.ask(ASKS_SERVICE, port=40_000)
     second = set().union(*(instances(packet, ttl=10) for packet in time.packets()))
     assert second - first  # another part of them
+
+
+def test_many_codes_are_told_in_turns_and_each_of_them_is() -> None:
+    """A listener reads so many packets of one sender; what all ask at once does not come all at once."""
+    time = Time(LAN)
+    codes = {f"{number:016x}" for number in range(256)}
+    for instance in codes:
+        time.responder.announce(instance, PEER, LISTENING, time.now)
+    for _ in range(2):
+        begin, told = time.now, set()
+        sent = time.until(time.now + len(codes) / MAX_CODES_PER_ANSWER)
+        for second in range(len(codes) // MAX_CODES_PER_ANSWER):
+            there = [packet for moment, packet in sent if second <= moment - begin < second + 1]
+            assert 0 < len(there) <= SOURCE_PACKETS_PER_SECOND
+            told |= set().union(*map(instances, there))
+        assert told == codes
+        time.until(time.now + 200)
+        time.ask(ASKS_SERVICE)
+        time.now = time.responder.wake_at()
+    for instance in codes:
+        time.responder.withdraw(instance)
+    assert set().union(*(instances(packet, ttl=0) for packet in time.packets())) == codes
 
 
 def test_what_is_withdrawn_is_taken_back() -> None:

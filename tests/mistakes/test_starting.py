@@ -9,6 +9,7 @@ import pytest
 
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
 from spacedrive_node.tests.harness.command_runner import run
+from spacedrive_node.tests.harness.log_lines import wait_for_line
 from spacedrive_node.tests.harness.node_commands import sdnode_pair, sdnode_up
 
 LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "off", "--no-mdns")
@@ -148,3 +149,37 @@ def test_the_effective_configuration_as_json(folder: Path) -> None:
 def test_a_command_line_that_is_wrong(folder: Path, arguments: list[str]) -> None:
     """Exit code 2 and one message, without a node."""
     run(folder, *arguments).expect_refusal(2)
+
+
+def test_a_bootstrap_peer_that_is_the_node_itself(folder: Path) -> None:
+    """As in a list that several servers share: it is left out, which is said, also by --check-config."""
+    with sdnode_up(folder, "anna") as a:
+        own = str(a.ready["dial"][0])
+    data_dir = ("--data-dir", str(folder / "anna"))
+    checked = run(folder, "up", "--check-config", "--json", *data_dir, "--bootstrap", own)
+    assert checked.code == 0
+    (remark,) = checked.events[0]["remarks"]
+    assert own in remark
+    assert "this node itself" in remark
+    assert "# bootstrap: " in run(folder, "up", "--check-config", *data_dir, "--bootstrap", own).out
+    with sdnode_up(folder, "anna", "--no-same-host", "--bootstrap", own) as a:
+        wait_for_line(folder / "anna.log", "warning", "this node itself", own.partition("/p2p/")[0])
+        (status,) = a.run("status")  # it waits for no answer of its own
+        assert status["ready"], status["missing"]
+
+
+def test_a_runtime_directory_with_too_long_a_name(folder: Path) -> None:
+    """A Unix socket's path is short: --check-config says so like the node, before a passphrase is read."""
+    runtime = folder / ("x" * 90)
+    runtime.mkdir(mode=0o700)
+    where = {"XDG_RUNTIME_DIR": str(runtime)}
+    command = ("up", "--data-dir", str(folder / "anna"), *LOOPBACK)
+    done = [
+        run(folder, *command, *more, more=where)
+        for more in ((), ("--check-config",), ("--check-config", "--json"), ("--passphrase-file", "/none"))
+    ]
+    for one in done:
+        one.expect_refusal(2, "control", "bytes")
+        assert one.err == done[0].err
+    assert list(runtime.iterdir()) == []
+    assert run(folder, *command, "--check-config", "--control", str(folder / "c"), more=where).code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spacedrive_node.tests.harness.nodes import DEADLINE, Node, running_node
+from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, running_node
 
 PART_OF = {"swarm": "swarm", "vault": "vault", "discovery": "dht"}
 
@@ -96,3 +96,35 @@ async def test_the_metrics_of_a_node_that_has_just_started(tmp_path: Path) -> No
             "cpu_seconds_total",
         ):
             assert float(values[f"process_{name}"]) > 0
+
+
+async def test_the_number_of_devices_is_counted_across_restarts(tmp_path: Path) -> None:
+    """Of the vault, of metrics and of the node: what is stored is what /metrics says."""
+
+    async def shown(node: Node, paired: int) -> None:
+        line = f'spacedrive_node_devices{{state="paired"}} {paired}.0'
+        with trio.fail_after(DEADLINE):
+            while line not in (await _get(node, "/metrics"))[1].splitlines():
+                await trio.lowlevel.checkpoint()
+
+    metrics = {"metrics_listen": "127.0.0.1:0"}
+    async with (
+        running_node(tmp_path, "anna", **metrics) as a,
+        running_node(tmp_path, "bruno", bootstrap=(a.bootstrap,)) as b,
+    ):
+        await shown(a, 0)
+        await pair(a, b)
+        await shown(a, 1)
+        for actor in ("metrics", "vault"):
+            dead = (await a.pids())[actor]
+            os.kill(dead, signal.SIGKILL)
+            with trio.fail_after(DEADLINE):
+                while (await _running(a)).get(actor, dead) == dead:
+                    await trio.lowlevel.checkpoint()
+            await _wait_until(a, lambda ready, code: ready and code == 200, DEADLINE)
+            await shown(a, 1)
+    async with running_node(tmp_path, "anna", **metrics) as a:
+        await shown(a, 1)
+        (device,) = await a.client.devices()
+        await a.client.forget(device.device_id)
+        await shown(a, 0)

@@ -59,7 +59,7 @@ def test_both_sides_agree(done):
     assert done.opened_j.check == done.opened_i.check == i.check
     assert done.opened_j.info.public_key != done.opened_i.info.public_key
     assert len(i.check) == 6
-    assert j.confirmation_frame is None
+    assert j.confirmation_frame == i.confirmation_frame
 
 
 @pytest.mark.parametrize("accepted", [True, False])

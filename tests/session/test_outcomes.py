@@ -376,3 +376,67 @@ def test_a_vault_that_cannot_complete_leaves_the_rest_to_settling(side: int) -> 
     assert two.nodes[1 - side].outcome == "paired"
     settle(*two.nodes)
     assert two.stored() == ("paired", "paired")
+
+
+FORGOTTEN_IN = [
+    *((0, phase) for phase in ("SIGNING", "CONFIRMING")),
+    *((1, phase) for phase in ("RESPONDING", "CONFIRMING", "TIME_WAIT")),
+    *(
+        (side, phase)
+        for side in (0, 1)
+        for phase in (
+            "DECIDING", "PEER_ACCEPTED", "ACCEPTED", "STORING_BEFORE_SEND", "STORING_AFTER_SEND",
+            "AWAITING_ACK", "REJECTING",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("side", "phase"), FORGOTTEN_IN)
+@pytest.mark.parametrize("seed", range(5))
+def test_forgetting_ends_the_pairing_under_way(side: int, phase: str, seed: int) -> None:
+    """Whatever the session does: nothing stays of the device here, and the other side does not wait.
+
+    It hears a rejection if nothing else was said, and `closed` otherwise; it stores nothing for good, unless
+    it was paired already, which nobody can take back.
+    """
+    two = pair(seed, accept=(phase != "REJECTING", phase != "REJECTING"))
+    forgetful, other = two.nodes[side], two.nodes[1 - side]
+    late = phase in ("PEER_ACCEPTED", "STORING_BEFORE_SEND", "AWAITING_ACK")
+    forgetful.decide_delay, other.decide_delay = (5.0, 0.0) if late else (0.0, 5.0)
+    two.begin()
+
+    def reached() -> bool:
+        session = forgetful.machine.session
+        return session is not None and session.phase == phase
+
+    two.simulation.run(reached)
+    assert reached()
+    forgetful.vault.forget(other)
+    two.run(20.0)
+    assert forgetful.ended
+    assert other.ended
+    expected = {"TIME_WAIT": "paired", "REJECTING": "rejected"}.get(phase, "cancelled")
+    assert forgetful.outcome == expected
+    assert ("forgotten" in forgetful.view.message) == (expected == "cancelled")
+    assert two.stored()[side] is None
+    settle(*two.nodes)
+    told = {"AWAITING_ACK": ("lost_contact", "paired"), "CONFIRMING": ("lost_contact", "paired")}
+    rejected = ("SIGNING", "RESPONDING", "DECIDING", "PEER_ACCEPTED", "STORING_BEFORE_SEND", "REJECTING")
+    allowed = told.get(phase, ("rejected",) if phase in rejected else ("lost_contact",))
+    assert other.outcome in (("paired",) if phase == "TIME_WAIT" else allowed)
+    assert (two.stored()[1 - side] is not None) == (other.outcome == "paired")
+
+
+def test_forgetting_another_device_ends_nothing() -> None:
+    """Nor does a device that was forgotten before it was known with whom this pairing is."""
+    two = pair()
+    stranger = two.simulation.node("stranger")
+    two.begin()
+    for phase in ("RESPONDING", "DECIDING"):
+        two.simulation.run(lambda phase=phase: two.joiner.machine.session.phase == phase)
+        for node in two.nodes:
+            node.vault.forget(stranger)
+            node.vault.refuse_stores = False
+    two.run()
+    assert two.outcomes == ("paired", "paired")

@@ -16,6 +16,8 @@ PATIENCE_S = 120
 """On a machine that does other things as well."""
 BACK_S = 10.0
 """Within which a thousand sessions are back: of the supervisor's own time, which no other program takes."""
+STOPPED_S = 4.0
+"""Within which a node stops, of the same time."""
 DESCRIPTORS = 8192
 
 
@@ -55,25 +57,28 @@ async def test_all_sessions_come_back_when_the_fork_server_is_killed(number):
                 await gateway.send(to_session.Decide(True), to=session_name(each))
             await wait_for_views(gateway, number, message="signed 1")
             assert time.process_time() - before < BACK_S
-            asked_to_stop = trio.current_time()
-        assert trio.current_time() - asked_to_stop < 10  # the service manager's patience
+            before = time.process_time()
+        assert time.process_time() - before < STOPPED_S
     assert gateway.failure is None
     assert {line[2] for line in gateway.logs} == {"fork server lost", "restarting"}
     causes = {line[3]["cause"] for line in gateway.logs if line[2] == "restarting"}
     assert causes == {"zygote"}
 
 
+@pytest.mark.slow
 async def test_codes_still_pair_after_the_loss_of_the_fork_server(tmp_path):
-    """Real sessions, more than the fork server's socket holds requests for."""
-    number, spawner = 300, InterceptingSpawner()
+    """Real sessions, more than the fork server's socket holds requests for; all of them are there again."""
+    number, spawner = 500, InterceptingSpawner()
     settings = {"max_sessions": number + 8}
-    with trio.fail_after(PATIENCE_S):
+    with trio.fail_after(4 * PATIENCE_S):
         async with (
             running_node(tmp_path, "anna", spawner=spawner, **settings) as anna,
             running_node(tmp_path, "bruno", bootstrap=(anna.bootstrap,)) as bruno,
         ):
             showing = [await anna.client.start_pairing() for _ in range(number)]
             os.kill(spawner.pid, signal.SIGKILL)
+            while not await all_are_running(anna.client, number):
+                await trio.lowlevel.checkpoint()
             chosen = showing[number // 2]
             joining = await bruno.client.join_pairing(" ".join(chosen.code.words), timeout=60)
             for side in (chosen, joining):
@@ -83,3 +88,10 @@ async def test_codes_still_pair_after_the_loss_of_the_fork_server(tmp_path):
             for side in (chosen, joining):
                 await side.paired()
             assert not [line for line in anna.logs if line[2] == "given up"]
+            assert {line[3]["cause"] for line in anna.logs if line[2] == "restarting"} == {"zygote"}
+
+
+async def all_are_running(client, number):
+    """Whether all sessions have been started again: the client that lists them waits for the gateway."""
+    rows = [row for row in await client.actors() if row.actor.startswith("session")]
+    return sum(row.state == "running" and row.restarts == 1 for row in rows) >= number

@@ -7,8 +7,9 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from spacedrive_node.supervisor import memory_usage
+from spacedrive_node.supervisor import child_process, memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
+from spacedrive_node.supervisor.fork_client import ForkClient
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.tests.harness.tiny_actors import TinyConfig
 from spacedrive_node.tests.harness.tiny_node import spec
@@ -60,3 +61,30 @@ async def test_the_memory_of_children_is_exact_for_any_user():
             await handle.aclose()
             assert set(memory_usage.memory_files) == {spawner.pid}
     assert memory_usage.memory_files == {}
+
+
+async def test_children_of_a_lost_fork_server_are_known_to_be_lost_with_it(monkeypatch):
+    """Also where the end of the fork server is handled later than theirs, as on a busy machine."""
+    monkeypatch.setattr(child_process, "_STATUS_GRACE_S", 0.001)
+    close, has_unread_reply = ForkClient.aclose, ForkClient.has_unread_reply
+    number, asked = 8, []
+
+    def ask(fork_server):
+        asked.append(fork_server)
+        return has_unread_reply(fork_server)
+
+    async def close_late(fork_server):
+        while len(asked) < number:  # until all of them have waited in vain
+            await trio.lowlevel.checkpoint()
+        await close(fork_server)
+
+    monkeypatch.setattr(ForkClient, "has_unread_reply", ask)
+    monkeypatch.setattr(ForkClient, "aclose", close_late)
+    spawner = ProcessSpawner()
+    with trio.fail_after(30):
+        async with spawner.opened(preload=[], on_lost=lambda _cause: None):
+            handles = [await spawner.spawn(spec("swarm", "quiet_swarm", TinyConfig())) for _ in range(number)]
+            os.kill(spawner.pid, signal.SIGKILL)
+            assert [await handle.wait() for handle in handles] == [None] * len(handles)
+            for handle in handles:
+                await handle.aclose()

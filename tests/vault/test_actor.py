@@ -45,7 +45,7 @@ async def test_start_list_stop(tmp_path: Path) -> None:
             assert isinstance(await channel.receive(), Ready)
             first = await channel.receive()
             assert isinstance(first, Step)
-            assert first.out[0].kind == "SwarmIdentity"
+            assert [out.kind for out in first.out][:2] == ["Observed", "SwarmIdentity"]
             body = msgspec.Raw(encode(ListDevices(4)))
             await channel.send(Deliver(1, "gateway", 1, "ListDevices", os.urandom(16), body))
             step = await channel.receive()

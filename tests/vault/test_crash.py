@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -17,7 +18,7 @@ from spacedrive_node.messages.base import Message, encode
 from spacedrive_node.messages.peer_protocol import Refused
 from spacedrive_node.messages.to_gateway import DeviceChanged, Readiness
 from spacedrive_node.messages.to_session import Stored, StoreRefused
-from spacedrive_node.messages.to_vault import ConfirmDevice, ForgetDevice, RenameDevice, Settled, SignIdentity
+from spacedrive_node.messages.to_vault import ConfirmDevice, ForgetDevice, RenameDevice, Settled
 from spacedrive_node.protocol.keys import fingerprint
 
 
@@ -56,7 +57,11 @@ class Story:
         device = other.device_id
         inputs: list[tuple[str, Message, Message | None]] = []
         for pairing in (self.old, self.new, dropped):
-            inputs += [("gateway", pairing.accept(), None), ("swarm", pairing.vouch(), None)]
+            inputs += [
+                (pairing.sender, pairing.sign(), ANY),
+                ("gateway", pairing.accept(), None),
+                ("swarm", pairing.vouch(), None),
+            ]
         confirmed = self.new.acknowledgement
         closed = encode(Refused(dropped.code_id, dropped.attempt, "closed"))
         inputs += [
@@ -143,7 +148,6 @@ def test_a_repeated_request_of_a_client_gets_the_first_answer(host: Any, other: 
     key = os.urandom(16)
     assert host.request("gateway", ForgetDevice(1, other.device_id), key) == DeviceChanged(1)
     again = other.pairing()
-    host.request(again.sender, SignIdentity(6, "initiator", again.th))
     host.admit(again)
     host.request(again.sender, again.store())
     assert host.request("gateway", ForgetDevice(9, other.device_id), key) == DeviceChanged(9)

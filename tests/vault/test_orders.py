@@ -1,11 +1,13 @@
 """What a formal model of the ending found, replayed against two real vaults."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from spacedrive_node.messages.to_session import Stored, StoreRefused
+from spacedrive_node.messages.to_session import DeviceForgotten, Stored, StoreRefused
+from spacedrive_node.messages.to_vault import ForgetDevice
 from spacedrive_node.tests.harness.two_vaults import PairingOfTwo, VaultDevice, settle
 from spacedrive_node.tests.harness.vault_actor import OtherDevice
 
@@ -121,6 +123,43 @@ def test_forgetting_ends_the_pairings_under_way(ada: VaultDevice, bob: VaultDevi
     assert isinstance(second.store(ada), StoreRefused)
     assert isinstance(first.confirm(ada), StoreRefused)
     assert ada.states(bob) == []
+
+
+def test_forgetting_tells_the_sessions_that_it_ends(
+    ada: VaultDevice, bob: VaultDevice, new_device: type[OtherDevice]
+) -> None:
+    """C2: those that have signed before, also if the vault is killed or the user's request is repeated later.
+
+    A session that has signed nothing, or only after it, may pair with the device.
+    """
+    first, running, unsigned, later = (PairingOfTwo(ada, bob) for _ in range(4))
+    first.complete()
+    running.sign()
+    unsigned.sign(bob)
+    unsigned.accept(ada)
+    stranger = new_device().pairing()
+    ada.admit(stranger)
+    request, key = ForgetDevice(1, bob.device_id), os.urandom(16)
+
+    def told() -> set[str]:
+        effects = ada.step("gateway", request, key)
+        return {send.to for send in effects.out if send.message == DeviceForgotten(bob.device_id)}
+
+    # Which device the stranger's session pairs with is that session's knowledge: it is told, and goes on.
+    expected = {running.sides[ada].sender, stranger.sender}
+    assert told() == expected
+    ada.restart()
+    assert told() == expected
+    later.sign()
+    assert told() == expected
+    for pairing in (later, unsigned):
+        if pairing is unsigned:
+            pairing.sign(ada)
+        else:
+            pairing.accept(ada)
+        assert pairing.store(ada) == Stored(7, "unconfirmed")
+    running.end(ada)
+    assert told() == {stranger.sender}
 
 
 def test_forgetting_is_remembered_by_a_vault_that_is_killed(ada: VaultDevice, bob: VaultDevice) -> None:

@@ -1,7 +1,9 @@
 """How a device becomes trusted, is settled, listed, renamed and forgotten."""
 
+import os
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -15,6 +17,7 @@ from spacedrive_node.messages.peer_protocol import (
     decode_wire,
 )
 from spacedrive_node.messages.to_gateway import DeviceChanged, NodeIdentity, Readiness, VaultError
+from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import Signed, Stored, StoreRefused
 from spacedrive_node.messages.to_swarm import PeerReply, SwarmIdentity
 from spacedrive_node.messages.to_vault import (
@@ -27,12 +30,11 @@ from spacedrive_node.messages.to_vault import (
     SettleRequest,
     SignIdentity,
 )
-from spacedrive_node.protocol.identity import signing_input, verify
+from spacedrive_node.protocol.identity import make_info, signing_input, verify
 from spacedrive_node.protocol.keys import fingerprint
 
 
 def _stored(host: Any, pairing: Any) -> None:
-    assert isinstance(host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th3)), Signed)
     host.admit(pairing)
     assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
 
@@ -81,7 +83,7 @@ def test_what_a_session_left_unconfirmed_is_settled(host: Any, other: Any) -> No
 def test_start_says_known_peers_first_then_identity(host: Any, other: Any) -> None:
     """The swarm must know every peer before it may answer `closed` to anyone."""
     _paired(host, other.pairing())
-    sends = host.restart().out
+    sends = [send for send in host.restart().out if not isinstance(send.message, Observed)]
     assert [type(send.message).__name__ for send in sends] == [
         "KnownPeer",
         "SwarmIdentity",
@@ -95,6 +97,32 @@ def test_start_says_known_peers_first_then_identity(host: Any, other: Any) -> No
     assert identity.name == "Mine"
     assert isinstance(sends[3].message, Readiness)
     assert {send.to for send in sends[3:]} == {"gateway", "metrics"}
+
+
+def _counted(effects: Any) -> dict[str, float] | None:
+    """The numbers of devices by state, if they were reported."""
+    for send in effects.out if effects is not None else ():
+        if isinstance(send.message, Observed):
+            assert send.to == "metrics"
+            return {sample.labels[0]: sample.value for sample in send.message.samples}
+    return None
+
+
+def test_the_number_of_devices_is_reported(host: Any, new_device: Any) -> None:
+    """As the list shows them: each device once, at the start, and at the next tick after a change."""
+    assert _counted(host.restart()) == {"paired": 0, "unconfirmed": 0}
+    assert _counted(host.tick()) is None
+    one, two = new_device("One"), new_device("Two")
+    _paired(host, one.pairing())
+    assert _counted(host.tick()) == {"paired": 1, "unconfirmed": 0}
+    _stored(host, one.pairing())  # once more: what is in use is what the list shows
+    assert _counted(host.tick()) is None
+    for _ in range(2):
+        _stored(host, two.pairing())
+    assert _counted(host.tick()) == {"paired": 1, "unconfirmed": 1} == _counted(host.restart())
+    host.request("gateway", ForgetDevice(1, one.device_id))
+    assert _counted(host.tick()) == {"paired": 0, "unconfirmed": 1}
+    assert len(host.devices()) == 1
 
 
 def test_identity_survives_a_restart_and_signs_what_verifies(host: Any, other: Any) -> None:
@@ -156,7 +184,7 @@ def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     refused(pairing, peer=stranger.peer)
     refused(pairing, info=stranger.info)
     theirs = stranger.pairing()
-    theirs.th, theirs.th3 = pairing.th, pairing.th3
+    theirs.th2, theirs.th3 = pairing.th2, pairing.th3
     forged = theirs.store()
     refused(pairing, info=forged.info, signature=forged.signature, peer=stranger.peer)  # not whom he accepted
     refused(pairing, decision=pairing.peer_decision)
@@ -167,6 +195,62 @@ def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     wrong_session = other.pairing()
     assert isinstance(host.request(wrong_session.sender, pairing.store()), StoreRefused)
     assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+
+
+def test_only_the_transcript_that_was_signed_is_stored(host: Any, other: Any) -> None:
+    """A session has the vault sign for one pairing, or for none, and stores another: refused, whatever it is.
+
+    The other device and the user have agreed to all of it.
+    """
+
+    def refused(pairing: Any, *signed: SignIdentity, why: str = "sign") -> None:
+        for message in signed:
+            assert isinstance(host.request(pairing.sender, message), Signed)
+        for message in (pairing.accept(), pairing.vouch()):
+            host.step("gateway", message)
+        host.restart()
+        answer = host.request(pairing.sender, pairing.store())
+        assert isinstance(answer, StoreRefused)
+        assert why in answer.reason
+        assert host.devices() == ()
+
+    one, elsewhere = other.pairing(), other.pairing()
+    refused(one)
+    refused(one, SignIdentity(6, "joiner", os.urandom(32), b"n" * 32))
+    refused(one, SignIdentity(6, "initiator", one.th1))
+    refused(one, SignIdentity(6, "initiator", one.th2))
+    refused(one, SignIdentity(6, "joiner", one.th2, b"n" * 32))
+    refused(one, SignIdentity(6, "joiner", one.th3, b"n" * 32))
+    refused(one, one.sign(), SignIdentity(6, "joiner", elsewhere.th1, b"n" * 32))
+    host.request(elsewhere.sender, one.sign())  # another session's signature is no other's
+    refused(one)
+    mixed = other.pairing()
+    mixed.decision, mixed.peer_decision, mixed.reply = one.decision, one.peer_decision, one.reply
+    refused(mixed, mixed.sign(), why="different attempts")
+    host.request(one.sender, one.sign())
+    host.restart()
+    assert host.request(one.sender, one.store()) == Stored(7, "unconfirmed")
+
+
+def test_an_initiator_stores_what_it_has_signed(host: Any, other: Any) -> None:
+    """There this side has signed th2, and the other one th1."""
+    pairing = other.pairing()
+    info = make_info(public_key=other.public_key, name="Other", os="linux", app_version="1", nonce=b"n" * 32)
+    store = pairing.store(
+        role="joiner",
+        th=pairing.th1,
+        info=info,
+        signature=other.key.sign(signing_input("joiner", pairing.th1, other.peer, info)),
+    )
+    for message in (pairing.accept(), pairing.vouch()):
+        host.step("gateway", message)
+    for signed in (pairing.sign(), SignIdentity(6, "initiator", pairing.th1)):
+        host.request(pairing.sender, signed)
+        assert isinstance(host.request(pairing.sender, store), StoreRefused)
+    host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th2))
+    wrong = msgspec.structs.replace(store, confirmation=other.pairing().confirmation)
+    assert isinstance(host.request(pairing.sender, wrong), StoreRefused)
+    assert host.request(pairing.sender, store) == Stored(7, "unconfirmed")
 
 
 def test_the_first_accept_is_final(host: Any, other: Any, new_device: Any) -> None:
@@ -234,7 +318,7 @@ def test_pairings_at_once_leave_the_same_record_in_any_order(host: Any, other: A
     """All stated the same clock; whatever the order, the greatest transcript stays, as on the other side."""
     pairings = sorted((other.pairing() for _ in range(3)), key=lambda pairing: pairing.th3)
     for pairing in pairings:
-        host.request(pairing.sender, SignIdentity(6, "initiator", pairing.th3))
+        host.request(pairing.sender, pairing.sign())
     for pairing in pairings:
         _stored(host, pairing)
     for number in order:
@@ -353,7 +437,7 @@ def test_replaced_records_end_after_seven_days(host: Any, other: Any, new_device
     _stored(host, new_device().pairing())
     host.wall += 7 * 24 * 3600 - 1
     host.now += 3600
-    assert host.tick() is None
+    host.tick()
     assert host.vault._store.count() == 3
     host.wall += 2
     host.now += 3600
@@ -432,9 +516,11 @@ def test_vouches_and_sessions_are_bounded(host: Any, new_device: Any) -> None:
     for number in range(session_evidence.MAX_SESSIONS + 5):
         session = f"{number:016x}"
         table.record_acceptance(session, bytes(32), bytes(32))
+        table.version_to_sign(session, "v" * 32, 2**40)
+        table.record_signed(session, "initiator", bytes(32))
         for peer in range(session_evidence.MAX_PEERS_PER_SESSION + 1):
             table.record_peer(session, bytes([peer]) * 38)
-    assert len(table.checkpoint()) < 900_000
+    assert len(table.checkpoint()) < 930_000
     assert table.acceptance(f"{0:016x}") is None
     last = f"{session_evidence.MAX_SESSIONS + 4:016x}"
     assert session_evidence.SessionEvidence(table.checkpoint()).has_peer(

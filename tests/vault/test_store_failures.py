@@ -19,7 +19,6 @@ from spacedrive_node.messages.to_vault import (
     RenameDevice,
     Settled,
     SettleRequest,
-    SignIdentity,
 )
 from spacedrive_node.tests.harness.small_disk import fill, small_disk
 from spacedrive_node.tests.harness.vault_actor import OtherDevice, VaultHost
@@ -67,7 +66,6 @@ def answer(host: VaultHost, sender: str, message: Message) -> Message:
 def test_a_disk_that_was_full_for_a_moment(cramped: VaultHost, other: OtherDevice) -> None:
     """The device is refused; once there is room the vault is ready again by itself, and stores."""
     pairing = other.pairing()
-    cramped.request(pairing.sender, SignIdentity(1, "initiator", pairing.th))
     cramped.admit(pairing)
     filler = fill(cramped.data_dir)
     effects = cramped.step(pairing.sender, pairing.store())
@@ -86,7 +84,6 @@ def test_a_disk_that_was_full_for_a_moment(cramped: VaultHost, other: OtherDevic
 def test_a_disk_that_is_full_when_a_pairing_completes(cramped: VaultHost, other: OtherDevice) -> None:
     """The record stays unconfirmed and says so; it settles when there is room, at the next contact."""
     pairing = other.pairing()
-    cramped.request(pairing.sender, SignIdentity(1, "initiator", pairing.th))
     cramped.admit(pairing)
     assert answer(cramped, pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
     filler = fill(cramped.data_dir)

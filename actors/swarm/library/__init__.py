@@ -14,6 +14,7 @@ connections.py        one connection: is it alive, of which kind, from where; ho
 notifications.py      the library's events of connections, as two callbacks
 dialing.py            switches off the library's own dialing
 identify.py           identify: bounded, repeated when it failed, with a callback after it
+ping.py               ping, which forgets who has pinged
 peer_store.py         the peer store, bounded, and tolerant of peer records that arrive late
 negotiation.py        multistream-select, bounded and in few packets
 multiplexer.py        Yamux, bounded and in few packets

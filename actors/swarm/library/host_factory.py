@@ -10,7 +10,7 @@ import libp2p
 import libp2p.network.swarm as library_swarm
 from libp2p.crypto.keys import KeyPair
 
-from . import dialing, identify, multiplexer, negotiation
+from . import dialing, identify, multiplexer, negotiation, ping
 from .connection_limits import connection_config
 from .connections import use_remote_address
 from .library_logs import silence_library_logs
@@ -52,5 +52,6 @@ def new_host(keys: KeyPair, max_connections: int, announced: Callable[[], list[A
     dialing.shorten_dials(network)
     dialing.never_dial_by_itself(host)
     identify.use_bounded_identify(host)
+    ping.forget_who_pinged(host)
     peer_store.is_connected = lambda peer_id: bool(network.get_connections(peer_id))
     return host

@@ -43,6 +43,10 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
     Defect (0.8.1): every frame is sealed and sent as a packet of its own, so that a request with its answer
     costs sixteen. Here the frame that opens a stream waits for the next frame, and frames written inside
     `one_packet` wait for its end.
+
+    Defect (0.8.1, stream_muxer/yamux/yamux.py:1103): what a peer has sent before it resets a stream is lost
+    if nobody has read it by then. js-libp2p 2 answers a Kademlia request and resets the stream at once. Here
+    it is read first, and then the reset is reported. Test: tests/swarm/test_resets.py.
     """
 
     _arriving = 0
@@ -88,6 +92,11 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
             return bytes(await super()._read_data_body(length))
         finally:
             self._reading = False
+
+    def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
+        if stream.reset_received:
+            stream.recv_closed = True  # as after a FIN: what has come can be read
+        super()._finalize_stream_locked(stream, fully_closed=fully_closed)
 
     async def _write_frame(self, data: bytes) -> None:
         kind, flags, stream_id = data[1], data[3], int.from_bytes(data[4:8], "big")

@@ -1,0 +1,111 @@
+"""Runs the peers of other implementations (tests/interop/README.md), which `make interop` has built."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+BUILT = Path(__file__).resolve().parents[2] / ".interop"
+COMMANDS = {
+    "go": (str(BUILT / "go-peer"),),
+    "rust": (str(BUILT / "rust-peer"),),
+    "js-2": ("node", str(BUILT / "js-2" / "peer.mjs")),
+    "js-3": ("node", str(BUILT / "js-3" / "peer.mjs")),
+}
+DEADLINE = 40.0
+
+
+class CommandFailedError(Exception):
+    """The peer could not do what it was told. The text is the peer's own."""
+
+
+class InteropPeer:
+    """A running peer."""
+
+    def __init__(self, process: trio.Process, nursery: trio.Nursery) -> None:
+        self._process = process
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._news = trio.Event()
+        self._ended = False
+        self._number = 0
+        self.id = ""
+        """The peer id as text."""
+        self.addresses: list[str] = []
+        """With /p2p."""
+        nursery.start_soon(self._read)
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        rest = b""
+        async for data in self._process.stdout:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                said = json.loads(line)
+                self._answers[said.get("id", 0)] = said
+            self._wake()
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def answer(self, number: int) -> dict[str, Any]:
+        with trio.fail_after(DEADLINE):
+            while number not in self._answers:
+                if self._ended:
+                    raise CommandFailedError("the peer has ended")
+                await self._news.wait()
+        return self._answers.pop(number)
+
+    async def command(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Have the peer do something. Raises CommandFailedError."""
+        assert self._process.stdin is not None
+        self._number += 1
+        line = json.dumps({"id": self._number, "op": op, **fields}) + "\n"
+        await self._process.stdin.send_all(line.encode())
+        answer = await self.answer(self._number)
+        if "error" in answer:
+            raise CommandFailedError(f"{op}: {answer['error']}")
+        return answer
+
+    def address(self, part: str) -> str:
+        """Return the address of the peer that has `part` in it."""
+        return next(one for one in self.addresses if part in one)
+
+
+def skip_if_not_built(implementation: str) -> None:
+    """Skip the test, and say so, if this peer is not there."""
+    command = COMMANDS[implementation]
+    if not Path(command[-1]).exists() or shutil.which(command[0]) is None:
+        pytest.skip(f"the {implementation} peer is not built: make interop")
+
+
+@asynccontextmanager
+async def open_peer(implementation: str, *listen: str) -> AsyncIterator[InteropPeer]:
+    """Run a peer that listens on `listen`; it is killed at the end."""
+    skip_if_not_built(implementation)
+    async with trio.open_nursery() as nursery:
+        process = await trio.lowlevel.open_process(
+            [*COMMANDS[implementation], *listen],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+        )
+        peer = InteropPeer(process, nursery)
+        try:
+            ready = await peer.answer(0)
+            peer.id, peer.addresses = ready["peer"], ready["addresses"]
+            yield peer
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,218 @@
+// A go-libp2p peer for the interoperability tests. It speaks JSON lines on stdin and stdout, as ../README.md says.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	"github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multihash"
+)
+
+const (
+	echoProtocol = protocol.ID("/spacedrive-interop/echo/1.0.0")
+	maxEcho      = 16 << 20
+	timeout      = 20 * time.Second
+)
+
+type command struct {
+	ID      int    `json:"id"`
+	Op      string `json:"op"`
+	Address string `json:"address"`
+	Peer    string `json:"peer"`
+	Bytes   int    `json:"bytes"`
+	Key     string `json:"key"`
+}
+
+type answer map[string]any
+
+type peerProgram struct {
+	host host.Host
+	dht  *dht.IpfsDHT
+	out  sync.Mutex
+}
+
+func (p *peerProgram) say(what answer) {
+	p.out.Lock()
+	defer p.out.Unlock()
+	line, err := json.Marshal(what)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(string(line))
+}
+
+func echo(stream network.Stream) {
+	defer stream.Close()
+	if _, err := io.Copy(stream, io.LimitReader(stream, maxEcho)); err != nil {
+		stream.Reset()
+	}
+}
+
+func (p *peerProgram) connect(ctx context.Context, address string) (answer, error) {
+	parsed, err := multiaddr.NewMultiaddr(address)
+	if err != nil {
+		return nil, err
+	}
+	info, err := peer.AddrInfoFromP2pAddr(parsed)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := p.host.Connect(ctx, *info); err != nil {
+		return nil, err
+	}
+	return answer{"seconds": time.Since(began).Seconds(), "peer": info.ID.String()}, nil
+}
+
+func (p *peerProgram) identify(ctx context.Context, id peer.ID) (answer, error) {
+	for ctx.Err() == nil {
+		protocols, err := p.host.Peerstore().GetProtocols(id)
+		if err == nil && len(protocols) > 0 {
+			agent, _ := p.host.Peerstore().Get(id, "AgentVersion")
+			return answer{"protocols": protocols, "agent": agent}, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil, errors.New("not identified")
+}
+
+func (p *peerProgram) echoTo(ctx context.Context, id peer.ID, size int) (answer, error) {
+	stream, err := p.host.NewStream(ctx, id, echoProtocol)
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	sent := make([]byte, size)
+	if _, err := rand.Read(sent); err != nil {
+		return nil, err
+	}
+	failed := make(chan error, 1)
+	go func() {
+		_, err := stream.Write(sent)
+		if err == nil {
+			err = stream.CloseWrite()
+		}
+		failed <- err
+	}()
+	got, err := io.ReadAll(io.LimitReader(stream, maxEcho))
+	if err != nil {
+		return nil, err
+	}
+	if err := <-failed; err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(sent, got) {
+		return nil, fmt.Errorf("%d bytes came back, and not the same", len(got))
+	}
+	return answer{"bytes": len(got)}, nil
+}
+
+func keyOf(text string) (cid.Cid, error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		return cid.Undef, err
+	}
+	hash, err := multihash.Cast(raw)
+	if err != nil {
+		return cid.Undef, err
+	}
+	return cid.NewCidV1(cid.Raw, hash), nil
+}
+
+func (p *peerProgram) findProviders(ctx context.Context, key cid.Cid) (answer, error) {
+	found := []string{}
+	for info := range p.dht.FindProvidersAsync(ctx, key, 1) {
+		found = append(found, info.ID.String())
+	}
+	return answer{"providers": found}, nil
+}
+
+func (p *peerProgram) run(ctx context.Context, one command) (answer, error) {
+	switch one.Op {
+	case "connect":
+		return p.connect(ctx, one.Address)
+	case "provide", "find_providers":
+		key, err := keyOf(one.Key)
+		if err != nil {
+			return nil, err
+		}
+		if one.Op == "provide" {
+			return answer{}, p.dht.Provide(ctx, key, true)
+		}
+		return p.findProviders(ctx, key)
+	}
+	id, err := peer.Decode(one.Peer)
+	if err != nil {
+		return nil, err
+	}
+	switch one.Op {
+	case "identify":
+		return p.identify(ctx, id)
+	case "ping":
+		result := <-ping.Ping(ctx, p.host, id)
+		return answer{"seconds": result.RTT.Seconds()}, result.Error
+	case "echo":
+		return p.echoTo(ctx, id, one.Bytes)
+	case "close":
+		return answer{}, p.host.Network().ClosePeer(id)
+	}
+	return nil, errors.New("no such command")
+}
+
+func main() {
+	node, err := libp2p.New(libp2p.ListenAddrStrings(os.Args[1:]...), libp2p.DisableRelay())
+	if err != nil {
+		panic(err)
+	}
+	node.SetStreamHandler(echoProtocol, echo)
+	kad, err := dht.New(
+		node,
+		dht.Mode(dht.ModeServer), dht.ProtocolPrefix("/spacedrive"),
+		dht.AddressFilter(nil), dht.DisableAutoRefresh(), dht.DisableValues(),
+	)
+	if err != nil {
+		panic(err)
+	}
+	program := &peerProgram{host: node, dht: kad}
+	addresses := []string{}
+	for _, address := range node.Addrs() {
+		addresses = append(addresses, address.String()+"/p2p/"+node.ID().String())
+	}
+	program.say(answer{"event": "ready", "peer": node.ID().String(), "addresses": addresses})
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		var one command
+		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
+			panic(err)
+		}
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
+			defer cancel()
+			result, err := program.run(ctx, one)
+			if err != nil {
+				result = answer{"error": err.Error()}
+			}
+			result["id"] = one.ID
+			program.say(result)
+		}()
+	}
+}

@@ -1,0 +1,139 @@
+// A js-libp2p peer, 2.x or 3.x, for the interoperability tests. It speaks JSON lines on stdin and stdout, as
+// ../README.md says.
+
+import { randomBytes } from 'node:crypto'
+import readline from 'node:readline'
+
+// js-libp2p uses it, and Node has it since version 22.
+Promise.withResolvers ??= function () {
+  let resolve, reject
+  const promise = new Promise((yes, no) => { resolve = yes; reject = no })
+  return { promise, resolve, reject }
+}
+
+const { createLibp2p } = await import('libp2p')
+const { noise } = await import('@chainsafe/libp2p-noise')
+const { yamux } = await import('@chainsafe/libp2p-yamux')
+const { quic } = await import('@chainsafe/libp2p-quic').catch(() => ({}))
+const { identify } = await import('@libp2p/identify')
+const { kadDHT, passthroughMapper } = await import('@libp2p/kad-dht')
+const { ping } = await import('@libp2p/ping')
+const { peerIdFromString } = await import('@libp2p/peer-id')
+const { tcp } = await import('@libp2p/tcp')
+const { webSockets } = await import('@libp2p/websockets')
+const { multiaddr } = await import('@multiformats/multiaddr')
+const { CID } = await import('multiformats/cid')
+const Digest = await import('multiformats/hashes/digest')
+
+const ECHO = '/spacedrive-interop/echo/1.0.0'
+const KAD = '/spacedrive/kad/1.0.0'
+const MAX_ECHO = 16 << 20
+const RAW = 0x55
+const within = () => ({ signal: AbortSignal.timeout(20_000) })
+
+const node = await createLibp2p({
+  addresses: { listen: process.argv.slice(2) },
+  transports: [tcp(), webSockets(), ...(quic ? [quic()] : [])],
+  connectionEncrypters: [noise()],
+  streamMuxers: [yamux()],
+  connectionGater: { denyDialMultiaddr: () => false },
+  services: {
+    identify: identify(),
+    ping: ping(),
+    dht: kadDHT({ protocol: KAD, clientMode: false, peerInfoMapper: passthroughMapper, allowQueryWithZeroPeers: true })
+  }
+})
+
+/** Reads all that the other side sends, in 2.x (a duplex) and 3.x (an event target that can be iterated). */
+async function readAll (stream) {
+  const parts = []
+  let size = 0
+  for await (const part of stream.source ?? stream) {
+    parts.push(part.subarray())
+    size += parts.at(-1).length
+    if (size > MAX_ECHO) throw new Error('too much')
+  }
+  return Buffer.concat(parts)
+}
+
+async function writeAll (stream, data) {
+  if (stream.send === undefined) {
+    await stream.sink((function * () {
+      for (let at = 0; at < data.length; at += 65_536) yield data.subarray(at, at + 65_536)
+    })())
+    return
+  }
+  for (let at = 0; at < data.length; at += 65_536) {
+    if (!stream.send(data.subarray(at, at + 65_536))) await stream.onDrain(within())
+  }
+  await stream.close(within())
+}
+
+await node.handle(ECHO, async (incoming, connection) => {
+  const stream = incoming.stream ?? incoming
+  try {
+    await writeAll(stream, await readAll(stream))
+  } catch (error) {
+    stream.abort(error)
+  }
+})
+
+const keyOf = (text) => CID.createV1(RAW, Digest.decode(Buffer.from(text, 'hex')))
+
+const commands = {
+  async connect ({ address }) {
+    const began = performance.now()
+    const connection = await node.dial(multiaddr(address), within())
+    return { peer: connection.remotePeer.toString(), seconds: (performance.now() - began) / 1000 }
+  },
+  async identify ({ peer }) {
+    const { signal } = within() // it identifies by itself; this waits for the result
+    while (true) {
+      const known = await node.peerStore.get(peerIdFromString(peer)).catch(() => undefined)
+      if (known?.protocols.length > 0) {
+        return { protocols: known.protocols, agent: String(Buffer.from(known.metadata.get('AgentVersion') ?? '')) }
+      }
+      signal.throwIfAborted()
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+  },
+  async ping ({ peer }) {
+    return { seconds: await node.services.ping.ping(peerIdFromString(peer), within()) / 1000 }
+  },
+  async echo ({ peer, bytes }) {
+    const stream = await node.dialProtocol(peerIdFromString(peer), ECHO, within())
+    const sent = randomBytes(bytes)
+    const [got] = await Promise.all([readAll(stream), writeAll(stream, sent)])
+    if (!got.equals(sent)) throw new Error(`${got.length} bytes came back, and not the same`)
+    return { bytes: got.length }
+  },
+  async provide ({ key }) {
+    await node.contentRouting.provide(keyOf(key), within())
+    return {}
+  },
+  async find_providers ({ key }) {
+    const found = []
+    for await (const provider of node.contentRouting.findProviders(keyOf(key), within())) {
+      found.push(provider.id.toString())
+      break
+    }
+    return { providers: found }
+  },
+  async close ({ peer }) {
+    await node.hangUp(peerIdFromString(peer), within())
+    return {}
+  }
+}
+
+const say = (what) => process.stdout.write(JSON.stringify(what) + '\n')
+say({ event: 'ready', peer: node.peerId.toString(), addresses: node.getMultiaddrs().map(String) })
+const lines = readline.createInterface({ input: process.stdin })
+lines.on('line', async (line) => {
+  const command = JSON.parse(line)
+  try {
+    say({ ...await commands[command.op](command), id: command.id })
+  } catch (error) {
+    say({ error: String(error.message ?? error), id: command.id })
+  }
+})
+lines.on('close', () => process.exit(0))

@@ -1,0 +1,110 @@
+"""Other implementations over each transport: connect, identify, ping, 1 MB there and back, close."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
+from libp2p.host.ping import ID as PING
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.tests.harness.interop_peer import COMMANDS, InteropPeer, open_peer
+from spacedrive_node.tests.harness.library_hosts import our_host, running
+
+ECHO = "/spacedrive-interop/echo/1.0.0"
+MEGABYTE = 1 << 20
+CHUNK_BYTES = 1 << 16
+DEADLINE = 60
+LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0"}
+"""The transports that this node has."""
+
+
+async def echo(stream: Any) -> None:
+    """Send back what comes until its end."""
+    with suppress(streams.StreamError, StreamError):
+        data = await read_all(stream)
+        for at in range(0, len(data), CHUNK_BYTES):
+            await streams.write(stream, data[at : at + CHUNK_BYTES])
+        await streams.close(stream)
+
+
+async def read_all(stream: Any) -> bytes:
+    """Read until the other side has closed its half."""
+    data = bytearray()
+    while True:
+        try:
+            piece = await stream.read(CHUNK_BYTES)
+        except StreamEOF:
+            return bytes(data)
+        data += piece
+
+
+async def use(host: Any, connection: Any) -> None:
+    """Use a connection from this side: identify, which runs by itself, ping, 1 MB there and back."""
+    peer_id: ID = connection.muxed_conn.peer_id
+    await until(lambda: peer_id in host._identified_peers)
+    assert ECHO in host.get_peerstore().get_protocols(peer_id)
+    ping = os.urandom(32)
+    async with streams.open_stream(connection, str(PING), ping) as stream:
+        assert await streams.read_exactly(stream, len(ping)) == ping
+    sent = os.urandom(MEGABYTE)
+    async with streams.open_stream(connection, ECHO) as stream, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            for at in range(0, len(sent), CHUNK_BYTES):
+                await streams.write(stream, sent[at : at + CHUNK_BYTES])
+            await stream.close_write()
+
+        nursery.start_soon(send)
+        assert await streams.read_exactly(stream, len(sent)) == sent
+
+
+async def use_from(peer: InteropPeer, own_id: str) -> None:
+    """Use the connection from the other side."""
+    assert ECHO in (await peer.command("identify", peer=own_id))["protocols"]
+    await peer.command("ping", peer=own_id)
+    assert (await peer.command("echo", peer=own_id, bytes=MEGABYTE))["bytes"] == MEGABYTE
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds of a library that has no event for it."""
+    while not holds():  # noqa: ASYNC110
+        await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("transport", LISTEN)
+@pytest.mark.parametrize("implementation", COMMANDS)
+async def test_we_dial(implementation: str, transport: str) -> None:
+    """Their listener, our dialer; both sides open streams; we close."""
+    host = our_host(1)
+    host.set_stream_handler(ECHO, echo)
+    async with open_peer(implementation, LISTEN[transport]) as peer, running(host):
+        with trio.fail_after(DEADLINE):
+            address, _, peer_id = peer.address(f"/{transport}/").rpartition("/p2p/")
+            connection = await host.get_network().dial_addr(Multiaddr(address), ID.from_base58(peer_id))
+            await use(host, connection)
+            await use_from(peer, str(host.get_id()))
+            await connection.close()
+            await until(lambda: not host.get_network().get_connections(connection.muxed_conn.peer_id))
+
+
+@pytest.mark.parametrize("transport", LISTEN)
+@pytest.mark.parametrize("implementation", COMMANDS)
+async def test_they_dial(implementation: str, transport: str) -> None:
+    """Our listener, their dialer; both sides open streams; they close."""
+    host = our_host(1)
+    host.set_stream_handler(ECHO, echo)
+    async with open_peer(implementation) as peer, running(host) as (address,):
+        with trio.fail_after(DEADLINE):
+            await peer.command("connect", address=f"{address}/p2p/{host.get_id()}")
+            await until(lambda: bool(host.get_network().get_connections(ID.from_base58(peer.id))))
+            connection = host.get_network().get_connections(ID.from_base58(peer.id))[0]
+            await use(host, connection)
+            await use_from(peer, str(host.get_id()))
+            await peer.command("close", peer=str(host.get_id()))
+            await until(lambda: not host.get_network().get_connections(ID.from_base58(peer.id)))
