@@ -124,3 +124,19 @@ def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]
             process.kill()
         process.wait()
         process.stdout.close()
+
+
+@contextmanager
+def sdnode_started(node: UpCommand, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command against a node without waiting for its end. It is killed at the end of the block."""
+    process = subprocess.Popen(
+        [*node.sdnode, *arguments, "--json", "--data-dir", str(node.data_dir)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -26,7 +26,7 @@ rust_peer() {
         cp "$built/target/release/interop-peer" "$built/rust-peer"
 }
 js_peer() {
-    mkdir -p "$built/js-$1" && cp "js-$1/package.json" js/peer.mjs "$built/js-$1/" &&
+    mkdir -p "$built/js-$1" && cp "js-$1/package.json" js/*.mjs "$built/js-$1/" &&
         (cd "$built/js-$1" && npm install --no-package-lock --no-audit --no-fund)
 }
 

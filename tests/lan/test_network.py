@@ -20,7 +20,13 @@ from spacedrive_node.actors.lan.dns_messages import Pointer, Text, decode
 from spacedrive_node.actors.lan.service import SERVICE, TTL_SECONDS
 from spacedrive_node.tests.harness.faults.cable_network import CableNetwork, Host, open_network
 from spacedrive_node.tests.harness.lan_stranger import stranger
-from spacedrive_node.tests.harness.node_commands import DEADLINE, UpCommand, sdnode_pair, sdnode_up
+from spacedrive_node.tests.harness.node_commands import (
+    DEADLINE,
+    UpCommand,
+    sdnode_pair,
+    sdnode_started,
+    sdnode_up,
+)
 
 LISTEN = {4: "/ip4/0.0.0.0/tcp/7520", 6: "/ip6/::/tcp/7520"}
 SILENCE_SECONDS = 2.5
@@ -115,7 +121,7 @@ async def test_killed_and_cut_off_during_a_search(tmp_path: Path, network: Cable
             b = stack.enter_context(node(tmp_path, "bruno", other))
             trio.from_thread.run(one.pull)
             words, showing = stack.enter_context(sdnode_pair(a))
-            joining = stack.enter_context(started(b, "join", "--yes", *words.split()))
+            joining = stack.enter_context(sdnode_started(b, "join", "--yes", *words.split()))
             until_searching(b)
             for up in (a, b):
                 before = lan_actor(up)
@@ -128,22 +134,6 @@ async def test_killed_and_cut_off_during_a_search(tmp_path: Path, network: Cable
             assert showing.wait(DEADLINE) == 0
 
     await in_thread(run)
-
-
-@contextmanager
-def started(up: UpCommand, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [*up.sdnode, *arguments, "--json", "--data-dir", str(up.data_dir)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(up.folder)},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def until_searching(up: UpCommand) -> None:
@@ -162,7 +152,7 @@ async def test_a_node_speaks_only_while_a_code_is_shown(tmp_path: Path, network:
             node(tmp_path, "carla", hosts[1], "--no-mdns") as c,
             node(tmp_path, "anna", hosts[0]) as a,
         ):
-            with sdnode_pair(c) as (_words, _showing), started(c, "join", *["abandon"] * 11, "about"):
+            with sdnode_pair(c) as (_words, _showing), sdnode_started(c, "join", *["abandon"] * 11, "about"):
                 assert list(heard(listener, SILENCE_SECONDS)) == []
             with sdnode_pair(a) as (words, showing):
                 shown = list(heard(listener, SILENCE_SECONDS))
