@@ -183,20 +183,21 @@ class Discovery:
         if self._finds.get(session) == find:
             return
         self._stop_finding(session)
-        self._mdns.browse_again(find.instance)
         self._finds[session] = find
-        self._mdns.browse(find.instance for find in self._finds.values())
         self._start_waiting_searches(now)
 
     def _stop_finding(self, session: str) -> None:
-        if self._finds.pop(session, None) is not None:
-            self._mdns.browse(find.instance for find in self._finds.values())
+        self._finds.pop(session, None)
         search = self._searches.pop(session, None)
         if search is not None:
             search.stop()
+            self._browse_lan()
 
     def _announce_on_lan(self) -> None:
         self._mdns.announce((start.instance for start in self._providing.values()), self._swarm_up)
+
+    def _browse_lan(self) -> None:
+        self._mdns.browse(self._finds[session].instance for session in self._searches)
 
     def _handle_lan_peer(self, message: LanPeer, now: Instant) -> None:
         for session, search in self._searches.items():
@@ -210,6 +211,8 @@ class Discovery:
         for session, find in self._finds.items():
             if session not in self._searches:
                 self._searches[session] = Search(find, self._context, self._metrics, now)
+                self._mdns.browse_again(find.instance)
+                self._browse_lan()
                 own = [hint for hint in find.hints if hint.peer == self._context.own_peer]
                 self._own_hints = [Bootstrap(hint.peer, hint.addresses) for hint in own]
 

@@ -146,14 +146,14 @@ class MdnsSockets:
 
 
 def receive(sock: socket.socket, limit: int) -> Iterator[Received]:
-    """Yield at most `limit` of the packets that have come. Raises OSError."""
+    """Yield at most `limit` of the packets that have come; of one that is too large only its sender."""
     for _ in range(limit):
         try:
             data, ancillary, flags, address = sock.recvmsg(MAX_PACKET_BYTES, _ANCILLARY_BYTES)
-        except (BlockingIOError, ConnectionError):
+        except OSError:
             return
         if flags & socket.MSG_TRUNC:
-            continue
+            data = b""
         for level, kind, value in ancillary:
             if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
                 yield Received(data, address[0], address[1], struct.unpack_from("@i", value)[0])

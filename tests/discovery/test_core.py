@@ -278,9 +278,14 @@ def test_lan_announces_the_codes_that_are_shown() -> None:
 
 
 def test_lan_looks_for_the_codes_that_were_entered() -> None:
-    """Anew for each session, so that the second gets what the first was given; until the last stops."""
+    """Anew for each session, so that the second gets what the first was given; until the last stops.
+
+    Not before the swarm is up: what was found would be lost, because there is no search yet.
+    """
     core = discovery()
     core.handle(FINDER, Find(KEY, INSTANCE), 0.0)
+    assert to_lan(core) == []
+    core.handle("swarm", UP, 0.0)
     assert to_lan(core) == [Browse(INSTANCE)]
     core.handle(SECOND, Find(KEY, INSTANCE), 0.0)
     assert to_lan(core) == [Browse(INSTANCE)]

@@ -1,13 +1,15 @@
 """The interfaces that the kernel tells, beside what psutil says; the filter that it runs, on real sockets."""
 
+import select
 import socket
 from ipaddress import ip_address, ip_interface
 
 import psutil
 
 from spacedrive_node.actors.lan import packet_filter
+from spacedrive_node.actors.lan.dns_messages import MAX_PACKET_BYTES
 from spacedrive_node.actors.lan.interfaces import Interface, parse
-from spacedrive_node.actors.lan.sockets import InterfaceWatch, read_interfaces
+from spacedrive_node.actors.lan.sockets import InterfaceWatch, read_interfaces, receive
 
 
 def test_the_interfaces_are_those_that_psutil_lists() -> None:
@@ -95,3 +97,24 @@ def test_the_kernel_drops_by_ipv6_address_too() -> None:
         packet_filter.attach(receiver, [ip_address("fd00::1"), ip_address("::2"), ip_address("1::1")])
         sender.sendto(b"passed", to)
         assert receiver.recv(9) == b"passed"
+
+
+def test_packets_that_are_too_large_count_and_are_not_read() -> None:
+    """Each is received with its sender and interface, so that one who floods with them is noticed."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO
+        receiver.bind(("127.0.0.1", 0))
+        receiver.setblocking(False)
+        sender.bind(("127.0.0.2", 0))
+        for size in (MAX_PACKET_BYTES, MAX_PACKET_BYTES + 1):
+            sender.sendto(bytes(size), receiver.getsockname())
+        assert select.select([receiver], [], [], 10)[0]
+        found = list(receive(receiver, 64))
+        assert [len(packet.data) for packet in found] == [MAX_PACKET_BYTES, 0]
+        assert {(packet.sender, packet.interface) for packet in found} == {
+            ("127.0.0.2", socket.if_nametoindex("lo"))
+        }
+        assert list(receive(receiver, 64)) == []
