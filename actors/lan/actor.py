@@ -30,6 +30,7 @@ from ..base import (
     require_start,
     step_frame,
 )
+from .interfaces import Interface
 from .lan import Lan
 from .sockets import InterfaceWatch, MdnsSockets, read_interfaces, receive
 
@@ -69,6 +70,8 @@ class _Loop:
         self._sockets = MdnsSockets()
         self._watch: InterfaceWatch | None = None
         self._open = False
+        self._heard_on: tuple[Interface, ...] = ()
+        """Where the groups are joined."""
         self._blocked: tuple[IpAddress, ...] = ()
         """Whose packets the kernel drops."""
         self._interfaces_change: Instant = math.inf
@@ -148,7 +151,7 @@ class _Loop:
     def _read_interfaces(self) -> None:
         self._interfaces_change = math.inf
         found = read_interfaces()
-        self._sockets.join(found)
+        self._sockets.set_interfaces(found)
         self._lan.set_interfaces(found, now())
 
     def _open_sockets(self) -> None:
@@ -171,12 +174,17 @@ class _Loop:
             self._watch.close()
             self._watch = None
         self._blocked = ()
+        self._heard_on = ()
         self._interfaces_change = math.inf
         self._lan.set_interfaces((), now())
 
     def _flush(self) -> None:
         """Send what is to be sent now, and close the sockets when that was the last of it."""
         moment = now()
+        heard_on = self._lan.heard_on()
+        if heard_on != self._heard_on:
+            self._heard_on = heard_on
+            self._sockets.join(heard_on)
         for packet in self._lan.poll(moment):
             self._sockets.send(packet)
         blocked = self._lan.blocked(moment)

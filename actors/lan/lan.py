@@ -32,6 +32,7 @@ class Lan:
         self._admission = Admission()
         self._responder = Responder(random)
         self._browser = Browser(random)
+        self._interfaces: tuple[Interface, ...] = ()
         self._unconfirmed: set[tuple[str, str]] = set()
         """What an earlier incarnation of discovery wanted: Announce or Browse, and the instance."""
         self._repeat_until: Instant = math.inf
@@ -81,10 +82,16 @@ class Lan:
 
     def set_interfaces(self, interfaces: Iterable[Interface], now: Instant) -> None:
         """Set the interfaces that multicast now."""
-        found = tuple(interfaces)
+        found = self._interfaces = tuple(interfaces)
         self._admission.set_interfaces(found)
         self._responder.set_interfaces(found, now)
         self._browser.set_interfaces(found, now)
+
+    def heard_on(self) -> tuple[Interface, ...]:
+        """Return the interfaces on which something is to be heard: there only need the groups be joined."""
+        if self._browser.instances:
+            return self._interfaces
+        return tuple(one for one in self._interfaces if one.index in self._responder.interfaces)
 
     def take_all_back(self) -> None:
         """Announce nothing any more: the node stops. `poll` returns the goodbyes."""

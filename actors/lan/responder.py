@@ -88,6 +88,11 @@ class Responder:
         """The codes that are announced."""
         return frozenset(self._codes)
 
+    @property
+    def interfaces(self) -> frozenset[int]:
+        """The numbers of the interfaces on which something is announced."""
+        return frozenset(index for index, _instance in self._records)
+
     def announce(self, instance: str, peer: bytes, listening: Sequence[str], now: Instant) -> None:
         """Announce a code from now on; nothing changes if that is done already."""
         self._codes[instance] = code = _Code(peer, tuple(listening))

@@ -78,11 +78,12 @@ def read_interfaces() -> tuple[Interface, ...]:
 
 @dataclass(slots=True)
 class MdnsSockets:
-    """The sockets by IP version, and what they have joined."""
+    """The sockets by IP version, and on which interfaces they have joined the groups."""
 
     by_version: dict[int, socket.socket] = field(default_factory=dict)
     _joined: dict[int, set[int]] = field(default_factory=dict)
-    """For each version: numbers of interfaces."""
+    _present: dict[int, set[int]] = field(default_factory=dict)
+    """For each version: the numbers of interfaces that have joined, and of those that have an address."""
 
     def open(self) -> list[OSError]:
         """Open them; return what kept one from opening. The other one does without it."""
@@ -91,6 +92,7 @@ class MdnsSockets:
             try:
                 self.by_version[version] = _open(version)
                 self._joined[version] = set()
+                self._present[version] = set()
             except OSError as error:
                 problems.append(error)
         return problems
@@ -101,6 +103,13 @@ class MdnsSockets:
             sock.close()
         self.by_version.clear()
         self._joined.clear()
+        self._present.clear()
+
+    def set_interfaces(self, found: Iterable[Interface]) -> None:
+        """Set the interfaces on which packets can be sent."""
+        found = tuple(found)
+        for version in self.by_version:
+            self._present[version] = {interface.index for interface in found if interface.has(version)}
 
     def join(self, found: Iterable[Interface]) -> None:
         """Join the groups on these interfaces, and on no others."""
@@ -122,8 +131,8 @@ class MdnsSockets:
         if packet.to is not None:
             self._send(packet.to.ip.version, packet, str(packet.to.ip), packet.to.port)
             return
-        for version, joined in self._joined.items():
-            if packet.interface in joined:
+        for version in self.by_version:
+            if packet.interface in self._present[version]:
                 self._send(version, packet, GROUPS[version], MDNS_PORT)
 
     def drop(self, senders: Iterable[IpAddress]) -> None:

@@ -87,6 +87,23 @@ def test_without_a_code_a_host_says_nothing_and_needs_no_socket() -> None:
     assert network.packets == before + 1  # the goodbye
 
 
+def test_groups_are_joined_where_there_is_something_to_hear() -> None:
+    """Everywhere while a code is looked for; otherwise where this node can be reached."""
+    host = Lan(random=lambda: 0.5)
+    one, other = (Interface(n, (ip_interface(f"10.{n}.0.1/24"),)) for n in (2, 3))
+    host.set_interfaces([one, other], 0.0)
+    assert host.heard_on() == ()
+    host.handle(Announce(ONE, PEER, ("/ip4/127.0.0.1/tcp/1",)), 0.0)
+    assert host.heard_on() == ()
+    host.handle(Announce(ONE, PEER, ("/ip4/10.3.0.1/tcp/1",)), 0.0)
+    assert host.heard_on() == (other,)
+    host.handle(Browse(OTHER), 0.0)
+    assert host.heard_on() == (one, other)
+    host.handle(StopBrowsing(OTHER), 0.0)
+    host.handle(StopAnnouncing(ONE), 0.0)
+    assert host.heard_on() == ()
+
+
 def test_what_a_new_incarnation_of_discovery_does_not_repeat_has_ended() -> None:
     network = Network()
     network.up("a")

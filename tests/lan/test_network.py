@@ -68,8 +68,8 @@ async def in_thread(work: Callable[[], None]) -> None:
     await trio.to_thread.run_sync(work)
 
 
-def lan_actor(up: UpCommand) -> dict[str, object]:
-    (row,) = [row for row in up.run("actors") if row["actor"] == "lan"]
+def actor(up: UpCommand, name: str) -> dict[str, object]:
+    (row,) = [row for row in up.run("actors") if row["actor"] == name]
     return row
 
 
@@ -101,7 +101,7 @@ async def test_a_flood_and_a_broken_responder_prevent_nothing(tmp_path: Path, ne
         ):
             pair(a, b)
             for up in (a, b):
-                row = lan_actor(up)
+                row = actor(up, "lan")
                 assert row["restarts"] == 0
                 assert int(str(row["private_bytes"])) < 12 << 20
 
@@ -109,7 +109,7 @@ async def test_a_flood_and_a_broken_responder_prevent_nothing(tmp_path: Path, ne
 
 
 async def test_killed_and_cut_off_during_a_search(tmp_path: Path, network: CableNetwork) -> None:
-    """While the device that shows the code has no cable: then both actors are killed, and the cable is back.
+    """While the device that shows the code has no cable, actors of both are killed; then the cable is back.
 
     So each of them has learned anew what to do, and has noticed that the network is back.
     """
@@ -124,11 +124,12 @@ async def test_killed_and_cut_off_during_a_search(tmp_path: Path, network: Cable
             joining = stack.enter_context(sdnode_started(b, "join", "--yes", *words.split()))
             until_searching(b)
             for up in (a, b):
-                before = lan_actor(up)
-                os.kill(int(str(before["pid"])), signal.SIGKILL)
-                deadline = time.monotonic() + DEADLINE
-                while lan_actor(up)["pid"] in (0, before["pid"]):
-                    assert time.monotonic() < deadline
+                for name in ("lan", "discovery"):
+                    before = actor(up, name)
+                    os.kill(int(str(before["pid"])), signal.SIGKILL)
+                    deadline = time.monotonic() + DEADLINE
+                    while actor(up, name)["pid"] in (0, before["pid"]):
+                        assert time.monotonic() < deadline
             trio.from_thread.run(one.plug)
             assert joining.wait(DEADLINE) == 0
             assert showing.wait(DEADLINE) == 0
