@@ -103,9 +103,7 @@ async def test_an_actor_reaches_what_it_works_with_and_nothing_else(tmp_path: Pa
                 while (await a.pids()).get(kind, 0) in (0, before[kind]):
                     pass
         with trio.fail_after(DEADLINE):
-            result = await pair(
-                a, b
-            )  # a has mDNS, and one who enters a code would ask on this host's networks
+            result = await pair(a, b)  # not the reverse: to enter a code, a would ask the host's networks
         assert result.initiator.fingerprint == result.joiner.fingerprint
 
 
