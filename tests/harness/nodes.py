@@ -64,9 +64,11 @@ class InterceptingSpawner:
         The frame, and all later frames of that actor, wait until this returns.
         """
 
-    async def wait_until_delivered(self, kind: str, message: str, number: int) -> None:
+    async def wait_until_delivered(
+        self, kind: str, message: str, number: int, *, seconds: float = DEADLINE
+    ) -> None:
         """Wait until `number` messages of one kind were delivered to one kind of actor."""
-        with trio.fail_after(DEADLINE):
+        with trio.fail_after(seconds):
             while self.delivered[kind, message] < number:
                 await self._delivery.park()
 

@@ -22,6 +22,8 @@ from libp2p.stream_muxer.yamux.yamux import (
     YamuxStream,
 )
 
+from .paced_reads import PacedReads
+
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
 """What the peer of one connection may have sent that nobody here has read. An honest peer sends at most
 256 KiB to a stream that is not read; this is sixteen such streams, and this project reads all its streams."""
@@ -56,6 +58,7 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.secured_conn: Any = PacedReads(self.secured_conn)
         self.batching: set[int] = set()
         """Ids of the streams that are inside `one_packet`: their frames are delayed."""
 
