@@ -18,8 +18,8 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 class UpCommand:
     """A running `sdnode up`. Raises AssertionError with its log if it does not become ready.
 
-    `enter` is a command that runs another one in a network namespace; all commands against the node are run
-    there too. `listen` () leaves the node its default.
+    `command` runs it and what is run against it, in a network namespace for example; `listen` None leaves the
+    choice to the node.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class UpCommand:
         name: str,
         *flags: str,
         variables: Mapping[str, str] | None = None,
-        enter: Sequence[str] = (),
-        listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
+        command: Sequence[str] = (),
+        listen: str | None = "/ip4/127.0.0.1/tcp/0",
     ) -> None:
         self.folder, self.data_dir = folder, folder / name
-        self.sdnode = [*enter, *SDNODE]
+        self.sdnode = [*command, *SDNODE]
         collector.add_folder(folder)
         collector.add_passphrase_of(flags)
         log = (folder / f"{name}.log").open("ab")
@@ -45,7 +45,7 @@ class UpCommand:
                 str(self.data_dir),
                 "--name",
                 name,
-                *(word for address in listen for word in ("--listen", address)),
+                *([] if listen is None else ["--listen", listen]),
                 "--metrics-listen",
                 "127.0.0.1:0",
                 "--no-mdns",
@@ -62,7 +62,7 @@ class UpCommand:
         if not line:
             self.process.wait(DEADLINE)
             self.process.stdout.close()
-            raise AssertionError((folder / f"{name}.log").read_text())
+            raise AssertionError(self.log())
         self.ready = json.loads(line)
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
@@ -80,6 +80,10 @@ class UpCommand:
         collector.add_text(f"standard error of {arguments[0]}", done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def log(self) -> str:
+        """What the node has logged so far, and before."""
+        return (self.folder / f"{self.data_dir.name}.log").read_text()
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE)
@@ -91,10 +95,10 @@ def sdnode_up(
     name: str,
     *flags: str,
     variables: Mapping[str, str] | None = None,
-    enter: Sequence[str] = (),
-    listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
+    command: Sequence[str] = (),
+    listen: str | None = "/ip4/127.0.0.1/tcp/0",
 ) -> Iterator[UpCommand]:
-    node = UpCommand(folder, name, *flags, variables=variables, enter=enter, listen=listen)
+    node = UpCommand(folder, name, *flags, variables=variables, command=command, listen=listen)
     try:
         yield node
     finally:

@@ -41,7 +41,7 @@ def node(host: Host) -> Iterator[UpCommand]:
     with (
         tempfile.TemporaryDirectory(prefix="sdnode-") as folder,
         sdnode_up(
-            Path(folder), "anna", "--mdns", "--no-same-host", enter=host.command, listen=(host.listen,)
+            Path(folder), "anna", "--mdns", "--no-same-host", command=host.command, listen=host.listen
         ) as up,
     ):
         yield up

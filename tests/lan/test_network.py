@@ -18,7 +18,7 @@ import trio
 
 from spacedrive_node.actors.lan.dns_messages import Pointer, Text, decode
 from spacedrive_node.actors.lan.service import SERVICE, TTL_SECONDS
-from spacedrive_node.tests.harness.faults.cable_network import CableNetwork, Host, open_network
+from spacedrive_node.tests.harness.faults.cable_network import Addressing, CableNetwork, Host, open_network
 from spacedrive_node.tests.harness.lan_stranger import stranger
 from spacedrive_node.tests.harness.node_commands import (
     DEADLINE,
@@ -28,7 +28,7 @@ from spacedrive_node.tests.harness.node_commands import (
     sdnode_up,
 )
 
-LISTEN = {4: "/ip4/0.0.0.0/tcp/7520", 6: "/ip6/::/tcp/7520"}
+LISTEN: dict[Addressing, str] = {"ip4": "/ip4/0.0.0.0/tcp/7520", "ip6": "/ip6/::/tcp/7520"}
 SILENCE_SECONDS = 2.5
 """Long enough for the second question and the second announcement."""
 
@@ -49,11 +49,13 @@ async def network() -> AsyncIterator[CableNetwork]:
 
 
 @contextmanager
-def node(folder: Path, name: str, host: Host, *flags: str, version: int = 4) -> Iterator[UpCommand]:
+def node(
+    folder: Path, name: str, host: Host, *flags: str, addressing: Addressing = "ip4"
+) -> Iterator[UpCommand]:
     place = folder / name
     place.mkdir(mode=0o700)
     flags = ("--mdns", "--no-same-host", "--log-format", "json", *flags)
-    with sdnode_up(place, name, *flags, enter=host.command, listen=(LISTEN[version],)) as up:
+    with sdnode_up(place, name, *flags, command=host.command, listen=LISTEN[addressing]) as up:
         yield up
 
 
@@ -73,14 +75,16 @@ def actor(up: UpCommand, name: str) -> dict[str, object]:
     return row
 
 
-@pytest.mark.parametrize("version", [4, 6])
-async def test_two_nodes_pair_by_words_alone(tmp_path: Path, network: CableNetwork, version: int) -> None:
-    one, other = await network.host(version), await network.host(version)
+@pytest.mark.parametrize("addressing", ["ip4", "ip6"])
+async def test_two_nodes_pair_by_words_alone(
+    tmp_path: Path, network: CableNetwork, addressing: Addressing
+) -> None:
+    one, other = await network.host(addressing), await network.host(addressing)
 
     def run() -> None:
         with (
-            node(tmp_path, "anna", one, version=version) as a,
-            node(tmp_path, "bruno", other, version=version) as b,
+            node(tmp_path, "anna", one, addressing=addressing) as a,
+            node(tmp_path, "bruno", other, addressing=addressing) as b,
         ):
             pair(a, b)
             pair(b, a)
