@@ -64,6 +64,7 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
     """
     pauses: list[float] = []
     sleep = trio.sleep
+    monkeypatch.setattr(inbound, "SLOW_PAUSE_S", 1.0625)  # nobody else sleeps for so long
 
     async def note(seconds: float) -> None:
         if seconds == inbound.SLOW_PAUSE_S:
@@ -84,7 +85,6 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
                 while True:
                     await a.deliver(A, PeerReply((await a.expect(PeerRequest)).request, challenge))
 
-            nursery.start_soon(session)
             strangers = [await stack.enter_async_context(stranger_host(600 + n)) for n in range(11)]
             answers: list[Any] = []
 
@@ -102,13 +102,14 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
             assert {answer.reason for answer in answers} == {"unavailable"}
             assert len(answers) < 11 * 28
             monkeypatch.setattr(trio, "sleep", note)
+            nursery.start_soon(session)
             assert isinstance(await exchange(connection, request), Challenge)
             assert not connection.is_closed
-            assert pauses == []
             late = await stack.enter_async_context(stranger_host(700))
             answers.clear()
             await be_useless(late)
-            assert 1 <= len(answers) <= len(pauses) <= 3
+            assert 1 <= len(answers) <= 3
+            assert len(answers) <= len(pauses)  # on a busy machine also of strangers that have gone meanwhile
             assert await is_shut_out(late, a)
             assert isinstance(await exchange(await dial(honest, a), request), Challenge)
         nursery.cancel_scope.cancel()
