@@ -107,7 +107,7 @@ def test_a_device_is_reported_with_what_it_is_believed_about() -> None:
         *say(
             1,
             "/ip4/127.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1", "/ip4/10.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/1",
-            "/ip6/::1/tcp/1", "/ip6/fd01::9/tcp/1", "/ip6/::ffff:192.168.1.9/tcp/1",
+            "/ip6/::1/tcp/1", "/ip6/fd01::9/tcp/1", "/ip6/::ffff:10.0.0.9/tcp/1",
             "/ip4/192.168.1.255/tcp/1", "/dns4/localhost/tcp/1",
             "/ip4/192.168.1.9/tcp/0", "/ip4/224.0.0.251/tcp/1", "rubbish", "",
         ),
