@@ -7,9 +7,11 @@ says in one line that it has begun; `listen` and `ask` then print a line for eac
     flood    answers to the groups as fast as it can, about codes that nobody looks for
     garbage  answers to the groups that are mutated, loop or are cut off, and to each question a bare pointer
     ask      asks for the service as plain DNS does, and prints the answer
+    zeroconf python-zeroconf, a program with mDNS and a service of its own; prints which codes it hears of
 """
 
 import itertools
+import os
 import random
 import select
 import socket
@@ -100,6 +102,21 @@ def ask() -> None:
             _say(sock.recv(9000).hex())
 
 
+def zeroconf() -> None:
+    from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, Zeroconf  # it takes a while
+
+    def heard(name: str, **_: object) -> None:
+        _say(name)
+
+    with Zeroconf(ip_version=IPVersion.V4Only) as other:
+        service = "_http._tcp.local."
+        other.register_service(ServiceInfo(service, f"of-{os.getpid()}.{service}", 80, server="other.local."))
+        ServiceBrowser(other, ".".join(label.decode() for label in SERVICE) + ".", handlers=[heard])
+        _say(BEGUN)
+        while True:
+            time.sleep(60)
+
+
 def _send(sock: socket.socket, data: bytes, group: tuple[object, ...]) -> None:
     try:
         sock.sendto(data, group)
@@ -126,4 +143,4 @@ def stranger(mode: str, enter: Sequence[str]) -> Iterator["subprocess.Popen[byte
 
 
 if __name__ == "__main__":
-    {"listen": listen, "flood": flood, "garbage": garbage, "ask": ask}[sys.argv[1]]()
+    {"listen": listen, "flood": flood, "garbage": garbage, "ask": ask, "zeroconf": zeroconf}[sys.argv[1]]()

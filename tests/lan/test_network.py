@@ -205,3 +205,24 @@ async def test_who_asks_by_plain_dns_is_answered(tmp_path: Path, network: CableN
             assert len(message.questions) == 1
 
     await in_thread(run)
+
+
+async def test_another_program_with_mdns_on_the_same_host(tmp_path: Path, network: CableNetwork) -> None:
+    """It has the port too, on both hosts: the nodes pair all the same, and it hears of the codes."""
+    one, other = await network.host(), await network.host()
+
+    def run() -> None:
+        with (
+            stranger("zeroconf", one.command) as here,
+            stranger("zeroconf", other.command) as there,
+            node(tmp_path, "anna", one) as a,
+            node(tmp_path, "bruno", other) as b,
+        ):
+            pair(a, b)
+            pair(b, a)
+            for process in (here, there):
+                assert process.stdout is not None
+                assert select.select([process.stdout], [], [], DEADLINE)[0]
+                assert process.stdout.readline().endswith(b"._spacedrive-pair._udp.local.\n")
+
+    await in_thread(run)
