@@ -26,6 +26,7 @@ from .logs import WriteLog
 from .messages.actor_configs import (
     DiscoveryConfig,
     GatewayConfig,
+    LanConfig,
     MetricsConfig,
     SessionConfig,
     SwarmConfig,
@@ -151,7 +152,7 @@ def child_specs(
 
     `control_fd`, `metrics_fd` and `passphrase_fd` are this process's; a child gets its own as FIRST_EXTRA_FD.
     """
-    return [
+    specs = [
         ChildSpec(
             kind="vault",
             entry=_entry("vault"),
@@ -213,6 +214,11 @@ def child_specs(
             sandbox=sandbox_profiles.SWARM,
         ),
     ]
+    if config.mdns:
+        specs.insert(
+            -1, ChildSpec("lan", _entry("lan"), LanConfig(), sandbox=sandbox_profiles.LAN, preload=True)
+        )
+    return specs
 
 
 def session_spec() -> ChildSpec:

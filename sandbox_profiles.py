@@ -22,6 +22,9 @@ METRICS = Sandbox(reach="accept", descriptors=256, memory=512 * _MIB)
 GATEWAY = Sandbox(reach="accept", descriptors=512, memory=512 * _MIB)
 """Answers clients, 128 at once, on the control socket that it is given."""
 
+LAN = Sandbox(reach="datagrams", descriptors=32, memory=256 * _MIB)
+"""Sends and reads mDNS, over UDP; lists the network interfaces. It parses what anybody on the LAN sends."""
+
 SWARM = Sandbox(files=RESOLVER_FILES, reach="internet", threads=True, descriptors=2048, memory=2048 * _MIB)
 """Talks to peers, on 512 connections at once; resolves names, in threads."""
 

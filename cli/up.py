@@ -44,7 +44,7 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--relay-service", {"is_flag": True, "default": None, "hidden": True}),
     ("--dht-protocol", {"metavar": "ID", "help": "Protocol id of the DHT. [/spacedrive/kad/1.0.0]"}),
     ("--dht-mode", {"metavar": "auto|server|client", "help": "Answer the DHT requests of others? [auto]"}),
-    ("--mdns/--no-mdns", {"default": None, "help": "Find devices by mDNS; not in this version yet. [yes]"}),
+    ("--mdns/--no-mdns", {"default": None, "help": "Find devices on the local network by mDNS. [yes]"}),
     (
         "--same-host/--no-same-host",
         {"default": None, "help": "Find other nodes of yours on this host. [yes]"},

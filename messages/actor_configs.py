@@ -16,6 +16,7 @@ __all__ = [
     "PASSPHRASE_LIMIT",
     "DiscoveryConfig",
     "GatewayConfig",
+    "LanConfig",
     "MetricsConfig",
     "SessionConfig",
     "SwarmConfig",
@@ -63,13 +64,17 @@ class SwarmConfig(ActorConfig):
 class DiscoveryConfig(ActorConfig):
     """For discovery: which finders run, and the directory in which nodes of this user register.
 
-    At most 64 bootstrap peers.
+    At most 64 bootstrap peers. `mdns`: there is a lan actor.
     """
 
     runtime_dir: str
     bootstrap: Annotated[tuple[PeerAddresses, ...], Meta(max_length=64)] = ()
     same_host: bool = True
     mdns: bool = True
+
+
+class LanConfig(ActorConfig):
+    """For lan: nothing, because what it does is told by discovery."""
 
 
 class SessionConfig(ActorConfig):

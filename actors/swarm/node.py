@@ -182,7 +182,7 @@ class SwarmNode:
         host = self._host
         return [
             Send("swarm", Listening(host.listening)),
-            Send("discovery", SwarmUp(host.peer, host.announced, host.local)),
+            Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
             Send("gateway", self._status()),
         ]
 

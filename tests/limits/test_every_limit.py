@@ -99,6 +99,23 @@ REACHED = {
         "swarm/test_ban_list.py::test_fresh_peer_ids_make_their_block_slow_and_ban_nobody_else",
         "limits/test_swarm.py::test_three_hundred_useless_frames_of_an_address_block",
     ),
+    "packets of mDNS that are read": (
+        "lan/test_admission.py::test_one_who_sends_too_much_is_cut_and_then_blocked_for_a_while",
+        "lan/test_admission.py::test_a_crowd_is_bounded_in_all",
+        "lan/test_sockets.py::test_the_kernel_drops_what_blocked_senders_send",
+    ),
+    "one packet of mDNS": (
+        "lan/test_dns_messages.py::test_what_is_no_message_is_refused",
+        "lan/test_dns_messages.py::test_a_packet_that_is_made_to_be_slow_is_refused_at_once",
+    ),
+    "what mDNS names for one code": (
+        "lan/test_browser.py::test_one_who_says_much_takes_little_room",
+        "discovery/test_core.py::test_liars_on_the_lan_leave_room_for_others",
+    ),
+    "answers of mDNS": (
+        "lan/test_responder.py::test_answers_to_single_devices_are_bounded",
+        "lan/test_responder.py::test_many_codes_are_told_in_turns_and_each_of_them_is",
+    ),
     "candidates that J asks for one code": (
         "session/test_limits.py::test_at_most_128_candidates_eight_at_a_time",
         "session/test_limits.py::test_those_that_several_finders_name_come_first",
