@@ -123,6 +123,7 @@ def test_what_ends_the_prompt_leaves_the_echo_on(up, terminal, folder, end):
     if isinstance(end, str):
         shell.type(end)
     else:
+        shell.wait_until_asleep(pid)
         os.kill(pid, end)
     shell.expect("code 130")
     _, shown = shell.end()
