@@ -16,8 +16,8 @@ BUILT = Path(__file__).resolve().parents[2] / ".interop"
 COMMANDS = {
     "go": (str(BUILT / "go-peer"),),
     "rust": (str(BUILT / "rust-peer"),),
-    "js-2": ("node", str(BUILT / "js-2" / "peer.mjs")),
-    "js-3": ("node", str(BUILT / "js-3" / "peer.mjs")),
+    "js-2": ("node", "--experimental-websocket", str(BUILT / "js-2" / "peer.mjs")),
+    "js-3": ("node", "--experimental-websocket", str(BUILT / "js-3" / "peer.mjs")),
 }
 DEADLINE = 40.0
 
