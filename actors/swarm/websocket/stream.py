@@ -39,7 +39,7 @@ class WebSocketStream(ReadWriteCloser):  # type: ignore[misc]
         self._remote = remote
         self._frames = ByteFrames(is_client=is_client)
         self._frames.receive(rest)
-        self._arrived = b""
+        self._arrived = bytearray()
         self._reading = trio.Lock()
         self._writing = trio.Lock()
         self._due = trio.Event()
@@ -67,12 +67,13 @@ class WebSocketStream(ReadWriteCloser):  # type: ignore[misc]
                 if self._frames.ping is not None:
                     self._due.set()
                 if found is not None:
-                    self._arrived = found
+                    self._arrived += found
                     await trio.lowlevel.checkpoint()
                 elif self._frames.has_ended or not await self._receive():
                     return b""
             size = len(self._arrived) if n is None else n
-            taken, self._arrived = self._arrived[:size], self._arrived[size:]
+            taken = bytes(self._arrived[:size])
+            del self._arrived[:size]
             return taken
 
     async def _receive(self) -> bool:
