@@ -17,7 +17,7 @@ FUZZ   ?= 100000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test fuzz chaos failures interop bench bench-long check lint types format lock clean install
+.PHONY: help demo test fuzz chaos failures interop prove bench bench-long check lint types format lock clean install
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -45,6 +45,10 @@ failures: $(DEV) ## the other side vanishes at every message, in every manner (s
 interop: $(DEV) ## with go-, rust- and js-libp2p, which it builds (some minutes); writes docs/interoperability.md
 	@tests/interop/build.sh
 	@INTEROP_TABLE=docs/interoperability.md $(BIN)/python -m pytest -c tests/pytest.ini tests/interop -n $(JOBS)
+
+# Needs spin, a Debian package; says so and checks nothing without it.
+prove: $(STAMP) ## the formal models of the ending and of the steps, with spin (LONG=1: the long ones too)
+	@$(BIN)/python tests/formal/run.py $(if $(LONG),--long)
 
 # Without .venv-bench all runs but the comparison with magic-wormhole and the plots, and says so.
 bench: $(STAMP) ## how good it is on this machine, in ratios; one alone: make bench ONLY=pairing

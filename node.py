@@ -21,7 +21,6 @@ from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
 from .config.multiaddrs import bootstrap_peer
 from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
 from .config.paths import UnsafePathError, default_data_dir, runtime_dir
-from .config.running_nodes import keep_registered
 from .config.settings import NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
@@ -110,8 +109,9 @@ async def serve(
     """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
     with ExitStack() as stack:
+        node_sockets = NodeSockets(config, data_dir)
         try:
-            sockets = stack.enter_context(NodeSockets(config, data_dir))
+            sockets = stack.enter_context(node_sockets)
         except NodeSocketError as error:
             raise NodeFailedError(str(error)) from None
         if sockets.taken_port is not None and sockets.metrics is not None:
@@ -126,7 +126,7 @@ async def serve(
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_report_when_ready, sockets, ready, log)
-            nursery.start_soon(_stay_registered, data_dir, sockets, log)
+            nursery.start_soon(_keep_sockets, node_sockets, log)
             await run_tree(
                 specs,
                 session_spec(),
@@ -312,15 +312,15 @@ async def _watch_lifeline(stop: trio.Event) -> None:
     stop.set()
 
 
-async def _stay_registered(data_dir: Path, sockets: OpenSockets, log: WriteLog) -> None:
-    """Look after the node's entry in the register of running nodes, which a cleaner may remove."""
+async def _keep_sockets(sockets: NodeSockets, log: WriteLog) -> None:
+    """Look after the control socket's file and the node's record, which a cleaner may remove."""
     problem = ""
     while True:
         await trio.sleep(_REGISTER_INTERVAL_S)  # there is no event for it that works on every file system
         former, problem = problem, ""
         try:
-            if keep_registered(data_dir, sockets.control_path):
-                log("supervisor", "warning", "the runtime record was removed, and is written again", {})
+            for remark in sockets.keep():
+                log("supervisor", "warning", remark, {})
         except (OSError, UnsafePathError) as error:
             problem = str(error)
         if problem and problem != former:

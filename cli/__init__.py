@@ -13,7 +13,7 @@ The frame:
 The commands:
     up               `sdnode up`: the node itself
     passphrase       … where its passphrase comes from
-    silent_prompt    … typed without echo, and the terminal left as it was
+    terminal_lines   … typed without echo, and the terminal left as it was
     pair_and_join    `sdnode pair` and `sdnode join`: their options
     read_words       … the words of a code, from arguments, standard input or a prompt
     follow_pairing   … the pairing, from its start to its exit code

@@ -25,7 +25,7 @@ class CommandError(SpacedriveNodeError):
         self.code = code
 
 
-_OUTPUT_ERRORS = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EINVAL, errno.EIO, errno.ENOSPC})
+_OUTPUT_ERRORS = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
 """Of a standard output that takes nothing: a full disk, a terminal that is gone, a file open for reading."""
 
 # When several tasks have failed together, an error of the first of these types explains the others.

@@ -18,7 +18,7 @@ from hmac import compare_digest
 from ..messages.actor_configs import PASSPHRASE_LIMIT
 from . import exit_codes
 from .errors import CommandError
-from .silent_prompt import read_silently
+from .terminal_lines import read_silently
 
 _MAX_READ_BYTES = PASSPHRASE_LIMIT + 3
 """A passphrase, a line's end of two bytes, and one byte more, which shows that there is too much."""

@@ -17,6 +17,7 @@ from ..protocol.words import WORD_COUNT, are_enough, begins_anew, count_words, w
 from . import exit_codes
 from .errors import CommandError
 from .output import write_line
+from .terminal_lines import read_edited
 
 _MAX_INPUT_BYTES = 4096
 _MAX_MISTAKES = 3
@@ -161,7 +162,7 @@ def _progress_text(count: int) -> str:
 
 def _read_line(prompt: str) -> str:
     try:
-        return input(prompt)
+        return read_edited(prompt)
     except EOFError:
         write_line("")
         raise CommandError("no words, nothing was sent", exit_codes.USAGE) from None

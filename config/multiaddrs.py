@@ -5,6 +5,7 @@ Each returns the address in its one canonical form, read by the very parser that
 starts. Never resolves a name and never opens a socket.
 """
 
+import ipaddress
 import unicodedata
 
 from ..messages.types import PeerAddresses
@@ -13,6 +14,7 @@ from ..protocol.peer_ids import peer_id_from_any_text, peer_id_from_text, peer_i
 from .values import InvalidValueError, quoted, text_of
 
 _HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _P2P = ("p2p", "ipfs")
 """Of a peer id; the second is the old name, which some programs still print."""
 
@@ -82,9 +84,15 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
         last = "port" if own == 4 else parts[own - 1]
         raise InvalidValueError(f"{quoted(text)}: nothing may follow the {last} but /p2p/ and a peer id")
     try:
-        return text, parse("/" + "/".join(parts[:own])), peer
+        endpoint = parse("/" + "/".join(parts[:own]))
     except AddressError as error:
         raise InvalidValueError(f"{quoted(text)}: {_reason(parts[1], len(text), error)}") from None
+    mapped = getattr(endpoint.ip, "ipv4_mapped", None)
+    if mapped is not None:
+        raise InvalidValueError(f"{quoted(text)}: write an IPv4 address as one, /ip4/{mapped}/tcp/…")
+    if endpoint.ip == _BROADCAST:
+        raise InvalidValueError(f"{quoted(text)}: this is the address of all hosts; name one")
+    return text, endpoint, peer
 
 
 def _own_parts(names: list[str]) -> int:

@@ -22,7 +22,7 @@ from .paths import (
     real_data_dir,
     remove_if_empty,
 )
-from .running_nodes import register_node, unregister_node
+from .running_nodes import keep_registered, register_node, unregister_node
 from .settings import NodeConfig
 
 _METRICS_BACKLOG = 64
@@ -64,7 +64,7 @@ def wanted_control(config: NodeConfig, data_dir: Path) -> Path:
 class NodeSockets:
     """A context manager: opens the sockets and registers the node; closes and removes all of it at the end.
 
-    Raises NodeSocketError.
+    Raises NodeSocketError. `keep` is called now and then in between.
     """
 
     def __init__(self, config: NodeConfig, data_dir: Path) -> None:
@@ -92,6 +92,31 @@ class NodeSockets:
             self._undo()
             raise
         return OpenSockets(self._control_path, control, metrics, taken_port)
+
+    def keep(self) -> list[str]:
+        """Make again what a cleaner of directories has removed; return what that was.
+
+        A socket cannot be bound twice, so the control socket is another one then, under the same descriptor.
+        The former is shut down: the gateway, which has a copy, notices, ends, and gets the new one. Raises
+        OSError, UnsafePathError.
+        """
+        made = []
+        if not os.path.lexists(self._control_path):
+            self._listen_anew()
+            made.append("the control socket's file was removed, and is made again")
+        if keep_registered(self._data_dir, self._control_path):
+            made.append("the runtime record was removed, and is written again")
+        return made
+
+    def _listen_anew(self) -> None:
+        # Elsewhere than before if the runtime directory is another one now.
+        self._control_path = wanted_control(self._config, self._data_dir)
+        with bind_control(self._control_path) as new:
+            control = self._open[0]
+            former = socket.socket(fileno=os.dup(control.fileno()))
+            os.dup2(new.fileno(), control.fileno(), inheritable=False)
+        with former:
+            former.shutdown(socket.SHUT_RDWR)
 
     def __exit__(self, *_: object) -> None:
         unregister_node(self._data_dir, self._control_path)

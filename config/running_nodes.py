@@ -82,7 +82,7 @@ def keep_registered(data_dir: Path | str, control: Path) -> bool:
     """Write this process's record again if it is gone, and keep its files from looking old.
 
     Programs that clear temporary directories take what has not been touched for days. Returns whether the
-    record was gone. Raises UnsafePathError, or OSError: FileNotFoundError when the socket's own file is gone.
+    record was gone. Raises UnsafePathError, OSError.
     """
     folder = runtime_dir() / folder_name(data_dir)
     record = folder / _RECORD_NAME
@@ -93,7 +93,6 @@ def keep_registered(data_dir: Path | str, control: Path) -> bool:
         for path in (record, folder, folder.parent):
             os.utime(path)
     else:
-        control.lstat()
         return False
     os.utime(control, follow_symlinks=False)
     return was_gone

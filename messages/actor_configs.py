@@ -49,8 +49,8 @@ class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one.
-    `websocket`: whether WebSocket is used; the fields that begin with `websocket_` and `tls_` are as in
-    config/settings.py.
+    `websocket`: whether WebSocket is used, also if it is not listened on; the fields that begin with
+    `websocket_` and `tls_` are as in config/settings.py.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]

@@ -31,8 +31,11 @@ __all__ = [
 
 _BARE_QR: Final = re.compile(r"[\W_]*(spacedrive:.*)", re.IGNORECASE | re.DOTALL)
 """Before the scheme stand at most a byte-order mark, quotes, brackets."""
+_QR_IN_TEXT: Final = re.compile(r"\b(spacedrive:pair\?.*)", re.IGNORECASE | re.DOTALL)
 _BEHIND_QR: Final = "\"'`´“”„‘’‚«»‹›<>()[]{},;!\ufeff\u200b\u2060"
-_LINE_BREAK: Final = re.compile(r"\s*[\r\n]\s*")
+_LINE_BREAK: Final = re.compile(r"\s*[\r\n][\s>]*")
+"""With the mark that mail puts before each line that it quotes."""
+_INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _ESCAPED: Final = re.compile(r"\\([?&=])")
 _HEAD: Final = "spacedrive:pair?"
 _MAX_QR_CHARACTERS: Final = 4096
@@ -101,7 +104,7 @@ def parse_code(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
     left out, because hints are never needed. Raises CodeError when the words are not a code.
     """
     stripped = text.strip()
-    qr = _BARE_QR.fullmatch(stripped)
+    qr = _BARE_QR.fullmatch(stripped) or _QR_IN_TEXT.search(stripped)
     if qr:
         return _parse_qr(qr[1])
     return parse_words(stripped), ()
@@ -120,7 +123,7 @@ def _parse_qr(text: str) -> tuple[bytes, tuple[PeerAddresses, ...]]:
         raise CodeError("This QR code has too many parts for a pairing code.")
     values: dict[str, list[str]] = {}
     for name, _, value in fields:
-        values.setdefault(name, []).append(unquote(value))
+        values.setdefault(name.lower(), []).append(unquote(value))
     if values.get("v") != ["2"]:
         raise CodeError("This QR code is of another version of pairing; update the older of the two devices.")
     words = values.get("w", [])
@@ -136,6 +139,7 @@ def _without_wrapping(text: str) -> str:
 
     A writer encodes all these characters, so nothing of the text itself is lost.
     """
+    text = _INVISIBLE.sub("", text)
     while (shorter := text.strip().rstrip(_BEHIND_QR)) != text:
         text = shorter
     return _ESCAPED.sub(r"\1", _LINE_BREAK.sub("", text)).replace("&amp;", "&")

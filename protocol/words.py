@@ -23,7 +23,11 @@ _SIGNIFICANT_LETTERS = 4
 """BIP-39 words are distinct in their first four letters."""
 _BY_STEM = {word[:_SIGNIFICANT_LETTERS]: word for word in WORDS if len(word) >= _SIGNIFICANT_LETTERS}
 _TOKEN = re.compile(r"[^\W_]+")
-_NUMBERING = re.compile(r"[0-9]{1,2}(?![0-9])")
+_NUMBERING = re.compile(r"([0-9]{1,2})(?![0-9])(?:(?:st|nd|rd|th)(?![a-z]))?")
+_LETTERING = re.compile(r"(?<![^\W_])(?:[a-z]|[ivx]{1,5})[).:\]](?=\s)")
+"""As in `a) word`, `iv. word` or `[x] word`: no word of the list is a single letter or a Roman number."""
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+"""Of a terminal, in what was copied from a log."""
 _DOTLESS_I = {ord("ı"): "i"}
 """What a Turkish keyboard gives for the letter; `İ` folds to an i with a mark, which is dropped."""
 _INVISIBLE_CATEGORIES = frozenset({"Cf", "Mn", "Me"})
@@ -172,10 +176,11 @@ def _split(text: str) -> list[_TypedWord]:
     """Return the words of a text, each with the numbers that stand beside it."""
     found: list[_TypedWord] = []
     number = None
-    for token in _TOKEN.findall(_fold(text)):
+    folded = _fold(_COLOURS.sub("", text))
+    for token in _TOKEN.findall(_LETTERING.sub(" ", folded)):
         numbering = _NUMBERING.match(token)
         if numbering:
-            number = int(numbering[0])
+            number = int(numbering[1])
             if found:
                 found[-1] = found[-1]._replace(number_behind=number)
             token = token[numbering.end() :]

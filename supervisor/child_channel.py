@@ -53,6 +53,11 @@ class ChildChannel:
         """The child's process id."""
         return self._running.pid
 
+    @property
+    def was_spare(self) -> bool:
+        """Whether the child answers heartbeats from the beginning, before it is ready."""
+        return self._running.was_spare
+
     def enqueue(self, message: Start | Deliver | Ping | Stop) -> None:
         """Append a frame to the outbox."""
         number = message.input if isinstance(message, Deliver) else 0
@@ -82,6 +87,11 @@ class ChildChannel:
             self._killed_for = cause
         self._running.kill()
 
+    def mark_lost(self) -> None:
+        """Record that the fork server has ended, and the child with it, however late its end is noticed."""
+        if self._killed_for is None:
+            self._killed_for = "zygote"
+
     async def run(self) -> Cause:
         """Run until the child has ended and all its frames have been handled; return what it died of.
 
@@ -102,7 +112,7 @@ class ChildChannel:
         self.kill("hang")
         with trio.move_on_after(_KILL_TIMEOUT_S):
             return self._cause(await self._running.wait())
-        return "hang"  # the process hangs in the kernel (state D); it is left behind
+        return self._killed_for or "hang"  # it hangs in the kernel (state D); it is left behind
 
     def _cause(self, status: int | None) -> Cause:
         if status is None:

@@ -30,6 +30,7 @@ class ChildProcess:
         self._pid = pid
         self._pidfd = pidfd
         self.started = trio.current_time()
+        self.was_spare = False
         if memory_file is not None:
             memory_files[pid] = memory_file
         self._stream = stream

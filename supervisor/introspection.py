@@ -19,14 +19,16 @@ from ..messages.to_supervisor import AreYouAlive, ListActors, Shutdown, decode
 from .child import Child
 from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Effect, Warn
-from .memory_usage import memory_of
+from .memory_usage import last_known_memory_of, memory_of
 from .metrics import SupervisorMetrics
-from .spawner import FORK_SERVER_NAME, SPARE_NAME, Memory, Spawner
+from .spawner import FORK_SERVER_NAME, SPARE_NAME, Spawner
 from .standing_messages import Envelope
 
 _MAX_WAITING_REQUESTS = 128
 """For lists; as many as the gateway has clients. All that wait get the same list."""
 _ROWS_AT_A_TIME = 16
+_READING_TIME_S = 1.0
+"""For a list, on a busy machine. What is not read by then is given as it was last read, by metrics say."""
 
 
 class SupervisorInfo:
@@ -74,11 +76,12 @@ class SupervisorInfo:
         return []
 
     async def _rows_with_memory(self) -> tuple[ActorInfo, ...]:
-        rows = []
+        rows, begun = [], time.monotonic()
         for number, row in enumerate(self._rows()):
             if number % _ROWS_AT_A_TIME == 0:
                 await trio.lowlevel.checkpoint()
-            memory = memory_of(row.pid) if row.pid else Memory()
+            late = time.monotonic() - begun > _READING_TIME_S
+            memory = last_known_memory_of(row.pid) if late or not row.pid else memory_of(row.pid)
             rows.append(msgspec.structs.replace(row, rss_bytes=memory.rss, private_bytes=memory.private))
         return tuple(rows)
 

@@ -11,13 +11,21 @@ _ROLLUP_BYTES = 4096
 
 memory_files: dict[int, int] = {}
 """By pid: descriptors of the smaps_rollup of children, which the children have opened themselves."""
+_last_known: dict[int, Memory] = {}
+"""Of the same processes, as last read."""
 
 
 def forget_memory_file(pid: int) -> None:
     """Close the smaps_rollup of a process that has ended, if there is one."""
+    _last_known.pop(pid, None)
     fd = memory_files.pop(pid, None)
     if fd is not None:
         os.close(fd)
+
+
+def last_known_memory_of(pid: int) -> Memory:
+    """Return the memory of a child as it was last read, which costs nothing; zeros if it never was."""
+    return _last_known.get(pid, Memory())
 
 
 def memory_of(pid: int) -> Memory:
@@ -35,7 +43,10 @@ def memory_of(pid: int) -> Memory:
         sizes = dict(_sizes(rollup))
     except (OSError, ValueError):
         return _from_statm(process)
-    return Memory(sizes.get("Rss:", 0), sizes.get("Private_Clean:", 0) + sizes.get("Private_Dirty:", 0))
+    memory = Memory(sizes.get("Rss:", 0), sizes.get("Private_Clean:", 0) + sizes.get("Private_Dirty:", 0))
+    if pid in memory_files:
+        _last_known[pid] = memory
+    return memory
 
 
 def _sizes(rollup: str) -> Iterator[tuple[str, int]]:

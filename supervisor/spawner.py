@@ -62,6 +62,11 @@ class RunningChild(Protocol):
         """The supervisor's end of its channel."""
         ...
 
+    @property
+    def was_spare(self) -> bool:
+        """Whether it was started ahead of need: it has its imports, and answers heartbeats already."""
+        ...
+
     def kill(self) -> None:
         """End it at once, without another frame. Does nothing if it has ended."""
         ...

@@ -41,6 +41,11 @@ class ChildTask:
         """The supervisor's end of its channel."""
         return self._channel
 
+    @property
+    def was_spare(self) -> bool:
+        """False: there is no spare."""
+        return False
+
     def kill(self) -> None:
         """Cancel it at once. Its end of the channel closes first: what it sends while it unwinds is lost."""
         if not self._ended.is_set():

@@ -316,13 +316,17 @@ class _Tree:
             self._apply_effects(self.metrics.report())
 
     def _check_child(self, child: Child) -> None:
-        """Kill a child that does not answer, or does not get ready in time, by turns of the heartbeat."""
+        """Kill a child that does not answer, or does not get ready in time, by turns of the heartbeat.
+
+        What was a spare has nothing to import, so it answers from the beginning.
+        """
         if child.channel is None:
             return
-        if child.ready.is_set():
+        if child.ready.is_set() or child.channel.was_spare:
             child.channel.check_heartbeat()
-        elif child.count_turn_of_start() * self.heartbeat > child.spec.start_deadline:
-            self.on_log(child.name, "error", "not ready in time", {"seconds": child.spec.start_deadline})
+        limit = child.spec.start_deadline
+        if not child.ready.is_set() and child.count_turn_of_start() * self.heartbeat > limit:
+            self.on_log(child.name, "error", "not ready in time", {"seconds": limit})
             child.channel.kill("hang")
 
     def _on_fork_server_lost(self, cause: Cause) -> None:
@@ -337,6 +341,8 @@ class _Tree:
         self.on_log(SUPERVISOR, "warning", "fork server lost", {"cause": cause})
         for child in self.children.values():
             child.mark_not_ready()
+            if child.channel is not None:
+                child.channel.mark_lost()
 
     def _fail_node(self, message: str) -> None:
         self.failure = self.failure or message

@@ -63,6 +63,7 @@ class WaitingSpare:
             await self.discard()
             return None
         self.child.channel.put_back(self._frames)
+        self.child.was_spare = True
         return self.child
 
     async def discard(self) -> None:

@@ -7,6 +7,7 @@ to the same socket.
 """
 
 import os
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -41,7 +42,8 @@ async def _run(mailbox: Mailbox[GatewayInbox], start: Start) -> None:
     config = _decode_config(start.config)
     try:
         # A duplicate: the supervisor keeps the listening socket open for the next incarnation.
-        listener = trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(config.socket_fd)))
+        listener = socket.socket(fileno=os.dup(config.socket_fd))
+        listener.setblocking(False)
     except OSError as error:
         raise FatalActorError(f"the control socket cannot be used: {error.strerror}") from error
     with listener:
@@ -60,11 +62,18 @@ def peer_uid(sock: trio.socket.SocketType) -> int:
     return int(uid)
 
 
+def _is_shut_down(listener: socket.socket) -> bool:
+    """Return whether no client can come any more: accept(2) does not say so of a socket that never blocks."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
 class Gateway:
     """The accept loop, the inbox loop, and the connections between them."""
 
     def __init__(
-        self, mailbox: Mailbox[GatewayInbox], config: GatewayConfig, listener: trio.socket.SocketType
+        self, mailbox: Mailbox[GatewayInbox], config: GatewayConfig, listener: socket.socket
     ) -> None:
         self._mailbox = mailbox
         self._listener = listener
@@ -76,7 +85,7 @@ class Gateway:
         """Serve until the node stops."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._actors.run_writer)
-            nursery.start_soon(self._accept)
+            nursery.start_soon(self._accept, nursery.cancel_scope)
             async for incoming in self._mailbox:
                 for session in self._actors.handle(incoming):
                     self._publish(session)
@@ -99,19 +108,27 @@ class Gateway:
             for connection in list(self._connections):
                 await connection.flush()
 
-    async def _accept(self) -> None:
+    async def _accept(self, scope: trio.CancelScope) -> None:
+        """Accept clients. End the gateway, by `scope`, when another socket has taken this one's place.
+
+        The supervisor shuts it down then (config/node_sockets.py); the next incarnation gets the other one.
+        """
         await self._wait_for_standing_messages()
         async with trio.open_nursery() as nursery:
             while True:
+                await trio.lowlevel.wait_readable(self._listener)
                 try:
-                    sock, _address = await self._listener.accept()
+                    sock, _address = self._listener.accept()
+                except BlockingIOError:  # the client has gone again, or there will be none
+                    if _is_shut_down(self._listener):
+                        scope.cancel()
                 except ConnectionAbortedError:
                     continue
                 except OSError:
                     # No file descriptor is free, and there is no event for one that becomes free.
                     await trio.sleep(_ACCEPT_RETRY_SECONDS)
-                    continue
-                nursery.start_soon(self._serve, sock)
+                else:
+                    nursery.start_soon(self._serve, trio.socket.from_stdlib_socket(sock))
 
     async def _wait_for_standing_messages(self) -> None:
         """Return when the read model is complete. A client answered earlier would find its session unknown.

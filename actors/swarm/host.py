@@ -132,7 +132,8 @@ def websocket_transport(config: SwarmConfig) -> Any | None:
 
     It is imported only where it is used.
     """
-    if not config.websocket:
+    listens = any(_listen_endpoint(text).transport in ("ws", "wss") for text in config.listen)
+    if not (listens or config.websocket):
         return None
     from .websocket.tls import CertificateFileError
     from .websocket.transport import WebSocketTransport

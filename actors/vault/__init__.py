@@ -18,6 +18,7 @@ In reading order:
     device_list       a page of the list of devices
     metrics           how many devices are stored, for metrics
     machine           the stepping actor, which decides with all of these
+    waiting           stands in for the machine while the files cannot be opened at a restart
     actor             the entry point
 """
 

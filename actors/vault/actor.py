@@ -21,6 +21,7 @@ from .device_store import DeviceStore, no_probe
 from .identity_file import open_identity, remember_devices, remembers_devices
 from .machine import Vault
 from .passphrase_seal import DEFAULT_COSTS, Argon2Costs
+from .waiting import CANNOT_OPEN, WaitingVault
 
 _decode_config = decoder(VaultConfig)
 
@@ -31,11 +32,14 @@ def open_vault(
     resources: ExitStack,
     probe: Callable[[str], None] = no_probe,
     costs: Argon2Costs = DEFAULT_COSTS,
+    *,
+    may_create: bool = True,
 ) -> Vault:
     """Open the data directory, create it if it does not exist, and restore the vault from its checkpoint.
 
     `resources` close everything again. `probe` is for tests (device_store.DeviceStore). `costs` are used if
-    an identity is sealed now. Raises FatalActorError with a text for the user.
+    an identity is sealed now. Without `may_create` a missing identity is an error. Raises FatalActorError
+    with a text for the user.
     """
     passphrase = None if config.passphrase_fd is None else _read_passphrase(config.passphrase_fd)
     directory = DataDirectory(Path(config.data_dir).expanduser().absolute())
@@ -43,7 +47,8 @@ def open_vault(
     database = directory.path / DATABASE_FILE
     # A store without its identity could not be opened, so a new identity is created only if there is no
     # store.
-    identity = open_identity(directory, may_create=not database.exists(), passphrase=passphrase, costs=costs)
+    may_create = may_create and not database.exists()
+    identity = open_identity(directory, may_create=may_create, passphrase=passphrase, costs=costs)
     store = DeviceStore(database, identity.storage_key, probe)
     resources.callback(store.close)
     try:
@@ -81,10 +86,27 @@ def _read_passphrase(fd: int) -> bytes:
 
 
 @contextmanager
-def _opened(start: Start) -> Iterator[Vault]:
+def _opened(start: Start) -> Iterator[Vault | WaitingVault]:
+    config = _decode_config(start.config)
     with ExitStack() as resources:
-        yield open_vault(_decode_config(start.config), start.checkpoint, resources)
+
+        def attempt(checkpoint: bytes | None) -> Vault:
+            with ExitStack() as opened:
+                # A node that has run has an identity. If it is not there, it was removed.
+                vault = open_vault(config, checkpoint, opened, may_create=start.incarnation == 1)
+                resources.enter_context(opened.pop_all())
+                return vault
+
+        machine: Vault | WaitingVault
+        try:
+            machine = attempt(start.checkpoint)
+        except CANNOT_OPEN as error:
+            if start.incarnation == 1:
+                raise  # the node cannot start; later it does not end by this
+            directory = Path(config.data_dir).expanduser().absolute()
+            machine = WaitingVault(attempt, directory, start.checkpoint, error)
+        yield machine
 
 
-main = SteppingEntry(decode, _opened, on_start=Vault.first)
+main = SteppingEntry(decode, _opened, on_start=lambda machine, now: machine.first(now))
 """Runs the vault until the node stops."""

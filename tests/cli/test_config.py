@@ -310,6 +310,17 @@ def test_a_passphrase_is_refused_where_others_could_read_it(toml):
         assert "horse" not in found[0]
 
 
+@pytest.mark.parametrize("flag", ["--listen", "--announce", "--bootstrap"])
+@pytest.mark.parametrize(
+    ("host", "said"), [("/ip6/::ffff:192.0.2.1", "/ip4/192.0.2.1"), ("/ip4/255.255.255.255", "all hosts")]
+)
+def test_an_address_that_no_socket_takes(capfd, flag, host, said):
+    """Refused before a node is started, and not called a port that is taken."""
+    peer = "/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxTrANf8wXmmE7DWjhx5N" if flag == "--bootstrap" else ""
+    assert run(["up", "--check-config", flag, f"{host}/tcp/7520{peer}"]) == 2
+    assert said in capfd.readouterr().err
+
+
 def test_check_config_exits_0_or_2(capfd, monkeypatch, folder):
     """--check-config prints values with their source; with a problem it prints that and exits 2."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))

@@ -1,11 +1,14 @@
 """How people hand over twelve words: pasted lists at the prompt, files and pipes, texts of QR codes."""
 
+import os
+import signal
+
 import pytest
 
 from spacedrive_node.cli.views import plain_lines, word_rows
 from spacedrive_node.messages.control_protocol import JoinPairing
 from spacedrive_node.protocol.code import parse_code
-from spacedrive_node.tests.harness.fake_node import QR, WORDS, paired_state
+from spacedrive_node.tests.harness.fake_node import QR, WORDS, confirm_state, paired_state
 
 LIST = WORDS.split()
 NUMBERED = list(enumerate(LIST, 1))
@@ -166,3 +169,46 @@ def test_a_timeout_is_a_finite_number(node, capfd, value):
     assert run(["join", "--control", str(node.path), f"--timeout={value}", *LIST]) == 2
     assert "a number from 1 to 3600" in capfd.readouterr().err
     assert node.unread_requests() == []
+
+
+def test_ctrl_z_at_the_words(node, terminal):
+    """The shell has its echo and its lines; in the foreground again what was typed stands there."""
+    node.after_decision = [paired_state("joiner")]
+    node.push_states(confirm_state("joiner"))
+    shell = terminal(
+        "join", "--control", str(node.path),
+        shell='set -m; "$@"; stty -a; echo "the shell has it"; read line; fg >/dev/null; echo "ended $?"',
+    )  # fmt: skip
+    first, rest = WORDS[:20], WORDS[20:]
+    shell.expect("words: ")
+    shell.type(first)
+    shell.expect(first)
+    shell.type("\x1a")
+    modes = shell.expect("the shell has it")
+    assert " echo " in modes
+    assert " icanon " in modes
+    shell.type("\n")
+    shell.expect(f"words: {first}")
+    shell.type(f"{rest}\n")
+    shell.expect("[y/N] ")
+    shell.type("y\n")
+    shell.expect("ended 0")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_what_ends_the_prompt_leaves_the_terminal_in_order(node, terminal, number):
+    """Exit code 130, as with Ctrl-C."""
+    shell = terminal(
+        "join", "--control", str(node.path),
+        shell='set -m; sh -c \'echo "pid $$."; exec "$@"\' sh "$@"; echo "code $?"; stty -a',
+    )  # fmt: skip
+    shell.expect("pid ")
+    pid = int(shell.expect("."))
+    shell.expect("words: ")
+    shell.type("aban")
+    shell.expect("aban")  # it waits for a key: a signal just before is handled with the next
+    os.kill(pid, number)
+    shell.expect("code 130")
+    modes = shell.end()[1]
+    assert " echo " in modes
+    assert " icanon " in modes

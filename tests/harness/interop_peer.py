@@ -16,6 +16,7 @@ BUILT = Path(__file__).resolve().parents[2] / ".interop"
 COMMANDS = {
     "go": (str(BUILT / "go-peer"),),
     "rust": (str(BUILT / "rust-peer"),),
+    "rust-0.53": (str(BUILT / "rust-0.53-peer"),),
     "js-2": ("node", "--experimental-websocket", str(BUILT / "js-2" / "peer.mjs")),
     "js-3": ("node", "--experimental-websocket", str(BUILT / "js-3" / "peer.mjs")),
 }

@@ -27,6 +27,7 @@ from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import RunningChild, Spare, Spawner
 from spacedrive_node.tests.harness.secret_sweep import collector
+from spacedrive_node.tests.harness.transports import listen_addresses
 
 LIMIT = 1 << 20
 DEADLINE = 60.0
@@ -64,9 +65,11 @@ class InterceptingSpawner:
         The frame, and all later frames of that actor, wait until this returns.
         """
 
-    async def wait_until_delivered(self, kind: str, message: str, number: int) -> None:
+    async def wait_until_delivered(
+        self, kind: str, message: str, number: int, *, seconds: float = DEADLINE
+    ) -> None:
         """Wait until `number` messages of one kind were delivered to one kind of actor."""
-        with trio.fail_after(DEADLINE):
+        with trio.fail_after(seconds):
             while self.delivered[kind, message] < number:
                 await self._delivery.park()
 
@@ -205,7 +208,7 @@ async def running_node(
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []
     options: dict[str, object] = {
-        "listen": (f"/ip4/127.0.0.1/tcp/{free_port()}",),
+        "listen": listen_addresses(free_port()),
         "metrics_listen": None,
         "mdns": False,
         "same_host": False,

@@ -19,11 +19,11 @@ attempt() { # NAME TOOL COMMAND…
 }
 
 go_peer() { (cd go && go build -o "$built/go-peer" .); }
-rust_peer() {
+rust_peer() { # FOLDER PROGRAM
     # No lock file: it would name the registry. The manifest pins what is used directly.
-    mkdir -p "$built/rust" && cp -r rust/. "$built/rust/" &&
-        (cd "$built/rust" && cargo build --release --target-dir "$built/target") &&
-        cp "$built/target/release/interop-peer" "$built/rust-peer"
+    mkdir -p "$built/rust" "$built/$1" && cp -r rust/. "$built/rust/" && cp -r "$1/." "$built/$1/" &&
+        (cd "$built/$1" && cargo build --release --target-dir "$built/target") &&
+        cp "$built/target/release/$2" "$built/$1-peer"
 }
 js_peer() {
     mkdir -p "$built/js-$1" && cp "js-$1/package.json" js/peer.mjs "$built/js-$1/" &&
@@ -31,6 +31,7 @@ js_peer() {
 }
 
 attempt go-peer go go_peer
-attempt rust-peer cargo rust_peer
+attempt rust-peer cargo rust_peer rust interop-peer
+attempt rust-0.53-peer cargo rust_peer rust-0.53 interop-peer-0-53
 attempt js-2 npm js_peer 2
 attempt js-3 npm js_peer 3

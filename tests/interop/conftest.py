@@ -13,6 +13,7 @@ _HERE = Path(__file__).parent
 _VERSIONS = {
     "go": ("go/go.mod", r"go-libp2p v(\S+)"),
     "rust": ("rust/Cargo.toml", r'libp2p = \{ version = "=([^"]+)'),
+    "rust-0.53": ("rust-0.53/Cargo.toml", r'libp2p = \{ version = "=([^"]+)'),
     "js-2": ("js-2/package.json", r'"libp2p": "([^"]+)'),
     "js-3": ("js-3/package.json", r'"libp2p": "([^"]+)'),
 }

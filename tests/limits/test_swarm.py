@@ -15,6 +15,7 @@ from spacedrive_node.actors.base import now
 from spacedrive_node.actors.swarm import node
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.pairing import exchange_slots, inbound
+from spacedrive_node.actors.swarm.pairing.ban_list import BanList
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import WIRE_LIMIT, encode
 from spacedrive_node.messages.peer_protocol import (
@@ -30,6 +31,7 @@ from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
 from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, open_swarm
+from spacedrive_node.tests.harness.transports import listen_addresses
 
 ROUTE_KEY = b"r" * 32
 
@@ -62,15 +64,16 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
     """Many peers, none of them thirty: their block is slow. An honest device of it is served as before and
     stays connected; a new stranger of it has three frames, of which none is answered at once.
     """
-    pauses: list[float] = []
-    sleep = trio.sleep
+    waiting: list[bytes] = []
+    """The peer of each frame that was made to wait."""
+    is_slowed = BanList.is_slowed
 
-    async def note(seconds: float) -> None:
-        if seconds == inbound.SLOW_PAUSE_S:
-            pauses.append(seconds)
-        else:
-            await sleep(seconds)
+    def watched(bans: BanList, peer: bytes, address_block: str | None, now: float) -> bool:
+        slowed = is_slowed(bans, peer, address_block, now)
+        waiting.extend([peer] * slowed)
+        return slowed
 
+    monkeypatch.setattr(BanList, "is_slowed", watched)
     async with open_swarm("a") as a, trio.open_nursery() as nursery:
         await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         async with AsyncExitStack() as stack:
@@ -84,7 +87,6 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
                 while True:
                     await a.deliver(A, PeerReply((await a.expect(PeerRequest)).request, challenge))
 
-            nursery.start_soon(session)
             strangers = [await stack.enter_async_context(stranger_host(600 + n)) for n in range(11)]
             answers: list[Any] = []
 
@@ -101,14 +103,14 @@ async def test_three_hundred_useless_frames_of_an_address_block(monkeypatch: pyt
                     crowd.start_soon(be_useless, host)
             assert {answer.reason for answer in answers} == {"unavailable"}
             assert len(answers) < 11 * 28
-            monkeypatch.setattr(trio, "sleep", note)
+            nursery.start_soon(session)
             assert isinstance(await exchange(connection, request), Challenge)
             assert not connection.is_closed
-            assert pauses == []
+            assert honest.get_id().to_bytes() not in waiting
             late = await stack.enter_async_context(stranger_host(700))
             answers.clear()
             await be_useless(late)
-            assert 1 <= len(answers) <= len(pauses) <= 3
+            assert 1 <= len(answers) <= waiting.count(late.get_id().to_bytes()) <= 3
             assert await is_shut_out(late, a)
             assert isinstance(await exchange(await dial(honest, a), request), Challenge)
         nursery.cancel_scope.cancel()
@@ -210,7 +212,7 @@ async def test_strangers_who_take_all_connections_keep_nobody_out() -> None:
     """Twice as many peers of one address block as may connect: a device of another one gets in and stays, and
     this node can still dial.
     """
-    config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), max_connections=16)
+    config = SwarmConfig(listen=listen_addresses(), max_connections=16)
     async with (
         open_swarm("a", config) as a,
         open_swarm("b") as b,

@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,9 +46,19 @@ async def test_a_signal_cancels_the_pairing(folder: Path, number: int) -> None:
         await _no_session(a)
 
 
+@contextmanager
+def signal_action(number: signal.Signals, action: signal.Handlers) -> Iterator[None]:
+    """Let what is started meanwhile inherit this action, whatever these tests were started with."""
+    before = signal.signal(number, action)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_terminal_that_closes_stops_the_node_in_order(folder: Path) -> None:
     """SIGHUP: exit code 0, and no runtime files."""
-    with sdnode_up(folder, "anna") as a:
+    with signal_action(signal.SIGHUP, signal.SIG_DFL), sdnode_up(folder, "anna") as a:
         a.process.send_signal(signal.SIGHUP)
         assert a.process.wait(DEADLINE) == 0
         assert not Path(str(a.ready["control"])).exists()
@@ -54,14 +66,10 @@ def test_a_terminal_that_closes_stops_the_node_in_order(folder: Path) -> None:
 
 def test_a_node_that_was_started_with_nohup_outlives_its_terminal(folder: Path) -> None:
     """SIGHUP is ignored when whoever started it wanted that."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with sdnode_up(folder, "anna") as a:
-            a.process.send_signal(signal.SIGHUP)
-            assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
-            assert a.stop() == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with signal_action(signal.SIGHUP, signal.SIG_IGN), sdnode_up(folder, "anna") as a:
+        a.process.send_signal(signal.SIGHUP)
+        assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
+        assert a.stop() == 0
 
 
 @pytest.mark.parametrize("where", ["full", "closed"])

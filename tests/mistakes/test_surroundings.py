@@ -1,14 +1,17 @@
 """Where a node runs: without a home, with few files, beside another user's directories and cleaners."""
 
 import os
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from spacedrive_node.config.paths import folder_name
-from spacedrive_node.tests.harness.command_runner import run
+from spacedrive_node.tests.harness.command_runner import RunningCommand, run
 from spacedrive_node.tests.harness.log_lines import wait_for_line
 from spacedrive_node.tests.harness.node_commands import sdnode_up
 
@@ -136,11 +139,51 @@ def test_a_cleaner_removes_the_runtime_record(folder: Path) -> None:
         assert peer_of(folder) == a.ready["peer_id"]
         assert peer_of(folder, "--data-dir", str(a.data_dir)) == a.ready["peer_id"]
         os.utime(record, (0, 0))
-        run(folder, "status")
         (folder / "own.sock").unlink()
-        wait_for_line(folder / "anna.log", "warning", "restart it")
+        wait_for_line(folder / "anna.log", "warning", "socket's file")
+        assert peer_of(folder) == a.ready["peer_id"]
         assert record.stat().st_mtime > 0
     assert not record.parent.exists()
+    assert not (folder / "own.sock").exists()
+
+
+async def test_a_pairing_goes_on_when_a_cleaner_removes_the_runtime_directory(folder: Path) -> None:
+    """All of it: the clients lose their connection and find the node again at the same place."""
+    with sdnode_up(folder, "anna") as a, sdnode_up(folder, "bruno", "--bootstrap", a.ready["dial"][0]) as b:
+        pair = RunningCommand(folder, "pair", "--yes", "--json", "--data-dir", str(a.data_dir))
+        try:
+            words = (await pair.event("code"))["words"]
+            shutil.rmtree(folder / "spacedrive-node")
+            for name in ("anna", "bruno"):
+                log = folder / f"{name}.log"
+                await trio.to_thread.run_sync(wait_for_line, log, "warning", "socket's file")
+            joined = await trio.to_thread.run_sync(
+                run, folder, "join", "--yes", "--json", "--data-dir", str(b.data_dir), words
+            )
+            assert (joined.code, joined.events[-1]["event"]) == (0, "paired"), joined.err
+            assert (await pair.end()).code == 0
+        finally:
+            pair.close()
+        mode = os.stat(str(a.ready["control"])).st_mode
+        assert (stat.S_ISSOCK(mode), mode & 0o777) == (True, 0o600)
+        assert a.stop() == b.stop() == 0
+    with pytest.raises(FileNotFoundError):
+        os.stat(str(a.ready["control"]))
+
+
+def test_a_runtime_directory_that_goes_away_for_good(folder: Path) -> None:
+    """As at a logout: the node is found in the directory that is used instead. Where that cannot be: said."""
+    session = folder / "session"
+    session.mkdir(mode=0o700)
+    where = {"XDG_RUNTIME_DIR": str(session)}
+    with sdnode_up(folder, "anna", variables=where) as a:
+        shutil.rmtree(session)
+        wait_for_line(folder / "anna.log", "warning", "socket's file")
+        assert peer_of(folder, "--data-dir", str(a.data_dir), **where) == a.ready["peer_id"]
+    (folder / "run").mkdir()
+    with sdnode_up(folder, "bruno", "--control", str(folder / "run" / "c")):
+        shutil.rmtree(folder / "run")
+        wait_for_line(folder / "bruno.log", "warning", "restart it", "does not exist")
 
 
 def test_a_control_socket_inside_a_data_directory_to_be_made(folder: Path) -> None:

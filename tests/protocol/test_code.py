@@ -73,6 +73,43 @@ def test_forgiving_forms(form):
     assert code.parse_words(FORMS[form]) == ENTROPY
 
 
+def ordinal(number):
+    """`1st` and so on."""
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number, 'th') }"
+
+
+FULL_WIDTH = {ord("0") + digit: 0xFF10 + digit for digit in range(10)}
+ROMAN = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"{ordinal(n)} {word}" for n, word in enumerate(PHRASE.split(), 1)],
+        [f"{chr(96 + n)}) {word}" for n, word in enumerate(PHRASE.split(), 1)],
+        [f"({chr(64 + n)}) {word}" for n, word in enumerate(PHRASE.split(), 1)],
+        [f"{ROMAN[n]}. {word}" for n, word in enumerate(PHRASE.split())],
+        [f"{chr(0x2160 + n)}. {word}" for n, word in enumerate(PHRASE.split())],
+        [f"- [x] {word}" for word in PHRASE.split()],
+        [f"> {n}. **{word}**" for n, word in enumerate(PHRASE.split(), 1)],
+        [f"\x1b[1;32m{word}\x1b[0m" for word in PHRASE.split()],
+        [f"{n}．\u00a0{word}".translate(FULL_WIDTH) for n, word in enumerate(PHRASE.split(), 1)],
+    ],
+    ids=["ordinals", "letters", "capitals", "Roman", "Roman signs", "check boxes", "quoted bold", "colours",
+         "full width"],
+)  # fmt: skip
+def test_lists_of_every_kind(lines):
+    """With Unix and Windows line ends, and on one line."""
+    for end in ("\n", "\r\n", " "):
+        assert code.parse_words(end.join(lines)) == ENTROPY
+
+
+def test_a_word_that_looks_like_numbering_is_still_named():
+    """Two letters are no numbering, and a full stop behind a word is none either."""
+    assert failure(PHRASE.replace("pudding", "pu.")).word == "pu"
+    assert code.parse_words(PHRASE.replace(" ", ". ") + ".") == ENTROPY
+
+
 @pytest.mark.parametrize("columns", [2, 3, 4, 6])
 @pytest.mark.parametrize("form", ["{0}. {1}", "{0} {1}", "{0}{1}", "{1} {0}"])
 def test_numbers_decide_the_order(columns, form):
@@ -282,11 +319,28 @@ def test_qr_scheme_is_read_in_any_case_and_unknown_parameters_are_ignored():
     """Some scanners change the case of a scheme; later writers may add parameters."""
     text = qr(extra="&z=1&z").replace("spacedrive:pair", "SPACEDRIVE:PAIR")
     assert code.parse_code(text)[0] == ENTROPY
+    assert code.parse_code(qr().upper()) == (ENTROPY, ())  # the peer id is not readable any more
 
 
 @pytest.mark.parametrize(
     "form",
-    ["\ufeff{}", "<{}>", '"{}"', "'{}'", "“{}”", "„{}“", "«{}»", "({})", "[{}]", "`{}`", " \ufeff<{}>;\n"],
+    [
+        "\ufeff{}",
+        "<{}>",
+        '"{}"',
+        "'{}'",
+        "“{}”",
+        "„{}“",
+        "«{}»",
+        "({})",
+        "[{}]",
+        "`{}`",
+        " \ufeff<{}>;\n",
+        "Scan this: {}",
+        "[pair]({})",
+        "> {}",
+        "My code\n{}",
+    ],
 )
 def test_what_stands_around_a_qr_text_does_not_matter(form):
     """Neither the words nor the hints."""
@@ -300,8 +354,10 @@ def test_what_stands_around_a_qr_text_does_not_matter(form):
         lambda text: text.replace("&", "&amp;"),
         lambda text: text.replace("&", "\\&").replace("?", "\\?").replace("=", "\\="),
         lambda text: text[:40] + "\r\n" + text[40:90] + "\n  " + text[90:],
+        lambda text: "> " + text[:40] + "\n> " + text[40:90] + "\r\n>> " + text[90:],
+        lambda text: text[:20] + "\u200b" + text[20:60] + "\u00ad" + text[60:],
     ],
-    ids=["HTML", "escaped for a shell", "wrapped"],
+    ids=["HTML", "escaped for a shell", "wrapped", "quoted mail", "invisible"],
 )
 def test_what_has_been_put_into_a_qr_text_does_not_matter(change):
     """A web page, a shell, a terminal of 40 columns."""

@@ -226,6 +226,23 @@ async def test_a_peer_has_a_bounded_number_of_streams_open() -> None:
             assert await (await accepted.accept_stream()).read() == b"x"
 
 
+async def test_a_stream_that_is_given_up_before_it_may_be_opened_costs_nothing() -> None:
+    """The peer would take it for one too many, and close the connection."""
+    async with peers("a", "b") as (a, b):
+        dialled, accepted = await connected(a, b)
+        streams = [await dialled.open_stream() for _ in range(bounded_quic.MAX_STREAMS + 20)]
+        for stream in streams:
+            await stream.write(b"x")
+        for stream in reversed(streams):
+            await stream.reset()
+        with trio.fail_after(DEADLINE):
+            for _ in range(bounded_quic.MAX_STREAMS):  # the others never get so far
+                await (await accepted.accept_stream()).reset()
+        await until(lambda: not dialled.core._streams and not accepted.core._streams)
+        assert not dialled.is_closed
+        assert dialled.core._given_up == []
+
+
 async def test_streams_that_the_peer_never_closes_are_given_up() -> None:
     """This side has closed them all; the oldest go, and the peer is told."""
     async with peers("a", "b") as (a, b):

@@ -255,6 +255,35 @@ async def test_a_stream_full_of_holes_ends_the_connection() -> None:
             await theirs.ended.wait()
 
 
+async def test_streams_that_are_opened_and_reset_are_granted_at_a_rate() -> None:
+    """One packet of them would else cost this side milliseconds, again and again."""
+    async with peers("a", "b") as (a, b), trio.open_nursery() as nursery:
+        dialled, accepted = await connected(a, b)
+
+        def opened() -> int:
+            return accepted.core._local_max_streams_bidi.used
+
+        async def accept() -> None:
+            while True:
+                await (await accepted.accept_stream()).reset()
+
+        async def reset() -> None:
+            while True:
+                stream = await dialled.open_stream()
+                await stream.write(b"x")
+                await stream.reset()
+                await until(lambda: len(dialled.core._streams) < 2 * bounded_quic.MAX_STREAMS)
+
+        nursery.start_soon(accept)
+        nursery.start_soon(reset)
+        await until(lambda: opened() >= 2 * bounded_quic.MAX_STREAMS)
+        began, first = trio.current_time(), opened()
+        await until(lambda: opened() >= first + 4 * bounded_quic.MAX_STREAMS)
+        seconds = trio.current_time() - began
+        assert opened() - first <= seconds * bounded_quic.STREAMS_PER_S + bounded_quic.MAX_STREAMS
+        nursery.cancel_scope.cancel()
+
+
 def test_a_handshake_that_never_ends_is_ended() -> None:
     """A message of TLS that claims 16 MiB, and is sent bit by bit."""
     own = identity("b")

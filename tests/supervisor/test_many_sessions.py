@@ -77,8 +77,7 @@ async def test_codes_still_pair_after_the_loss_of_the_fork_server(tmp_path):
         ):
             showing = [await anna.client.start_pairing() for _ in range(number)]
             os.kill(spawner.pid, signal.SIGKILL)
-            while not await all_are_running(anna.client, number):
-                await trio.lowlevel.checkpoint()
+            await spawner.wait_until_delivered("session", "ActorRestarted", number, seconds=2 * PATIENCE_S)
             chosen = showing[number // 2]
             joining = await bruno.client.join_pairing(" ".join(chosen.code.words), timeout=60)
             for side in (chosen, joining):
@@ -89,9 +88,3 @@ async def test_codes_still_pair_after_the_loss_of_the_fork_server(tmp_path):
                 await side.paired()
             assert not [line for line in anna.logs if line[2] == "given up"]
             assert {line[3]["cause"] for line in anna.logs if line[2] == "restarting"} == {"zygote"}
-
-
-async def all_are_running(client, number):
-    """Whether all sessions have been started again: the client that lists them waits for the gateway."""
-    rows = [row for row in await client.actors() if row.actor.startswith("session")]
-    return sum(row.state == "running" and row.restarts == 1 for row in rows) >= number

@@ -136,7 +136,7 @@ async def test_poison(how):
 
 async def test_hang():
     """A session that hangs is killed, and given up when the same input hangs it three times."""
-    async with node(heartbeat=0.2) as gateway:
+    async with node(heartbeat=0.5) as gateway:
         await gateway.open_session()
         await gateway.send(to_session.JoinPairing(f"{1:016x}", bytes(16), *OWN_IDENTITY, timeout=3.0))
         ended = await gateway.next(to_gateway.SessionEnded)

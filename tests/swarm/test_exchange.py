@@ -51,7 +51,7 @@ async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: An
         assert (request.peer, request.frame, request.path) == (b.peer, frame, "direct")
         await a.deliver(A, PeerReply(request.request, challenge_frame(frame)))
         answer = await b.expect(PeerAnswer, B)
-        assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
+        assert answer == PeerAnswer(7, challenge_frame(frame), "direct", request.transport)
         assert a.count(PeerEvidence) == b.count(PeerEvidence) == 0
 
 

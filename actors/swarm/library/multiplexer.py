@@ -21,6 +21,7 @@ from libp2p.stream_muxer.yamux.yamux import (
     YamuxStream,
 )
 
+from .paced_reads import PacedReads
 from .unread_bytes import largest_if_too_much
 
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
@@ -55,6 +56,7 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.secured_conn: Any = PacedReads(self.secured_conn)
         self.batching: set[int] = set()
         """Ids of the streams that are inside `one_packet`: their frames are delayed."""
 

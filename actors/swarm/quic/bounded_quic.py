@@ -26,6 +26,7 @@ from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
 from .certificates import OwnCertificate
+from .handshake_limits import RateLimit
 from .receive_credit import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, ReceiveCredit
 from .reset_tokens import CONNECTION_ID_BYTES, ResetTokens
 
@@ -34,8 +35,14 @@ ALPN: Final = "libp2p"
 IDLE_TIMEOUT_S: Final = 30.0
 DATAGRAM_BYTES: Final = 1232
 """The largest that every path with IPv6 carries (RFC 8200, 5): 1280 bytes without the headers."""
+ACKNOWLEDGE_AFTER_S: Final = 0.004
+"""So that an answer that is ready by then carries the acknowledgement of its request."""
 MAX_STREAMS: Final = 128
 """That the peer may have open at once."""
+STREAMS_PER_S: Final = 300.0
+"""That the peer may open in the long run, as over TCP (library/paced_reads.py)."""
+_GRANT_STREAMS: Final = 16
+"""So many are granted together."""
 MAX_HANDSHAKE_BYTES: Final = 64 * 1024
 """Of one message of TLS, or of parts of it that have come out of order."""
 MAX_GAPS: Final = 256
@@ -69,7 +76,13 @@ class BoundedQuic(QuicConnection):
     Defect (tls.py:1398): a message of TLS may have 16 MiB, before the peer is known. Here it has 64 KiB.
     Defect (quic/connection.py:310, 3123): the tokens of stateless resets are random, so that they are lost
     with the process. Here they follow from the transport key.
+    Defect (quic/connection.py:3755): whoever opens streams and resets them may open as many again at once,
+    and costs this side far more than itself. Here new ones are granted at a rate.
+    Defect (quic/connection.py:3766): a stream that is reset while it waits for the peer's leave to be opened
+    is reset all the same, which the peer takes for one too many, and closes the connection. Here it waits.
     Defect (tls.py:1307): a server asks for no certificate.
+    Defect (quic/connection.py:278): what comes is acknowledged after a millisecond, and then once more with
+    the answer, which takes longer than that. Here it waits some milliseconds.
     """
 
     def __init__(self, own: OwnCertificate, tokens: ResetTokens, *, is_client: bool, **more: Any) -> None:
@@ -77,9 +90,18 @@ class BoundedQuic(QuicConnection):
         super().__init__(configuration=configuration(own, is_client=is_client), **more)
         self.credit = ReceiveCredit()
         self._tokens = tokens
+        self._ack_delay = ACKNOWLEDGE_AFTER_S
         first = self._host_cids[0]
         first.stateless_reset_token = None if is_client else tokens.token(first.cid)  # type: ignore[assignment]
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = MAX_STREAMS
+        self._granted = MAX_STREAMS
+        """Streams that the peer may have opened so far, with those that have ended."""
+        self._given_up: list[int] = []
+        """Streams that were given up before the peer allowed to open them."""
+        self._ended_streams = 0
+        """Streams in whose place no new one has been granted yet."""
+        self._grants = RateLimit(STREAMS_PER_S, MAX_STREAMS)
+        self._now = 0.0
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
 
     @property
@@ -119,7 +141,7 @@ class BoundedQuic(QuicConnection):
         return self.credit.connection_limit(data.used, data.value) != data.value
 
     def acknowledge_now(self, now: float) -> None:
-        """Send the acknowledgement that is due within a millisecond together with what is sent now."""
+        """Send the acknowledgement that is due soon together with what is sent now."""
         space = self._spaces.get(tls.Epoch.ONE_RTT)
         if space is not None and space.ack_at is not None:
             space.ack_at = min(space.ack_at, now)
@@ -142,8 +164,17 @@ class BoundedQuic(QuicConnection):
         self.credit.ignore(stream_id)
         self.credit.prune(self._streams.keys())
         stream = self._streams.get(stream_id)
-        if stream is not None and not stream.receiver.is_finished:
+        if stream is not None and not (stream.receiver.is_finished or stream.is_blocked):
             stream.receiver.stop(QuicErrorCode.NO_ERROR)
+
+    def give_up(self, stream_id: int) -> None:
+        """Reset both halves of a stream: at once, or as soon as the peer allows this side to open it."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.is_blocked:
+            self._given_up.append(stream_id)
+        elif stream is not None:
+            self.reset_stream(stream_id, QuicErrorCode.NO_ERROR)
+            self.stop_reading(stream_id)
 
     def close_with(self, code: int | None) -> None:
         """Tell the peer that the connection ends; `code` is an error of the handshake, if it is one."""
@@ -159,6 +190,12 @@ class BoundedQuic(QuicConnection):
         self._events.clear()
 
     # What aioquic calls
+
+    def _unblock_streams(self, is_unidirectional: bool) -> None:
+        super()._unblock_streams(is_unidirectional)
+        waiting, self._given_up = self._given_up, []
+        for stream_id in waiting:
+            self.give_up(stream_id)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
@@ -216,11 +253,8 @@ class BoundedQuic(QuicConnection):
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         data = self._local_max_data
         data.value = self.credit.connection_limit(data.used, data.value)
-        limits = [data]
-        streams = self._local_max_streams_bidi
-        if streams.value - streams.sent > streams.sent - streams.used:  # in batches, as aioquic does
-            limits.append(streams)
-        for limit in limits:
+        self._grant_streams()
+        for limit in (data, self._local_max_streams_bidi):
             if limit.value != limit.sent:
                 frame = builder.start_frame(
                     limit.frame_type,
@@ -230,6 +264,29 @@ class BoundedQuic(QuicConnection):
                 )
                 frame.push_uint_var(limit.value)
                 limit.sent = limit.value
+
+    def _grant_streams(self) -> None:
+        """Let the peer open streams in the place of those that have ended, as fast as it may."""
+        streams = self._local_max_streams_bidi
+        self._ended_streams += streams.value - self._granted  # aioquic counts them there
+        streams.value = self._granted
+        if self._ended_streams >= _GRANT_STREAMS:
+            granted = self._grants.take(self._ended_streams, self._now)
+            self._ended_streams -= granted
+            self._granted += granted
+            streams.value = self._granted
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
+        """Return what is to be sent, with its addresses."""
+        self._now = now
+        return super().datagrams_to_send(now)
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` wants to be called: also when streams can be granted that wait."""
+        timer = super().get_timer()
+        if timer is None or self._ended_streams < _GRANT_STREAMS:
+            return timer
+        return min(timer, self._now + _GRANT_STREAMS / STREAMS_PER_S)
 
 
 def handshake_failed(alert: int) -> int:

@@ -49,18 +49,21 @@ class HandshakeLimits:
 
 
 class RateLimit:
-    """At most `rate` events a second, and as many at once."""
+    """At most `rate` events a second in the long run, and `burst` at once; as many as in a second if None."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, burst: float | None = None) -> None:
         self._rate = rate
-        self._left = rate
+        self._burst = self._left = rate if burst is None else burst
         self._since = 0.0
 
     def allows(self, now: float) -> bool:
         """Return whether one more event may happen, and count it if so."""
-        self._left = min(self._rate, self._left + (now - self._since) * self._rate)
+        return self.take(1, now) == 1
+
+    def take(self, wanted: int, now: float) -> int:
+        """Return how many of `wanted` events may happen, and count them."""
+        self._left = min(self._burst, self._left + (now - self._since) * self._rate)
         self._since = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+        taken = min(wanted, int(self._left))
+        self._left -= taken
+        return taken

@@ -99,8 +99,7 @@ class StreamTable:
         was_open = not (self._connection.is_closed or stream.is_done)
         self.finish(stream)
         if was_open:
-            self._core.reset_stream(stream.stream_id, 0)
-            self._core.stop_reading(stream.stream_id)
+            self._core.give_up(stream.stream_id)
             self._connection.flush()
 
     def finish(self, stream: QuicStream) -> None:

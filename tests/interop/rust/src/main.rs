@@ -36,6 +36,18 @@ struct Waiting {
     queries: HashMap<kad::QueryId, (Value, Vec<String>)>,
 }
 
+#[cfg(feature = "v0_53")]
+fn kad_config() -> kad::Config {
+    let mut config = kad::Config::default();
+    config.set_protocol_names(vec![KAD]);
+    config
+}
+
+#[cfg(not(feature = "v0_53"))]
+fn kad_config() -> kad::Config {
+    kad::Config::new(KAD)
+}
+
 fn say(mut what: Value, id: &Value) {
     what["id"] = id.clone();
     println!("{what}");
@@ -49,7 +61,8 @@ async fn echo(mut stream: Stream) -> std::io::Result<()> {
 }
 
 async fn echo_to(mut control: stream::Control, peer: PeerId, size: usize) -> Result<Value, Box<dyn Error + Send + Sync>> {
-    let (mut reader, mut writer) = control.open_stream(peer, ECHO).await?.split();
+    let opened = control.open_stream(peer, ECHO).await.map_err(|error| error.to_string())?; // 0.53 has no Error for it
+    let (mut reader, mut writer) = opened.split();
     let mut sent = vec![0; size];
     rand::thread_rng().fill_bytes(&mut sent);
     let mut got = Vec::new();
@@ -194,7 +207,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?
         .with_behaviour(|keys| {
             let peer = keys.public().to_peer_id();
-            let mut kad = kad::Behaviour::with_config(peer, kad::store::MemoryStore::new(peer), kad::Config::new(KAD));
+            let mut kad = kad::Behaviour::with_config(peer, kad::store::MemoryStore::new(peer), kad_config());
             kad.set_mode(Some(kad::Mode::Server));
             Behaviour {
                 identify: identify::Behaviour::new(identify::Config::new("/interop/1".into(), keys.public())),
