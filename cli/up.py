@@ -37,7 +37,7 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--control", {"metavar": "PATH", "help": "Control socket."}),
     ("--metrics-listen", {"metavar": "HOST:PORT", "help": "Metrics over HTTP, or off. [127.0.0.1:9464]"}),
     ("--listen", {**_MULTI, "help": "Listen here; may be repeated. [/ip4/0.0.0.0/tcp/7520]"}),
-    ("--quic/--no-quic", {"default": None, "help": "Without --listen, listen on QUIC too. [no]"}),
+    ("--quic/--no-quic", {"default": None, "help": "Without --listen, listen on QUIC too. [yes]"}),
     ("--websocket-path", {"metavar": "PATH", "help": "Of WebSocket listeners. [/]"}),
     (
         "--websocket-proxies",

@@ -62,7 +62,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     metrics_listen: str | None = DEFAULT_METRICS
     metrics_fallback: bool = True
     listen: tuple[str, ...] = ()
-    quic: bool = False
+    quic: bool = True
     websocket_path: str = "/"
     websocket_proxies: tuple[str, ...] = ()
     tls_certificate: str | None = None

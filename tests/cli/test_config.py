@@ -254,7 +254,7 @@ def all_changed():
         "control": "/tmp/c",
         "metrics_listen": "[::1]:0",
         "listen": ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"),
-        "quic": True,
+        "quic": False,
         "websocket_path": "/p2p",
         "websocket_proxies": ("127.0.0.1/32", "fd00::/8"),
         "tls_certificate": "/tmp/certificate.pem",

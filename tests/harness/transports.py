@@ -7,6 +7,7 @@ TCP and QUIC, as a node does by default.
 import os
 from typing import Any
 
+import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
@@ -14,6 +15,7 @@ from multiaddr import Multiaddr
 from spacedrive_node.actors.swarm.quic.transport import QuicTransport
 from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
 from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
+from spacedrive_node.protocol.multiaddrs import Endpoint
 
 TRANSPORT = os.environ.get("TEST_TRANSPORT", "tcp")
 FIRST = TRANSPORT if TRANSPORT in ("quic", "ws") else "tcp"
@@ -26,6 +28,15 @@ _FORMS = {
 }
 
 
+class _FromSource(WebSocketTransport):
+    """Dials from the address that is set."""
+
+    source: str | None = None
+
+    async def _connect(self, target: Endpoint) -> trio.abc.Stream:
+        return await trio.open_tcp_stream(target.host, target.port, local_address=self.source)
+
+
 def listen_addresses(port: int = 0, host: str = "/ip4/127.0.0.1") -> tuple[str, ...]:
     """Return where to listen, as multiaddrs."""
     return tuple(host + form.format(port=port) for form in _FORMS[TRANSPORT])
@@ -35,7 +46,7 @@ def more_transports(seed: bytes) -> list[Any]:
     """Return what a host with this transport key has beside TCP."""
     keys = create_new_key_pair(seed)
     if TRANSPORT == "ws":
-        return [WebSocketTransport(WebSocketOptions())]
+        return [_FromSource(WebSocketOptions())]
     return [] if TRANSPORT == "tcp" else [QuicTransport(keys, seed)]
 
 
@@ -47,4 +58,9 @@ async def dial_address(host: Any, address: str, peer: bytes, source: tuple[str, 
         (transport,) = quic
         transport._dialling[4] = transport.open(*source, None)
         source = None
+    if source is not None and address.endswith("/ws"):
+        for one in network.transport_manager.get_transports():
+            if isinstance(one, _FromSource):
+                one.source, source = source[0], None
+                break
     return await network.dial_addr(Multiaddr(address), ID(peer), source=source)

@@ -289,13 +289,9 @@ class BoundedQuic(QuicConnection):
         return min(timer, self._now + _GRANT_STREAMS / STREAMS_PER_S)
 
 
-def handshake_failed(alert: int) -> int:
-    """Return the error code of a connection for an alert of TLS (RFC 9001, 4.8)."""
-    return int(QuicErrorCode.CRYPTO_ERROR) + alert
-
-
-BAD_CERTIFICATE: Final = handshake_failed(tls.AlertDescription.bad_certificate)
-CERTIFICATE_REQUIRED: Final = handshake_failed(tls.AlertDescription.certificate_required)
+BAD_CERTIFICATE: Final = QuicErrorCode.CRYPTO_ERROR + tls.AlertDescription.bad_certificate
+CERTIFICATE_REQUIRED: Final = QuicErrorCode.CRYPTO_ERROR + tls.AlertDescription.certificate_required
+"""Error codes of a connection for alerts of TLS (RFC 9001, 4.8)."""
 
 
 def _peek(buf: Buffer) -> int:

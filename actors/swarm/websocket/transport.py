@@ -85,7 +85,7 @@ class WebSocketTransport(ITransport):  # type: ignore[misc]
         stream: trio.abc.Stream | None = None
         try:
             with trio.fail_after(UPGRADE_TIMEOUT_S):
-                stream = await trio.open_tcp_stream(target.host, target.port)
+                stream = await self._connect(target)
                 if target.transport == "wss":
                     name = target.server_name or target.host
                     stream = _with_tls(stream, self._client_tls, name=name)
@@ -102,6 +102,10 @@ class WebSocketTransport(ITransport):  # type: ignore[misc]
         made = WebSocketStream(stream, remote, began, is_client=True, rest=rest)
         self.nursery.start_soon(made.keep)
         return RawConnection(made, True, addresses=[Multiaddr(str(target))])
+
+    async def _connect(self, target: Endpoint) -> trio.abc.Stream:
+        """Return a TCP connection. Raises OSError."""
+        return await trio.open_tcp_stream(target.host, target.port)
 
     def create_listener(self, handler_function: Handler) -> "WebSocketListener":
         """Return a listener that does not listen yet."""
