@@ -33,7 +33,6 @@ from .messages.actor_configs import (
     VaultConfig,
 )
 from .messages.control_protocol import NodeStatus
-from .protocol.multiaddrs import parse
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
@@ -202,7 +201,7 @@ def child_specs(
         ),
         ChildSpec(
             kind="swarm",
-            entry=_entry("swarm.quic" if _uses_quic(config) else "swarm"),
+            entry=_swarm_entry(config),
             config=SwarmConfig(
                 listen=config.listen_addresses,
                 default_port=not config.listen,
@@ -210,8 +209,16 @@ def child_specs(
                 dht_protocol=config.dht_protocol,
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
+                websocket=config.uses_websocket,
+                websocket_path=config.websocket_path,
+                websocket_proxies=config.websocket_proxies,
+                tls_certificate=config.tls_certificate,
+                tls_key=config.tls_key,
+                tls_ca=config.tls_ca,
             ),
-            sandbox=sandbox_profiles.SWARM,
+            sandbox=sandbox_profiles.swarm_sandbox(
+                file for file in (config.tls_certificate, config.tls_key, config.tls_ca) if file is not None
+            ),
         ),
     ]
     if config.mdns:
@@ -246,9 +253,17 @@ def _entry(kind: str) -> str:
     return f"{__package__}.actors.{kind}:main"
 
 
-def _uses_quic(config: NodeConfig) -> bool:
-    """Return whether the swarm has to import QUIC, which it can no more once it is in its sandbox."""
-    return any(parse(address).transport == "quic" for address in config.listen_addresses)
+def _swarm_entry(config: NodeConfig) -> str:
+    """Return the entry that imports the transports of the swarm, which it cannot do once in its sandbox."""
+    match config.uses_quic, config.uses_websocket:
+        case True, True:
+            return _entry("swarm.websocket.with_quic")
+        case True, False:
+            return _entry("swarm.quic")
+        case False, True:
+            return _entry("swarm.websocket")
+        case _:
+            return _entry("swarm")
 
 
 def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:

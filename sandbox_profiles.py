@@ -4,7 +4,10 @@ Everything that is not granted here is given up before an actor reads its first 
 that is supervisor/sandbox.py's. docs/architecture.md, "Sandboxes"; docs/security.md, "Who holds what".
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from msgspec import structs
 
 from .supervisor.child_specs import Sandbox
 
@@ -27,6 +30,11 @@ LAN = Sandbox(reach="datagrams", descriptors=32, memory=256 * _MIB)
 
 SWARM = Sandbox(files=RESOLVER_FILES, reach="internet", threads=True, descriptors=2048, memory=2048 * _MIB)
 """Talks to peers, on 512 connections at once; resolves names, in threads."""
+
+
+def swarm_sandbox(certificates: Iterable[str]) -> Sandbox:
+    """Return SWARM with the files of certificates and keys that are configured for TLS."""
+    return structs.replace(SWARM, files=(*SWARM.files, *certificates))
 
 
 def vault_sandbox(data_dir: Path, *, sealed: bool) -> Sandbox:

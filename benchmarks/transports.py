@@ -11,7 +11,7 @@ from . import procfs
 from .benchmark_run import BenchmarkRun, summary
 from .json_processes import JsonProcess, module_command, open_json_process
 
-KINDS = ("tcp", "quic", "library-quic")
+KINDS = ("tcp", "quic", "library-quic", "ws")
 BULK_AIM = 4.0
 """Our QUIC has to move so many times as much as the library's."""
 _RUNS, _SECONDS = 7, 14.0
@@ -67,8 +67,8 @@ async def _memory_of_connections(dialler: JsonProcess, server: dict[str, Any]) -
 
 def _rows(bench: BenchmarkRun) -> None:
     data = bench.data["transports"]
-    tcp, own, library = (data[kind] for kind in KINDS)
-    for name, of in (("TCP", tcp), ("QUIC", own)):
+    tcp, own, library, websocket = (data[kind] for kind in KINDS)
+    for name, of in (("TCP", tcp), ("QUIC", own), ("WebSocket", websocket)):
         beside = ("the library's QUIC", library["connect"]["median"] * 1e3)
         bench.row(f"connect over {name}", of["connect"]["median"] * 1e3, "ms", beside=beside)
     bench.row(
@@ -77,7 +77,15 @@ def _rows(bench: BenchmarkRun) -> None:
         "ms",
         beside=("over TCP", tcp["request"]["median"] * 1e3),
     )
+    bench.row(
+        "request over WebSocket, new stream",
+        websocket["request"]["median"] * 1e3,
+        "ms",
+        beside=("over TCP", tcp["request"]["median"] * 1e3),
+    )
     for way in ("up", "down"):
+        beside_tcp = ("over TCP", tcp[way]["median"])
+        bench.row(f"bulk over WebSocket, {way}", websocket[way]["median"], "MB/s", beside=beside_tcp)
         bench.row(
             f"bulk over QUIC, {way}",
             own[way]["median"],
@@ -88,10 +96,11 @@ def _rows(bench: BenchmarkRun) -> None:
             beside=("the library's QUIC", library[way]["median"]),
         )
         bench.row(f"bulk over TCP, {way}", tcp[way]["median"], "MB/s", beside=("QUIC", own[way]["median"]))
-    bench.row(
-        "memory of a QUIC connection",
-        own["memory_per_connection"],
-        "KiB",
-        beside=("of TCP", tcp["memory_per_connection"]),
-        note="at the side that accepts",
-    )
+    for name, of in (("QUIC", own), ("WebSocket", websocket)):
+        bench.row(
+            f"memory of a {name} connection",
+            of["memory_per_connection"],
+            "KiB",
+            beside=("of TCP", tcp["memory_per_connection"]),
+            note="at the side that accepts",
+        )

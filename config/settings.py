@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
+from ..protocol.multiaddrs import parse
 from .multiaddrs import announce_address, bootstrap_address, listen_address
 from .values import (
     absolute_path,
@@ -19,11 +20,13 @@ from .values import (
     endpoint,
     integer,
     list_of,
+    network,
     number,
     protocol_id,
     socket_path,
     split_endpoint,
     switch,
+    url_path,
 )
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7520",)
@@ -43,6 +46,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
     listen: multiaddrs; empty for DEFAULT_LISTEN, or a free port when that one is taken.
     quic: whether DEFAULT_QUIC_LISTEN belongs to the default too. A node dials what it listens on.
+    websocket_path: what the request of a WebSocket asks for. websocket_proxies: addresses and networks of
+    reverse proxies, which may say for whom a request is.
+    tls_certificate, tls_key: files for listeners with /tls/ws. tls_ca: a file with more roots for dials.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -57,6 +63,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     metrics_fallback: bool = True
     listen: tuple[str, ...] = ()
     quic: bool = True
+    websocket_path: str = "/"
+    websocket_proxies: tuple[str, ...] = ()
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
     dht_protocol: str = "/spacedrive/kad/1.0.0"
@@ -81,6 +92,32 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def listen_addresses(self) -> tuple[str, ...]:
         """Where the node listens: as configured, or by default."""
         return self.listen or DEFAULT_LISTEN + (DEFAULT_QUIC_LISTEN if self.quic else ())
+
+    @property
+    def uses_quic(self) -> bool:
+        """Whether the node listens on QUIC; then it dials it too."""
+        return any(parse(address).transport == "quic" for address in self.listen_addresses)
+
+    @property
+    def uses_websocket(self) -> bool:
+        """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
+        named = (*self.listen, *self.announce, *self.bootstrap)
+        return any(parse(address).transport in ("ws", "wss") for address in named)
+
+    def contradictions(self) -> list[tuple[str, str]]:
+        """Return what is wrong with settings that are right by themselves: (key, what would be right)."""
+        found = []
+        endpoints = [parse(address) for address in self.listen_addresses]
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            key = "tls-key" if self.tls_certificate is None else "tls-certificate"
+            found.append((key, "tls-certificate and tls-key belong together: give both"))
+        elif self.tls_certificate is None and any(one.transport == "wss" for one in endpoints):
+            found.append(("listen", "/tls/ws needs a certificate and its key: tls-certificate and tls-key"))
+        sockets = [(one.host, one.port, one.is_udp) for one in endpoints if one.port]
+        for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):
+            name = f"{'udp' if is_udp else 'tcp'} port {port} of {host}"
+            found.append(("listen", f"two transports cannot share {name}: give each its own"))
+        return found
 
     def to_argv(self) -> list[str]:
         """Return the flags of `sdnode up` that give this configuration; defaults are left out."""
@@ -138,6 +175,11 @@ SETTINGS: dict[str, Setting] = {
         Setting("metrics-listen", endpoint),
         Setting("listen", list_of(listen_address, 16)),
         Setting("quic", switch),
+        Setting("websocket-path", url_path),
+        Setting("websocket-proxies", list_of(network, 32)),
+        Setting("tls-certificate", absolute_path, is_path=True),
+        Setting("tls-key", absolute_path, is_path=True),
+        Setting("tls-ca", absolute_path, is_path=True),
         Setting("announce", list_of(announce_address, 32)),
         Setting("bootstrap", list_of(bootstrap_address, 64)),
         Setting("dht-protocol", protocol_id),

@@ -50,6 +50,8 @@ class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one.
+    `websocket`: whether WebSocket is used, also if it is not listened on; the fields that begin with
+    `websocket_` and `tls_` are as in config/settings.py.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
@@ -59,6 +61,12 @@ class SwarmConfig(ActorConfig):
     dht_mode: DhtMode = "auto"
     lan_only: bool = False
     max_connections: int = 512
+    websocket: bool = False
+    websocket_path: str = "/"
+    websocket_proxies: Annotated[tuple[str, ...], Meta(max_length=32)] = ()
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
 
 
 class DiscoveryConfig(ActorConfig):

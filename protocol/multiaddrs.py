@@ -1,14 +1,14 @@
 """The multiaddr forms of this node, a closed set: what it dials, listens on, announces, is configured with.
 
-Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port> or /udp/<port>/quic-v1, with or without a
-trailing /p2p. The settings
-and the swarm read addresses with the same `parse`, so that what one accepts the other can use. Pure; without
-libp2p's parser, which strangers' texts never reach.
+Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, /udp/<port>/quic-v1, /tcp/<port>/ws, and
+/tcp/<port>/tls/ws or /tcp/<port>/wss, with or without a trailing /p2p. The settings and the swarm read
+addresses with the same `parse`, so that what one accepts the other can use. Pure; without libp2p's parser,
+which strangers' texts never reach.
 """
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from ..messages.errors import SpacedriveNodeError
@@ -17,12 +17,19 @@ from ..messages.types import Transport
 MAX_ADDRESS_CHARACTERS = 256
 _FORM = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})"
-    r"/(?:tcp/([0-9]{1,5})|udp/([0-9]{1,5})/quic-v1)"
+    r"/(?:tcp/([0-9]{1,5})(/ws|/wss|/tls(?:/sni/([A-Za-z0-9._-]{1,253}))?/ws)?|udp/([0-9]{1,5})/quic-v1)"
     r"(?:/p2p/[A-Za-z0-9]{1,128})?"
 )
 _HOST_NAME = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
 )
+
+_FORMS: dict[Transport, str] = {
+    "tcp": "/tcp/{}",
+    "quic": "/udp/{}/quic-v1",
+    "ws": "/tcp/{}/ws",
+    "wss": "/tcp/{}/tls/ws",
+}
 
 Family = Literal["ip4", "ip6", "dns", "dns4", "dns6"]
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -34,16 +41,28 @@ class AddressError(SpacedriveNodeError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One parsed address. `host` is an IP address in canonical text or a host name."""
+    """One parsed address. `host` is an IP address in canonical text or a host name.
+
+    `server_name`: of `wss` at an IP address, the name for which the certificate has to be, if it is not for
+    the address itself.
+    """
 
     family: Family
     host: str
     port: int
     transport: Transport = "tcp"
+    server_name: str | None = None
 
     def __str__(self) -> str:
-        form = "/udp/{}/quic-v1" if self.transport == "quic" else "/tcp/{}"
+        form = _FORMS[self.transport]
+        if self.server_name is not None:
+            form = f"/tcp/{{}}/tls/sni/{self.server_name}/ws"
         return f"/{self.family}/{self.host}{form.format(self.port)}"
+
+    @property
+    def is_udp(self) -> bool:
+        """Whether the port is one of UDP."""
+        return self.transport == "quic"
 
     @property
     def ip(self) -> IpAddress | None:
@@ -52,20 +71,29 @@ class Endpoint:
 
     def with_port(self, port: int) -> "Endpoint":
         """Return the same host with another port."""
-        return Endpoint(self.family, self.host, port, self.transport)
+        return replace(self, port=port)
 
     def with_ip(self, ip: IpAddress) -> "Endpoint":
-        """Return the same port at `ip`."""
-        return Endpoint("ip4" if ip.version == 4 else "ip6", str(ip), self.port, self.transport)
+        """Return the same port at `ip`; a name stays as the one for which the certificate has to be."""
+        name = self.server_name
+        if name is None and self.transport == "wss" and self.ip is None:
+            name = self.host
+        return replace(self, family="ip4" if ip.version == 4 else "ip6", host=str(ip), server_name=name)
 
 
 def parse(text: str) -> Endpoint:
     """Parse one multiaddr; a trailing /p2p component is dropped. Raises AddressError."""
     match = _FORM.fullmatch(text) if len(text) <= MAX_ADDRESS_CHARACTERS else None
     if match is None:
-        raise AddressError("only /ip4, /ip6 or /dns with /tcp/<port> or /udp/<port>/quic-v1 is supported")
-    family, host, port = cast(Family, match[1]), match[2], int(match[3] or match[4])
+        raise AddressError(
+            "only /ip4, /ip6 or /dns with /tcp/<port>, /udp/<port>/quic-v1 or /tcp/<port>/ws is supported"
+        )
+    family, host, port, name = cast(Family, match[1]), match[2], int(match[3] or match[6]), match[5]
     transport: Transport = "tcp" if match[3] else "quic"
+    if match[4]:
+        transport = "ws" if match[4] == "/ws" else "wss"
+    if name is not None and _HOST_NAME.fullmatch(name) is None:
+        raise AddressError("not a server name")
     if port > 65535:
         raise AddressError("no such port")
     if family in ("ip4", "ip6"):
@@ -73,7 +101,7 @@ def parse(text: str) -> Endpoint:
             ip = ipaddress.IPv4Address(host) if family == "ip4" else ipaddress.IPv6Address(host)
         except ValueError:
             raise AddressError("not an IP address") from None
-        return Endpoint(family, str(ip), port, transport)
+        return Endpoint(family, str(ip), port, transport, name)
     if _HOST_NAME.fullmatch(host) is None:
         raise AddressError("not a host name")
-    return Endpoint(family, host, port, transport)
+    return Endpoint(family, host, port, transport, name)

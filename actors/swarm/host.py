@@ -22,6 +22,7 @@ from ...messages.types import Transport
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
+from .library.connection_limits import Gate, limit_inbound_connections
 from .library.host_factory import new_host
 from .library.host_lifecycle import AddressTakenError, check_port_is_free, run_host
 
@@ -45,6 +46,8 @@ class Host:
     peer: bytes
     quic: Any | None
     """The transport (quic/transport.py), where QUIC is listened on."""
+    websocket: Any | None
+    """The transport (websocket/transport.py), where WebSocket is used."""
     _advertised: list[Multiaddr]
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
@@ -53,7 +56,16 @@ class Host:
     @property
     def transports(self) -> tuple[Transport, ...]:
         """What this host listens on and dials."""
-        return ("tcp",) if self.quic is None else ("tcp", "quic")
+        quic: tuple[Transport, ...] = () if self.quic is None else ("quic",)
+        websocket: tuple[Transport, ...] = () if self.websocket is None else ("ws", "wss")
+        return ("tcp", *quic, *websocket)
+
+    def admit(self, gate: Gate, observe: Callable[[str, float, bool], None]) -> None:
+        """Let only those connect whom `gate` allows; `observe` gets (transport, seconds, success) of each."""
+        limit_inbound_connections(self.network, gate, observe)
+        for transport in (self.quic, self.websocket):
+            if transport is not None:
+                transport.admit(gate, observe)
 
     @property
     def network(self) -> Any:
@@ -88,10 +100,12 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(seed: bytes, max_connections: int, *, quic: bool = False) -> AsyncIterator[Host]:
+async def open_host(
+    seed: bytes, max_connections: int, *, quic: bool = False, websocket: Any | None = None
+) -> AsyncIterator[Host]:
     """Run a host that does not listen yet. It is closed within a second, also when cancelled.
 
-    QUIC is imported only where it is used.
+    QUIC is imported only where it is used. `websocket` is the transport, where WebSocket is used.
     """
     keys = create_new_key_pair(seed)
     peer = ID.from_pubkey(keys.public_key).to_bytes()
@@ -101,9 +115,9 @@ async def open_host(seed: bytes, max_connections: int, *, quic: bool = False) ->
         from .quic.transport import QuicTransport
 
         transport = QuicTransport(keys, seed)
-    more = [] if transport is None else [transport]
+    more = [one for one in (transport, websocket) if one is not None]
     libp2p_host = new_host(keys, max_connections, lambda: list(advertised), more)
-    host = Host(libp2p_host, peer, transport, advertised)
+    host = Host(libp2p_host, peer, transport, websocket, advertised)
     async with run_host(host.libp2p):
         yield host
 
@@ -111,6 +125,31 @@ async def open_host(seed: bytes, max_connections: int, *, quic: bool = False) ->
 def uses_quic(config: SwarmConfig) -> bool:
     """Return whether an address to listen on is one of QUIC. Raises FatalActorError for one that is wrong."""
     return any(_listen_endpoint(text).transport == "quic" for text in config.listen)
+
+
+def websocket_transport(config: SwarmConfig) -> Any | None:
+    """Return the transport, its files read, or None where WebSocket is not used. Raises FatalActorError.
+
+    It is imported only where it is used.
+    """
+    listens = any(_listen_endpoint(text).transport in ("ws", "wss") for text in config.listen)
+    if not (listens or config.websocket):
+        return None
+    from .websocket.tls import CertificateFileError
+    from .websocket.transport import WebSocketTransport
+    from .websocket.wire import WebSocketOptions
+
+    options = WebSocketOptions(
+        path=config.websocket_path,
+        proxies=tuple(ipaddress.ip_network(text) for text in config.websocket_proxies),
+        certificate=config.tls_certificate,
+        key=config.tls_key,
+        ca=config.tls_ca,
+    )
+    try:
+        return WebSocketTransport(options)
+    except CertificateFileError as error:
+        raise FatalActorError(str(error)) from None
 
 
 def _listen_endpoint(text: str) -> Endpoint:
@@ -136,12 +175,13 @@ def _former(previous: Sequence[str], index: int, configured: Endpoint) -> Endpoi
 def _port_of_twin(
     configured: Endpoint, all_configured: Sequence[Endpoint], listening: Sequence[Endpoint]
 ) -> Endpoint | None:
-    """Return `configured` with the port on which another transport was given the same address, if it was.
+    """Return `configured` with the port that the same address got for TCP, if this is for UDP, or reversed.
 
     So that a node has one port, for TCP and for UDP, also where that is not the configured one.
     """
     for other, actual in zip(all_configured, listening, strict=False):
-        if (other.host, other.port) == (configured.host, configured.port):
+        same = (other.host, other.port) == (configured.host, configured.port)
+        if same and other.is_udp != configured.is_udp:
             return configured.with_port(actual.port)
     return None
 
@@ -178,7 +218,7 @@ async def _bind(host: Any, endpoint: Endpoint, patience: float) -> Endpoint:
     deadline = trio.current_time() + patience
     while True:
         try:
-            check_port_is_free(endpoint.host, endpoint.port, is_udp=endpoint.transport == "quic")
+            check_port_is_free(endpoint.host, endpoint.port, is_udp=endpoint.is_udp)
             break
         except AddressTakenError:
             if trio.current_time() >= deadline:

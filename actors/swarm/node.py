@@ -24,12 +24,11 @@ from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
-from .host import Host, open_host, uses_quic
+from .host import Host, open_host, uses_quic, websocket_transport
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
-from .library.connection_limits import limit_inbound_connections
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
@@ -110,10 +109,7 @@ class SwarmNode:
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
-        gate = _Gate(self._bans, config.lan_only)
-        limit_inbound_connections(host.network, gate, self._count_handshake)
-        if host.quic is not None:
-            host.quic.admit(gate, self._count_handshake)
+        host.admit(_Gate(self._bans, config.lan_only), self._count_handshake)
         after_identify(host.libp2p, self._identified)
 
     @classmethod
@@ -135,7 +131,9 @@ class SwarmNode:
             await mailbox.log(level, text)
 
         async with (
-            open_host(seed, config.max_connections, quic=uses_quic(config)) as host,
+            open_host(
+                seed, config.max_connections, quic=uses_quic(config), websocket=websocket_transport(config)
+            ) as host,
             trio.open_nursery() as nursery,
         ):
             node = cls(mailbox, config, routing, nursery, host)

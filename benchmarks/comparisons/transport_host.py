@@ -1,6 +1,6 @@
 """A plain libp2p host with one transport, for benchmarks/transports.py: `transport_host KIND serve | dial`.
 
-KIND is tcp, quic, or library-quic: the library's own transport of that name. Everything above it is this
+KIND is tcp, quic, ws, or library-quic: the library's own transport of that name. Everything above it is this
 project's. Speaks JSON lines (json_processes.py):
 
     serve   prints {"address", "peer", "pid"}; takes as many bytes as it is told and sends as many
@@ -28,7 +28,11 @@ from .bare_host import Open, lines, say
 PROTOCOL = "/benchmark/bulk/1.0.0"
 _CONNECTIONS = 512
 _PIECE = 1 << 16
-_LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1"}
+_LISTEN = {
+    "tcp": "/ip4/127.0.0.1/tcp/0",
+    "quic": "/ip4/127.0.0.1/udp/0/quic-v1",
+    "ws": "/ip4/127.0.0.1/tcp/0/ws",
+}
 
 
 def _host(kind: str, seed: bytes) -> Any:
@@ -38,6 +42,11 @@ def _host(kind: str, seed: bytes) -> Any:
         from ...actors.swarm.quic.transport import QuicTransport
 
         more = [QuicTransport(keys, seed)]
+    elif kind == "ws":
+        from ...actors.swarm.websocket.transport import WebSocketTransport
+        from ...actors.swarm.websocket.wire import WebSocketOptions
+
+        more = [WebSocketTransport(WebSocketOptions())]
     elif kind == "library-quic":
         from libp2p.transport.quic.transport import QUICTransport
 

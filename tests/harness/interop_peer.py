@@ -17,8 +17,8 @@ COMMANDS = {
     "go": (str(BUILT / "go-peer"),),
     "rust": (str(BUILT / "rust-peer"),),
     "rust-0.53": (str(BUILT / "rust-0.53-peer"),),
-    "js-2": ("node", str(BUILT / "js-2" / "peer.mjs")),
-    "js-3": ("node", str(BUILT / "js-3" / "peer.mjs")),
+    "js-2": ("node", "--experimental-websocket", str(BUILT / "js-2" / "peer.mjs")),
+    "js-3": ("node", "--experimental-websocket", str(BUILT / "js-3" / "peer.mjs")),
 }
 DEADLINE = 40.0
 

@@ -14,6 +14,8 @@ from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, library_logs
 from spacedrive_node.actors.swarm.quic.transport import QuicTransport
+from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
+from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
 
 PROTOCOL = TProtocol("/test/1")
 
@@ -42,8 +44,11 @@ def plain_host(number: int, most: int = 64, **more: Any) -> Any:
     return libp2p.new_host(key_pair=keys(number), connection_config=config, **more)
 
 
-def our_host(number: int, most: int = 64, *, quic: bool = False) -> Any:
-    more = [QuicTransport(keys(number), number.to_bytes(32, "big"))] if quic else []
+def our_host(number: int, most: int = 64, *, quic: bool = False, websocket: Any = None) -> Any:
+    """A corrected host; `websocket` is a transport, or True for one with the default options."""
+    more: list[Any] = [QuicTransport(keys(number), number.to_bytes(32, "big"))] if quic else []
+    if websocket is not None:
+        more.append(WebSocketTransport(WebSocketOptions()) if websocket is True else websocket)
     return host_factory.new_host(keys(number), most, list, more)
 
 

@@ -20,7 +20,11 @@ ECHO = "/spacedrive-interop/echo/1.0.0"
 MEGABYTE = 1 << 20
 CHUNK_BYTES = 1 << 16
 DEADLINE = 60
-LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic-v1": "/ip4/127.0.0.1/udp/0/quic-v1"}
+LISTEN = {
+    "tcp": "/ip4/127.0.0.1/tcp/0",
+    "quic-v1": "/ip4/127.0.0.1/udp/0/quic-v1",
+    "ws": "/ip4/127.0.0.1/tcp/0/ws",
+}
 """The transports that this node has."""
 
 
@@ -81,7 +85,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("implementation", COMMANDS)
 async def test_we_dial(implementation: str, transport: str) -> None:
     """Their listener, our dialer; both sides open streams; we close."""
-    host = our_host(1, quic=True)
+    host = our_host(1, quic=True, websocket=True)
     host.set_stream_handler(ECHO, echo)
     listen = Multiaddr(LISTEN[transport])
     async with open_peer(implementation, LISTEN[transport]) as peer, running(host, listen=listen):
@@ -98,7 +102,7 @@ async def test_we_dial(implementation: str, transport: str) -> None:
 @pytest.mark.parametrize("implementation", COMMANDS)
 async def test_they_dial(implementation: str, transport: str) -> None:
     """Our listener, their dialer; both sides open streams; they close."""
-    host = our_host(1, quic=True)
+    host = our_host(1, quic=True, websocket=True)
     host.set_stream_handler(ECHO, echo)
     listen = Multiaddr(LISTEN[transport])
     async with open_peer(implementation) as peer, running(host, listen=listen) as (address,):

@@ -58,6 +58,26 @@ REACHED = {
     "parts of a QUIC stream that are missing": (
         "quic/test_hostile.py::test_a_stream_full_of_holes_ends_the_connection",
     ),
+    "WebSocket before its frames (TLS, HTTP)": (
+        "websocket/test_forwarded.py::test_upgrades_are_bounded_in_all_and_for_each_block",
+        "websocket/test_hostile.py::test_idle_sockets_of_one_block_are_bounded",
+        "websocket/test_hostile.py::test_half_a_request_is_given_up",
+        "websocket/test_tls.py::test_half_a_handshake_is_given_up",
+    ),
+    "head of an HTTP request or answer": (
+        "websocket/test_upgrade.py::test_a_request_is_bounded_also_when_it_comes_in_parts",
+        "websocket/test_upgrade.py::test_what_is_no_request_is_refused",
+        "websocket/test_upgrade.py::test_a_client_takes_no_other_answer",
+    ),
+    "message of a WebSocket": (
+        "websocket/test_frames.py::test_a_message_is_bounded",
+        "websocket/test_frames.py::test_bytes_come_before_their_frame_is_complete",
+        "websocket/test_hostile.py::test_what_nobody_reads_stays_with_the_peer",
+    ),
+    "frames of a WebSocket without bytes (pings, pongs, empty ones)": (
+        "websocket/test_frames.py::test_frames_without_bytes_are_bounded_in_a_second",
+        "websocket/test_hostile.py::test_a_flood_of_pings_ends_its_connection_alone",
+    ),
     "messages of Kademlia and identify": (
         "limits/test_strangers_bytes.py::"
         "test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time",

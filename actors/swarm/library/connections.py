@@ -8,6 +8,7 @@ from libp2p.io.trio import TrioTCPStream
 from multiaddr import Multiaddr
 
 from ....messages.types import ConnectionKind, Transport
+from ....protocol.multiaddrs import Family
 from ..dial import addresses
 from .streams import shielded
 
@@ -34,9 +35,47 @@ class UdpAddress(NamedTuple):
         return Multiaddr(f"/{'ip6' if ':' in self.host else 'ip4'}/{self.host}/udp/{self.port}/quic-v1")
 
 
+class WebSocketAddress(NamedTuple):
+    """(IP address, port) of the other side of a WebSocket, as the library expects it.
+
+    Behind a reverse proxy it is the address that the proxy names, whose port nobody knows: 0.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def transport(self) -> Transport:
+        """What the connection runs over."""
+        return "ws"
+
+    def multiaddr(self) -> Multiaddr | None:
+        """Return it as a multiaddr; None when the port is unknown."""
+        if not self.port:
+            return None
+        family: Family = "ip6" if ":" in self.host else "ip4"
+        return Multiaddr(str(addresses.Endpoint(family, self.host, self.port, self.transport)))
+
+
+class SecureWebSocketAddress(WebSocketAddress):
+    """The same, with TLS that ends at this node."""
+
+    @property
+    def transport(self) -> Transport:
+        """What the connection runs over."""
+        return "wss"
+
+
 def transport_of(muxed: Any) -> Transport:
-    """Return the transport of a multiplexed connection."""
-    return getattr(muxed, "transport", "tcp")
+    """Return the transport of a multiplexed connection, or of one that is not multiplexed yet."""
+    known: Transport | None = getattr(muxed, "transport", None)
+    if known is not None:
+        return known
+    try:
+        remote = muxed.get_remote_address()
+    except Exception:  # as in address_block_of
+        return "tcp"
+    return remote.transport if isinstance(remote, WebSocketAddress) else "tcp"
 
 
 def is_alive(connection: Any) -> bool:
@@ -102,7 +141,9 @@ def use_remote_address() -> None:
 
 
 def _observed(remote: tuple[str, int] | None) -> Multiaddr | None:
-    return remote.multiaddr() if isinstance(remote, UdpAddress) else _library_observed(remote)
+    if isinstance(remote, UdpAddress | WebSocketAddress):
+        return remote.multiaddr()
+    return _library_observed(remote)
 
 
 def host_of(connection: Any) -> str | None:
