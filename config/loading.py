@@ -31,7 +31,7 @@ _REFUSED: dict[str, Setting] = {
     )
 }
 # `no-mdns = true` is what someone writes who knows the flag.
-_NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host"}
+_NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host", "no-quic": "quic"}
 _KEYS = {**SETTINGS, **_REFUSED}
 _KNOWN_KEYS = (*SETTINGS, *_REFUSED, *_NEGATED)
 
@@ -72,8 +72,9 @@ def load_config(
     if "metrics-listen" in loader.values:
         values["metrics_fallback"] = False
     config = NodeConfig(**values)
-    if problems := config.contradictions():
-        raise ConfigError(problems)
+    contradictions = config.contradictions()
+    if contradictions:
+        raise ConfigError([f"{loader.label(key)}: {text}" for key, text in contradictions])
     return LoadedConfig(config, loader.sources, loader.remarks)
 
 
@@ -103,6 +104,10 @@ class _ConfigLoader:
             return
         self.values[setting.key] = not value if negated else value
         self.sources[setting.key] = source
+
+    def label(self, key: str) -> str:
+        """Return where the value of a setting was given, as messages name it."""
+        return self.sources.get(key, key).removeprefix("flag ").removeprefix("environment ")
 
     def read_flags(self, flags: Mapping[str, object]) -> None:
         for name, raw in flags.items():

@@ -3,7 +3,8 @@
 Never dials. Implements docs/architecture.md, "Swarm". Where it listens is listening.py's.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import ipaddress
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,14 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ...messages.actor_configs import SwarmConfig
+from ...messages.types import Transport
+from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
+from .library.connection_limits import Gate, limit_inbound_connections
 from .library.host_factory import new_host
 from .library.host_lifecycle import run_host
-from .listening import WriteLog
+from .listening import WriteLog, listen_endpoint
 from .listening import listen as listening_on
 
 
@@ -31,10 +35,28 @@ class Host:
 
     libp2p: Any
     peer: bytes
+    quic: Any | None
+    """The transport (quic/transport.py), where QUIC is listened on."""
+    websocket: Any | None
+    """The transport (websocket/transport.py), where WebSocket is used."""
     _advertised: list[Multiaddr]
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """What this host listens on and dials."""
+        quic: tuple[Transport, ...] = () if self.quic is None else ("quic",)
+        websocket: tuple[Transport, ...] = () if self.websocket is None else ("ws", "wss")
+        return ("tcp", *quic, *websocket)
+
+    def admit(self, gate: Gate, observe: Callable[[str, float, bool], None]) -> None:
+        """Let only those connect whom `gate` allows; `observe` gets (transport, seconds, success) of each."""
+        limit_inbound_connections(self.network, gate, observe)
+        for transport in (self.quic, self.websocket):
+            if transport is not None:
+                transport.admit(gate, observe)
 
     @property
     def network(self) -> Any:
@@ -67,12 +89,53 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(seed: bytes, max_connections: int) -> AsyncIterator[Host]:
-    """Run a host that does not listen yet. It is closed within a second, also when cancelled."""
+async def open_host(
+    seed: bytes, max_connections: int, *, quic: bool = False, websocket: Any | None = None
+) -> AsyncIterator[Host]:
+    """Run a host that does not listen yet. It is closed within a second, also when cancelled.
+
+    QUIC is imported only where it is used. `websocket` is the transport, where WebSocket is used.
+    """
     keys = create_new_key_pair(seed)
     peer = ID.from_pubkey(keys.public_key).to_bytes()
     advertised: list[Multiaddr] = []
-    libp2p_host = new_host(keys, max_connections, lambda: list(advertised))
-    host = Host(libp2p_host, peer, advertised)
+    transport: Any | None = None
+    if quic:
+        from .quic.transport import QuicTransport
+
+        transport = QuicTransport(keys, seed)
+    more = [one for one in (transport, websocket) if one is not None]
+    libp2p_host = new_host(keys, max_connections, lambda: list(advertised), more)
+    host = Host(libp2p_host, peer, transport, websocket, advertised)
     async with run_host(host.libp2p):
         yield host
+
+
+def uses_quic(config: SwarmConfig) -> bool:
+    """Return whether an address to listen on is one of QUIC. Raises FatalActorError for one that is wrong."""
+    return any(listen_endpoint(text).transport == "quic" for text in config.listen)
+
+
+def websocket_transport(config: SwarmConfig) -> Any | None:
+    """Return the transport, its files read, or None where WebSocket is not used. Raises FatalActorError.
+
+    It is imported only where it is used.
+    """
+    listens = any(listen_endpoint(text).transport in ("ws", "wss") for text in config.listen)
+    if not (listens or config.websocket):
+        return None
+    from .websocket.tls import CertificateFileError
+    from .websocket.transport import WebSocketTransport
+    from .websocket.wire import WebSocketOptions
+
+    options = WebSocketOptions(
+        path=config.websocket_path,
+        proxies=tuple(ipaddress.ip_network(text) for text in config.websocket_proxies),
+        certificate=config.tls_certificate,
+        key=config.tls_key,
+        ca=config.tls_ca,
+    )
+    try:
+        return WebSocketTransport(options)
+    except CertificateFileError as error:
+        raise FatalActorError(str(error)) from None

@@ -1,4 +1,4 @@
-"""Opens the listeners of a host: IPv4 and IPv6 with one port, the one that the host had before a restart.
+"""Opens the listeners of a host: IPv4 and IPv6, TCP and UDP with one port, the one from before a restart.
 
 Owns the choice of the port: the former one, the configured one, or any free one where the configuration
 leaves the choice. What cannot be opened is an error with a text for the user, unless this host lacks IPv4 or
@@ -15,7 +15,6 @@ from ...messages.actor_configs import SwarmConfig
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
-from .dial.plan import OVER_UDP
 from .library.host_lifecycle import AddressTakenError, check_port_is_free
 from .library.tcp_sockets import with_zone
 
@@ -37,19 +36,23 @@ async def listen(
     `previous` are the addresses that this node had before a restart. Raises FatalActorError.
     """
     former = [addresses.parse(text) for text in previous]
-    configured = [_endpoint(text) for text in config.listen]
+    configured = [listen_endpoint(text) for text in config.listen]
     if config.offline and not all(one.ip is not None and one.ip.is_loopback for one in configured):
         raise FatalActorError("cannot listen: a node that is offline listens on loopback only")
     wanted = await _possible(configured, config.default_port, write_log)
-    listening: list[Endpoint] = []
-    for group in [wanted] if config.default_port else [[one] for one in wanted]:
-        ports = [port for one in group if (port := _former_port(one, former)) is not None]
-        listening += await _listen_on_one_port(host, group, ports[:1], config.default_port, write_log)
+    found: dict[int, Endpoint] = {}
+    for group in [list(range(len(wanted)))] if config.default_port else _twins(wanted):
+        endpoints = [wanted[index] for index in group]
+        ports = [port for one in endpoints if (port := _former_port(one, former)) is not None]
+        actual = await _listen_on_one_port(host, endpoints, ports[:1], config.default_port, write_log)
+        found.update(zip(group, actual, strict=True))
+    listening = [found[index] for index in range(len(wanted))]
     await _say_what_is_missing(listening, write_log)
     return listening
 
 
-def _endpoint(text: str) -> Endpoint:
+def listen_endpoint(text: str) -> Endpoint:
+    """Return an address to listen on. Raises FatalActorError for one that is wrong."""
     try:
         endpoint = addresses.parse(text)
     except addresses.AddressError as error:
@@ -59,6 +62,25 @@ def _endpoint(text: str) -> Endpoint:
             f"cannot listen on {text}: an IP address is needed; choose another with --listen"
         )
     return endpoint
+
+
+def _twins(wanted: Sequence[Endpoint]) -> list[list[int]]:
+    """Return, as indexes, what gets one port: each endpoint, or one of TCP and one of UDP at one place."""
+    groups: list[list[int]] = []
+    for index, endpoint in enumerate(wanted):
+        for group in groups:
+            first = wanted[group[0]]
+            is_twin = len(group) == 1 and first.is_udp != endpoint.is_udp
+            if is_twin and (first.host, first.zone, first.port) == (
+                endpoint.host,
+                endpoint.zone,
+                endpoint.port,
+            ):
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups
 
 
 def _former_port(endpoint: Endpoint, former: list[Endpoint]) -> int | None:
@@ -76,6 +98,7 @@ async def _possible(wanted: list[Endpoint], by_default: bool, write_log: WriteLo
     An address that the user has chosen by itself stays: that it is not there is an error.
     """
     possible: list[Endpoint] = []
+    missing: set[str] = set()
     for endpoint in wanted:
         is_chosen = not by_default and endpoint.ip is not None and not endpoint.ip.is_unspecified
         if not is_chosen and len(wanted) > 1:
@@ -83,7 +106,10 @@ async def _possible(wanted: list[Endpoint], by_default: bool, write_log: WriteLo
                 check_port_is_free(endpoint.host, 0)
             except OSError as error:
                 if error.errno in _NO_SUCH_FAMILY:
-                    await write_log("warning", f"this host has no {_version(endpoint)}: not listening on it")
+                    if endpoint.family not in missing:
+                        missing.add(endpoint.family)
+                        text = f"this host has no {_version(endpoint)}: not listening on it"
+                        await write_log("warning", text)
                     continue
         possible.append(endpoint)
     if not possible:
@@ -97,6 +123,7 @@ async def _say_what_is_missing(listening: Sequence[Endpoint], write_log: WriteLo
     present = {f"ip{ip.version}" for ip in addresses.interface_addresses()} if anywhere else set()
     for endpoint in anywhere:
         if endpoint.family not in present:
+            present.add(endpoint.family)
             await write_log("info", f"this host has no {_version(endpoint)} address now")
 
 
@@ -115,7 +142,8 @@ async def _listen_on_one_port(
     choices = [(port, PORT_TIMEOUT_S) for port in former]
     if configured not in former:
         choices.append((configured, 0.0 if default_port else PORT_TIMEOUT_S / 2))
-    if default_port or configured == 0:
+    may_differ = default_port or configured == 0
+    if may_differ:
         choices.append((0, 0.0))
     reason: OSError | None = None
     for port, patience in choices:
@@ -123,7 +151,8 @@ async def _listen_on_one_port(
             free = await _wait_until_free(group, port, patience)
             listening = [await _bind(host, group[0].with_port(free))]
             for endpoint in group[1:]:
-                listening.append(await _bind_there_or_anywhere(host, endpoint.with_port(free)))
+                bind = _bind_there_or_anywhere if may_differ else _bind
+                listening.append(await bind(host, endpoint.with_port(free)))
         except AddressTakenError as error:
             reason = error
             continue
@@ -151,8 +180,8 @@ async def _wait_until_free(group: Sequence[Endpoint], port: int, patience: float
         try:
             free = port
             for endpoint in group:
-                is_udp = endpoint.transport in OVER_UDP
-                free = check_port_is_free(endpoint.host, free, _zone_number(endpoint), datagrams=is_udp)
+                number = _zone_number(endpoint)
+                free = check_port_is_free(endpoint.host, free, number, datagrams=endpoint.is_udp)
             return free if len(group) > 1 else port
         except AddressTakenError:
             if port == 0 and (tries := tries + 1) < _MAX_TRIES:

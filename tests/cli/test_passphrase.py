@@ -18,7 +18,7 @@ from spacedrive_node.cli.passphrase import (
 from spacedrive_node.tests.harness.fake_node import DEADLINE
 
 PHRASE = "correct horse"
-UP = ("up", "--metrics-listen", "off", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-same-host")
+UP = ("up", "--metrics-listen", "off", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-same-host", "--no-mdns")
 
 
 @pytest.fixture
@@ -123,6 +123,7 @@ def test_what_ends_the_prompt_leaves_the_echo_on(up, terminal, folder, end):
     if isinstance(end, str):
         shell.type(end)
     else:
+        shell.wait_until_asleep(pid)
         os.kill(pid, end)
     shell.expect("code 130")
     _, shown = shell.end()

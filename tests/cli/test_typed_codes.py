@@ -206,7 +206,8 @@ def test_what_ends_the_prompt_leaves_the_terminal_in_order(node, terminal, numbe
     pid = int(shell.expect("."))
     shell.expect("words: ")
     shell.type("aban")
-    shell.expect("aban")  # it waits for a key: a signal just before is handled with the next
+    shell.expect("aban")
+    shell.wait_until_asleep(pid)
     os.kill(pid, number)
     shell.expect("code 130")
     modes = shell.end()[1]

@@ -18,7 +18,8 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 class UpCommand:
     """A running `sdnode up`. Raises AssertionError with its log if it does not become ready.
 
-    `command` runs it, in a network namespace for example; `listen` None leaves the choice to the node.
+    `command` runs it and what is run against it, in a network namespace for example; `listen` None leaves the
+    choice to the node.
     """
 
     def __init__(
@@ -31,13 +32,13 @@ class UpCommand:
         listen: str | None = "/ip4/127.0.0.1/tcp/0",
     ) -> None:
         self.folder, self.data_dir = folder, folder / name
+        self.sdnode = [*command, *SDNODE]
         collector.add_folder(folder)
         collector.add_passphrase_of(flags)
         log = (folder / f"{name}.log").open("ab")
         self.process = subprocess.Popen(
             [
-                *command,
-                *SDNODE,
+                *self.sdnode,
                 "up",
                 "--json",
                 "--data-dir",
@@ -66,7 +67,7 @@ class UpCommand:
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
         done = subprocess.run(
-            [*SDNODE, *arguments, "--json", "--data-dir", str(self.data_dir)],
+            [*self.sdnode, *arguments, "--json", "--data-dir", str(self.data_dir)],
             input=stdin,
             capture_output=True,
             text=True,
@@ -111,7 +112,7 @@ def sdnode_up(
 def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run `sdnode pair --yes`. Yields the words that it shows, and its process."""
     process = subprocess.Popen(
-        [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
+        [*node.sdnode, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
@@ -127,3 +128,19 @@ def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]
             process.kill()
         process.wait()
         process.stdout.close()
+
+
+@contextmanager
+def sdnode_started(node: UpCommand, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command against a node without waiting for its end. It is killed at the end of the block."""
+    process = subprocess.Popen(
+        [*node.sdnode, *arguments, "--json", "--data-dir", str(node.data_dir)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

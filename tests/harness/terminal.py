@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 from spacedrive_node.tests.harness.fake_node import DEADLINE
 
@@ -44,7 +45,8 @@ class Terminal:
     @staticmethod
     def _take_terminal():
         os.setsid()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it may be ignored where the tests run
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # some may be ignored where the tests run
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     def expect(self, text):
@@ -66,6 +68,18 @@ class Terminal:
     def type(self, text):
         """Send key presses."""
         os.write(self._master, text.encode())
+
+    def wait_until_asleep(self, pid):
+        """Wait until a process has been found waiting five times in a row.
+
+        Python handles a signal that arrives just as the prompt starts to wait only at the next key.
+        """
+        found, deadline = 0, time.monotonic() + DEADLINE
+        while found < 5:
+            assert time.monotonic() < deadline
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            found = found + 1 if state == "S" else 0
+            time.sleep(0.02)
 
     def interrupt_prompt(self):
         """Press Ctrl-C until the command ends.

@@ -75,7 +75,7 @@ def test_a_node_that_was_started_with_nohup_outlives_its_terminal(folder: Path) 
 @pytest.mark.parametrize("where", ["full", "closed"])
 @pytest.mark.parametrize("command", [["status"], ["devices", "--json"], ["pair", "--json"], ["pair"]])
 async def test_an_output_that_takes_nothing(folder: Path, where: str, command: list[str]) -> None:
-    """A full disk has its message, a pipe whose reader has gone has none; a pairing is cancelled."""
+    """A full disk has its message, a pipe whose reader has gone has none; a pairing is cancelled with one."""
     with sdnode_up(folder, "anna") as a:
         if command[0] == "devices":
             command = ["actors", "--json"]  # a list of no devices writes nothing
@@ -96,8 +96,16 @@ async def test_an_output_that_takes_nothing(folder: Path, where: str, command: l
         )
         os.close(output)
         assert done.returncode == 1, done.stderr
-        said = ["sdnode: no space left"] if where == "full" else []
-        assert [line[: len("sdnode: no space left")] for line in done.stderr.splitlines()] == said
+        said = done.stderr.splitlines()
+        if command[0] == "pair":
+            reason = "No space left on device" if where == "full" else "Broken pipe"
+            assert said == [
+                f"sdnode: the words cannot be shown ({reason}), so nobody can enter them: cancelled"
+            ]
+        elif where == "full":
+            assert said == ["sdnode: the output, or a file, cannot be written: No space left on device"]
+        else:
+            assert said == []
         await _no_session(a)
 
 

@@ -95,25 +95,30 @@ async def test_offline_on_a_host_of_one_kind(tmp_path: Path, addressing: Address
             assert ("this host has no IPv6: not listening on it" in a.log()) is (addressing == "ip4")
 
 
+@pytest.mark.parametrize("transport", ["/tcp/", "/quic-v1"])
 @pytest.mark.parametrize("zone", ["", "/ip6zone/wlan7"])
-async def test_a_link_local_address_without_its_zone(tmp_path: Path, zone: str) -> None:
+async def test_a_link_local_address_without_its_zone(tmp_path: Path, zone: str, transport: str) -> None:
     """It is looked for behind each interface; so is one whose interface only others have."""
     async with open_network() as network:
         one, other = await network.host("link"), await network.host("link")
         with up(tmp_path, "anna", one) as a:
-            (address,) = a.ready["addresses"]
-            assert address.startswith("/ip6/fe80::")
+            addresses = a.ready["addresses"]
+            assert len(addresses) == 2
+            assert all(one.startswith("/ip6/fe80::") for one in addresses)
+            (address,) = [one for one in addresses if transport in one]
             with up(tmp_path, "bruno", other, at(zone + address, a)) as b:
                 pair(a, b)
 
 
-async def test_a_node_that_listens_on_a_link_local_address(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["/tcp/7520", "/udp/7520/quic-v1", "/tcp/7520/ws"])
+async def test_a_node_that_listens_on_a_link_local_address(tmp_path: Path, form: str) -> None:
     """With its interface in the configuration; without, the message says what is missing."""
     async with open_network() as network:
         one, other = await network.host("link"), await network.host("link")
-        with up(tmp_path, "anna", one, listen=one.listen) as a:
-            assert a.ready["addresses"] == [one.announce.removeprefix(ZONE)]
-            with up(tmp_path, "bruno", other, at(one.announce, a)) as b:
+        at_link = one.listen.removesuffix(f"/tcp/{PORT}") + form
+        with up(tmp_path, "anna", one, listen=at_link) as a:
+            assert a.ready["addresses"] == [at_link.removeprefix(ZONE)]
+            with up(tmp_path, "bruno", other, at(at_link, a)) as b:
                 pair(a, b)
         for listen, problem in (
             (one.announce.removeprefix(ZONE), "a link-local address needs its interface"),

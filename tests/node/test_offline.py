@@ -195,4 +195,6 @@ def test_what_it_listens_on_is_told(tmp_path: Path) -> None:
     """`--check-config` shows loopback as the default."""
     command = [*SDNODE, "up", "--offline", "--check-config", "--data-dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True)
-    assert f"# listen = {json.dumps(['/ip4/127.0.0.1/tcp/7520', '/ip6/::1/tcp/7520'])}" in done.stdout
+    hosts, forms = ("/ip4/127.0.0.1", "/ip6/::1"), ("/tcp/7520", "/udp/7520/quic-v1")
+    listen = [host + form for form in forms for host in hosts]
+    assert f"# listen = {json.dumps(listen)}" in done.stdout

@@ -18,6 +18,11 @@ from spacedrive_node.actors.swarm.dial.addresses import AddressError
         ("/ip6/::FFFF:c000:201/tcp/4001", "/ip4/192.0.2.1/tcp/4001"),
         ("/ip6zone/eth0.5/ip6/fe80::1/tcp/4001", "/ip6zone/eth0.5/ip6/fe80::1/tcp/4001"),
         ("/ip6zone/3/ip6/FE80::1/tcp/4001/p2p/12D3KooW", "/ip6zone/3/ip6/fe80::1/tcp/4001"),
+        ("/ip4/192.0.2.1/udp/1/quic-v1", "/ip4/192.0.2.1/udp/1/quic-v1"),
+        ("/ip4/192.0.2.1/tcp/1/ws", "/ip4/192.0.2.1/tcp/1/ws"),
+        ("/dns4/node.example/tcp/443/wss", "/dns4/node.example/tcp/443/tls/ws"),
+        ("/dns/node.example/tcp/443/tls/ws/p2p/12D3Koo", "/dns/node.example/tcp/443/tls/ws"),
+        ("/ip6/::1/tcp/443/tls/sni/a.example/ws", "/ip6/::1/tcp/443/tls/sni/a.example/ws"),
         (
             "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
             "/ip4/192.0.2.1/tcp/4001",
@@ -36,8 +41,11 @@ def test_allowed_forms(text: str, canonical: str) -> None:
         "/ip4/192.0.2.1",
         "/ip4/192.0.2.999/tcp/1",
         "/ip4/192.0.2.1/tcp/65536",
-        "/ip4/192.0.2.1/tcp/1/ws",
-        "/ip4/192.0.2.1/udp/1/quic-v1",
+        "/ip4/192.0.2.1/udp/1/ws",
+        "/ip4/192.0.2.1/tcp/1/tls",
+        "/ip4/192.0.2.1/tcp/1/ws/http-path/reboot",
+        "/ip4/192.0.2.1/tcp/1/tls/sni/-bad-/ws",
+        "/ip4/192.0.2.1/udp/1/quic-v1/webtransport",
         "/ip4/192.0.2.1/tcp/1/p2p/12D3Koo/p2p-circuit",
         "/ip6/fe80::1%eth0/tcp/1",
         "/ip6zone/eth0/ip6/2001:db8::1/tcp/1",
@@ -58,6 +66,15 @@ def test_everything_else_is_refused(text: str) -> None:
     """One exception for whatever is wrong."""
     with pytest.raises(AddressError):
         addresses.parse(text)
+
+
+def test_a_name_that_was_resolved_is_still_the_one_of_the_certificate() -> None:
+    """Of an address with TLS; another has no use for it."""
+    ip = ipaddress.ip_address("192.0.2.1")
+    secure = addresses.parse("/dns4/node.example/tcp/443/wss").with_ip(ip)
+    assert str(secure) == "/ip4/192.0.2.1/tcp/443/tls/sni/node.example/ws"
+    assert str(secure.with_ip(ipaddress.ip_address("::1"))) == "/ip6/::1/tcp/443/tls/sni/node.example/ws"
+    assert str(addresses.parse("/dns4/node.example/tcp/80/ws").with_ip(ip)) == "/ip4/192.0.2.1/tcp/80/ws"
 
 
 def test_only_what_can_be_dialled_is_used() -> None:

@@ -52,7 +52,7 @@ async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: An
         assert (request.peer, request.frame, request.path) == (b.peer, frame, "direct")
         await a.deliver(A, PeerReply(request.request, challenge_frame(frame)))
         answer = await b.expect(PeerAnswer, B)
-        assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
+        assert answer == PeerAnswer(7, challenge_frame(frame), "direct", request.transport)
         assert a.count(PeerEvidence) == b.count(PeerEvidence) == 0
 
 
@@ -325,7 +325,7 @@ async def test_a_peer_that_is_not_there_is_unreachable(swarm: Any) -> None:
         for number, (peer, addresses) in enumerate(
             [
                 (stranger, ("/ip4/127.0.0.1/tcp/1",)),
-                (stranger, ("/unix/tmp/socket", "/ip4/127.0.0.1/udp/1/quic-v1", "nonsense")),
+                (stranger, ("/unix/tmp/socket", "/ip4/127.0.0.1/udp/1/quic-v1/webtransport", "nonsense")),
                 (stranger, ()),
                 (b.peer, b.addresses),
                 (stranger, a.addresses),  # somebody else listens there

@@ -6,7 +6,7 @@ most and remembers failures (docs/decisions/0004).
 """
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
+from ....messages.types import Transport
 from ..library.connections import close_connection, is_alive
 from ..library.dialing import peer_that_answered
 from ..library.streams import StreamError, open_stream
@@ -24,7 +25,7 @@ from . import addresses, interfaces
 from .addresses import Endpoint
 from .hearsay import is_public
 from .history import DialHistory, Network
-from .plan import HEARSAY_TIMEOUT_S, OVER_UDP, STAGGER_S, Target, plan
+from .plan import HEARSAY_TIMEOUT_S, STAGGER_S, Target, plan
 from .race import Made, Race
 from .resolver import Resolver
 
@@ -34,6 +35,7 @@ _MAX_ATTEMPTS = 256
 _OTHER_RACE_TIMEOUT_S = 0.5
 _NETWORK_CHECK_S = 1.0
 """Whether the network has changed is looked at for a dial, and not more often than this."""
+_TCP_ONLY: tuple[Transport, ...] = ("tcp",)
 
 
 class UnreachableError(SpacedriveNodeError):
@@ -51,6 +53,7 @@ class Dialer:
         *,
         lan_only: bool = False,
         offline: bool = False,
+        transports: Collection[Transport] = _TCP_ONLY,
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
     ) -> None:
@@ -59,6 +62,7 @@ class Dialer:
         self._nursery = nursery
         self._lan_only = lan_only
         self._offline = offline
+        self._transports = transports
         self._observe = observe
         self._other_peer_answered = other_peer_answered
         self._races: dict[bytes, Race] = {}
@@ -85,7 +89,7 @@ class Dialer:
         connection = self.existing(peer)
         if connection is not None:
             return connection
-        targets = addresses.usable(texts)
+        targets = [one for one in addresses.usable(texts) if one.transport in self._transports]
         if not targets:
             raise UnreachableError("no address to dial" if texts else "not connected")
         if await self._other_race(peer):
@@ -113,7 +117,7 @@ class Dialer:
         It is told as well, by the connection from its own peer id; no connection stays. The pace is fixed, so
         that whoever named the endpoints does not see by the next dial what became of the one before.
         """
-        for endpoint in endpoints:
+        for endpoint in [one for one in endpoints if one.transport in self._transports]:
             next_at = trio.current_time() + HEARSAY_TIMEOUT_S
             with trio.move_on_at(next_at):
                 made = await self._dial(self._own_peer, Target(endpoint, is_hearsay=True))
@@ -161,8 +165,8 @@ class Dialer:
         if made is None:
             return
         self._history.worked(network, peer, made.target.endpoint, made.took_s)
-        if made.target.endpoint.transport not in OVER_UDP and any(
-            one.endpoint.transport in OVER_UDP and one.endpoint.host == made.target.endpoint.host
+        if not made.target.endpoint.is_udp and any(
+            one.endpoint.is_udp and one.endpoint.host == made.target.endpoint.host
             for one in race.unanswered(made.took_s)
         ):
             self._history.udp_was_silent(network, peer, now)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ....messages.types import Instant
 from .addresses import Endpoint
-from .plan import OVER_UDP, ROUND_TRIPS, Known
+from .plan import ROUND_TRIPS, Known
 
 MAX_PEERS = 512
 MAX_ENDPOINTS = 4
@@ -60,7 +60,7 @@ class DialHistory:
         record.worked = [endpoint, *(one for one in record.worked if one != endpoint)][:MAX_ENDPOINTS]
         record.failed.pop(endpoint, None)
         record.round_trip_s = took_s / ROUND_TRIPS[endpoint.transport]
-        if endpoint.transport in OVER_UDP:
+        if endpoint.is_udp:
             self._udp.pop(network, None)
 
     def failed(self, network: Network, peer: bytes, endpoint: Endpoint, now: Instant) -> None:

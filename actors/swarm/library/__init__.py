@@ -19,6 +19,7 @@ ping.py               ping, which forgets who has pinged
 peer_store.py         the peer store, bounded, and tolerant of peer records that arrive late
 negotiation.py        multistream-select, bounded and in few packets
 multiplexer.py        Yamux, bounded and in few packets
+unread_bytes.py       a bound on what all connections hold unread, whatever their transport
 paced_reads.py        how fast the frames of one connection are taken
 stream_handlers.py    keeps exceptions and too many streams away from the host
 streams.py            one stream: opened, read exactly, written, closed

@@ -3,7 +3,7 @@
 The corrections that need more of the swarm (connection_limits.py, after_identify) are applied by node.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import libp2p
@@ -22,8 +22,15 @@ CORRECTED_VERSION = "0.8.1"
 """The version of libp2p that all corrections were written for. Test: tests/swarm/test_host_factory.py."""
 
 
-def new_host(keys: KeyPair, max_connections: int, announced: Callable[[], list[Any]]) -> Any:
+def new_host(
+    keys: KeyPair,
+    max_connections: int,
+    announced: Callable[[], list[Any]],
+    more_transports: Sequence[Any] = (),
+) -> Any:
     """Build a host that does not listen yet; `announced` returns the multiaddrs that identify reports.
+
+    It has TCP, and `more_transports`.
 
     Defect (0.8.1): the default resource manager loses a slot at each rejection. None is used; the limits are
     the connection configuration's and this project's.
@@ -49,6 +56,7 @@ def new_host(keys: KeyPair, max_connections: int, announced: Callable[[], list[A
     )
     network = host.get_network()
     network.set_resource_manager(None)
+    network.transport_manager.add_transports(list(more_transports))
     contain_stream_handlers(network)
     negotiation.answer_proposals_in_one_packet(host)
     negotiation.propose_without_waiting(host)

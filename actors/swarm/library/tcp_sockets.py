@@ -39,6 +39,12 @@ def with_zone(address: str, zone: str) -> Multiaddr:
     return multiaddr
 
 
+def zone_of(address: Multiaddr) -> str:
+    """Return the zone of a multiaddr of `with_zone`, for a transport that dials or listens there; or ""."""
+    zone: str = getattr(address, "zone", "")
+    return zone
+
+
 def use_zones() -> None:
     """Listen and dial with the zone of `with_zone`, for the whole process.
 
@@ -50,7 +56,7 @@ def use_zones() -> None:
 
     def extract_ip(address: Multiaddr) -> str | None:
         host: str | None = _extract_ip(address)
-        zone = getattr(address, "zone", "")
+        zone = zone_of(address)
         return f"{host}%{zone}" if zone else host
 
     def address_of(bound: Any) -> Multiaddr:
