@@ -68,19 +68,18 @@ def _twins(wanted: Sequence[Endpoint]) -> list[list[int]]:
     """Return, as indexes, what gets one port: each endpoint, or one of TCP and one of UDP at one place."""
     groups: list[list[int]] = []
     for index, endpoint in enumerate(wanted):
-        for group in groups:
-            first = wanted[group[0]]
-            is_twin = len(group) == 1 and first.is_udp != endpoint.is_udp
-            if is_twin and (first.host, first.zone, first.port) == (
-                endpoint.host,
-                endpoint.zone,
-                endpoint.port,
-            ):
-                group.append(index)
-                break
-        else:
+        alone = [group for group in groups if len(group) == 1]
+        twin = next((group for group in alone if _are_twins(wanted[group[0]], endpoint)), None)
+        if twin is None:
             groups.append([index])
+        else:
+            twin.append(index)
     return groups
+
+
+def _are_twins(one: Endpoint, other: Endpoint) -> bool:
+    is_one_place = (one.host, one.zone, one.port) == (other.host, other.zone, other.port)
+    return is_one_place and one.is_udp != other.is_udp
 
 
 def _former_port(endpoint: Endpoint, former: list[Endpoint]) -> int | None:

@@ -127,8 +127,10 @@ def test_no_process_has_another_socket(tmp_path: Path) -> None:
         Watch(a, b) as watch,
     ):
         for node in (a, b):
-            hosts = [address.split("/")[2] for address in node.ready["addresses"]]
-            assert hosts == ["127.0.0.1", "::1"]
+            parts = [address.split("/") for address in node.ready["addresses"]]
+            kinds = [(part[2], part[3]) for part in parts]
+            assert kinds == [(host, kind) for kind in ("tcp", "udp") for host in ("127.0.0.1", "::1")]
+            assert len({part[4] for part in parts}) == 1
             assert node.run("status")[0]["reachability"] == "this host"
         with sdnode_pair(a) as (words, shown):
             assert b.run("join", "-", stdin=f"{words}\ny\n")[-1]["event"] == "paired"

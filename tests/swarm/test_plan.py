@@ -33,6 +33,12 @@ def test_transports_in_turns_quic_first() -> None:
     assert order(given_order) == [four(1, "quic"), four(1), six(1, "quic"), six(1), four(2, "quic")]
 
 
+def test_websocket_comes_after_tcp() -> None:
+    """It costs the same round trips and those of HTTP, and TLS another."""
+    given_order = [four(1, transport) for transport in ("wss", "ws", "tcp", "quic")]
+    assert order(given_order) == [four(1, transport) for transport in ("quic", "tcp", "ws", "wss")]
+
+
 def test_what_worked_first_and_what_failed_last() -> None:
     """The newest success first, whatever its transport; an address that is not known is tried before."""
     known = Known(worked=(six(2), four(4)), failed=frozenset({four(1), four(1, "quic")}))

@@ -198,6 +198,7 @@ async def test_hosts_of_ipv6_reach_each_other() -> None:
     """With the address of the peer, which its limits need."""
     async with host(1) as a, host(2, listen="/ip6/::1/tcp/0/ws") as b:
         connection = await dial(a, b)
+        await exchange(connection, 1)  # a dial is over before the other side has the connection
         (there,) = b.get_network().get_connections(a.get_id())
         assert host_of(there) == host_of(connection) == "::1"
         assert address_block_of(there.muxed_conn) == "::/56"

@@ -76,7 +76,11 @@ class Endpoint:
         return str(name[0]), int(name[1])
 
     def open(self, host: str, port: int, nursery: trio.Nursery) -> None:
-        """Bind the socket and begin to receive, in `nursery`. Raises OSError."""
+        """Bind the socket and begin to receive, in `nursery`. Raises OSError.
+
+        `host` ends with % and the number of its interface where it is link-local.
+        """
+        ip, _, zone = host.partition("%")
         self._is_family_v6 = ":" in host
         made = socket.socket(socket.AF_INET6 if self._is_family_v6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -85,7 +89,7 @@ class Endpoint:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 made.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
-            made.bind((host, port))
+            made.bind((ip, port, 0, int(zone)) if zone else (ip, port))
         except BaseException:
             made.close()
             raise
