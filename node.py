@@ -21,11 +21,12 @@ from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
 from .config.multiaddrs import bootstrap_peer
 from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
 from .config.paths import UnsafePathError, default_data_dir, runtime_dir
-from .config.settings import DEFAULT_LISTEN, NodeConfig
+from .config.settings import NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
     DiscoveryConfig,
     GatewayConfig,
+    LanConfig,
     MetricsConfig,
     SessionConfig,
     SwarmConfig,
@@ -107,6 +108,8 @@ async def serve(
     passphrase_fd: int | None = None,
 ) -> None:
     """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
+    if problems := config.contradictions():
+        raise NodeFailedError("\n".join(text for _key, text in problems))
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
     with ExitStack() as stack:
         node_sockets = NodeSockets(config, data_dir)
@@ -150,7 +153,7 @@ def child_specs(
 
     `control_fd`, `metrics_fd` and `passphrase_fd` are this process's; a child gets its own as FIRST_EXTRA_FD.
     """
-    return [
+    specs = [
         ChildSpec(
             kind="vault",
             entry=_entry("vault"),
@@ -193,25 +196,40 @@ def child_specs(
                 runtime_dir=str(runtime_dir()),
                 bootstrap=tuple(bootstrap_peer(text) for text in config.bootstrap),
                 same_host=config.same_host,
-                mdns=config.mdns,
+                mdns=config.mdns and not config.offline,
             ),
             sandbox=sandbox_profiles.discovery_sandbox(runtime_dir() if config.same_host else None),
             preload=True,
         ),
         ChildSpec(
             kind="swarm",
-            entry=_entry("swarm"),
+            entry=_swarm_entry(config),
             config=SwarmConfig(
-                listen=config.listen or (DEFAULT_LISTEN,),
+                listen=config.listen_addresses,
                 default_port=not config.listen,
                 announce=config.announce,
                 dht_protocol=config.dht_protocol,
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
+                offline=config.offline,
+                websocket=config.uses_websocket,
+                websocket_path=config.websocket_path,
+                websocket_proxies=config.websocket_proxies,
+                tls_certificate=config.tls_certificate,
+                tls_key=config.tls_key,
+                tls_ca=config.tls_ca,
             ),
-            sandbox=sandbox_profiles.SWARM,
+            sandbox=sandbox_profiles.swarm_sandbox(
+                [file for file in (config.tls_certificate, config.tls_key, config.tls_ca) if file],
+                offline=config.offline,
+            ),
         ),
     ]
+    if config.mdns and not config.offline:
+        specs.insert(
+            -1, ChildSpec("lan", _entry("lan"), LanConfig(), sandbox=sandbox_profiles.LAN, preload=True)
+        )
+    return specs
 
 
 def session_spec() -> ChildSpec:
@@ -237,6 +255,19 @@ def _entry(kind: str) -> str:
     loop.md).
     """
     return f"{__package__}.actors.{kind}:main"
+
+
+def _swarm_entry(config: NodeConfig) -> str:
+    """Return the entry that imports the transports of the swarm, which it cannot do once in its sandbox."""
+    match config.uses_quic, config.uses_websocket:
+        case True, True:
+            return _entry("swarm.websocket.with_quic")
+        case True, False:
+            return _entry("swarm.quic")
+        case False, True:
+            return _entry("swarm.websocket")
+        case _:
+            return _entry("swarm")
 
 
 def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:

@@ -16,6 +16,7 @@ TITLES = {
     "node": "One node",
     "load": "Under load",
     "messages": "The supervisor",
+    "transports": "Transports",
     "discovery": "Discovery",
 }
 

@@ -31,6 +31,7 @@ from .types import (
     SessionId,
     ShortText,
     Stage,
+    Transport,
 )
 
 ErrorCode = Literal[
@@ -217,6 +218,7 @@ class SessionState(RedactedStruct):
     fingerprint: Fingerprint | None = None
     seconds: float | None = None
     path: ConnectionKind | None = None
+    transport: Transport | None = None
 
 
 class Sessions(Message):

@@ -24,6 +24,7 @@ from .types import (
     SessionId,
     ShortText,
     Stage,
+    Transport,
 )
 
 Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -55,8 +56,8 @@ class SessionView(Message):
     """From a session (standing, kept for a while after its end): everything that a user may see of it.
 
     `code` (16 bytes, secret) is set for an initiator until the code is claimed or the session ends. `stage`
-    never goes back. `outcome` is set once, with `message` for people; then also `fingerprint`, `seconds` and
-    `path` if it is `paired`.
+    never goes back. `outcome` is set once, with `message` for people; then also `fingerprint`, `seconds`,
+    `path` and `transport` if it is `paired`.
     """
 
     session: SessionId
@@ -72,6 +73,7 @@ class SessionView(Message):
     fingerprint: Fingerprint | None = None
     seconds: float | None = None
     path: ConnectionKind | None = None
+    transport: Transport | None = None
 
 
 class NodeIdentity(Message):

@@ -35,6 +35,7 @@ MetricName = Literal[
     "dht_query_seconds",
     "dht_routing_table_peers",
     "discovery_first_candidate_seconds",
+    "mdns_packets_total",
     "connections",
     "handshake_seconds",
     "hole_punch_total",
@@ -44,7 +45,11 @@ LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
 """Values, in the order of the labels in docs/operations.md, "Watching"; never ids, codes or names."""
 
-ActorKind = Literal["supervisor", "zygote", "vault", "metrics", "gateway", "discovery", "swarm", "session"]
+ActorKind = Literal[
+    "supervisor", "zygote", "vault", "metrics", "gateway", "discovery", "lan", "swarm", "session"
+]
+MdnsOutcome = Literal["read", "other_service", "off_link", "too_many", "malformed"]
+"""What became of a packet of mDNS: read, or dropped, and why."""
 RestartReason = Literal["exit", "signal", "killed", "hang", "zygote"]
 
 BUCKETS = (
@@ -78,7 +83,7 @@ class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Observed(Message):
-    """From session, swarm, discovery, vault: all its present values; they replace those of its last Observed.
+    """From an actor that measures: all its present values, which replace those of its last Observed.
 
     At most 256 samples and 256 distributions.
     """

@@ -76,7 +76,7 @@ class Channel(Generic[M]):
 
 
 class BlockingChannel(Generic[M]):
-    """The same over a blocking socket, for a process that waits for nothing else."""
+    """The same over a blocking socket, for a process without an event loop."""
 
     def __init__(self, sock: socket.socket, decoder: Decoder[M]) -> None:
         sock.setblocking(True)
@@ -85,6 +85,10 @@ class BlockingChannel(Generic[M]):
         self._reader = FrameReader(INTERNAL_LIMIT)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a poll(2) that waits for other things too."""
+        return self._sock.fileno()
 
     def send(self, message: msgspec.Struct) -> None:
         """Send one frame. Raises ValueError (too large), trio.EndOfChannel (the peer is gone)."""

@@ -94,15 +94,22 @@ ROUTES: tuple[Route, ...] = (
     Route("Servers", ("swarm",), "discovery"),
     Route("ServerJoined", ("swarm",), "discovery"),
     Route("ServerLost", ("swarm",), "discovery"),
+    # discovery and lan
+    Route("Announce", ("discovery",), "lan", standing=True),
+    Route("StopAnnouncing", ("discovery",), "lan", withdraws="Announce"),
+    Route("Browse", ("discovery",), "lan", standing=True),
+    Route("StopBrowsing", ("discovery",), "lan", withdraws="Browse"),
+    Route("LanPeer", ("lan",), "discovery"),
     # measurements
-    Route("Observed", ("session", "swarm", "discovery", "vault"), "metrics"),
+    Route("Observed", ("session", "swarm", "discovery", "lan", "vault"), "metrics"),
     Route("AreYouAlive", ("metrics",), "supervisor"),
 )
 
 RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {
     "vault": ("gateway", "metrics"),
     "swarm": ("session", "discovery", "gateway", "metrics"),
-    "discovery": ("gateway", "metrics"),
+    "discovery": ("lan", "gateway", "metrics"),
+    "lan": ("discovery",),
 }
 """The kinds that get ActorRestarted when an actor is back and has lost what it had not answered."""
 

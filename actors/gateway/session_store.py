@@ -198,6 +198,7 @@ class SessionStore:
             fingerprint=view.fingerprint,
             seconds=view.seconds,
             path=view.path,
+            transport=view.transport,
         )
 
     def _forget_oldest_ended(self) -> None:

@@ -239,7 +239,7 @@ def handle_answer(context: StepContext, answer: PeerAnswer) -> None:
     pending = decision.pending_request
     if pending is None or pending.request_id != answer.request:
         return
-    session.path = answer.path
+    session.path, session.transport = answer.path, answer.transport
     if pending.keep_alive and session.phase != "ACCEPTED":
         _continue_keep_alive(context, pending, answer.frame)
     elif decision.secrets.verify_received(pending.frame, answer.frame):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ...messages.secret_struct import SecretState
-from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage
+from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage, Transport
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
 from ...protocol.pairing_secrets import PairingSecrets
 from .transitions import Phase
@@ -211,6 +211,7 @@ class Session(SecretState):
     )
     refusals: dict[str, int] = msgspec.field(default_factory=dict)
     path: ConnectionKind | None = None
+    transport: Transport | None = None
     cancelling: bool = False
     outcome: Outcome | None = None
     message: str = ""

@@ -24,12 +24,11 @@ from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
-from .host import Host, open_host
+from .host import Host, open_host, uses_quic, websocket_transport
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
-from .library.connection_limits import limit_inbound_connections
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
@@ -46,12 +45,16 @@ _MAX_TASKS = 4096
 class _Gate:
     """Decides who may connect, and who makes room (library/connection_limits.py, Gate)."""
 
-    def __init__(self, bans: BanList, lan_only: bool) -> None:
+    def __init__(self, bans: BanList, *, lan_only: bool, offline: bool) -> None:
         self._bans = bans
         self._lan_only = lan_only
+        self._offline = offline
 
     def allows(self, host: str) -> bool:
-        """With --lan-only, refuse every address outside of the local network."""
+        """Refuse with --lan-only every address outside of the local network, with --offline of this host."""
+        if self._offline:
+            ip = addresses.ip_of(host)
+            return ip is not None and ip.is_loopback
         return not self._lan_only or addresses.is_local_host(host)
 
     def is_slow(self, address_block: str | None) -> bool:
@@ -90,6 +93,8 @@ class SwarmNode:
             host.peer,
             nursery,
             lan_only=config.lan_only,
+            offline=config.offline,
+            transports=host.transports,
             observe=self._count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
         )
@@ -109,7 +114,8 @@ class SwarmNode:
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
-        limit_inbound_connections(host.network, _Gate(self._bans, config.lan_only), self._count_handshake)
+        gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
+        host.admit(gate, self._count_handshake)
         after_identify(host.libp2p, self._identified)
 
     @classmethod
@@ -130,7 +136,12 @@ class SwarmNode:
         async def write_log(level: str, text: str) -> None:
             await mailbox.log(level, text)
 
-        async with open_host(seed, config.max_connections) as host, trio.open_nursery() as nursery:
+        async with (
+            open_host(
+                seed, config.max_connections, quic=uses_quic(config), websocket=websocket_transport(config)
+            ) as host,
+            trio.open_nursery() as nursery,
+        ):
             node = cls(mailbox, config, routing, nursery, host)
             await host.listen(config, former, write_log)
             node._dht_client = DhtClient(
@@ -175,7 +186,7 @@ class SwarmNode:
         host = self._host
         return [
             Send("swarm", Listening(host.listening)),
-            Send("discovery", SwarmUp(host.peer, host.announced, host.local)),
+            Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
             Send("gateway", self._status()),
         ]
 

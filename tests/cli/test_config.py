@@ -102,9 +102,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     [
         ({"listen": ("127.0.0.1:7520",)}, "a multiaddr such as"),
         ({"listen": ("/dns4/example.org/tcp/1",)}, "address of this machine"),
-        ({"listen": ("/ip4/127.0.0.1/udp/0/quic-v1",)}, "TCP only"),
-        ({"listen": ("/ip4/127.0.0.1/tcp/0/ws",)}, "TCP only"),
-        ({"bootstrap": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "TCP only"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0",)}, "WebSocket only"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0/quic",)}, "WebSocket only"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/tls",)}, "WebSocket only"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/ws/http-path/x",)}, "nothing may follow the ws"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/tls/ws",)}, "tls-certificate"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/wss",), "tls_key": "/k"}, "belong together"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/7/ws", "/ip4/127.0.0.1/tcp/7")}, "cannot share tcp port 7"),
+        ({"websocket_path": "p2p"}, "a path such as"),
+        ({"websocket_path": "/a?b"}, "a path such as"),
+        ({"websocket_proxies": ("10.0.0.1/8",)}, "a network such as"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0/quic-v1/webtransport",)}, "nothing may follow the quic-v1"),
+        ({"listen": (f"/ip4/127.0.0.1/udp/1/quic-v1/p2p/{PEER}",)}, "this node's own"),
+        ({"bootstrap": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "/p2p/"),
         ({"listen": (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",)}, "this node's own"),
         ({"announce": ("/ip4/192.0.2.1/tcp/0",)}, "port 0"),
         ({"bootstrap": ("/ip4/192.0.2.1/tcp/1",)}, "/p2p/"),
@@ -243,7 +253,13 @@ def all_changed():
         "name": "desk",
         "control": "/tmp/c",
         "metrics_listen": "[::1]:0",
-        "listen": ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"),
+        "listen": ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"),
+        "quic": False,
+        "websocket_path": "/p2p",
+        "websocket_proxies": ("127.0.0.1/32", "fd00::/8"),
+        "tls_certificate": "/tmp/certificate.pem",
+        "tls_key": "/tmp/key.pem",
+        "tls_ca": "/tmp/roots.pem",
         "announce": ("/dns4/example.org/tcp/7520",),
         "bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",),
         "dht_protocol": "/x/kad/1.0.0",
@@ -251,6 +267,7 @@ def all_changed():
         "mdns": False,
         "same_host": False,
         "lan_only": True,
+        "offline": False,
         "max_sessions": 7,
         "code_lifetime": 60.0,
         "log_format": "json",
@@ -261,7 +278,13 @@ def all_changed():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: load_config({}, {}), all_changed, lambda: load_config({"metrics_listen": "off"}, {})]
+    "make",
+    [
+        lambda: load_config({}, {}),
+        all_changed,
+        lambda: load_config({"metrics_listen": "off"}, {}),
+        lambda: load_config({"offline": True}, {}),
+    ],
 )
 def test_argv_gives_the_same_configuration_again(make):
     """to_argv and the command line are inverse, so a child gets exactly what its parent was told."""

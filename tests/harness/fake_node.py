@@ -80,6 +80,7 @@ def paired_state(role="initiator") -> SessionState:
         fingerprint="0123456789abcdef",
         seconds=1.25,
         path="direct",
+        transport="quic",
     )
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ COMMANDS = {
     "go": (str(BUILT / "go-peer"),),
     "rust": (str(BUILT / "rust-peer"),),
     "rust-0.53": (str(BUILT / "rust-0.53-peer"),),
-    "js-2": ("node", str(BUILT / "js-2" / "peer.mjs")),
-    "js-3": ("node", str(BUILT / "js-3" / "peer.mjs")),
+    "js-2": ("node", "--experimental-websocket", str(BUILT / "js-2" / "peer.mjs")),
+    "js-3": ("node", "--experimental-websocket", str(BUILT / "js-3" / "peer.mjs")),
 }
 DEADLINE = 40.0
 
@@ -90,12 +90,20 @@ def skip_if_not_built(implementation: str) -> None:
 
 
 @asynccontextmanager
-async def open_peer(implementation: str, *listen: str) -> AsyncIterator[InteropPeer]:
-    """Run a peer that listens on `listen`; it is killed at the end."""
+async def open_peer(
+    implementation: str, *listen: str, program: str | None = None, enter: Sequence[str] = ()
+) -> AsyncIterator[InteropPeer]:
+    """Run a peer that listens on `listen`; it is killed at the end.
+
+    `program` replaces the file of a peer that has several; `enter` is a command that runs another one in a
+    network namespace.
+    """
     skip_if_not_built(implementation)
+    *tool, file = COMMANDS[implementation]
+    command = [*enter, *tool, file if program is None else str(Path(file).with_name(program))]
     async with trio.open_nursery() as nursery:
         process = await trio.lowlevel.open_process(
-            [*COMMANDS[implementation], *listen],
+            [*command, *listen],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},

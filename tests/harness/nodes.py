@@ -27,6 +27,7 @@ from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import RunningChild, Spare, Spawner
 from spacedrive_node.tests.harness.secret_sweep import collector
+from spacedrive_node.tests.harness.transports import listen_addresses
 
 LIMIT = 1 << 20
 DEADLINE = 60.0
@@ -207,7 +208,7 @@ async def running_node(
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []
     options: dict[str, object] = {
-        "listen": (f"/ip4/127.0.0.1/tcp/{free_port()}",),
+        "listen": listen_addresses(free_port()),
         "metrics_listen": None,
         "mdns": False,
         "same_host": False,

@@ -37,6 +37,7 @@ from spacedrive_node.messages.to_swarm import Serve, SwarmIdentity
 from spacedrive_node.supervisor.channel import Channel
 from spacedrive_node.supervisor.routes import actor_kind, find_route
 from spacedrive_node.tests.harness.secret_sweep import collector
+from spacedrive_node.tests.harness.transports import listen_addresses
 
 DECODERS: dict[str, Callable[[Any], Any]] = {
     "session": to_session.decode,
@@ -46,7 +47,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "metrics": to_metrics.decode,
     "swarm": to_swarm.decode,
 }
-LOCAL = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",))
+LOCAL = SwarmConfig(listen=listen_addresses())
 DEADLINE = 20.0
 
 

@@ -20,7 +20,11 @@ ECHO = "/spacedrive-interop/echo/1.0.0"
 MEGABYTE = 1 << 20
 CHUNK_BYTES = 1 << 16
 DEADLINE = 60
-LISTEN = {"tcp": "/ip4/127.0.0.1/tcp/0"}
+LISTEN = {
+    "tcp": "/ip4/127.0.0.1/tcp/0",
+    "quic-v1": "/ip4/127.0.0.1/udp/0/quic-v1",
+    "ws": "/ip4/127.0.0.1/tcp/0/ws",
+}
 """The transports that this node has."""
 
 
@@ -81,9 +85,10 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("implementation", COMMANDS)
 async def test_we_dial(implementation: str, transport: str) -> None:
     """Their listener, our dialer; both sides open streams; we close."""
-    host = our_host(1)
+    host = our_host(1, quic=True, websocket=True)
     host.set_stream_handler(ECHO, echo)
-    async with open_peer(implementation, LISTEN[transport]) as peer, running(host):
+    listen = Multiaddr(LISTEN[transport])
+    async with open_peer(implementation, LISTEN[transport]) as peer, running(host, listen=listen):
         with trio.fail_after(DEADLINE):
             address, _, peer_id = peer.address(f"/{transport}/").rpartition("/p2p/")
             connection = await host.get_network().dial_addr(Multiaddr(address), ID.from_base58(peer_id))
@@ -97,9 +102,10 @@ async def test_we_dial(implementation: str, transport: str) -> None:
 @pytest.mark.parametrize("implementation", COMMANDS)
 async def test_they_dial(implementation: str, transport: str) -> None:
     """Our listener, their dialer; both sides open streams; they close."""
-    host = our_host(1)
+    host = our_host(1, quic=True, websocket=True)
     host.set_stream_handler(ECHO, echo)
-    async with open_peer(implementation) as peer, running(host) as (address,):
+    listen = Multiaddr(LISTEN[transport])
+    async with open_peer(implementation) as peer, running(host, listen=listen) as (address,):
         with trio.fail_after(DEADLINE):
             await peer.command("connect", address=f"{address}/p2p/{host.get_id()}")
             await until(lambda: bool(host.get_network().get_connections(ID.from_base58(peer.id))))

@@ -50,6 +50,7 @@ def node_process(manager, tmp_path):
     environment.pop("WATCHDOG_PID", None)
     files = ["--data-dir", str(tmp_path / "data"), "--control", str(tmp_path / "control")]
     network = ["--listen", f"/ip4/127.0.0.1/tcp/{free_port()}", "--metrics-listen", "off"]
+    network.append("--no-mdns")
     with subprocess.Popen(
         [sys.executable, "-m", "spacedrive_node", "up", *files, *network],
         env=environment,

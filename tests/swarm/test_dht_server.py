@@ -71,7 +71,7 @@ async def test_only_the_sender_is_announced() -> None:
     for peer in (b"other", b"p"):
         entry = request.providerPeers.add()
         entry.id = peer
-        entry.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1").to_bytes())
+        entry.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1/webtransport").to_bytes())
     server.answer(b"p", None, request.SerializeToString())
     assert len(server.records) == 0
     request.providerPeers[0].addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/1").to_bytes())

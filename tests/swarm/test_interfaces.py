@@ -97,6 +97,15 @@ def test_addresses_in_order() -> None:
     ]
 
 
+def test_both_versions_in_turn() -> None:
+    """Of one rank, so that many addresses of one version do not crowd out the other; public ones first."""
+    four = [("eth0", f"10.0.0.{number}") for number in range(1, 4)] + [("eth0", "8.8.8.8")]
+    six = [("eth0", "fd00::1"), ("eth0", "2a00::1"), ("eth0", "2a00::2")]
+    assert [str(ip) for ip in interfaces.in_order(four + six, {"eth0": 0})] == [
+        "8.8.8.8", "2a00::1", "10.0.0.1", "2a00::2", "10.0.0.2", "fd00::1", "10.0.0.3",
+    ]  # fmt: skip
+
+
 _SCRIPT = """
 set -e
 mount -t sysfs sysfs /sys

@@ -8,12 +8,16 @@ docs/architecture.md, "Swarm".
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from ....protocol.multiaddrs import AddressError, Endpoint, IpAddress, parse
+from ....protocol.multiaddrs import AddressError, Endpoint, IpAddress, is_zoned, parse, unmapped
 from . import interfaces
 
-__all__ = ["AddressError", "Endpoint", "IpAddress", "parse"]
+__all__ = ["AddressError", "Endpoint", "IpAddress", "parse", "unmapped"]
 
 MAX_ADDRESSES = 32
+MAX_ANNOUNCED_INTERFACES = 4
+"""How many addresses of interfaces are announced: as many as a QR text names."""
+MAX_ZONES = 4
+"""A link-local address without a zone is dialled behind this many interfaces."""
 
 
 def usable(texts: Iterable[str]) -> list[Endpoint]:
@@ -24,7 +28,7 @@ def usable(texts: Iterable[str]) -> list[Endpoint]:
             endpoint = parse(text)
         except AddressError:
             continue
-        ip = None if endpoint.ip is None else unmapped(endpoint.ip)
+        ip = endpoint.ip
         if endpoint.port == 0 or (ip is not None and (ip.is_unspecified or ip.is_multicast)):
             continue
         found[endpoint] = None
@@ -53,12 +57,6 @@ def ip_of(host: str | None) -> IpAddress | None:
         return None
 
 
-def unmapped(ip: IpAddress) -> IpAddress:
-    """Return the IPv4 address inside an IPv4-mapped IPv6 address, otherwise `ip`."""
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return ip if mapped is None else mapped
-
-
 def block_of(host: str) -> str | None:
     """Return the address block by which limits are counted: /24 of IPv4, /56 of IPv6.
 
@@ -77,8 +75,35 @@ def is_loopback_block(block: str | None) -> bool:
 
 
 def interface_addresses() -> list[IpAddress]:
-    """Return the addresses of this host's interfaces, the most useful first (interfaces.py)."""
-    return interfaces.addresses()
+    """Return the addresses of this host's interfaces, the most useful first (interfaces.py).
+
+    Link-local ones only if there are no others: two devices on one cable.
+    """
+    return interfaces.addresses() or interfaces.link_local_addresses()
+
+
+def own_addresses() -> list[IpAddress]:
+    """Return every address of this host."""
+    loopback = map(ipaddress.ip_address, ("127.0.0.1", "::1"))
+    return [*interfaces.addresses(), *interfaces.link_local_addresses(), *loopback]
+
+
+def with_zones(endpoint: Endpoint) -> list[Endpoint]:
+    """Return where to dial an endpoint: a link-local one behind its interface, by number.
+
+    Behind each interface, if it names none, or one that this host does not have: whoever named it may have
+    meant an interface of their own.
+    """
+    if endpoint.ip is None or not is_zoned(endpoint.ip):
+        return [endpoint]
+    named = zone_number(endpoint.zone)
+    numbers = [number for _name, number in interfaces.zones()] if named is None else [named]
+    return [endpoint.with_zone(str(number)) for number in numbers[:MAX_ZONES]]
+
+
+def zone_number(zone: str) -> int | None:
+    """Return the number of the interface that a zone names; None if none with link-local addresses does."""
+    return next((number for name, number in interfaces.zones() if zone in (name, str(number))), None)
 
 
 def announced(
@@ -87,25 +112,24 @@ def announced(
     """Return (addresses to announce, addresses that only this host reaches).
 
     Configured addresses replace the found ones. An address that is listened on comes before those that
-    /ip4/0.0.0.0 and /ip6/:: stand for, and these are in the order of `found`. Loopback is announced only
-    when there is nothing else.
+    /ip4/0.0.0.0 and /ip6/:: stand for: these are the first four of `found`. Loopback is announced only when
+    there is nothing else.
     """
-    reachable: dict[str, int] = {}
+    reachable: dict[str, None] = {}
     local: dict[str, None] = {}
+    anywhere = [one for one in listening if one.ip is not None and one.ip.is_unspecified]
     for endpoint in listening:
-        ip = endpoint.ip
-        if ip is None:
-            continue
-        if ip.is_unspecified:
-            local[str(endpoint.with_ip(ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")))] = (
-                None
-            )
-            for place, interface in enumerate(found):
-                if interface.version == ip.version:
-                    reachable.setdefault(str(endpoint.with_ip(interface)), place)
-        elif ip.is_loopback:
+        if endpoint in anywhere:
+            loopback = ipaddress.ip_address("127.0.0.1" if endpoint.family == "ip4" else "::1")
+            local[str(endpoint.with_ip(loopback))] = None
+        elif endpoint.ip is not None and endpoint.ip.is_loopback:
             local[str(endpoint)] = None
         else:
-            reachable[str(endpoint)] = -1
-    addresses = tuple(configured) or tuple(sorted(reachable, key=reachable.__getitem__)) or tuple(local)
+            reachable[str(endpoint.with_zone(""))] = None
+    families = {endpoint.family for endpoint in anywhere}
+    for ip in [one for one in found if f"ip{one.version}" in families][:MAX_ANNOUNCED_INTERFACES]:
+        for endpoint in anywhere:
+            if endpoint.family == f"ip{ip.version}":
+                reachable[str(endpoint.with_ip(ip))] = None
+    addresses = tuple(configured) or tuple(reachable) or tuple(local)
     return addresses[:MAX_ADDRESSES], tuple(local)[:MAX_ADDRESSES]

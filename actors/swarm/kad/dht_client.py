@@ -111,7 +111,8 @@ def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
             text = str(Multiaddr(bytes(entry)) if isinstance(entry, bytes) else entry)
         except Exception:  # noqa: S112 - the parser raises many unrelated types; a malformed address is dropped
             continue
-        found.update(dict.fromkeys(addresses.usable([text])))
+        # A zone names an interface of whoever says it.
+        found.update((endpoint.with_zone(""), None) for endpoint in addresses.usable([text]))
     return list(found)
 
 
@@ -159,10 +160,13 @@ class DhtClient:
             data = await self._exchange(connection, request)
         except streams.StreamError as error:
             # A server may reset one stream, at its rate limit for example, while its other streams go on.
-            if not existed or (is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)):
+            is_usable = is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)
+            if existed == is_usable:
                 raise
-            await self._dialer.drop(connection)
-            connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            if existed:
+                await self._dialer.drop(connection)
+                connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            # Otherwise it is new: some lose a stream that comes with the negotiation (js-libp2p 3).
             data = await self._exchange(connection, request)
         own = OwnEntries()
         closer, providers = decode_answer(data, self._own_peer, own)

@@ -12,12 +12,14 @@ security.py           the security protocols that are offered: Noise alone
 connection_limits.py  bounds on inbound connections, for each address and in all
 connections.py        one connection: is it alive, of which kind, from where; how it is closed
 notifications.py      the library's events of connections, as two callbacks
+tcp_sockets.py        TCP over IPv6: listeners of IPv6 alone, link-local addresses with their zone
 dialing.py            switches off the library's own dialing
 identify.py           identify: bounded, repeated when it failed, with a callback after it
 ping.py               ping, which forgets who has pinged
 peer_store.py         the peer store, bounded, and tolerant of peer records that arrive late
 negotiation.py        multistream-select, bounded and in few packets
 multiplexer.py        Yamux, bounded and in few packets
+unread_bytes.py       a bound on what all connections hold unread, whatever their transport
 paced_reads.py        how fast the frames of one connection are taken
 stream_handlers.py    keeps exceptions and too many streams away from the host
 streams.py            one stream: opened, read exactly, written, closed

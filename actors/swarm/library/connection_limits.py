@@ -13,7 +13,7 @@ from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.rcmgr import Direction
 
-from .connections import address_block_of, close_connection, close_quietly
+from .connections import address_block_of, close_connection, close_quietly, transport_of
 
 UPGRADE_TIMEOUT_S = 5.0
 
@@ -46,7 +46,8 @@ def limit_inbound_connections(
 ) -> None:
     """Replace the library's handling of inbound connections.
 
-    `observe` gets (transport, seconds, success) of each upgrade, which is Noise and the multiplexer.
+    `observe` gets (transport, seconds, success) of each upgrade, which is Noise and the multiplexer. A
+    connection of QUIC comes with its handshake done, and tells when that began.
 
     Defect (0.8.1, network/swarm.py:2044, 2060): the slot of an inbound connection is never given back, so a
     host refuses everybody after some hundred connections in its life. Here a slot is held as long as the
@@ -73,7 +74,7 @@ def limit_inbound_connections(
             await close_quietly(socket_stream.close)
             return None
         upgrading[host] += 1
-        began = trio.current_time()
+        began = getattr(socket_stream, "began", trio.current_time())
         succeeded = False
         try:
             if isinstance(socket_stream, IMuxedConn):
@@ -89,7 +90,7 @@ def limit_inbound_connections(
             upgrading[host] -= 1
             if not upgrading[host]:
                 del upgrading[host]
-            observe("tcp", trio.current_time() - began, succeeded)
+            observe(transport_of(socket_stream), trio.current_time() - began, succeeded)
         return muxed
 
     async def make_room(newcomer: Any) -> None:

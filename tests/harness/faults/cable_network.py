@@ -12,12 +12,15 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import trio
 
 from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
 
 PORT = 7520
+Addressing = Literal["ip4", "ip6", "both", "link"]
+"""What addresses a host in a namespace has; "link" is a link-local IPv6 address and no other."""
 _hosts = itertools.count(1)
 
 
@@ -79,16 +82,18 @@ class CableNetwork:
     enter: tuple[str, ...] = ()
     holders: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    async def host(self) -> Host:
+    async def host(self, addressing: Addressing = "ip4") -> Host:
         number = next(_hosts)
         if not self.enter:
+            assert addressing == "ip4", "only namespaces have other addresses than loopback's"
             relay = TcpRelay()
             address = await self.nursery.start(relay.serve)
             return _Relayed((), "/ip4/127.0.0.1/tcp/0", f"/ip4/127.0.0.1/tcp/{address}", relay)
         holder = _hold(*self.enter, "unshare", "--net")
         self.holders.append(holder)
-        ip = f"10.77.{number >> 7}.{1 + (number & 0x7F)}"
+        ip4, ip6 = f"10.77.{number >> 7}.{1 + (number & 0x7F)}", f"fd77::{number:x}"
         mac = f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
+        link_local = f"fe80::ff:fe00:{number:x}"  # as the kernel makes it of this address
         cable = f"cable{number}"
         inside = (*_entering(holder, self.enter), "ip")
         await _run(
@@ -97,9 +102,16 @@ class CableNetwork:
         )  # fmt: skip
         await _run(*self.enter, "ip", "link", "set", cable, "master", "hub", "up")
         await _run(*inside, "link", "set", "lo", "up")
-        await _run(*inside, "address", "add", f"{ip}/16", "dev", "eth0")
+        setting = "disable_ipv6=1" if addressing == "ip4" else "accept_dad=0"  # no wait for the address
+        for interface in ("all", "eth0"):
+            await _run(*inside[:-1], "sysctl", "-qw", f"net.ipv6.conf.{interface}.{setting}")
+        if addressing in ("ip4", "both"):
+            await _run(*inside, "address", "add", f"{ip4}/16", "dev", "eth0")
+        if addressing in ("ip6", "both"):
+            await _run(*inside, "address", "add", f"{ip6}/64", "dev", "eth0", "nodad")
         await _run(*inside, "link", "set", "eth0", "up")
-        address = f"/ip4/{ip}/tcp/{PORT}"
+        named = {"ip6": f"/ip6/{ip6}", "link": f"/ip6zone/eth0/ip6/{link_local}"}
+        address = f"{named.get(addressing, f'/ip4/{ip4}')}/tcp/{PORT}"
         return _Namespaced(_entering(holder, self.enter), address, address, self.enter, cable)
 
 
@@ -131,7 +143,7 @@ async def _namespaces(nursery: trio.Nursery) -> CableNetwork | None:
             "no carrier", nursery, ("nsenter", f"--target={hub.pid}", *user, "--net"), [hub]
         )
         try:
-            await _run(*network.enter, "ip", "link", "add", "hub", "type", "bridge")
+            await _run(*network.enter, "ip", "link", "add", "hub", "type", "bridge", "mcast_snooping", "0")
             await _run(*network.enter, "ip", "link", "set", "hub", "up")
             await network.host()  # the kernel may know bridges and no cables
         except (OSError, subprocess.CalledProcessError):

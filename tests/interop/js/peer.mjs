@@ -3,13 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import readline from 'node:readline'
-
-// js-libp2p uses it, and Node has it since version 22.
-Promise.withResolvers ??= function () {
-  let resolve, reject
-  const promise = new Promise((yes, no) => { resolve = yes; reject = no })
-  return { promise, resolve, reject }
-}
+import './with_resolvers.mjs'
 
 const { createLibp2p } = await import('libp2p')
 const { noise } = await import('@chainsafe/libp2p-noise')
