@@ -162,8 +162,8 @@ PUBLIC = {
     # What a device says of itself, to whoever has proved the code, and what is stored of it beside the seal.
     "Device", "DeviceInfo", "Identity", "SeenDevice", "ShownDevice", "Acceptance", "Record",
     # Peers, their addresses, transcript hashes; ids and slots of envelopes; metrics.
-    "Confirmation", "RecordedEffect", "EvidenceOfSession", "Outgoing", "PeerAddresses", "Registration",
-    "_Checkpoint",
+    "Confirmation", "RecordedEffect", "EvidenceOfSession", "SignedTranscript", "Outgoing", "PeerAddresses",
+    "Registration", "_Checkpoint",
     # What stands in the clear in a sealed file, and what is sealed.
     "Header", "SealedFile",
 }  # fmt: skip
