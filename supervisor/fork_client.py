@@ -178,11 +178,8 @@ class ForkClient:
         return True
 
     def has_unread_reply(self) -> bool:
-        """Return whether it has said something that is not handled yet, or has ended without `fail_all`.
-
-        A process that ends closes its socket before its children get their signal, so this is known first.
-        """
-        if self._control.fileno() < 0:
+        """Return whether it has said something that is not handled yet, or has ended without `fail_all`."""
+        if self._control.fileno() < 0 or self.process.poll() is not None:
             return True
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
