@@ -1,6 +1,8 @@
 """What a connection that dies, or a stream that is reset, costs: that exchange alone, as a StreamError."""
 
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -60,6 +62,17 @@ async def test_a_dead_connection_is_a_stream_error() -> None:
                 pytest.fail("a stream was opened on a dead connection")
 
 
+@asynccontextmanager
+async def serving_stranger(
+    serve: Callable[[Any], Awaitable[None]],
+) -> AsyncIterator[tuple[bytes, tuple[str, ...]]]:
+    """Run a peer that serves pairing streams; gives its peer id and addresses."""
+    async with stranger_host() as host:
+        host.set_stream_handler(PROTOCOL_ID, serve)
+        await host.get_network().listen(LOCAL)
+        yield host.get_id().to_bytes(), tuple(str(address) for address in host.get_transport_addrs())
+
+
 async def test_one_reset_stream_does_not_cost_the_connection(swarm: Any) -> None:
     """The peer resets one stream of a connection: its others go on, and no new connection is made."""
     arrived: list[Any] = []
@@ -79,11 +92,7 @@ async def test_one_reset_stream_does_not_cost_the_connection(swarm: Any) -> None
         await streams.write_frame(stream, BUSY)
         await streams.close(stream)
 
-    async with swarm("a") as a, stranger_host() as host:
-        host.set_stream_handler(PROTOCOL_ID, serve)
-        await host.get_network().listen(LOCAL)
-        peer = host.get_id().to_bytes()
-        addresses = tuple(str(address) for address in host.get_transport_addrs())
+    async with swarm("a") as a, serving_stranger(serve) as (peer, addresses):
         await a.deliver(A, Ask(1, peer, addresses, REQUEST))
         await a.expect(PeerAnswer, A, lambda m: m.request == 1)
         await a.deliver(A, Ask(2, peer, addresses, REQUEST))
@@ -110,11 +119,7 @@ async def test_no_peer_gets_more_exchanges_than_it_has_slots_for(swarm: Any) -> 
         await streams.write_frame(stream, BUSY)
         await streams.close(stream)
 
-    async with swarm("a") as a, stranger_host() as host:
-        host.set_stream_handler(PROTOCOL_ID, serve)
-        await host.get_network().listen(LOCAL)
-        peer = host.get_id().to_bytes()
-        addresses = tuple(str(address) for address in host.get_transport_addrs())
+    async with swarm("a") as a, serving_stranger(serve) as (peer, addresses):
         sessions = [f"session-{number:016x}" for number in range(40)]
         for session in sessions:
             await a.deliver(session, Ask(1, peer, addresses, REQUEST))
