@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
+from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded, Undeliverable
 from .types import (
     Addresses,
     Bytes16,
@@ -178,6 +178,7 @@ GatewayInbox = (
     | SessionEnded
     | ActorDown
     | ActorRestarted
+    | Alive
     | Undeliverable
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

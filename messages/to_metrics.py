@@ -9,9 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from .to_gateway import Readiness
-from .types import RequestId
 
 MetricName = Literal[
     "pairing_sessions_total",
@@ -85,12 +84,6 @@ class Observed(Message):
 
     samples: Annotated[tuple[Sample, ...], Meta(max_length=256)] = ()
     distributions: Annotated[tuple[Distribution, ...], Meta(max_length=256)] = ()
-
-
-class Alive(Message):
-    """From the supervisor: the answer to AreYouAlive."""
-
-    request: RequestId
 
 
 MetricsInbox = Observed | Readiness | Alive | SessionEnded | ActorDown | ActorRestarted

@@ -96,7 +96,7 @@ ROUTES: tuple[Route, ...] = (
     Route("ServerLost", ("swarm",), "discovery"),
     # measurements
     Route("Observed", ("session", "swarm", "discovery", "vault"), "metrics"),
-    Route("AreYouAlive", ("metrics",), "supervisor"),
+    Route("AreYouAlive", ("metrics", "gateway"), "supervisor"),
 )
 
 RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {

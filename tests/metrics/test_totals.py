@@ -15,13 +15,12 @@ from spacedrive_node.actors.metrics.catalogue import CATALOGUE, PREFIX
 from spacedrive_node.actors.metrics.exposition import render
 from spacedrive_node.actors.metrics.machine import Metrics
 from spacedrive_node.config.settings import NodeConfig
-from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from spacedrive_node.messages.peer_protocol import RefusalReason
 from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import (
     BUCKETS,
     ActorKind,
-    Alive,
     Distribution,
     Observed,
     RestartReason,
