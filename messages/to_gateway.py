@@ -15,12 +15,12 @@ from .types import (
     DeviceName,
     DeviceState,
     DhtMode,
-    Instant,
     Outcome,
     PeerId,
     Reason,
     RequestId,
     Role,
+    Seconds,
     SessionId,
     ShortText,
     Stage,
@@ -54,23 +54,23 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SessionView(Message):
     """From a session (standing, kept for a while after its end): everything that a user may see of it.
 
-    `code` (16 bytes, secret) is set for an initiator until the code is claimed or the session ends. `stage`
-    never goes back. `outcome` is set once, with `message` for people; then also `fingerprint`, `seconds` and
-    `path` if it is `paired`.
+    `started` and `expires` count from the boot. `code` (16 bytes, secret) is set for an initiator until the
+    code is claimed or the session ends. `stage` never goes back. `outcome` is set once, with `message` for
+    people; then also `fingerprint`, `seconds` and `path` if it is `paired`.
     """
 
     session: SessionId
     role: Role
     stage: Stage
-    started: Instant
+    started: Seconds
     code: Bytes16 | None = None
-    expires: Instant | None = None
+    expires: Seconds | None = None
     confirmation: Confirmation | None = None
     accepted: bool | None = None
     outcome: Outcome | None = None
     message: Reason = ""
     fingerprint: Fingerprint | None = None
-    seconds: float | None = None
+    seconds: Seconds | None = None
     path: ConnectionKind | None = None
 
 
