@@ -38,14 +38,14 @@ def test_readiness_dies_with_its_sender() -> None:
         state = NodeState("1.0")
         for reporter, its_part in (("vault", "vault"), ("swarm", "swarm"), ("discovery", "dht")):
             state.apply(reporter, Readiness(its_part, True))
-        assert state.status(1).ready
+        assert state.status(1, supervised=True).ready
         state.apply("supervisor", ActorDown(sender, keeps_state))
-        assert state.status(1).missing == (part,)
+        assert state.status(1, supervised=True).missing == (part,)
         assert part == "dht" or f"{part} (restarting)" in state.missing_to_pair()
         state.apply("supervisor", ActorRestarted(sender))
-        assert state.status(1).ready is keeps_state
+        assert state.status(1, supervised=True).ready is keeps_state
         state.apply(sender, Readiness(part, True))
-        assert state.status(1).ready
+        assert state.status(1, supervised=True).ready
 
 
 def test_nobody_reports_the_readiness_of_another() -> None:
@@ -53,4 +53,4 @@ def test_nobody_reports_the_readiness_of_another() -> None:
     state = NodeState("1.0")
     for part in ("vault", "dht"):
         state.apply("swarm", Readiness(part, True))
-    assert state.status(1).missing == ("vault", "swarm", "dht")
+    assert state.status(1, supervised=True).missing == ("vault", "swarm", "dht")

@@ -95,6 +95,15 @@ REACHED = {
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
     ),
+    "streams of the DHT server at once": (
+        "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
+        "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
+        "swarm/test_dht_server.py::test_a_silent_stream_of_the_dht_ends",
+    ),
+    "requests to the DHT server": (
+        "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
+        "swarm/test_dht_server.py::test_the_pace_of_requests",
+    ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
         "swarm/test_provider_records.py::test_many_blocks_push_out_those_that_have_most",
