@@ -27,6 +27,8 @@ from .types import (
     Transport,
 )
 
+MAX_LAN_INTERFACES = 16
+"""On so many interfaces lan multicasts, at most."""
 Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
@@ -86,13 +88,25 @@ class NodeIdentity(Message):
 
 
 class SwarmStatus(Message):
-    """From the swarm (standing): where this node can be reached, and the state of its DHT."""
+    """From the swarm (standing): where this node can be reached, and the state of its DHT.
+
+    `addresses` are announced; `listening` are those of the listeners, as configured but for the port.
+    """
 
     peer: PeerId
     addresses: Addresses
     reachability: Annotated[str, Meta(max_length=16)]
     dht_mode: DhtMode
     dht_peers: int
+    listening: Addresses = ()
+
+
+class LanStatus(Message):
+    """From lan (standing): whether a code is announced by mDNS or looked for, and on how many interfaces."""
+
+    announcing: bool
+    browsing: bool
+    interfaces: Annotated[int, Meta(ge=0, le=MAX_LAN_INTERFACES)]
 
 
 class Readiness(Message):
@@ -171,6 +185,7 @@ GatewayInbox = (
     SessionView
     | NodeIdentity
     | SwarmStatus
+    | LanStatus
     | Readiness
     | Devices
     | DeviceChanged
