@@ -31,6 +31,9 @@ class _Open:
     def allows(self, host: str) -> bool:
         return True
 
+    def pause_before_handshake(self, _source: str) -> float:
+        return 0.0
+
     def is_slow(self, _address_block: str | None) -> bool:
         return False
 
