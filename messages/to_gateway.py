@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
+from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded, Undeliverable
 from .types import (
     Addresses,
     Bytes16,
@@ -15,12 +15,12 @@ from .types import (
     DeviceName,
     DeviceState,
     DhtMode,
-    Instant,
     Outcome,
     PeerId,
     Reason,
     RequestId,
     Role,
+    Seconds,
     SessionId,
     ShortText,
     Stage,
@@ -57,23 +57,23 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SessionView(Message):
     """From a session (standing, kept for a while after its end): everything that a user may see of it.
 
-    `code` (16 bytes, secret) is set for an initiator until the code is claimed or the session ends. `stage`
-    never goes back. `outcome` is set once, with `message` for people; then also `fingerprint`, `seconds`,
-    `path` and `transport` if it is `paired`.
+    `started` and `expires` count from the boot. `code` (16 bytes, secret) is set for an initiator until the
+    code is claimed or the session ends. `stage` never goes back. `outcome` is set once, with `message` for
+    people; then also `fingerprint`, `seconds`, `path` and `transport` if it is `paired`.
     """
 
     session: SessionId
     role: Role
     stage: Stage
-    started: Instant
+    started: Seconds
     code: Bytes16 | None = None
-    expires: Instant | None = None
+    expires: Seconds | None = None
     confirmation: Confirmation | None = None
     accepted: bool | None = None
     outcome: Outcome | None = None
     message: Reason = ""
     fingerprint: Fingerprint | None = None
-    seconds: float | None = None
+    seconds: Seconds | None = None
     path: ConnectionKind | None = None
     transport: Transport | None = None
 
@@ -195,6 +195,7 @@ GatewayInbox = (
     | SessionEnded
     | ActorDown
     | ActorRestarted
+    | Alive
     | Undeliverable
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

@@ -103,7 +103,7 @@ ROUTES: tuple[Route, ...] = (
     Route("LanPeer", ("lan",), "discovery"),
     # measurements
     Route("Observed", ("session", "swarm", "discovery", "lan", "vault"), "metrics"),
-    Route("AreYouAlive", ("metrics",), "supervisor"),
+    Route("AreYouAlive", ("metrics", "gateway"), "supervisor"),
 )
 
 RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {

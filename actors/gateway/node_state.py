@@ -102,10 +102,14 @@ class NodeState:
             missing = ["vault"]
         return "; ".join(missing)
 
-    def status(self, id: int) -> NodeStatus:
-        """Return the reply to the request Status; what a part has not reported yet is empty."""
+    def status(self, id: int, *, supervised: bool) -> NodeStatus:
+        """Return the reply to the request Status; what a part has not reported yet is empty.
+
+        `supervised`: the supervisor answers. Without it nothing that is known here can be told to be so.
+        """
         identity, swarm, lan = self.identity, self._swarm, self._lan
-        missing = tuple(part for part in PARTS if not self.is_ready(part))
+        parts = tuple(part for part in PARTS if not self.is_ready(part))
+        missing = parts if supervised else ("supervisor", *parts)
         return NodeStatus(
             id=id,
             name="" if identity is None else identity.name,
