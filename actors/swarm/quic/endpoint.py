@@ -183,21 +183,25 @@ class Endpoint:
         try:
             while (sock := self._socket) is not None:
                 await trio.lowlevel.wait_readable(sock)
-                touched: dict[QuicConnection, None] = {}
-                for _ in range(_MAX_DATAGRAMS_AT_ONCE):
-                    try:
-                        datagram, address = sock.recvfrom(_MAX_DATAGRAM_BYTES)
-                    except OSError:  # none is left, or it tells of an earlier one that was lost
-                        break
-                    connection = self._take(datagram, address)
-                    if connection is not None:
-                        touched[connection] = None
-                for connection in touched:
-                    self._contained(connection, connection.flush)
+                self._take_some(sock)
         except trio.ClosedResourceError:
             return
         finally:
             self.close()
+
+    def _take_some(self, sock: socket.socket) -> None:
+        """Take the datagrams that are there, and let their connections answer."""
+        touched: dict[QuicConnection, None] = {}
+        for _ in range(_MAX_DATAGRAMS_AT_ONCE):
+            try:
+                datagram, address = sock.recvfrom(_MAX_DATAGRAM_BYTES)
+            except OSError:  # none is left, or it tells of an earlier one that was lost
+                break
+            connection = self._take(datagram, address)
+            if connection is not None:
+                touched[connection] = None
+        for connection in touched:
+            self._contained(connection, connection.flush)
 
     def _take(self, datagram: bytes, address: SocketAddress) -> QuicConnection | None:
         """Hand one datagram to its connection, which is returned; answer one that has none."""
