@@ -118,6 +118,17 @@ class CableNetwork:
         address = named.get(addressing, f"/ip4/{ip4}") + listen_address(transport, PORT)
         return _Namespaced(_entering(holder, self.enter), address, address, self.enter, cable)
 
+    async def second_cable(self, one: Host, other: Host) -> None:
+        """Join two hosts by a cable beside the hub: eth1 on each, in a network of its own."""
+        pids = [host.command[1].removeprefix("--target=") for host in (one, other)]
+        await _run(
+            *self.enter, "ip", "link", "add", "eth1", "netns", pids[0], "type", "veth",
+            "peer", "name", "eth1", "netns", pids[1],
+        )  # fmt: skip
+        for number, host in enumerate((one, other), 1):
+            await _run(*host.command, "ip", "address", "add", f"10.79.0.{number}/24", "dev", "eth1")
+            await _run(*host.command, "ip", "link", "set", "eth1", "up")
+
 
 @asynccontextmanager
 async def open_network() -> AsyncIterator[CableNetwork]:
