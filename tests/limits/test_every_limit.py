@@ -97,6 +97,11 @@ REACHED = {
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
     ),
+    "handshakes with one source (an IPv4 address, an IPv6 block)": (
+        "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
+        "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
+        "swarm/test_connection_limits.py::test_idle_sockets_of_one_address_leave_slots",
+    ),
     "streams of the DHT server at once": (
         "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
         "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
@@ -104,7 +109,7 @@ REACHED = {
     ),
     "requests to the DHT server": (
         "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
-        "swarm/test_dht_server.py::test_the_pace_of_requests",
+        "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
     ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
