@@ -50,7 +50,7 @@ LogField = str | int | float | bool | None
 
 Role = Literal["initiator", "joiner"]
 ConnectionKind = Literal["direct", "relayed"]
-Transport = Literal["tcp", "quic", "ws", "wss"]
+Transport = Literal["tcp", "quic", "ws", "wss", "webrtc"]
 """What a connection runs over (docs/protocol.md, "Transports")."""
 Finder = Literal["hint", "same_host", "mdns", "dht"]
 MdnsInstance = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]

@@ -15,6 +15,7 @@ const { ping } = await import('@libp2p/ping')
 const { peerIdFromString } = await import('@libp2p/peer-id')
 const { tcp } = await import('@libp2p/tcp')
 const { webSockets } = await import('@libp2p/websockets')
+const { webRTCDirect } = await import('@libp2p/webrtc').catch(() => ({})) // not in js-2
 const { multiaddr } = await import('@multiformats/multiaddr')
 const { CID } = await import('multiformats/cid')
 const Digest = await import('multiformats/hashes/digest')
@@ -27,7 +28,7 @@ const within = () => ({ signal: AbortSignal.timeout(20_000) })
 
 const node = await createLibp2p({
   addresses: { listen: process.argv.slice(2) },
-  transports: [tcp(), webSockets(), ...(quic ? [quic()] : [])],
+  transports: [tcp(), webSockets(), ...(quic ? [quic()] : []), ...(webRTCDirect ? [webRTCDirect()] : [])],
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
   connectionGater: { denyDialMultiaddr: () => false },

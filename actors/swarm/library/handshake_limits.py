@@ -1,8 +1,9 @@
-"""Who may begin a handshake, and who has to show first that it is where it says (RFC 9000, 8).
+"""Who may begin a handshake over UDP, and who has to show first that it is where it says (RFC 9000, 8).
 
 A first packet costs this node a signature and memory, and its source address may be made up. Owns the counts
-of open inbound handshakes: in all, and for each address block. Beyond some dozen a newcomer has to send
-back a token (Retry), which costs nothing here. Pure; the token itself is aioquic's.
+of open inbound handshakes of one transport: in all, and for each address block. Beyond some dozen a newcomer
+has to send back a token, which costs nothing here: that of QUIC's Retry, or the cookie of DTLS. Pure; the
+token itself is the transport's.
 """
 
 from collections import Counter
