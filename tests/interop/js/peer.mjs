@@ -22,6 +22,7 @@ const Digest = await import('multiformats/hashes/digest')
 
 const ECHO = '/spacedrive-interop/echo/1.0.0'
 const KAD = '/spacedrive/kad/1.0.0'
+const PAIRING = '/spacedrive/pairing/2.0.0'
 const MAX_ECHO = 16 << 20
 const RAW = 0x55
 const within = () => ({ signal: AbortSignal.timeout(20_000) })
@@ -73,6 +74,22 @@ await node.handle(ECHO, async (incoming, connection) => {
   }
 })
 
+// Frames of the pairing protocol are made and read by the test; this carries them.
+const requests = []
+let wanted = Promise.withResolvers()
+await node.handle(PAIRING, async (incoming) => {
+  const stream = incoming.stream ?? incoming
+  try {
+    const answer = Promise.withResolvers()
+    requests.push({ request: await readAll(stream), answer })
+    wanted.resolve()
+    await writeAll(stream, await answer.promise)
+  } catch (error) {
+    stream.abort(error)
+  }
+})
+let answering
+
 const keyOf = (text) => CID.createV1(RAW, Digest.decode(Buffer.from(text, 'hex')))
 
 const commands = {
@@ -101,6 +118,21 @@ const commands = {
     const [got] = await Promise.all([readAll(stream), writeAll(stream, sent)])
     if (!got.equals(sent)) throw new Error(`${got.length} bytes came back, and not the same`)
     return { bytes: got.length }
+  },
+  async exchange ({ peer, request }) {
+    const stream = await node.dialProtocol(peerIdFromString(peer), PAIRING, within())
+    const [got] = await Promise.all([readAll(stream), writeAll(stream, Buffer.from(request, 'hex'))])
+    return { answer: got.toString('hex') }
+  },
+  async request () {
+    while (requests.length === 0) await wanted.promise
+    wanted = Promise.withResolvers()
+    answering = requests.shift()
+    return { request: answering.request.toString('hex') }
+  },
+  async answer ({ answer }) {
+    answering.answer.resolve(Buffer.from(answer, 'hex'))
+    return {}
   },
   async provide ({ key }) {
     await node.contentRouting.provide(keyOf(key), within())
