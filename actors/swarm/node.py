@@ -304,6 +304,7 @@ class SwarmNode:
             reachability=metrics.reachability(host.announced),
             dht_mode="client" if self._config.dht_mode == "client" else "server",
             dht_peers=self._routing_table.size,
+            listening=host.listening,
         )
 
     async def _report(self) -> None:

@@ -27,10 +27,8 @@ rust_peer() { # FOLDER PROGRAM
 }
 js_peer() {
     mkdir -p "$built/js-$1" && cp "js-$1/package.json" js/*.mjs "$built/js-$1/" &&
-        (cd "$built/js-$1" && npm install --no-package-lock --no-audit --no-fund)
-}
-browser_page() {
-    (cd "$built/js-3" && node_modules/.bin/esbuild browser.mjs --bundle --format=esm --outfile="$built/browser.js")
+        (cd "$built/js-$1" && npm install --no-package-lock --no-audit --no-fund &&
+            npx esbuild browser.mjs --bundle --format=esm --outfile=browser.js)
 }
 
 attempt go-peer go go_peer
@@ -38,4 +36,3 @@ attempt rust-peer cargo rust_peer rust interop-peer
 attempt rust-0.53-peer cargo rust_peer rust-0.53 interop-peer-0-53
 attempt js-2 npm js_peer 2
 attempt js-3 npm js_peer 3
-attempt browser-page npm browser_page

@@ -2,25 +2,22 @@
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
 from libp2p.host.ping import ID as PING
-from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.config.extras import has_webrtc
 from spacedrive_node.tests.harness import library_hosts
-from spacedrive_node.tests.harness.interop_peer import COMMANDS, InteropPeer, open_peer
+from spacedrive_node.tests.harness.interop_peer import CHUNK_BYTES, COMMANDS, InteropPeer, echo, open_peer
 from spacedrive_node.tests.harness.library_hosts import running
 
 ECHO = "/spacedrive-interop/echo/1.0.0"
 MEGABYTE = 1 << 20
-CHUNK_BYTES = 1 << 16
 DEADLINE = 60
 LISTEN = {
     "tcp": "/ip4/127.0.0.1/tcp/0",
@@ -59,26 +56,6 @@ each_pair = pytest.mark.parametrize(
 def our_host() -> Any:
     """A host with every transport that is installed."""
     return library_hosts.our_host(1, quic=True, websocket=True, webrtc=has_webrtc())
-
-
-async def echo(stream: Any) -> None:
-    """Send back what comes until its end."""
-    with suppress(streams.StreamError, StreamError):
-        data = await read_all(stream)
-        for at in range(0, len(data), CHUNK_BYTES):
-            await streams.write(stream, data[at : at + CHUNK_BYTES])
-        await streams.close(stream)
-
-
-async def read_all(stream: Any) -> bytes:
-    """Read until the other side has closed its half."""
-    data = bytearray()
-    while True:
-        try:
-            piece = await stream.read(CHUNK_BYTES)
-        except StreamEOF:
-            return bytes(data)
-        data += piece
 
 
 async def use(host: Any, connection: Any) -> None:

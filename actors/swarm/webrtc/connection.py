@@ -82,7 +82,8 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
         self._handshake = HandshakeChannel(self._send_handshake, is_initiator=not self._is_initiator)
         self._is_associated = trio.Event()
         self.streams = StreamTable(self, is_client=self._is_initiator)
-        self._open_batches = 0
+        self._batching: set[int] = set()
+        """Streams in whose `batch` something is being written."""
         self._has_unsent = False
         self._timer = trio.CancelScope()
         self._counted = 0
@@ -159,9 +160,9 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
         return 0 if self._association is None else self._association.max_streams
 
     def send_frame(self, stream_id: int, frame: bytes) -> None:
-        """Send a message of a stream: now, or at the end of `batch`."""
+        """Send a message of a stream: now, or at the end of the stream's `batch`."""
         self._put(stream_id, frames.BINARY, frame)
-        if not self._open_batches:
+        if stream_id not in self._batching:
             self.flush_unsent()
 
     def send_control(self, stream_id: int, message: bytes) -> None:
@@ -189,13 +190,13 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
             self.flush()
 
     @asynccontextmanager
-    async def batch(self, _stream_id: int) -> AsyncIterator[None]:
-        """Send what is written in this block together: at its end, or before this side waits for the peer."""
-        self._open_batches += 1
+    async def batch(self, stream_id: int) -> AsyncIterator[None]:
+        """Send what is written to a stream in this block at its end, or before a wait for the peer."""
+        self._batching.add(stream_id)
         try:
             yield
         finally:
-            self._open_batches -= 1
+            self._batching.discard(stream_id)
         self.flush_unsent()
 
     # What the counts of all connections need (library/unread_bytes.py)

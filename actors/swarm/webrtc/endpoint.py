@@ -41,7 +41,7 @@ class Identity:
         self.own = own
         self.context = new_context(own)
         self.cookies = Cookies(own)
-        self.handshakes = HandshakeLimits()
+        self.handshakes: HandshakeLimits[WebRtcConnection] = HandshakeLimits()
         self.gate: Gate | None = None
         """Who may connect. Until it is set, everybody may."""
         self.observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _ok: None
@@ -153,7 +153,7 @@ class Endpoint:
     def handle_ready(self, connection: WebRtcConnection) -> None:
         """A peer has proved its id."""
         if self._accept is not None:
-            self._identity.handshakes.end(connection.address_block)
+            self._identity.handshakes.end(connection)
             self._accept(connection)
 
     def handle_end(self, connection: WebRtcConnection) -> None:
@@ -163,7 +163,7 @@ class Endpoint:
         if self._accept is None:
             self.close()
         elif not connection.is_established:
-            self._identity.handshakes.end(connection.address_block)
+            self._identity.handshakes.end(connection)
             self._identity.observe("webrtc", trio.current_time() - connection.began, False)
 
     # Receiving
@@ -228,11 +228,11 @@ class Endpoint:
         if self._accept is None or not is_client_hello(datagram) or not self._allows(address):
             return None
         identity = self._identity
-        block = block_of(str(address[0]))
-        has_cookie = datagram[_FIRST_MESSAGE] != b"\x00\x00"
-        verdict = identity.handshakes.judge(block, has_shown_address=has_cookie)
-        if verdict == "drop" or not self._answers.allows(trio.current_time()):
+        if not self._answers.allows(trio.current_time()):
             return None
+        has_cookie = datagram[_FIRST_MESSAGE] != b"\x00\x00"
+        block = block_of(str(address[0]))
+        verdict = identity.handshakes.judge(block, has_shown_address=has_cookie)
         if verdict == "retry" or has_cookie:
             judged = identity.cookies.judge(datagram, repr(address[:2]).encode())
             if isinstance(judged, bytes):
@@ -243,9 +243,17 @@ class Endpoint:
         else:
             dtls = DtlsSession(identity.context, is_client=False)
         connection = self._connections[address] = WebRtcConnection(self, dtls, address, identity.sides())
-        identity.handshakes.begin(block)
+        self._begin_handshake(connection)
         self._nursery.start_soon(self._run, connection)
         return connection
+
+    def _begin_handshake(self, connection: WebRtcConnection) -> None:
+        """Count a handshake; if it is one too many, another one ends, of any endpoint of this node."""
+        crowd = self._identity.handshakes
+        oldest = crowd.to_make_room(connection.address_block)
+        if oldest is not None:
+            oldest.end(WebRtcError("it made room for a newcomer"))
+        crowd.begin(connection, connection.address_block)
 
     def _allows(self, address: SocketAddress) -> bool:
         gate = self._identity.gate
