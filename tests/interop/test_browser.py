@@ -19,15 +19,22 @@ import trio
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library.connection_limits import limit_inbound_connections
+from spacedrive_node.actors.swarm.library.connections import transport_of
 from spacedrive_node.actors.swarm.library.handshake_limits import RETRY_ABOVE_PER_BLOCK
+from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
+from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
 from spacedrive_node.config.extras import has_webrtc
 from spacedrive_node.tests.harness.interop_peer import BUILT, echo
 from spacedrive_node.tests.harness.library_hosts import Open, our_host, running
+from spacedrive_node.tests.harness.websocket_hosts import make_certificate
 
 BROWSERS = ("chromium-headless-shell", "chromium")
 ECHO = "/spacedrive-interop/echo/1.0.0"
-LISTEN = Multiaddr("/ip4/127.0.0.1/tcp/0/ws")
-LISTEN_WEBRTC = Multiaddr("/ip4/127.0.0.1/udp/0/webrtc-direct")
+FORMS = {
+    "ws": "/ip4/127.0.0.1/tcp/0/ws",
+    "wss": "/ip4/127.0.0.1/tcp/0/tls/ws",
+    "webrtc": "/ip4/127.0.0.1/udp/0/webrtc-direct",
+}
 PAGE = b'<!doctype html><meta charset="utf-8"><script type="module" src="/browser.js"></script>'
 DEADLINE = 60
 CHUNK_BYTES = 1 << 16
@@ -74,6 +81,7 @@ async def browsing(browser: str, folder: Path, script: bytes, address: str) -> A
             [
                 browser,
                 *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                "--ignore-certificate-errors",  # that of the test is nobody's
                 *(f"--user-data-dir={folder}", "--remote-debugging-port=0", url),
             ],
             stdout=subprocess.DEVNULL,
@@ -88,11 +96,14 @@ async def browsing(browser: str, folder: Path, script: bytes, address: str) -> A
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("transport", ["ws", "wss"])
 @pytest.mark.parametrize("implementation", ["js-2", "js-3"])
-async def test_a_page_in_chromium_dials_us_over_ws(tmp_path: Path, implementation: str) -> None:
+async def test_a_page_in_chromium_dials_us(tmp_path: Path, implementation: str, transport: str) -> None:
     """Identify, ping, 1 MB there and back, and the page closes the connection."""
-    host = our_host(1, websocket=True)
-    await use_from_a_page(host, LISTEN, implementation, tmp_path)
+    made = make_certificate(tmp_path, ["127.0.0.1"])
+    options = WebSocketOptions(certificate=made.certificate, key=made.key)
+    host = our_host(1, websocket=WebSocketTransport(options))
+    await use_from_a_page(host, transport, implementation, tmp_path)
 
 
 @pytest.mark.skipif(not has_webrtc(), reason="the extra webrtc is not installed: make webrtc")
@@ -109,10 +120,10 @@ async def test_a_page_in_chromium_dials_us_over_webrtc(
         (transport,) = [one for one in transports if "webrtc-direct" in one.protocols()]
         for number in range(RETRY_ABOVE_PER_BLOCK):
             transport._identity.handshakes.begin(number, "127.0.0.0/24")
-    await use_from_a_page(host, LISTEN_WEBRTC, implementation, tmp_path)
+    await use_from_a_page(host, "webrtc", implementation, tmp_path)
 
 
-async def use_from_a_page(host: Any, listen: Multiaddr, implementation: str, tmp_path: Path) -> None:
+async def use_from_a_page(host: Any, transport: str, implementation: str, tmp_path: Path) -> None:
     """Have a page dial a host and use the connection; skips the test where there is no browser or page."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     bundle = BUILT / implementation / "browser.js"
@@ -122,8 +133,10 @@ async def use_from_a_page(host: Any, listen: Multiaddr, implementation: str, tmp
         pytest.skip(f"the page of {implementation} is not built: make interop")
     host.set_stream_handler(ECHO, echo)
     async with (
-        running(host, listen=listen) as (address,),
-        browsing(browser, tmp_path, bundle.read_bytes(), f"{address}/p2p/{host.get_id()}") as site,
+        running(host, listen=Multiaddr(FORMS[transport])) as (address,),
+        browsing(
+            browser, tmp_path / "browser", bundle.read_bytes(), f"{address}/p2p/{host.get_id()}"
+        ) as site,
     ):
         with trio.fail_after(DEADLINE):
             await site.done.wait()
@@ -132,5 +145,7 @@ async def use_from_a_page(host: Any, listen: Multiaddr, implementation: str, tmp
             assert ECHO in site.posted["protocols"]
             assert site.posted["same"] is True
             assert "Chrome/" in site.posted["agent"]
+            for connection in host.get_network().get_connections():
+                assert transport_of(connection.muxed_conn) == transport
             while host.get_network().get_connections():
                 await trio.lowlevel.checkpoint()

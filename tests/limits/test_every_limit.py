@@ -51,6 +51,9 @@ REACHED = {
         "webrtc/test_hostile.py::test_many_open_handshakes_make_newcomers_show_their_address",
         "webrtc/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
     ),
+    "strangers at a WebRTC port": (
+        "webrtc/test_admission.py::test_strangers_have_a_pace_each_and_all_together",
+    ),
     "parts of a WebRTC connection that came too early": (
         "webrtc/test_sctp.py::test_a_peer_that_ignores_the_window_fills_no_memory",
     ),
@@ -112,6 +115,11 @@ REACHED = {
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
     ),
+    "handshakes with one source (an IPv4 address, an IPv6 block)": (
+        "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
+        "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
+        "swarm/test_connection_limits.py::test_idle_sockets_of_one_address_leave_slots",
+    ),
     "streams of the DHT server at once": (
         "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
         "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
@@ -119,7 +127,7 @@ REACHED = {
     ),
     "requests to the DHT server": (
         "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
-        "swarm/test_dht_server.py::test_the_pace_of_requests",
+        "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
     ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",

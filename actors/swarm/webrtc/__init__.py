@@ -7,7 +7,8 @@ without WebRTC imports nothing of this. Needs the extra `webrtc`.
 In reading order:
 
 transport.py         the transport and its listeners, as the library expects them
-endpoint.py          one UDP socket: which datagram belongs where, and who may begin
+endpoint.py          one UDP socket: which datagram belongs where
+admission.py         a stranger's datagram: answered, taken, or dropped
 connection.py        one connection: its timer, the layers below, and the peer's identity
 stun.py              who is on the path, answered from the question alone
 dtls.py              the encryption of the path

@@ -1,8 +1,7 @@
 """One UDP socket, and the WebRTC connections over it: all of a listener, or the one that was dialled.
 
-Owns the socket, which connection a datagram belongs to (by the address it comes from), what is answered to
-strangers, and which of them may begin a handshake. STUN is answered to whoever may connect, and nothing is
-remembered of it. Never waits for one connection. Implements docs/protocol.md, "Transports".
+Owns the socket, and which connection a datagram belongs to: by the address it comes from. What strangers get
+is decided by admission.py. Never waits for one connection. Implements docs/protocol.md, "Transports".
 """
 
 import socket
@@ -14,22 +13,18 @@ import trio
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
 
-from ..dial.addresses import block_of
 from ..library.connection_limits import Gate
-from ..library.handshake_limits import HandshakeLimits, RateLimit
+from ..library.handshake_limits import HandshakeLimits
 from . import stun
+from .admission import Admission, answer
 from .certificate import Certificate, dialer_certificate
 from .connection import Sides, WebRtcConnection
-from .dtls import Cookies, DtlsSession, is_client_hello, is_dtls, new_context
+from .dtls import DtlsSession, is_dtls, new_context
 from .wire import SocketAddress, WebRtcError
 
 _MAX_DATAGRAM_BYTES: Final = 2048
 _MAX_DATAGRAMS_AT_ONCE: Final = 64
 _SOCKET_BUFFER_BYTES: Final = 2 * 1024 * 1024
-_MAX_ANSWERS_PER_S: Final = 500.0
-"""To STUN and to first packets, of all strangers together."""
-_FIRST_MESSAGE = slice(17, 19)
-"""Where the first record of a handshake has the number of its message."""
 
 
 class Identity:
@@ -39,9 +34,8 @@ class Identity:
         self.keys = keys
         self.static = create_x25519_key_pair().private_key
         self.own = own
-        self.context = new_context(own)
-        self.cookies = Cookies(own)
         self.handshakes: HandshakeLimits[WebRtcConnection] = HandshakeLimits()
+        self.admission = Admission(own, self.handshakes)
         self.gate: Gate | None = None
         """Who may connect. Until it is set, everybody may."""
         self.observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _ok: None
@@ -64,7 +58,6 @@ class Endpoint:
         self._socket: socket.socket | None = None
         self._nursery: trio.Nursery
         self._connections: dict[SocketAddress, WebRtcConnection] = {}
-        self._answers = RateLimit(_MAX_ANSWERS_PER_S)
 
     @property
     def connections(self) -> list[WebRtcConnection]:
@@ -214,36 +207,28 @@ class Endpoint:
         return connection
 
     def _answer(self, datagram: bytes, address: SocketAddress, *, is_known: bool) -> None:
-        """Answer a binding request of somebody who may connect."""
-        if not is_known and (self._accept is None or not self._allows(address)):
+        """Answer a binding request of a peer, or of a stranger who may connect."""
+        if is_known:
+            answered = answer(datagram, address)
+        elif self._accept is None or not self._allows(address):
             return
-        if self._answers.allows(trio.current_time()):
-            asked = stun.read_request(datagram)
-            if asked is not None:
-                place = str(address[0]).partition("%")[0], int(address[1])
-                self.send(stun.response(asked, *place), address)
+        else:
+            answered = self._identity.admission.answer(datagram, address, trio.current_time())
+        if answered is not None:
+            self.send(answered, address)
 
     def _admit(self, datagram: bytes, address: SocketAddress) -> WebRtcConnection | None:
         """Return a new connection for the first packet of a handshake, or None if it gets none."""
-        if self._accept is None or not is_client_hello(datagram) or not self._allows(address):
+        if self._accept is None or not self._allows(address):
             return None
-        identity = self._identity
-        if not self._answers.allows(trio.current_time()):
+        judged = self._identity.admission.judge(datagram, address, trio.current_time())
+        if isinstance(judged, bytes):
+            self.send(judged, address)
+        if not isinstance(judged, DtlsSession):
             return None
-        has_cookie = datagram[_FIRST_MESSAGE] != b"\x00\x00"
-        block = block_of(str(address[0]))
-        verdict = identity.handshakes.judge(block, has_shown_address=has_cookie)
-        if verdict == "retry" or has_cookie:
-            judged = identity.cookies.judge(datagram, repr(address[:2]).encode())
-            if isinstance(judged, bytes):
-                if judged:
-                    self.send(judged, address)
-                return None
-            dtls = judged
-        else:
-            dtls = DtlsSession(identity.context, is_client=False)
-        connection = self._connections[address] = WebRtcConnection(self, dtls, address, identity.sides())
+        connection = WebRtcConnection(self, judged, address, self._identity.sides())
         self._begin_handshake(connection)
+        self._connections[address] = connection
         self._nursery.start_soon(self._run, connection)
         return connection
 

@@ -18,7 +18,7 @@ _MAX_WINDOW_BYTES: Final = 1024 * 1024
 _MISSES_BEFORE_REPEAT: Final = 3
 _INITIAL_TIMEOUT_S, _MIN_TIMEOUT_S, _MAX_TIMEOUT_S = 1.0, 1.0, 4.0
 MAX_TIMEOUTS: Final = 5
-"""In a row, after which the peer counts as gone: some 15 seconds."""
+"""In a row, after which the peer counts as gone: some 20 seconds."""
 
 
 @dataclass(slots=True)
