@@ -141,7 +141,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             found.append(("listen", "/tls/ws needs a certificate and its key: tls-certificate and tls-key"))
         if not has_webrtc():
             found += [
-                (key, f"/webrtc-direct needs more packages: {INSTALL_WEBRTC}") for key in self._webrtc_keys()
+                (key, f"/webrtc-direct needs packages that are missing: {INSTALL_WEBRTC}")
+                for key in self._webrtc_keys()
             ]
         sockets = [(one.host, one.port, one.is_udp) for one in endpoints if one.port]
         for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):

@@ -126,7 +126,6 @@ def test_a_file_without_an_end_is_refused():
         ({"listen": (f"{WEBRTC}/certhash/{CERTHASH}",)}, "this node's own"),
         ({"announce": (f"/ip4/192.0.2.1/udp/1/webrtc-direct/certhash/{CERTHASH}",)}, "this node's own"),
         ({"listen": (f"{WEBRTC}/x",)}, "nothing may follow the webrtc-direct"),
-        ({"listen": ("/ip4/127.0.0.1/udp/7/webrtc-direct", "/ip4/127.0.0.1/udp/7/quic-v1")}, "udp port 7"),
         ({"bootstrap": (f"{WEBRTC}/p2p/{PEER}",)}, "/certhash/"),
         ({"listen": (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",)}, "this node's own"),
         ({"announce": ("/ip4/192.0.2.1/tcp/0",)}, "port 0"),

@@ -49,6 +49,15 @@ async def test_the_swarm_is_killed_and_its_address_is_the_same(tmp_path: Path) -
             assert result.joiner.transport == "webrtc"
 
 
+@needs_packages
+def test_it_shares_no_udp_port() -> None:
+    """With QUIC, which would otherwise take it away."""
+    both = ("/ip4/127.0.0.1/udp/7/webrtc-direct", "/ip4/127.0.0.1/udp/7/quic-v1")
+    ((key, text),) = NodeConfig(listen=both).contradictions()
+    assert key == "listen"
+    assert "udp port 7" in text
+
+
 def test_without_the_packages_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every setting that needs them; not where none does."""
     monkeypatch.setattr(extras, "_WEBRTC_MODULES", ("google_crc32c_that_is_not_there",))

@@ -305,3 +305,13 @@ async def test_a_host_counts_and_limits_it_as_all_connections() -> None:
                 assert len(server.get_network().get_connections()) <= 4
         await until(lambda: not server.get_network()._inbound_limiter.borrowed_tokens)
     assert counted == [("webrtc", True)] * 8
+
+
+async def test_it_runs_over_ipv6() -> None:
+    """A listener and a dial, with the address in the form that others read."""
+    server, client = our_host(1, webrtc=True), our_host(2, webrtc=True)
+    listen = Multiaddr("/ip6/::1/udp/0/webrtc-direct")
+    async with running(server, listen=listen) as (address,), running(client, listen=listen):
+        with trio.fail_after(DEADLINE):
+            connection = await client.get_network().dial_addr(address, server.get_id())
+        assert str(connection.muxed_conn.get_remote_address().multiaddr()).startswith("/ip6/::1/udp/")
