@@ -213,7 +213,7 @@ async def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("side", [0, 1])
 async def test_both_sides_notice_that_one_has_closed(side: int) -> None:
-    """Waiting readers and acceptors as well; the socket of a dial is closed with it."""
+    """Waiting readers and acceptors as well; the socket of a dial and what OpenSSL holds go with it."""
     async with peers("a", "b") as (a, b):
         both = await connected(a, b)
         stream = await both[0].open_stream()
@@ -227,6 +227,7 @@ async def test_both_sides_notice_that_one_has_closed(side: int) -> None:
                 await both[0].open_stream()
         await until(lambda: not a.dialling[0].is_open)
         assert b.endpoint.connections == []
+        assert not any(hasattr(one._dtls, "_ssl") for one in both)
 
 
 async def test_a_datagram_has_one_record_of_data() -> None:

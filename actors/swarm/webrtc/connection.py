@@ -263,6 +263,8 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
         self._handshake.end()
         self.streams.end()
         self.acknowledged.unpark_all()
+        self._association = None
+        self._dtls.free()
 
     async def run(self) -> None:
         """Watch the time until the connection ends."""
