@@ -50,7 +50,7 @@ class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
-    speaks with this host only. `websocket`: whether WebSocket is used, also if it is not listened on; the
+    speaks with this host only. `websocket`, `webrtc`: whether these are used, also if not listened on; the
     fields that begin with `websocket_` and `tls_` are as in config/settings.py.
     """
 
@@ -63,6 +63,7 @@ class SwarmConfig(ActorConfig):
     offline: bool = False
     max_connections: int = 512
     websocket: bool = False
+    webrtc: bool = False
     websocket_path: str = "/"
     websocket_proxies: Annotated[tuple[str, ...], Meta(max_length=32)] = ()
     tls_certificate: str | None = None

@@ -1,9 +1,9 @@
-"""Who may begin a handshake, and who has to show first that it is where it says (RFC 9000, 8).
+"""Who may begin a handshake over UDP, and who has to show first that it is where it says (RFC 9000, 8).
 
 A first packet costs this node a signature and memory, and its source address may be made up. Owns which
-inbound handshakes are open: in all, and of each address block. Beyond some dozen a newcomer has to send
-back a token (Retry), which costs nothing here; when there are as many as may be, one of those who have most
-makes room for it. Pure; the token itself is aioquic's.
+inbound handshakes of one transport are open: in all, and of each address block. Beyond some dozen a newcomer
+has to send back a token, which costs nothing here: that of QUIC's Retry, or the cookie of DTLS. When there
+are as many as may be, one of those who have most makes room for it. Pure; the token is the transport's.
 """
 
 from collections import Counter
