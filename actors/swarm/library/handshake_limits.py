@@ -6,8 +6,9 @@ has to send back a token, which costs nothing here: that of QUIC's Retry, or the
 are as many as may be, one of those who have most makes room for it. Pure; the token is the transport's.
 """
 
-from collections import Counter
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Literal, TypeVar
+
+from .block_shares import BlockShares
 
 MAX_HANDSHAKES: Final = 128
 """Open at once."""
@@ -21,46 +22,16 @@ Admission = Literal["accept", "retry"]
 Handshake = TypeVar("Handshake")
 
 
-class HandshakeLimits(Generic[Handshake]):
+class HandshakeLimits(BlockShares[Handshake]):
     """The open inbound handshakes of one node, oldest first."""
 
     def __init__(self) -> None:
-        self._open: dict[Handshake, str | None] = {}
-        """Their address blocks."""
-        self._by_block: Counter[str | None] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._open)
+        super().__init__(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_BLOCK)
 
     def judge(self, block: str | None, *, has_shown_address: bool) -> Admission:
         """Return what is done with a first packet from an address block."""
-        is_crowded = len(self) >= RETRY_ABOVE or self._by_block[block] >= RETRY_ABOVE_PER_BLOCK
+        is_crowded = len(self) >= RETRY_ABOVE or self.count(block) >= RETRY_ABOVE_PER_BLOCK
         return "retry" if is_crowded and not has_shown_address else "accept"
-
-    def to_make_room(self, block: str | None) -> Handshake | None:
-        """Return the handshake that has to end before one from `block` may begin; None if there is room.
-
-        It is the oldest of the block that has most, or of its own block if that has its share.
-        """
-        if self._by_block[block] >= MAX_HANDSHAKES_PER_BLOCK:
-            crowded = block
-        elif len(self) >= MAX_HANDSHAKES:
-            ((crowded, _),) = self._by_block.most_common(1)
-        else:
-            return None
-        return next(one for one, of_block in self._open.items() if of_block == crowded)
-
-    def begin(self, handshake: Handshake, block: str | None) -> None:
-        """Count a handshake that was begun."""
-        self._open[handshake] = block
-        self._by_block[block] += 1
-
-    def end(self, handshake: Handshake) -> None:
-        """A handshake has ended, whichever way."""
-        block = self._open.pop(handshake)
-        self._by_block[block] -= 1
-        if self._by_block[block] <= 0:
-            del self._by_block[block]
 
 
 class RateLimit:
