@@ -4,7 +4,10 @@ Everything that is not granted here is given up before an actor reads its first 
 that is supervisor/sandbox.py's. docs/architecture.md, "Sandboxes"; docs/security.md, "Who holds what".
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from msgspec import structs
 
 from .supervisor.child_specs import Sandbox
 
@@ -22,8 +25,21 @@ METRICS = Sandbox(reach="accept", descriptors=256, memory=512 * _MIB)
 GATEWAY = Sandbox(reach="accept", descriptors=512, memory=512 * _MIB)
 """Answers clients, 128 at once, on the control socket that it is given."""
 
+LAN = Sandbox(reach="datagrams", descriptors=32, memory=256 * _MIB)
+"""Sends and reads mDNS, over UDP; lists the network interfaces. It parses what anybody on the LAN sends."""
+
 SWARM = Sandbox(files=RESOLVER_FILES, reach="internet", threads=True, descriptors=2048, memory=2048 * _MIB)
 """Talks to peers, on 512 connections at once; resolves names, in threads."""
+
+SWARM_OFFLINE = Sandbox(reach="internet", descriptors=2048, memory=2048 * _MIB)
+"""The same for a node that is offline, which resolves no names. That it speaks with loopback alone is its own
+doing (actors/swarm/dial/): no sandbox here tells addresses apart."""
+
+
+def swarm_sandbox(certificates: Iterable[str], *, offline: bool = False) -> Sandbox:
+    """Return SWARM or SWARM_OFFLINE with the files of certificates and keys that are configured for TLS."""
+    plain = SWARM_OFFLINE if offline else SWARM
+    return structs.replace(plain, files=(*plain.files, *certificates))
 
 
 def vault_sandbox(data_dir: Path, *, sealed: bool) -> Sandbox:

@@ -78,7 +78,7 @@ def _used(trees: list[dict[str, int]]) -> dict[str, float]:
 
 async def _memory(bench: BenchmarkRun) -> None:
     """Read the proportional memory of each process of a node that runs alone, and is idle."""
-    async with open_node(config(bench.folder_for("memory"), "anna", same_host=False)) as node:
+    async with open_node(config(bench.folder_for("memory"), "anna", same_host=False, mdns=True)) as node:
         bench.progress("memory")
         await trio.sleep(_SETTLED)
         found = {actor: procfs.memory(pid) for actor, pid in (await processes(node)).items()}

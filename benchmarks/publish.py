@@ -16,6 +16,8 @@ TITLES = {
     "node": "One node",
     "load": "Under load",
     "messages": "The supervisor",
+    "transports": "Transports",
+    "distance": "At a distance",
     "discovery": "Discovery",
 }
 

@@ -159,7 +159,8 @@ async def _follow_side(
                 raise PairingFailedError(state.outcome, state.message)
             record.last_states[name] = state
             record.milliseconds = (trio.current_time() - record.begin) * 1000
-            event(f"paired, {state.path or 'direct'}, fingerprint {state.fingerprint}")
+            way = f"{state.path or 'direct'} over {state.transport or 'tcp'}"
+            event(f"paired, {way}, fingerprint {state.fingerprint}")
         elif state.device is not None and state.check is not None and name not in record.checks:
             record.checks[name] = state.check
             event(f"proved: {state.device.name} knows the words, check {state.check}")

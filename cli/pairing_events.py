@@ -91,4 +91,5 @@ def _end_event(state: SessionState) -> Event:
         "fingerprint": state.fingerprint,
         "seconds": None if state.seconds is None else round(state.seconds, 3),
         "path": state.path,
+        "transport": state.transport,
     }

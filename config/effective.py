@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 
 from .loading import LoadedConfig
-from .settings import DEFAULT_LISTEN, SETTINGS, number_text
+from .settings import SETTINGS, number_text
 
 
 def to_toml(loaded: LoadedConfig, defaults: Mapping[str, str]) -> str:
@@ -21,10 +21,11 @@ def to_toml(loaded: LoadedConfig, defaults: Mapping[str, str]) -> str:
         value = getattr(loaded.config, setting.field)
         source = loaded.sources.get(key, "default")
         if key == "listen" and not value:
-            rows.append((f"# listen = [{_toml_value(DEFAULT_LISTEN)}]", f"{source}, or a free port"))
+            listen = _toml_value(loaded.config.listen_addresses)
+            rows.append((f"# listen = {listen}", f"{source}, or a free port"))
         elif key == "metrics-listen" and loaded.config.metrics_fallback:
             rows.append((f"# {key} = {_toml_value(value)}", f"{source}, or a free port"))
-        elif key == "passphrase-file" and value is None:
+        elif value is None and setting.is_path and key not in defaults:
             continue
         elif value is None and key != "metrics-listen":
             rows.append((f"# {key} = {_toml_value(defaults.get(key, ''))}", source))

@@ -31,7 +31,7 @@ _REFUSED: dict[str, Setting] = {
     )
 }
 # `no-mdns = true` is what someone writes who knows the flag.
-_NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host"}
+_NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host", "no-quic": "quic"}
 _KEYS = {**SETTINGS, **_REFUSED}
 _KNOWN_KEYS = (*SETTINGS, *_REFUSED, *_NEGATED)
 
@@ -71,7 +71,11 @@ def load_config(
     values = {SETTINGS[key].field: value for key, value in loader.values.items()}
     if "metrics-listen" in loader.values:
         values["metrics_fallback"] = False
-    return LoadedConfig(NodeConfig(**values), loader.sources, loader.remarks)
+    config = NodeConfig(**values)
+    contradictions = config.contradictions()
+    if contradictions:
+        raise ConfigError([f"{loader.label(key)}: {text}" for key, text in contradictions])
+    return LoadedConfig(config, loader.sources, loader.remarks)
 
 
 def _expanded(file: str | Path) -> Path:
@@ -101,6 +105,10 @@ class _ConfigLoader:
         self.values[setting.key] = not value if negated else value
         self.sources[setting.key] = source
 
+    def label(self, key: str) -> str:
+        """Return where the value of a setting was given, as messages name it."""
+        return self.sources.get(key, key).removeprefix("flag ").removeprefix("environment ")
+
     def read_flags(self, flags: Mapping[str, object]) -> None:
         for name, raw in flags.items():
             setting = _KEYS[name.replace("_", "-")]
@@ -126,7 +134,8 @@ class _ConfigLoader:
 
     def read_file(self, path: Path) -> None:
         try:
-            raw = path.read_bytes()
+            with path.open("rb") as opened:
+                raw = opened.read(_MAX_FILE_BYTES + 1)  # no more: a device has no end
             if len(raw) > _MAX_FILE_BYTES:
                 raise ConfigError([f"{path}: larger than {_MAX_FILE_BYTES} bytes, this is no configuration"])
             text = raw.decode("utf-8")

@@ -4,6 +4,7 @@ Owns the defaults and the names (docs/interfaces.md, "sdnode up"); a new setting
 and a line of SETTINGS. Where values come from is loading.py's, what a right value is values.py's.
 """
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
-from .multiaddrs import announce_address, bootstrap_address, listen_address
+from ..protocol.multiaddrs import parse
+from .extras import INSTALL_WEBRTC, has_webrtc
+from .multiaddrs import announce_address, bootstrap_address, is_loopback_address, listen_address
 from .values import (
     absolute_path,
     choice,
@@ -19,14 +22,19 @@ from .values import (
     endpoint,
     integer,
     list_of,
+    network,
     number,
     protocol_id,
     socket_path,
     split_endpoint,
     switch,
+    url_path,
 )
 
-DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7520"
+DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7520", "/ip6/::/tcp/7520")
+DEFAULT_QUIC_LISTEN = ("/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/udp/7520/quic-v1")
+OFFLINE_LISTEN = ("/ip4/127.0.0.1/tcp/7520", "/ip6/::1/tcp/7520")
+OFFLINE_QUIC_LISTEN = ("/ip4/127.0.0.1/udp/7520/quic-v1", "/ip6/::1/udp/7520/quic-v1")
 DEFAULT_METRICS = "127.0.0.1:9464"
 ENVIRONMENT_PREFIX = "SDNODE_"
 
@@ -40,7 +48,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data_dir: None for the platform's user data directory.
     control: path of the control socket; None for the one that follows from the data directory (paths.py).
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
-    listen: multiaddrs; empty for DEFAULT_LISTEN, or a free port when that one is taken.
+    listen: multiaddrs; empty for DEFAULT_LISTEN, offline for OFFLINE_LISTEN, or a free port when one of these
+    is taken.
+    offline: no socket but loopback and Unix ones.
+    quic: whether DEFAULT_QUIC_LISTEN belongs to the default too. A node dials what it listens on.
+    websocket_path: what the request of a WebSocket asks for. websocket_proxies: addresses and networks of
+    reverse proxies, which may say for whom a request is.
+    tls_certificate, tls_key: files for listeners with /tls/ws. tls_ca: a file with more roots for dials.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -54,6 +68,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     metrics_listen: str | None = DEFAULT_METRICS
     metrics_fallback: bool = True
     listen: tuple[str, ...] = ()
+    quic: bool = True
+    websocket_path: str = "/"
+    websocket_proxies: tuple[str, ...] = ()
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
     dht_protocol: str = "/spacedrive/kad/1.0.0"
@@ -61,6 +81,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mdns: bool = True
     same_host: bool = True
     lan_only: bool = False
+    offline: bool = False
     max_sessions: int = 256
     code_lifetime: float = 300.0
     log_format: LogFormat = "console"
@@ -73,6 +94,82 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return None
         host, port = split_endpoint(self.metrics_listen)
         return host, port, self.metrics_fallback and self.metrics_listen == DEFAULT_METRICS
+
+    @property
+    def listen_addresses(self) -> tuple[str, ...]:
+        """Where the node listens: as configured, or by default."""
+        if self.listen:
+            return self.listen
+        tcp, quic = (
+            (OFFLINE_LISTEN, OFFLINE_QUIC_LISTEN) if self.offline else (DEFAULT_LISTEN, DEFAULT_QUIC_LISTEN)
+        )
+        return tcp + quic if self.quic else tcp
+
+    @property
+    def uses_quic(self) -> bool:
+        """Whether the node listens on QUIC; then it dials it too."""
+        return any(parse(address).transport == "quic" for address in self.listen_addresses)
+
+    @property
+    def uses_websocket(self) -> bool:
+        """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
+        named = (*self.listen, *self.announce, *self.bootstrap)
+        return any(parse(address).transport in ("ws", "wss") for address in named)
+
+    @property
+    def uses_webrtc(self) -> bool:
+        """Whether the node listens on WebRTC, announces it or has a bootstrap peer there. So it dials."""
+        return bool(self._webrtc_keys())
+
+    def _webrtc_keys(self) -> list[str]:
+        """Return the keys of the settings that name an address of WebRTC."""
+        named = {"listen": self.listen, "announce": self.announce, "bootstrap": self.bootstrap}
+        return [
+            key
+            for key, addresses in named.items()
+            if any(parse(address).transport == "webrtc" for address in addresses)
+        ]
+
+    def contradictions(self) -> list[tuple[str, str]]:
+        """Return what is wrong with settings that are right by themselves: (key, what would be right)."""
+        found = []
+        endpoints = [parse(address) for address in self.listen_addresses]
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            key = "tls-key" if self.tls_certificate is None else "tls-certificate"
+            found.append((key, "tls-certificate and tls-key belong together: give both"))
+        elif self.tls_certificate is None and any(one.transport == "wss" for one in endpoints):
+            found.append(("listen", "/tls/ws needs a certificate and its key: tls-certificate and tls-key"))
+        if not has_webrtc():
+            found += [
+                (key, f"/webrtc-direct needs packages that are missing: {INSTALL_WEBRTC}")
+                for key in self._webrtc_keys()
+            ]
+        sockets = [(one.host, one.port, one.is_udp) for one in endpoints if one.port]
+        for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):
+            name = f"{'udp' if is_udp else 'tcp'} port {port} of {host}"
+            found.append(("listen", f"two transports cannot share {name}: give each its own"))
+        return found + (self._beyond_this_host() if self.offline else [])
+
+    def _beyond_this_host(self) -> list[tuple[str, str]]:
+        """Return what a node that is offline cannot do, as `contradictions` does."""
+        host = self.metrics_endpoint[0] if self.metrics_endpoint else "localhost"
+        wrong = {
+            "bootstrap": bool(self.bootstrap),
+            "announce": bool(self.announce),
+            "listen": not all(is_loopback_address(text) for text in self.listen),
+            "metrics-listen": host != "localhost" and not ipaddress.ip_address(host).is_loopback,
+        }
+        reasons = {
+            "bootstrap": "a node that is offline has no DHT beyond this host",
+            "announce": "a node that is offline can be reached by nobody else",
+            "listen": "a node that is offline listens on loopback only, as on /ip4/127.0.0.1/tcp/7520",
+            "metrics-listen": "a node that is offline listens on loopback only, as on 127.0.0.1:9464",
+        }
+        return [
+            (key, f"--offline and --{key} exclude each other: {reasons[key]}; leave one of them out")
+            for key, is_wrong in wrong.items()
+            if is_wrong
+        ]
 
     def to_argv(self) -> list[str]:
         """Return the flags of `sdnode up` that give this configuration; defaults are left out."""
@@ -129,6 +226,12 @@ SETTINGS: dict[str, Setting] = {
         Setting("control", socket_path, is_path=True),
         Setting("metrics-listen", endpoint),
         Setting("listen", list_of(listen_address, 16)),
+        Setting("quic", switch),
+        Setting("websocket-path", url_path),
+        Setting("websocket-proxies", list_of(network, 32)),
+        Setting("tls-certificate", absolute_path, is_path=True),
+        Setting("tls-key", absolute_path, is_path=True),
+        Setting("tls-ca", absolute_path, is_path=True),
         Setting("announce", list_of(announce_address, 32)),
         Setting("bootstrap", list_of(bootstrap_address, 64)),
         Setting("dht-protocol", protocol_id),
@@ -136,6 +239,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("mdns", switch),
         Setting("same-host", switch),
         Setting("lan-only", switch),
+        Setting("offline", switch),
         Setting("max-sessions", integer(1, 1000)),
         Setting("code-lifetime", number(MIN_CODE_LIFETIME_SECONDS, MAX_CODE_LIFETIME_SECONDS, "seconds")),
         Setting("log-format", choice("console", "json")),

@@ -8,6 +8,7 @@ value was given. Never opens a file or a socket.
 import ipaddress
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,6 +20,7 @@ from .paths import MAX_SOCKET_PATH_BYTES, UnsafePathError, expand_user
 
 T = TypeVar("T")
 _MAX_NAME_CHARS = 64
+_URL_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,127}")
 
 
 class InvalidValueError(SpacedriveNodeError, ValueError):
@@ -164,6 +166,24 @@ def endpoint(value: object) -> str | None:
             raise InvalidValueError(
                 f"the host must be an IP address or localhost, not {quoted(host)}"
             ) from None
+    return text
+
+
+def network(value: object) -> str:
+    """Return an IP network: an address, or one with the length of its prefix."""
+    try:
+        return str(ipaddress.ip_network(text_of(value)))
+    except ValueError:
+        raise InvalidValueError(
+            f"an IP address or a network such as 10.0.0.0/8 is needed, not {quoted(value)}"
+        ) from None
+
+
+def url_path(value: object) -> str:
+    """Return the path of a URL: it begins with a slash, and what is special in a URL is not in it."""
+    text = text_of(value)
+    if not _URL_PATH.fullmatch(text):
+        raise InvalidValueError(f"a path such as /p2p is needed, not {quoted(value)}")
     return text
 
 

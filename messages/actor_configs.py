@@ -16,6 +16,7 @@ __all__ = [
     "PASSPHRASE_LIMIT",
     "DiscoveryConfig",
     "GatewayConfig",
+    "LanConfig",
     "MetricsConfig",
     "SessionConfig",
     "SwarmConfig",
@@ -48,7 +49,9 @@ class VaultConfig(ActorConfig):
 class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
-    `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one.
+    `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
+    speaks with this host only. `websocket`, `webrtc`: whether these are used, also if not listened on; the
+    fields that begin with `websocket_` and `tls_` are as in config/settings.py.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
@@ -57,19 +60,31 @@ class SwarmConfig(ActorConfig):
     dht_protocol: str = "/spacedrive/kad/1.0.0"
     dht_mode: DhtMode = "auto"
     lan_only: bool = False
+    offline: bool = False
     max_connections: int = 512
+    websocket: bool = False
+    webrtc: bool = False
+    websocket_path: str = "/"
+    websocket_proxies: Annotated[tuple[str, ...], Meta(max_length=32)] = ()
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
 
 
 class DiscoveryConfig(ActorConfig):
     """For discovery: which finders run, and the directory in which nodes of this user register.
 
-    At most 64 bootstrap peers.
+    At most 64 bootstrap peers. `mdns`: there is a lan actor.
     """
 
     runtime_dir: str
     bootstrap: Annotated[tuple[PeerAddresses, ...], Meta(max_length=64)] = ()
     same_host: bool = True
     mdns: bool = True
+
+
+class LanConfig(ActorConfig):
+    """For lan: nothing, because what it does is told by discovery."""
 
 
 class SessionConfig(ActorConfig):
@@ -90,12 +105,16 @@ class SessionConfig(ActorConfig):
 class GatewayConfig(ActorConfig):
     """For the gateway. `socket_fd` is the listening Unix socket, which the supervisor keeps open.
 
-    `code_lifetime` is how long a code lives, in seconds, when a client does not say.
+    `code_lifetime` is how long a code lives, in seconds, when a client does not say. The rest is told to
+    clients. `mdns`: there is a lan actor.
     """
 
     socket_fd: int
     version: str
     code_lifetime: Seconds = 300.0
+    mdns: bool = True
+    lan_only: bool = False
+    offline: bool = False
 
 
 class MetricsConfig(ActorConfig):

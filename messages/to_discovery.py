@@ -7,9 +7,7 @@ from msgspec import Meta
 from .base import Decoder, Message
 from .from_supervisor import ActorRestarted, SessionEnded
 from .to_swarm import RoutingKey
-from .types import Addresses, PeerAddresses, PeerId, PeerList, Reason, RequestId
-
-MdnsInstance = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+from .types import Addresses, MdnsInstance, PeerAddresses, PeerId, PeerList, Reason, RequestId
 
 
 class StartProviding(Message):
@@ -41,12 +39,14 @@ class StopFinding(Message):
 class SwarmUp(Message):
     """From the swarm (standing): it listens. This node's peer id and the addresses to announce.
 
-    `local_addresses` can be reached from this host only.
+    `local_addresses` can be reached from this host only. `listening` are those that the sockets have: with
+    0.0.0.0 and :: where they take whatever this host has.
     """
 
     peer: PeerId
     addresses: Addresses
     local_addresses: Addresses
+    listening: Addresses = ()
 
 
 class KadReply(Message):
@@ -83,6 +83,17 @@ class ServerLost(Message):
     peer: PeerId
 
 
+class LanPeer(Message):
+    """From lan: a device on the local network says that `named` shows the code of this instance.
+
+    `source` is the IP address from which it was said, 4 or 16 bytes.
+    """
+
+    instance: MdnsInstance
+    source: Annotated[bytes, Meta(min_length=4, max_length=16)]
+    named: PeerAddresses
+
+
 DiscoveryInbox = (
     StartProviding
     | StopProviding
@@ -94,6 +105,7 @@ DiscoveryInbox = (
     | Servers
     | ServerJoined
     | ServerLost
+    | LanPeer
     | SessionEnded
     | ActorRestarted
 )

@@ -20,6 +20,7 @@ from .types import (
     RequestId,
     Seconds,
     SessionId,
+    Transport,
     WireFrame,
 )
 
@@ -65,13 +66,15 @@ class CancelPairing(Message):
 class PeerRequest(Message):
     """From the swarm: a request frame of `peer` that names this session's code. Answer: to_swarm.PeerReply.
 
-    The session compares the code_id again: it does not trust the swarm. `path` is the kind of the connection.
+    The session compares the code_id again: it does not trust the swarm. `path` and `transport` are those of
+    the connection.
     """
 
     request: RequestId
     peer: PeerId
     frame: WireFrame
     path: ConnectionKind
+    transport: Transport = "tcp"
 
 
 class PeerAnswer(Message):
@@ -80,6 +83,7 @@ class PeerAnswer(Message):
     request: RequestId
     frame: WireFrame
     path: ConnectionKind
+    transport: Transport = "tcp"
 
 
 class PeerUnreachable(Message):

@@ -5,6 +5,7 @@ Both ends use it: on trio (Channel), or over a blocking socket in a process with
 """
 
 import math
+import os
 import select
 import socket
 from collections import deque
@@ -43,9 +44,20 @@ class Channel(Generic[M]):
         except trio.WouldBlock:
             await self._sending.acquire()
         try:
-            await self._stream.send_all(data)
+            written = self._write(data)
+            if written < len(data):
+                await self._stream.send_all(data[written:])
         finally:
             self._sending.release()
+
+    def _write(self, data: bytes) -> int:
+        """Write what the kernel takes at once, without a turn of the loop; return its size."""
+        if not isinstance(self._stream, trio.SocketStream):
+            return 0
+        try:
+            return os.write(self._stream.socket.fileno(), data)
+        except OSError:  # it would block, or fails again in `send_all`
+            return 0
 
     async def receive(self) -> M:
         """Return the next message.
@@ -76,7 +88,7 @@ class Channel(Generic[M]):
 
 
 class BlockingChannel(Generic[M]):
-    """The same over a blocking socket, for a process that waits for nothing else."""
+    """The same over a blocking socket, for a process without an event loop."""
 
     def __init__(self, sock: socket.socket, decoder: Decoder[M]) -> None:
         sock.setblocking(True)
@@ -85,6 +97,10 @@ class BlockingChannel(Generic[M]):
         self._reader = FrameReader(INTERNAL_LIMIT)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a poll(2) that waits for other things too."""
+        return self._sock.fileno()
 
     def send(self, message: msgspec.Struct) -> None:
         """Send one frame. Raises ValueError (too large), trio.EndOfChannel (the peer is gone)."""

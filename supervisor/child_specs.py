@@ -29,9 +29,9 @@ SINGLETON_INTENSITY = (120, 60.0)
 """Restarts, and the seconds within which they are counted."""
 
 
-Reach = Literal["nothing", "accept", "internet"]
+Reach = Literal["nothing", "accept", "datagrams", "internet"]
 """nothing: only its channel; accept: also connections to the listening sockets among its descriptors;
-internet: also IPv4 and IPv6 sockets that it opens itself."""
+datagrams: IPv4 and IPv6 sockets that it opens itself, of UDP only; internet: such sockets of TCP too."""
 
 
 class Sandbox(Message):

@@ -72,6 +72,7 @@ ROUTES: tuple[Route, ...] = (
     Route("SessionView", ("session",), "gateway", standing=True, retained=True),
     Route("NodeIdentity", ("vault",), "gateway", standing=True),
     Route("SwarmStatus", ("swarm",), "gateway", standing=True),
+    Route("LanStatus", ("lan",), "gateway", standing=True),
     Route("Readiness", ("vault", "swarm", "discovery"), "gateway", standing=True),
     Route("Readiness", ("vault", "swarm", "discovery"), "metrics", standing=True),
     Route("Devices", ("vault",), "gateway"),
@@ -94,15 +95,22 @@ ROUTES: tuple[Route, ...] = (
     Route("Servers", ("swarm",), "discovery"),
     Route("ServerJoined", ("swarm",), "discovery"),
     Route("ServerLost", ("swarm",), "discovery"),
+    # discovery and lan
+    Route("Announce", ("discovery",), "lan", standing=True),
+    Route("StopAnnouncing", ("discovery",), "lan", withdraws="Announce"),
+    Route("Browse", ("discovery",), "lan", standing=True),
+    Route("StopBrowsing", ("discovery",), "lan", withdraws="Browse"),
+    Route("LanPeer", ("lan",), "discovery"),
     # measurements
-    Route("Observed", ("session", "swarm", "discovery", "vault"), "metrics"),
-    Route("AreYouAlive", ("metrics",), "supervisor"),
+    Route("Observed", ("session", "swarm", "discovery", "lan", "vault"), "metrics"),
+    Route("AreYouAlive", ("metrics", "gateway"), "supervisor"),
 )
 
 RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {
     "vault": ("gateway", "metrics"),
     "swarm": ("session", "discovery", "gateway", "metrics"),
-    "discovery": ("gateway", "metrics"),
+    "discovery": ("lan", "gateway", "metrics"),
+    "lan": ("discovery",),
 }
 """The kinds that get ActorRestarted when an actor is back and has lost what it had not answered."""
 

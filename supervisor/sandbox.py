@@ -1,6 +1,6 @@
 """Puts a forked actor into its sandbox: it keeps its clock, randomness, and what its Sandbox names.
 
-    namespaces     no network, no memory shared with others     (where allowed; not for the swarm)
+    namespaces     no network, no memory shared with others     (where allowed; not for swarm and lan)
     rlimits        no core dump, few descriptors, bounded memory; no file may grow and no thread may start
                    unless the Sandbox allows it
     dumpable       no process of the same user may attach to it or read its memory
@@ -45,7 +45,7 @@ def enter_sandbox(keep: Sandbox, parent: int, namespaces: Sequence[int] = ()) ->
         ("landlock", lambda: confine(keep)),
         ("seccomp", lambda: install_filter(filter_for(keep))),
     ]
-    if keep.reach != "internet":
+    if keep.reach not in ("datagrams", "internet"):
         steps.insert(0, ("namespaces", lambda: _enter_namespaces(parent, namespaces)))
     return {name: _attempt(step) for name, step in steps}
 

@@ -68,6 +68,9 @@ parts of the kernel that no actor has a use for (netfilter, sock_diag, audit).
 
 Not AF_UNIX: neither Landlock nor a network namespace keeps a process from the sockets of other programs that
 have a name in the file system."""
+_DATAGRAMS = Only(1, (0x2, 0x802, 0x80002, 0x80802))
+"""SOCK_DGRAM, with SOCK_NONBLOCK and SOCK_CLOEXEC as may be."""
+_DATAGRAM_FAMILIES = ByValue(0, ((2, _DATAGRAMS), (10, _DATAGRAMS), (16, Only(2, (_NETLINK_ROUTE,)))))
 _HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, record locks of both kinds, F_DUPFD_CLOEXEC. Not F_SETOWN and
 F_SETSIG, by which a descriptor signals any process of the same user."""
@@ -145,6 +148,13 @@ _INTERNET: Calls = {
     "socket": ((41, 198), _FAMILIES),
 }  # fmt: skip
 
+_DATAGRAM: Calls = {
+    "setsockopt": ((54, 208), None),
+    **_plain(bind=(49, 200), sendmsg=(46, 211), recvmsg=(47, 212)),
+    "socket": ((41, 198), _DATAGRAM_FAMILIES),
+    "ioctl": ((16, 29), Only(1, _HARMLESS_IOCTLS)),
+}
+
 _THREADS: Calls = {
     "clone": ((56, 220), With(0, _CLONE_THREAD)),
     "prctl": ((157, 167), Only(0, (_PR_SET_NAME,))),
@@ -158,8 +168,10 @@ def allowed(keep: Sandbox) -> Calls:
         calls |= _READ
     if keep.directories:
         calls |= _CHANGE
-    if keep.reach != "nothing":
+    if keep.reach in ("accept", "internet"):
         calls |= _ACCEPT
+    if keep.reach == "datagrams":
+        calls |= _DATAGRAM
     if keep.reach == "internet":
         calls |= _INTERNET
     if keep.threads:

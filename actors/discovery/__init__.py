@@ -9,6 +9,7 @@ lookup            the iterative Kademlia lookup: whom to ask next
 lookup_driver     one lookup against the swarm
 pending_requests  the requests to the swarm: bounded, with deadlines
 context           what all searches and announcements share
+mdns              the codes that lan announces and looks for
 same_host         the register of this user's nodes on this host
 metrics           what discovery measures
 actor             the entry point: mailbox, time and registration files

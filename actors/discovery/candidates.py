@@ -1,8 +1,8 @@
 """The candidates of one search: merged by peer, and limited for each source that named them.
 
-A source is a DHT server or one of the other finders, and any of them may lie. So none may use up the
-candidates that a search can hand over (docs/protocol.md, "Limits": 128 per code): each may add at most a
-quarter of what the others have left, and a server at most MAX_NEW_PER_ROUND in one round. About twenty
+A source is a DHT server, the local network, or one of the other finders, and any of them may lie. So none may
+use up the candidates that a search can hand over (docs/protocol.md, "Limits": 128 per code): each may add at
+most a quarter of what the others have left, and a server at most MAX_NEW_PER_ROUND in one round. About twenty
 servers would have to lie together to keep out the rest.
 
 Owns these limits and what the session has already been given. Never decides whom a session asks.
@@ -20,6 +20,8 @@ MAX_NEW_PER_ROUND = 16
 MAX_PROVIDERS_PER_ANSWER = 64
 """Providers of one answer that are looked at; further ones are ignored."""
 MAX_SOURCES = 20
+MAX_LAN_SOURCES = 8
+"""Servers, and devices on the LAN, that may name addresses of one candidate."""
 MAX_ADDRESSES_PER_SOURCE = 8
 MAX_ADDRESSES = 32
 MAX_UPDATES_PER_CANDIDATE = 16
@@ -59,7 +61,8 @@ class Candidates:
     def offer(self, finder: Finder, source: bytes, peers: Iterable[PeerAddresses]) -> int:
         """Add or update the candidates that `source` names; return how many were looked at.
 
-        `source` is a server's peer id, or b"" if the finder itself knows them. This node is not counted.
+        `source` is a server's peer id, the IP address of who spoke on the LAN, or b"" if the finder itself
+        knows them. This node is not counted.
         """
         count = 0
         # If a server names itself, that entry goes first: it answered, so it is certainly reachable.
@@ -105,13 +108,14 @@ class Candidates:
         total = len(self._found)
         if total >= MAX_CANDIDATES:
             return False
-        account = source or finder.encode()
+        # Addresses on the LAN cost nothing, so all of them together count as one source.
+        account = source if source and finder == "dht" else finder.encode()
         added = self._added_by.get(account, 0)
         added_in_round = self._added_in_round.get(account, 0)
         # A quarter of what the other sources have left: the free places and those that it has itself.
         if added >= max(1, (MAX_CANDIDATES - total + added) // 4):
             return False
-        if source and added_in_round >= MAX_NEW_PER_ROUND:
+        if account == source and added_in_round >= MAX_NEW_PER_ROUND:
             return False
         self._added_by[account] = added + 1
         self._added_in_round[account] = added_in_round + 1
@@ -125,8 +129,10 @@ class Candidates:
         if addresses is None:
             # What a finder knows itself, and what a peer says of itself, is taken beyond this limit.
             is_hearsay = source not in (b"", named.peer)
-            if is_hearsay and len(found.by_source) >= MAX_SOURCES:
-                return
+            if is_hearsay:
+                same = sum(named_by == finder for named_by, _source in found.by_source)
+                if same >= (MAX_LAN_SOURCES if finder == "mdns" else MAX_SOURCES):
+                    return
             addresses = found.by_source[finder, source] = {}
         for address in named.addresses[:MAX_ADDRESSES_PER_SOURCE]:
             if address not in addresses and len(addresses) < MAX_ADDRESSES_PER_SOURCE:

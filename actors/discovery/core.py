@@ -16,6 +16,7 @@ from ...messages.to_discovery import (
     Find,
     KadFailed,
     KadReply,
+    LanPeer,
     ServerJoined,
     ServerLost,
     Servers,
@@ -30,6 +31,7 @@ from ..base import Send
 from .announce import Announcer
 from .bootstrap import Bootstrapper
 from .context import DiscoveryContext
+from .mdns import Mdns
 from .metrics import DiscoveryMetrics
 from .pending_requests import PendingRequests
 from .search import Search
@@ -48,7 +50,8 @@ class Discovery:
         self._announcer = Announcer(self._context, self._metrics)
         self._finds: dict[str, Find] = {}
         self._searches: dict[str, Search] = {}
-        self._providing: dict[str, bytes] = {}
+        self._providing: dict[str, StartProviding] = {}
+        self._mdns = Mdns(enabled=config.mdns)
         self._swarm_up: SwarmUp | None = None
         self.own_bootstrap: tuple[str, ...] = ()
         """Where the configuration names this very node as a bootstrap peer: known once the swarm is up."""
@@ -71,7 +74,7 @@ class Discovery:
         """Handle one message."""
         match message:
             case StartProviding():
-                self._start_providing(sender, message.key, now)
+                self._start_providing(sender, message, now)
             case StopProviding():
                 self._stop_providing(sender)
             case Find():
@@ -84,6 +87,7 @@ class Discovery:
             case SwarmUp():
                 self._swarm_up = message
                 self._context.own_peer = message.peer
+                self._announce_on_lan()
                 self._leave_out_own_bootstrap(message.peer)
                 self._restart(now)
                 self._start_waiting_searches(now)
@@ -98,6 +102,8 @@ class Discovery:
                 self._handle_server_joined(message.server, now)
             case ServerLost():
                 self._bootstrapper.handle_server_lost(now)
+            case LanPeer():
+                self._handle_lan_peer(message, now)
 
     def set_same_host(self, nodes: tuple[PeerAddresses, ...], now: Instant) -> None:
         """Set the other nodes of this user that run on this host now."""
@@ -120,6 +126,7 @@ class Discovery:
         readiness = self._bootstrapper.changed_readiness()
         if readiness is not None:
             out += [Send("gateway", readiness, b"dht"), Send("metrics", readiness, b"dht")]
+        out += self._mdns.poll()
         if self._context.own_peer is not None:
             out += _to_swarm(self._bootstrapper.poll(now))
             out += _to_swarm(list(self._own_hints))
@@ -156,18 +163,21 @@ class Discovery:
             others = tuple(peer for peer in self._context.bootstrap if peer.peer != own_peer)
             self._context.bootstrap = others
 
-    def _start_providing(self, session: str, key: bytes, now: Instant) -> None:
-        if self._providing.get(session) == key:
+    def _start_providing(self, session: str, start: StartProviding, now: Instant) -> None:
+        if self._providing.get(session) == start:
             return
         self._stop_providing(session)
-        self._providing[session] = key
-        self._announcer.provide(key, now)
+        self._providing[session] = start
+        self._announcer.provide(start.key, now)
+        self._announce_on_lan()
 
     def _stop_providing(self, session: str) -> None:
-        key = self._providing.pop(session, None)
-        if key is None or key in self._providing.values():
+        start = self._providing.pop(session, None)
+        if start is None:
             return
-        self._announcer.withdraw(key)
+        if all(other.key != start.key for other in self._providing.values()):
+            self._announcer.withdraw(start.key)
+        self._announce_on_lan()
 
     def _start_finding(self, session: str, find: Find, now: Instant) -> None:
         if self._finds.get(session) == find:
@@ -181,6 +191,18 @@ class Discovery:
         search = self._searches.pop(session, None)
         if search is not None:
             search.stop()
+            self._browse_lan()
+
+    def _announce_on_lan(self) -> None:
+        self._mdns.announce((start.instance for start in self._providing.values()), self._swarm_up)
+
+    def _browse_lan(self) -> None:
+        self._mdns.browse(self._finds[session].instance for session in self._searches)
+
+    def _handle_lan_peer(self, message: LanPeer, now: Instant) -> None:
+        for session, search in self._searches.items():
+            if self._finds[session].instance == message.instance:
+                search.handle_lan_peer(message.source, message.named, now)
 
     def _start_waiting_searches(self, now: Instant) -> None:
         """Start the searches that waited for the swarm: without it no server can be asked."""
@@ -189,6 +211,8 @@ class Discovery:
         for session, find in self._finds.items():
             if session not in self._searches:
                 self._searches[session] = Search(find, self._context, self._metrics, now)
+                self._mdns.browse_again(find.instance)
+                self._browse_lan()
                 own = [hint for hint in find.hints if hint.peer == self._context.own_peer]
                 self._own_hints = [Bootstrap(hint.peer, hint.addresses) for hint in own]
 

@@ -52,6 +52,10 @@ class Search:
         elif self._context.same_host:
             self._hasten_next_round(now)
 
+    def handle_lan_peer(self, source: bytes, named: PeerAddresses, now: Instant) -> None:
+        """Use a device of which `source`, an IP address on the local network, says that it shows the code."""
+        self._offer("mdns", source, (named,), now)
+
     def handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
         """Use a new DHT server: the running lookup asks it, or the next round begins early."""
         if self._lookup is not None:

@@ -11,8 +11,8 @@ from itertools import product
 from typing import Literal, get_args
 
 from ...messages.peer_protocol import RefusalReason
-from ...messages.to_metrics import BUCKETS, ActorKind, MetricName, RestartReason
-from ...messages.types import ConnectionKind, DeviceState, Finder, Outcome, Role, Stage
+from ...messages.to_metrics import BUCKETS, ActorKind, MdnsOutcome, MetricName, RestartReason
+from ...messages.types import ConnectionKind, DeviceState, Finder, Outcome, Role, Stage, Transport
 
 PREFIX = "spacedrive_node_"
 
@@ -103,6 +103,9 @@ CATALOGUE: tuple[Metric, ...] = (
         ("finder",),
         "Time from the start of a search to a finder's first candidate.",
     ),
+    Metric(
+        "mdns_packets_total", "counter", ("outcome",), "Packets of mDNS that came, by what became of them."
+    ),
     Metric("connections", "gauge", ("direction", "transport", "path"), "Open libp2p connections."),
     Metric(
         "handshake_seconds",
@@ -122,6 +125,7 @@ _CLOSED_LABELS: dict[str, frozenset[str]] = {
     "stage": frozenset(get_args(Stage)),
     "finder": frozenset(get_args(Finder)),
     "path": frozenset(get_args(ConnectionKind)),
+    "transport": frozenset(get_args(Transport)),
 }
 _REFUSAL_REASONS = frozenset(get_args(RefusalReason))
 _PAIRING_OUTCOMES = frozenset(get_args(Outcome))
@@ -164,7 +168,7 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
             if stage not in _NOT_OF_ROLE[role]
         ),
         "pairing_refusals_total": tuple(product(get_args(RefusalReason))),
-        "actor_up": tuple(product(actors)),
+        "actor_up": tuple((kind,) for kind in actors if kind != "lan"),  # which a node may do without
         "actor_restarts_total": tuple(labels for labels in restarts if labels != ("zygote", "zygote")),
         "actor_memory_bytes": tuple(product((*actors, "spare"))),
         "actor_mailbox_depth": tuple(product(kind for kind in actors if kind not in _WITHOUT_MAILBOX)),
@@ -175,10 +179,11 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
             *product(("find_providers",), ("found", "empty", "failed", "no_servers")),
             *product(("announce",), ("stored", "failed", "no_servers")),
         ),
+        "mdns_packets_total": tuple(product(get_args(MdnsOutcome))),
         "dht_routing_table_peers": ((),),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
-        "handshake_seconds": (("tcp", "ok"), ("tcp", "failed")),
-        "connections": (("inbound", "tcp", "direct"), ("outbound", "tcp", "direct")),
+        "handshake_seconds": tuple(product(get_args(Transport), ("ok", "failed"))),
+        "connections": tuple(product(("inbound", "outbound"), get_args(Transport), ("direct",))),
     }
 
 

@@ -56,7 +56,7 @@ def handle_peer_request(context: StepContext, received: PeerRequest, message: Wi
         case ChallengeResponse() | PairingDecision():
             context.refuse(received.request, message, "closed")
     if session.claim is not None and session.claim.peer == received.peer:
-        session.path = received.path
+        session.path, session.transport = received.path, received.transport
 
 
 # -- exchange 1: PairingRequest, Challenge ---------------------------------------------------------------

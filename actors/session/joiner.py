@@ -67,7 +67,7 @@ def handle_answer(context: StepContext, answer: PeerAnswer) -> None:
     proven = session.proven_candidate
     if proven is not None:
         if proven.pending_request is not None and proven.pending_request.request_id == answer.request:
-            session.path = answer.path
+            session.path, session.transport = answer.path, answer.transport
             _handle_confirmation(context, answer.frame, proven)
         return
     peer = candidates.find_by_request(session, answer.request)
@@ -77,7 +77,7 @@ def handle_answer(context: StepContext, answer: PeerAnswer) -> None:
     if th1 is None:
         candidates.send_next_requests(context)
     else:
-        session.path = answer.path
+        session.path, session.transport = answer.path, answer.transport
         _select(context, peer, answer.frame, th1)
 
 

@@ -237,7 +237,7 @@ def _handle_peer_request(context: StepContext, received: PeerRequest) -> None:
     if not isinstance(message, PairingRequest | ChallengeResponse | PairingDecision):
         return  # it answers something: likewise
     if isinstance(message, PairingDecision) and decision.is_for_this_pairing(session, received.peer, message):
-        session.path = received.path
+        session.path, session.transport = received.path, received.transport
         decision.handle_peer_decision(context, received, message)
         return
     # Everything else belongs to the first half. Repeats of it may still come in the second.

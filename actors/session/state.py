@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ...messages.secret_struct import SecretState
-from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage
+from ...messages.types import ConnectionKind, Finder, Instant, Outcome, Role, Stage, Transport
 from ...protocol.attempt import InitiatorAttempt, JoinerAttempt, OpenedIdentity
 from ...protocol.pairing_secrets import PairingSecrets
 from .transitions import Phase
@@ -177,7 +177,8 @@ class DecisionState(SecretState):
     pending_outcome: Outcome | None = None
     pending_message: str = ""
     pending_outcome_at: Instant = 0.0
-    time_wait_answers: int = 0
+    answers_without_loss: int = 1
+    """The peer's, in a row, since a frame was lost; until one is, the acknowledgement is the first."""
     hearsay: tuple[str, ...] = ()
     rate: RateCounter = msgspec.field(default_factory=RateCounter)
 
@@ -211,6 +212,7 @@ class Session(SecretState):
     )
     refusals: dict[str, int] = msgspec.field(default_factory=dict)
     path: ConnectionKind | None = None
+    transport: Transport | None = None
     cancelling: bool = False
     outcome: Outcome | None = None
     message: str = ""

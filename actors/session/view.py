@@ -27,6 +27,7 @@ def session_view(session: Session) -> SessionView:
         fingerprint=decision.secrets.fingerprint if paired and decision is not None else None,
         seconds=session.seconds if paired else None,
         path=session.path if paired else None,
+        transport=session.transport if paired else None,
     )
 
 

@@ -53,7 +53,7 @@ class IdentityWatch:
     def other_peer_answered(self, named: bytes, endpoint: Endpoint, actual: bytes) -> None:
         """Another peer than the one that was dialled has proved its peer id at `endpoint`."""
         if actual == self._own_peer:
-            if endpoint not in self._own_endpoints():
+            if endpoint.with_zone("") not in self._own_endpoints():
                 self._say(IDENTITY_IN_USE, str(endpoint), at=str(endpoint), seen="by a dial")
         elif named in self._bootstrap_peers:
             self._say(
@@ -94,7 +94,7 @@ class IdentityWatch:
         """Return those of the addresses that are not this node, at most four."""
         usable = addresses.usable(texts)
         own = self._own_endpoints() if usable else ()
-        return [one for one in usable if one not in own][:MAX_CHECKED_ADDRESSES]
+        return [one for one in usable if one.with_zone("") not in own][:MAX_CHECKED_ADDRESSES]
 
     def _say(self, event: str, about: str, **fields: str) -> None:
         now, key = self._clock(), (event, about)

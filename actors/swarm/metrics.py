@@ -5,12 +5,15 @@ Never puts a peer id or an address into a label (docs/interfaces.md, "Metrics").
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 from ...messages.to_metrics import Observed, Sample
+from ...messages.types import Transport
 from ..histogram import Histogram
 from .dial import addresses
 from .dial.addresses import Endpoint
+from .library.connections import transport_of
 
 
 class Measurements:
@@ -32,11 +35,11 @@ class Measurements:
     def observed(self, connections: Iterable[Any], dht_peers: int) -> Observed:
         """Return the present value of every metric, connections included."""
         open_now: Counter[tuple[str, str, str]] = Counter(
-            {("inbound", "tcp", "direct"): 0, ("outbound", "tcp", "direct"): 0}
+            dict.fromkeys(product(("inbound", "outbound"), get_args(Transport), ("direct",)), 0)
         )
         for connection in connections:
             direction = "inbound" if str(connection.direction) == "inbound" else "outbound"
-            open_now[(direction, "tcp", "direct")] += 1
+            open_now[(direction, transport_of(connection.muxed_conn), "direct")] += 1
         samples = [Sample("connections", labels, float(count)) for labels, count in sorted(open_now.items())]
         samples.append(Sample("dht_routing_table_peers", (), float(dht_peers)))
         samples += [

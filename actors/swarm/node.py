@@ -24,12 +24,12 @@ from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
-from .host import Host, open_host
+from .host import Host, open_host, uses_quic, uses_webrtc, websocket_transport
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
-from .library.connection_limits import limit_inbound_connections
+from .library.connection_limits import UPGRADE_TIMEOUT_S
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
@@ -37,26 +37,40 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .pairing.rate_limits import Pace
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
+_HANDSHAKES_PER_S, _BURST_HANDSHAKES = 50.0, 100.0
+"""With one source, in the long run and at once. Each takes some two milliseconds of processor time."""
 
 
 class _Gate:
     """Decides who may connect, and who makes room (library/connection_limits.py, Gate)."""
 
-    def __init__(self, bans: BanList, lan_only: bool) -> None:
+    def __init__(self, bans: BanList, *, lan_only: bool, offline: bool) -> None:
         self._bans = bans
         self._lan_only = lan_only
+        self._offline = offline
+        self._handshakes: Pace[str] = Pace(_HANDSHAKES_PER_S, _BURST_HANDSHAKES)
 
     def allows(self, host: str) -> bool:
-        """With --lan-only, refuse every address outside of the local network."""
+        """Refuse with --lan-only every address outside of the local network, with --offline of this host."""
+        if self._offline:
+            ip = addresses.ip_of(host)
+            return ip is not None and ip.is_loopback
         return not self._lan_only or addresses.is_local_host(host)
 
     def is_slow(self, address_block: str | None) -> bool:
         """Let blocks from which much rubbish came lose their connections first."""
         return self._bans.is_slow(address_block, now())
+
+    def pause_before_handshake(self, source: str) -> float:
+        """Have the handshakes of a source wait beyond a pace; not on loopback, where many nodes may be."""
+        if addresses.is_loopback_block(addresses.block_of(source.partition("/")[0])):
+            return 0.0
+        return self._handshakes.wait_before(source, now(), UPGRADE_TIMEOUT_S)
 
 
 class SwarmNode:
@@ -90,6 +104,8 @@ class SwarmNode:
             host.peer,
             nursery,
             lan_only=config.lan_only,
+            offline=config.offline,
+            transports=host.transports,
             observe=self._count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
         )
@@ -109,7 +125,8 @@ class SwarmNode:
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
-        limit_inbound_connections(host.network, _Gate(self._bans, config.lan_only), self._count_handshake)
+        gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
+        host.admit(gate, self._count_handshake)
         after_identify(host.libp2p, self._identified)
 
     @classmethod
@@ -130,7 +147,16 @@ class SwarmNode:
         async def write_log(level: str, text: str) -> None:
             await mailbox.log(level, text)
 
-        async with open_host(seed, config.max_connections) as host, trio.open_nursery() as nursery:
+        async with (
+            open_host(
+                seed,
+                config.max_connections,
+                quic=uses_quic(config),
+                websocket=websocket_transport(config),
+                webrtc=uses_webrtc(config),
+            ) as host,
+            trio.open_nursery() as nursery,
+        ):
             node = cls(mailbox, config, routing, nursery, host)
             await host.listen(config, former, write_log)
             node._dht_client = DhtClient(
@@ -175,7 +201,7 @@ class SwarmNode:
         host = self._host
         return [
             Send("swarm", Listening(host.listening)),
-            Send("discovery", SwarmUp(host.peer, host.announced, host.local)),
+            Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
             Send("gateway", self._status()),
         ]
 
@@ -289,6 +315,7 @@ class SwarmNode:
             reachability=metrics.reachability(host.announced),
             dht_mode="client" if self._config.dht_mode == "client" else "server",
             dht_peers=self._routing_table.size,
+            listening=host.listening,
         )
 
     async def _report(self) -> None:

@@ -25,13 +25,19 @@ PROTOCOL = "/benchmark/echo/1.0.0"
 _CONNECTIONS = 64
 
 
-class _Open:
+class Open:
     """Everybody may connect (connection_limits.Gate)."""
 
     def allows(self, host: str) -> bool:
+        """Admit every address."""
         return True
 
+    def pause_before_handshake(self, _source: str) -> float:
+        """Let each begin at once."""
+        return 0.0
+
     def is_slow(self, _address_block: str | None) -> bool:
+        """No block is slow."""
         return False
 
 
@@ -47,17 +53,17 @@ async def _serve(host: Host) -> None:
 
     host.libp2p.set_stream_handler(TProtocol(PROTOCOL), answer)
     await host.listen(SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",)), (), note)
-    _say(address=host.listening[0], peer=host.peer.hex())
-    async for _ in _lines():
+    say(address=host.listening[0], peer=host.peer.hex())
+    async for _ in lines():
         pass
 
 
 async def _dial(host: Host) -> None:
     async with trio.open_nursery() as nursery:
         dialer = Dialer(host.network, host.peer, nursery)
-        _say(ready=True)
-        async for order in _lines():
-            _say(**await _once(dialer, order))
+        say(ready=True)
+        async for order in lines():
+            say(**await _once(dialer, order))
         nursery.cancel_scope.cancel()
 
 
@@ -75,7 +81,8 @@ async def _once(dialer: Dialer, order: dict[str, Any]) -> dict[str, Any]:
     return {"connect": took[0], "requests": took[1:]}
 
 
-async def _lines() -> Any:
+async def lines() -> Any:
+    """Yield the JSON lines of standard input."""
     buffer = bytearray()
     async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
         while data := await stdin.receive_some(1 << 16):
@@ -85,13 +92,14 @@ async def _lines() -> Any:
                 del buffer[: end + 1]
 
 
-def _say(**line: object) -> None:
+def say(**line: object) -> None:
+    """Print one JSON line."""
     print(json.dumps(line), flush=True)
 
 
 async def _main(role: str) -> None:
     async with open_host(os.urandom(32), _CONNECTIONS) as host:
-        connection_limits.limit_inbound_connections(host.network, _Open())
+        connection_limits.limit_inbound_connections(host.network, Open())
         await (_serve if role == "serve" else _dial)(host)
 
 

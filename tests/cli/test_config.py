@@ -2,6 +2,7 @@
 
 import base64
 import tomllib
+from pathlib import Path
 
 import base58
 import pytest
@@ -15,6 +16,8 @@ from spacedrive_node.config.settings import DEFAULT_METRICS, SETTINGS, NodeConfi
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
 
+CERTHASH = "uEiDBSDhAV-RLwDbCp4VlWnpSHVYsVDhW0X7T2lrEl02_og"
+WEBRTC = "/ip4/127.0.0.1/udp/1/webrtc-direct"
 PEER = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
 
 
@@ -97,14 +100,33 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     assert str(tmp_path / "none.toml") in problems(file=tmp_path / "none.toml")[0]
 
 
+def test_a_file_without_an_end_is_refused():
+    """It is not read on until there is no memory left."""
+    assert "no configuration" in problems(file=Path("/dev/zero"))[0]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ({"listen": ("127.0.0.1:7520",)}, "a multiaddr such as"),
         ({"listen": ("/dns4/example.org/tcp/1",)}, "address of this machine"),
-        ({"listen": ("/ip4/127.0.0.1/udp/0/quic-v1",)}, "TCP only"),
-        ({"listen": ("/ip4/127.0.0.1/tcp/0/ws",)}, "TCP only"),
-        ({"bootstrap": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "TCP only"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0",)}, "WebRTC only"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0/quic",)}, "WebRTC only"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/tls",)}, "WebRTC only"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/ws/http-path/x",)}, "nothing may follow the ws"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/tls/ws",)}, "tls-certificate"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/wss",), "tls_key": "/k"}, "belong together"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/7/ws", "/ip4/127.0.0.1/tcp/7")}, "cannot share tcp port 7"),
+        ({"websocket_path": "p2p"}, "a path such as"),
+        ({"websocket_path": "/a?b"}, "a path such as"),
+        ({"websocket_proxies": ("10.0.0.1/8",)}, "a network such as"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0/quic-v1/webtransport",)}, "nothing may follow the quic-v1"),
+        ({"listen": (f"/ip4/127.0.0.1/udp/1/quic-v1/p2p/{PEER}",)}, "this node's own"),
+        ({"bootstrap": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "/p2p/"),
+        ({"listen": (f"{WEBRTC}/certhash/{CERTHASH}",)}, "this node's own"),
+        ({"announce": (f"/ip4/192.0.2.1/udp/1/webrtc-direct/certhash/{CERTHASH}",)}, "this node's own"),
+        ({"listen": (f"{WEBRTC}/x",)}, "nothing may follow the webrtc-direct"),
+        ({"bootstrap": (f"{WEBRTC}/p2p/{PEER}",)}, "/certhash/"),
         ({"listen": (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",)}, "this node's own"),
         ({"announce": ("/ip4/192.0.2.1/tcp/0",)}, "port 0"),
         ({"bootstrap": ("/ip4/192.0.2.1/tcp/1",)}, "/p2p/"),
@@ -243,7 +265,13 @@ def all_changed():
         "name": "desk",
         "control": "/tmp/c",
         "metrics_listen": "[::1]:0",
-        "listen": ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"),
+        "listen": ("/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"),
+        "quic": False,
+        "websocket_path": "/p2p",
+        "websocket_proxies": ("127.0.0.1/32", "fd00::/8"),
+        "tls_certificate": "/tmp/certificate.pem",
+        "tls_key": "/tmp/key.pem",
+        "tls_ca": "/tmp/roots.pem",
         "announce": ("/dns4/example.org/tcp/7520",),
         "bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",),
         "dht_protocol": "/x/kad/1.0.0",
@@ -251,6 +279,7 @@ def all_changed():
         "mdns": False,
         "same_host": False,
         "lan_only": True,
+        "offline": False,
         "max_sessions": 7,
         "code_lifetime": 60.0,
         "log_format": "json",
@@ -261,7 +290,13 @@ def all_changed():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: load_config({}, {}), all_changed, lambda: load_config({"metrics_listen": "off"}, {})]
+    "make",
+    [
+        lambda: load_config({}, {}),
+        all_changed,
+        lambda: load_config({"metrics_listen": "off"}, {}),
+        lambda: load_config({"offline": True}, {}),
+    ],
 )
 def test_argv_gives_the_same_configuration_again(make):
     """to_argv and the command line are inverse, so a child gets exactly what its parent was told."""

@@ -62,6 +62,7 @@ def test_pair_prints_exactly_the_documented_events(node, sdnode):
             "fingerprint": "0123456789abcdef",
             "seconds": 1.25,
             "path": "direct",
+            "transport": "quic",
         },
     ]
 

@@ -18,7 +18,7 @@ from spacedrive_node.cli.passphrase import (
 from spacedrive_node.tests.harness.fake_node import DEADLINE
 
 PHRASE = "correct horse"
-UP = ("up", "--metrics-listen", "off", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-same-host")
+UP = ("up", "--metrics-listen", "off", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-same-host", "--no-mdns")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from spacedrive_node.actors.base import ActorChannel, Send
 from spacedrive_node.actors.discovery import main
 from spacedrive_node.actors.discovery.core import Discovery
 from spacedrive_node.actors.discovery.same_host import SameHost
-from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm
+from spacedrive_node.messages import to_gateway, to_lan, to_metrics, to_session, to_swarm
 from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.base import INTERNAL_LIMIT, Decoder, Message, encode, frame
 from spacedrive_node.messages.child_protocol import (
@@ -63,6 +63,7 @@ TRUE = peer("the device that shows the code")
 UP = SwarmUp(OWN, ("/ip4/192.0.2.9/tcp/1",), ("/ip4/127.0.0.1/tcp/1",))
 DECODERS: dict[str, Decoder[Message]] = {
     "swarm": to_swarm.decode,
+    "lan": to_lan.decode,
     "gateway": to_gateway.decode,
     "metrics": to_metrics.decode,
     "session": to_session.decode,

@@ -6,7 +6,7 @@ import pytest
 
 from spacedrive_node.actors.base import Send
 from spacedrive_node.actors.discovery.core import Discovery
-from spacedrive_node.messages import to_gateway, to_metrics, to_session, to_swarm
+from spacedrive_node.messages import to_gateway, to_lan, to_metrics, to_session, to_swarm
 from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.from_supervisor import ActorRestarted, SessionEnded
@@ -15,6 +15,7 @@ from spacedrive_node.messages.to_discovery import (
     Find,
     KadFailed,
     KadReply,
+    LanPeer,
     ServerJoined,
     Servers,
     StartProviding,
@@ -28,6 +29,7 @@ from spacedrive_node.tests.harness.simulated_dht import INSTANCE, OWN, peer
 
 DECODE = {
     "swarm": to_swarm.decode,
+    "lan": to_lan.decode,
     "gateway": to_gateway.decode,
     "metrics": to_metrics.decode,
     "session": to_session.decode,
@@ -68,7 +70,8 @@ class RandomMessages:
                 (session, StopFinding()),
                 ("supervisor", SessionEnded(choose(SESSIONS), "joiner", "expired")),
                 ("supervisor", ActorRestarted(choose(["swarm", "vault"]))),
-                ("swarm", SwarmUp(OWN, (), ())),
+                ("swarm", SwarmUp(OWN, (), (), choose([(), ("/ip4/0.0.0.0/tcp/1",)]))),
+                ("lan", LanPeer(INSTANCE, bytes(4), (*named, PeerAddresses(peer("new")))[0])),
                 ("swarm", ServerJoined((*named, PeerAddresses(peer("new")))[0])),
                 *[("swarm", KadReply(request, named, self.peers()))] * 6,
                 *[("swarm", KadFailed(request, "gone"))] * 3,

@@ -2,12 +2,23 @@
 
 from typing import Any
 
-from spacedrive_node.actors.discovery.candidates import Candidates
+from spacedrive_node.actors.discovery.candidates import MAX_CANDIDATES, MAX_LAN_SOURCES, Candidates
 from spacedrive_node.actors.discovery.core import Discovery
 from spacedrive_node.actors.discovery.pending_requests import MAX_PENDING_REQUESTS
 from spacedrive_node.messages.actor_configs import DiscoveryConfig
-from spacedrive_node.messages.to_discovery import Find, KadReply, ServerJoined, Servers, StopFinding, SwarmUp
+from spacedrive_node.messages.to_discovery import (
+    Find,
+    KadReply,
+    LanPeer,
+    ServerJoined,
+    Servers,
+    StartProviding,
+    StopFinding,
+    StopProviding,
+    SwarmUp,
+)
 from spacedrive_node.messages.to_gateway import Readiness
+from spacedrive_node.messages.to_lan import Announce, Browse, StopAnnouncing, StopBrowsing
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import CandidateFound
 from spacedrive_node.messages.to_swarm import Bootstrap, ClosestServers, KadRequest
@@ -229,3 +240,95 @@ def test_addresses_of_a_liar_do_not_push_out_good_ones() -> None:
     )
     assert len(candidate.addresses) == 32
     assert candidates.pop_changed() == []
+
+
+LISTENING = ("/ip4/0.0.0.0/tcp/7520",)
+UP = SwarmUp(OWN, ("/ip4/192.0.2.9/tcp/7520",), (), LISTENING)
+OTHER = "f" * 16
+PROVIDER, SECOND = "session-" + "1" * 16, "session-" + "2" * 16
+
+
+def to_lan(core: Discovery, now: float = 0.0) -> list[object]:
+    """What is sent to lan; the slot of each message is its instance."""
+    sends = [send for send in core.poll(now) if send.to == "lan"]
+    assert all(send.slot == send.message.instance.encode() for send in sends)  # type: ignore[attr-defined]
+    return [send.message for send in sends]
+
+
+def discovery(*, mdns: bool = True) -> Discovery:
+    return Discovery(DiscoveryConfig(runtime_dir="/nowhere", mdns=mdns), 1)
+
+
+def test_lan_announces_the_codes_that_are_shown() -> None:
+    """Once the swarm listens, with what it listens on; while any session shows that code."""
+    core = discovery()
+    core.handle(PROVIDER, StartProviding(KEY, INSTANCE), 0.0)
+    core.handle(SECOND, StartProviding(KEY, INSTANCE), 0.0)
+    assert to_lan(core) == []
+    core.handle("swarm", UP, 0.0)
+    assert to_lan(core) == [Announce(INSTANCE, OWN, LISTENING)]
+    core.handle("swarm", UP, 0.0)
+    assert to_lan(core) == []
+    core.handle("swarm", SwarmUp(OWN, (), (), ("/ip6/::/tcp/1",)), 0.0)
+    assert to_lan(core) == [Announce(INSTANCE, OWN, ("/ip6/::/tcp/1",))]
+    core.handle(PROVIDER, StopProviding(), 0.0)
+    assert to_lan(core) == []
+    core.handle(SECOND, StopProviding(), 0.0)
+    assert to_lan(core) == [StopAnnouncing(INSTANCE)]
+
+
+def test_lan_looks_for_the_codes_that_were_entered() -> None:
+    """Anew for each session, so that the second gets what the first was given; until the last stops.
+
+    Not before the swarm is up: what was found would be lost, because there is no search yet.
+    """
+    core = discovery()
+    core.handle(FINDER, Find(KEY, INSTANCE), 0.0)
+    assert to_lan(core) == []
+    core.handle("swarm", UP, 0.0)
+    assert to_lan(core) == [Browse(INSTANCE)]
+    core.handle(SECOND, Find(KEY, INSTANCE), 0.0)
+    assert to_lan(core) == [Browse(INSTANCE)]
+    core.handle(SECOND, Find(KEY, OTHER), 0.0)
+    assert to_lan(core) == [Browse(OTHER)]
+    core.handle(FINDER, StopFinding(), 0.0)
+    core.handle(SECOND, StopFinding(), 0.0)
+    assert to_lan(core) == [StopBrowsing(INSTANCE), StopBrowsing(OTHER)]
+
+
+def test_without_mdns_nothing_is_sent_to_lan() -> None:
+    core = discovery(mdns=False)
+    core.handle("swarm", UP, 0.0)
+    core.handle(FINDER, Find(KEY, INSTANCE), 0.0)
+    core.handle(PROVIDER, StartProviding(KEY, OTHER), 0.0)
+    core.handle(FINDER, StopFinding(), 0.0)
+    core.handle(PROVIDER, StopProviding(), 0.0)
+    assert to_lan(core) == []
+
+
+def test_a_device_on_the_lan_is_a_candidate_of_those_who_look_for_its_code() -> None:
+    net = SimulatedDht(1, 0)
+    net.swarm_comes_up()
+    net.find()
+    named = PeerAddresses(TRUE, ("/ip4/10.0.0.2/tcp/1", "/ip4/10.0.0.3/tcp/1"), ("/ip4/10.0.0.3/tcp/1",))
+    net.take("lan", LanPeer(OTHER, bytes((10, 0, 0, 2)), named))
+    assert not net.candidates
+    net.take("lan", LanPeer(INSTANCE, bytes((10, 0, 0, 2)), named))
+    assert net.candidates[TRUE] == CandidateFound(TRUE, named.addresses, ("mdns",), named.hearsay)
+    net.take("lan", LanPeer(INSTANCE, bytes((10, 0, 0, 2)), addresses_of(OWN)))
+    assert set(net.candidates) == {TRUE}
+
+
+def test_liars_on_the_lan_leave_room_for_others() -> None:
+    """However many addresses they have there: for candidates of other finders, and for their addresses."""
+    candidates = Candidates(OWN)
+    for liar in range(200):
+        source = bytes((10, 0, 0, liar))
+        wrong = PeerAddresses(TRUE, (f"/ip4/10.0.0.{liar}/tcp/1",))
+        candidates.offer("mdns", source, [addresses_of(peer(liar)), wrong])
+    found = {one.peer: one for one in candidates.pop_changed()}
+    assert len(found) <= MAX_CANDIDATES // 4
+    candidates.offer("dht", peer("honest server"), [addresses_of(TRUE)])
+    (true,) = candidates.pop_changed()
+    assert set(addresses_of(TRUE).addresses) <= set(true.addresses)
+    assert len(true.addresses) <= MAX_LAN_SOURCES + len(addresses_of(TRUE).addresses)

@@ -29,10 +29,10 @@ _kind = ""
 def __getattr__(kind: str) -> Entry:
     """Return the entry for one kind of actor, and act as that kind from now on."""
     global _kind
-    if kind not in ("vault", "metrics", "gateway", "discovery", "swarm", "session"):
+    if kind not in ("vault", "metrics", "gateway", "discovery", "lan", "swarm", "session"):
         raise AttributeError(kind)
     _kind = kind
-    return _main
+    return _Blocking() if kind == "lan" else _main  # type: ignore[return-value]
 
 
 def warm_up() -> None:
@@ -43,10 +43,20 @@ def _module() -> str:
     return f"spacedrive_node.actors.{_kind}"
 
 
+def _report() -> Log:
+    return Log(level="info", event=EVENT, fields={"operations": " ".join(sorted(allowed_operations()))})
+
+
+class _Blocking:
+    """For an actor that has no event loop."""
+
+    def serve(self, channel: Any) -> None:
+        channel.send(_report())
+        importlib.import_module(_module()).main.serve(channel)
+
+
 async def _main(channel: Any) -> None:
-    await channel.send(
-        Log(level="info", event=EVENT, fields={"operations": " ".join(sorted(allowed_operations()))})
-    )
+    await channel.send(_report())
     await importlib.import_module(_module()).main(channel)
 
 

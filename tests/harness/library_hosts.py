@@ -13,6 +13,9 @@ from libp2p.network.config import ConnectionConfig
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, library_logs
+from spacedrive_node.actors.swarm.quic.transport import QuicTransport
+from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
+from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
 
 PROTOCOL = TProtocol("/test/1")
 
@@ -25,6 +28,9 @@ class Open:
 
     def allows(self, host: str) -> bool:
         return True
+
+    def pause_before_handshake(self, _source: str) -> float:
+        return 0.0
 
     def is_slow(self, address_block: str | None) -> bool:
         return False
@@ -41,8 +47,18 @@ def plain_host(number: int, most: int = 64, **more: Any) -> Any:
     return libp2p.new_host(key_pair=keys(number), connection_config=config, **more)
 
 
-def our_host(number: int, most: int = 64) -> Any:
-    return host_factory.new_host(keys(number), most, list)
+def our_host(
+    number: int, most: int = 64, *, quic: bool = False, websocket: Any = None, webrtc: bool = False
+) -> Any:
+    """A corrected host; `websocket` is a transport, or True for one with the default options."""
+    more: list[Any] = [QuicTransport(keys(number), number.to_bytes(32, "big"))] if quic else []
+    if websocket is not None:
+        more.append(WebSocketTransport(WebSocketOptions()) if websocket is True else websocket)
+    if webrtc:
+        from spacedrive_node.actors.swarm.webrtc.transport import WebRtcTransport
+
+        more.append(WebRtcTransport(keys(number), number.to_bytes(32, "big")))
+    return host_factory.new_host(keys(number), most, list, more)
 
 
 def make(corrected: bool, number: int, most: int = 64) -> Any:
@@ -50,7 +66,7 @@ def make(corrected: bool, number: int, most: int = 64) -> Any:
 
 
 @asynccontextmanager
-async def running(*hosts: Any) -> AsyncIterator[tuple[Multiaddr, ...]]:
+async def running(*hosts: Any, listen: Multiaddr = LOCAL) -> AsyncIterator[tuple[Multiaddr, ...]]:
     """Run hosts, each listening on loopback; gives their addresses. Closed in order."""
     async with trio.open_nursery() as nursery:
         leave = trio.Event()
@@ -58,7 +74,7 @@ async def running(*hosts: Any) -> AsyncIterator[tuple[Multiaddr, ...]]:
 
         async def hold(host: Any, task_status: trio.TaskStatus[None]) -> None:
             async with host_lifecycle.run_host(host):
-                await host.get_network().listen(LOCAL)
+                await host.get_network().listen(listen)
                 found.extend(host.get_transport_addrs())
                 task_status.started()
                 await leave.wait()

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,26 +16,36 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 
 
 class UpCommand:
-    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready."""
+    """A running `sdnode up`. Raises AssertionError with its log if it does not become ready.
+
+    `command` runs it and what is run against it, in a network namespace for example; `listen` None leaves the
+    choice to the node.
+    """
 
     def __init__(
-        self, folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        name: str,
+        *flags: str,
+        variables: Mapping[str, str] | None = None,
+        command: Sequence[str] = (),
+        listen: str | None = "/ip4/127.0.0.1/tcp/0",
     ) -> None:
         self.folder, self.data_dir = folder, folder / name
+        self.sdnode = [*command, *SDNODE]
         collector.add_folder(folder)
         collector.add_passphrase_of(flags)
         log = (folder / f"{name}.log").open("ab")
         self.process = subprocess.Popen(
             [
-                *SDNODE,
+                *self.sdnode,
                 "up",
                 "--json",
                 "--data-dir",
                 str(self.data_dir),
                 "--name",
                 name,
-                "--listen",
-                "/ip4/127.0.0.1/tcp/0",
+                *([] if listen is None else ["--listen", listen]),
                 "--metrics-listen",
                 "127.0.0.1:0",
                 "--no-mdns",
@@ -52,12 +62,12 @@ class UpCommand:
         if not line:
             self.process.wait(DEADLINE)
             self.process.stdout.close()
-            raise AssertionError((folder / f"{name}.log").read_text())
+            raise AssertionError(self.log())
         self.ready = json.loads(line)
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
         done = subprocess.run(
-            [*SDNODE, *arguments, "--json", "--data-dir", str(self.data_dir)],
+            [*self.sdnode, *arguments, "--json", "--data-dir", str(self.data_dir)],
             input=stdin,
             capture_output=True,
             text=True,
@@ -70,6 +80,10 @@ class UpCommand:
         collector.add_text(f"standard error of {arguments[0]}", done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def log(self) -> str:
+        """What the node has logged so far, and before."""
+        return (self.folder / f"{self.data_dir.name}.log").read_text()
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE)
@@ -77,9 +91,14 @@ class UpCommand:
 
 @contextmanager
 def sdnode_up(
-    folder: Path, name: str, *flags: str, variables: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    *flags: str,
+    variables: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
+    listen: str | None = "/ip4/127.0.0.1/tcp/0",
 ) -> Iterator[UpCommand]:
-    node = UpCommand(folder, name, *flags, variables=variables)
+    node = UpCommand(folder, name, *flags, variables=variables, command=command, listen=listen)
     try:
         yield node
     finally:
@@ -93,7 +112,7 @@ def sdnode_up(
 def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run `sdnode pair --yes`. Yields the words that it shows, and its process."""
     process = subprocess.Popen(
-        [*SDNODE, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
+        [*node.sdnode, "pair", "--yes", "--json", "--data-dir", str(node.data_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
@@ -109,3 +128,19 @@ def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]
             process.kill()
         process.wait()
         process.stdout.close()
+
+
+@contextmanager
+def sdnode_started(node: UpCommand, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command against a node without waiting for its end. It is killed at the end of the block."""
+    process = subprocess.Popen(
+        [*node.sdnode, *arguments, "--json", "--data-dir", str(node.data_dir)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -27,6 +27,7 @@ from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import RunningChild, Spare, Spawner
 from spacedrive_node.tests.harness.secret_sweep import collector
+from spacedrive_node.tests.harness.transports import listen_addresses
 
 LIMIT = 1 << 20
 DEADLINE = 60.0
@@ -57,6 +58,10 @@ class InterceptingSpawner:
     def record_delivery(self, kind: str, message: Deliver) -> None:
         self.delivered[kind, message.kind] += 1
         self._delivery.unpark_all()
+
+    def starting(self, kind: str, start: Start) -> Start:
+        """Called with the first frame to each actor; what it returns is sent instead."""
+        return start
 
     async def intercept(self, actor: str, message: Deliver | Step) -> None:
         """Called with each input before it is written to an actor, and with each step before it is read.
@@ -133,6 +138,7 @@ class _InterceptedChannel:
             message = decode_to_child(payload)
             if isinstance(message, Start):
                 self._handle.name = message.name
+                payload = encode(self._handle.spawner.starting(self._handle.kind, message))
             elif isinstance(message, Deliver):
                 await self._handle.spawner.intercept(self._handle.name, message)
             await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
@@ -180,7 +186,7 @@ class Node:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1 from outside the kernel's ephemeral range.
+    """Return a port of 127.0.0.1 that is free for TCP and UDP, from outside the kernel's ephemeral range.
 
     No other program gets it by asking for any port, so a swarm that was killed can listen on it again, and
     the other devices, which know only this port, find the node again.
@@ -188,10 +194,11 @@ def free_port() -> int:
     ephemeral = int(_EPHEMERAL.read_text().split()[0])
     below = range(min(_UNPRIVILEGED, ephemeral - _TRIED_PORTS), ephemeral)
     for port in random.SystemRandom().sample(below, _TRIED_PORTS):
-        with socket.socket() as there:
-            there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                there.bind(("127.0.0.1", port))
+                for there in (tcp, udp):
+                    there.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port
@@ -207,7 +214,7 @@ async def running_node(
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []
     options: dict[str, object] = {
-        "listen": (f"/ip4/127.0.0.1/tcp/{free_port()}",),
+        "listen": listen_addresses(free_port()),
         "metrics_listen": None,
         "mdns": False,
         "same_host": False,

@@ -6,12 +6,11 @@ from typing import Any
 
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.peer.id import ID
-from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, streams
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, PairingRequest
+from spacedrive_node.tests.harness.transports import dial_address, more_transports
 
 A = "session-" + "a" * 16
 REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
@@ -19,15 +18,15 @@ REQUEST = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))
 
 @asynccontextmanager
 async def stranger_host(number: int = 99) -> AsyncIterator[Any]:
-    host = host_factory.new_host(create_new_key_pair(number.to_bytes(32, "big")), 64, list)
+    seed = number.to_bytes(32, "big")
+    host = host_factory.new_host(create_new_key_pair(seed), 64, list, more_transports(seed))
     async with host_lifecycle.run_host(host):
         yield host
 
 
 async def dial(host: Any, node: Any, source: tuple[str, int] | None = None) -> Any:
     with trio.fail_after(10):
-        address = Multiaddr(node.addresses[0])
-        return await host.get_network().dial_addr(address, ID(node.peer), source=source)
+        return await dial_address(host, node.addresses[0], node.peer, source)
 
 
 async def send(connection: Any, data: bytes) -> bytes:

@@ -26,8 +26,9 @@ rust_peer() { # FOLDER PROGRAM
         cp "$built/target/release/$2" "$built/$1-peer"
 }
 js_peer() {
-    mkdir -p "$built/js-$1" && cp "js-$1/package.json" js/peer.mjs "$built/js-$1/" &&
-        (cd "$built/js-$1" && npm install --no-package-lock --no-audit --no-fund)
+    mkdir -p "$built/js-$1" && cp "js-$1/package.json" js/*.mjs "$built/js-$1/" &&
+        (cd "$built/js-$1" && npm install --no-package-lock --no-audit --no-fund &&
+            npx esbuild browser.mjs --bundle --format=esm --outfile=browser.js)
 }
 
 attempt go-peer go go_peer

@@ -38,6 +38,66 @@ REACHED = {
         "limits/test_multiplexer.py::test_what_all_connections_hold_together_is_bounded",
         "limits/test_multiplexer.py::test_bytes_that_are_announced_count_as_bytes_that_are_there",
     ),
+    "the same over QUIC": (
+        "quic/test_connections.py::test_a_stream_that_nobody_reads_holds_a_quarter_of_a_mebibyte",
+        "quic/test_connections.py::test_all_streams_of_a_connection_together_hold_no_more_than_its_window",
+        "quic/test_connections.py::test_of_all_connections_the_one_that_holds_most_goes",
+    ),
+    "the same over WebRTC": (
+        "webrtc/test_connections.py::test_what_nobody_reads_stops_its_sender_and_no_byte_is_lost",
+        "webrtc/test_sctp.py::test_a_peer_that_ignores_the_window_fills_no_memory",
+    ),
+    "handshakes of WebRTC that are open": (
+        "webrtc/test_hostile.py::test_many_open_handshakes_make_newcomers_show_their_address",
+        "webrtc/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+    ),
+    "strangers at a WebRTC port": (
+        "webrtc/test_admission.py::test_strangers_have_a_pace_each_and_all_together",
+    ),
+    "parts of a WebRTC connection that came too early": (
+        "webrtc/test_sctp.py::test_a_peer_that_ignores_the_window_fills_no_memory",
+    ),
+    "channels of a WebRTC connection whose end the peer has not confirmed": (
+        "webrtc/test_connections.py::test_channels_whose_end_the_peer_never_confirms_are_bounded",
+    ),
+    "streams that a peer has open on one connection": (
+        "limits/test_multiplexer.py::test_streams_of_one_connection_are_bounded",
+        "quic/test_connections.py::test_a_peer_has_a_bounded_number_of_streams_open",
+        "webrtc/test_connections.py::test_streams_are_bounded",
+    ),
+    "streams that a peer opens on one QUIC connection": (
+        "quic/test_hostile.py::test_streams_that_are_opened_and_reset_are_granted_at_a_rate",
+    ),
+    "handshakes of QUIC that are open": (
+        "quic/test_limits.py::test_handshakes_are_bounded_in_all_and_for_each_block",
+        "quic/test_hostile.py::test_strangers_who_finish_no_handshake_keep_nobody_out",
+        "quic/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+        "limits/test_crowds.py::test_three_hundred_idle_sockets",
+        "quic/test_hostile.py::test_a_handshake_that_never_ends_is_ended",
+    ),
+    "parts of a QUIC stream that are missing": (
+        "quic/test_hostile.py::test_a_stream_full_of_holes_ends_the_connection",
+    ),
+    "WebSocket before its frames (TLS, HTTP)": (
+        "websocket/test_forwarded.py::test_upgrades_are_bounded_in_all_and_for_each_block",
+        "websocket/test_hostile.py::test_idle_sockets_of_one_block_are_bounded",
+        "websocket/test_hostile.py::test_half_a_request_is_given_up",
+        "websocket/test_tls.py::test_half_a_handshake_is_given_up",
+    ),
+    "head of an HTTP request or answer": (
+        "websocket/test_upgrade.py::test_a_request_is_bounded_also_when_it_comes_in_parts",
+        "websocket/test_upgrade.py::test_what_is_no_request_is_refused",
+        "websocket/test_upgrade.py::test_a_client_takes_no_other_answer",
+    ),
+    "message of a WebSocket": (
+        "websocket/test_frames.py::test_a_message_is_bounded",
+        "websocket/test_frames.py::test_bytes_come_before_their_frame_is_complete",
+        "websocket/test_hostile.py::test_what_nobody_reads_stays_with_the_peer",
+    ),
+    "frames of a WebSocket without bytes (pings, pongs, empty ones)": (
+        "websocket/test_frames.py::test_frames_without_bytes_are_bounded_in_a_second",
+        "websocket/test_hostile.py::test_a_flood_of_pings_ends_its_connection_alone",
+    ),
     "messages of Kademlia and identify": (
         "limits/test_strangers_bytes.py::"
         "test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time",
@@ -54,6 +114,20 @@ REACHED = {
     "an answer of the DHT server": (
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
+    ),
+    "handshakes with one source (an IPv4 address, an IPv6 block)": (
+        "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
+        "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
+        "swarm/test_connection_limits.py::test_idle_sockets_of_one_address_leave_slots",
+    ),
+    "streams of the DHT server at once": (
+        "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
+        "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
+        "swarm/test_dht_server.py::test_a_silent_stream_of_the_dht_ends",
+    ),
+    "requests to the DHT server": (
+        "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
+        "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
     ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
@@ -78,6 +152,23 @@ REACHED = {
     "the same from one address block": (
         "swarm/test_ban_list.py::test_fresh_peer_ids_make_their_block_slow_and_ban_nobody_else",
         "limits/test_swarm.py::test_three_hundred_useless_frames_of_an_address_block",
+    ),
+    "packets of mDNS that are read": (
+        "lan/test_admission.py::test_one_who_sends_too_much_is_cut_and_then_blocked_for_a_while",
+        "lan/test_admission.py::test_a_crowd_is_bounded_in_all",
+        "lan/test_sockets.py::test_the_kernel_drops_what_blocked_senders_send",
+    ),
+    "one packet of mDNS": (
+        "lan/test_dns_messages.py::test_what_is_no_message_is_refused",
+        "lan/test_dns_messages.py::test_a_packet_that_is_made_to_be_slow_is_refused_at_once",
+    ),
+    "what mDNS names for one code": (
+        "lan/test_browser.py::test_one_who_says_much_takes_little_room",
+        "discovery/test_core.py::test_liars_on_the_lan_leave_room_for_others",
+    ),
+    "answers of mDNS": (
+        "lan/test_responder.py::test_answers_to_single_devices_are_bounded",
+        "lan/test_responder.py::test_many_codes_are_told_in_turns_and_each_of_them_is",
     ),
     "candidates that J asks for one code": (
         "session/test_limits.py::test_at_most_128_candidates_eight_at_a_time",

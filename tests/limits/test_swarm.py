@@ -1,4 +1,4 @@
-"""Limits of docs/protocol.md at the port of a real swarm, each reached by real peers."""
+"""Limits of docs/protocol.md at the ports of a real swarm, each reached by real peers over each transport."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -31,7 +31,9 @@ from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
 from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, open_swarm
+from spacedrive_node.tests.harness.transports import EACH_TRANSPORT, listen_addresses
 
+pytestmark = EACH_TRANSPORT
 ROUTE_KEY = b"r" * 32
 
 
@@ -211,7 +213,7 @@ async def test_strangers_who_take_all_connections_keep_nobody_out() -> None:
     """Twice as many peers of one address block as may connect: a device of another one gets in and stays, and
     this node can still dial.
     """
-    config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), max_connections=16)
+    config = SwarmConfig(listen=listen_addresses(), max_connections=16)
     async with (
         open_swarm("a", config) as a,
         open_swarm("b") as b,

@@ -110,6 +110,7 @@ def test_a_second_node_on_one_data_directory_refuses(tmp_path: Path) -> None:
                     "off",
                     "--listen",
                     "/ip4/127.0.0.1/tcp/0",
+                    "--no-mdns",
                     *more,
                 ],
                 capture_output=True,

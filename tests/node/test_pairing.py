@@ -14,6 +14,7 @@ async def test_two_nodes_pair_over_a_real_lookup_and_know_each_other_after_a_res
         result = await pair(a, b)
         assert result.initiator.fingerprint == result.joiner.fingerprint
         assert result.initiator.path == result.joiner.path == "direct"
+        assert result.initiator.transport == result.joiner.transport
         before = [await node.client.devices() for node in (a, b)]
         peers = [node.ready.peer for node in (a, b)]
         assert [[d.name for d in devices] for devices in before] == [["bruno"], ["anna"]]

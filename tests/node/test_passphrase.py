@@ -61,7 +61,7 @@ def refused(folder: Path, *flags: str, data_dir: Path | None = None, largest: in
     done = subprocess.run(
         [
             *SDNODE, "up", "--data-dir", str(data_dir or folder / "anna"), "--metrics-listen", "off",
-            "--listen", "/ip4/127.0.0.1/tcp/0", *flags,
+            "--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns", *flags,
         ],
         capture_output=True,
         text=True,
@@ -245,7 +245,7 @@ async def test_the_python_api_takes_a_passphrase(tmp_path: Path, monkeypatch: py
     """It goes through a pipe; a wrong one is a NodeStartError that says so."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     config = NodeConfig(
-        data_dir=str(tmp_path / "anna"), listen=("/ip4/127.0.0.1/tcp/0",), metrics_listen=None
+        data_dir=str(tmp_path / "anna"), listen=("/ip4/127.0.0.1/tcp/0",), metrics_listen=None, mdns=False
     )
     with trio.fail_after(DEADLINE):
         for _ in range(2):

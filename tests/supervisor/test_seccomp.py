@@ -22,6 +22,7 @@ ACTORS = {
     "metrics": sandbox_profiles.METRICS,
     "gateway": sandbox_profiles.GATEWAY,
     "discovery": sandbox_profiles.discovery_sandbox(Path("/run")),
+    "lan": sandbox_profiles.LAN,
     "swarm": sandbox_profiles.SWARM,
 }
 # name: (x86-64, aarch64), None: does not exist there
@@ -124,20 +125,26 @@ def test_files_are_for_those_that_are_given_some(actor: str) -> None:
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_sockets_are_for_the_swarm_and_none_of_them_is_a_unix_socket(actor: str) -> None:
+def test_sockets_are_for_those_on_the_network_and_none_of_them_is_a_unix_socket(actor: str) -> None:
     for keep, code, architecture, column in each(actor):
         internet = ALLOW if keep.reach == "internet" else REFUSE
-        for family in (2, 10, 16):
-            assert verdict(code, architecture, OTHERS["socket"][column], family) == internet
+        datagrams = ALLOW if keep.reach in ("datagrams", "internet") else REFUSE
+        for family in (2, 10):
+            for options in (0, 0o4000, 0o2000000, 0o2004000):  # SOCK_NONBLOCK, SOCK_CLOEXEC
+                assert verdict(code, architecture, OTHERS["socket"][column], family, 1 | options) == internet
+                assert verdict(code, architecture, OTHERS["socket"][column], family, 2 | options) == datagrams
+                assert verdict(code, architecture, OTHERS["socket"][column], family, 3 | options) == internet
+        assert verdict(code, architecture, OTHERS["socket"][column], 16, 3) == datagrams
         for protocol in (1, 4, 9, 12, 15, 16, 20):  # sock_diag, audit, netfilter, uevent, generic, crypto …
             assert verdict(code, architecture, OTHERS["socket"][column], 16, 3, protocol) == REFUSE
         for family in (1, 17, 38, 40):  # unix, packet, alg, vsock
             assert verdict(code, architecture, OTHERS["socket"][column], family) == REFUSE
-        for name in ("connect", "bind"):
-            assert verdict(code, architecture, OTHERS[name][column]) == internet
-        accepts = REFUSE if keep.reach == "nothing" else ALLOW
+        assert verdict(code, architecture, OTHERS["connect"][column]) == internet
+        assert verdict(code, architecture, OTHERS["bind"][column]) == datagrams
+        accepts = ALLOW if keep.reach in ("accept", "internet") else REFUSE
         assert verdict(code, architecture, OTHERS["accept4"][column]) == accepts
-        assert verdict(code, architecture, OTHERS["ioctl"][column], 3, 0x5421) == accepts  # FIONBIO
+        some = REFUSE if keep.reach == "nothing" else ALLOW
+        assert verdict(code, architecture, OTHERS["ioctl"][column], 3, 0x5421) == some  # FIONBIO
         assert verdict(code, architecture, OTHERS["ioctl"][column], 3, 0x5412) == REFUSE  # TIOCSTI
 
 

@@ -50,6 +50,7 @@ def node_process(manager, tmp_path):
     environment.pop("WATCHDOG_PID", None)
     files = ["--data-dir", str(tmp_path / "data"), "--control", str(tmp_path / "control")]
     network = ["--listen", f"/ip4/127.0.0.1/tcp/{free_port()}", "--metrics-listen", "off"]
+    network.append("--no-mdns")
     with subprocess.Popen(
         [sys.executable, "-m", "spacedrive_node", "up", *files, *network],
         env=environment,
@@ -74,6 +75,16 @@ def test_a_node_says_when_it_is_ready_that_it_runs_and_when_it_stops(manager, no
     node_process.send_signal(signal.SIGTERM)
     assert receive(sock, "STOPPING=1")[0] == ["STOPPING=1", "STATUS=stopping"]
     assert node_process.wait(DEADLINE_S) == 0
+
+
+def test_the_status_follows_the_node(manager, node_process, tmp_path):
+    """`systemctl status` does not say ready of a node that has lost its vault's files."""
+    sock, _ = manager
+    ready, _ = receive(sock, "READY=1")
+    (tmp_path / "data").rename(tmp_path / "away")
+    receive(sock, "STATUS=not ready: vault")
+    (tmp_path / "away").rename(tmp_path / "data")
+    assert receive(sock, ready[1])[0] == [ready[1]]
 
 
 def test_a_supervisor_that_stands_still_sends_no_watchdog(manager, node_process):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import trio
 
+from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.pairing import outbound, rate_limits
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
@@ -51,7 +52,7 @@ async def test_a_request_reaches_its_session_and_the_answer_comes_back(swarm: An
         assert (request.peer, request.frame, request.path) == (b.peer, frame, "direct")
         await a.deliver(A, PeerReply(request.request, challenge_frame(frame)))
         answer = await b.expect(PeerAnswer, B)
-        assert answer == PeerAnswer(7, challenge_frame(frame), "direct")
+        assert answer == PeerAnswer(7, challenge_frame(frame), "direct", request.transport)
         assert a.count(PeerEvidence) == b.count(PeerEvidence) == 0
 
 
@@ -324,7 +325,7 @@ async def test_a_peer_that_is_not_there_is_unreachable(swarm: Any) -> None:
         for number, (peer, addresses) in enumerate(
             [
                 (stranger, ("/ip4/127.0.0.1/tcp/1",)),
-                (stranger, ("/unix/tmp/socket", "/ip4/127.0.0.1/udp/1/quic-v1", "nonsense")),
+                (stranger, ("/unix/tmp/socket", "/ip4/127.0.0.1/udp/1/quic-v1/webtransport", "nonsense")),
                 (stranger, ()),
                 (b.peer, b.addresses),
                 (stranger, a.addresses),  # somebody else listens there
@@ -352,6 +353,40 @@ async def test_lan_only_stays_inside(swarm: Any) -> None:
         await b.deliver(B, Ask(1, a.peer, ("/ip4/8.8.8.8/tcp/1",), request_frame(a, b), timeout=5.0))
         assert (await b.expect(PeerUnreachable)).reason != "time-out"
         assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
+
+
+async def test_a_first_stream_that_is_lost(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a new connection the request is repeated once; on one that existed it is not."""
+    exchange_on, lost = outbound._exchange_on, 0
+
+    async def lose_one(connection: Any, frame: bytes) -> bytes:
+        nonlocal lost
+        if lost:
+            lost -= 1
+            raise streams.StreamError("closed by the peer")
+        return await exchange_on(connection, frame)
+
+    monkeypatch.setattr(outbound, "_exchange_on", lose_one)
+    async with swarm("a") as a, swarm("b") as b:
+        lost = 1
+        assert reason(await ask(b, 1, a, request_frame(a, b))) == "unavailable"
+        lost = 1
+        assert (await ask(b, 2, a, request_frame(a, b))) == PeerUnreachable(2, "closed by the peer")
+
+
+async def test_offline_stays_on_this_host(swarm: Any) -> None:
+    """With --offline nothing beyond loopback is dialled or listened on, and no name is resolved."""
+    config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), offline=True)
+    outside = ("/ip4/8.8.8.8/tcp/1", "/ip4/192.168.1.1/tcp/1", "/ip6/fe80::1/tcp/1", "/dns/localhost/tcp/1")
+    async with swarm("a", config) as a, swarm("b", config) as b:
+        for number, address in enumerate(outside):
+            await b.deliver(B, Ask(number, a.peer, (address,), request_frame(a, b), timeout=5.0))
+            assert (await b.expect(PeerUnreachable)).reason == "no address answers as this peer"
+        assert reason(await ask(b, 9, a, request_frame(a, b))) == "unavailable"
+    wrong = SwarmConfig(listen=("/ip4/0.0.0.0/tcp/0",), offline=True)
+    async with swarm("c", wrong, up=False) as c:
+        await c.gone.wait()
+        assert c.fatal == "cannot listen: a node that is offline listens on loopback only"
 
 
 async def test_an_ask_ends_with_its_time_out(swarm: Any) -> None:

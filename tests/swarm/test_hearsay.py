@@ -1,12 +1,13 @@
 """What a third party names makes no node knock at doors that only this node reaches, and tells it no port."""
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import trio
 
-from spacedrive_node.actors.swarm.dial import dialer, hearsay
+from spacedrive_node.actors.swarm.dial import dialer, hearsay, plan
 from spacedrive_node.actors.swarm.dial.addresses import parse
 from spacedrive_node.messages.to_discovery import KadReply
 from spacedrive_node.messages.to_session import PeerUnreachable
@@ -110,3 +111,36 @@ async def test_the_time_of_the_next_dial_does_not_tell_a_closed_port(
         await a.deliver(A, Ask(2, PEER, closed, REQUEST, 10.0))
         await a.expect(PeerUnreachable, A, lambda m: m.request == 2)
         assert dialled[-1] - dialled[0] < 2 * dialer.STAGGER_S
+
+
+@pytest.mark.parametrize("port", ["closed", "silent", "rejecting", "two rejecting"])
+async def test_the_end_of_the_dials_does_not_tell_a_closed_port(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    """A request to hearsay alone fails after a fixed time, whatever is there, and never before."""
+    monkeypatch.setattr(plan, "HEARSAY_TIMEOUT_S", 0.6)
+    said = b"" if port == "silent" else b"no\r\n" * 8
+    async with trio.open_nursery() as nursery, swarm("a") as a:
+
+        async def serve(stream: trio.SocketStream) -> None:
+            await stream.send_all(said)
+            await trio.sleep_forever()
+
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.2"))
+        number = 1 if port == "closed" else listeners[0].socket.getsockname()[1]
+        named = tuple(
+            f"/ip4/127.0.0.2/tcp/{one}" for one in ((number, 1) if port[:3] == "two" else (number,))
+        )
+        began = trio.current_time()
+        await a.deliver(A, Ask(1, PEER, named, REQUEST, 10.0, named))
+        await a.expect(PeerUnreachable, A)
+        took = trio.current_time() - began
+        assert 0.6 + (len(named) - 1) * plan.STAGGER_S <= took < plan.DIAL_TIMEOUT_S
+        nursery.cancel_scope.cancel()
+
+
+def test_a_zone_of_others_is_left_out() -> None:
+    """It names an interface of whoever says it."""
+    named = PeerAddresses(PEER, ("/ip6zone/eth0/ip6/fe80::9/tcp/1",))
+    assert hearsay.heard(named, "fe80::7%eth0").addresses == ("/ip6/fe80::9/tcp/1",)
+    assert hearsay.heard(named, "9.9.9.9").addresses == ()

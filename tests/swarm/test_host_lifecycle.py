@@ -59,3 +59,19 @@ async def test_a_taken_port_is_noticed() -> None:
             assert not await second.get_network().listen(Multiaddr(f"/ip4/127.0.0.1/tcp/{port}"))
             with pytest.raises(host_lifecycle.AddressTakenError):
                 host_lifecycle.check_port_is_free("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("datagrams", [False, True])
+def test_each_kind_of_port_by_itself(datagrams: bool) -> None:
+    """A port that is taken for one kind of socket is free for the other."""
+    kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        if not datagrams:
+            held.listen()
+        port = held.getsockname()[1]
+        with pytest.raises(host_lifecycle.AddressTakenError):
+            host_lifecycle.check_port_is_free("127.0.0.1", port, datagrams=datagrams)
+        assert host_lifecycle.check_port_is_free("127.0.0.1", port, datagrams=not datagrams) == port
+        assert host_lifecycle.check_port_is_free("127.0.0.1", 0, datagrams=datagrams) != port

@@ -19,6 +19,7 @@ from spacedrive_node.messages.to_swarm import (
     Serve,
 )
 from spacedrive_node.messages.types import PeerAddresses
+from spacedrive_node.tests.harness.transports import listen_addresses
 
 KEY = b"\x12\x20" + hashlib.sha256(b"rendezvous").digest()
 
@@ -63,7 +64,7 @@ async def test_contact_fills_both_routing_tables(swarm: Any) -> None:
 
 async def test_a_client_is_no_server(swarm: Any) -> None:
     """A node in client mode asks and announces, but enters nobody's routing table and answers nobody."""
-    client = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), dht_mode="client")
+    client = SwarmConfig(listen=listen_addresses(), dht_mode="client")
     async with swarm("a") as a, swarm("c", client) as c, swarm("b") as b:
         assert (await kad(c, 1, a, "add_provider")) == KadReply(1)
         assert (await kad(b, 2, a, "get_providers")).providers == (PeerAddresses(c.peer, c.addresses),)
@@ -127,7 +128,7 @@ def test_answers_are_read_with_suspicion() -> None:
     good = message.closerPeers.add()
     good.id = b"\x12\x20" + b"g" * 32
     good.addrs.append(b"\xff\xff\xff garbage")
-    good.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1").to_bytes())
+    good.addrs.append(Multiaddr("/ip4/192.0.2.1/udp/1/quic-v1/webtransport").to_bytes())
     good.addrs.append(Multiaddr("/ip4/0.0.0.0/tcp/1").to_bytes())
     good.addrs.append(Multiaddr("/ip4/192.0.2.1/tcp/4001").to_bytes())
     closer, providers = dht_client.decode_answer(message.SerializeToString(), own)
@@ -136,3 +137,11 @@ def test_answers_are_read_with_suspicion() -> None:
     assert closer == (PeerAddresses(good.id, ("/ip4/192.0.2.1/tcp/4001",)),)
     with pytest.raises(ValueError, match="Kademlia"):
         dht_client.decode_answer(b"\xff" * 40, own)
+
+
+def test_a_zone_that_a_peer_names_is_left_out() -> None:
+    """It is an interface of that peer, and might be one of this host by chance."""
+    entry = Multiaddr("/ip6zone/eth0/ip6/fe80::1/tcp/1")
+    for given in (entry, entry.to_bytes()):
+        assert dht_client.readable_addresses([given]) == ("/ip6/fe80::1/tcp/1",)
+    assert dht_client.dialable_addresses([entry]) == (Multiaddr("/ip6/fe80::1/tcp/1").to_bytes(),)

@@ -53,7 +53,10 @@ async def two_hosts(corrected: bool) -> AsyncIterator[tuple[Any, Any]]:
         await serving.get_network().listen(LOCAL)
         address = Multiaddr(str(serving.get_transport_addrs()[0]))
         with trio.fail_after(DEADLINE):
-            yield serving, await asking.get_network().dial_addr(address, serving.get_id())
+            connection = await asking.get_network().dial_addr(address, serving.get_id())
+            while not serving.get_network().get_connections():
+                await trio.lowlevel.checkpoint()  # the dial does not wait for the other side to finish
+            yield serving, connection
 
 
 @asynccontextmanager

@@ -75,7 +75,7 @@ async def test_the_default_port_gives_way(swarm: Any) -> None:
 @pytest.mark.parametrize(
     "listen",
     [
-        "/ip4/127.0.0.1/udp/0/quic-v1",
+        "/ip4/127.0.0.1/udp/0/quic-v1/webtransport",
         "/dns4/localhost/tcp/0",
         "/ip4/300.0.0.1/tcp/1",
         "/ip4/192.0.2.254/tcp/0",

@@ -1,49 +1,45 @@
 """Finds the live connection to a peer, or dials all addresses that are known of it.
 
-Dials are staggered: the addresses in the given order, each 250 ms after the one before or as soon as that one
-has failed, unless it is hearsay (hearsay.py). The first success wins (as in Happy Eyeballs, RFC 8305). Checks
-the peer id. Never uses the library's own dialer, which tries two addresses at most and remembers failures
-(docs/decisions/0004).
+Owns the dial of one address, and what is remembered of the outcome; the order and the times are plan.py's,
+the race is race.py's. Checks the peer id. Never uses the library's own dialer, which tries two addresses at
+most and remembers failures (docs/decisions/0004).
 """
 
 import ipaddress
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import trio
+from libp2p.identity.identify.identify import ID as IDENTIFY_ID
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
+from ....messages.types import Transport
 from ..library.connections import close_connection, is_alive
 from ..library.dialing import peer_that_answered
-from . import addresses
+from ..library.streams import StreamError, open_stream
+from ..library.tcp_sockets import with_zone
+from . import addresses, interfaces
 from .addresses import Endpoint
 from .hearsay import is_public
+from .history import DialHistory, Network
+from .plan import HEARSAY_TIMEOUT_S, STAGGER_S, Target, plan
+from .race import Made, Race
 from .resolver import Resolver
 
-STAGGER_S = 0.25
-_MAX_DIALS = 64
-_DIAL_TIMEOUT_S = 10.0
+__all__ = ["STAGGER_S", "Dialer", "UnreachableError"]
+
+_MAX_ATTEMPTS = 256
 _OTHER_RACE_TIMEOUT_S = 0.5
+_NETWORK_CHECK_S = 1.0
+"""Whether the network has changed is looked at for a dial, and not more often than this."""
+_TCP_ONLY: tuple[Transport, ...] = ("tcp",)
 
 
 class UnreachableError(SpacedriveNodeError):
     """There is no connection with the peer. The text is short and gives the reason."""
-
-
-@dataclass(slots=True)
-class _Race:
-    """One staggered dial of a peer, and the state of its attempts."""
-
-    over: trio.Event = field(default_factory=trio.Event)
-    winner: Any = None
-    running: int = 0
-    all_started: bool = False
-    stopped: bool = False
-    scopes: list[trio.CancelScope] = field(default_factory=list)
 
 
 class Dialer:
@@ -56,6 +52,8 @@ class Dialer:
         nursery: trio.Nursery,
         *,
         lan_only: bool = False,
+        offline: bool = False,
+        transports: Collection[Transport] = _TCP_ONLY,
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
     ) -> None:
@@ -63,11 +61,15 @@ class Dialer:
         self._own_peer = own_peer
         self._nursery = nursery
         self._lan_only = lan_only
+        self._offline = offline
+        self._transports = transports
         self._observe = observe
         self._other_peer_answered = other_peer_answered
-        self._races: dict[bytes, _Race] = {}
-        self._limiter = trio.CapacityLimiter(_MAX_DIALS)
+        self._races: dict[bytes, Race] = {}
+        self._limiter = trio.CapacityLimiter(_MAX_ATTEMPTS)
         self._resolver = Resolver()
+        self._history = DialHistory()
+        self._seen_network: tuple[float, Network] = (-_NETWORK_CHECK_S, None)
 
     def existing(self, peer: bytes) -> Any | None:
         """Return the newest live connection with `peer`, or None."""
@@ -87,14 +89,15 @@ class Dialer:
         connection = self.existing(peer)
         if connection is not None:
             return connection
-        targets = addresses.usable(texts)
+        targets = [one for one in addresses.usable(texts) if one.transport in self._transports]
         if not targets:
             raise UnreachableError("no address to dial" if texts else "not connected")
         if await self._other_race(peer):
             connection = self.existing(peer)
             if connection is not None:
                 return connection
-        return await self._race(peer, targets, frozenset(addresses.usable(hearsay)))
+        untrusted = frozenset(addresses.usable(hearsay))
+        return await self._race(peer, [Target(endpoint, endpoint in untrusted) for endpoint in targets])
 
     async def _other_race(self, peer: bytes) -> bool:
         """If the same peer is being dialled, wait a little for the result; return whether it was.
@@ -111,13 +114,18 @@ class Dialer:
     async def check_who_answers(self, endpoints: Sequence[Endpoint]) -> None:
         """Report whether another node with this node's identity is at one of the endpoints.
 
-        It is told as well, by the connection from its own peer id; no connection stays.
+        It is told as well, by the connection from its own peer id; no connection stays. The pace is fixed, so
+        that whoever named the endpoints does not see by the next dial what became of the one before.
         """
-        for endpoint in endpoints:
-            with trio.move_on_after(_DIAL_TIMEOUT_S), suppress(UnreachableError):
-                connection = await self._dial(self._own_peer, endpoint, is_hearsay=True)
-                self._other_peer_answered(self._own_peer, endpoint, self._own_peer)
-                await close_connection(connection)
+        for endpoint in [one for one in endpoints if one.transport in self._transports]:
+            next_at = trio.current_time() + HEARSAY_TIMEOUT_S
+            with trio.move_on_at(next_at):
+                made = await self._dial(self._own_peer, Target(endpoint, is_hearsay=True))
+                if made is not None:
+                    self._other_peer_answered(self._own_peer, endpoint, self._own_peer)
+                    await _wait_until_noticed(made.connection)
+                    await close_connection(made.connection)
+            await trio.sleep_until(next_at)
 
     async def drop(self, connection: Any) -> None:
         """Close a connection that has failed, so that `existing` does not return it again."""
@@ -128,81 +136,81 @@ class Dialer:
         for connection in list(self._network.get_connections(ID(peer))):
             await close_connection(connection)
 
-    async def _race(self, peer: bytes, targets: Sequence[Endpoint], hearsay: frozenset[Endpoint]) -> Any:
-        """Start an attempt for each address, staggered, until one succeeds or all have failed."""
-        race = self._races[peer] = _Race()
+    async def _race(self, peer: bytes, targets: Sequence[Target]) -> Any:
+        """Dial the targets as planned. Raises UnreachableError."""
+        network = self._network_now()
+        race = self._races[peer] = Race(self._nursery, partial(self._dial, peer), _discard, self._limiter)
         try:
-            for target in targets:
-                failed = trio.Event()
-                race.running += 1
-                is_hearsay = target in hearsay
-                self._nursery.start_soon(self._attempt, race, peer, target, is_hearsay, failed)
-                with trio.move_on_after(STAGGER_S):
-                    # When the next dial comes must not tell whoever named this address that it is closed.
-                    await _either(race.over if is_hearsay else failed, race.over)
-                if race.over.is_set():
-                    break
-            race.all_started = True
-            if race.running == 0:
-                race.over.set()
-            await race.over.wait()
+            made = await race.run(plan(targets, self._history.known(network, peer, trio.current_time())))
         finally:
-            race.stopped = race.all_started = True
-            race.over.set()
             if self._races.get(peer) is race:
                 del self._races[peer]
-            for scope in race.scopes:
-                scope.cancel()
-        if race.winner is None:
+        self._remember(network, peer, race, made)
+        if made is None:
             raise UnreachableError("no address answers as this peer")
-        return race.winner
+        return made.connection
 
-    async def _attempt(
-        self, race: _Race, peer: bytes, target: Endpoint, is_hearsay: bool, failed: trio.Event
-    ) -> None:
-        with trio.move_on_after(_DIAL_TIMEOUT_S) as scope:
-            race.scopes.append(scope)
-            if race.stopped:
-                scope.cancel()
-            try:
-                connection = await self._dial(peer, target, is_hearsay)
-            except (UnreachableError, OSError):
-                pass
-            else:
-                if race.winner is None:
-                    race.winner = connection
-                    race.over.set()
-        race.running -= 1
-        failed.set()
-        if race.running == 0 and race.all_started:
-            race.over.set()
+    def _network_now(self) -> Network:
+        checked_at, network = self._seen_network
+        now = trio.current_time()
+        if now - checked_at >= _NETWORK_CHECK_S and not self._offline:
+            network = interfaces.network()
+            self._seen_network = (now, network)
+        return network
 
-    async def _dial(self, peer: bytes, target: Endpoint, is_hearsay: bool) -> Any:
-        async with self._limiter:
-            for endpoint in await self._resolve(target, is_hearsay):
-                began = trio.current_time()
-                try:
-                    connection = await self._network.dial_addr(Multiaddr(str(endpoint)), ID(peer))
-                except Exception as error:  # the library raises many types; all mean: not by this address
-                    self._observe("tcp", trio.current_time() - began, False)
-                    answered = peer_that_answered(error)
-                    if answered is not None:
-                        self._other_peer_answered(peer, endpoint, answered)
-                    continue
-                if connection.muxed_conn.peer_id.to_bytes() != peer:
-                    await close_connection(connection)
-                    continue
-                self._observe("tcp", trio.current_time() - began, True)
-                return connection
-        raise UnreachableError("no answer")
+    def _remember(self, network: Network, peer: bytes, race: Race, made: Made | None) -> None:
+        now = trio.current_time()
+        for target in race.failed():
+            self._history.failed(network, peer, target.endpoint, now)
+        if made is None:
+            return
+        self._history.worked(network, peer, made.target.endpoint, made.took_s)
+        if not made.target.endpoint.is_udp and any(
+            one.endpoint.is_udp and one.endpoint.host == made.target.endpoint.host
+            for one in race.unanswered(made.took_s)
+        ):
+            self._history.udp_was_silent(network, peer, now)
+
+    async def _dial(self, peer: bytes, target: Target) -> Made | None:
+        """Dial one target; the addresses of a name are raced as those of a peer are."""
+        try:
+            endpoints = await self._resolve(target.endpoint, target.is_hearsay)
+        except OSError:
+            return None
+        if len(endpoints) == 1:
+            return await self._dial_endpoint(peer, target, Target(endpoints[0], target.is_hearsay))
+        race = Race(self._nursery, partial(self._dial_endpoint, peer, target), _discard)
+        return await race.run(plan([Target(one, target.is_hearsay) for one in endpoints]))
+
+    async def _dial_endpoint(self, peer: bytes, target: Target, resolved: Target) -> Made | None:
+        """Dial one IP address of a target."""
+        endpoint = resolved.endpoint
+        began = trio.current_time()
+        try:
+            connection = await self._network.dial_addr(_with_peer(endpoint, ID(peer)), ID(peer))
+        except Exception as error:  # the library raises many types; all mean: not by this address
+            self._observe(endpoint.transport, trio.current_time() - began, False)
+            answered = peer_that_answered(error)
+            if answered is not None:
+                self._other_peer_answered(peer, endpoint, answered)
+            return None
+        if connection.muxed_conn.peer_id.to_bytes() != peer:
+            await close_connection(connection)
+            return None
+        took = trio.current_time() - began
+        self._observe(endpoint.transport, took, True)
+        return Made(connection, target, took)
 
     async def _resolve(self, target: Endpoint, is_hearsay: bool = False) -> list[Endpoint]:
-        """Return the IP addresses of a target, at most four of a name, without what --lan-only forbids.
+        """Return the IP addresses of a target, at most four of a name, that the node may dial.
 
-        A name that is hearsay leads to public addresses only.
+        With --offline these are loopback's, with --lan-only the local network's. A name that is hearsay leads
+        to public addresses only. A link-local address is found behind its interface, or behind each.
         """
+        if self._offline:
+            return [target] if target.ip is not None and target.ip.is_loopback else []
         if target.ip is not None:
-            found = [target]
+            found = addresses.with_zones(target)
         else:
             infos = await self._resolver.resolve(target.host, target.port)
             ips = dict.fromkeys(ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos)
@@ -214,13 +222,19 @@ class Dialer:
         return found
 
 
-async def _either(one: trio.Event, other: trio.Event) -> None:
-    """Wait until one of two events is set."""
-    async with trio.open_nursery() as nursery:
+def _with_peer(endpoint: Endpoint, peer: ID) -> Multiaddr:
+    """Return what the library dials."""
+    return with_zone(f"{endpoint.with_zone('')}/p2p/{peer}", endpoint.zone)
 
-        async def watch(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel()
 
-        nursery.start_soon(watch, one)
-        nursery.start_soon(watch, other)
+async def _wait_until_noticed(connection: Any) -> None:
+    """Wait until the other side has the connection too; a dial is over before (library/negotiation.py)."""
+    try:
+        async with open_stream(connection, IDENTIFY_ID):
+            return
+    except StreamError:  # it has closed the connection, because it has noticed
+        return
+
+
+async def _discard(made: Made) -> None:
+    await close_connection(made.connection)

@@ -36,13 +36,16 @@ def heard(named: PeerAddresses, source: str | None) -> PeerAddresses:
     hearsay: list[str] = []
     for text in named.addresses:
         try:
-            ip = parse(text).ip
+            endpoint = parse(text)
         except AddressError:
             continue
+        ip = endpoint.ip
         if ip is not None and _nearness(ip) > nearest:
             continue
+        if endpoint.zone:  # it names an interface of whoever says it
+            text = str(endpoint.with_zone(""))
         believed.append(text)
-        if ip is None or unmapped(ip) != source_ip:
+        if ip is None or ip != source_ip:
             hearsay.append(text)
     return PeerAddresses(named.peer, tuple(believed), tuple(hearsay))
 

@@ -2,15 +2,17 @@
 
 A machine with containers has more addresses of empty bridges than of its own, and few fit into a QR code.
 First comes the interface of the default route, then others, then bridges and what is plugged into them, and
-last what has no carrier. Owns reading /sys and /proc, which happens once, before the sandbox closes
-(`remember`). Never leaves an address out.
+last what has no carrier; of each kind IPv4 and IPv6 in turn, so that neither fills a QR code alone. Owns
+reading /sys and /proc, which happens once, before the sandbox closes (`remember`). Never leaves an address
+out; link-local ones are asked for by themselves.
 """
 
 import ipaddress
 import socket
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
@@ -32,28 +34,86 @@ def remember() -> None:
     _remembered = ranks(Path("/"))
 
 
-def addresses() -> list[IpAddress]:
+class OwnAddress(NamedTuple):
+    """An address of this host, and the rank of its interface."""
+
+    ip: IpAddress
+    rank: int = _ORDINARY
+
+    @property
+    def is_good(self) -> bool:
+        """Whether its interface may lead to other hosts: it is no bridge, and has a carrier."""
+        return self.rank < _BRIDGE
+
+
+def addresses() -> list[OwnAddress]:
     """Return the addresses of this host, the most useful first, without loopback and link-local ones."""
-    if _remembered is None:
-        remember()
-    found = (
+    return in_order(_found(), _ranks())
+
+
+def link_local_addresses() -> list[IpAddress]:
+    """Return the link-local addresses of this host, which mean something on one link only."""
+    ips = (ipaddress.ip_address(text) for _name, text in _found())
+    return sorted((ip for ip in ips if ip.is_link_local), key=lambda ip: ip.version)
+
+
+def zones() -> list[tuple[str, int]]:
+    """Return name and number of each interface that has a link-local IPv6 address, most useful first."""
+    linked = {name for name, text in _found() if ":" in text and ipaddress.ip_address(text).is_link_local}
+    numbered = [(name, number) for number, name in socket.if_nameindex() if name in linked]
+    known = _ranks()
+    return sorted(numbered, key=lambda one: (known.get(one[0], _ORDINARY), one[1]))
+
+
+def network() -> frozenset[str]:
+    """Return what tells the networks in which this host is from others: it changes when they do.
+
+    The own IPv4 addresses, of IPv6 the networks alone (addresses there change by themselves); not those of
+    bridges, which come and go with containers.
+    """
+    known = _ranks()
+    found = {ipaddress.ip_address(text) for name, text in _found() if known.get(name, _ORDINARY) != _BRIDGE}
+    return frozenset(
+        str(ip) if ip.version == 4 else f"{int(ip) >> 64:x}"
+        for ip in found
+        if not (ip.is_loopback or ip.is_link_local)
+    )
+
+
+def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int]) -> list[OwnAddress]:
+    """Return the usable addresses of (interface, address) pairs: by rank, IPv4 and IPv6 in turn.
+
+    Within one rank and IP version public addresses come first, and then they stay as they came.
+    """
+    rank_of: dict[IpAddress, int] = {}
+    for name, text in found:
+        ip = ipaddress.ip_address(text)
+        if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified):
+            rank = ranks_by_name.get(name, _ORDINARY)
+            rank_of[ip] = min(rank, rank_of.get(ip, rank))
+    places: Counter[tuple[int, int]] = Counter()
+    keys: dict[IpAddress, tuple[int, int, int]] = {}
+    for ip in sorted(rank_of, key=lambda one: not one.is_global):
+        rank = rank_of[ip]
+        keys[ip] = (rank, places[rank, ip.version], ip.version)
+        places[rank, ip.version] += 1
+    return [OwnAddress(ip, rank_of[ip]) for ip in sorted(keys, key=keys.__getitem__)]
+
+
+def _found() -> list[tuple[str, str]]:
+    """Return (interface, address without its zone) of every address of this host."""
+    return [
         (name, address.address.partition("%")[0])
         for name, entries in psutil.net_if_addrs().items()
         for address in entries
         if address.family in _FAMILIES
-    )
-    return in_order(found, _remembered or {})
+    ]
 
 
-def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int]) -> list[IpAddress]:
-    """Return the usable addresses of (interface, address) pairs: by rank, IPv4 first, else as they come."""
-    usable: dict[IpAddress, tuple[int, int]] = {}
-    for name, text in found:
-        ip = ipaddress.ip_address(text)
-        if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified):
-            rank = (ranks_by_name.get(name, _ORDINARY), ip.version)
-            usable[ip] = min(rank, usable.get(ip, rank))
-    return sorted(usable, key=usable.__getitem__)
+def _ranks() -> dict[str, int]:
+    if _remembered is None:
+        remember()
+    return _remembered or {}
 
 
 def ranks(root: Path) -> dict[str, int]:

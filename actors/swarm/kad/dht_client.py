@@ -99,20 +99,23 @@ def readable_addresses(entries: Sequence[Any]) -> tuple[str, ...]:
     return tuple(map(str, _endpoints(entries)))
 
 
-def dialable_addresses(entries: Sequence[Any]) -> tuple[bytes, ...]:
-    """Return the same as binary multiaddrs."""
-    return tuple(Multiaddr(str(endpoint)).to_bytes() for endpoint in _endpoints(entries))
+def dialable_addresses(entries: Sequence[Any], limit: int = addresses.MAX_ADDRESSES) -> tuple[bytes, ...]:
+    """Return the same as binary multiaddrs, the first `limit` of them."""
+    return tuple(Multiaddr(str(endpoint)).to_bytes() for endpoint in _endpoints(entries, limit))
 
 
-def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
+def _endpoints(entries: Sequence[Any], limit: int = addresses.MAX_ADDRESSES) -> list[Endpoint]:
     found: dict[Endpoint, None] = {}
     for entry in entries[: addresses.MAX_ADDRESSES]:
         try:
             text = str(Multiaddr(bytes(entry)) if isinstance(entry, bytes) else entry)
         except Exception:  # noqa: S112 - the parser raises many unrelated types; a malformed address is dropped
             continue
-        found.update(dict.fromkeys(addresses.usable([text])))
-    return list(found)
+        # A zone names an interface of whoever says it.
+        found.update((endpoint.with_zone(""), None) for endpoint in addresses.usable([text]))
+        if len(found) >= limit:
+            break
+    return list(found)[:limit]
 
 
 class DhtClient:
@@ -159,10 +162,13 @@ class DhtClient:
             data = await self._exchange(connection, request)
         except streams.StreamError as error:
             # A server may reset one stream, at its rate limit for example, while its other streams go on.
-            if not existed or (is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)):
+            is_usable = is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError)
+            if existed == is_usable:
                 raise
-            await self._dialer.drop(connection)
-            connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            if existed:
+                await self._dialer.drop(connection)
+                connection = await self._dialer.connect(request.peer, request.addresses, request.hearsay)
+            # Otherwise it is new: some lose a stream that comes with the negotiation (js-libp2p 3).
             data = await self._exchange(connection, request)
         own = OwnEntries()
         closer, providers = decode_answer(data, self._own_peer, own)

@@ -10,14 +10,18 @@ host_factory.py       builds a host, with every correction that is made at const
 host_lifecycle.py     runs and closes a host; finds out whether a port is taken
 security.py           the security protocols that are offered: Noise alone
 connection_limits.py  bounds on inbound connections, for each address and in all
+block_shares.py       what is open of each address block, and which of it makes room
+handshake_limits.py   how many handshakes over UDP may be open, and when a newcomer has to show its address
 connections.py        one connection: is it alive, of which kind, from where; how it is closed
 notifications.py      the library's events of connections, as two callbacks
+tcp_sockets.py        TCP over IPv6: listeners of IPv6 alone, link-local addresses with their zone
 dialing.py            switches off the library's own dialing
 identify.py           identify: bounded, repeated when it failed, with a callback after it
 ping.py               ping, which forgets who has pinged
 peer_store.py         the peer store, bounded, and tolerant of peer records that arrive late
 negotiation.py        multistream-select, bounded and in few packets
 multiplexer.py        Yamux, bounded and in few packets
+unread_bytes.py       a bound on what all connections hold unread, whatever their transport
 paced_reads.py        how fast the frames of one connection are taken
 stream_handlers.py    keeps exceptions and too many streams away from the host
 streams.py            one stream: opened, read exactly, written, closed

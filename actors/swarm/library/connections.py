@@ -1,16 +1,89 @@
 """One connection of the library: whether it is alive, of which kind, from where, and how it is closed."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+import libp2p.identity.identify.identify as library_identify
 from libp2p.io.trio import TrioTCPStream
+from multiaddr import Multiaddr
 
-from ....messages.types import ConnectionKind
+from ....messages.types import ConnectionKind, Transport
+from ....protocol.multiaddrs import Family
 from ..dial import addresses
 from .streams import shielded
 
 _CLOSE_TIMEOUT_S = 0.4
 _library_remote_address = TrioTCPStream.get_remote_address
+_library_observed = library_identify._remote_address_to_multiaddr
+
+
+class UdpAddress(NamedTuple):
+    """(IP address, port) of the other side of a QUIC connection, as the library expects it."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, address: tuple[Any, ...]) -> Self:
+        """Return it for an address of a socket: without a zone, and IPv4 if it is mapped."""
+        host = str(address[0]).partition("%")[0]
+        ip = addresses.ip_of(host)
+        return cls(host if ip is None else str(ip), int(address[1]))
+
+    def multiaddr(self) -> Multiaddr:
+        """Return it as a multiaddr."""
+        return Multiaddr(f"/{'ip6' if ':' in self.host else 'ip4'}/{self.host}/udp/{self.port}/quic-v1")
+
+
+class WebRtcAddress(UdpAddress):
+    """The same of a WebRTC connection."""
+
+    def multiaddr(self) -> Multiaddr:
+        """Return it as a multiaddr."""
+        return Multiaddr(f"/{'ip6' if ':' in self.host else 'ip4'}/{self.host}/udp/{self.port}/webrtc-direct")
+
+
+class WebSocketAddress(NamedTuple):
+    """(IP address, port) of the other side of a WebSocket, as the library expects it.
+
+    Behind a reverse proxy it is the address that the proxy names, whose port nobody knows: 0.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def transport(self) -> Transport:
+        """What the connection runs over."""
+        return "ws"
+
+    def multiaddr(self) -> Multiaddr | None:
+        """Return it as a multiaddr; None when the port is unknown."""
+        if not self.port:
+            return None
+        family: Family = "ip6" if ":" in self.host else "ip4"
+        return Multiaddr(str(addresses.Endpoint(family, self.host, self.port, self.transport)))
+
+
+class SecureWebSocketAddress(WebSocketAddress):
+    """The same, with TLS that ends at this node."""
+
+    @property
+    def transport(self) -> Transport:
+        """What the connection runs over."""
+        return "wss"
+
+
+def transport_of(muxed: Any) -> Transport:
+    """Return the transport of a multiplexed connection, or of one that is not multiplexed yet."""
+    known: Transport | None = getattr(muxed, "transport", None)
+    if known is not None:
+        return known
+    try:
+        remote = muxed.get_remote_address()
+    except Exception:  # as in address_block_of
+        return "tcp"
+    return remote.transport if isinstance(remote, WebSocketAddress) else "tcp"
 
 
 def is_alive(connection: Any) -> bool:
@@ -65,8 +138,20 @@ def remote_address(stream: Any) -> tuple[str, int] | None:
 
 
 def use_remote_address() -> None:
-    """Put `remote_address` into the library, for the whole process."""
+    """Put `remote_address` into the library, for the whole process, and let identify name the transport.
+
+    Defect (0.8.1, identity/identify/identify.py:79): what identify tells a peer of its own address is always
+    one of TCP.
+    Test: tests/quic/test_hosts.py.
+    """
     TrioTCPStream.get_remote_address = remote_address
+    library_identify._remote_address_to_multiaddr = _observed
+
+
+def _observed(remote: tuple[str, int] | None) -> Multiaddr | None:
+    if isinstance(remote, UdpAddress | WebSocketAddress):
+        return remote.multiaddr()
+    return _library_observed(remote)
 
 
 def host_of(connection: Any) -> str | None:

@@ -21,6 +21,15 @@ class DialForbiddenError(SpacedriveNodeError, SwarmException):  # type: ignore[m
     """The library was about to dial by itself."""
 
 
+class OtherPeerAnsweredError(SpacedriveNodeError):
+    """Another peer has proved its id at the address that was dialled (over a transport of this project's)."""
+
+    def __init__(self, peer: bytes) -> None:
+        super().__init__("another peer answered")
+        self.peer = peer
+        """Its binary peer id."""
+
+
 class _NoAutoConnector:
     """Stands where the library expects its auto-connector, and does nothing."""
 
@@ -84,6 +93,8 @@ def peer_that_answered(error: BaseException) -> bytes | None:
     for _ in range(_MAX_CAUSES):
         if cause is None or isinstance(cause, PeerIDMismatchesPubkey):
             break
+        if isinstance(cause, OtherPeerAnsweredError):
+            return cause.peer
         cause = cause.__cause__ or cause.__context__
     if not isinstance(cause, PeerIDMismatchesPubkey):
         return None

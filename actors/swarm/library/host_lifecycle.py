@@ -57,19 +57,27 @@ async def _close_all(host: Any) -> None:
     await close_quietly(host.close)
 
 
-def check_port_is_free(host: str, port: int) -> None:
-    """Raise AddressTakenError when another socket listens there; any other OSError of bind(2) as it is.
+def check_port_is_free(host: str, port: int, zone: int = 0, *, datagrams: bool = False) -> int:
+    """Return the port, or any free one for 0. Raises AddressTakenError when another socket listens there.
 
+    Any other OSError of socket(2) or bind(2) comes as it is. `zone` is the number of an interface;
+    `datagrams` stands for UDP, otherwise it is TCP.
     Defect (0.8.1, transport/tcp/tcp.py): a listen failure is silent, and with SO_REUSEPORT two hosts share a
     port, each of which gets half of the connections. So a socket without SO_REUSEPORT is bound first.
     Test: tests/swarm/test_host_lifecycle.py.
     """
-    ip = ipaddress.ip_address(host)
-    with socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    is_ip4 = ipaddress.ip_address(host).version == 4
+    kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET if is_ip4 else socket.AF_INET6, kind) as probe:
+        if not datagrams:  # of UDP it would let two sockets share the port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not is_ip4:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((host, port) if is_ip4 else (host, port, 0, zone))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise AddressTakenError(error.errno, "another program listens there") from error
             raise
+        free: int = probe.getsockname()[1]
+        return free

@@ -5,12 +5,12 @@ half of the time that the import takes (docs/performance.md).
 
 While :func:`stub_unused_modules` runs, importing a module of UNUSED_MODULES gives a stub. A stub can be
 imported, subclassed and named in annotations; calling one of its classes raises StubCalledError. Afterwards
-the stubs are removed from sys.modules, so that a later `import` of such a module gives the true one; only
-`from package import module` still finds the stub, as an attribute of the package.
+the stubs are removed, from sys.modules and as attributes of true packages, so that a later import of such a
+module gives the true one.
 """
 
 import sys
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -90,8 +90,11 @@ class _StubModule(ModuleType):
 class _StubFinder(MetaPathFinder, Loader):
     """Finds a stub for each unused module; first in sys.meta_path while libp2p is imported."""
 
+    def __init__(self, unused: Sequence[str]) -> None:
+        self._unused = unused
+
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if any(fullname == name or fullname.startswith(f"{name}.") for name in UNUSED_MODULES):
+        if any(fullname == name or fullname.startswith(f"{name}.") for name in self._unused):
             return ModuleSpec(fullname, self, is_package=True)
         return None
 
@@ -103,9 +106,9 @@ class _StubFinder(MetaPathFinder, Loader):
 
 
 @contextmanager
-def stub_unused_modules() -> Iterator[None]:
-    """Import libp2p in this block. A module that was imported before stays the true one."""
-    finder = _StubFinder()
+def stub_unused_modules(unused: Sequence[str] = UNUSED_MODULES) -> Iterator[None]:
+    """Import libp2p in this block, without what is `unused`. A module that was imported before stays."""
+    finder = _StubFinder(unused)
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -113,3 +116,6 @@ def stub_unused_modules() -> Iterator[None]:
         sys.meta_path.remove(finder)
         for name in [name for name, module in sys.modules.items() if isinstance(module, _StubModule)]:
             del sys.modules[name]
+            package, _, attribute = name.rpartition(".")
+            if isinstance(getattr(sys.modules.get(package), attribute, None), _StubModule):
+                delattr(sys.modules[package], attribute)

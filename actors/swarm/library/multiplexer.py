@@ -7,7 +7,6 @@ Each correction names its defect. tests/limits/test_multiplexer.py (memory) and 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import libp2p.stream_muxer.muxer_multistream as library_multistream
 import trio
@@ -23,12 +22,11 @@ from libp2p.stream_muxer.yamux.yamux import (
 )
 
 from .paced_reads import PacedReads
+from .unread_bytes import largest_if_too_much
 
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
 """What the peer of one connection may have sent that nobody here has read. An honest peer sends at most
 256 KiB to a stream that is not read; this is sixteen such streams, and this project reads all its streams."""
-MAX_TOTAL_UNREAD_BYTES = 64 * 1024 * 1024
-"""The same for all connections of this process together."""
 MAX_STREAMS = 256
 """Streams that a peer may have open on one connection. No implementation opens more of its own accord."""
 MAX_REMEMBERED_STREAMS = 1024
@@ -82,7 +80,7 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
     async def _read_data_body(self, length: int) -> bytes:
         self._arriving, self._reading = length, True
         try:
-            largest = _largest_if_too_much(self)
+            largest = largest_if_too_much(self)
             if (
                 largest is self
                 or self.unread > MAX_UNREAD_BYTES
@@ -107,7 +105,6 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
         opens_stream = kind == TYPE_WINDOW_UPDATE and flags in (FLAG_SYN, FLAG_ACK)
         if stream_id in self.batching or opens_stream:
             self._delayed = frames
-            await trio.lowlevel.checkpoint()
         else:
             await super()._write_frame(frames)
 
@@ -117,10 +114,25 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
         if frames:
             await super()._write_frame(frames)
 
+    @asynccontextmanager
+    async def batch(self, stream_id: int) -> AsyncIterator[None]:
+        """Hold back the frames of a stream that are written in this block, and send them at its end."""
+        self.batching.add(stream_id)
+        try:
+            yield
+        finally:
+            self.batching.discard(stream_id)
+        await self.flush()
+
     async def read_stream(self, stream_id: int, n: int = -1) -> bytes:
         """Read from a stream; before waiting for the peer, send what the peer may be waiting for."""
-        if not self.stream_buffers.get(stream_id):
+        stream, buffer = self.streams.get(stream_id), self.stream_buffers.get(stream_id)
+        if not buffer:
             await self.flush()
+        elif stream is not None and not (stream.closed or self.event_shutting_down.is_set()):
+            data = bytes(buffer if n < 0 else buffer[:n])
+            del buffer[: len(data)]
+            return data
         return bytes(await super().read_stream(stream_id, n))
 
 
@@ -131,16 +143,12 @@ async def one_packet(stream: Any) -> AsyncIterator[None]:
     It goes out at the end of the block, or as soon as this side waits for an answer on the connection.
     """
     muxed = getattr(stream, "muxed_stream", None)
-    if muxed is None or not isinstance(muxed.conn, BoundedYamux):
+    batch = getattr(getattr(muxed, "conn", None), "batch", None)
+    if muxed is None or batch is None:
         yield
         return
-    connection, stream_id = muxed.conn, muxed.stream_id
-    connection.batching.add(stream_id)
-    try:
+    async with batch(muxed.stream_id):
         yield
-    finally:
-        connection.batching.discard(stream_id)
-    await connection.flush()
 
 
 _send_window_update = YamuxStream._auto_tune_and_send_window_update
@@ -153,27 +161,8 @@ async def give_credit(stream: YamuxStream, *, bytes_read: int = 0) -> None:
     specification suggests to wait for half of the window.
     """
     stream._pending_recv_release += bytes_read
-    if stream._pending_recv_release >= stream._grow_threshold():
+    if stream._pending_recv_release >= stream.target_recv_window // 2:
         await _send_window_update(stream)
-
-
-_unread: WeakKeyDictionary[BoundedYamux, int] = WeakKeyDictionary()
-"""Unread bytes of each connection at its last frame, or at the last full count. By now it may be less."""
-
-
-def _largest_if_too_much(connection: BoundedYamux) -> BoundedYamux | None:
-    """Count a connection again; return the one that holds most if all together hold too much, else None.
-
-    The others are counted again only if the sum of the remembered figures is too much: a count walks over
-    all streams, and this runs for each frame.
-    """
-    _unread[connection] = connection.unread
-    if sum(_unread.values()) > MAX_TOTAL_UNREAD_BYTES:
-        for other in list(_unread):
-            _unread[other] = other.unread
-        if sum(_unread.values()) > MAX_TOTAL_UNREAD_BYTES:
-            return max(_unread, key=lambda one: _unread[one])
-    return None
 
 
 def muxers() -> dict[TProtocol, type[Any]]:

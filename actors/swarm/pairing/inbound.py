@@ -23,10 +23,10 @@ from ....messages.peer_protocol import (
 )
 from ....messages.to_session import PeerRequest
 from ....messages.to_vault import SettleRequest
-from ....messages.types import ConnectionKind
+from ....messages.types import ConnectionKind, Transport
 from ...base import Mailbox, now
 from ..library import multiplexer, streams
-from ..library.connections import address_block_of, connection_kind
+from ..library.connections import address_block_of, connection_kind, transport_of
 from .ban_list import BanList
 from .exchange_slots import ExchangeSlots
 from .frame_routing import FrameRouting
@@ -102,8 +102,8 @@ class InboundExchanges:
                     # Respond. While a session or the vault works on it, the exchange is not evicted.
                     try:
                         with slot.waiting_for_actor():
-                            kind = connection_kind(stream)
-                            response = await self._respond(request, frame, peer, address_block, kind)
+                            how = (connection_kind(stream), transport_of(stream.muxed_conn))
+                            response = await self._respond(request, frame, peer, address_block, how)
                     except NoAnswerError:
                         await streams.reset(stream)
                         return
@@ -131,10 +131,16 @@ class InboundExchanges:
             self._slots.release(slot)
 
     async def _respond(
-        self, request: WireRequest, frame: bytes, peer: bytes, address_block: str | None, kind: ConnectionKind
+        self,
+        request: WireRequest,
+        frame: bytes,
+        peer: bytes,
+        address_block: str | None,
+        how: tuple[ConnectionKind, Transport],
     ) -> bytes:
         """Return the response frame: a session's, the vault's, or a refusal. Raises NoAnswerError.
 
+        `how` is what the connection is, for the session to show.
         `frame` is forwarded as it came. `PendingRequests.call` sends it to the supervisor and sleeps. The
         reply arrives in the actor's mailbox, as a PeerReply: `SwarmActor` (actor.py) hands it to `pending`,
         which wakes the call.
@@ -162,7 +168,7 @@ class InboundExchanges:
             number = self.pending.next_number()
             self._routing.record_forward(actor, peer)
             ahead = self._routing.evidence_ahead(actor, peer)
-            message = PeerRequest(number, peer, frame, kind)
+            message = PeerRequest(number, peer, frame, *how)
             try:
                 reply = await self.pending.call(number, actor, message, REPLY_TIMEOUT_S, ahead)
             except ActorBusyError:

@@ -28,7 +28,7 @@ from ....messages.to_vault import Settled
 from ...base import Mailbox, Send, now
 from ..dial.dialer import Dialer, UnreachableError
 from ..library import streams
-from ..library.connections import connection_kind, is_alive
+from ..library.connections import connection_kind, is_alive, transport_of
 from .exchange_slots import MAX_EXCHANGES_PER_PEER as MAX_EXCHANGES_OF_THE_OTHER_SIDE
 from .frame_routing import FrameRouting
 from .recent_table import RecentTable
@@ -102,7 +102,9 @@ class OutboundExchanges:
             else:
                 self._routing.record_forward(actor, ask.peer)
                 ahead = self._routing.evidence_ahead(actor, ask.peer)
-                answer = PeerAnswer(ask.request, frame, connection_kind(connection))
+                answer = PeerAnswer(
+                    ask.request, frame, connection_kind(connection), transport_of(connection.muxed_conn)
+                )
                 await self._mailbox.send_all([*ahead, Send(actor, answer)])
         scopes = self._running[actor]
         scopes.discard(scope)
@@ -134,7 +136,10 @@ class OutboundExchanges:
             # A peer may reset one stream, for lack of a slot or because it does not speak the protocol yet,
             # while its other streams go on.
             if is_alive(connection) and not isinstance(error, streams.StreamNotOpenedError):
-                raise
+                if existed:
+                    raise
+                # Some lose a stream that comes with the negotiation (js-libp2p 3): docs/decisions/0004.
+                return await _exchange_on(connection, ask.frame), connection
             await self._dialer.drop(connection)
             if not existed:
                 raise

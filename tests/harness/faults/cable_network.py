@@ -1,9 +1,9 @@
-"""Hosts whose network cable can be pulled: network namespaces, or TCP relays that go silent.
+"""Hosts whose network cable can be pulled: network namespaces, or relays that go silent.
 
 With namespaces every host has its own network stack, joined to the others by a bridge in a further namespace.
 A pulled cable is the bridge's end of it set down: no carrier, nothing arrives, and no program is informed.
-Without the right to make namespaces, each host is reached through a relay on loopback that accepts
-connections and forwards nothing. Nothing outside these namespaces is touched, and they vanish with their
+Without the right to make namespaces, each host is reached through a relay on loopback, of TCP or UDP, that
+forwards nothing meanwhile. Nothing outside these namespaces is touched, and they vanish with their
 processes.
 """
 
@@ -12,12 +12,15 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import trio
 
-from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
+from spacedrive_node.tests.harness.faults.relays import Relay, RelayedTransport, listen_address, relay_of
 
 PORT = 7520
+Addressing = Literal["ip4", "ip6", "both", "link"]
+"""What addresses a host in a namespace has; "link" is a link-local IPv6 address and no other."""
 _hosts = itertools.count(1)
 
 
@@ -55,7 +58,7 @@ class _Namespaced(Host):
 
 @dataclass
 class _Relayed(Host):
-    relay: TcpRelay | None = None
+    relay: Relay | None = None
 
     def listening(self, address: str) -> None:
         assert self.relay is not None
@@ -79,16 +82,22 @@ class CableNetwork:
     enter: tuple[str, ...] = ()
     holders: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    async def host(self) -> Host:
+    async def host(self, addressing: Addressing = "ip4", transport: RelayedTransport = "tcp") -> Host:
+        """Make a host whose node listens on this transport."""
         number = next(_hosts)
         if not self.enter:
-            relay = TcpRelay()
-            address = await self.nursery.start(relay.serve)
-            return _Relayed((), "/ip4/127.0.0.1/tcp/0", f"/ip4/127.0.0.1/tcp/{address}", relay)
+            assert addressing == "ip4", "only namespaces have other addresses than loopback's"
+            relay = relay_of(transport)
+            port = await self.nursery.start(relay.serve)
+            loopback = "/ip4/127.0.0.1"
+            return _Relayed(
+                (), loopback + listen_address(transport, 0), loopback + listen_address(transport, port), relay
+            )
         holder = _hold(*self.enter, "unshare", "--net")
         self.holders.append(holder)
-        ip = f"10.77.{number >> 7}.{1 + (number & 0x7F)}"
+        ip4, ip6 = f"10.77.{number >> 7}.{1 + (number & 0x7F)}", f"fd77::{number:x}"
         mac = f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
+        link_local = f"fe80::ff:fe00:{number:x}"  # as the kernel makes it of this address
         cable = f"cable{number}"
         inside = (*_entering(holder, self.enter), "ip")
         await _run(
@@ -97,10 +106,28 @@ class CableNetwork:
         )  # fmt: skip
         await _run(*self.enter, "ip", "link", "set", cable, "master", "hub", "up")
         await _run(*inside, "link", "set", "lo", "up")
-        await _run(*inside, "address", "add", f"{ip}/16", "dev", "eth0")
+        setting = "disable_ipv6=1" if addressing == "ip4" else "accept_dad=0"  # no wait for the address
+        for interface in ("all", "eth0"):
+            await _run(*inside[:-1], "sysctl", "-qw", f"net.ipv6.conf.{interface}.{setting}")
+        if addressing in ("ip4", "both"):
+            await _run(*inside, "address", "add", f"{ip4}/16", "dev", "eth0")
+        if addressing in ("ip6", "both"):
+            await _run(*inside, "address", "add", f"{ip6}/64", "dev", "eth0", "nodad")
         await _run(*inside, "link", "set", "eth0", "up")
-        address = f"/ip4/{ip}/tcp/{PORT}"
+        named = {"ip6": f"/ip6/{ip6}", "link": f"/ip6zone/eth0/ip6/{link_local}"}
+        address = named.get(addressing, f"/ip4/{ip4}") + listen_address(transport, PORT)
         return _Namespaced(_entering(holder, self.enter), address, address, self.enter, cable)
+
+    async def second_cable(self, one: Host, other: Host) -> None:
+        """Join two hosts by a cable beside the hub: eth1 on each, in a network of its own."""
+        pids = [host.command[1].removeprefix("--target=") for host in (one, other)]
+        await _run(
+            *self.enter, "ip", "link", "add", "eth1", "netns", pids[0], "type", "veth",
+            "peer", "name", "eth1", "netns", pids[1],
+        )  # fmt: skip
+        for number, host in enumerate((one, other), 1):
+            await _run(*host.command, "ip", "address", "add", f"10.79.0.{number}/24", "dev", "eth1")
+            await _run(*host.command, "ip", "link", "set", "eth1", "up")
 
 
 @asynccontextmanager
@@ -131,7 +158,7 @@ async def _namespaces(nursery: trio.Nursery) -> CableNetwork | None:
             "no carrier", nursery, ("nsenter", f"--target={hub.pid}", *user, "--net"), [hub]
         )
         try:
-            await _run(*network.enter, "ip", "link", "add", "hub", "type", "bridge")
+            await _run(*network.enter, "ip", "link", "add", "hub", "type", "bridge", "mcast_snooping", "0")
             await _run(*network.enter, "ip", "link", "set", "hub", "up")
             await network.host()  # the kernel may know bridges and no cables
         except (OSError, subprocess.CalledProcessError):

@@ -1,0 +1,111 @@
+"""In which order the addresses of a peer are dialled, and when each begins.
+
+Direct addresses come before relayed ones. First what worked with this peer on this network, the newest first;
+then what is not known; then what has failed lately; and last of all UDP, where UDP gets no answer on this
+network. What is equal otherwise goes in turns: QUIC, which connects in one round trip, then TCP, which needs
+two, then WebSocket, then WebRTC; and of each IPv4 and IPv6, so that no kind that is dead holds up the others.
+Each begins 250 ms after the one before, or after as long as connecting to this peer takes, or as soon as that
+one has failed. Pure. Implements docs/protocol.md, "Finding and dialling".
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from ....messages.types import ConnectionKind, Transport
+from .addresses import Endpoint
+
+STAGGER_S = 0.25
+MIN_STAGGER_S, MAX_STAGGER_S = 0.1, 1.0
+"""Bounds of the stagger where the round trip to the peer is known."""
+DIAL_TIMEOUT_S = 10.0
+HEARSAY_TIMEOUT_S = 4.0
+"""How long an address that is hearsay may take, and how long its failure is kept back (hearsay.py)."""
+ROUND_TRIPS: dict[Transport, int] = {"quic": 1, "tcp": 2, "ws": 3, "wss": 4, "webrtc": 6}
+"""Round trips to a connection, in order of preference (tests/counts/test_round_trips.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address that may be dialled. `is_hearsay`: only a third party has named it (hearsay.py)."""
+
+    endpoint: Endpoint
+    is_hearsay: bool = False
+    kind: ConnectionKind = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of a peer on this network (history.py). `worked` has the newest first."""
+
+    worked: tuple[Endpoint, ...] = ()
+    failed: frozenset[Endpoint] = frozenset()
+    round_trip_s: float | None = None
+    udp_is_silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One attempt of a race. `at_s`: seconds after the race begins, if none before it fails.
+
+    The next one begins `pause_s` later, or once this one has failed, unless that must not be seen.
+    """
+
+    target: Target
+    at_s: float
+    pause_s: float
+    timeout_s: float
+
+
+NOTHING_KNOWN = Known()
+
+
+def plan(targets: Sequence[Target], known: Known = NOTHING_KNOWN) -> tuple[Start, ...]:
+    """Return the attempts of a race, in the order in which they begin."""
+    starts: list[Start] = []
+    at = 0.0
+    for target in in_order(targets, known):
+        pause = _stagger(target.endpoint.transport, known.round_trip_s)
+        timeout = HEARSAY_TIMEOUT_S if target.is_hearsay else DIAL_TIMEOUT_S
+        starts.append(Start(target, at, pause, timeout))
+        at += pause
+    return tuple(starts)
+
+
+def in_order(targets: Iterable[Target], known: Known = NOTHING_KNOWN) -> list[Target]:
+    """Return the targets in the order in which they are dialled."""
+    tiers: dict[tuple[int, ...], list[Target]] = {}
+    for target in targets:
+        tiers.setdefault(_tier(target, known), []).append(target)
+    return [target for tier in sorted(tiers) for target in _in_turns(tiers[tier])]
+
+
+def _tier(target: Target, known: Known) -> tuple[int, ...]:
+    endpoint = target.endpoint
+    is_silent = known.udp_is_silent and endpoint.is_udp
+    place = known.worked.index(endpoint) if endpoint in known.worked else len(known.worked)
+    return int(is_silent), int(target.kind == "relayed"), place, int(endpoint in known.failed)
+
+
+def _in_turns(targets: Sequence[Target]) -> list[Target]:
+    """Return equally good targets, transports in turns, and of each transport IP versions in turns."""
+    families = dict.fromkeys(target.endpoint.family for target in targets)
+    return _one_of_each(
+        _one_of_each(
+            [one for one in targets if (one.endpoint.transport, one.endpoint.family) == (transport, f)]
+            for f in families
+        )
+        for transport in ROUND_TRIPS
+    )
+
+
+def _one_of_each(groups: Iterable[Sequence[Target]]) -> list[Target]:
+    """Return the first of each group, then the second of each, and so on."""
+    rounds = zip_longest(*groups)
+    return [target for one_round in rounds for target in one_round if target is not None]
+
+
+def _stagger(transport: Transport, round_trip_s: float | None) -> float:
+    if round_trip_s is None:
+        return STAGGER_S
+    return min(max(round_trip_s * ROUND_TRIPS[transport], MIN_STAGGER_S), MAX_STAGGER_S)

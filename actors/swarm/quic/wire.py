@@ -1,0 +1,34 @@
+"""What a connection needs of the endpoint below it, and the error of both."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ....messages.errors import SpacedriveNodeError
+
+if TYPE_CHECKING:
+    from .connection import QuicConnection
+
+SocketAddress = tuple[Any, ...]
+"""An address as the socket names it; the first two parts are host and port."""
+
+
+class QuicError(SpacedriveNodeError, OSError):
+    """The connection was not made, or has ended. The text is short and quotes nothing of the peer."""
+
+
+class Wire(Protocol):
+    """What a connection needs of its endpoint."""
+
+    def send(self, datagram: bytes, address: SocketAddress) -> bool:
+        """Send one datagram, which may be lost; return False if there is no way to the address."""
+
+    def add_route(self, connection_id: bytes, connection: "QuicConnection") -> None:
+        """Deliver packets with this connection id."""
+
+    def drop_route(self, connection_id: bytes) -> None:
+        """Deliver them no more."""
+
+    def handle_ready(self, connection: "QuicConnection") -> None:
+        """The peer has proved its id."""
+
+    def handle_end(self, connection: "QuicConnection") -> None:
+        """The connection has ended."""

@@ -1,0 +1,145 @@
+"""The dialler with real hosts: a peer is found behind dead addresses and names, or where it was before."""
+
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from spacedrive_node.actors.swarm.dial import dialer, interfaces, plan
+from spacedrive_node.actors.swarm.dial.dialer import Dialer, UnreachableError
+from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
+from spacedrive_node.tests.harness.library_hosts import our_host, running
+
+DEADLINE = 20
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """An address where nothing is ever answered: its backlog is full."""
+    with socket.socket() as full, socket.socket() as filling, socket.socket() as more:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for client in (filling, more):
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield f"/ip4/127.0.0.1/tcp/{full.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def dialling() -> AsyncIterator[tuple[Dialer, bytes, str, Any]]:
+    """A dialler, the peer id and address of another host, and that host."""
+    client, server = our_host(1), our_host(2)
+    async with running(server, client) as (address, _own), trio.open_nursery() as nursery:
+        with trio.fail_after(DEADLINE):
+            yield (
+                Dialer(client.get_network(), client.get_id().to_bytes(), nursery),
+                server.get_id().to_bytes(),
+                str(address),
+                server,
+            )
+        nursery.cancel_scope.cancel()
+
+
+async def test_behind_dead_addresses() -> None:
+    """One that refuses and one that is silent cost a stagger at most, and are closed afterwards."""
+    async with dialling() as (one, peer, address, _server):
+        with silent_address() as silent:
+            began = trio.current_time()
+            await one.connect(peer, ["/ip4/127.0.0.1/tcp/1", silent, address])
+            assert plan.STAGGER_S <= trio.current_time() - began < plan.DIAL_TIMEOUT_S / 2
+
+
+async def test_what_worked_is_tried_first_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same network, in whatever order the addresses come; on another network nothing is known."""
+    dialled: list[str] = []
+    dial = Dialer._dial_endpoint
+
+    async def noted(self: Any, peer: bytes, target: Any, resolved: Any) -> Any:
+        dialled.append(str(resolved.endpoint))
+        return await dial(self, peer, target, resolved)
+
+    monkeypatch.setattr(Dialer, "_dial_endpoint", noted)
+    monkeypatch.setattr(dialer, "_NETWORK_CHECK_S", 0.0)
+    async with dialling() as (one, peer, address, _server):
+        with silent_address() as silent:
+            await one.connect(peer, [silent, address])
+            assert dialled == [silent, address]
+            for network, expected in ((frozenset({"10.0.0.7"}), [silent, address]), (None, [address])):
+                await one.drop_peer(peer)
+                dialled.clear()
+                with monkeypatch.context() as moved:
+                    if network is not None:
+                        moved.setattr(interfaces, "network", lambda network=network: network)
+                    await one.connect(peer, [silent, address])
+                assert dialled == expected
+
+
+async def test_a_name_with_a_dead_address_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses of a name are raced like those of a peer, not one after the other."""
+    async with dialling() as (one, peer, address, _server):
+        port = int(address.split("/")[4])
+
+        async def resolve(_host: str, _port: int) -> list[Any]:
+            return [(0, 0, 0, "", (host, port)) for host in ("::1", "127.0.0.3", "127.0.0.1")]
+
+        monkeypatch.setattr(one._resolver, "resolve", resolve)
+        with socket.socket() as full, socket.socket() as filling, socket.socket() as more:
+            full.bind(("127.0.0.3", port))
+            full.listen(0)
+            for client in (filling, more):
+                client.setblocking(False)
+                client.connect_ex(full.getsockname())
+            began = trio.current_time()
+            await one.connect(peer, [f"/dns/node.example/tcp/{port}"])
+            assert trio.current_time() - began < plan.DIAL_TIMEOUT_S / 2
+
+
+async def test_a_name_without_addresses_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that cannot be resolved."""
+    async with dialling() as (one, peer, _address, _server):
+        for result in ([], OSError("no such name")):
+
+            async def resolve(_host: str, _port: int, result: Any = result) -> list[Any]:
+                if isinstance(result, OSError):
+                    raise result
+                return list(result)
+
+            monkeypatch.setattr(one._resolver, "resolve", resolve)
+            with pytest.raises(UnreachableError):
+                await one.connect(peer, ["/dns/node.example/tcp/1"])
+
+
+async def test_who_answers_notices_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with the same identity has had the connection when the check closes it."""
+    monkeypatch.setattr(dialer, "HEARSAY_TIMEOUT_S", 2.0)
+    client, twin = our_host(1), our_host(1)
+    noticed: list[Any] = []
+    twin.get_network().register_notifee(ConnectionEvents(noticed.append, lambda _connection: None))
+    async with running(twin, client) as (address, _own), trio.open_nursery() as nursery:
+        one = Dialer(client.get_network(), client.get_id().to_bytes(), nursery)
+        with trio.fail_after(DEADLINE):
+            await one.check_who_answers([dialer.addresses.parse(str(address))])
+        assert noticed
+        assert not client.get_network().get_connections()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_answers_is_checked_at_a_fixed_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever named the endpoints does not see at the next one what became of the one before."""
+    monkeypatch.setattr(dialer, "HEARSAY_TIMEOUT_S", 0.3)
+    dialled: list[float] = []
+
+    async def refused(*_arguments: Any) -> None:
+        dialled.append(trio.current_time())
+
+    monkeypatch.setattr(Dialer, "_dial", refused)
+    async with dialling() as (one, _peer, address, _server):
+        endpoints = [
+            dialer.addresses.parse(address).with_ip(ipaddress.ip_address(ip)) for ip in ("::1", "::2")
+        ]
+        await one.check_who_answers(endpoints)
+        assert dialled[1] - dialled[0] >= 0.3
