@@ -212,6 +212,8 @@ def child_specs(
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
                 offline=config.offline,
+                relays=tuple(bootstrap_peer(text) for text in config.relay),
+                relay_service=config.relay_service,
                 websocket=config.uses_websocket,
                 websocket_path=config.websocket_path,
                 websocket_proxies=config.websocket_proxies,

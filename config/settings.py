@@ -54,6 +54,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     websocket_path: what the request of a WebSocket asks for. websocket_proxies: addresses and networks of
     reverse proxies, which may say for whom a request is.
     tls_certificate, tls_key: files for listeners with /tls/ws. tls_ca: a file with more roots for dials.
+    relay: relays at which this node keeps a reservation. relay_service: whether it is a relay for others.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -75,6 +76,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tls_ca: str | None = None
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
+    relay: tuple[str, ...] = ()
+    relay_service: bool = False
     dht_protocol: str = "/spacedrive/kad/1.0.0"
     dht_mode: DhtMode = "auto"
     mdns: bool = True
@@ -111,8 +114,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def uses_websocket(self) -> bool:
-        """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
-        named = (*self.listen, *self.announce, *self.bootstrap)
+        """Whether the node listens on WebSocket, announces it or has a bootstrap peer or relay there.
+
+        So it dials.
+        """
+        named = (*self.listen, *self.announce, *self.bootstrap, *self.relay)
         return any(parse(address).transport in ("ws", "wss") for address in named)
 
     def contradictions(self) -> list[tuple[str, str]]:
@@ -128,6 +134,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):
             name = f"{'udp' if is_udp else 'tcp'} port {port} of {host}"
             found.append(("listen", f"two transports cannot share {name}: give each its own"))
+        if self.lan_only and not self.offline:
+            what = [("relay", bool(self.relay)), ("relay-service", self.relay_service)]
+            reason = "nobody knows where the other end of a circuit is"
+            found += [
+                (key, f"--lan-only and --{key} exclude each other: {reason}; leave one of them out")
+                for key, is_wrong in what
+                if is_wrong
+            ]
         return found + (self._beyond_this_host() if self.offline else [])
 
     def _beyond_this_host(self) -> list[tuple[str, str]]:
@@ -136,12 +150,16 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         wrong = {
             "bootstrap": bool(self.bootstrap),
             "announce": bool(self.announce),
+            "relay": bool(self.relay),
+            "relay-service": self.relay_service,
             "listen": not all(is_loopback_address(text) for text in self.listen),
             "metrics-listen": host != "localhost" and not ipaddress.ip_address(host).is_loopback,
         }
         reasons = {
             "bootstrap": "a node that is offline has no DHT beyond this host",
             "announce": "a node that is offline can be reached by nobody else",
+            "relay": "a node that is offline can be reached by nobody else",
+            "relay-service": "a node that is offline can be reached by nobody else",
             "listen": "a node that is offline listens on loopback only, as on /ip4/127.0.0.1/tcp/7520",
             "metrics-listen": "a node that is offline listens on loopback only, as on 127.0.0.1:9464",
         }
@@ -214,6 +232,8 @@ SETTINGS: dict[str, Setting] = {
         Setting("tls-ca", absolute_path, is_path=True),
         Setting("announce", list_of(announce_address, 32)),
         Setting("bootstrap", list_of(bootstrap_address, 64)),
+        Setting("relay", list_of(bootstrap_address, 16)),
+        Setting("relay-service", switch),
         Setting("dht-protocol", protocol_id),
         Setting("dht-mode", choice("auto", "server", "client")),
         Setting("mdns", switch),

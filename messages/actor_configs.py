@@ -50,8 +50,9 @@ class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
-    speaks with this host only. `websocket`: whether WebSocket is used, also if it is not listened on; the
-    fields that begin with `websocket_` and `tls_` are as in config/settings.py.
+    speaks with this host only. `relays`: where it reserves a place; `relay_service`: whether it is a relay.
+    `websocket`: whether WebSocket is used, also if it is not listened on; the fields that begin with
+    `websocket_` and `tls_` are as in config/settings.py.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
@@ -62,6 +63,8 @@ class SwarmConfig(ActorConfig):
     lan_only: bool = False
     offline: bool = False
     max_connections: int = 512
+    relays: Annotated[tuple[PeerAddresses, ...], Meta(max_length=16)] = ()
+    relay_service: bool = False
     websocket: bool = False
     websocket_path: str = "/"
     websocket_proxies: Annotated[tuple[str, ...], Meta(max_length=32)] = ()

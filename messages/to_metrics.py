@@ -39,7 +39,10 @@ MetricName = Literal[
     "connections",
     "handshake_seconds",
     "hole_punch_total",
+    "relay_reservations",
     "relay_circuits",
+    "relay_circuits_ended_total",
+    "relay_bytes_total",
 ]
 LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]

@@ -115,7 +115,17 @@ CATALOGUE: tuple[Metric, ...] = (
         buckets=(0.001, 30.0),
     ),
     Metric("hole_punch_total", "counter", ("outcome",), "Attempts to punch a hole through NATs."),
-    Metric("relay_circuits", "gauge", ("state",), "Relayed circuits."),
+    Metric(
+        "relay_reservations",
+        "gauge",
+        ("side",),
+        "Reservations that are held at relays, or granted as a relay.",
+    ),
+    Metric("relay_circuits", "gauge", (), "Circuits that this node carries as a relay."),
+    Metric(
+        "relay_circuits_ended_total", "counter", ("end",), "Circuits that it was asked for, by their end."
+    ),
+    Metric("relay_bytes_total", "counter", (), "Bytes that it has relayed, in either direction."),
 )
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
@@ -182,8 +192,9 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
         "mdns_packets_total": tuple(product(get_args(MdnsOutcome))),
         "dht_routing_table_peers": ((),),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
+        "relay_reservations": (("held",),),
         "handshake_seconds": tuple(product(get_args(Transport), ("ok", "failed"))),
-        "connections": tuple(product(("inbound", "outbound"), get_args(Transport), ("direct",))),
+        "connections": tuple(product(("inbound", "outbound"), get_args(Transport), get_args(ConnectionKind))),
     }
 
 

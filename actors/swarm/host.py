@@ -29,8 +29,9 @@ from .listening import listen as listening_on
 class Host:
     """A host and its addresses, as multiaddrs.
 
-    `listening` is in the order of the configuration, `announced` is what other nodes get, and `local` is what
-    only this machine reaches. `_advertised` is what identify reports: the same list object as in the library.
+    `listening` is in the order of the configuration, `announced` is what other nodes get, with the circuits
+    through relays, and `local` is what only this machine reaches. `_advertised` is what identify reports: the
+    same list object as in the library.
     """
 
     libp2p: Any
@@ -43,6 +44,7 @@ class Host:
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    direct: tuple[str, ...] = ()
 
     @property
     def transports(self) -> tuple[Transport, ...]:
@@ -83,9 +85,24 @@ class Host:
         found = addresses.interface_addresses() if is_anywhere else []
         public, local = addresses.announced(listening, config.announce, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
-        self.announced = public
-        self._advertised[:] = [Multiaddr(text) for text in public]
         self.local = local
+        self.direct = public
+        self.announce(())
+
+    def announce(self, circuits: Sequence[str]) -> bool:
+        """Announce these circuits beside the direct addresses; return whether that is a change."""
+        former = self.announced
+        self.announced = addresses.with_circuits(self.direct, circuits)
+        self._advertised[:] = [Multiaddr(text) for text in self.announced]
+        return self.announced != former
+
+    def source_of(self, family: str) -> tuple[str, int] | None:
+        """Return from where TCP of an IP version leaves, to have the port that is listened on."""
+        for text in self.listening:
+            one = addresses.parse(text)
+            if one.family == family and one.transport == "tcp" and not one.zone:
+                return one.host, one.port
+        return None
 
 
 @asynccontextmanager

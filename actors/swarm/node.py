@@ -36,6 +36,7 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .relay.relaying import Relaying
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
@@ -112,6 +113,16 @@ class SwarmNode:
         )
         if config.dht_mode != "client":
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
+        self._relaying = Relaying(
+            host.libp2p,
+            self.dialer,
+            config,
+            nursery,
+            own_addresses=lambda: host.direct,
+            source_of=host.source_of,
+            circuits_changed=self._circuits_changed,
+            changed=self._mark_changed,
+        )
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
@@ -148,11 +159,12 @@ class SwarmNode:
                 node.dialer,
                 config.dht_protocol,
                 host.peer,
-                host.announced,
+                lambda: host.announced,
                 node._unreachable,
                 node._own_peer_named,
             )
             nursery.start_soon(node._report)
+            node._relaying.start(is_public=metrics.reachability(host.announced) == "public")
             node._mark_changed()
             node._listening.set()
             try:
@@ -186,9 +198,13 @@ class SwarmNode:
         host = self._host
         return [
             Send("swarm", Listening(host.listening)),
-            Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
+            Send("discovery", self._swarm_up()),
             Send("gateway", self._status()),
         ]
+
+    def _swarm_up(self) -> SwarmUp:
+        host = self._host
+        return SwarmUp(host.peer, host.announced, host.local, host.listening)
 
     async def kad_request(self, request: KadRequest) -> None:
         """Do one Kademlia request for discovery."""
@@ -246,6 +262,7 @@ class SwarmNode:
     def _disconnected(self, connection: Any) -> None:
         self._mark_changed()
         peer_id = connection.muxed_conn.peer_id
+        self._relaying.handle_disconnected(peer_id.to_bytes())
         if self._routing_table.handle_disconnected(peer_id):
             self.start_task(self._mailbox.send, "discovery", ServerLost(peer_id.to_bytes()))
 
@@ -258,6 +275,7 @@ class SwarmNode:
         server = self._routing_table.add_if_server(peer_id)
         if server is not None:
             self._mark_changed()
+            self._relaying.handle_server(server)
             await self._mailbox.send("discovery", ServerJoined(server))
 
     def _unreachable(self, peer: bytes) -> None:
@@ -288,6 +306,12 @@ class SwarmNode:
         self._measurements.refusal(reason)
         self._mark_changed()
 
+    def _circuits_changed(self) -> None:
+        """Other addresses lead here through relays than before: tell whoever names this node's addresses."""
+        if self._host.announce(self._relaying.circuits):
+            self.start_task(self._mailbox.send, "discovery", self._swarm_up())
+        self._mark_changed()
+
     def _mark_changed(self) -> None:
         """Wake `_report`."""
         self._changed.set()
@@ -309,7 +333,9 @@ class SwarmNode:
             await self._changed.wait()
             self._changed = trio.Event()
             status = self._status()
-            observed = self._measurements.observed(self._host.network.get_connections(), status.dht_peers)
+            observed = self._measurements.observed(
+                self._host.network.get_connections(), status.dht_peers, self._relaying.samples()
+            )
             sends = [Send("gateway", status)] if status != sent_status else []
             sends += [Send("metrics", observed)] if observed != sent_observed else []
             if sends:

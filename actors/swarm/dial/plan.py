@@ -27,11 +27,15 @@ ROUND_TRIPS: dict[Transport, int] = {"quic": 1, "tcp": 2, "ws": 3, "wss": 4}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address that may be dialled. `is_hearsay`: only a third party has named it (hearsay.py)."""
+    """One address that may be dialled. `is_hearsay`: only a third party has named it (hearsay.py).
+
+    `leaves_from_listening_port`: over TCP, so that the other side sees the mapping of that port.
+    """
 
     endpoint: Endpoint
     is_hearsay: bool = False
     kind: ConnectionKind = "direct"
+    leaves_from_listening_port: bool = False
 
 
 @dataclass(frozen=True, slots=True)
