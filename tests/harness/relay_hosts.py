@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.dial.dialer import Dialer
 from spacedrive_node.actors.swarm.library.connection_limits import Gate, limit_inbound_connections
@@ -31,6 +32,9 @@ class Party:
     client: RelayClient | None = None
     service: RelayService | None = None
     changed: trio.Event = field(default_factory=trio.Event)
+    number: int = 0
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    gone: trio.Event = field(default_factory=trio.Event)
 
     @property
     def peer(self) -> bytes:
@@ -47,6 +51,11 @@ class Party:
     def note_change(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
+
+    async def end(self) -> None:
+        """End the host, as a process ends."""
+        self.scope.cancel()
+        await self.gone.wait()
 
     async def until(self, holds: Any) -> None:
         """Wait until a condition on this party holds; it is looked at after each change."""
@@ -71,13 +80,18 @@ class RelayHosts:
     nursery: trio.Nursery
     gate: Gate
     _numbers: Any
+    most: int = 64
+    """Connections of each host."""
 
-    async def _host(self, most: int = 64) -> Party:
-        host = our_host(next(self._numbers), most)
-        started: Any = await self.nursery.start(self._run, host)
+    async def _host(self, former: Party | None = None) -> Party:
+        number = next(self._numbers) if former is None else former.number
+        host = our_host(number, self.most)
+        scope, gone = trio.CancelScope(), trio.Event()
+        listen = LOCAL if former is None else Multiaddr(former.address)
+        address: Any = await self.nursery.start(self._run, host, listen, scope, gone)
         limit_inbound_connections(host.get_network(), self.gate)
         dialer = Dialer(host.get_network(), host.get_id().to_bytes(), self.nursery)
-        party = Party(host, str(parse(str(started))), dialer)
+        party = Party(host, str(parse(str(address))), dialer, number=number, scope=scope, gone=gone)
         host.set_stream_handler(PROTOCOL, echo)
 
         def ended(connection: Any) -> None:
@@ -90,15 +104,24 @@ class RelayHosts:
         host.get_network().register_notifee(ConnectionEvents(lambda _one: party.note_change(), ended))
         return party
 
-    async def _run(self, host: Any, task_status: Any) -> None:
-        async with running(host, listen=LOCAL) as (address,):
-            task_status.started(address)
-            await trio.sleep_forever()
+    async def _run(
+        self, host: Any, listen: Multiaddr, scope: trio.CancelScope, gone: trio.Event, task_status: Any
+    ) -> None:
+        with scope:
+            async with running(host, listen=listen) as (address,):
+                task_status.started(address)
+                await trio.sleep_forever()
+        gone.set()
 
-    async def relay(self, limits: ServiceLimits | None = None) -> Party:
-        """A relay."""
-        party = await self._host()
-        party.service = RelayService(
+    async def relay(
+        self,
+        limits: ServiceLimits | None = None,
+        kind: type[RelayService] = RelayService,
+        former: Party | None = None,
+    ) -> Party:
+        """A relay, of some `kind`; or the one again that it was before it ended."""
+        party = await self._host(former)
+        party.service = kind(
             party.host, lambda: (party.address,), party.dialer.direct, limits, party.note_change
         )
         party.service.serve()
