@@ -1,13 +1,18 @@
 """Whole nodes in two homes with no route between them: they pair with twelve words, through a third node."""
 
+import os
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
+from spacedrive_node.client.node_client import NodeClient, open_client
 from spacedrive_node.tests.harness.faults.parted_network import (
+    OTHER_SERVER_IP,
     PORT,
     SERVER_IP,
     NoNamespacesError,
@@ -46,21 +51,43 @@ def node(
 
 
 @contextmanager
-def relay_node(folder: Path, network: PartedNetwork, ip: str = SERVER_IP, port: int = PORT) -> Iterator[str]:
-    """Run a relay that is a DHT server too; gives its address with its peer id."""
-    address = f"/ip4/{ip}/tcp/{port}"
-    flags = ("--relay-service", "--announce", address, "--dht-mode", "server")
-    with node(folder, f"relay{port}", network.server, *flags, listen=address) as up:
-        yield f"{address}/p2p/{up.ready['peer_id']}"
+def relay_node(
+    folder: Path, network: PartedNetwork, *flags: str, ip: str = SERVER_IP
+) -> Iterator[tuple[UpCommand, str]]:
+    """Run a relay that is a DHT server too; gives it, and its address with its peer id."""
+    address = f"/ip4/{ip}/tcp/{PORT}"
+    more = ("--relay-service", "--announce", address, "--dht-mode", "server", *flags)
+    with node(folder, f"relay-{ip}", network.server, *more, listen=address) as up:
+        yield up, f"{address}/p2p/{up.ready['peer_id']}"
+
+
+def kill(up: UpCommand) -> None:
+    """End a node as a power cut does."""
+    os.kill(up.process.pid, signal.SIGKILL)
+    up.process.wait(DEADLINE)
+
+
+async def until(client: NodeClient, holds: Callable[[tuple[str, ...]], bool]) -> None:
+    """Wait until what a node announces fulfils a condition."""
+    with trio.fail_after(DEADLINE):
+        while not holds((await client.status()).addresses):
+            await trio.lowlevel.checkpoint()
+
+
+def leads_through(ip: str) -> Callable[[tuple[str, ...]], bool]:
+    return lambda addresses: any(ip in one and "p2p-circuit" in one for one in addresses)
 
 
 def test_two_homes_pair_by_words_alone(tmp_path: Path, network: PartedNetwork) -> None:
-    """Each in turn shows the words; the path of the confirmation is a relayed one on both sides."""
+    """Each in turn shows the words, one that was told of a relay, and one that has found it in the DHT.
+
+    The path of the confirmation is a relayed one on both sides.
+    """
     with ExitStack() as stack:
-        relay = stack.enter_context(relay_node(tmp_path, network))
-        flags = ("--bootstrap", relay, "--relay", relay)
+        _relay, at = stack.enter_context(relay_node(tmp_path, network))
         nodes = [
-            stack.enter_context(node(tmp_path, name, network.home(), *flags)) for name in ("anna", "bruno")
+            stack.enter_context(node(tmp_path, name, network.home(), "--bootstrap", at, *flags))
+            for name, flags in (("anna", ("--relay", at)), ("bruno", ()))
         ]
         for one, other in (nodes, reversed(nodes)):
             with sdnode_pair(one) as (words, showing):
@@ -69,3 +96,42 @@ def test_two_homes_pair_by_words_alone(tmp_path: Path, network: PartedNetwork) -
                 assert showing.wait(DEADLINE) == 0
                 assert showing.stdout is not None
                 assert '"path":"relayed"' in showing.stdout.read().replace(" ", "")
+
+
+async def test_relays_die_while_a_code_is_shown_and_while_the_users_decide(
+    tmp_path: Path, network: PartedNetwork
+) -> None:
+    """First one of two, after the code was announced; then the other, when the first has come back.
+
+    The code, its announcement and the pairing outlive both.
+    """
+    with ExitStack() as stack:
+        one, at_one = stack.enter_context(relay_node(tmp_path, network))
+        other, at_other = stack.enter_context(
+            relay_node(tmp_path, network, "--bootstrap", at_one, ip=OTHER_SERVER_IP)
+        )
+        servers = ("--bootstrap", at_one, "--bootstrap", at_other)
+        relays = ("--relay", at_one, "--relay", at_other)
+        anna = stack.enter_context(node(tmp_path, "anna", network.home(), *servers, *relays))
+        bruno = stack.enter_context(node(tmp_path, "bruno", network.home(), *servers))
+        async with (
+            open_client(Path(anna.ready["control"])) as showing,
+            open_client(Path(bruno.ready["control"])) as joining,
+        ):
+            for ip in (SERVER_IP, OTHER_SERVER_IP):
+                await until(showing, leads_through(ip))
+            shown = await showing.start_pairing()
+            kill(one)
+            joined = await joining.join_pairing(" ".join(shown.code.words), timeout=DEADLINE)
+            with trio.fail_after(DEADLINE):
+                assert (await shown.confirmation()).check == (await joined.confirmation()).check
+
+            await until(showing, lambda addresses: not leads_through(SERVER_IP)(addresses))
+            stack.enter_context(relay_node(tmp_path, network))
+            await until(showing, leads_through(SERVER_IP))
+            kill(other)
+            with trio.fail_after(2 * DEADLINE):
+                await joined.accept()
+                await shown.accept()
+                ends = [await joined.paired(), await shown.paired()]
+            assert [end.path for end in ends] == ["relayed", "relayed"]
