@@ -30,7 +30,7 @@ from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
 from .library.connections import close_connection, host_of
-from .library.identify import after_identify
+from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
 from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
@@ -41,6 +41,8 @@ from .relay.relaying import Relaying
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
+_MAX_PUSHES = 16
+"""That run at once."""
 
 
 class _Gate:
@@ -310,7 +312,22 @@ class SwarmNode:
         """Other addresses lead here through relays than before: tell whoever names this node's addresses."""
         if self._host.announce(self._relaying.circuits):
             self.start_task(self._mailbox.send, "discovery", self._swarm_up())
+            self.start_task(self._tell_peers)
         self._mark_changed()
+
+    async def _tell_peers(self) -> None:
+        """Push the new addresses to all connected peers: one may have to dial again in mid-pairing."""
+        limiter = trio.CapacityLimiter(_MAX_PUSHES)
+
+        async def push(peer_id: ID) -> None:
+            async with limiter:
+                connection = self.dialer.existing(peer_id.to_bytes())
+                if connection is not None:
+                    await push_identify(self._host.libp2p, connection)
+
+        async with trio.open_nursery() as nursery:
+            for peer_id in list(self._host.network.connections):
+                nursery.start_soon(push, peer_id)
 
     def _mark_changed(self) -> None:
         """Wake `_report`."""

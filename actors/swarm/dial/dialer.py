@@ -82,19 +82,27 @@ class Dialer:
         self._seen_network: tuple[float, Network] = (-_NETWORK_CHECK_S, None)
         self._open_circuit: OpenCircuit | None = None
         self._source_of: Callable[[str], Source | None] = lambda _family: None
+        self._told_by: Callable[[bytes], Sequence[str]] = lambda _peer: ()
         self._relay_dials: dict[bytes, trio.Event] = {}
         """By relay, while it is dialled for a circuit."""
         self._dialled: WeakKeyDictionary[Any, Endpoint] = WeakKeyDictionary()
         """To which address a connection was dialled."""
         self._from_listening_port: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
-    def use_circuits(self, open_circuit: OpenCircuit, source_of: Callable[[str], Source | None]) -> None:
+    def use_circuits(
+        self,
+        open_circuit: OpenCircuit,
+        source_of: Callable[[str], Source | None],
+        told_by: Callable[[bytes], Sequence[str]] = lambda _peer: (),
+    ) -> None:
         """Dial addresses through relays too. `source_of` gives, by IP version, where relays are dialled from.
 
-        A node of --lan-only or --offline never does: nobody knows where the other end of a circuit is.
+        `told_by` gives the circuits that a peer itself has told lately: they are dialled beside the others,
+        for a relay may have died since those were found. A node of --lan-only or --offline does nothing of
+        it: nobody knows where the other end of a circuit is.
         """
         if not (self._lan_only or self._offline):
-            self._open_circuit, self._source_of = open_circuit, source_of
+            self._open_circuit, self._source_of, self._told_by = open_circuit, source_of, told_by
 
     def existing(self, peer: bytes) -> Any | None:
         """Return the newest live connection with `peer`, direct if there is one; None: none."""
@@ -129,8 +137,10 @@ class Dialer:
             connection = self.existing(peer)
             if connection is not None:
                 return connection
-        untrusted = frozenset(addresses.usable(hearsay))
-        return await self._race(peer, [_target(endpoint, endpoint in untrusted) for endpoint in targets])
+        told = [one for one in addresses.usable(self._told_by(peer)) if self._can_dial(one)]
+        untrusted = {*addresses.usable(hearsay), *set(told).difference(targets)}
+        found = dict.fromkeys((*targets, *told))
+        return await self._race(peer, [_target(endpoint, endpoint in untrusted) for endpoint in found])
 
     async def connect_relay(self, relay: bytes, texts: Sequence[str]) -> Any:
         """Return a connection with a relay that leaves from the port on which this node listens.

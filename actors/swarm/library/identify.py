@@ -1,8 +1,8 @@
 """Identify: asks a connected peer which protocols it speaks and where it listens, and takes what peers push.
 
-Owns the reading of identify's messages, bounded before they are parsed, and the moment at which identify has
-run. Never dials and keeps nothing itself: peer_store.py does. Answering identify stays with the library.
-Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
+Owns the reading of identify's messages, bounded before they are parsed, the moment at which identify has run,
+and pushing what has changed here. Never dials and keeps nothing itself: peer_store.py does. Answering stays
+with the library. Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
 """
 
 from collections import Counter
@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
+import varint
 from google.protobuf.message import DecodeError
 from libp2p.identity.identify.identify import ID as IDENTIFY_ID
+from libp2p.identity.identify.identify import _mk_identify_protobuf
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from multiaddr import Multiaddr
@@ -97,6 +99,17 @@ def remember(store: Any, peer_id: Any, data: bytes) -> bool:
     if message.protocols:
         store.set_protocols(peer_id, list(message.protocols[: peer_store.MAX_PROTOCOLS]))
     return True
+
+
+async def push_identify(host: Any, connection: Any) -> None:
+    """Tell a connected peer what this host is now, if it takes that (identify/push). Never raises."""
+    data = bytes(_mk_identify_protobuf(host, None).SerializeToString())
+    with trio.move_on_after(_TIMEOUT_S):
+        try:
+            async with streams.open_stream(connection, ID_PUSH, bytes(varint.encode(len(data))) + data):
+                return
+        except streams.StreamError:  # it is gone, or does not speak that
+            return
 
 
 def report_circuits_whole(host: Any, announced: Callable[[], list[Any]]) -> None:

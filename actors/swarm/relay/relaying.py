@@ -13,12 +13,19 @@ from libp2p.peer.id import ID
 from ....messages.actor_configs import SwarmConfig
 from ....messages.to_metrics import Sample
 from ....messages.types import PeerAddresses
+from ....protocol.peer_ids import peer_id_from_text
+from ..dial import addresses
 from ..dial.dialer import Dialer, Source
+from ..dial.hearsay import is_public
+from ..kad.dht_client import readable_addresses
 from ..library.connections import address_block_of
 from . import messages
 from .client import RelayClient
 from .relay_choice import RelayChoice
 from .service import ENDS, RelayService
+
+MAX_TOLD = 4
+"""Circuits that are taken from what a peer says of itself."""
 
 
 class Relaying:
@@ -47,7 +54,7 @@ class Relaying:
         if not (config.lan_only or config.offline):
             choice = RelayChoice(config.relays)
             self.client = RelayClient(host, dialer, choice, nursery, circuits_changed)
-            dialer.use_circuits(self.client.open_circuit, source_of)
+            dialer.use_circuits(self.client.open_circuit, source_of, self._circuits_told_by)
         if config.relay_service:
             self.service = RelayService(host, lambda: tuple(own_addresses()), dialer.direct, changed=changed)
 
@@ -89,6 +96,23 @@ class Relaying:
                 Sample("relay_circuits_ended_total", (end,), float(self.service.ended[end])) for end in ENDS
             ]
         return found
+
+    def _circuits_told_by(self, peer: bytes) -> list[str]:
+        """Return the circuits that a peer has told in identify, through public relays or connected ones."""
+        try:
+            known = self._host.get_peerstore().addrs(ID(peer))
+        except Exception:  # as below
+            return []
+        endpoints = addresses.usable(readable_addresses(known))
+        return [
+            str(one)
+            for one in endpoints
+            if one.relay is not None
+            and (
+                (one.ip is not None and is_public(one.ip))
+                or self._dialer.direct(peer_id_from_text(one.relay))
+            )
+        ][:MAX_TOLD]
 
     def _offers_relay(self, peer: bytes) -> bool:
         try:
