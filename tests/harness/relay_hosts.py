@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from multiaddr import Multiaddr
@@ -20,6 +20,13 @@ from spacedrive_node.protocol.multiaddrs import parse
 from spacedrive_node.tests.harness.library_hosts import LOCAL, PROTOCOL, Open, our_host, running
 
 DEADLINE = 20.0
+
+
+class Named(Protocol):
+    """What a client has to know of a relay."""
+
+    @property
+    def named(self) -> PeerAddresses: ...
 
 
 @dataclass
@@ -127,7 +134,7 @@ class RelayHosts:
         party.service.serve()
         return party
 
-    async def client(self, *relays: Party, reserves: bool = True) -> Party:
+    async def client(self, *relays: Named, reserves: bool = True) -> Party:
         """A client of relays; with a reservation at each of them, at two at most, if it `reserves`."""
         party = await self._host()
         choice = RelayChoice([relay.named for relay in relays])
