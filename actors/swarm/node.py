@@ -258,7 +258,7 @@ class SwarmNode:
     def _close_own_peer(self, connection: Any) -> None:
         """Another node has this node's identity; a connection that the dialer has made is the dialer's."""
         if not connection.muxed_conn.is_initiator:
-            self._identity_watch.own_peer_connected(host_of(connection))
+            self._identity_watch.own_peer_connected(host_of(connection) or "behind a relay")
             self.start_task(close_connection, connection)
 
     def _disconnected(self, connection: Any) -> None:

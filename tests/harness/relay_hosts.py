@@ -17,7 +17,7 @@ from spacedrive_node.actors.swarm.relay.relay_choice import RelayChoice
 from spacedrive_node.actors.swarm.relay.service import RelayService
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.multiaddrs import parse
-from spacedrive_node.tests.harness.library_hosts import LOCAL, PROTOCOL, Open, our_host, running
+from spacedrive_node.tests.harness.library_hosts import PROTOCOL, Open, our_host, running
 
 DEADLINE = 20.0
 
@@ -87,17 +87,19 @@ class RelayHosts:
     nursery: trio.Nursery
     gate: Gate
     _numbers: Any
-    most: int = 64
-    """Connections of each host."""
+    form: str = ""
+    """What follows the IP address where hosts listen: TCP if it is empty."""
 
     async def _host(self, former: Party | None = None) -> Party:
         number = next(self._numbers) if former is None else former.number
-        host = our_host(number, self.most)
+        host = our_host(number, quic="quic" in self.form, websocket="ws" in self.form or None)
         scope, gone = trio.CancelScope(), trio.Event()
-        listen = LOCAL if former is None else Multiaddr(former.address)
+        listen = Multiaddr(f"/ip4/127.0.0.1{self.form or '/tcp/0'}" if former is None else former.address)
         address: Any = await self.nursery.start(self._run, host, listen, scope, gone)
         limit_inbound_connections(host.get_network(), self.gate)
-        dialer = Dialer(host.get_network(), host.get_id().to_bytes(), self.nursery)
+        dialer = Dialer(
+            host.get_network(), host.get_id().to_bytes(), self.nursery, transports=("tcp", "quic", "ws")
+        )
         party = Party(host, str(parse(str(address))), dialer, number=number, scope=scope, gone=gone)
         host.set_stream_handler(PROTOCOL, echo)
 
@@ -154,9 +156,9 @@ class RelayHosts:
 
 @asynccontextmanager
 async def relay_hosts(
-    numbers: Sequence[int] = range(1, 60), gate: Gate | None = None
+    numbers: Sequence[int] = range(1, 60), gate: Gate | None = None, form: str = ""
 ) -> AsyncIterator[RelayHosts]:
     """Hosts of one test."""
     async with trio.open_nursery() as nursery:
-        yield RelayHosts(nursery, gate or Open(), iter(numbers))
+        yield RelayHosts(nursery, gate or Open(), iter(numbers), form)
         nursery.cancel_scope.cancel()

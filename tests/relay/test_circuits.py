@@ -1,5 +1,6 @@
 """Circuits between real hosts: a reservation, a dial through the relay, and what the connection is then."""
 
+import pytest
 import trio
 
 from spacedrive_node.actors.swarm.library.connections import (
@@ -14,9 +15,15 @@ from spacedrive_node.tests.harness.library_hosts import PROTOCOL
 from spacedrive_node.tests.harness.relay_hosts import DEADLINE, relay_hosts
 
 
-async def test_two_hosts_speak_through_a_third() -> None:
-    """The circuit address is announced and dialled; both see a relayed connection with the true peer."""
-    async with relay_hosts() as hosts:
+@pytest.mark.parametrize(
+    ("transport", "form"), [("tcp", ""), ("quic", "/udp/0/quic-v1"), ("ws", "/tcp/0/ws")]
+)
+async def test_two_hosts_speak_through_a_third(transport: str, form: str) -> None:
+    """The circuit address is announced and dialled; both see a relayed connection with the true peer.
+
+    Over whatever transport the relay is reached.
+    """
+    async with relay_hosts(form=form) as hosts:
         relay = await hosts.relay()
         target, source = await hosts.client(relay), await hosts.client()
         assert target.client is not None
@@ -25,7 +32,7 @@ async def test_two_hosts_speak_through_a_third() -> None:
             assert through == (f"{relay.address}/p2p/{peer_id_text(relay.peer)}/p2p-circuit",)
             connection = await source.dialer.connect(target.peer, through)
             assert connection_kind(connection) == "relayed"
-            assert transport_of(connection.muxed_conn) == "tcp"
+            assert transport_of(connection.muxed_conn) == transport
             assert host_of(connection) is None
             assert address_block_of(connection.muxed_conn) == f"relay:{peer_id_text(relay.peer)}"
             async with open_stream(connection, PROTOCOL, b"through") as stream:

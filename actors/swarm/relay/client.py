@@ -81,6 +81,7 @@ class RelayClient:
         self._wake = trio.Event()
         self._incoming: dict[bytes, int] = {}
         """By relay: circuits through it that have come in, or are being set up."""
+        self._watched: set[bytes] = set()
         self._is_serving = False
 
     @property
@@ -125,7 +126,6 @@ class RelayClient:
 
     async def _ask(self, relay: PeerAddresses) -> None:
         """Ask one relay for a reservation, or to renew it."""
-        is_new = not self._choice.keeps(relay.peer)
         connection = None
         try:
             with trio.fail_after(2 * ANSWER_TIMEOUT_S):
@@ -134,7 +134,7 @@ class RelayClient:
             granted = self._check(answer, relay.peer)
             if not is_alive(connection):
                 raise RelayError("gone")
-        except (SpacedriveNodeError, trio.TooSlowError) as error:
+        except Exception as error:  # whatever the library raises concerns this relay alone
             is_no = isinstance(error, RefusedByRelayError | VoucherError | messages.RelayMessageError)
             self._choice.refused(relay.peer, now(), for_long=is_no)
         else:
@@ -142,8 +142,10 @@ class RelayClient:
             circuits = self._circuits(connection, relay.peer, granted)
             life = granted.expires_unix - time.time()
             is_kept = self._choice.granted(relay.peer, block, circuits, life, now())
-            if is_kept and is_new:
+            if is_kept:
                 self._serve()
+            if is_kept and relay.peer not in self._watched:
+                self._watched.add(relay.peer)
                 self._nursery.start_soon(self._watch, relay.peer)
         self._changed()
         self._wake.set()
@@ -174,18 +176,15 @@ class RelayClient:
 
     async def _watch(self, relay: bytes) -> None:
         """Ping a relay while there is a reservation, so that one is noticed that has gone without a word."""
-        while self._choice.keeps(relay):
-            await trio.sleep(PING_INTERVAL_S)  # not a wait for an event: what does not answer makes none
-            connection = self._dialer.direct(relay)
-            if connection is None:
-                return
-            try:
-                with trio.fail_after(PING_TIMEOUT_S):
-                    async with streams.open_stream(connection, PING_ID, bytes(32)) as stream:
-                        await streams.read_exactly(stream, 32)
-            except (streams.StreamError, trio.TooSlowError):
-                await close_connection(connection)
-                self.handle_disconnected(relay)
+        try:
+            while self._choice.keeps(relay):
+                await trio.sleep(PING_INTERVAL_S)  # not a wait for an event: what does not answer makes none
+                connection = self._dialer.direct(relay)
+                if connection is not None and not await _answers_ping(connection):
+                    await close_connection(connection)
+                    self.handle_disconnected(relay)
+        finally:
+            self._watched.discard(relay)
 
     # Dialling through a relay
 
@@ -260,6 +259,16 @@ class RelayClient:
         if self._incoming.get(relay, 0) >= MAX_CIRCUITS_PER_RELAY:
             return messages.Status.RESOURCE_LIMIT_EXCEEDED
         return messages.Status.OK
+
+
+async def _answers_ping(connection: Any) -> bool:
+    try:
+        with trio.fail_after(PING_TIMEOUT_S):
+            async with streams.open_stream(connection, PING_ID, bytes(32)) as stream:
+                await streams.read_exactly(stream, 32)
+    except (streams.StreamError, trio.TooSlowError):
+        return False
+    return True
 
 
 def _behind(connection: Any) -> RelayedAddress:
