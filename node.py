@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,8 @@ from .supervisor.tree import NodeFailedError, run_tree
 _READY_POLL_S = 0.05
 _STILL_STARTING_LOG_S = 10.0
 _REGISTER_INTERVAL_S = 2.0
+_STATUS_INTERVAL_S = 5.0
+_READY = "ready, at "
 _OWN_DESCRIPTORS, _DESCRIPTORS_PER_SESSION = 128, 3
 """Open in the supervisor's process: without any session, with room to spare, and for each session."""
 _MIN_DESCRIPTORS = 256
@@ -87,13 +89,19 @@ async def run_node(
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
-        on_ready = ready
+        on_ready, on_status = ready, None
         if lifeline:
             nursery.start_soon(_watch_lifeline, stop)
         else:  # otherwise the service, if there is one, is the program that started this node
-            on_ready = _notify_service_manager(nursery, stop, ready)
+            on_ready, on_status = _notify_service_manager(nursery, stop, ready)
         await serve(
-            config, spawner=ProcessSpawner(), stop=stop, ready=on_ready, log=log, passphrase_fd=passphrase_fd
+            config,
+            spawner=ProcessSpawner(),
+            stop=stop,
+            ready=on_ready,
+            log=log,
+            passphrase_fd=passphrase_fd,
+            on_status=on_status,
         )
         nursery.cancel_scope.cancel()
 
@@ -106,8 +114,12 @@ async def serve(
     ready: Callable[[Ready], None],
     log: WriteLog,
     passphrase_fd: int | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> None:
-    """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
+    """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError.
+
+    Once it is ready, `on_status` is called every few seconds with a line that says how the node is.
+    """
     if problems := config.contradictions():
         raise NodeFailedError("\n".join(text for _key, text in problems))
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
@@ -128,7 +140,7 @@ async def serve(
             passphrase_fd=passphrase_fd,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_report_when_ready, sockets, ready, log)
+            nursery.start_soon(_report, node_sockets, sockets, ready, log, on_status)
             nursery.start_soon(_keep_sockets, node_sockets, log)
             await run_tree(
                 specs,
@@ -183,7 +195,12 @@ def child_specs(
             kind="gateway",
             entry=_entry("gateway"),
             config=GatewayConfig(
-                socket_fd=FIRST_EXTRA_FD, version=__version__, code_lifetime=config.code_lifetime
+                socket_fd=FIRST_EXTRA_FD,
+                version=__version__,
+                code_lifetime=config.code_lifetime,
+                mdns=config.mdns and not config.offline,
+                lan_only=config.lan_only,
+                offline=config.offline,
             ),
             fds=(control_fd,),
             sandbox=sandbox_profiles.GATEWAY,
@@ -304,16 +321,19 @@ async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
 
 def _notify_service_manager(
     nursery: trio.Nursery, stop: trio.Event, ready: Callable[[Ready], None]
-) -> Callable[[Ready], None]:
-    """Have the service manager told how the node is; return what to call when it is ready."""
+) -> tuple[Callable[[Ready], None], Callable[[str], None] | None]:
+    """Have the service manager told how the node is.
+
+    Return what to call when it is ready, and then with its status; None: nobody wants to know.
+    """
     service_manager = ServiceManager()
     nursery.start_soon(service_manager.run, stop)
 
     def on_ready(line: Ready) -> None:
-        service_manager.ready(f"ready, at {' '.join(line.addresses)}")
+        service_manager.ready(f"{_READY}{' '.join(line.addresses)}")
         ready(line)
 
-    return on_ready
+    return on_ready, service_manager.status if service_manager.is_there else None
 
 
 async def _watch_lifeline(stop: trio.Event) -> None:
@@ -338,6 +358,30 @@ async def _keep_sockets(sockets: NodeSockets, log: WriteLog) -> None:
         if problem and problem != former:
             text = "commands may not find this node any more: restart it"
             log("supervisor", "warning", text, {"reason": problem})
+
+
+async def _report(
+    node_sockets: NodeSockets,
+    sockets: OpenSockets,
+    ready: Callable[[Ready], None],
+    log: WriteLog,
+    on_status: Callable[[str], None] | None,
+) -> None:
+    """Call `ready` when the node is, and `on_status` from then on."""
+    await _report_when_ready(sockets, ready, log)
+    while on_status is not None:
+        await trio.sleep(_STATUS_INTERVAL_S)
+        line = "not ready: gateway"
+        with trio.move_on_after(_STATUS_INTERVAL_S), suppress(NodeGoneError, NoNodeRunningError):
+            async with open_client(node_sockets.control_path) as client:
+                line = _status_line(await client.status())
+        on_status(line)
+
+
+def _status_line(status: NodeStatus) -> str:
+    if status.ready:
+        return f"{_READY}{' '.join(status.addresses)}"
+    return f"not ready: {', '.join(status.missing)}"
 
 
 async def _report_when_ready(sockets: OpenSockets, ready: Callable[[Ready], None], log: WriteLog) -> None:

@@ -29,6 +29,7 @@ from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
+from .library.connection_limits import UPGRADE_TIMEOUT_S
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
@@ -36,6 +37,7 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .pairing.rate_limits import Pace
 from .relay.relaying import Relaying
 
 _REPORT_INTERVAL_S = 1.0
@@ -43,6 +45,8 @@ _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
 _MAX_PUSHES = 16
 """That run at once."""
+_HANDSHAKES_PER_S, _BURST_HANDSHAKES = 50.0, 100.0
+"""With one source, in the long run and at once. Each takes some two milliseconds of processor time."""
 
 
 class _Gate:
@@ -52,6 +56,7 @@ class _Gate:
         self._bans = bans
         self._lan_only = lan_only
         self._offline = offline
+        self._handshakes: Pace[str] = Pace(_HANDSHAKES_PER_S, _BURST_HANDSHAKES)
 
     def allows(self, host: str) -> bool:
         """Refuse with --lan-only every address outside of the local network, with --offline of this host."""
@@ -63,6 +68,12 @@ class _Gate:
     def is_slow(self, address_block: str | None) -> bool:
         """Let blocks from which much rubbish came lose their connections first."""
         return self._bans.is_slow(address_block, now())
+
+    def pause_before_handshake(self, source: str) -> float:
+        """Have the handshakes of a source wait beyond a pace; not on loopback, where many nodes may be."""
+        if addresses.is_loopback_block(addresses.block_of(source.partition("/")[0])):
+            return 0.0
+        return self._handshakes.wait_before(source, now(), UPGRADE_TIMEOUT_S)
 
 
 class SwarmNode:
@@ -341,6 +352,7 @@ class SwarmNode:
             reachability=metrics.reachability(host.announced),
             dht_mode="client" if self._config.dht_mode == "client" else "server",
             dht_peers=self._routing_table.size,
+            listening=host.listening,
         )
 
     async def _report(self) -> None:

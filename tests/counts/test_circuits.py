@@ -21,8 +21,8 @@ async def test_a_connection_through_a_relay_costs_two_round_trips_to_it_and_two_
             target, source = await hosts.client(relay), await hosts.client()
             assert target.client is not None
             (circuit,) = map(parse, target.client.circuits)
-            wire = FlightRelay(circuit.port)
-            far = str(circuit.with_port(await hosts.nursery.start(wire.serve)))
+            wire = FlightRelay(hosts.nursery)
+            far = str(circuit.with_port(await wire.carry_tcp(circuit.port)))
             connection = await source.dialer.connect(target.peer, (far,))
             assert connection_kind(connection) == "relayed"
             assert wire.round_trips == 4

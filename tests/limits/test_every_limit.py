@@ -52,7 +52,9 @@ REACHED = {
     ),
     "handshakes of QUIC that are open": (
         "quic/test_limits.py::test_handshakes_are_bounded_in_all_and_for_each_block",
+        "quic/test_hostile.py::test_strangers_who_finish_no_handshake_keep_nobody_out",
         "quic/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+        "limits/test_crowds.py::test_three_hundred_idle_sockets",
         "quic/test_hostile.py::test_a_handshake_that_never_ends_is_ended",
     ),
     "parts of a QUIC stream that are missing": (
@@ -114,6 +116,20 @@ REACHED = {
     "an answer of the DHT server": (
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
+    ),
+    "handshakes with one source (an IPv4 address, an IPv6 block)": (
+        "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
+        "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
+        "swarm/test_connection_limits.py::test_idle_sockets_of_one_address_leave_slots",
+    ),
+    "streams of the DHT server at once": (
+        "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
+        "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
+        "swarm/test_dht_server.py::test_a_silent_stream_of_the_dht_ends",
+    ),
+    "requests to the DHT server": (
+        "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
+        "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
     ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",

@@ -14,7 +14,8 @@ from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnr
 from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import code_id
-from spacedrive_node.tests.harness.swarm_actors import DEADLINE, LOCAL, FakeSupervisor, open_swarm
+from spacedrive_node.tests.harness.swarm_actors import DEADLINE, FakeSupervisor, local, open_swarm
+from spacedrive_node.tests.harness.transports import over_each_transport
 
 ROUTE_KEY = b"r" * 32
 A = "session-" + "a" * 16
@@ -34,11 +35,12 @@ async def metric(swarm: FakeSupervisor, name: str, labels: tuple[str, ...], valu
     await swarm.expect(Observed, "metrics", has)
 
 
+@over_each_transport
 async def test_a_frame_reaches_its_session_through_a_relay() -> None:
     """Both sessions hear that the path is relayed; the relay counts what it carries, and names nobody."""
-    serving = msgspec.structs.replace(LOCAL, relay_service=True)
+    serving = msgspec.structs.replace(local(), relay_service=True)
     async with open_swarm("relay", serving) as relay:
-        reserving = msgspec.structs.replace(LOCAL, relays=(PeerAddresses(relay.peer, relay.addresses),))
+        reserving = msgspec.structs.replace(local(), relays=(PeerAddresses(relay.peer, relay.addresses),))
         async with open_swarm("a", reserving) as a, open_swarm("b") as b:
             with trio.fail_after(DEADLINE):
                 up = await a.expect(SwarmUp, "discovery", lambda one: circuits_of(one.addresses))
@@ -66,11 +68,11 @@ async def test_a_frame_reaches_its_session_through_a_relay() -> None:
 
 async def test_a_node_that_stays_near_takes_and_dials_no_circuit() -> None:
     """It reserves nothing, whatever it was told, and what leads through a relay is no address for it."""
-    serving = msgspec.structs.replace(LOCAL, relay_service=True)
+    serving = msgspec.structs.replace(local(), relay_service=True)
     async with open_swarm("relay", serving) as relay:
         relays = (PeerAddresses(relay.peer, relay.addresses),)
-        reserving = msgspec.structs.replace(LOCAL, relays=relays)
-        near = msgspec.structs.replace(LOCAL, relays=relays, lan_only=True)
+        reserving = msgspec.structs.replace(local(), relays=relays)
+        near = msgspec.structs.replace(local(), relays=relays, lan_only=True)
         async with open_swarm("a", reserving) as a, open_swarm("b", near) as b:
             with trio.fail_after(DEADLINE):
                 up = await a.expect(SwarmUp, "discovery", lambda one: circuits_of(one.addresses))
