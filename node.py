@@ -1,7 +1,8 @@
 """Composition: which actors a node has, and with which configuration (docs/architecture.md, "The tree").
 
-Owns the limits of the supervisor's process, its signals, and the moment at which the node is ready. The
-sockets that outlive actors are config/node_sockets.py's, what each actor may do is sandbox_profiles.py's.
+Owns the limits of the supervisor's process, and its signals. The sockets that outlive actors are
+config/node_sockets.py's, what each actor may do is sandbox_profiles.py's, what is told of the node's state is
+node_status.py's.
 Decides nothing about pairings.
 """
 
@@ -10,16 +11,14 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import trio
 
 from . import __version__, sandbox_profiles
-from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
 from .config.multiaddrs import bootstrap_peer
-from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
+from .config.node_sockets import NodeSocketError, NodeSockets
 from .config.paths import UnsafePathError, default_data_dir, runtime_dir
 from .config.settings import NodeConfig
 from .logs import WriteLog
@@ -32,7 +31,7 @@ from .messages.actor_configs import (
     SwarmConfig,
     VaultConfig,
 )
-from .messages.control_protocol import NodeStatus
+from .node_status import Ready, ready_line, report_status
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
@@ -40,31 +39,13 @@ from .supervisor.spawner import Spawner
 from .supervisor.systemd_notify import ServiceManager
 from .supervisor.tree import NodeFailedError, run_tree
 
-_READY_POLL_S = 0.05
-_STILL_STARTING_LOG_S = 10.0
 _REGISTER_INTERVAL_S = 2.0
-_STATUS_INTERVAL_S = 5.0
-_READY = "ready, at "
 _OWN_DESCRIPTORS, _DESCRIPTORS_PER_SESSION = 128, 3
 """Open in the supervisor's process: without any session, with room to spare, and for each session."""
 _MIN_DESCRIPTORS = 256
 """With fewer the fork server, which keeps some above 200, cannot start."""
 
 __all__ = ["NodeFailedError", "Ready", "run_node", "serve"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What is reported when the node takes pairings: who it is, and where it can be reached.
-
-    `control` is the path of the control socket, `metrics` `HOST:PORT` or None.
-    """
-
-    name: str
-    peer: bytes
-    addresses: tuple[str, ...]
-    control: str
-    metrics: str | None
 
 
 async def run_node(
@@ -140,7 +121,7 @@ async def serve(
             passphrase_fd=passphrase_fd,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_report, node_sockets, sockets, ready, log, on_status)
+            nursery.start_soon(report_status, node_sockets, sockets, ready, log, on_status)
             nursery.start_soon(_keep_sockets, node_sockets, log)
             await run_tree(
                 specs,
@@ -330,7 +311,7 @@ def _notify_service_manager(
     nursery.start_soon(service_manager.run, stop)
 
     def on_ready(line: Ready) -> None:
-        service_manager.ready(f"{_READY}{' '.join(line.addresses)}")
+        service_manager.ready(ready_line(line.addresses))
         ready(line)
 
     return on_ready, service_manager.status if service_manager.is_there else None
@@ -358,57 +339,3 @@ async def _keep_sockets(sockets: NodeSockets, log: WriteLog) -> None:
         if problem and problem != former:
             text = "commands may not find this node any more: restart it"
             log("supervisor", "warning", text, {"reason": problem})
-
-
-async def _report(
-    node_sockets: NodeSockets,
-    sockets: OpenSockets,
-    ready: Callable[[Ready], None],
-    log: WriteLog,
-    on_status: Callable[[str], None] | None,
-) -> None:
-    """Call `ready` when the node is, and `on_status` from then on."""
-    await _report_when_ready(sockets, ready, log)
-    while on_status is not None:
-        await trio.sleep(_STATUS_INTERVAL_S)
-        line = "not ready: gateway"
-        with trio.move_on_after(_STATUS_INTERVAL_S), suppress(NodeGoneError, NoNodeRunningError):
-            async with open_client(node_sockets.control_path) as client:
-                line = _status_line(await client.status())
-        on_status(line)
-
-
-def _status_line(status: NodeStatus) -> str:
-    if status.ready:
-        return f"{_READY}{' '.join(status.addresses)}"
-    return f"not ready: {', '.join(status.missing)}"
-
-
-async def _report_when_ready(sockets: OpenSockets, ready: Callable[[Ready], None], log: WriteLog) -> None:
-    """Request the status from the gateway, as any client does, until the node listens; then call `ready`.
-
-    Meanwhile, log now and then what is missing.
-    """
-    status: NodeStatus | None = None
-    last_log = trio.current_time()
-    while status is None or not (status.peer and status.addresses):
-        try:
-            async with open_client(sockets.control_path) as client:
-                status = await client.status()
-                while not (status.peer and status.addresses):
-                    if trio.current_time() - last_log > _STILL_STARTING_LOG_S:
-                        last_log = trio.current_time()
-                        log("supervisor", "warning", "still starting", {"missing": "; ".join(status.missing)})
-                    await trio.sleep(_READY_POLL_S)
-                    status = await client.status()
-        except (NodeGoneError, NoNodeRunningError):
-            await trio.sleep(_READY_POLL_S)
-    ready(
-        Ready(
-            name=status.name,
-            peer=status.peer,
-            addresses=status.addresses,
-            control=str(sockets.control_path),
-            metrics=sockets.metrics_endpoint,
-        )
-    )

@@ -33,7 +33,7 @@ class Open:
         return True
 
     def pause_before_handshake(self, _source: str) -> float:
-        """Nobody waits."""
+        """Let each begin at once."""
         return 0.0
 
     def is_slow(self, _address_block: str | None) -> bool:
