@@ -138,6 +138,23 @@ async def test_a_relay_that_says_nothing_any_more_is_noticed(
     assert through(target)[0].startswith(other.address)
 
 
+async def test_a_circuit_that_nobody_uses_is_given_back(
+    hosts: RelayHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the side that has dialled; not while something passes now and then."""
+    monkeypatch.setattr(client, "IDLE_CIRCUIT_S", 1.0)
+    relay = await hosts.relay()
+    target, source = await hosts.client(relay), await hosts.client()
+    connection = await speak(source, target, through(target))
+    for _ in range(5):
+        await trio.sleep(0.4)  # the time is what this is about
+        assert await speak(source, target, through(target)) is connection
+    last = trio.current_time()
+    await connection.event_closed.wait()
+    assert trio.current_time() - last > 0.9
+    await relay.until(lambda party: not party.service.circuits)
+
+
 class WrongVoucher(RelayService):
     """Signs for somebody else."""
 

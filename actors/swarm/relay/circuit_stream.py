@@ -6,6 +6,7 @@ what Noise has sealed.
 
 from typing import Any
 
+import trio
 from libp2p.io.abc import ReadWriteCloser
 
 from ..library import streams
@@ -22,16 +23,21 @@ class CircuitStream(ReadWriteCloser):  # type: ignore[misc]
         self._stream = stream
         self._address = address
         self.named = named
+        self.used_at = trio.current_time()
+        """When something was last written, or came."""
 
     async def read(self, n: int | None = None) -> bytes:
         """Read some bytes; none when the circuit has ended, in whatever way."""
         try:
-            return bytes(await self._stream.read(n))
+            data = bytes(await self._stream.read(n))
+            self.used_at = trio.current_time()
+            return data
         except Exception:  # the library raises a dozen unrelated types for "gone"
             return b""
 
     async def write(self, data: bytes) -> None:
         """Write all of `data`. Raises ConnectionResetError, as a socket does."""
+        self.used_at = trio.current_time()
         try:
             await self._stream.write(data)
         except Exception as error:  # as in read

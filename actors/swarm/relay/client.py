@@ -45,6 +45,9 @@ ANSWER_TIMEOUT_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 5.0
 PING_INTERVAL_S: Final = 15.0
 PING_TIMEOUT_S: Final = 5.0
+IDLE_CIRCUIT_S: Final = 30.0
+"""After so long without a byte the side that has dialled ends a circuit: a relay has few. While two users
+decide, their devices exchange something every eight seconds at least (actors/session/entry_actions.py)."""
 MAX_CIRCUITS_PER_RELAY: Final = 64
 """That may come in through one relay, or be set up, at once."""
 MAX_ADDRESSES_PER_RELAY: Final = 2
@@ -211,12 +214,15 @@ class RelayClient:
                 )
                 if not answer.is_ok:
                     raise RefusedByRelayError("no circuit")
-                return await self._host.get_network().upgrade_outbound_raw_conn(
-                    RawConnection(CircuitStream(stream, _behind(connection)), True), ID(peer)
+                circuit = CircuitStream(stream, _behind(connection))
+                through = await self._host.get_network().upgrade_outbound_raw_conn(
+                    RawConnection(circuit, True), ID(peer)
                 )
         except BaseException:
             await streams.reset(stream)
             raise
+        self._nursery.start_soon(_close_when_idle, through, circuit)
+        return through
 
     # Being dialled through one
 
@@ -259,6 +265,16 @@ class RelayClient:
         if self._incoming.get(relay, 0) >= MAX_CIRCUITS_PER_RELAY:
             return messages.Status.RESOURCE_LIMIT_EXCEEDED
         return messages.Status.OK
+
+
+async def _close_when_idle(connection: Any, circuit: CircuitStream) -> None:
+    while not connection.is_closed:
+        left = circuit.used_at + IDLE_CIRCUIT_S - trio.current_time()
+        if left <= 0:
+            await close_connection(connection)
+            return
+        with trio.move_on_after(left):
+            await connection.event_closed.wait()
 
 
 async def _answers_ping(connection: Any) -> bool:
