@@ -109,7 +109,11 @@ def _elsewhere(found: "NodeStatus") -> str:
         return "others need the QR code, since no DHT server is connected (--bootstrap)"
     if found.reachability == "public":
         return "others can by words alone, through the DHT"
-    return "others can only if they show the code and have a public address, since this one has none"
+    if found.reachability == "relayed":
+        return "others can by words alone, through the DHT and a relay"
+    return (
+        "others can only if they show the code and have a public address or a relay, since this one has none"
+    )
 
 
 def _mdns_text(found: "NodeStatus") -> str:

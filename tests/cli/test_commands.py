@@ -101,7 +101,8 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "lan_only": False,
         "offline": False,
         "who_can_pair": "Devices on the local network can pair with this one by words alone; "
-        "others can only if they show the code and have a public address, since this one has none.",
+        "others can only if they show the code and have a public address or a relay, "
+        "since this one has none.",
         "ready": True,
         "missing": [],
     }
@@ -167,6 +168,9 @@ def test_people_see_status_and_tree(node, capfd):
         ({"mdns": "off", "reachability": "public"},
          "Devices on the local network need a DHT server there or the QR code, since mDNS is off; "
          "others can by words alone, through the DHT."),
+        ({"mdns": "off", "reachability": "relayed"},
+         "Devices on the local network need a DHT server there or the QR code, since mDNS is off; "
+         "others can by words alone, through the DHT and a relay."),
         ({"mdns": "idle", "mdns_interfaces": 0, "dht_peers": 0},
          "Devices on the local network can pair with this one by words alone; "
          "others need the QR code, since no DHT server is connected (--bootstrap)."),
