@@ -17,7 +17,7 @@ ECHO = "/spacedrive-interop/echo/1.0.0"
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 DEADLINE = 60
 SIZE = 50_000
-IMPLEMENTATIONS = ["go"]
+IMPLEMENTATIONS = ["go", "rust", "js-2", "js-3"]
 
 
 @dataclass
@@ -44,7 +44,9 @@ async def echo_through(source: Party, target: bytes, circuit: str) -> None:
     connection = await source.dialer.connect(target, (circuit,))
     assert connection_kind(connection) == "relayed"
     sent = bytes(range(250)) * (SIZE // 250)
-    async with streams.open_stream(connection, ECHO, sent) as stream:
+    async with streams.open_stream(connection, ECHO) as stream:
+        await streams.write(stream, sent)
+        await stream.close_write()
         assert await streams.read_exactly(stream, len(sent)) == sent
 
 
