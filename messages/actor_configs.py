@@ -51,7 +51,7 @@ class SwarmConfig(ActorConfig):
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
     speaks with this host only. `relays`: where it reserves a place; `relay_service`: whether it is a relay.
-    `websocket`: whether WebSocket is used, also if it is not listened on; the fields that begin with
+    `websocket`, `webrtc`: whether these are used, also if not listened on; the fields that begin with
     `websocket_` and `tls_` are as in config/settings.py.
     """
 
@@ -66,6 +66,7 @@ class SwarmConfig(ActorConfig):
     relays: Annotated[tuple[PeerAddresses, ...], Meta(max_length=16)] = ()
     relay_service: bool = False
     websocket: bool = False
+    webrtc: bool = False
     websocket_path: str = "/"
     websocket_proxies: Annotated[tuple[str, ...], Meta(max_length=32)] = ()
     tls_certificate: str | None = None

@@ -135,9 +135,9 @@ async def test_datagrams_at_an_open_connection() -> None:
         true: list[bytes] = []
         send = wire.send
 
-        def record(datagram: bytes, to: Any) -> None:
+        def record(datagram: bytes, to: Any) -> bool:
             true.append(datagram)
-            send(datagram, to)
+            return bool(send(datagram, to))
 
         wire.send = record
         await is_served(connection)

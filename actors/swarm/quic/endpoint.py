@@ -16,12 +16,12 @@ from aioquic.buffer import Buffer, BufferReadError
 from aioquic.quic.packet import QuicHeader, pull_quic_header
 
 from ..library.connection_limits import Gate
+from ..library.handshake_limits import HandshakeLimits, RateLimit
 from . import refusals
 from .admission import Accepted, Admission, Answer
 from .bounded_quic import BoundedQuic
 from .certificates import OwnCertificate
 from .connection import QuicConnection
-from .handshake_limits import HandshakeLimits, RateLimit
 from .reset_tokens import CONNECTION_ID_BYTES, ResetTokens, is_long_header, is_reset
 from .wire import QuicError, SocketAddress
 
@@ -197,25 +197,29 @@ class Endpoint:
         try:
             while (sock := self._socket) is not None:
                 await trio.lowlevel.wait_readable(sock)
-                count = 0
-                touched: dict[QuicConnection, None] = {}
-                for _ in range(_MAX_DATAGRAMS_AT_ONCE):
-                    try:
-                        datagram, address = sock.recvfrom(_MAX_DATAGRAM_BYTES)
-                    except OSError:  # none is left, or it tells of an earlier one that was lost
-                        break
-                    count += 1
-                    connection = self._take(datagram, address)
-                    if connection is not None:
-                        touched[connection] = None
-                for connection in touched:
-                    self._contained(connection, connection.flush)
-                if not count:  # what has woken this is in the error queue
+                if not self._take_some(sock):  # what has woken this is in the error queue
                     self._end_refused(sock)
         except trio.ClosedResourceError:
             return
         finally:
             self.close()
+
+    def _take_some(self, sock: socket.socket) -> int:
+        """Take the datagrams that are there, and let their connections answer; return how many there were."""
+        count = 0
+        touched: dict[QuicConnection, None] = {}
+        for _ in range(_MAX_DATAGRAMS_AT_ONCE):
+            try:
+                datagram, address = sock.recvfrom(_MAX_DATAGRAM_BYTES)
+            except OSError:  # none is left, or it tells of an earlier one that was lost
+                break
+            count += 1
+            connection = self._take(datagram, address)
+            if connection is not None:
+                touched[connection] = None
+        for connection in touched:
+            self._contained(connection, connection.flush)
+        return count
 
     def _end_refused(self, sock: socket.socket) -> None:
         """End the dials of which the other host says that nobody listens there."""
