@@ -150,3 +150,26 @@ async def test_relays_die_while_a_code_is_shown_and_while_the_users_decide(
             await until(showing, leads_through(SERVER_IP))
             kill(other)
             assert await confirmed(second, joined) == ["relayed", "relayed"]
+
+
+async def test_the_swarms_of_all_three_are_killed_while_a_code_is_shown(
+    tmp_path: Path, network: PartedNetwork
+) -> None:
+    """Each comes back as it was, reserves again and is found again; the users notice nothing."""
+    with ExitStack() as stack:
+        relay, at = stack.enter_context(relay_node(tmp_path, network))
+        anna, bruno = [
+            stack.enter_context(node(tmp_path, name, network.home(), "--bootstrap", at))
+            for name in ("anna", "bruno")
+        ]
+        async with (
+            open_client(Path(anna.ready["control"])) as showing,
+            open_client(Path(bruno.ready["control"])) as joining,
+        ):
+            await until(showing, leads_through(SERVER_IP))
+            shown = await showing.start_pairing()
+            for up in (relay, anna, bruno):
+                (swarm,) = [row for row in up.run("actors") if row["actor"] == "swarm"]
+                os.kill(int(str(swarm["pid"])), signal.SIGKILL)
+            joined = await joining.join_pairing(" ".join(shown.code.words), timeout=DEADLINE)
+            assert await confirmed(shown, joined) == ["relayed", "relayed"]
