@@ -138,6 +138,26 @@ async def test_a_relay_that_says_nothing_any_more_is_noticed(
     assert through(target)[0].startswith(other.address)
 
 
+async def test_circuits_that_end_leave_the_connection_with_the_relay_alone(hosts: RelayHosts) -> None:
+    """While others begin, and all of them write: no end of one cuts the packet of another in two."""
+    relay = await hosts.relay()
+    target = await hosts.client(relay)
+    (before,) = relay.network.get_connections(target.host.get_id())
+
+    async def come_and_go() -> None:
+        source = await hosts.client()
+        for _ in range(30):
+            connection = await speak(source, target, through(target))
+            await source.dialer.drop(connection)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(come_and_go)
+    assert relay.network.get_connections(target.host.get_id()) == [before]
+    assert relay.service is not None
+    assert not relay.service.ended["failed"]
+
+
 async def test_a_circuit_that_nobody_uses_is_given_back(
     hosts: RelayHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ from .vouchers import sign_voucher
 REQUEST_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 8.0
 """For the target's answer: less than a client waits for the relay's."""
+END_TIMEOUT_S: Final = 1.0
+"""For who still reads or writes on a circuit that has ended."""
 CHUNK_BYTES: Final = 16 * 1024
 MAX_WAITING: Final = 128
 MAX_WAITING_PER_PEER: Final = 8
@@ -166,22 +168,35 @@ class RelayService:
         return None
 
     async def _carry(self, circuit: Circuit, one: Any, other: Any) -> str:
-        """Carry bytes both ways, within both limits; return how that ended."""
+        """Carry bytes both ways, within both limits; return how that ended. The streams are reset then.
+
+        No task is cancelled while it writes: half a packet on a connection, which others share, ends all of
+        it. A stream that is reset lets go of whoever reads or writes it.
+        """
         ends: list[str] = []
-        with trio.move_on_after(circuit.expires_at - now()) as time_limit:
-            async with trio.open_nursery() as nursery:
+        over, both_over = trio.Event(), trio.Event()
 
-                async def carry(source: Any, sink: Any) -> None:
-                    end = await _pipe(source, sink, Allowance(self._limits, self._count))
-                    if end:
-                        ends.append(end)
-                        nursery.cancel_scope.cancel()
+        async def carry(source: Any, sink: Any) -> None:
+            end = await _pipe(source, sink, Allowance(self._limits, self._count))
+            ends.append(end)
+            if len(ends) == 2:
+                both_over.set()
+            if end or len(ends) == 2:
+                over.set()
 
-                nursery.start_soon(carry, one, other)
-                await carry(other, one)
-        if time_limit.cancelled_caught:
-            return "duration"
-        return ends[0] if ends else "closed"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(carry, one, other)
+            nursery.start_soon(carry, other, one)
+            with trio.move_on_after(circuit.expires_at - now()) as time_limit:
+                await over.wait()
+            self._circuits.end(circuit)  # its place is free, whatever the streams still take
+            how = "duration" if time_limit.cancelled_caught else next(filter(None, ends), "closed")
+            await streams.reset(one)
+            await streams.reset(other)
+            with trio.move_on_after(END_TIMEOUT_S):
+                await both_over.wait()
+            nursery.cancel_scope.cancel()
+        return how
 
     def _count(self, size: int) -> None:
         self.relayed_bytes += size
