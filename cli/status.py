@@ -42,6 +42,7 @@ def status_object(found: "NodeStatus") -> dict[str, object]:
         "version": found.version,
         "addresses": list(found.addresses),
         "reachability": found.reachability,
+        "reachability_means": _meaning(found.reachability),
         "dht": {"mode": found.dht_mode, "peers": found.dht_peers},
         "sessions": {"active": found.sessions_active, "limit": found.sessions_limit},
         "ready": found.ready,
@@ -56,12 +57,19 @@ def status_lines(found: "NodeStatus") -> list[str]:
         ("state", "ready" if found.ready else "not ready: " + ", ".join(found.missing or ("starting",))),
         ("peer id", _peer_text(found.peer)),
         *((("addresses" if index == 0 else ""), address) for index, address in enumerate(found.addresses)),
-        ("reachability", found.reachability),
+        ("reachability", ": ".join(filter(None, (found.reachability, _meaning(found.reachability))))),
         ("dht", f"{found.dht_mode}, {found.dht_peers} peers"),
         ("sessions", f"{found.sessions_active} of at most {found.sessions_limit}"),
         ("version", found.version),
     ]
     return [f"{left:<14}{right}" for left, right in rows]
+
+
+def _meaning(reachability: str) -> str:
+    """Return what follows from it, as a sentence; empty while the node does not say it."""
+    from ..messages.reachability_texts import REACHABILITY_TEXTS
+
+    return {str(key): text for key, text in REACHABILITY_TEXTS.items()}.get(reachability, "")
 
 
 def _peer_text(peer: bytes) -> str:

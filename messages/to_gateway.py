@@ -18,6 +18,7 @@ from .types import (
     Instant,
     Outcome,
     PeerId,
+    Reachability,
     Reason,
     RequestId,
     Role,
@@ -90,7 +91,7 @@ class SwarmStatus(Message):
 
     peer: PeerId
     addresses: Addresses
-    reachability: Annotated[str, Meta(max_length=16)]
+    reachability: Reachability
     dht_mode: DhtMode
     dht_peers: int
 

@@ -43,6 +43,8 @@ class Host:
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    _own: tuple[str, ...] = ()
+    """What is announced of itself, whether it is reachable or not."""
 
     @property
     def transports(self) -> tuple[Transport, ...]:
@@ -83,9 +85,15 @@ class Host:
         found = addresses.interface_addresses() if is_anywhere else []
         public, local = addresses.announced(listening, config.announce, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
-        self.announced = public
-        self._advertised[:] = [Multiaddr(text) for text in public]
+        self._own = public
         self.local = local
+        self.announce_too(())
+
+    def announce_too(self, confirmed: Sequence[Endpoint]) -> None:
+        """Announce these addresses before the node's own: it is reachable there."""
+        texts = dict.fromkeys([*map(str, confirmed), *self._own])
+        self.announced = tuple(texts)[: addresses.MAX_ADDRESSES]
+        self._advertised[:] = [Multiaddr(text) for text in self.announced]
 
 
 @asynccontextmanager

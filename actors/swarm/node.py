@@ -18,7 +18,7 @@ from ...messages.actor_configs import SwarmConfig
 from ...messages.peer_protocol import PROTOCOL_ID
 from ...messages.to_discovery import ServerJoined, ServerLost, Servers, SwarmUp
 from ...messages.to_gateway import SwarmStatus
-from ...messages.to_metrics import Observed
+from ...messages.to_metrics import MetricName, Observed
 from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
 from ..base import Mailbox, Send, now
 from . import metrics
@@ -36,6 +36,7 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .roles import Roles
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
@@ -87,7 +88,12 @@ class SwarmNode:
         self._listening = trio.Event()
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
+        self._announced: tuple[str, ...] = ()
+        """What discovery was told."""
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
+        self.roles = Roles(
+            host, config, nursery, self._existing, self.start_task, self._count, self._roles_changed
+        )
         self.dialer = Dialer(
             host.network,
             host.peer,
@@ -97,6 +103,7 @@ class SwarmNode:
             transports=host.transports,
             observe=self._count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
+            about_to_dial=self.roles.dialling,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -111,6 +118,7 @@ class SwarmNode:
             host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
         )
         if config.dht_mode != "client":
+            # With `auto` it answers whoever asks, and says that it does once it is reachable (roles.py).
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
@@ -148,10 +156,11 @@ class SwarmNode:
                 node.dialer,
                 config.dht_protocol,
                 host.peer,
-                host.announced,
+                lambda: host.announced,
                 node._unreachable,
                 node._own_peer_named,
             )
+            node.roles.start()
             nursery.start_soon(node._report)
             node._mark_changed()
             node._listening.set()
@@ -184,6 +193,7 @@ class SwarmNode:
     def announcement(self) -> list[Send]:
         """Return the messages to send once the host listens. The one to itself comes back after a restart."""
         host = self._host
+        self._announced = host.announced
         return [
             Send("swarm", Listening(host.listening)),
             Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
@@ -229,6 +239,7 @@ class SwarmNode:
 
     def _connected(self, connection: Any) -> None:
         self._mark_changed()
+        self.roles.connected(connection)
         peer = connection.muxed_conn.peer_id.to_bytes()
         if peer == self._host.peer:
             self._close_own_peer(connection)
@@ -245,16 +256,21 @@ class SwarmNode:
 
     def _disconnected(self, connection: Any) -> None:
         self._mark_changed()
+        self.roles.disconnected(connection)
         peer_id = connection.muxed_conn.peer_id
         if self._routing_table.handle_disconnected(peer_id):
             self.start_task(self._mailbox.send, "discovery", ServerLost(peer_id.to_bytes()))
 
     async def _identified(self, peer_id: ID) -> None:
         """Identify has found out which protocols a connected peer speaks."""
+        self.roles.identified(peer_id)
         self.start_task(self._add_to_routing_table, peer_id)
 
     async def _add_to_routing_table(self, peer_id: ID) -> None:
         await self._listening.wait()
+        if self._routing_table.has_retired(peer_id) and self._routing_table.remove(peer_id.to_bytes()):
+            self._mark_changed()
+            await self._mailbox.send("discovery", ServerLost(peer_id.to_bytes()))
         server = self._routing_table.add_if_server(peer_id)
         if server is not None:
             self._mark_changed()
@@ -284,9 +300,25 @@ class SwarmNode:
         self._measurements.handshake(transport, seconds, succeeded)
         self._mark_changed()
 
+    def _count(self, metric: MetricName, outcome: str) -> None:
+        self._measurements.count(metric, outcome)
+        self._mark_changed()
+
     def _count_refusal(self, reason: str) -> None:
         self._measurements.refusal(reason)
         self._mark_changed()
+
+    async def _roles_changed(self) -> None:
+        """This node is reachable in another way than before: other addresses are announced."""
+        self._mark_changed()
+        host = self._host
+        if host.announced != self._announced:
+            self._announced = host.announced
+            update = SwarmUp(host.peer, host.announced, host.local, host.listening, is_update=True)
+            await self._mailbox.send("discovery", update)
+
+    def _existing(self, peer: bytes) -> Any | None:
+        return self.dialer.existing(peer)
 
     def _mark_changed(self) -> None:
         """Wake `_report`."""
@@ -297,8 +329,8 @@ class SwarmNode:
         return SwarmStatus(
             peer=host.peer,
             addresses=host.announced,
-            reachability=metrics.reachability(host.announced),
-            dht_mode="client" if self._config.dht_mode == "client" else "server",
+            reachability=self.roles.reachability,
+            dht_mode="server" if self.roles.serves_dht else "client",
             dht_peers=self._routing_table.size,
         )
 
@@ -309,7 +341,9 @@ class SwarmNode:
             await self._changed.wait()
             self._changed = trio.Event()
             status = self._status()
-            observed = self._measurements.observed(self._host.network.get_connections(), status.dht_peers)
+            observed = self._measurements.observed(
+                self._host.network.get_connections(), status.dht_peers, status.reachability
+            )
             sends = [Send("gateway", status)] if status != sent_status else []
             sends += [Send("metrics", observed)] if observed != sent_observed else []
             if sends:

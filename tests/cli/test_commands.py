@@ -89,6 +89,7 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "version": "0.1.0",
         "addresses": ["/ip4/127.0.0.1/tcp/7520"],
         "reachability": "private",
+        "reachability_means": "this node keeps to the local network, and is reached from there",
         "dht": {"mode": "auto", "peers": 3},
         "sessions": {"active": 1, "limit": 256},
         "ready": True,

@@ -95,6 +95,19 @@ REACHED = {
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
     ),
+    "AutoNAT: dials for others": (
+        "reachability/test_dial_back_limits.py::test_one_at_once_for_each_peer_and_so_many_in_all",
+        "reachability/test_dial_back_limits.py::test_a_block_and_everybody_have_their_rates",
+        "reachability/test_autonat.py::test_requests_beyond_the_rate_are_rejected",
+    ),
+    "AutoNAT: one such dial": (
+        "reachability/test_autonat.py::test_a_dial_and_a_nonce_have_their_times",
+        "reachability/test_autonat.py::test_data_that_does_not_come_is_not_waited_for",
+    ),
+    "AutoNAT: questions of a node": (
+        "reachability/test_checks.py::test_everything_is_bounded",
+        "reachability/test_autonat.py::test_dial_data_has_a_budget",
+    ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
         "swarm/test_provider_records.py::test_many_blocks_push_out_those_that_have_most",

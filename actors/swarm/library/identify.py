@@ -7,11 +7,14 @@ Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
+import varint
 from google.protobuf.message import DecodeError
 from libp2p.identity.identify.identify import ID as IDENTIFY_ID
+from libp2p.identity.identify.identify import _mk_identify_protobuf
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from multiaddr import Multiaddr
@@ -22,6 +25,7 @@ from .connections import is_alive
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_PUSHES = 64
 MAX_PUSHES_PER_PEER = 2
+_MAX_PUSHES_AT_ONCE = 32
 _TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 5.0
 _ADDRESS_LIFE_S = 7200
@@ -58,6 +62,7 @@ def use_bounded_identify(host: Any) -> None:
             return
         if remember(host.get_peerstore(), peer_id, data) and network.get_connections(peer_id):
             host._identified_peers[peer_id] = reason
+            tell_observed(host, connection, data)
 
     async def take_push(stream: Any) -> None:
         peer_id = stream.muxed_conn.peer_id
@@ -111,10 +116,54 @@ def _addresses(entries: Any) -> list[Any]:
     return found
 
 
+def on_observed(host: Any, callback: Callable[[Any, str], None]) -> None:
+    """Call `callback(connection, multiaddr)` with the address from which a peer says that this node came."""
+    host._observed_callback = callback
+
+
+def tell_observed(host: Any, connection: Any, data: bytes) -> None:
+    """Tell what a message of identify says of this node's own address, if it says it."""
+    callback = getattr(host, "_observed_callback", None)
+    observed = Identify.FromString(data).observed_addr
+    if callback is None or not 0 < len(observed) <= peer_store.MAX_ADDRESS_BYTES:
+        return
+    try:
+        text = str(Multiaddr(bytes(observed)))
+    except Exception:  # as in _addresses
+        return
+    callback(connection, text)
+
+
+def hide_protocol(host: Any, protocol: str, *, hidden: bool) -> None:
+    """Leave a protocol out of what identify tells, though it is answered; or tell it again."""
+    mux = host.get_mux()
+    names: set[str] = getattr(mux, "hidden_protocols", set())
+    mux.hidden_protocols = names | {protocol} if hidden else names - {protocol}
+    mux.get_protocols = lambda: tuple(one for one in mux.handlers if one not in mux.hidden_protocols)
+
+
+async def push(host: Any) -> None:
+    """Tell all connected peers what identify would tell them now; never raises."""
+    connections = [one for one in host.get_network().get_connections() if is_alive(one)]
+    message = _mk_identify_protobuf(host, None).SerializeToString()
+    limiter = trio.CapacityLimiter(_MAX_PUSHES_AT_ONCE)
+
+    async def push_to(connection: Any) -> None:
+        async with limiter:
+            with trio.move_on_after(_TIMEOUT_S), suppress(streams.StreamError):
+                async with streams.open_stream(connection, ID_PUSH) as stream:
+                    await streams.write(stream, varint.encode(len(message)) + message)
+
+    async with trio.open_nursery() as nursery:
+        for connection in connections:
+            nursery.start_soon(push_to, connection)
+
+
 def after_identify(host: Any, callback: Callable[[Any], Awaitable[None]]) -> None:
     """Await `callback(peer_id)` each time that identify has run or was given up; it may not wait long.
 
-    It runs for the first connection with a peer, and for the first one after its connections had ended.
+    It runs for the first connection with a peer, and for the first one after its connections had ended; and
+    when the peer pushes what it would tell.
     Defect (0.8.1, host/basic_host.py:1212): there is no event for the end of identify, and so no moment to
     look at the protocols of a peer.
     Defect (0.8.1, host/basic_host.py:1219): it never runs again for a peer whose protocols are still in the
@@ -134,4 +183,11 @@ def after_identify(host: Any, callback: Callable[[Any], Awaitable[None]]) -> Non
             await trio.sleep(pause)
         await callback(peer_id)
 
+    take_push = host.get_mux().handlers[ID_PUSH]
+
+    async def take_push_and_call_back(stream: Any) -> None:
+        await take_push(stream)
+        await callback(stream.muxed_conn.peer_id)
+
     host._identify_peer = identify_and_call_back
+    host.set_stream_handler(ID_PUSH, take_push_and_call_back)
