@@ -212,6 +212,7 @@ def child_specs(
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
                 offline=config.offline,
+                port_mapping=config.maps_ports,
                 websocket=config.uses_websocket,
                 websocket_path=config.websocket_path,
                 websocket_proxies=config.websocket_proxies,
@@ -225,7 +226,7 @@ def child_specs(
             ),
         ),
     ]
-    if config.mdns and not config.offline:
+    if config.needs_lan:
         specs.insert(
             -1, ChildSpec("lan", _entry("lan"), LanConfig(), sandbox=sandbox_profiles.LAN, preload=True)
         )

@@ -49,6 +49,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
     listen: multiaddrs; empty for DEFAULT_LISTEN, offline for OFFLINE_LISTEN, or a free port when one of these
     is taken.
+    port_mapping: whether the home's router is asked to open the ports of the node.
     offline: no socket but loopback and Unix ones.
     quic: whether DEFAULT_QUIC_LISTEN belongs to the default too. A node dials what it listens on.
     websocket_path: what the request of a WebSocket asks for. websocket_proxies: addresses and networks of
@@ -81,6 +82,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     same_host: bool = True
     lan_only: bool = False
     offline: bool = False
+    port_mapping: bool = True
     max_sessions: int = 256
     code_lifetime: float = 300.0
     log_format: LogFormat = "console"
@@ -114,6 +116,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
         named = (*self.listen, *self.announce, *self.bootstrap)
         return any(parse(address).transport in ("ws", "wss") for address in named)
+
+    @property
+    def maps_ports(self) -> bool:
+        """Whether the gateway is asked to open the node's ports: of IPv4, and not if others are announced."""
+        if not self.port_mapping or self.lan_only or self.offline or self.announce:
+            return False
+        return any(
+            not is_loopback_address(text) and parse(text).family == "ip4" for text in self.listen_addresses
+        )
+
+    @property
+    def needs_lan(self) -> bool:
+        """Whether the node has a lan actor."""
+        return (self.mdns and not self.offline) or self.maps_ports
 
     def contradictions(self) -> list[tuple[str, str]]:
         """Return what is wrong with settings that are right by themselves: (key, what would be right)."""
@@ -220,6 +236,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("same-host", switch),
         Setting("lan-only", switch),
         Setting("offline", switch),
+        Setting("port-mapping", switch),
         Setting("max-sessions", integer(1, 1000)),
         Setting("code-lifetime", number(MIN_CODE_LIFETIME_SECONDS, MAX_CODE_LIFETIME_SECONDS, "seconds")),
         Setting("log-format", choice("console", "json")),

@@ -18,6 +18,7 @@ from ...messages.to_metrics import (
     DialBackOutcome,
     MdnsOutcome,
     MetricName,
+    PortMappingState,
     RestartReason,
 )
 from ...messages.types import (
@@ -212,6 +213,7 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
         "reachability": tuple((state.replace(" ", "_"),) for state in get_args(Reachability)),
         "reachability_checks_total": tuple(product(get_args(CheckOutcome))),
         "dial_backs_total": tuple(product(get_args(DialBackOutcome))),
+        "port_mappings": tuple(product(get_args(PortMappingState))),
         "connections": tuple(product(("inbound", "outbound"), get_args(Transport), ("direct",))),
     }
 

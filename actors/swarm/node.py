@@ -190,7 +190,7 @@ class SwarmNode:
 
     # Requests of other actors
 
-    def announcement(self) -> list[Send]:
+    def announcement(self, seed: bytes) -> list[Send]:
         """Return the messages to send once the host listens. The one to itself comes back after a restart."""
         host = self._host
         self._announced = host.announced
@@ -198,6 +198,7 @@ class SwarmNode:
             Send("swarm", Listening(host.listening)),
             Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
             Send("gateway", self._status()),
+            *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),
         ]
 
     async def kad_request(self, request: KadRequest) -> None:

@@ -6,7 +6,7 @@ reachable the node is, is reachability/'s. Implements docs/protocol.md, "Reachab
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,15 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 
 from ...messages.actor_configs import SwarmConfig
+from ...messages.to_lan import MapPorts
 from ...messages.to_metrics import MetricName
+from ...messages.to_swarm import PortMapping
 from ...messages.types import Reachability
 from .dial import addresses
 from .dial.addresses import Endpoint
 from .host import Host
 from .library import identify
+from .reachability import mapped_ports
 from .reachability.autonat_messages import DIAL_REQUEST_PROTOCOL
 from .reachability.autonat_server import AutonatServer
 from .reachability.dial_back import DialBack
@@ -63,12 +66,17 @@ class Roles:
         """From where this node can be reached."""
         return "unknown" if self._watch is None else self._watch.state
 
+    def ports_to_map(self, seed: bytes) -> MapPorts:
+        """Return what to ask of the gateway."""
+        announced = [addresses.parse(text) for text in self._host.announced]
+        return mapped_ports.ports_to_map(self._listening(), announced, seed)
+
     def start(self) -> None:
         """Begin: the host listens now."""
         host, config = self._host, self._config
         self._watch = ReachabilityWatch(
             host.libp2p,
-            listening=[addresses.parse(text) for text in host.listening],
+            listening=self._listening(),
             announced=[addresses.parse(text) for text in host.announced],
             is_configured=bool(config.announce),
             fixed=fixed(config, host.announced),
@@ -108,10 +116,13 @@ class Roles:
                 return
             self._watch.identified(peer_id.to_bytes(), protocols)
 
-    def set_mappings(self, mappings: Sequence[Endpoint]) -> None:
+    def set_mappings(self, mappings: Iterable[PortMapping]) -> None:
         """The gateway has opened these for this node, and no others."""
         if self._watch is not None:
-            self._watch.set_mappings(mappings)
+            self._watch.set_mappings(mapped_ports.endpoints(mappings, self._listening()))
+
+    def _listening(self) -> list[Endpoint]:
+        return [addresses.parse(text) for text in self._host.listening]
 
     def _seen_as(self, connection: Any, text: str) -> None:
         if self._watch is not None:

@@ -108,6 +108,11 @@ REACHED = {
         "reachability/test_checks.py::test_everything_is_bounded",
         "reachability/test_autonat.py::test_dial_data_has_a_budget",
     ),
+    "ports that the gateway is asked to open": (
+        "reachability/test_mapped_ports.py::test_eight_ports_are_asked_for",
+        "lan/test_port_mapper.py::test_a_lease_of_a_century_is_renewed_all_the_same",
+        "lan/test_port_mapper.py::test_an_answer_that_does_not_fit_maps_nothing",
+    ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
         "swarm/test_provider_records.py::test_many_blocks_push_out_those_that_have_most",

@@ -7,6 +7,7 @@ watch.py             gathers the evidence of the running host, and has addresses
 core.py              all of that but its I/O
 checks.py            which server is asked about which address, and what the answers add up to
 contacts.py          to whom something was sent, so that no hole is taken for an open door
+mapped_ports.py      which ports the gateway is asked to open
 observed.py          how peers see this node: its public addresses, and the kind of its NAT
 nonces.py            what proves that a dial has come through
 autonat_client.py    asks one server about one address
