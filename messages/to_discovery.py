@@ -67,10 +67,14 @@ class KadFailed(Message):
 
 
 class Servers(Message):
-    """From the swarm: the answer to ClosestServers, the closest server first."""
+    """From the swarm: the answer to ClosestServers, the closest server first.
+
+    `providers` are those of the key that have announced themselves to this node.
+    """
 
     request: RequestId
     peers: PeerList
+    providers: PeerList = ()
 
 
 class ServerJoined(Message):

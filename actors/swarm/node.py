@@ -117,9 +117,11 @@ class SwarmNode:
         self._routing_table = RoutingTable(
             host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
         )
+        self._dht_server: DhtServer | None = None
         if config.dht_mode != "client":
             # With `auto` it answers whoever asks, and says that it does once it is reachable (roles.py).
-            DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
+            self._dht_server = DhtServer(host.libp2p, self._routing_table, routing.provides)
+            self._dht_server.serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
@@ -207,7 +209,8 @@ class SwarmNode:
 
     def servers(self, request: int, key: bytes) -> Servers:
         """Return the servers of the routing table closest to `key`."""
-        return Servers(request, self._routing_table.closest(key))
+        announced = () if self._dht_server is None else self._dht_server.providers(key)
+        return Servers(request, self._routing_table.closest(key), announced)
 
     async def bootstrap(self, peer: bytes, texts: tuple[str, ...]) -> None:
         """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table."""

@@ -8,6 +8,7 @@ Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import trio
@@ -19,13 +20,16 @@ from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from multiaddr import Multiaddr
 
+from ..dial.addresses import is_local_host
 from . import peer_store, streams
-from .connections import is_alive
+from .connections import host_of, is_alive
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_PUSHES = 64
 MAX_PUSHES_PER_PEER = 2
 _MAX_PUSHES_AT_ONCE = 32
+_told: ContextVar[Any] = ContextVar("told", default=None)
+"""The connection over which identify speaks, in the task that does."""
 _TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 5.0
 _ADDRESS_LIFE_S = 7200
@@ -135,20 +139,40 @@ def tell_observed(host: Any, connection: Any, data: bytes) -> None:
 
 
 def hide_protocol(host: Any, protocol: str, *, hidden: bool) -> None:
-    """Leave a protocol out of what identify tells, though it is answered; or tell it again."""
+    """Leave a protocol out of what identify tells, though it is answered; or tell it again.
+
+    Who has connected to this host from its local network hears of it all the same: this host was reached.
+    """
     mux = host.get_mux()
-    names: set[str] = getattr(mux, "hidden_protocols", set())
-    mux.hidden_protocols = names | {protocol} if hidden else names - {protocol}
-    mux.get_protocols = lambda: tuple(one for one in mux.handlers if one not in mux.hidden_protocols)
+    if not hasattr(mux, "hidden_protocols"):
+        mux.hidden_protocols = set()
+        mux.get_protocols = lambda: tuple(one for one in mux.handlers if one not in _hidden(mux))
+        answer = mux.handlers[IDENTIFY_ID]
+
+        async def answer_knowing_whom(stream: Any) -> None:
+            _told.set(stream.swarm_conn)  # the task of this stream has its own
+            await answer(stream)
+
+        host.set_stream_handler(IDENTIFY_ID, answer_knowing_whom)
+    (mux.hidden_protocols.add if hidden else mux.hidden_protocols.discard)(protocol)
+
+
+def _hidden(mux: Any) -> set[str]:
+    """Return what the other side of the connection over which identify speaks is not to be told."""
+    connection = _told.get()
+    if connection is None or connection.muxed_conn.is_initiator:
+        return set(mux.hidden_protocols)
+    return set() if is_local_host(host_of(connection) or "") else set(mux.hidden_protocols)
 
 
 async def push(host: Any) -> None:
     """Tell all connected peers what identify would tell them now; never raises."""
     connections = [one for one in host.get_network().get_connections() if is_alive(one)]
-    message = _mk_identify_protobuf(host, None).SerializeToString()
     limiter = trio.CapacityLimiter(_MAX_PUSHES_AT_ONCE)
 
     async def push_to(connection: Any) -> None:
+        _told.set(connection)
+        message = _mk_identify_protobuf(host, None).SerializeToString()
         async with limiter:
             with trio.move_on_after(_TIMEOUT_S), suppress(streams.StreamError):
                 async with streams.open_stream(connection, ID_PUSH) as stream:
