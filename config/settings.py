@@ -13,6 +13,7 @@ import msgspec
 
 from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
 from ..protocol.multiaddrs import parse
+from .extras import INSTALL_WEBRTC, has_webrtc
 from .multiaddrs import announce_address, bootstrap_address, is_loopback_address, listen_address
 from .values import (
     absolute_path,
@@ -131,6 +132,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Whether the node has a lan actor."""
         return (self.mdns and not self.offline) or self.maps_ports
 
+    @property
+    def uses_webrtc(self) -> bool:
+        """Whether the node listens on WebRTC, announces it or has a bootstrap peer there. So it dials."""
+        return bool(self._webrtc_keys())
+
+    def _webrtc_keys(self) -> list[str]:
+        """Return the keys of the settings that name an address of WebRTC."""
+        named = {"listen": self.listen, "announce": self.announce, "bootstrap": self.bootstrap}
+        return [
+            key
+            for key, addresses in named.items()
+            if any(parse(address).transport == "webrtc" for address in addresses)
+        ]
+
     def contradictions(self) -> list[tuple[str, str]]:
         """Return what is wrong with settings that are right by themselves: (key, what would be right)."""
         found = []
@@ -140,6 +155,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             found.append((key, "tls-certificate and tls-key belong together: give both"))
         elif self.tls_certificate is None and any(one.transport == "wss" for one in endpoints):
             found.append(("listen", "/tls/ws needs a certificate and its key: tls-certificate and tls-key"))
+        if not has_webrtc():
+            found += [
+                (key, f"/webrtc-direct needs packages that are missing: {INSTALL_WEBRTC}")
+                for key in self._webrtc_keys()
+            ]
         sockets = [(one.host, one.port, one.is_udp) for one in endpoints if one.port]
         for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):
             name = f"{'udp' if is_udp else 'tcp'} port {port} of {host}"

@@ -51,7 +51,7 @@ class SwarmConfig(ActorConfig):
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
     speaks with this host only. `port_mapping`: there is a lan actor, to open ports of the gateway.
-    `websocket`: whether WebSocket is used, also if it is not listened on; the fields that begin with
+    `websocket`, `webrtc`: whether these are used, also if not listened on; the fields that begin with
     `websocket_` and `tls_` are as in config/settings.py.
     """
 
@@ -65,6 +65,7 @@ class SwarmConfig(ActorConfig):
     port_mapping: bool = False
     max_connections: int = 512
     websocket: bool = False
+    webrtc: bool = False
     websocket_path: str = "/"
     websocket_proxies: Annotated[tuple[str, ...], Meta(max_length=32)] = ()
     tls_certificate: str | None = None
@@ -106,12 +107,16 @@ class SessionConfig(ActorConfig):
 class GatewayConfig(ActorConfig):
     """For the gateway. `socket_fd` is the listening Unix socket, which the supervisor keeps open.
 
-    `code_lifetime` is how long a code lives, in seconds, when a client does not say.
+    `code_lifetime` is how long a code lives, in seconds, when a client does not say. The rest is told to
+    clients. `mdns`: there is a lan actor.
     """
 
     socket_fd: int
     version: str
     code_lifetime: Seconds = 300.0
+    mdns: bool = True
+    lan_only: bool = False
+    offline: bool = False
 
 
 class MetricsConfig(ActorConfig):

@@ -50,9 +50,11 @@ LogField = str | int | float | bool | None
 
 Role = Literal["initiator", "joiner"]
 ConnectionKind = Literal["direct", "relayed"]
-Transport = Literal["tcp", "quic", "ws", "wss"]
+Transport = Literal["tcp", "quic", "ws", "wss", "webrtc"]
 """What a connection runs over (docs/protocol.md, "Transports")."""
 Finder = Literal["hint", "same_host", "mdns", "dht"]
+MdnsState = Literal["off", "idle", "announcing", "browsing", "both"]
+"""What this node does on its local networks: `idle` while no code is shown or looked for, and then silent."""
 MdnsInstance = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 """The name of a code in mDNS (docs/protocol.md, "Code")."""
 Stage = Literal["waiting", "searching", "connecting", "proving", "deciding", "storing"]

@@ -17,6 +17,7 @@ from contextlib import suppress
 import trio
 
 from ...messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Stop, ToChild
+from ...messages.to_gateway import LanStatus
 from ...messages.to_lan import MapPorts, decode
 from ...messages.types import Instant
 from ...protocol.multiaddrs import IpAddress
@@ -82,9 +83,12 @@ class _Loop:
         self._read_again: Instant = -math.inf
         """When packets are read again, after more than there is time for."""
         self._problem = ""
+        self._status: LanStatus | None = None
+        """As the gateway knows it."""
 
     def run(self) -> None:
         """Handle what comes until Stop; then take back what was announced."""
+        self._flush()
         stopping = False
         while not stopping:
             ready = self._wait()
@@ -201,6 +205,10 @@ class _Loop:
             self._sockets.drop(blocked)
         if self._open and not self._lan.busy:
             self._close_sockets()
+        status = self._lan.status()
+        if status != self._status:
+            self._status = status
+            self._send([Send("gateway", status)])
         self._send(self._ports.flush(moment))
         report = self._lan.report(moment, self._ports.samples(moment))
         if report is not None:

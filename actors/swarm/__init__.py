@@ -8,6 +8,8 @@ roles.py    what the node does for others and says of itself, by its reachabilit
 reachability/ from where it can be reached; AutoNAT
 pairing/    pairing frames: inbound and outbound exchanges, whose a frame is, and the limits on peers
 quic/       the transport QUIC; a swarm that uses it has its entry there
+websocket/  the transport WebSocket, likewise
+webrtc/     the transport WebRTC-direct, likewise; needs packages that are an extra
 dial/       addresses, names, and the dialer
 kad/        Kademlia: this node's server, requests to others, the routing table
 host.py     opens the host, and knows its addresses

@@ -35,7 +35,7 @@ async def listen(
 
     `previous` are the addresses that this node had before a restart. Raises FatalActorError.
     """
-    former = [addresses.parse(text) for text in previous]
+    former = [addresses.parse(text).with_certhash("") for text in previous]
     configured = [listen_endpoint(text) for text in config.listen]
     if config.offline and not all(one.ip is not None and one.ip.is_loopback for one in configured):
         raise FatalActorError("cannot listen: a node that is offline listens on loopback only")
@@ -119,7 +119,7 @@ async def _possible(wanted: list[Endpoint], by_default: bool, write_log: WriteLo
 async def _say_what_is_missing(listening: Sequence[Endpoint], write_log: WriteLog) -> None:
     """Log each IP version of which this host has no address now, though it listens for one."""
     anywhere = [one for one in listening if one.ip is not None and one.ip.is_unspecified]
-    present = {f"ip{ip.version}" for ip in addresses.interface_addresses()} if anywhere else set()
+    present = {f"ip{own.ip.version}" for own in addresses.interface_addresses()} if anywhere else set()
     for endpoint in anywhere:
         if endpoint.family not in present:
             present.add(endpoint.family)

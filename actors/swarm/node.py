@@ -24,11 +24,12 @@ from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
-from .host import Host, open_host, uses_quic, websocket_transport
+from .host import Host, open_host, uses_quic, uses_webrtc, websocket_transport
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
+from .library.connection_limits import UPGRADE_TIMEOUT_S
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
@@ -36,11 +37,14 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .pairing.rate_limits import Pace
 from .roles import Roles
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
+_HANDSHAKES_PER_S, _BURST_HANDSHAKES = 50.0, 100.0
+"""With one source, in the long run and at once. Each takes some two milliseconds of processor time."""
 
 
 class _Gate:
@@ -50,6 +54,7 @@ class _Gate:
         self._bans = bans
         self._lan_only = lan_only
         self._offline = offline
+        self._handshakes: Pace[str] = Pace(_HANDSHAKES_PER_S, _BURST_HANDSHAKES)
 
     def allows(self, host: str) -> bool:
         """Refuse with --lan-only every address outside of the local network, with --offline of this host."""
@@ -61,6 +66,12 @@ class _Gate:
     def is_slow(self, address_block: str | None) -> bool:
         """Let blocks from which much rubbish came lose their connections first."""
         return self._bans.is_slow(address_block, now())
+
+    def pause_before_handshake(self, source: str) -> float:
+        """Have the handshakes of a source wait beyond a pace; not on loopback, where many nodes may be."""
+        if addresses.is_loopback_block(addresses.block_of(source.partition("/")[0])):
+            return 0.0
+        return self._handshakes.wait_before(source, now(), UPGRADE_TIMEOUT_S)
 
 
 class SwarmNode:
@@ -148,7 +159,11 @@ class SwarmNode:
 
         async with (
             open_host(
-                seed, config.max_connections, quic=uses_quic(config), websocket=websocket_transport(config)
+                seed,
+                config.max_connections,
+                quic=uses_quic(config),
+                websocket=websocket_transport(config),
+                webrtc=uses_webrtc(config),
             ) as host,
             trio.open_nursery() as nursery,
         ):
@@ -336,6 +351,7 @@ class SwarmNode:
             reachability=self.roles.reachability,
             dht_mode="server" if self.roles.serves_dht else "client",
             dht_peers=self._routing_table.size,
+            listening=host.listening,
         )
 
     async def _report(self) -> None:

@@ -165,7 +165,7 @@ class Roles:
 def _versions() -> Collection[int]:
     """Return the IP versions with which this host reaches the Internet: IPv6 needs a public address."""
     found = set()
-    for ip in addresses.interface_addresses():
+    for ip in addresses.own_addresses():
         if isinstance(ip, ipaddress.IPv4Address) and not (ip.is_loopback or ip.is_link_local):
             found.add(4)
         elif ip.is_global:

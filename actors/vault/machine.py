@@ -51,7 +51,7 @@ from .metrics import DeviceCounts
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
 from .store_files import StoreGoneError
-from .store_health import DEVICES_LOST, StoreHealth, readiness
+from .store_health import DEVICES_LOST, STORE_GONE, StoreHealth, readiness
 
 REPLACED_LIFETIME_S = 7 * 24 * 3600.0
 """How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
@@ -328,7 +328,7 @@ class Vault:
         It stays unconfirmed and settles at the next contact, unless the store itself is gone.
         """
         if isinstance(error, StoreGoneError):
-            return StoreRefused(message.request, "the data directory was removed")
+            return StoreRefused(message.request, STORE_GONE)
         return Stored(message.request, "unconfirmed")
 
     # -- settling

@@ -31,7 +31,7 @@ class Gateway:
 
     def __init__(self, dialect: str, address: str, lies: bool) -> None:
         self.dialect, self.address, self.lies = dialect, ipaddress.IPv4Address(address), lies
-        self.started = time.monotonic()
+        self.started = time.monotonic() - 1000  # for a second or two, nobody could see that it was restarted
         self.nonces: dict[tuple[str, str, int], bytes] = {}
         self.externals: dict[tuple[str, str, int], int] = {}
 

@@ -59,6 +59,10 @@ class InterceptingSpawner:
         self.delivered[kind, message.kind] += 1
         self._delivery.unpark_all()
 
+    def starting(self, kind: str, start: Start) -> Start:
+        """Called with the first frame to each actor; what it returns is sent instead."""
+        return start
+
     async def intercept(self, actor: str, message: Deliver | Step) -> None:
         """Called with each input before it is written to an actor, and with each step before it is read.
 
@@ -134,6 +138,7 @@ class _InterceptedChannel:
             message = decode_to_child(payload)
             if isinstance(message, Start):
                 self._handle.name = message.name
+                payload = encode(self._handle.spawner.starting(self._handle.kind, message))
             elif isinstance(message, Deliver):
                 await self._handle.spawner.intercept(self._handle.name, message)
             await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))
@@ -181,7 +186,7 @@ class Node:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1 from outside the kernel's ephemeral range.
+    """Return a port of 127.0.0.1 that is free for TCP and UDP, from outside the kernel's ephemeral range.
 
     No other program gets it by asking for any port, so a swarm that was killed can listen on it again, and
     the other devices, which know only this port, find the node again.
@@ -189,10 +194,11 @@ def free_port() -> int:
     ephemeral = int(_EPHEMERAL.read_text().split()[0])
     below = range(min(_UNPRIVILEGED, ephemeral - _TRIED_PORTS), ephemeral)
     for port in random.SystemRandom().sample(below, _TRIED_PORTS):
-        with socket.socket() as there:
-            there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                there.bind(("127.0.0.1", port))
+                for there in (tcp, udp):
+                    there.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port

@@ -49,8 +49,12 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "swarm": to_swarm.decode,
     "lan": to_lan.decode,
 }
-LOCAL = SwarmConfig(listen=listen_addresses())
 DEADLINE = 20.0
+
+
+def local() -> SwarmConfig:
+    """Return the configuration of a swarm on loopback."""
+    return SwarmConfig(listen=listen_addresses())
 
 
 def seed(name: str) -> bytes:
@@ -156,7 +160,7 @@ OpenSwarm = Callable[..., Any]
 @asynccontextmanager
 async def open_swarm(
     name: str,
-    config: SwarmConfig = LOCAL,
+    config: SwarmConfig | None = None,
     *,
     standing: tuple[tuple[str, Message], ...] = (),
     incarnation: int = 1,
@@ -176,7 +180,7 @@ async def open_swarm(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor.run)
         nursery.start_soon(child)
-        await supervisor.start(config, incarnation)
+        await supervisor.start(config or local(), incarnation)
         for sender, message in standing:
             await supervisor.deliver(sender, message)
         await supervisor.deliver("vault", SwarmIdentity(seed(name)))

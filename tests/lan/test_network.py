@@ -98,6 +98,38 @@ async def test_two_nodes_pair_by_words_alone(
     await in_thread(run)
 
 
+async def test_every_interface_is_spoken_on(tmp_path: Path, network: CableNetwork) -> None:
+    """A host between two networks: a device in either finds its code, at the address that it has there.
+
+    Which of its addresses others are told otherwise does not matter, nor that the second came later.
+    """
+    middle, near, far = await network.host(), await network.host(), await network.host()
+    await far.pull()
+
+    def run() -> None:
+        with (
+            node(tmp_path, "anna", middle) as a,
+            node(tmp_path, "bruno", near) as b,
+            node(tmp_path, "carla", far) as c,
+        ):
+            pair(a, b)
+            trio.from_thread.run(network.second_cable, middle, far)
+            until_carrier(middle)
+            pair(a, c)
+            assert {address.split("/")[2] for address in a.ready["addresses"]} == {
+                middle.announce.split("/")[2]
+            }
+
+    await in_thread(run)
+
+
+def until_carrier(host: Host) -> None:
+    """Wait until the second cable of a host carries."""
+    deadline = time.monotonic() + DEADLINE
+    while b"LOWER_UP" not in subprocess.check_output([*host.command, "ip", "link", "show", "eth1"]):
+        assert time.monotonic() < deadline
+
+
 async def test_a_flood_and_a_broken_responder_prevent_nothing(tmp_path: Path, network: CableNetwork) -> None:
     """All the time one says useless things as fast as it can, and another what is no message, or loops."""
     hosts = [await network.host() for _ in range(4)]
@@ -197,6 +229,42 @@ def heard(listener: "subprocess.Popen[bytes]", seconds: float) -> Iterator[tuple
         assert isinstance(text, Text)
         assert (pointer.name, pointer.target, pointer.ttl) == (SERVICE, text.name, text.ttl)
         yield text.ttl, tuple(string.decode() for string in text.strings)
+
+
+async def test_status_says_what_mdns_does(tmp_path: Path, network: CableNetwork) -> None:
+    """And lan says it again when it was killed."""
+    host, other = await network.host(), await network.host()
+
+    def run() -> None:
+        with node(tmp_path, "anna", host) as a, node(tmp_path, "carla", other, "--no-mdns") as c:
+            until_mdns(a, "idle", 0)
+            assert c.run("status")[0]["mdns"] == {"state": "off", "interfaces": 0}
+            with sdnode_pair(a) as (_words, showing):
+                until_mdns(a, "announcing", 1)
+                with sdnode_started(a, "join", *["abandon"] * 11, "about") as joining:
+                    until_mdns(a, "both", 1)
+                    os.kill(int(str(actor(a, "lan")["pid"])), signal.SIGKILL)
+                    until_mdns(a, "both", 1)
+                    trio.from_thread.run(host.pull)
+                    until_mdns(a, "both", 0)
+                    assert "no interface multicasts now" in str(a.run("status")[0]["who_can_pair"])
+                    trio.from_thread.run(host.plug)
+                    until_mdns(a, "both", 1)
+                    joining.send_signal(signal.SIGINT)
+                    joining.wait(DEADLINE)
+                until_mdns(a, "announcing", 1)
+                showing.send_signal(signal.SIGINT)
+                showing.wait(DEADLINE)
+            until_mdns(a, "idle", 0)
+
+    await in_thread(run)
+
+
+def until_mdns(up: UpCommand, state: str, interfaces: int) -> None:
+    """Wait until the status of a node says so."""
+    deadline = time.monotonic() + DEADLINE
+    while (found := up.run("status")[0]["mdns"]) != {"state": state, "interfaces": interfaces}:
+        assert time.monotonic() < deadline, found
 
 
 async def test_who_asks_by_plain_dns_is_answered(tmp_path: Path, network: CableNetwork) -> None:

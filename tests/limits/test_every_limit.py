@@ -43,16 +43,36 @@ REACHED = {
         "quic/test_connections.py::test_all_streams_of_a_connection_together_hold_no_more_than_its_window",
         "quic/test_connections.py::test_of_all_connections_the_one_that_holds_most_goes",
     ),
+    "the same over WebRTC": (
+        "webrtc/test_connections.py::test_what_nobody_reads_stops_its_sender_and_no_byte_is_lost",
+        "webrtc/test_sctp.py::test_a_peer_that_ignores_the_window_fills_no_memory",
+    ),
+    "handshakes of WebRTC that are open": (
+        "webrtc/test_hostile.py::test_many_open_handshakes_make_newcomers_show_their_address",
+        "webrtc/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+    ),
+    "strangers at a WebRTC port": (
+        "webrtc/test_admission.py::test_strangers_have_a_pace_each_and_all_together",
+    ),
+    "parts of a WebRTC connection that came too early": (
+        "webrtc/test_sctp.py::test_a_peer_that_ignores_the_window_fills_no_memory",
+    ),
+    "channels of a WebRTC connection whose end the peer has not confirmed": (
+        "webrtc/test_connections.py::test_channels_whose_end_the_peer_never_confirms_are_bounded",
+    ),
     "streams that a peer has open on one connection": (
         "limits/test_multiplexer.py::test_streams_of_one_connection_are_bounded",
         "quic/test_connections.py::test_a_peer_has_a_bounded_number_of_streams_open",
+        "webrtc/test_connections.py::test_streams_are_bounded",
     ),
     "streams that a peer opens on one QUIC connection": (
         "quic/test_hostile.py::test_streams_that_are_opened_and_reset_are_granted_at_a_rate",
     ),
     "handshakes of QUIC that are open": (
         "quic/test_limits.py::test_handshakes_are_bounded_in_all_and_for_each_block",
+        "quic/test_hostile.py::test_strangers_who_finish_no_handshake_keep_nobody_out",
         "quic/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+        "limits/test_crowds.py::test_three_hundred_idle_sockets",
         "quic/test_hostile.py::test_a_handshake_that_never_ends_is_ended",
     ),
     "parts of a QUIC stream that are missing": (
@@ -94,6 +114,20 @@ REACHED = {
     "an answer of the DHT server": (
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
+    ),
+    "handshakes with one source (an IPv4 address, an IPv6 block)": (
+        "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
+        "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
+        "swarm/test_connection_limits.py::test_idle_sockets_of_one_address_leave_slots",
+    ),
+    "streams of the DHT server at once": (
+        "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
+        "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
+        "swarm/test_dht_server.py::test_a_silent_stream_of_the_dht_ends",
+    ),
+    "requests to the DHT server": (
+        "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
+        "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
     ),
     "AutoNAT: dials for others": (
         "reachability/test_dial_back_limits.py::test_one_at_once_for_each_peer_and_so_many_in_all",

@@ -5,10 +5,17 @@ from aioquic.buffer import Buffer
 from aioquic.quic.packet import QuicHeader, QuicPacketType, pull_quic_header
 from aioquic.quic.stream import QuicStreamSender
 
-from spacedrive_node.actors.swarm.quic import handshake_limits, receive_credit
-from spacedrive_node.actors.swarm.quic.admission import Accepted, Admission, Answer
+from spacedrive_node.actors.swarm.library import handshake_limits
+from spacedrive_node.actors.swarm.library.handshake_limits import HandshakeLimits, RateLimit
+from spacedrive_node.actors.swarm.quic import receive_credit
+from spacedrive_node.actors.swarm.quic.admission import (
+    BURST_HANDSHAKES,
+    HANDSHAKES_PER_S,
+    Accepted,
+    Admission,
+    Answer,
+)
 from spacedrive_node.actors.swarm.quic.bounded_quic import VERSION
-from spacedrive_node.actors.swarm.quic.handshake_limits import HandshakeLimits, RateLimit
 from spacedrive_node.actors.swarm.quic.receive_credit import ReceiveCredit
 from spacedrive_node.actors.swarm.quic.reset_tokens import ResetTokens, is_reset
 
@@ -58,26 +65,44 @@ def test_reading_more_than_came_gives_no_credit() -> None:
 
 
 def test_handshakes_are_bounded_in_all_and_for_each_block() -> None:
-    """Beyond some dozen a newcomer has to show its address; a block never has more than its share."""
-    limits = HandshakeLimits()
-    for _ in range(handshake_limits.RETRY_ABOVE_PER_BLOCK):
+    """Beyond some dozen a newcomer has to show its address; then one of those who have most makes room."""
+    limits: HandshakeLimits[tuple[str, int]] = HandshakeLimits()
+
+    def begin(block: str, number: int) -> None:
+        assert limits.judge(block, has_shown_address=True) == "accept"
+        if (oldest := limits.to_make_room(block)) is not None:
+            limits.end(oldest)
+        limits.begin((block, number), block)
+
+    for number in range(handshake_limits.RETRY_ABOVE_PER_BLOCK):
         assert limits.judge("a", has_shown_address=False) == "accept"
-        limits.begin("a")
+        begin("a", number)
     assert limits.judge("a", has_shown_address=False) == "retry"
     assert limits.judge("b", has_shown_address=False) == "accept"
-    while limits.judge("a", has_shown_address=True) == "accept":
-        limits.begin("a")
-    assert len(limits) == handshake_limits.MAX_HANDSHAKES_PER_BLOCK
+    for number in range(len(limits), handshake_limits.MAX_HANDSHAKES_PER_BLOCK):
+        begin("a", number)
+    assert limits.to_make_room("b") is None
     assert limits.judge("b", has_shown_address=False) == "retry"
-    number = 0
-    while limits.judge(str(number), has_shown_address=True) == "accept":
-        limits.begin(str(number))
-        number += 1
+    begin("a", 1000)
+    assert len(limits) == handshake_limits.MAX_HANDSHAKES_PER_BLOCK
+    assert limits.to_make_room("a") == ("a", 1)
+    for number in range(handshake_limits.MAX_HANDSHAKES - len(limits)):
+        begin(f"other {number}", number)
+    assert limits.to_make_room("b") == ("a", 1)
+    begin("b", 0)
     assert len(limits) == handshake_limits.MAX_HANDSHAKES
-    for block in ["a"] * handshake_limits.MAX_HANDSHAKES_PER_BLOCK + list(map(str, range(number))):
-        limits.end(block)
+    for handshake in list(limits._open):
+        limits.end(handshake)
     assert len(limits) == 0
     assert not limits._by_block
+
+
+def test_who_comes_is_let_in_when_everybody_has_one() -> None:
+    """The oldest goes, whosever it is, so that a handshake has the time in which all others are replaced."""
+    limits: HandshakeLimits[int] = HandshakeLimits()
+    for number in range(handshake_limits.MAX_HANDSHAKES):
+        limits.begin(number, str(number))
+    assert limits.to_make_room("newcomer") == 0
 
 
 def test_a_rate_is_a_rate() -> None:
@@ -96,9 +121,9 @@ def first(token: bytes = b"", cid: bytes = b"c" * 8, **more: object) -> QuicHead
 
 
 def crowded() -> Admission:
-    limits = HandshakeLimits()
+    limits: HandshakeLimits[int] = HandshakeLimits()
     for number in range(handshake_limits.RETRY_ABOVE):
-        limits.begin(str(number))
+        limits.begin(number, str(number))
     return Admission(limits)
 
 
@@ -118,6 +143,21 @@ def test_a_token_of_retry_lets_its_sender_in_from_its_address_alone() -> None:
     assert admission.judge(first(b"x" * 999), 1200, HERE, 11.0) is None
     assert crowded().judge(again, 1200, HERE, 11.0) is None
     assert len(answer.datagram) < 1200 / 3
+
+
+def test_handshakes_of_one_source_begin_at_a_pace() -> None:
+    """Beyond it a newcomer shows its address first; beyond that of those who have, it comes again."""
+    admission, burst = Admission(HandshakeLimits()), int(BURST_HANDSHAKES)
+    answers = [admission.judge(first(), 1200, HERE, 10.0) for _ in range(burst + 2)]
+    assert sum(isinstance(one, Accepted) for one in answers) == burst + 1
+    retry = pull_quic_header(Buffer(data=answers[-1].datagram), host_cid_length=8)
+    again = first(retry.token, retry.source_cid)
+    shown = [admission.judge(again, 1200, HERE, 10.0) for _ in range(burst + 2)]
+    assert shown == [Accepted(b"c" * 8, retry.source_cid)] * (burst + 1) + [None]
+    assert admission.judge(again, 1200, HERE, 10.0 + 1.5 / HANDSHAKES_PER_S) is not None
+    assert admission.judge(first(), 1200, ("192.0.2.2", 4001), 10.0) == Accepted(b"c" * 8, None)
+    for _ in range(2 * burst):
+        assert admission.judge(first(), 1200, ("127.0.0.1", 4001), 10.0) == Accepted(b"c" * 8, None)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ before = set(sys.modules)
 from spacedrive_node.actors.swarm.library import dialing
 from spacedrive_node.actors.swarm.quic.certificates import own_certificate
 from spacedrive_node.actors.swarm.quic.endpoint import Endpoint, Identity
-from spacedrive_node.actors.swarm.quic.handshake_limits import RETRY_ABOVE
+from spacedrive_node.actors.swarm.library.handshake_limits import RETRY_ABOVE
 from spacedrive_node.actors.swarm.quic.reset_tokens import ResetTokens
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
@@ -39,8 +39,8 @@ async def main():
     async with trio.open_nursery() as nursery:
         a, _ = endpoint(b"a", nursery, accepted)
         b, b_id = endpoint(b"b", nursery, accepted)
-        for _ in range(RETRY_ABOVE):
-            b._identity.handshakes.begin("other")
+        for number in range(RETRY_ABOVE):
+            b._identity.handshakes.begin(number, "other")
         with trio.fail_after(20):
             dialled = await a.dial(b.address, b_id)
             stream = await dialled.open_stream()

@@ -20,10 +20,10 @@ from multiaddr import Multiaddr
 from ..dial.addresses import block_of
 from ..library.connections import UdpAddress
 from ..library.dialing import OtherPeerAnsweredError
+from ..library.handshake_limits import HANDSHAKE_TIMEOUT_S
 from ..library.unread_bytes import largest_if_too_much
 from .bounded_quic import BAD_CERTIFICATE, CERTIFICATE_REQUIRED, BoundedQuic
 from .certificates import CertificateError, peer_of
-from .handshake_limits import HANDSHAKE_TIMEOUT_S
 from .stream import QuicStream
 from .stream_table import StreamTable
 from .wire import QuicError, SocketAddress, Wire
@@ -67,7 +67,8 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
         self._expected = expected
         self._is_ready = False
         self.streams = StreamTable(self)
-        self._open_batches = 0
+        self._batching: set[int] = set()
+        """Streams in whose `batch` something is being written."""
         self._has_unsent = False
         self._timer = trio.CancelScope()
         self._heard_at = self.began
@@ -85,6 +86,11 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
     def is_established(self) -> bool:
         """Whether the peer has proved its id."""
         return self._is_ready
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether this side has dialled, and the peer has not answered yet."""
+        return self._is_initiator and not self.core.has_heard
 
     @property
     def is_closed(self) -> bool:
@@ -140,10 +146,10 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
     # What its streams call
 
     def send(self, stream_id: int, data: bytes, *, is_last: bool = False) -> None:
-        """Send stream data: now, or at the end of `batch`."""
+        """Send stream data: now, or at the end of the stream's `batch`."""
         self.core.send_stream_data(stream_id, data, end_stream=is_last)
         self._has_unsent = True
-        if not self._open_batches:
+        if stream_id not in self._batching:
             self.flush_unsent()
 
     def flush_unsent(self) -> None:
@@ -160,13 +166,16 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
             self.flush()
 
     @asynccontextmanager
-    async def batch(self, _stream_id: int) -> AsyncIterator[None]:
-        """Send what is written in this block together: at its end, or before this side waits for the peer."""
-        self._open_batches += 1
+    async def batch(self, stream_id: int) -> AsyncIterator[None]:
+        """Send what is written to a stream in this block together, at its end or before a wait for the peer.
+
+        Others do not wait for it: a negotiation takes a round trip, and is one block.
+        """
+        self._batching.add(stream_id)
         try:
             yield
         finally:
-            self._open_batches -= 1
+            self._batching.discard(stream_id)
         self.flush_unsent()
 
     # What the counts of all connections need (library/unread_bytes.py)
@@ -260,7 +269,9 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
 
     def _send_datagrams(self) -> None:
         for datagram, address in self.core.datagrams_to_send(now=trio.current_time()):
-            self._wire.send(datagram, address)
+            if not self._wire.send(datagram, address) and self.is_unheard:
+                self.end(QuicError("no way there"), silently=True)
+                return
 
     def _handle_events(self) -> None:
         while not self.is_closed and (event := self.core.next_event()) is not None:

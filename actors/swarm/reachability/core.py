@@ -60,8 +60,8 @@ class ReachabilityCore:
         is_unasked = (
             ip is not None
             and is_public(ip)
-            and block_of(host) not in self._own_blocks(now)
             and self._contacts.is_untouched(host, now)
+            and block_of(host) not in self._own_blocks(now)
         )
         if is_unasked:
             self._unsolicited[endpoint.transport, endpoint.family] = now

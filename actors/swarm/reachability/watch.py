@@ -47,7 +47,7 @@ class ReachabilityWatch:
         start_task: Callable[..., None],
         changed: Callable[[], None],
         observe: Callable[[str], None] = lambda _outcome: None,
-        interfaces_of_host: Callable[[], Iterable[IpAddress]] = interfaces.addresses,
+        interfaces_of_host: Callable[[], Iterable[IpAddress]] = addresses.own_addresses,
     ) -> None:
         self._listening = listening
         self._fixed = fixed
