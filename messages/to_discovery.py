@@ -83,6 +83,12 @@ class ServerLost(Message):
     peer: PeerId
 
 
+class RememberedServers(Message):
+    """From the swarm (standing): DHT servers that were of use before, the best first."""
+
+    servers: PeerList
+
+
 class LanPeer(Message):
     """From lan: a device on the local network says that `named` shows the code of this instance.
 
@@ -105,6 +111,7 @@ DiscoveryInbox = (
     | Servers
     | ServerJoined
     | ServerLost
+    | RememberedServers
     | LanPeer
     | SessionEnded
     | ActorRestarted

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import SessionEnded, Undeliverable
-from .types import Addresses, Bytes32, PeerId, RequestId, Role, Seconds, WireFrame
+from .types import Addresses, Bytes32, PeerId, RememberedPeer, RequestId, Role, Seconds, WireFrame
 
 RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=80)]
 """A Kademlia key as a request contains it: a peer id, or a provider key (34-byte multihash)."""
@@ -75,10 +75,14 @@ class ForgetPeer(Message):
 
 
 class Bootstrap(Message):
-    """From discovery: connect to this DHT server and offer it to the routing table. No answer."""
+    """From discovery: connect to this DHT server and offer it to the routing table. No answer.
+
+    `remembered`: nobody has named it but this node's own memory, so that another peer there is no mistake.
+    """
 
     peer: PeerId
     addresses: Addresses
+    remembered: bool = False
 
 
 class KadRequest(Message):
@@ -113,6 +117,12 @@ class Listening(Message):
     addresses: Addresses
 
 
+class RecalledPeers(Message):
+    """From the vault: the answer to RecallPeers, or a part of it; of each kind the most useful come first."""
+
+    peers: Annotated[tuple[RememberedPeer, ...], Meta(max_length=128)] = ()
+
+
 SwarmInbox = (
     SwarmIdentity
     | Serve
@@ -124,6 +134,7 @@ SwarmInbox = (
     | KadRequest
     | ClosestServers
     | Listening
+    | RecalledPeers
     | SessionEnded
     | Undeliverable
 )

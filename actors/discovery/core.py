@@ -17,6 +17,7 @@ from ...messages.to_discovery import (
     KadFailed,
     KadReply,
     LanPeer,
+    RememberedServers,
     ServerJoined,
     ServerLost,
     Servers,
@@ -102,6 +103,9 @@ class Discovery:
                 self._handle_server_joined(message.server, now)
             case ServerLost():
                 self._bootstrapper.handle_server_lost(now)
+            case RememberedServers(servers=servers):
+                self._context.remembered = servers
+                self._bootstrapper.handle_remembered(now)
             case LanPeer():
                 self._handle_lan_peer(message, now)
 

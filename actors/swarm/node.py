@@ -20,6 +20,7 @@ from ...messages.to_discovery import ServerJoined, ServerLost, Servers, SwarmUp
 from ...messages.to_gateway import SwarmStatus
 from ...messages.to_metrics import Observed
 from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
+from ...messages.to_vault import RecallPeers
 from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
@@ -36,6 +37,7 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .remembering import Remembering
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
@@ -87,6 +89,7 @@ class SwarmNode:
         self._listening = trio.Event()
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
+        self.remembering = Remembering(mailbox, config.dht_protocol, routing.known.__contains__)
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.dialer = Dialer(
             host.network,
@@ -97,6 +100,7 @@ class SwarmNode:
             transports=host.transports,
             observe=self._count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
+            reached=self.remembering.reached,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -150,9 +154,11 @@ class SwarmNode:
                 host.peer,
                 host.announced,
                 node._unreachable,
+                node.remembering.server_behaved,
                 node._own_peer_named,
             )
             nursery.start_soon(node._report)
+            nursery.start_soon(node.remembering.run)
             node._mark_changed()
             node._listening.set()
             try:
@@ -184,11 +190,14 @@ class SwarmNode:
     def announcement(self) -> list[Send]:
         """Return the messages to send once the host listens. The one to itself comes back after a restart."""
         host = self._host
-        return [
+        sends = [
             Send("swarm", Listening(host.listening)),
             Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
             Send("gateway", self._status()),
         ]
+        if not self._config.offline:  # otherwise nobody is reached who is remembered
+            sends.append(Send("vault", RecallPeers(self._config.dht_protocol)))
+        return sends
 
     async def kad_request(self, request: KadRequest) -> None:
         """Do one Kademlia request for discovery."""
@@ -198,16 +207,21 @@ class SwarmNode:
         """Return the servers of the routing table closest to `key`."""
         return Servers(request, self._routing_table.closest(key))
 
-    async def bootstrap(self, peer: bytes, texts: tuple[str, ...]) -> None:
-        """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table."""
+    async def bootstrap(self, peer: bytes, texts: tuple[str, ...], *, remembered: bool = False) -> None:
+        """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table.
+
+        `remembered`: nobody has named it but this node's memory.
+        """
         if peer == self._host.peer:  # a hint, which the user has given, names this node itself
             await self.dialer.check_who_answers(self._identity_watch.elsewhere(texts))
             return
-        self._identity_watch.add_bootstrap_peer(peer)
+        if not remembered:
+            self._identity_watch.add_bootstrap_peer(peer)
         with trio.move_on_after(_BOOTSTRAP_TIMEOUT_S):
             try:
                 await self.dialer.connect(peer, texts)
             except UnreachableError:
+                self.remembering.server_behaved(peer, "dropped")
                 return
             await self._add_to_routing_table(ID(peer))
 
@@ -258,6 +272,7 @@ class SwarmNode:
         server = self._routing_table.add_if_server(peer_id)
         if server is not None:
             self._mark_changed()
+            self.remembering.server_behaved(peer_id.to_bytes(), "answered")
             await self._mailbox.send("discovery", ServerJoined(server))
 
     def _unreachable(self, peer: bytes) -> None:

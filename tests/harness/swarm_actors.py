@@ -131,6 +131,15 @@ class FakeSupervisor:
                     raise GoneError(self.fatal or "") from self.crash
                 await self._news.wait()
 
+    async def expect_log(self, event: str) -> Log:
+        """Wait for a log line."""
+        with trio.fail_after(DEADLINE):
+            while True:
+                for log in self.logs:
+                    if log.event == event:
+                        return log
+                await self._news.wait()
+
     def envelope_id(self, message: Message) -> bytes:
         """Return the id of the envelope of a message."""
         return next(id for _to, sent, id in self.sent if sent is message)

@@ -95,6 +95,18 @@ REACHED = {
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
     ),
+    "what is remembered over restarts": (
+        "vault/test_peer_scores.py::test_when_all_is_full_the_fullest_network_makes_room",
+        "vault/test_peer_scores.py::test_two_relays_of_a_block_and_32_in_all",
+        "vault/test_peer_scores.py::test_devices_are_bounded_too",
+        "vault/test_peer_scores.py::test_of_a_peer_eight_addresses_are_kept_the_newest_first",
+    ),
+    "remembered of one address block": (
+        "vault/test_peer_scores.py::test_an_address_block_has_eight_servers_and_the_first_of_equals_stay",
+        "vault/test_peer_scores.py::test_two_relays_of_a_block_and_32_in_all",
+        "vault/test_peer_scores.py::test_a_liar_with_a_network_of_its_own_gets_a_share_and_no_more",
+        "vault/test_peer_scores.py::test_the_same_of_ipv6_where_a_network_has_any_number_of_blocks",
+    ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
         "swarm/test_provider_records.py::test_many_blocks_push_out_those_that_have_most",

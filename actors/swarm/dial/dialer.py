@@ -56,6 +56,7 @@ class Dialer:
         transports: Collection[Transport] = _TCP_ONLY,
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
+        reached: Callable[[bytes, Endpoint], None] = lambda _peer, _endpoint: None,
     ) -> None:
         self._network = network
         self._own_peer = own_peer
@@ -65,6 +66,7 @@ class Dialer:
         self._transports = transports
         self._observe = observe
         self._other_peer_answered = other_peer_answered
+        self._reached = reached
         self._races: dict[bytes, Race] = {}
         self._limiter = trio.CapacityLimiter(_MAX_ATTEMPTS)
         self._resolver = Resolver()
@@ -77,6 +79,11 @@ class Dialer:
             if is_alive(connection):
                 return connection
         return None
+
+    def recall(self, peer: bytes, texts: Sequence[str]) -> None:
+        """Dial these addresses of a peer before others: they have worked before this process."""
+        endpoints = [one for one in addresses.usable(texts) if one.transport in self._transports]
+        self._history.recall(self._network_now(), peer, endpoints)
 
     async def connect(self, peer: bytes, texts: Sequence[str], hearsay: Sequence[str] = ()) -> Any:
         """Return a live connection with `peer`, dialling `texts` if there is none. Raises UnreachableError.
@@ -165,6 +172,7 @@ class Dialer:
         if made is None:
             return
         self._history.worked(network, peer, made.target.endpoint, made.took_s)
+        self._reached(peer, made.target.endpoint)
         if not made.target.endpoint.is_udp and any(
             one.endpoint.is_udp and one.endpoint.host == made.target.endpoint.host
             for one in race.unanswered(made.took_s)

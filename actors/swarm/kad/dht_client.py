@@ -23,6 +23,7 @@ from ..dial.dialer import Dialer, UnreachableError
 from ..dial.hearsay import heard_all
 from ..library import streams
 from ..library.connections import host_of, is_alive
+from ..peer_reports import SLOW_S, Behaviour
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_CLOSER_PEERS: Final = 20
@@ -117,7 +118,10 @@ def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
 
 
 class DhtClient:
-    """Runs discovery's Kademlia requests; `unreachable` is called with a server that does not answer."""
+    """Runs discovery's Kademlia requests; `unreachable` is called with a server that does not answer.
+
+    `behaved` hears what each server did.
+    """
 
     def __init__(
         self,
@@ -126,6 +130,7 @@ class DhtClient:
         own_peer: bytes,
         own_addresses: Sequence[str],
         unreachable: Callable[[bytes], None],
+        behaved: Callable[[bytes, Behaviour], None] = lambda _peer, _behaviour: None,
         own_peer_named: Callable[[KadRequest, str | None, OwnEntries], None] = lambda _request, _host, _own: (
             None
         ),
@@ -135,20 +140,32 @@ class DhtClient:
         self._own_peer = own_peer
         self._own_addresses = own_addresses
         self._unreachable = unreachable
+        self._behaved = behaved
         self._own_peer_named = own_peer_named
         self._limiter = trio.CapacityLimiter(_MAX_REQUESTS)
 
     async def run(self, request: KadRequest) -> KadReply | KadFailed:
         """Do one request within its time-out, and return what discovery is told."""
+        began = trio.current_time()
         with trio.move_on_after(request.timeout):
             try:
                 async with self._limiter:
-                    return await self._request(request)
+                    reply = await self._request(request)
             except UnreachableError as error:
                 self._unreachable(request.peer)
+                self._behaved(request.peer, "dropped")
                 return KadFailed(request.request, str(error)[:200])
-            except (streams.StreamError, ValueError) as error:
+            except streams.StreamError as error:
+                if request.op != "add_provider":  # which a server may refuse, because it has enough
+                    self._behaved(request.peer, "dropped")
                 return KadFailed(request.request, str(error)[:200])
+            except ValueError as error:
+                self._behaved(request.peer, "lied")
+                return KadFailed(request.request, str(error)[:200])
+            is_slow = trio.current_time() - began > SLOW_S
+            self._behaved(request.peer, "slow" if is_slow else "answered")
+            return reply
+        self._behaved(request.peer, "dropped")
         if self._dialer.existing(request.peer) is None:
             self._unreachable(request.peer)
         return KadFailed(request.request, "time-out")
