@@ -16,6 +16,7 @@ from . import exit_codes
 from .click_commands import Command
 from .errors import CommandError
 from .json_output import json_line, json_option, print_json
+from .public_network import PUBLIC_HELP, PUBLIC_IS_USED
 
 if TYPE_CHECKING:
     from ..config.loading import LoadedConfig
@@ -50,6 +51,11 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--bootstrap", {**_MULTI, "help": "Join the DHT through this node, with /p2p/ID; may be repeated."}),
     ("--relay", {**_MULTI, "hidden": True}),
     ("--relay-service", {"is_flag": True, "default": None, "hidden": True}),
+    ("--public/--no-public", {"default": None, "help": PUBLIC_HELP}),
+    (
+        "--dns",
+        {"multiple": True, "metavar": "ADDRESS[:PORT]", "help": "Name server for /dnsaddr; may be repeated."},
+    ),
     ("--dht-protocol", {"metavar": "ID", "help": "Protocol id of the DHT. [/spacedrive/kad/1.0.0]"}),
     ("--dht-mode", {"metavar": "auto|server|client", "help": "Answer the DHT requests of others? [auto]"}),
     ("--mdns/--no-mdns", {"default": None, "help": "Find devices on the local network by mDNS. [yes]"}),
@@ -188,7 +194,14 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
     def ready(line: "Ready") -> None:
         nonlocal is_ready
         is_ready = True
-        out.write((json_line(ready_event(line)) if as_json else ready_text(line, config.data_dir)) + "\n")
+        out.write(
+            (
+                json_line(ready_event(line))
+                if as_json
+                else ready_text(line, config.data_dir, public=config.public)
+            )
+            + "\n"
+        )
 
     def is_new() -> bool:
         from ..actors.vault.identity_file import would_seal
@@ -227,7 +240,7 @@ def ready_event(line: "Ready") -> dict[str, object]:
     }
 
 
-def ready_text(line: "Ready", data_dir: str | None) -> str:
+def ready_text(line: "Ready", data_dir: str | None, *, public: bool = False) -> str:
     """Return what people read when the node is ready."""
     from ..config.paths import default_data_dir
     from ..protocol.peer_ids import peer_id_text
@@ -237,6 +250,7 @@ def ready_text(line: "Ready", data_dir: str | None) -> str:
         *((("addresses" if index == 0 else ""), address) for index, address in enumerate(line.addresses)),
         ("data", data_dir or str(default_data_dir())),
         ("metrics", line.metrics or "off"),
+        *([("public", PUBLIC_IS_USED)] if public else []),
     ]
     lines = [f"{line.name} is ready", *(f"  {left:<10}{right}" for left, right in rows)]
     return "\n".join(

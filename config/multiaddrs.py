@@ -6,6 +6,7 @@ starts. Never resolves a name and never opens a socket.
 """
 
 import ipaddress
+import re
 import unicodedata
 
 from ..messages.types import PeerAddresses
@@ -15,6 +16,9 @@ from .values import InvalidValueError, quoted, text_of
 
 _HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+_DNSADDR = re.compile(
+    r"/dnsaddr/([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,200}[A-Za-z0-9])?)(?:/(?:p2p|ipfs)/([^/]+))?/?"
+)
 _P2P = ("p2p", "ipfs")
 """Of a peer id; the second is the old name, which some programs still print."""
 
@@ -53,13 +57,17 @@ def announce_address(value: object) -> str:
 
 
 def bootstrap_address(value: object) -> str:
-    """Return a multiaddr that ends with the peer id of the node there."""
-    text, endpoint, peer = _read(value)
-    _refuse_unreachable(text, endpoint)
+    """Return a multiaddr that ends with the peer id of the node there, or /dnsaddr/<name> that does."""
+    address: str | Endpoint
+    if (named := _DNSADDR.fullmatch(text_of(value))) is not None:
+        text, address, peer = text_of(value), f"/dnsaddr/{named[1].lower()}", named[2]
+    else:
+        text, address, peer = _read(value)
+        _refuse_unreachable(text, address)
     if peer is None:
         raise InvalidValueError(f"{quoted(text)} must end with /p2p/ and the peer id of that node")
     try:
-        return f"{endpoint}/p2p/{peer_id_text(peer_id_from_any_text(peer))}"
+        return f"{address}/p2p/{peer_id_text(peer_id_from_any_text(peer))}"
     except ValueError:
         raise InvalidValueError(
             f"{quoted(text)} does not end with a peer id as a node prints it, such as 12D3KooW…"

@@ -21,6 +21,7 @@ from .values import (
     endpoint,
     integer,
     list_of,
+    name_server,
     network,
     number,
     protocol_id,
@@ -34,6 +35,16 @@ DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7520", "/ip6/::/tcp/7520")
 DEFAULT_QUIC_LISTEN = ("/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/udp/7520/quic-v1")
 OFFLINE_LISTEN = ("/ip4/127.0.0.1/tcp/7520", "/ip6/::1/tcp/7520")
 OFFLINE_QUIC_LISTEN = ("/ip4/127.0.0.1/udp/7520/quic-v1", "/ip6/::1/udp/7520/quic-v1")
+DEFAULT_DHT_PROTOCOL = "/spacedrive/kad/1.0.0"
+PUBLIC_DHT_PROTOCOL = "/ipfs/kad/1.0.0"
+"""Of the public libp2p network (libp2p specs, kad-dht)."""
+PUBLIC_BOOTSTRAP = (
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+)
+"""Its servers that everybody begins with (go-libp2p-kad-dht, DefaultBootstrapPeers)."""
 DEFAULT_METRICS = "127.0.0.1:9464"
 ENVIRONMENT_PREFIX = "SDNODE_"
 
@@ -54,6 +65,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     websocket_path: what the request of a WebSocket asks for. websocket_proxies: addresses and networks of
     reverse proxies, which may say for whom a request is.
     tls_certificate, tls_key: files for listeners with /tls/ws. tls_ca: a file with more roots for dials.
+    public: whether the DHT is the public one of libp2p. Then bootstrap, if it is empty, is PUBLIC_BOOTSTRAP.
+    dns: name servers that are asked for /dnsaddr names, as "address:port"; empty for those of the host.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -75,7 +88,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tls_ca: str | None = None
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
-    dht_protocol: str = "/spacedrive/kad/1.0.0"
+    public: bool = False
+    dns: tuple[str, ...] = ()
+    dht_protocol: str = DEFAULT_DHT_PROTOCOL
     dht_mode: DhtMode = "auto"
     mdns: bool = True
     same_host: bool = True
@@ -113,7 +128,18 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def uses_websocket(self) -> bool:
         """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
         named = (*self.listen, *self.announce, *self.bootstrap)
-        return any(parse(address).transport in ("ws", "wss") for address in named)
+        addresses = [address for address in named if not address.startswith("/dnsaddr/")]
+        return any(parse(address).transport in ("ws", "wss") for address in addresses)
+
+    @property
+    def bootstrap_addresses(self) -> tuple[str, ...]:
+        """Through whom the node joins the DHT: as configured, or by default."""
+        return self.bootstrap or (PUBLIC_BOOTSTRAP if self.public else ())
+
+    @property
+    def used_dht_protocol(self) -> str:
+        """The protocol id of the DHT that the node joins."""
+        return PUBLIC_DHT_PROTOCOL if self.public else self.dht_protocol
 
     def contradictions(self) -> list[tuple[str, str]]:
         """Return what is wrong with settings that are right by themselves: (key, what would be right)."""
@@ -128,6 +154,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):
             name = f"{'udp' if is_udp else 'tcp'} port {port} of {host}"
             found.append(("listen", f"two transports cannot share {name}: give each its own"))
+        if self.public and self.dht_protocol not in (DEFAULT_DHT_PROTOCOL, PUBLIC_DHT_PROTOCOL):
+            text = "--public and --dht-protocol exclude each other: the public network has an id of its own"
+            found.append(("dht-protocol", f"{text}; leave one of them out"))
+        if self.public and self.lan_only:
+            text = "--public and --lan-only exclude each other: the public network is beyond the local one"
+            found.append(("public", f"{text}; leave one of them out"))
         return found + (self._beyond_this_host() if self.offline else [])
 
     def _beyond_this_host(self) -> list[tuple[str, str]]:
@@ -135,12 +167,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         host = self.metrics_endpoint[0] if self.metrics_endpoint else "localhost"
         wrong = {
             "bootstrap": bool(self.bootstrap),
+            "public": self.public,
             "announce": bool(self.announce),
             "listen": not all(is_loopback_address(text) for text in self.listen),
             "metrics-listen": host != "localhost" and not ipaddress.ip_address(host).is_loopback,
         }
         reasons = {
             "bootstrap": "a node that is offline has no DHT beyond this host",
+            "public": "a node that is offline has no DHT beyond this host",
             "announce": "a node that is offline can be reached by nobody else",
             "listen": "a node that is offline listens on loopback only, as on /ip4/127.0.0.1/tcp/7520",
             "metrics-listen": "a node that is offline listens on loopback only, as on 127.0.0.1:9464",
@@ -214,6 +248,8 @@ SETTINGS: dict[str, Setting] = {
         Setting("tls-ca", absolute_path, is_path=True),
         Setting("announce", list_of(announce_address, 32)),
         Setting("bootstrap", list_of(bootstrap_address, 64)),
+        Setting("public", switch),
+        Setting("dns", list_of(name_server, 3)),
         Setting("dht-protocol", protocol_id),
         Setting("dht-mode", choice("auto", "server", "client")),
         Setting("mdns", switch),

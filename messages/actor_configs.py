@@ -50,8 +50,9 @@ class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
-    speaks with this host only. `websocket`: whether WebSocket is used, also if it is not listened on; the
-    fields that begin with `websocket_` and `tls_` are as in config/settings.py.
+    speaks with this host only. `public`: its DHT is the public one. `name_servers`, as "address:port", are
+    asked for /dnsaddr names in place of those of the host. `websocket`: whether WebSocket is used, also if it
+    is not listened on; the fields that begin with `websocket_` and `tls_` are as in config/settings.py.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
@@ -61,6 +62,8 @@ class SwarmConfig(ActorConfig):
     dht_mode: DhtMode = "auto"
     lan_only: bool = False
     offline: bool = False
+    public: bool = False
+    name_servers: Annotated[tuple[str, ...], Meta(max_length=3)] = ()
     max_connections: int = 512
     websocket: bool = False
     websocket_path: str = "/"

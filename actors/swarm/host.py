@@ -18,19 +18,26 @@ from ...messages.types import Transport
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
+from .dial.hearsay import for_strangers
 from .library.connection_limits import Gate, limit_inbound_connections
 from .library.host_factory import new_host
 from .library.host_lifecycle import run_host
+from .library.identify import tell_only_announced
 from .listening import WriteLog, listen_endpoint
 from .listening import listen as listening_on
+
+NOTHING_TO_TELL = (
+    "no public address: in the public network this node finds others and is not found; see --announce"
+)
 
 
 @dataclass(slots=True)
 class Host:
     """A host and its addresses, as multiaddrs.
 
-    `listening` is in the order of the configuration, `announced` is what other nodes get, and `local` is what
-    only this machine reaches. `_advertised` is what identify reports: the same list object as in the library.
+    `listening` is in the order of the configuration, `announced` is where other nodes reach this one, `told`
+    is what of that strangers get, and `local` is what only this machine reaches. `_advertised` is what
+    identify reports, `told`: the same list object as in the library.
     """
 
     libp2p: Any
@@ -42,6 +49,7 @@ class Host:
     _advertised: list[Multiaddr]
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
 
     @property
@@ -84,7 +92,12 @@ class Host:
         public, local = addresses.announced(listening, config.announce, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
         self.announced = public
-        self._advertised[:] = [Multiaddr(text) for text in public]
+        # What the user has configured is told as it is. Of what was found, the addresses in a home are
+        # nothing that the world has to know, and of no use to it.
+        self.told = for_strangers(public) if config.public and not config.announce else public
+        self._advertised[:] = [Multiaddr(text) for text in self.told]
+        if not self.told:
+            await write_log("warning", NOTHING_TO_TELL)
         self.local = local
 
 
@@ -106,6 +119,7 @@ async def open_host(
         transport = QuicTransport(keys, seed)
     more = [one for one in (transport, websocket) if one is not None]
     libp2p_host = new_host(keys, max_connections, lambda: list(advertised), more)
+    tell_only_announced(libp2p_host)
     host = Host(libp2p_host, peer, transport, websocket, advertised)
     async with run_host(host.libp2p):
         yield host

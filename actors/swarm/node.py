@@ -25,6 +25,7 @@ from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
+from .dial.resolver import ResolverFilesReplacedError
 from .host import Host, open_host, uses_quic, websocket_transport
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
@@ -33,6 +34,7 @@ from .kad.routing_table import RoutingTable
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
+from .names.resolver import DnsaddrResolver
 from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
@@ -42,6 +44,16 @@ from .remembering import Remembering
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
+
+
+def _serves_dht(config: SwarmConfig) -> bool:
+    """Return whether this node answers DHT requests. In the public network one has to be reachable for that:
+
+    the user says so by a public address to announce.
+    """
+    if config.dht_mode != "auto":
+        return config.dht_mode == "server"
+    return not config.public or metrics.reachability(config.announce) == "public"
 
 
 class _Gate:
@@ -90,6 +102,7 @@ class SwarmNode:
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
         self.remembering = Remembering(mailbox, config.dht_protocol, routing.known.__contains__)
+        self._names = DnsaddrResolver(config.name_servers, self._warn)
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.dialer = Dialer(
             host.network,
@@ -114,7 +127,7 @@ class SwarmNode:
         self._routing_table = RoutingTable(
             host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
         )
-        if config.dht_mode != "client":
+        if _serves_dht(config):
             DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
@@ -152,7 +165,7 @@ class SwarmNode:
                 node.dialer,
                 config.dht_protocol,
                 host.peer,
-                host.announced,
+                host.told,
                 node._unreachable,
                 node.remembering.server_behaved,
                 node._own_peer_named,
@@ -176,8 +189,8 @@ class SwarmNode:
     async def _contained(self, run: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
         try:
             await run(*arguments)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise  # the channel to the supervisor is gone: so is this actor
+        except (trio.BrokenResourceError, trio.ClosedResourceError, ResolverFilesReplacedError):
+            raise  # the channel to the supervisor is gone, and so is this actor; or it has to start again
         except Exception as error:  # a defect in one request must not end the others
             await self._mailbox.log(
                 "error", "request failed", error=type(error).__name__, request=getattr(run, "__name__", "log")
@@ -219,7 +232,9 @@ class SwarmNode:
             self._identity_watch.add_bootstrap_peer(peer)
         with trio.move_on_after(_BOOTSTRAP_TIMEOUT_S):
             try:
-                await self.dialer.connect(peer, texts)
+                if self.dialer.existing(peer) is None:
+                    known = await self._names.expand(peer, texts)
+                    await self.dialer.connect(peer, known.addresses, known.hearsay)
             except UnreachableError:
                 self.remembering.server_behaved(peer, "dropped")
                 return
@@ -313,7 +328,7 @@ class SwarmNode:
             peer=host.peer,
             addresses=host.announced,
             reachability=metrics.reachability(host.announced),
-            dht_mode="client" if self._config.dht_mode == "client" else "server",
+            dht_mode="server" if _serves_dht(self._config) else "client",
             dht_peers=self._routing_table.size,
         )
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,16 @@ def skip_if_not_built(implementation: str) -> None:
 
 @asynccontextmanager
 async def open_peer(
-    implementation: str, *listen: str, program: str | None = None, enter: Sequence[str] = ()
+    implementation: str,
+    *listen: str,
+    program: str | None = None,
+    enter: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[InteropPeer]:
     """Run a peer that listens on `listen`; it is killed at the end.
 
     `program` replaces the file of a peer that has several; `enter` is a command that runs another one in a
-    network namespace.
+    network namespace. `variables` are for tests/interop/README.md, "A peer program".
     """
     skip_if_not_built(implementation)
     *tool, file = COMMANDS[implementation]
@@ -106,7 +110,7 @@ async def open_peer(
             [*command, *listen],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(variables or {})},
         )
         peer = InteropPeer(process, nursery)
         try:

@@ -107,6 +107,18 @@ REACHED = {
         "vault/test_peer_scores.py::test_a_liar_with_a_network_of_its_own_gets_a_share_and_no_more",
         "vault/test_peer_scores.py::test_the_same_of_ipv6_where_a_network_has_any_number_of_blocks",
     ),
+    "names to one bootstrap peer": (
+        "swarm/test_dnsaddr.py::test_a_chain_ends_at_its_depth",
+        "swarm/test_dnsaddr.py::test_a_tree_of_names_ends_at_their_number",
+        "swarm/test_dnsaddr.py::test_a_thousand_addresses",
+        "swarm/test_name_servers.py::test_a_name_server_that_is_silent_holds_up_nothing_else",
+    ),
+    "an answer of a name server": (
+        "swarm/test_txt_messages.py::test_a_thousand_records",
+        "swarm/test_txt_messages.py::test_what_is_too_long_or_cannot_be_printed_is_left_out",
+        "swarm/test_name_servers.py::test_whatever_a_server_says_it_ends_in_time",
+        "swarm/test_name_servers.py::test_tcp_that_promises_much_and_sends_nothing",
+    ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
         "swarm/test_provider_records.py::test_many_blocks_push_out_those_that_have_most",

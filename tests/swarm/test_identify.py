@@ -128,3 +128,20 @@ async def test_a_peer_that_comes_back_is_identified_again(corrected: bool, known
                         await trio.lowlevel.checkpoint()
                 await connection.close()
     assert (PROTOCOL in client.get_peerstore().get_protocols(server.get_id())) is known
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+async def test_a_host_that_announces_nothing_tells_nothing(corrected: bool) -> None:
+    """The library waits half a second and then tells where it listens, in the message and in no record."""
+    serving, asking = our_host(1), our_host(2)
+    if corrected:
+        identify.tell_only_announced(serving)
+    async with running(serving, asking) as (address, _):
+        with trio.fail_after(DEADLINE):
+            connection = await asking.get_network().dial_addr(address, serving.get_id())
+            async with streams.open_stream(connection, IDENTIFY) as stream:
+                message = Identify()
+                message.ParseFromString(await streams.read_varint_message(stream, 64 * 1024))
+    assert bool(message.listen_addrs) != corrected
+    assert message.public_key == serving.get_public_key().serialize()
+    assert message.observed_addr

@@ -30,6 +30,9 @@ MAX_CLOSER_PEERS: Final = 20
 MAX_PROVIDERS: Final = 64
 _MAX_REQUESTS = 256
 
+_NUMBER, _BYTES = 0, 2
+"""Wire types of protobuf; Kademlia's messages have no others."""
+
 _MESSAGE_TYPES = {
     "find_node": Message.MessageType.FIND_NODE,
     "get_providers": Message.MessageType.GET_PROVIDERS,
@@ -73,6 +76,33 @@ def decode_answer(
     own = OwnEntries() if own is None else own
     closer = _peers(message.closerPeers, MAX_CLOSER_PEERS, own_peer, own.closer)
     return closer, _peers(message.providerPeers, MAX_PROVIDERS, own_peer, own.provider)
+
+
+def whole_fields(data: bytes) -> bytes:
+    """Return the start of a message without the field in which it was cut off.
+
+    A server of the public network keeps any number of providers of a key and names all of them, in another
+    order each time. If a longer answer counted for nothing, a crowd of decoys would hide the true device.
+    """
+    end = position = 0
+    while position < len(data):
+        tag, position = _varint_at(data, position)
+        value, position = _varint_at(data, position)
+        position += value if tag & 7 == _BYTES else 0
+        if position > len(data) or tag & 7 not in (_BYTES, _NUMBER):
+            break
+        end = position
+    return data[:end]
+
+
+def _varint_at(data: bytes, position: int) -> tuple[int, int]:
+    """Return a number and where it ends: behind the end of `data` if it was cut off."""
+    value = 0
+    for place, byte in enumerate(data[position : position + 10]):
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, position + place + 1
+    return 0, len(data) + 1
 
 
 def _peers(entries: Any, limit: int, own_peer: bytes, own: list[str]) -> tuple[PeerAddresses, ...]:
@@ -146,6 +176,8 @@ class DhtClient:
 
     async def run(self, request: KadRequest) -> KadReply | KadFailed:
         """Do one request within its time-out, and return what discovery is told."""
+        if request.op == "add_provider" and not self._own_addresses:
+            return KadFailed(request.request, "there is no address to tell")
         began = trio.current_time()
         with trio.move_on_after(request.timeout):
             try:
@@ -197,7 +229,8 @@ class DhtClient:
         framed = varint.encode(len(data)) + data
         async with streams.open_stream(connection, self._protocol, framed) as stream:
             try:
-                return await streams.read_varint_message(stream, MAX_ANSWER_BYTES)
+                data, is_cut = await streams.read_varint_start(stream, MAX_ANSWER_BYTES)
+                return whole_fields(data) if is_cut else data
             except streams.StreamError as error:
                 # ADD_PROVIDER need not be answered: a server that closes the stream has accepted it.
                 if request.op == "add_provider" and error.clean:

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
+import varint
 from google.protobuf.message import DecodeError
+from libp2p.identity.identify import identify as library_identify
 from libp2p.identity.identify.identify import ID as IDENTIFY_ID
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
@@ -79,6 +81,32 @@ def use_bounded_identify(host: Any) -> None:
 
     host._identify_peer = identify
     host.set_stream_handler(ID_PUSH, take_push)
+
+
+def tell_only_announced(host: Any) -> None:
+    """Tell a peer that asks no other addresses than those that the host announces, if need be none.
+
+    Defect (0.8.1, identity/identify/identify.py:90, 220): a host that announces nothing waits half a second
+    and then tells every address on which it listens.
+    Test: tests/swarm/test_identify.py.
+    """
+    answer_with_addresses = library_identify.identify_handler_for(host)
+
+    async def answer(stream: Any) -> None:
+        if host.get_addrs():
+            await answer_with_addresses(stream)
+            return
+        seen_at = library_identify._remote_address_to_multiaddr(stream.get_remote_address())
+        message = library_identify._mk_identify_protobuf(host, seen_at)
+        message.ClearField("listen_addrs")
+        data = message.SerializeToString()
+        try:
+            await streams.write(stream, varint.encode(len(data)) + data)
+            await streams.close(stream)
+        except streams.StreamError:
+            await streams.reset(stream)
+
+    host.set_stream_handler(IDENTIFY_ID, answer)
 
 
 def remember(store: Any, peer_id: Any, data: bytes) -> bool:

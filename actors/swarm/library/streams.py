@@ -90,17 +90,30 @@ async def read_varint_message(stream: Any, limit: int) -> bytes:
 
     Raises StreamError, or StreamProtocolError when the length is malformed or above `limit` bytes.
     """
+    size = await _read_size(stream)
+    if size > limit:
+        raise StreamProtocolError("message too large")
+    return await read_exactly(stream, size) if size else b""
+
+
+async def read_varint_start(stream: Any, limit: int) -> tuple[bytes, bool]:
+    """Read one message as read_varint_message does, or the first `limit` bytes of one that is longer.
+
+    Return it and whether it was cut off. The rest is not read.
+    """
+    size = await _read_size(stream)
+    data = await read_exactly(stream, min(size, limit)) if size else b""
+    return data, size > limit
+
+
+async def _read_size(stream: Any) -> int:
     size = 0
     for place in range(_MAX_VARINT_BYTES):
         byte = (await read_exactly(stream, 1))[0]
         size |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
-            break
-    else:
-        raise StreamProtocolError("length is no varint")
-    if size > limit:
-        raise StreamProtocolError("message too large")
-    return await read_exactly(stream, size) if size else b""
+            return size
+    raise StreamProtocolError("length is no varint")
 
 
 async def write(stream: Any, data: bytes) -> None:

@@ -24,6 +24,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/multiformats/go-multihash"
 )
 
@@ -138,6 +139,25 @@ func keyOf(text string) (cid.Cid, error) {
 	return cid.NewCidV1(cid.Raw, hash), nil
 }
 
+// kadOptions are those of a server of this project's DHT or, with INTEROP_KAD=/ipfs/kad/1.0.0, of the public one,
+// which keeps values too; with INTEROP_FILTER=public also with the filters that servers there have.
+func kadOptions() []dht.Option {
+	options := []dht.Option{dht.Mode(dht.ModeServer), dht.AddressFilter(nil), dht.DisableAutoRefresh()}
+	if os.Getenv("INTEROP_KAD") != "/ipfs/kad/1.0.0" {
+		return append(options, dht.ProtocolPrefix("/spacedrive"), dht.DisableValues())
+	}
+	if os.Getenv("INTEROP_FILTER") == "public" {
+		options = append(
+			options,
+			dht.QueryFilter(dht.PublicQueryFilter), dht.RoutingTableFilter(dht.PublicRoutingTableFilter),
+			dht.AddressFilter(func(all []multiaddr.Multiaddr) []multiaddr.Multiaddr {
+				return multiaddr.FilterAddrs(all, manet.IsPublicAddr)
+			}),
+		)
+	}
+	return options
+}
+
 func (p *peerProgram) findProviders(ctx context.Context, key cid.Cid) (answer, error) {
 	found := []string{}
 	for info := range p.dht.FindProvidersAsync(ctx, key, 1) {
@@ -184,11 +204,7 @@ func main() {
 		panic(err)
 	}
 	node.SetStreamHandler(echoProtocol, echo)
-	kad, err := dht.New(
-		node,
-		dht.Mode(dht.ModeServer), dht.ProtocolPrefix("/spacedrive"),
-		dht.AddressFilter(nil), dht.DisableAutoRefresh(), dht.DisableValues(),
-	)
+	kad, err := dht.New(node, kadOptions()...)
 	if err != nil {
 		panic(err)
 	}

@@ -20,7 +20,7 @@ const { CID } = await import('multiformats/cid')
 const Digest = await import('multiformats/hashes/digest')
 
 const ECHO = '/spacedrive-interop/echo/1.0.0'
-const KAD = '/spacedrive/kad/1.0.0'
+const KAD = process.env.INTEROP_KAD ?? '/spacedrive/kad/1.0.0'
 const MAX_ECHO = 16 << 20
 const RAW = 0x55
 const within = () => ({ signal: AbortSignal.timeout(20_000) })

@@ -14,7 +14,6 @@ use tokio::io::AsyncBufReadExt;
 use tokio::sync::mpsc;
 
 const ECHO: StreamProtocol = StreamProtocol::new("/spacedrive-interop/echo/1.0.0");
-const KAD: StreamProtocol = StreamProtocol::new("/spacedrive/kad/1.0.0");
 const MAX_ECHO: u64 = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -36,16 +35,24 @@ struct Waiting {
     queries: HashMap<kad::QueryId, (Value, Vec<String>)>,
 }
 
+/// The DHT's protocol id; another one makes a private copy of another network.
+fn kad_protocol() -> StreamProtocol {
+    match std::env::var("INTEROP_KAD") {
+        Ok(name) => StreamProtocol::try_from_owned(name).expect("a protocol id begins with a slash"),
+        Err(_) => StreamProtocol::new("/spacedrive/kad/1.0.0"),
+    }
+}
+
 #[cfg(feature = "v0_53")]
 fn kad_config() -> kad::Config {
     let mut config = kad::Config::default();
-    config.set_protocol_names(vec![KAD]);
+    config.set_protocol_names(vec![kad_protocol()]);
     config
 }
 
 #[cfg(not(feature = "v0_53"))]
 fn kad_config() -> kad::Config {
-    kad::Config::new(KAD)
+    kad::Config::new(kad_protocol())
 }
 
 fn say(mut what: Value, id: &Value) {
@@ -172,7 +179,7 @@ fn handle_event(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, event: Swar
         }
         SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
             let protocols: Vec<String> = info.protocols.iter().map(ToString::to_string).collect();
-            if protocols.contains(&KAD.to_string()) {
+            if protocols.contains(&kad_protocol().to_string()) {
                 for address in &info.listen_addrs {
                     swarm.behaviour_mut().kad.add_address(&peer_id, address.clone());
                 }
