@@ -24,7 +24,7 @@ from ...messages.to_vault import RecallPeers
 from ..base import Mailbox, Send, now
 from . import metrics
 from .dial import addresses
-from .dial.dialer import Dialer, UnreachableError
+from .dial.dialer import Dialer, NothingToDialError, UnreachableError
 from .dial.resolver import ResolverFilesReplacedError
 from .host import Host, open_host, uses_quic, websocket_transport
 from .identity_watch import IdentityWatch
@@ -235,8 +235,9 @@ class SwarmNode:
                 if self.dialer.existing(peer) is None:
                     known = await self._names.expand(peer, texts)
                     await self.dialer.connect(peer, known.addresses, known.hearsay)
-            except UnreachableError:
-                self.remembering.server_behaved(peer, "dropped")
+            except UnreachableError as error:
+                if not isinstance(error, NothingToDialError):
+                    self.remembering.server_behaved(peer, "dropped")
                 return
             await self._add_to_routing_table(ID(peer))
 

@@ -3,8 +3,11 @@
 Its messages are written and read by dnspython, a second implementation.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import dns.flags
 import dns.message
@@ -87,7 +90,7 @@ async def name_server(
 ) -> AsyncIterator[NameServer]:
     """Run a name server on a free port of 127.0.0.1."""
     server = NameServer(zone, hostile)
-    udp, listeners = await _one_port()
+    udp, listeners = await one_port()
     server.address = f"127.0.0.1:{udp.getsockname()[1]}"
     with udp:
         async with trio.open_nursery() as nursery:
@@ -97,7 +100,7 @@ async def name_server(
             nursery.cancel_scope.cancel()
 
 
-async def _one_port() -> tuple[trio.socket.SocketType, list[trio.SocketListener]]:
+async def one_port() -> tuple[trio.socket.SocketType, list[trio.SocketListener]]:
     """Return sockets for UDP and TCP on one port that nobody else has."""
     while True:
         udp = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
@@ -106,3 +109,36 @@ async def _one_port() -> tuple[trio.socket.SocketType, list[trio.SocketListener]
             return udp, await trio.open_tcp_listeners(udp.getsockname()[1], host="127.0.0.1")
         except OSError:
             udp.close()
+
+
+async def serve_forever(host: str, port: int, zone: Mapping[str, Sequence[str]]) -> None:
+    """Serve a zone over UDP and TCP until the process is killed; say so on standard output."""
+    server = NameServer(zone)
+    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as udp:
+        await udp.bind((host, port))
+        listeners = await trio.open_tcp_listeners(port, host=host)
+        print("ready", flush=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server._serve_udp, udp)
+            nursery.start_soon(trio.serve_listeners, server._serve_tcp, listeners)
+
+
+@contextmanager
+def name_server_process(
+    command: Sequence[str], host: str, zone: Mapping[str, Sequence[str]]
+) -> Iterator[None]:
+    """Run a name server on port 53 of an address; `command` runs it in a network namespace."""
+    arguments = [*command, sys.executable, "-m", __name__, host, json.dumps(zone)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+if __name__ == "__main__":
+    trio.run(serve_forever, sys.argv[1], 53, json.loads(sys.argv[2]))

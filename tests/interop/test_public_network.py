@@ -1,14 +1,20 @@
 """A private copy of the public network: servers of other implementations with its protocol id, and a name."""
 
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from spacedrive_node.config.settings import PUBLIC_DHT_PROTOCOL
+from spacedrive_node.protocol.multiaddrs import parse
+from spacedrive_node.tests.harness.faults.cable_network import open_network
 from spacedrive_node.tests.harness.interop_peer import COMMANDS, InteropPeer, open_peer
-from spacedrive_node.tests.harness.name_server import NameServer, name_server
+from spacedrive_node.tests.harness.name_server import NameServer, name_server, name_server_process
+from spacedrive_node.tests.harness.node_commands import sdnode_pair, sdnode_up
 from spacedrive_node.tests.harness.nodes import Node, free_port, pair, running_node
 
 VARIABLES = {"INTEROP_KAD": PUBLIC_DHT_PROTOCOL}
@@ -64,3 +70,37 @@ async def test_words_through_servers_of_all_kinds(tmp_path: Path) -> None:
         async with two_public_nodes(tmp_path, names, go) as (a, b):
             result = await pair(a, b)
             assert result.initiator.fingerprint == result.joiner.fingerprint
+
+
+async def test_words_through_a_server_with_the_filters_of_the_public_network(tmp_path: Path) -> None:
+    """Hosts with addresses as on the Internet, and a name server in their resolv.conf.
+
+    Nothing else is configured: the nodes find out which of their addresses the world may know, and the server
+    takes no other.
+    """
+    async with open_network() as network:
+        if not network.enter:
+            pytest.skip("needs the right to make network namespaces")
+        dns, server, *homes = [await network.host("public") for _host in range(4)]
+        variables = {**VARIABLES, "INTEROP_FILTER": "public"}
+        async with open_peer("go", server.listen, enter=server.command, variables=variables) as go:
+            zone = {"_dnsaddr.boot.example": [f"dnsaddr={server.announce}/p2p/{go.id}"]}
+            address = str(parse(dns.listen).ip)
+            resolv_conf = tmp_path / "resolv.conf"
+            resolv_conf.write_text(f"nameserver {address}\n")
+            flags = ("--public", "--bootstrap", f"/dnsaddr/boot.example/p2p/{go.id}", "--no-same-host")
+            with ExitStack() as stack:
+                stack.enter_context(name_server_process(dns.command, address, zone))
+                nodes = []
+                for name, home in zip(("anna", "bruno"), homes, strict=True):
+                    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sdnode-")))
+                    command = (*home.command, *_WITH_RESOLV_CONF, str(resolv_conf))
+                    up = sdnode_up(folder, name, *flags, command=command, listen=home.listen)
+                    nodes.append(stack.enter_context(up))
+                words, _showing = stack.enter_context(sdnode_pair(nodes[0]))
+                join = partial(nodes[1].run, "join", "--yes", *words.split())
+                done = await trio.to_thread.run_sync(join)
+                assert done[-1]["event"] == "paired"
+
+
+_WITH_RESOLV_CONF = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"')

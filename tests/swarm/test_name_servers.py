@@ -17,7 +17,7 @@ from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.to_discovery import ServerJoined
 from spacedrive_node.messages.to_swarm import Bootstrap
 from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.tests.harness.name_server import NameServer, name_server
+from spacedrive_node.tests.harness.name_server import NameServer, name_server, one_port
 from spacedrive_node.tests.harness.transports import listen_addresses
 
 NAME = "_dnsaddr.boot.example"
@@ -104,10 +104,9 @@ async def test_tcp_that_promises_much_and_sends_nothing() -> None:
     def cut(query: bytes) -> list[bytes]:
         return [query[:2] + b"\x83\x80" + query[4:]]
 
-    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as udp:
-        await udp.bind(("127.0.0.1", 0))
+    udp, listeners = await one_port()
+    with udp:
         port = udp.getsockname()[1]
-        listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
 
         async def serve() -> None:
             while True:

@@ -63,8 +63,8 @@ async def test_a_server_that_answers_is_told_of_and_one_that_has_gone_too(swarm:
             assert told.dht_protocol == DHT
             assert [one.addresses for one in told.reports if one.kind == "server"] == [addresses[:1]]
         async with swarm("other") as other:
-            assert isinstance(await ask(a, 2, peer, addresses), KadFailed)
-            assert isinstance(await ask(a, 3, other.peer, other.addresses), KadReply)
+            assert isinstance(await ask(a, 2, other.peer, other.addresses), KadReply)
+            assert isinstance(await ask(a, 3, peer, addresses), KadFailed)
             await a.expect(PeersBehaved, "vault", tells(peer, dropped=1))
 
 
@@ -146,3 +146,24 @@ async def test_another_peer_at_a_remembered_address_is_no_mistake_of_the_user(sw
         log = await a.expect_log("a bootstrap peer has another peer id than was named: correct --bootstrap")
         assert log.fields["named"] == ID(_peer(2)).to_base58()
         assert ID(_peer(1)).to_base58() not in repr(a.logs)
+
+
+async def test_a_peer_that_this_node_may_not_dial_is_not_blamed(swarm: Any) -> None:
+    """A node that is started with --lan-only, or without a transport, keeps what it knows of the others."""
+    config = SwarmConfig(listen=listen_addresses(), lan_only=True)
+    elsewhere, quic, silent = _peer(1), _peer(2), _peer(3)
+    known = {
+        elsewhere: "/ip4/45.1.1.1/tcp/1",
+        quic: "/ip4/127.0.0.1/udp/1/quic-v1",
+        silent: "/ip4/127.0.0.1/tcp/1",
+    }
+    peers = tuple(RememberedPeer("server", peer, (address,)) for peer, address in known.items())
+    async with swarm("a", config) as a, swarm("b") as b:
+        await a.deliver("vault", RecalledPeers(peers))
+        for peer in (elsewhere, quic):
+            await a.deliver("discovery", Bootstrap(peer, (known[peer],), remembered=True))
+            assert isinstance(await ask(a, 1, peer, (known[peer],)), KadFailed)
+        assert isinstance(await ask(a, 2, b.peer, b.addresses), KadReply)
+        assert isinstance(await ask(a, 3, silent, (known[silent],)), KadFailed)
+        told = await a.expect(PeersBehaved, "vault", tells(silent))
+        assert not {elsewhere, quic} & {one.peer for one in told.reports}

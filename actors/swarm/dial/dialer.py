@@ -29,7 +29,7 @@ from .plan import HEARSAY_TIMEOUT_S, STAGGER_S, Target, plan
 from .race import Made, Race
 from .resolver import Resolver
 
-__all__ = ["STAGGER_S", "Dialer", "UnreachableError"]
+__all__ = ["STAGGER_S", "Dialer", "NothingToDialError", "UnreachableError"]
 
 _MAX_ATTEMPTS = 256
 _OTHER_RACE_TIMEOUT_S = 0.5
@@ -40,6 +40,10 @@ _TCP_ONLY: tuple[Transport, ...] = ("tcp",)
 
 class UnreachableError(SpacedriveNodeError):
     """There is no connection with the peer. The text is short and gives the reason."""
+
+
+class NothingToDialError(UnreachableError):
+    """No address of the peer may be dialled by this node, which says nothing of the peer."""
 
 
 class Dialer:
@@ -96,15 +100,23 @@ class Dialer:
         connection = self.existing(peer)
         if connection is not None:
             return connection
-        targets = [one for one in addresses.usable(texts) if one.transport in self._transports]
+        targets = [one for one in addresses.usable(texts) if self._may_dial(one)]
         if not targets:
-            raise UnreachableError("no address to dial" if texts else "not connected")
+            raise NothingToDialError("no address to dial" if texts else "not connected")
         if await self._other_race(peer):
             connection = self.existing(peer)
             if connection is not None:
                 return connection
         untrusted = frozenset(addresses.usable(hearsay))
         return await self._race(peer, [Target(endpoint, endpoint in untrusted) for endpoint in targets])
+
+    def _may_dial(self, endpoint: Endpoint) -> bool:
+        """Return whether this node dials such an address at all; where a name leads is seen later."""
+        if endpoint.transport not in self._transports:
+            return False
+        if endpoint.ip is None or not self._lan_only:
+            return True
+        return addresses.is_local_network(endpoint.ip)
 
     async def _other_race(self, peer: bytes) -> bool:
         """If the same peer is being dialled, wait a little for the result; return whether it was.

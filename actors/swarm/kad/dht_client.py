@@ -19,7 +19,7 @@ from ....messages.to_swarm import KadRequest
 from ....messages.types import PeerAddresses
 from ..dial import addresses
 from ..dial.addresses import Endpoint
-from ..dial.dialer import Dialer, UnreachableError
+from ..dial.dialer import Dialer, NothingToDialError, UnreachableError
 from ..dial.hearsay import heard_all
 from ..library import streams
 from ..library.connections import host_of, is_alive
@@ -185,7 +185,8 @@ class DhtClient:
                     reply = await self._request(request)
             except UnreachableError as error:
                 self._unreachable(request.peer)
-                self._behaved(request.peer, "dropped")
+                if not isinstance(error, NothingToDialError):
+                    self._behaved(request.peer, "dropped")
                 return KadFailed(request.request, str(error)[:200])
             except streams.StreamError as error:
                 if request.op != "add_provider":  # which a server may refuse, because it has enough
