@@ -147,7 +147,7 @@ class Vault:
         out = self._health.tick(now)
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_INTERVAL_S
-            self._peers.forget_devices()  # again, if it could not be written
+            self._peers.tidy()
             out += self._sweep()
         out += self._device_counts.report()
         return Effects(out=out, logs=self._health.take_logs()) if out else None

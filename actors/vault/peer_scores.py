@@ -8,7 +8,6 @@ devices not even that (docs/security.md, "What a node remembers").
 """
 
 import hashlib
-import ipaddress
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -34,6 +33,8 @@ MAX_PER_BLOCK: Final[dict[RememberedKind, int]] = {"server": 8, "relay": 2, "dev
 MAX_PER_NETWORK: Final[dict[RememberedKind, int]] = {"server": 32, "relay": 8, "device": 128}
 """Peers of one /16 of IPv4 or /32 of IPv6; and of all whose address is a name."""
 _MAX_HALF_LIVES: Final = 64.0
+_LENGTHS: Final = {4: (24, 16), 6: (56, 32)}
+"""Bits of an address block and of a network, by IP version."""
 _NAMES: Final = "names"
 """The block and network of all addresses that are names: whoever has one name can make any number."""
 
@@ -85,8 +86,8 @@ def place_of(address: str) -> tuple[str, str]:
     ip = parse(address).ip
     if ip is None:
         return _NAMES, _NAMES
-    lengths = (24, 16) if ip.version == 4 else (56, 32)
-    block, network = (str(ipaddress.ip_network((ip, length), strict=False)) for length in lengths)
+    bits = ip.max_prefixlen
+    block, network = (f"{int(ip) >> bits - length:x}/{length}" for length in _LENGTHS[ip.version])
     # Many peers of one home, or of this host, are in one block; they share what one network may have.
     return (block if ip.is_global else network), network
 
@@ -98,12 +99,15 @@ class PeerMemory:
         """Take what was read, but for what cannot be right. A day that is still to come counts as today."""
         self._entries: dict[Key, Entry] = {}
         self._places: dict[Key, tuple[str, str]] = {}
+        self._counts: Counter[tuple[RememberedKind, str]] = Counter()
+        """Peers of each kind in each block and network; in all under the name ""."""
         self.changed: dict[Key, Entry] = {}
         self.removed: set[Key] = set()
         for entry in entries:
-            if _is_sound(entry):
+            try:
+                _check(entry)
                 self._put(replace(entry, day=min(entry.day, today)), today)
-            else:
+            except ValueError:
                 self.removed.add(entry.key)
 
     def __len__(self) -> int:
@@ -171,29 +175,41 @@ class PeerMemory:
     def _put(self, entry: Entry, today: int) -> None:
         """Put an entry in, and remove what is too much then; that may be the entry itself."""
         current, kind = entry.key, entry.kind
+        place = block, network = place_of(entry.addresses[0])
+        if current in self._entries:
+            self._count(current, -1)
         self._entries[current] = entry
-        self._places[current] = place_of(entry.addresses[0])
-        places = {key: place for key, place in self._places.items() if key[0] == kind}
+        self._places[current] = place
+        self._count(current, +1)
 
         def worst(keys: Iterable[Key]) -> Key:
             """Among equals the one that was put in last goes."""
             return min(keys, key=lambda key: (faded(self._entries[key], today), key != current))
 
-        block, network = places[current]
         for index, name, limit in (
             (0, block, MAX_PER_BLOCK[kind] if block != network else MAX_PER_NETWORK[kind]),
             (1, network, MAX_PER_NETWORK[kind]),
         ):
-            crowd = [key for key, place in places.items() if place[index] == name]
-            if len(crowd) > limit:
-                self._remove(worst(crowd))
+            if self._counts[kind, name] > limit:
+                self._remove(worst(self._members(kind, index, name)))
                 return
-        if len(places) > MAX_PEERS[kind]:
-            counts = Counter(place[1] for place in places.values())
-            fullest = max(counts, key=lambda name: (counts[name], name == network))
-            self._remove(worst(key for key in places if places[key][1] == fullest))
+        if self._counts[kind, ""] > MAX_PEERS[kind]:
+            networks = {place[1] for key, place in self._places.items() if key[0] == kind}
+            fullest = max(networks, key=lambda name: (self._counts[kind, name], name == network))
+            self._remove(worst(self._members(kind, 1, fullest)))
+
+    def _members(self, kind: RememberedKind, index: int, name: str) -> list[Key]:
+        """Return who is in a block (index 0) or in a network (1)."""
+        return [key for key, place in self._places.items() if key[0] == kind and place[index] == name]
+
+    def _count(self, key: Key, change: int) -> None:
+        for name in {*self._places[key], ""}:
+            self._counts[key[0], name] += change
+            if not self._counts[key[0], name]:
+                del self._counts[key[0], name]
 
     def _remove(self, key: Key) -> None:
+        self._count(key, -1)
         del self._entries[key], self._places[key]
         self.changed.pop(key, None)
         self.removed.add(key)
@@ -207,15 +223,15 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _is_sound(entry: Entry) -> bool:
-    """Return whether an entry that was read is one that could have been written."""
-    return (
+def _check(entry: Entry) -> None:
+    """Raise ValueError for an entry that cannot have been written. Its addresses are the swarm's to read."""
+    if not (
         entry.kind in MAX_PEERS
         and 34 <= len(entry.peer) <= 64
         and len(entry.protocol) <= 128
         and (entry.protocol == "") == (entry.kind != "server")
         and 0 < len(entry.addresses) <= MAX_ADDRESSES
-        and all(map(_is_address, entry.addresses))
         and -MAX_SCORE <= entry.score <= MAX_SCORE
         and 0 <= entry.day < 1 << 32
-    )
+    ):
+        raise ValueError("not an entry of this program")

@@ -70,8 +70,15 @@ class RememberedPeers:
         self._wall = wall
         self._problem = ""
         self._logs: list[Log] = []
-        self._memory = self._read()
-        self.forget_devices()
+        self._loaded: PeerMemory | None = None
+
+    @property
+    def _memory(self) -> PeerMemory:
+        """The memory. It is read when it is used first, because a starting node waits for its vault."""
+        if self._loaded is None:
+            self._loaded = self._read()
+            self.forget_devices()
+        return self._loaded
 
     def report(self, message: PeersBehaved) -> None:
         """Take in what peers did; of devices only those whose peer is trusted."""
@@ -92,6 +99,11 @@ class RememberedPeers:
         with suppress(sqlite3.Error):  # likewise; it is done again at the next start
             self._memory.keep_devices(self._is_trusted)
         self._write()
+
+    def tidy(self) -> None:
+        """Write what could not be written before, if the memory is in use."""
+        if self._loaded is not None:
+            self.forget_devices()
 
     def take_logs(self) -> list[Log]:
         """Return the lines for the log that have come together since."""
