@@ -11,6 +11,7 @@ queue full is dropped and counted, and the count is logged when lines flow again
 
 import importlib
 import logging
+import math
 import os
 import re
 import select
@@ -261,6 +262,8 @@ def _safe_key(key: str) -> str:
 
 def _escape(value: LogField) -> LogField:
     """Escape what could forge a line or control a terminal: fields may quote a peer."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such number
     if not isinstance(value, str) or value.isprintable():
         return value
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)

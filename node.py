@@ -183,7 +183,12 @@ def child_specs(
             kind="gateway",
             entry=_entry("gateway"),
             config=GatewayConfig(
-                socket_fd=FIRST_EXTRA_FD, version=__version__, code_lifetime=config.code_lifetime
+                socket_fd=FIRST_EXTRA_FD,
+                version=__version__,
+                code_lifetime=config.code_lifetime,
+                mdns=config.mdns and not config.offline,
+                lan_only=config.lan_only,
+                offline=config.offline,
             ),
             fds=(control_fd,),
             sandbox=sandbox_profiles.GATEWAY,

@@ -1,4 +1,4 @@
-"""`sdnode status`: the node's name, readiness, addresses, reachability, sessions."""
+"""`sdnode status`: readiness, addresses and listeners, mDNS, reachability, and what follows from them."""
 
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,11 @@ def status_object(found: "NodeStatus") -> dict[str, object]:
         "reachability": found.reachability,
         "dht": {"mode": found.dht_mode, "peers": found.dht_peers},
         "sessions": {"active": found.sessions_active, "limit": found.sessions_limit},
+        "listening": listening(found),
+        "mdns": {"state": found.mdns, "interfaces": found.mdns_interfaces},
+        "lan_only": found.lan_only,
+        "offline": found.offline,
+        "who_can_pair": who_can_pair(found),
         "ready": found.ready,
         "missing": list(found.missing),
     }
@@ -56,12 +61,64 @@ def status_lines(found: "NodeStatus") -> list[str]:
         ("state", "ready" if found.ready else "not ready: " + ", ".join(found.missing or ("starting",))),
         ("peer id", _peer_text(found.peer)),
         *((("addresses" if index == 0 else ""), address) for index, address in enumerate(found.addresses)),
+        *((f"on {transport}", ", ".join(texts)) for transport, texts in listening(found).items()),
+        ("mdns", _mdns_text(found)),
         ("reachability", found.reachability),
+        *([("network", "off (--offline)")] if found.offline else []),
+        *([("network", "local only (--lan-only)")] if found.lan_only else []),
         ("dht", f"{found.dht_mode}, {found.dht_peers} peers"),
         ("sessions", f"{found.sessions_active} of at most {found.sessions_limit}"),
         ("version", found.version),
     ]
-    return [f"{left:<14}{right}" for left, right in rows]
+    return [*(f"{left:<14}{right}" for left, right in rows), "", who_can_pair(found)]
+
+
+def listening(found: "NodeStatus") -> dict[str, list[str]]:
+    """Return where the node listens, by transport."""
+    from ..protocol.multiaddrs import parse
+
+    by_transport: dict[str, list[str]] = {}
+    for text in found.listening:
+        by_transport.setdefault(parse(text).transport, []).append(text)
+    return by_transport
+
+
+def who_can_pair(found: "NodeStatus") -> str:
+    """Return, in a sentence, what the state of the network means for pairing."""
+    if found.offline:
+        return "Only nodes on this host can pair with this one: it is offline."
+    if {"vault", "swarm"} & set(found.missing):
+        return "No device can pair with this one before it is ready."
+    if found.reachability == "this host":
+        return "Only nodes on this host can reach this one: it listens on loopback alone."
+    return f"{_nearby(found)}; {_elsewhere(found)}."
+
+
+def _nearby(found: "NodeStatus") -> str:
+    if found.mdns == "off":
+        return "Devices on the local network need a DHT server there or the QR code, since mDNS is off"
+    if found.mdns != "idle" and found.mdns_interfaces == 0:
+        return "Devices on the local network need the QR code, since no interface multicasts now"
+    return "Devices on the local network can pair with this one by words alone"
+
+
+def _elsewhere(found: "NodeStatus") -> str:
+    if found.lan_only:
+        return "all others are kept out by --lan-only"
+    if found.dht_peers == 0:
+        return "others need the QR code, since no DHT server is connected (--bootstrap)"
+    if found.reachability == "public":
+        return "others can by words alone, through the DHT"
+    return "others can only if they show the code and have a public address, since this one has none"
+
+
+def _mdns_text(found: "NodeStatus") -> str:
+    if found.mdns == "off":
+        return "off"
+    if found.mdns == "idle":
+        return "silent until a code is shown or entered"
+    what = "announcing and browsing" if found.mdns == "both" else found.mdns
+    return f"{what} on {found.mdns_interfaces} interface{'' if found.mdns_interfaces == 1 else 's'}"
 
 
 def _peer_text(peer: bytes) -> str:

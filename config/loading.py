@@ -134,7 +134,8 @@ class _ConfigLoader:
 
     def read_file(self, path: Path) -> None:
         try:
-            raw = path.read_bytes()
+            with path.open("rb") as opened:
+                raw = opened.read(_MAX_FILE_BYTES + 1)  # no more: a device has no end
             if len(raw) > _MAX_FILE_BYTES:
                 raise ConfigError([f"{path}: larger than {_MAX_FILE_BYTES} bytes, this is no configuration"])
             text = raw.decode("utf-8")

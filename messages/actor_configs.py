@@ -107,12 +107,16 @@ class SessionConfig(ActorConfig):
 class GatewayConfig(ActorConfig):
     """For the gateway. `socket_fd` is the listening Unix socket, which the supervisor keeps open.
 
-    `code_lifetime` is how long a code lives, in seconds, when a client does not say.
+    `code_lifetime` is how long a code lives, in seconds, when a client does not say. The rest is told to
+    clients. `mdns`: there is a lan actor.
     """
 
     socket_fd: int
     version: str
     code_lifetime: Seconds = 300.0
+    mdns: bool = True
+    lan_only: bool = False
+    offline: bool = False
 
 
 class MetricsConfig(ActorConfig):

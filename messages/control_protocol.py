@@ -23,6 +23,7 @@ from .types import (
     ConnectionKind,
     DeviceName,
     DhtMode,
+    MdnsState,
     Outcome,
     PeerId,
     Reason,
@@ -245,7 +246,11 @@ class DeviceList(Message):
 
 
 class NodeStatus(Message):
-    """Reply to Status. A field is empty until the part of the node that knows it has reported."""
+    """Reply to Status. A field is empty until the part of the node that knows it has reported.
+
+    `addresses` are announced; `listening` are those of the listeners. `mdns_interfaces`: on so many a code is
+    announced or looked for.
+    """
 
     id: RequestId
     name: str
@@ -259,6 +264,11 @@ class NodeStatus(Message):
     sessions_limit: int
     ready: bool
     missing: tuple[str, ...] = ()
+    listening: Addresses = ()
+    mdns: MdnsState = "off"
+    mdns_interfaces: int = 0
+    lan_only: bool = False
+    offline: bool = False
 
 
 class ActorList(Message):

@@ -6,7 +6,7 @@ could not be delivered. The receivers' unions contain them.
 
 from .base import Message
 from .child_protocol import ActorName, KindName
-from .types import Bytes16, Outcome, Reason, Role, SessionId
+from .types import Bytes16, Outcome, Reason, RequestId, Role, SessionId
 
 
 class SessionEnded(Message):
@@ -40,6 +40,12 @@ class ActorRestarted(Message):
     """
 
     actor: ActorName
+
+
+class Alive(Message):
+    """To gateway and metrics: the answer to AreYouAlive."""
+
+    request: RequestId
 
 
 class Undeliverable(Message):

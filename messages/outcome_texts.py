@@ -38,6 +38,10 @@ NOT_CONFIRMED = (
     "Both devices have accepted, but this one could not complete what it stores. "
     "Make room on its disk; it completes at the next contact: sdnode devices shows it."
 )
+STORE_LOST = (
+    "Both accepted, but this device's data directory is gone or out of reach. Put it back, and it completes "
+    "at the next contact; or the other device may show this one: forget it there."
+)
 CLOSED_BY_OTHER = "The other device has ended the pairing. Make a new code and start again."
 OWN_DEVICE = "The other side presented this device's own key. Nothing was stored; start again."
 NOT_SIGNED = "The node did not sign for this device in time. Start again; its log may say why."

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
+from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded, Undeliverable
 from .types import (
     Addresses,
     Bytes16,
@@ -15,18 +15,20 @@ from .types import (
     DeviceName,
     DeviceState,
     DhtMode,
-    Instant,
     Outcome,
     PeerId,
     Reason,
     RequestId,
     Role,
+    Seconds,
     SessionId,
     ShortText,
     Stage,
     Transport,
 )
 
+MAX_LAN_INTERFACES = 16
+"""On so many interfaces lan multicasts, at most."""
 Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
@@ -55,23 +57,23 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SessionView(Message):
     """From a session (standing, kept for a while after its end): everything that a user may see of it.
 
-    `code` (16 bytes, secret) is set for an initiator until the code is claimed or the session ends. `stage`
-    never goes back. `outcome` is set once, with `message` for people; then also `fingerprint`, `seconds`,
-    `path` and `transport` if it is `paired`.
+    `started` and `expires` count from the boot. `code` (16 bytes, secret) is set for an initiator until the
+    code is claimed or the session ends. `stage` never goes back. `outcome` is set once, with `message` for
+    people; then also `fingerprint`, `seconds`, `path` and `transport` if it is `paired`.
     """
 
     session: SessionId
     role: Role
     stage: Stage
-    started: Instant
+    started: Seconds
     code: Bytes16 | None = None
-    expires: Instant | None = None
+    expires: Seconds | None = None
     confirmation: Confirmation | None = None
     accepted: bool | None = None
     outcome: Outcome | None = None
     message: Reason = ""
     fingerprint: Fingerprint | None = None
-    seconds: float | None = None
+    seconds: Seconds | None = None
     path: ConnectionKind | None = None
     transport: Transport | None = None
 
@@ -86,13 +88,25 @@ class NodeIdentity(Message):
 
 
 class SwarmStatus(Message):
-    """From the swarm (standing): where this node can be reached, and the state of its DHT."""
+    """From the swarm (standing): where this node can be reached, and the state of its DHT.
+
+    `addresses` are announced; `listening` are those of the listeners, as configured but for the port.
+    """
 
     peer: PeerId
     addresses: Addresses
     reachability: Annotated[str, Meta(max_length=16)]
     dht_mode: DhtMode
     dht_peers: int
+    listening: Addresses = ()
+
+
+class LanStatus(Message):
+    """From lan (standing): whether a code is announced by mDNS or looked for, and on how many interfaces."""
+
+    announcing: bool
+    browsing: bool
+    interfaces: Annotated[int, Meta(ge=0, le=MAX_LAN_INTERFACES)]
 
 
 class Readiness(Message):
@@ -171,6 +185,7 @@ GatewayInbox = (
     SessionView
     | NodeIdentity
     | SwarmStatus
+    | LanStatus
     | Readiness
     | Devices
     | DeviceChanged
@@ -180,6 +195,7 @@ GatewayInbox = (
     | SessionEnded
     | ActorDown
     | ActorRestarted
+    | Alive
     | Undeliverable
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

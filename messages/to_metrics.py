@@ -9,9 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
-from .from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from .to_gateway import Readiness
-from .types import RequestId
 
 MetricName = Literal[
     "pairing_sessions_total",
@@ -62,12 +61,17 @@ Each metric shows those that fit what it measures (actors/metrics/catalogue.py).
 """
 
 
+MAX_REPORTED = 2.0**53
+MAX_COUNT = 2**40
+"""Of one report: the sums over all incarnations of an actor that was taken over stay within 64 bits, too."""
+
+
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One counter (cumulative within the sender's incarnation) or gauge (the present value)."""
 
     name: MetricName
     labels: Labels
-    value: float
+    value: Annotated[float, Meta(ge=-MAX_REPORTED, le=MAX_REPORTED)]
 
 
 class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,8 +82,11 @@ class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: MetricName
     labels: Labels
-    counts: Annotated[tuple[int, ...], Meta(min_length=len(BUCKETS) + 1, max_length=len(BUCKETS) + 1)]
-    total: float
+    counts: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=MAX_COUNT)], ...],
+        Meta(min_length=len(BUCKETS) + 1, max_length=len(BUCKETS) + 1),
+    ]
+    total: Annotated[float, Meta(ge=0, le=MAX_REPORTED)]
 
 
 class Observed(Message):
@@ -90,12 +97,6 @@ class Observed(Message):
 
     samples: Annotated[tuple[Sample, ...], Meta(max_length=256)] = ()
     distributions: Annotated[tuple[Distribution, ...], Meta(max_length=256)] = ()
-
-
-class Alive(Message):
-    """From the supervisor: the answer to AreYouAlive."""
-
-    request: RequestId
 
 
 MetricsInbox = Observed | Readiness | Alive | SessionEnded | ActorDown | ActorRestarted

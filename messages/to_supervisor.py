@@ -21,7 +21,7 @@ class Shutdown(Message):
 
 
 class AreYouAlive(Message):
-    """From metrics, for /livez: show that the supervisor's loop runs. Answer: to_metrics.Alive."""
+    """From metrics and the gateway: show that the supervisor's loop runs. Answer: from_supervisor.Alive."""
 
     request: RequestId
 

@@ -58,6 +58,8 @@ ConnectionKind = Literal["direct", "relayed"]
 Transport = Literal["tcp", "quic", "ws", "wss"]
 """What a connection runs over (docs/protocol.md, "Transports")."""
 Finder = Literal["hint", "same_host", "mdns", "dht"]
+MdnsState = Literal["off", "idle", "announcing", "browsing", "both"]
+"""What this node does on its local networks: `idle` while no code is shown or looked for, and then silent."""
 MdnsInstance = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 """The name of a code in mDNS (docs/protocol.md, "Code")."""
 Stage = Literal["waiting", "searching", "connecting", "proving", "deciding", "storing"]

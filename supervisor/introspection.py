@@ -13,8 +13,8 @@ import msgspec
 import trio
 
 from ..messages.base import MalformedMessageError
+from ..messages.from_supervisor import Alive
 from ..messages.to_gateway import ActorInfo, Actors
-from ..messages.to_metrics import Alive
 from ..messages.to_supervisor import AreYouAlive, ListActors, Shutdown, decode
 from .child import Child
 from .ledger import SUPERVISOR, Ledger

@@ -72,6 +72,7 @@ ROUTES: tuple[Route, ...] = (
     Route("SessionView", ("session",), "gateway", standing=True, retained=True),
     Route("NodeIdentity", ("vault",), "gateway", standing=True),
     Route("SwarmStatus", ("swarm",), "gateway", standing=True),
+    Route("LanStatus", ("lan",), "gateway", standing=True),
     Route("Readiness", ("vault", "swarm", "discovery"), "gateway", standing=True),
     Route("Readiness", ("vault", "swarm", "discovery"), "metrics", standing=True),
     Route("Devices", ("vault",), "gateway"),
@@ -106,7 +107,7 @@ ROUTES: tuple[Route, ...] = (
     Route("LanPeer", ("lan",), "discovery"),
     # measurements
     Route("Observed", ("session", "swarm", "discovery", "lan", "vault"), "metrics"),
-    Route("AreYouAlive", ("metrics",), "supervisor"),
+    Route("AreYouAlive", ("metrics", "gateway"), "supervisor"),
 )
 
 RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {

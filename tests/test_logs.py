@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import select
 import time
@@ -33,6 +34,18 @@ def test_json_lines_carry_actor_level_event_and_fields() -> None:
         "port taken",
         7520,
     )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_does_not_have_is_a_text_there(value: float) -> None:
+    """A line that a log shipper cannot parse is a line that it drops."""
+    out = io.StringIO()
+    make_log("json", "info", out)("swarm", "info", "said", {"value": value})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    assert json.loads(out.getvalue(), parse_constant=refuse)["value"] == str(value)
 
 
 def test_lines_below_the_level_are_left_out_and_a_closed_stream_is_survived() -> None:

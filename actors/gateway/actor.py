@@ -78,7 +78,10 @@ class Gateway:
         self._mailbox = mailbox
         self._listener = listener
         self._settings = Settings(code_lifetime=config.code_lifetime)
-        self._actors = ActorClient(mailbox, NodeState(config.version))
+        self._actors = ActorClient(
+            mailbox,
+            NodeState(config.version, mdns=config.mdns, lan_only=config.lan_only, offline=config.offline),
+        )
         self._connections: set[ClientConnection] = set()
 
     async def run(self) -> None:

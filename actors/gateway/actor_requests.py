@@ -21,17 +21,20 @@ import trio
 
 from ...messages.base import Message
 from ...messages.errors import SpacedriveNodeError
-from ...messages.from_supervisor import Undeliverable
+from ...messages.from_supervisor import Alive, Undeliverable
 from ...messages.to_gateway import ActorInfo, Actors, DeviceChanged, Devices, GatewayInbox, VaultError
+from ...messages.to_supervisor import AreYouAlive
 from ...messages.types import SessionId
 from ..base import Incoming, Mailbox, Send
 from .node_state import NodeState
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 """Time that another actor has to answer: it may be restarting."""
+ALIVE_SECONDS = 1.0
+"""Time that the supervisor has to answer AreYouAlive."""
 _MAX_QUEUED_STEPS = 64
 
-Answer = Devices | DeviceChanged | VaultError | Actors
+Answer = Devices | DeviceChanged | VaultError | Actors | Alive
 
 
 class RequestRefusedError(SpacedriveNodeError):
@@ -83,7 +86,7 @@ class ActorClient:
         message = incoming.message
         changed: tuple[SessionId, ...] = ()
         match message:
-            case Devices() | DeviceChanged() | VaultError() | Actors():
+            case Devices() | DeviceChanged() | VaultError() | Actors() | Alive():
                 call = self._calls.get(message.request)
                 if call is not None:
                     call.answer = message
@@ -130,6 +133,12 @@ class ActorClient:
         finally:
             for id in ids:
                 self._refusals.pop(id, None)
+
+    async def supervisor_answers(self) -> bool:
+        """Return whether the supervisor's loop runs. If not, nothing here is known to be so any more."""
+        with trio.move_on_after(ALIVE_SECONDS):
+            return await self.call("supervisor", AreYouAlive) is not None
+        return False
 
     async def call(
         self, to: str, make: Callable[[int], Message], *, number: int | None = None, id: bytes | None = None

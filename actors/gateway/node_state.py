@@ -10,13 +10,14 @@ from ...messages.control_protocol import NodeStatus
 from ...messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
 from ...messages.to_gateway import (
     GatewayInbox,
+    LanStatus,
     NodeIdentity,
     Readiness,
     SessionLimit,
     SessionView,
     SwarmStatus,
 )
-from ...messages.types import SessionId
+from ...messages.types import MdnsState, SessionId
 from .session_store import SessionStore
 
 PARTS = {"vault": "vault", "swarm": "swarm", "dht": "discovery"}
@@ -29,12 +30,17 @@ _PARTS_NEEDED_TO_PAIR = ("vault", "swarm")
 class NodeState:
     """The state of this node and of its sessions, from all messages so far."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(
+        self, version: str, *, mdns: bool = True, lan_only: bool = False, offline: bool = False
+    ) -> None:
         self.sessions = SessionStore()
         self.identity: NodeIdentity | None = None
         """Who this device is; None until the vault has reported it."""
         self._version = version
+        self._lan_only, self._offline = lan_only, offline
+        self._has_mdns = mdns
         self._swarm: SwarmStatus | None = None
+        self._lan: LanStatus | None = None
         self._readiness: dict[str, Readiness] = {}
         self._down: set[str] = set()
         """The actors that have ended and are not back yet: what they reported does not count."""
@@ -50,6 +56,8 @@ class NodeState:
             case SwarmStatus():
                 self._swarm = message
                 return self.sessions.apply_swarm_status(message)
+            case LanStatus():
+                self._lan = message
             case NodeIdentity():
                 self.identity = message
             case Readiness(part=part) if sender == PARTS[part]:
@@ -94,10 +102,14 @@ class NodeState:
             missing = ["vault"]
         return "; ".join(missing)
 
-    def status(self, id: int) -> NodeStatus:
-        """Return the reply to the request Status; what a part has not reported yet is empty."""
-        identity, swarm = self.identity, self._swarm
-        missing = tuple(part for part in PARTS if not self.is_ready(part))
+    def status(self, id: int, *, supervised: bool) -> NodeStatus:
+        """Return the reply to the request Status; what a part has not reported yet is empty.
+
+        `supervised`: the supervisor answers. Without it nothing that is known here can be told to be so.
+        """
+        identity, swarm, lan = self.identity, self._swarm, self._lan
+        parts = tuple(part for part in PARTS if not self.is_ready(part))
+        missing = parts if supervised else ("supervisor", *parts)
         return NodeStatus(
             id=id,
             name="" if identity is None else identity.name,
@@ -111,4 +123,19 @@ class NodeState:
             sessions_limit=self._session_limit,
             ready=not missing,
             missing=missing,
+            listening=() if swarm is None else swarm.listening,
+            mdns=self._mdns(),
+            mdns_interfaces=0 if lan is None else lan.interfaces,
+            lan_only=self._lan_only,
+            offline=self._offline,
         )
+
+    def _mdns(self) -> MdnsState:
+        lan = self._lan
+        if not self._has_mdns:
+            return "off"
+        if lan is None or not (lan.announcing or lan.browsing):
+            return "idle"
+        if lan.announcing and lan.browsing:
+            return "both"
+        return "announcing" if lan.announcing else "browsing"

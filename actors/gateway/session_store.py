@@ -18,12 +18,12 @@ from ...messages.outcome_texts import BY_OUTCOME, NODE_STOPPED
 from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Confirmation, SessionView, SwarmStatus
 from ...messages.types import Instant, Outcome, Role, SessionId, Stage, later_stage
+from ...protocol.best_addresses import MAX_NAMED_ADDRESSES
 from ...protocol.code import qr_payload, words_of
 from ...protocol.identity import IdentityError, check_name, device_id
 
 MAX_ENDED_SESSIONS = 128
 """Sessions that are over and still reported; older ones are forgotten."""
-_MAX_QR_ADDRESSES = 4
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ class SessionStore:
         if view.code is not None and outcome is None:
             words = " ".join(words_of(view.code))
             if self._swarm is not None:
-                qr = qr_payload(view.code, self._swarm.peer, self._swarm.addresses[:_MAX_QR_ADDRESSES])
+                qr = qr_payload(view.code, self._swarm.peer, self._swarm.addresses[:MAX_NAMED_ADDRESSES])
         if view.expires is not None and outcome is None:
             expires_in = max(view.expires - now, 0.0)
         return SessionState(

@@ -16,6 +16,7 @@ from contextlib import suppress
 import trio
 
 from ...messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Stop, ToChild
+from ...messages.to_gateway import LanStatus
 from ...messages.to_lan import decode
 from ...messages.types import Instant
 from ...protocol.multiaddrs import IpAddress
@@ -79,9 +80,12 @@ class _Loop:
         self._read_again: Instant = -math.inf
         """When packets are read again, after more than there is time for."""
         self._problem = ""
+        self._status: LanStatus | None = None
+        """As the gateway knows it."""
 
     def run(self) -> None:
         """Handle what comes until Stop; then take back what was announced."""
+        self._flush()
         stopping = False
         while not stopping:
             ready = self._wait()
@@ -193,6 +197,10 @@ class _Loop:
             self._sockets.drop(blocked)
         if self._open and not self._lan.busy:
             self._close_sockets()
+        status = self._lan.status()
+        if status != self._status:
+            self._status = status
+            self._send([Send("gateway", status)])
         report = self._lan.report(moment)
         if report is not None:
             self._send([Send("metrics", report)])

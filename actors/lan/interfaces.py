@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from ...messages.to_gateway import MAX_LAN_INTERFACES
 from ...protocol.multiaddrs import IpAddress
 
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
-MAX_INTERFACES: Final = 16
+MAX_INTERFACES: Final = MAX_LAN_INTERFACES
 """Linux joins a group on twenty interfaces for each socket (igmp_max_memberships)."""
 CHANGES: Final = 0x1 | 0x10 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR: told when an interface or address changes."""

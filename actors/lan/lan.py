@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from ...messages.from_supervisor import ActorRestarted
 from ...messages.to_discovery import LanPeer
+from ...messages.to_gateway import LanStatus
 from ...messages.to_lan import Announce, Browse, LanInbox, StopAnnouncing, StopBrowsing
 from ...messages.to_metrics import Observed, Sample
 from ...messages.types import Instant
@@ -92,6 +93,10 @@ class Lan:
         if self._browser.instances:
             return self._interfaces
         return tuple(one for one in self._interfaces if one.index in self._responder.interfaces)
+
+    def status(self) -> LanStatus:
+        """Return what users see of this actor."""
+        return LanStatus(bool(self._responder.instances), bool(self._browser.instances), len(self.heard_on()))
 
     def take_all_back(self) -> None:
         """Announce nothing any more: the node stops. `poll` returns the goodbyes."""

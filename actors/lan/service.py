@@ -9,7 +9,8 @@ Implements docs/protocol.md, "Code" and "Finding and dialling".
 from collections.abc import Iterable, Sequence
 
 from ...messages.types import PeerAddresses
-from ...protocol.multiaddrs import AddressError, IpAddress, parse
+from ...protocol.best_addresses import Place, best
+from ...protocol.multiaddrs import AddressError, Endpoint, IpAddress, parse
 from ...protocol.peer_ids import peer_id_from_text, peer_id_text
 from .dns_messages import Name, Pointer, Text, encode_record
 from .interfaces import Interface
@@ -19,7 +20,7 @@ MARK = b"\x10_spacedrive-pair"
 """What a packet about the service has in it, in lower case: its first label is never a pointer."""
 TTL_SECONDS = 120
 MAX_ADDRESSES = 8
-"""That are announced, and that are believed of one device."""
+"""That are believed of one device. Fewer are named of this one (protocol/best_addresses.py)."""
 
 
 def instance_name(instance: str) -> Name:
@@ -46,13 +47,13 @@ def strings_of(peer: bytes, addresses: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def addresses_on(interface: Interface, listening: Sequence[str]) -> tuple[str, ...]:
-    """Return the addresses to name on an interface: its own ones that are listened on, at most eight.
+    """Return the addresses to name on an interface: the best four of its own ones that are listened on.
 
     Those of IPv4 come first, and link-local ones last. Empty: nobody there reaches this node.
     """
     own = [ip for ip in interface.addresses if not (ip.is_loopback or ip.is_unspecified)]
     own.sort(key=lambda ip: (ip.is_link_local, ip.version))
-    found: dict[str, IpAddress] = {}
+    found: list[Endpoint] = []
     for text in listening:
         try:
             endpoint = parse(text)
@@ -62,8 +63,9 @@ def addresses_on(interface: Interface, listening: Sequence[str]) -> tuple[str, .
             continue
         for ip in own:
             if ip == endpoint.ip or (endpoint.ip.is_unspecified and ip.version == endpoint.ip.version):
-                found.setdefault(str(endpoint.with_ip(ip)), ip)
-    return tuple(sorted(found, key=lambda text: own.index(found[text])))[:MAX_ADDRESSES]
+                found.append(endpoint.with_ip(ip))
+    found.sort(key=lambda endpoint: own.index(endpoint.ip) if endpoint.ip in own else len(own))
+    return tuple(str(endpoint) for endpoint in best([Place(endpoint) for endpoint in found]))
 
 
 def read_peer(strings: Sequence[bytes], source: IpAddress, interface: Interface) -> PeerAddresses | None:

@@ -49,7 +49,7 @@ class HttpServer:
         self._send = send
         self._numbers = itertools.count(1)
         self._connections: dict[int, trio.CancelScope] = {}
-        self._rendered: dict[bool, tuple[int, bytes, str]] = {}
+        self._rendered: dict[tuple[bool, bool], tuple[int, bytes, str]] = {}
         """The last page of each format: revision of the machine, body, content type."""
 
     async def serve(self, socket_fd: int) -> None:
@@ -106,21 +106,22 @@ class HttpServer:
             case b"/readyz":
                 return await self._readyz()
         accepts = [value.lower() for name, value in request.headers if name == b"accept"]
-        return self._metrics_page(any(b"application/openmetrics-text" in value for value in accepts))
+        openmetrics = any(b"application/openmetrics-text" in value for value in accepts)
+        return self._metrics_page(openmetrics, alive=await self._supervisor_answers())
 
-    def _metrics_page(self, openmetrics: bool) -> Response:
+    def _metrics_page(self, openmetrics: bool, *, alive: bool) -> Response:
         # Rendered once for each revision, so that frequent requests cost little.
-        cached = self._rendered.get(openmetrics)
+        cached = self._rendered.get((openmetrics, alive))
         if cached is None or cached[0] != self._metrics.revision:
             metrics = self._metrics
             page = render(
                 metrics.totals,
                 metrics.version,
                 openmetrics=openmetrics,
-                ready=metrics.ready,
+                ready=metrics.ready and alive,
                 created=metrics.created,
             )
-            cached = self._rendered[openmetrics] = (self._metrics.revision, *page)
+            cached = self._rendered[openmetrics, alive] = (self._metrics.revision, *page)
         return Response(200, cached[1], cached[2])
 
     async def _livez(self) -> Response:

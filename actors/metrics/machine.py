@@ -12,10 +12,10 @@ import trio
 from msgspec import Meta
 
 from ...messages.base import Decoder
-from ...messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from ...messages.from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from ...messages.session_names import actor_of_session
 from ...messages.to_gateway import Readiness
-from ...messages.to_metrics import Alive, MetricsInbox, Observed
+from ...messages.to_metrics import MetricsInbox, Observed
 from ...messages.types import Instant, Reason
 from ..base import Effects, Incoming
 from .totals import Totals

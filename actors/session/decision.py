@@ -199,8 +199,8 @@ def handle_store_refused(context: StepContext, message: StoreRefused) -> None:
     elif session.phase == "STORING_AFTER_SEND":
         _close_waiting(context)
         context.end("crashed", text, "store refused")
-    else:
-        context.end("crashed", text)
+    else:  # both have accepted and this side has said so: the other one may be paired
+        context.end("crashed", outcome_texts.STORE_LOST)
 
 
 def handle_forgotten(context: StepContext, device_id: bytes) -> None:

@@ -119,7 +119,7 @@ async def _possible(wanted: list[Endpoint], by_default: bool, write_log: WriteLo
 async def _say_what_is_missing(listening: Sequence[Endpoint], write_log: WriteLog) -> None:
     """Log each IP version of which this host has no address now, though it listens for one."""
     anywhere = [one for one in listening if one.ip is not None and one.ip.is_unspecified]
-    present = {f"ip{ip.version}" for ip in addresses.interface_addresses()} if anywhere else set()
+    present = {f"ip{own.ip.version}" for own in addresses.interface_addresses()} if anywhere else set()
     for endpoint in anywhere:
         if endpoint.family not in present:
             present.add(endpoint.family)

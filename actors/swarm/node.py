@@ -331,6 +331,7 @@ class SwarmNode:
             reachability=metrics.reachability(host.announced),
             dht_mode="server" if _serves_dht(self._config) else "client",
             dht_peers=self._routing_table.size,
+            listening=host.listening,
         )
 
     async def _report(self) -> None:

@@ -53,7 +53,7 @@ from .remembered_peers import RememberedPeers
 from .session_evidence import SessionEvidence
 from .settling import Settling
 from .store_files import StoreGoneError
-from .store_health import DEVICES_LOST, StoreHealth, readiness
+from .store_health import DEVICES_LOST, STORE_GONE, StoreHealth, readiness
 
 REPLACED_LIFETIME_S = 7 * 24 * 3600.0
 """How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
@@ -344,7 +344,7 @@ class Vault:
         It stays unconfirmed and settles at the next contact, unless the store itself is gone.
         """
         if isinstance(error, StoreGoneError):
-            return StoreRefused(message.request, "the data directory was removed")
+            return StoreRefused(message.request, STORE_GONE)
         return Stored(message.request, "unconfirmed")
 
     # -- the user's list

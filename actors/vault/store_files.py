@@ -36,7 +36,9 @@ class StoreFiles:
         try:
             # All names first: an incomplete directory, say of a backup that is being restored, is not opened.
             os.stat(self._key)
-            same = _number(database) == self._files[database]
+            status = os.stat(database)
+            # A database that is open has a page at least; one that was emptied takes commits all the same.
+            same = (status.st_dev, status.st_ino) == self._files[database] and status.st_size > 0
         except FileNotFoundError as error:
             missing = Path(error.filename) if directory.is_dir() else directory
             raise StoreGoneError(f"{missing} was removed; put it back, or stop the node") from None

@@ -18,6 +18,7 @@ from .device_store import DeviceStore
 CHECK_INTERVAL_S = 2.0
 """How often the files are looked for, and, after a failure, how often the store is written to as a trial."""
 _MAX_DETAIL_CHARACTERS = 200
+STORE_GONE = "its data directory was removed or cannot be reached"
 DEVICES_LOST = (
     f"{DATABASE_FILE} was missing or empty, but this device had paired with others: "
     "restore it from a backup, or pair again"

@@ -34,7 +34,7 @@ from ..base import Effects, FatalActorError, Incoming, Send, log_frame
 from .machine import Vault
 from .session_evidence import SessionEvidence
 from .store_files import StoreReplacedError
-from .store_health import CHECK_INTERVAL_S, readiness
+from .store_health import CHECK_INTERVAL_S, STORE_GONE, readiness
 
 CANNOT_OPEN = (FatalActorError, OSError, sqlite3.Error)
 """What opening the files of a vault may raise."""
@@ -119,6 +119,8 @@ class WaitingVault:
                 return self._hold(incoming)
             case StoreDevice(request=request):
                 return _answer(incoming, StoreRefused(request, "the store cannot be opened"))
+            case ConfirmDevice(request=request) if _number(self._directory) is None:
+                return _answer(incoming, StoreRefused(request, STORE_GONE))
             case ConfirmDevice(request=request):
                 return _answer(incoming, Stored(request, "unconfirmed"))
             case RenameDevice(request=request) | ForgetDevice(request=request):

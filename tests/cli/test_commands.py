@@ -3,14 +3,16 @@
 import json
 import sys
 
+import msgspec
 import pytest
 
 from spacedrive_node.cli import errors, exit_codes, run
+from spacedrive_node.cli.status import status_lines, status_object
 from spacedrive_node.config.running_nodes import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
 from spacedrive_node.messages.to_gateway import ActorInfo
 from spacedrive_node.protocol.peer_ids import peer_id_text
-from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device
+from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device, status
 
 
 @pytest.fixture
@@ -91,6 +93,15 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "reachability": "private",
         "dht": {"mode": "auto", "peers": 3},
         "sessions": {"active": 1, "limit": 256},
+        "listening": {
+            "tcp": ["/ip4/0.0.0.0/tcp/7520", "/ip6/::/tcp/7520"],
+            "quic": ["/ip4/0.0.0.0/udp/7520/quic-v1"],
+        },
+        "mdns": {"state": "announcing", "interfaces": 2},
+        "lan_only": False,
+        "offline": False,
+        "who_can_pair": "Devices on the local network can pair with this one by words alone; "
+        "others can only if they show the code and have a public address, since this one has none.",
         "ready": True,
         "missing": [],
     }
@@ -133,9 +144,41 @@ def test_actors_json_has_the_documented_fields(node, capfd):
 def test_people_see_status_and_tree(node, capfd):
     """Without --json the same in words."""
     assert run(["status", "--control", str(node.path)]) == 0
-    assert "ready" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "state         ready\n" in out
+    assert "on tcp        /ip4/0.0.0.0/tcp/7520, /ip6/::/tcp/7520\n" in out
+    assert "on quic       /ip4/0.0.0.0/udp/7520/quic-v1\n" in out
+    assert "mdns          announcing on 2 interfaces\n" in out
+    assert out.endswith("since this one has none.\n")
     assert run(["actors", "--control", str(node.path)]) == 0
     assert "    vault" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"offline": True, "mdns": "off"}, "Only nodes on this host can pair with this one: it is offline."),
+        ({"missing": ("swarm",)}, "No device can pair with this one before it is ready."),
+        ({"missing": ("dht",), "lan_only": True},
+         "Devices on the local network can pair with this one by words alone; "
+         "all others are kept out by --lan-only."),
+        ({"reachability": "this host"},
+         "Only nodes on this host can reach this one: it listens on loopback alone."),
+        ({"mdns": "off", "reachability": "public"},
+         "Devices on the local network need a DHT server there or the QR code, since mDNS is off; "
+         "others can by words alone, through the DHT."),
+        ({"mdns": "idle", "mdns_interfaces": 0, "dht_peers": 0},
+         "Devices on the local network can pair with this one by words alone; "
+         "others need the QR code, since no DHT server is connected (--bootstrap)."),
+        ({"mdns": "both", "mdns_interfaces": 0, "reachability": "public"},
+         "Devices on the local network need the QR code, since no interface multicasts now; "
+         "others can by words alone, through the DHT."),
+    ],
+)  # fmt: skip
+def test_status_says_what_follows_from_it(changes, sentence):
+    """One sentence: which devices this node can pair with, and by what."""
+    found = msgspec.structs.replace(status(1), **changes)
+    assert status_lines(found)[-1] == status_object(found)["who_can_pair"] == sentence
 
 
 @pytest.fixture

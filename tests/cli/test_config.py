@@ -2,6 +2,7 @@
 
 import base64
 import tomllib
+from pathlib import Path
 
 import base58
 import pytest
@@ -95,6 +96,11 @@ def test_errors_in_the_file_name_the_line(toml, text, line, words):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     """A missing file is an error with the path, never ignored."""
     assert str(tmp_path / "none.toml") in problems(file=tmp_path / "none.toml")[0]
+
+
+def test_a_file_without_an_end_is_refused():
+    """It is not read on until there is no memory left."""
+    assert "no configuration" in problems(file=Path("/dev/zero"))[0]
 
 
 @pytest.mark.parametrize(

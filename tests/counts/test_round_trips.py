@@ -32,26 +32,32 @@ async def echo(stream: Any) -> None:
 
 @asynccontextmanager
 async def distant_hosts(
-    form: str = "", options: WebSocketOptions | None = None
+    form: str = "tcp/{port}", options: WebSocketOptions | None = None
 ) -> AsyncIterator[tuple[Any, Any, Multiaddr, FlightRelay]]:
     """A dialling host, a serving one, its address behind a relay, and the relay.
 
-    `form` is what follows the port in addresses, with `options` for WebSocket.
+    `form` is its address without the IP address, with `options` for WebSocket.
     """
     dialling, serving = [
-        our_host(number, websocket=None if options is None else WebSocketTransport(options))
+        our_host(
+            number,
+            quic="quic" in form,
+            websocket=None if options is None else WebSocketTransport(options),
+        )
         for number in (1, 2)
     ]
     serving.set_stream_handler(PROTOCOL, echo)
-    listen = Multiaddr(f"/ip4/127.0.0.1/tcp/0{form}")
+    form = f"/ip4/127.0.0.1/{form}"
     async with (
-        running(dialling, serving, listen=listen) as (_own, address),
+        running(dialling, serving, listen=Multiaddr(form.format(port=0))) as (_own, address),
         trio.open_nursery() as nursery,
     ):
-        relay = FlightRelay(int(address.value_for_protocol("tcp")))
-        port = await nursery.start(relay.serve)
+        relay = FlightRelay(nursery)
+        is_udp = "udp" in form
+        carry = relay.carry_udp if is_udp else relay.carry_tcp
+        port = await carry(int(address.value_for_protocol("udp" if is_udp else "tcp")))
         with trio.fail_after(DEADLINE):
-            yield dialling, serving, Multiaddr(f"/ip4/127.0.0.1/tcp/{port}{form}"), relay
+            yield dialling, serving, Multiaddr(form.format(port=port)), relay
         nursery.cancel_scope.cancel()
 
 
@@ -65,7 +71,17 @@ async def test_a_connection_costs_two_round_trips() -> None:
             assert relay.round_trips == 3
 
 
-@pytest.mark.parametrize(("form", "round_trips"), [("/ws", 3), ("/tls/ws", 4)])
+async def test_a_connection_over_quic_costs_one() -> None:
+    """The handshake is the connection."""
+    async with distant_hosts("udp/{port}/quic-v1") as (dialling, serving, address, relay):
+        connection = await dialling.get_network().dial_addr(address, serving.get_id())
+        assert relay.round_trips == ROUND_TRIPS["quic"] == 1
+        async with streams.open_stream(connection, PROTOCOL, streams.as_frame(b"hello")) as stream:
+            assert await streams.read_frame(stream) == b"hello"
+            assert relay.round_trips == 2
+
+
+@pytest.mark.parametrize(("form", "round_trips"), [("tcp/{port}/ws", 3), ("tcp/{port}/tls/ws", 4)])
 async def test_a_connection_over_websocket(tmp_path: Path, form: str, round_trips: int) -> None:
     """One more than over TCP, for the HTTP request; and one more for TLS."""
     options = make_certificate(tmp_path, ["127.0.0.1"])

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import trio
 
-from spacedrive_node.actors.gateway import actor, client_connection
+from spacedrive_node.actors.gateway import actor, actor_requests, client_connection
 from spacedrive_node.actors.gateway.actor import may_use, peer_uid
 from spacedrive_node.actors.gateway.node_state import MIN_SUBSCRIPTIONS
 from spacedrive_node.client.node_client import ControlError, NodeClient, open_client
@@ -104,6 +104,17 @@ async def test_status(node, raw):
         assert isinstance(status, NodeStatus)
         assert (status.name, status.dht_peers, status.sessions_limit) == ("host", 3, 256)
         assert (status.ready, status.missing) == (False, ("dht",))
+
+
+async def test_status_while_the_supervisor_stands_still(node, raw, monkeypatch):
+    """What it would have passed on is not known: the node is not ready, and this is said in good time."""
+    monkeypatch.setattr(actor_requests, "ALIVE_SECONDS", 0.05)
+    node.alive = False
+    with trio.fail_after(10):
+        await raw.send(Status(1))
+        status = await raw.receive()
+        assert (status.ready, status.missing) == (False, ("supervisor", "dht"))
+        assert status.name == "host"
 
 
 async def test_status_of_a_node_that_has_said_nothing(starting_node):

@@ -264,4 +264,7 @@ def status(id: int, missing: tuple[str, ...] = ()) -> NodeStatus:
         sessions_limit=256,
         ready=not missing,
         missing=missing,
+        listening=("/ip4/0.0.0.0/tcp/7520", "/ip6/::/tcp/7520", "/ip4/0.0.0.0/udp/7520/quic-v1"),
+        mdns="announcing",
+        mdns_interfaces=2,
     )

@@ -26,6 +26,7 @@ from spacedrive_node.messages.child_protocol import (
     decode_from_child,
     decode_to_child,
 )
+from spacedrive_node.messages.from_supervisor import Alive
 from spacedrive_node.messages.to_gateway import (
     ActorInfo,
     Actors,
@@ -49,7 +50,8 @@ SUPERVISOR_ACTOR = ActorInfo("supervisor", 1, "running", 0, 1.0, 0, 1, 1)
 class GatewayHost:
     """Plays the supervisor and every other actor for one gateway.
 
-    Keeps the standing messages for the next incarnation, answers ListActors, and records all other messages.
+    Keeps the standing messages for the next incarnation, answers ListActors, and AreYouAlive while `alive`,
+    and records all other messages.
     """
 
     def __init__(self, control: Path) -> None:
@@ -60,6 +62,7 @@ class GatewayHost:
         self.logs: list[Log] = []
         self.incarnation = 0
         self.answer_barrier = True
+        self.alive = True
         self._arrived = trio.lowlevel.ParkingLot()
         self._channel: Channel[FromChild] | None = None
         self._scope = trio.CancelScope()
@@ -112,8 +115,14 @@ class GatewayHost:
                 collector.add_log_line("the gateway", "gateway", frame.level, frame.event, frame.fields)
             if not isinstance(frame, Step):
                 continue
-            if [out.kind for out in frame.out] == ["ListActors"] and self.answer_barrier:
+            kinds = [out.kind for out in frame.out]
+            if kinds == ["ListActors"] and self.answer_barrier:
                 await self.answer(frame.out[0])
+                continue
+            if kinds == ["AreYouAlive"] and self.alive:
+                request = to_supervisor.decode(frame.out[0].body)
+                assert isinstance(request, to_supervisor.AreYouAlive)
+                await self.deliver("supervisor", Alive(request.request))
                 continue
             self.steps.append(frame.out)
             self._arrived.unpark_all()

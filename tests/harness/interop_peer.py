@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+
+from spacedrive_node.actors.swarm.library import streams
 
 BUILT = Path(__file__).resolve().parents[2] / ".interop"
 COMMANDS = {
@@ -21,6 +24,7 @@ COMMANDS = {
     "js-3": ("node", "--experimental-websocket", str(BUILT / "js-3" / "peer.mjs")),
 }
 DEADLINE = 40.0
+CHUNK_BYTES = 1 << 16
 
 
 class CommandFailedError(Exception):
@@ -77,6 +81,11 @@ class InteropPeer:
             raise CommandFailedError(f"{op}: {answer['error']}")
         return answer
 
+    async def kill(self) -> None:
+        """Kill the peer, and wait until it is dead."""
+        self._process.kill()
+        await self._process.wait()
+
     def address(self, part: str) -> str:
         """Return the address of the peer that has `part` in it."""
         return next(one for one in self.addresses if part in one)
@@ -95,12 +104,14 @@ async def open_peer(
     *listen: str,
     program: str | None = None,
     enter: Sequence[str] = (),
+    security: str = "noise",
     variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[InteropPeer]:
     """Run a peer that listens on `listen`; it is killed at the end.
 
     `program` replaces the file of a peer that has several; `enter` is a command that runs another one in a
-    network namespace. `variables` are for tests/interop/README.md, "A peer program".
+    network namespace. With `security` "tls" the peers of go and js offer nothing else. `variables` are for
+    tests/interop/README.md, "A peer program".
     """
     skip_if_not_built(implementation)
     *tool, file = COMMANDS[implementation]
@@ -110,7 +121,12 @@ async def open_peer(
             [*command, *listen],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(variables or {})},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": os.environ.get("HOME", "/"),
+                "INTEROP_SECURITY": security,
+                **(variables or {}),
+            },
         )
         peer = InteropPeer(process, nursery)
         try:
@@ -122,3 +138,23 @@ async def open_peer(
             with trio.CancelScope(shield=True):
                 await process.wait()
             nursery.cancel_scope.cancel()
+
+
+async def echo(stream: Any) -> None:
+    """Send back what comes until its end."""
+    with suppress(streams.StreamError, StreamError):
+        data = await read_all(stream)
+        for at in range(0, len(data), CHUNK_BYTES):
+            await streams.write(stream, data[at : at + CHUNK_BYTES])
+        await streams.close(stream)
+
+
+async def read_all(stream: Any) -> bytes:
+    """Read until the other side has closed its half."""
+    data = bytearray()
+    while True:
+        try:
+            piece = await stream.read(CHUNK_BYTES)
+        except StreamEOF:
+            return bytes(data)
+        data += piece

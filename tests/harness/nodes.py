@@ -59,6 +59,10 @@ class InterceptingSpawner:
         self.delivered[kind, message.kind] += 1
         self._delivery.unpark_all()
 
+    def starting(self, kind: str, start: Start) -> Start:
+        """Called with the first frame to each actor; what it returns is sent instead."""
+        return start
+
     async def intercept(self, actor: str, message: Deliver | Step) -> None:
         """Called with each input before it is written to an actor, and with each step before it is read.
 
@@ -134,6 +138,7 @@ class _InterceptedChannel:
             message = decode_to_child(payload)
             if isinstance(message, Start):
                 self._handle.name = message.name
+                payload = encode(self._handle.spawner.starting(self._handle.kind, message))
             elif isinstance(message, Deliver):
                 await self._handle.spawner.intercept(self._handle.name, message)
             await self._handle.inner.channel.send_bytes(frame(payload, LIMIT))

@@ -27,7 +27,8 @@ rust_peer() { # FOLDER PROGRAM
 }
 js_peer() {
     mkdir -p "$built/js-$1" && cp "js-$1/package.json" js/*.mjs "$built/js-$1/" &&
-        (cd "$built/js-$1" && npm install --no-package-lock --no-audit --no-fund)
+        (cd "$built/js-$1" && npm install --no-package-lock --no-audit --no-fund &&
+            npx esbuild browser.mjs --bundle --format=esm --outfile=browser.js)
 }
 
 attempt go-peer go go_peer

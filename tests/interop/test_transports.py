@@ -2,23 +2,20 @@
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
 from libp2p.host.ping import ID as PING
-from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import streams
-from spacedrive_node.tests.harness.interop_peer import COMMANDS, InteropPeer, open_peer
+from spacedrive_node.tests.harness.interop_peer import CHUNK_BYTES, COMMANDS, InteropPeer, echo, open_peer
 from spacedrive_node.tests.harness.library_hosts import our_host, running
 
 ECHO = "/spacedrive-interop/echo/1.0.0"
 MEGABYTE = 1 << 20
-CHUNK_BYTES = 1 << 16
 DEADLINE = 60
 LISTEN = {
     "tcp": "/ip4/127.0.0.1/tcp/0",
@@ -26,26 +23,6 @@ LISTEN = {
     "ws": "/ip4/127.0.0.1/tcp/0/ws",
 }
 """The transports that this node has."""
-
-
-async def echo(stream: Any) -> None:
-    """Send back what comes until its end."""
-    with suppress(streams.StreamError, StreamError):
-        data = await read_all(stream)
-        for at in range(0, len(data), CHUNK_BYTES):
-            await streams.write(stream, data[at : at + CHUNK_BYTES])
-        await streams.close(stream)
-
-
-async def read_all(stream: Any) -> bytes:
-    """Read until the other side has closed its half."""
-    data = bytearray()
-    while True:
-        try:
-            piece = await stream.read(CHUNK_BYTES)
-        except StreamEOF:
-            return bytes(data)
-        data += piece
 
 
 async def use(host: Any, connection: Any) -> None:

@@ -9,6 +9,7 @@ from spacedrive_node.actors.lan.lan import REPEAT_SECONDS, REPORT_INTERVAL_SECON
 from spacedrive_node.actors.lan.packets import MDNS_PORT
 from spacedrive_node.messages.from_supervisor import ActorRestarted
 from spacedrive_node.messages.to_discovery import LanPeer
+from spacedrive_node.messages.to_gateway import LanStatus
 from spacedrive_node.messages.to_lan import Announce, Browse, StopAnnouncing, StopBrowsing
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.tests.harness.sample_frames import PEER
@@ -88,17 +89,20 @@ def test_without_a_code_a_host_says_nothing_and_needs_no_socket() -> None:
 
 
 def test_groups_are_joined_where_there_is_something_to_hear() -> None:
-    """Everywhere while a code is looked for; otherwise where this node can be reached."""
+    """Everywhere while a code is looked for; otherwise where this node can be reached. Users are told."""
     host = Lan(random=lambda: 0.5)
     one, other = (Interface(n, (ip_interface(f"10.{n}.0.1/24"),)) for n in (2, 3))
     host.set_interfaces([one, other], 0.0)
     assert host.heard_on() == ()
+    assert host.status() == LanStatus(False, False, 0)
     host.handle(Announce(ONE, PEER, ("/ip4/127.0.0.1/tcp/1",)), 0.0)
     assert host.heard_on() == ()
     host.handle(Announce(ONE, PEER, ("/ip4/10.3.0.1/tcp/1",)), 0.0)
     assert host.heard_on() == (other,)
+    assert host.status() == LanStatus(True, False, 1)
     host.handle(Browse(OTHER), 0.0)
     assert host.heard_on() == (one, other)
+    assert host.status() == LanStatus(True, True, 2)
     host.handle(StopBrowsing(OTHER), 0.0)
     host.handle(StopAnnouncing(ONE), 0.0)
     assert host.heard_on() == ()

@@ -199,6 +199,42 @@ def heard(listener: "subprocess.Popen[bytes]", seconds: float) -> Iterator[tuple
         yield text.ttl, tuple(string.decode() for string in text.strings)
 
 
+async def test_status_says_what_mdns_does(tmp_path: Path, network: CableNetwork) -> None:
+    """And lan says it again when it was killed."""
+    host, other = await network.host(), await network.host()
+
+    def run() -> None:
+        with node(tmp_path, "anna", host) as a, node(tmp_path, "carla", other, "--no-mdns") as c:
+            until_mdns(a, "idle", 0)
+            assert c.run("status")[0]["mdns"] == {"state": "off", "interfaces": 0}
+            with sdnode_pair(a) as (_words, showing):
+                until_mdns(a, "announcing", 1)
+                with sdnode_started(a, "join", *["abandon"] * 11, "about") as joining:
+                    until_mdns(a, "both", 1)
+                    os.kill(int(str(actor(a, "lan")["pid"])), signal.SIGKILL)
+                    until_mdns(a, "both", 1)
+                    trio.from_thread.run(host.pull)
+                    until_mdns(a, "both", 0)
+                    assert "no interface multicasts now" in str(a.run("status")[0]["who_can_pair"])
+                    trio.from_thread.run(host.plug)
+                    until_mdns(a, "both", 1)
+                    joining.send_signal(signal.SIGINT)
+                    joining.wait(DEADLINE)
+                until_mdns(a, "announcing", 1)
+                showing.send_signal(signal.SIGINT)
+                showing.wait(DEADLINE)
+            until_mdns(a, "idle", 0)
+
+    await in_thread(run)
+
+
+def until_mdns(up: UpCommand, state: str, interfaces: int) -> None:
+    """Wait until the status of a node says so."""
+    deadline = time.monotonic() + DEADLINE
+    while (found := up.run("status")[0]["mdns"]) != {"state": state, "interfaces": interfaces}:
+        assert time.monotonic() < deadline, found
+
+
 async def test_who_asks_by_plain_dns_is_answered(tmp_path: Path, network: CableNetwork) -> None:
     one, other = await network.host(), await network.host()
 

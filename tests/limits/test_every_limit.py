@@ -52,7 +52,9 @@ REACHED = {
     ),
     "handshakes of QUIC that are open": (
         "quic/test_limits.py::test_handshakes_are_bounded_in_all_and_for_each_block",
+        "quic/test_hostile.py::test_strangers_who_finish_no_handshake_keep_nobody_out",
         "quic/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+        "limits/test_crowds.py::test_three_hundred_idle_sockets",
         "quic/test_hostile.py::test_a_handshake_that_never_ends_is_ended",
     ),
     "parts of a QUIC stream that are missing": (
@@ -118,6 +120,15 @@ REACHED = {
         "swarm/test_txt_messages.py::test_what_is_too_long_or_cannot_be_printed_is_left_out",
         "swarm/test_name_servers.py::test_whatever_a_server_says_it_ends_in_time",
         "swarm/test_name_servers.py::test_tcp_that_promises_much_and_sends_nothing",
+    ),
+    "streams of the DHT server at once": (
+        "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
+        "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
+        "swarm/test_dht_server.py::test_a_silent_stream_of_the_dht_ends",
+    ),
+    "requests to the DHT server": (
+        "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
+        "swarm/test_dht_server.py::test_the_pace_of_requests",
     ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",

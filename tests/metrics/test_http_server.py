@@ -24,8 +24,9 @@ from spacedrive_node.messages.child_protocol import (
     decode_from_child,
     decode_to_child,
 )
+from spacedrive_node.messages.from_supervisor import Alive
 from spacedrive_node.messages.to_gateway import Readiness
-from spacedrive_node.messages.to_metrics import Alive, Observed, Sample
+from spacedrive_node.messages.to_metrics import Observed, Sample
 from spacedrive_node.supervisor.channel import Channel
 
 

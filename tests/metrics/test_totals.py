@@ -1,10 +1,12 @@
 """Counters and histograms never go back, whoever restarts; gauges end with their sender."""
 
+import math
 import os
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -15,17 +17,18 @@ from spacedrive_node.actors.metrics.catalogue import CATALOGUE, PREFIX
 from spacedrive_node.actors.metrics.exposition import render
 from spacedrive_node.actors.metrics.machine import Metrics
 from spacedrive_node.config.settings import NodeConfig
-from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from spacedrive_node.messages.base import MalformedMessageError, encode
+from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from spacedrive_node.messages.peer_protocol import RefusalReason
 from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import (
     BUCKETS,
     ActorKind,
-    Alive,
     Distribution,
     Observed,
     RestartReason,
     Sample,
+    decode,
 )
 from spacedrive_node.messages.types import Outcome, Role
 from spacedrive_node.node import child_specs, session_spec
@@ -130,6 +133,26 @@ def test_what_does_not_fit_is_ignored() -> None:
     machine = step(machine, "swarm", durations({0: -1}, 1.0))
     assert machine.totals.numbers() == {}
     assert machine.totals.histograms() == {}
+
+
+@pytest.mark.parametrize("count", [2**64 - 1, 2**62])
+def test_no_report_can_make_the_totals_too_great_for_the_checkpoint(count: int) -> None:
+    """Metrics died of it, and so often that the node ended, when an actor that was taken over died twice."""
+    machine = Metrics("1")
+    name, labels = "handshake_seconds", ("tcp", "ok")
+    for incarnation in range(1, 9):
+        counts = (*[0] * len(BUCKETS), count)
+        report = Observed(distributions=(Distribution(name, labels, counts, 1e308),))
+        sample = Observed(samples=(Sample("pairing_refusals_total", ("busy",), 1e308),))
+        for message in (report, sample):
+            try:
+                received = decode(encode(message))
+            except MalformedMessageError:
+                continue
+            machine = step(machine, "swarm", received, incarnation)
+    machine.step(Incoming("supervisor", 0, bytes(16), ActorDown("swarm", False)), 0.0)
+    assert all(math.isfinite(value) for value in machine.totals.numbers().values())
+    assert all(math.isfinite(one.total) for one in machine.totals.histograms().values())
 
 
 def test_the_checkpoint_is_bounded() -> None:

@@ -79,8 +79,10 @@ async def test_a_host_of_one_kind_pairs_with_one_of_both(tmp_path: Path, address
             async with open_client(Path(b.ready["control"])) as client:
                 showing = await client.start_pairing()
                 named = parse_qs(urlsplit(showing.code.qr).query)["a"]
-                assert {address.split("/")[1] for address in named} == {"ip4", "ip6"}
-                assert len(named) <= 4
+                assert named == b.ready["addresses"]
+                kinds = {(address.split("/")[1], address.split("/")[3]) for address in named}
+                assert kinds == {(ip, kind) for ip in ("ip4", "ip6") for kind in ("tcp", "udp")}
+                assert len(named) == 4
             pair(b, a)
 
 

@@ -131,7 +131,11 @@ def test_no_process_has_another_socket(tmp_path: Path) -> None:
             kinds = [(part[2], part[3]) for part in parts]
             assert kinds == [(host, kind) for kind in ("tcp", "udp") for host in ("127.0.0.1", "::1")]
             assert len({part[4] for part in parts}) == 1
-            assert node.run("status")[0]["reachability"] == "this host"
+            status = node.run("status")[0]
+            assert status["reachability"] == "this host"
+            assert (status["offline"], status["mdns"]["state"]) == (True, "off")
+            assert {kind: len(found) for kind, found in status["listening"].items()} == {"tcp": 2, "quic": 2}
+            assert status["who_can_pair"] == "Only nodes on this host can pair with this one: it is offline."
         with sdnode_pair(a) as (words, shown):
             assert b.run("join", "-", stdin=f"{words}\ny\n")[-1]["event"] == "paired"
             assert shown.wait(DEADLINE) == 0

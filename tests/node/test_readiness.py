@@ -2,13 +2,17 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 import trio
 
+from spacedrive_node.tests.harness.node_commands import sdnode_up
 from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, running_node
 
 PART_OF = {"swarm": "swarm", "vault": "vault", "discovery": "dht"}
@@ -72,6 +76,34 @@ async def test_no_part_is_ready_while_its_actor_is_dead(tmp_path: Path, actor: s
         held = False
         await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
         assert (await _running(node))[actor] != dead
+
+
+def test_a_node_whose_supervisor_stands_still_is_not_ready() -> None:
+    """Not for who asks /readyz, not for who runs `sdnode status`, and not for an alert."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sdnode-") as folder,  # short: a socket lies in it
+        sdnode_up(Path(folder), "anna") as node,
+    ):
+
+        def ready_metric() -> str:
+            with urlopen(f"http://{node.ready['metrics']}/metrics", timeout=DEADLINE) as page:
+                (line,) = [one for one in page.read().decode().splitlines() if " " in one
+                           and one.startswith("spacedrive_node_ready ")]  # fmt: skip
+            return line.split()[1]
+
+        (status,) = node.run("status")
+        assert (status["ready"], ready_metric()) == (True, "1.0")
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            (status,) = node.run("status", code=8)
+            assert (status["ready"], status["missing"]) == (False, ["supervisor"])
+            assert ready_metric() == "0.0"
+            with pytest.raises(HTTPError, match="503"):
+                urlopen(f"http://{node.ready['metrics']}/readyz", timeout=DEADLINE)
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        (status,) = node.run("status")
+        assert (status["ready"], ready_metric()) == (True, "1.0")
 
 
 async def test_the_metrics_of_a_node_that_has_just_started(tmp_path: Path) -> None:

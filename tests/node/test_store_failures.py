@@ -1,13 +1,22 @@
 """Whole nodes whose data directory fails during a pairing: both sides hear it, and the node goes on."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
 from spacedrive_node.client.node_client import Pairing, PairingFailedError
-from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, two_nodes
+from spacedrive_node.messages.child_protocol import Deliver, Step
+from spacedrive_node.tests.harness.nodes import (
+    DEADLINE,
+    InterceptingSpawner,
+    Node,
+    pair,
+    running_node,
+    two_nodes,
+)
 from spacedrive_node.tests.harness.small_disk import fill, small_disk
 
 
@@ -65,3 +74,53 @@ async def test_a_data_directory_that_is_removed_during_a_pairing(tmp_path: Path)
             assert (await b.client.status()).missing == ("vault",)
             said = [line for line in b.logs if line[:3] == ("vault", "error", "store failed")]
             assert "was removed" in str(said[0][3]["detail"])
+
+
+async def is_paired(node: Node) -> None:
+    """Wait until the one device of a node is settled."""
+    while True:
+        (device,) = await node.client.devices()
+        if device.state == "paired":
+            return
+        await trio.sleep(0.05)  # what is settled reaches no client by itself
+
+
+class AtTheConfirmation(InterceptingSpawner):
+    """Calls `fail` once, before the vault gets the ConfirmDevice of a pairing."""
+
+    def __init__(self, fail: Callable[[], object]) -> None:
+        super().__init__()
+        self.fail: Callable[[], object] | None = fail
+
+    async def intercept(self, actor: str, message: Deliver | Step) -> None:
+        if (
+            self.fail
+            and actor == "vault"
+            and isinstance(message, Deliver)
+            and message.kind == "ConfirmDevice"
+        ):
+            fail, self.fail = self.fail, None
+            fail()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("removed", [True, False])
+async def test_a_data_directory_that_goes_when_both_have_accepted(tmp_path: Path, removed: bool) -> None:
+    """The other side may be paired, so nobody says that nothing was. With the directory back it completes."""
+    here, away = tmp_path / "bruno", tmp_path / "away"
+    spawner = AtTheConfirmation(lambda: shutil.rmtree(here) if removed else here.rename(away))
+    async with (
+        running_node(tmp_path, "anna") as a,
+        running_node(tmp_path, "bruno", spawner=spawner, bootstrap=(a.bootstrap,)) as b,
+    ):
+        with trio.fail_after(DEADLINE):
+            anna, bruno = await confirmed(a, b)
+            for pairing in (anna, bruno):
+                await pairing.accept()
+            with pytest.raises(PairingFailedError, match="may show this one") as failed:
+                await bruno.paired()
+            assert "Nothing was paired" not in str(failed.value)
+            assert (await anna.paired()).outcome == "paired"
+            if not removed:
+                away.rename(here)
+                await is_paired(b)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spacedrive_node.protocol.multiaddrs import parse
 from spacedrive_node.tests.harness.nodes import free_port, pair, running_node
 from spacedrive_node.tests.harness.websocket_hosts import make_certificate
 
@@ -73,4 +74,7 @@ async def test_every_transport_at_once(tmp_path: Path) -> None:
     ):
         ports = [address.split("/")[4] for address in a.ready.addresses]
         assert ports[0] == ports[1] != ports[2]
+        status = await a.client.status()
+        assert [parse(text).transport for text in status.listening] == ["tcp", "quic", "ws"]
+        assert (status.mdns, status.lan_only, status.offline) == ("off", False, False)
         await pair(a, b)

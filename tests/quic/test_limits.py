@@ -58,26 +58,44 @@ def test_reading_more_than_came_gives_no_credit() -> None:
 
 
 def test_handshakes_are_bounded_in_all_and_for_each_block() -> None:
-    """Beyond some dozen a newcomer has to show its address; a block never has more than its share."""
-    limits = HandshakeLimits()
-    for _ in range(handshake_limits.RETRY_ABOVE_PER_BLOCK):
+    """Beyond some dozen a newcomer has to show its address; then one of those who have most makes room."""
+    limits: HandshakeLimits[tuple[str, int]] = HandshakeLimits()
+
+    def begin(block: str, number: int) -> None:
+        assert limits.judge(block, has_shown_address=True) == "accept"
+        if (oldest := limits.to_make_room(block)) is not None:
+            limits.end(oldest)
+        limits.begin((block, number), block)
+
+    for number in range(handshake_limits.RETRY_ABOVE_PER_BLOCK):
         assert limits.judge("a", has_shown_address=False) == "accept"
-        limits.begin("a")
+        begin("a", number)
     assert limits.judge("a", has_shown_address=False) == "retry"
     assert limits.judge("b", has_shown_address=False) == "accept"
-    while limits.judge("a", has_shown_address=True) == "accept":
-        limits.begin("a")
-    assert len(limits) == handshake_limits.MAX_HANDSHAKES_PER_BLOCK
+    for number in range(len(limits), handshake_limits.MAX_HANDSHAKES_PER_BLOCK):
+        begin("a", number)
+    assert limits.to_make_room("b") is None
     assert limits.judge("b", has_shown_address=False) == "retry"
-    number = 0
-    while limits.judge(str(number), has_shown_address=True) == "accept":
-        limits.begin(str(number))
-        number += 1
+    begin("a", 1000)
+    assert len(limits) == handshake_limits.MAX_HANDSHAKES_PER_BLOCK
+    assert limits.to_make_room("a") == ("a", 1)
+    for number in range(handshake_limits.MAX_HANDSHAKES - len(limits)):
+        begin(f"other {number}", number)
+    assert limits.to_make_room("b") == ("a", 1)
+    begin("b", 0)
     assert len(limits) == handshake_limits.MAX_HANDSHAKES
-    for block in ["a"] * handshake_limits.MAX_HANDSHAKES_PER_BLOCK + list(map(str, range(number))):
-        limits.end(block)
+    for handshake in list(limits._open):
+        limits.end(handshake)
     assert len(limits) == 0
     assert not limits._by_block
+
+
+def test_who_comes_is_let_in_when_everybody_has_one() -> None:
+    """The oldest goes, whosever it is, so that a handshake has the time in which all others are replaced."""
+    limits: HandshakeLimits[int] = HandshakeLimits()
+    for number in range(handshake_limits.MAX_HANDSHAKES):
+        limits.begin(number, str(number))
+    assert limits.to_make_room("newcomer") == 0
 
 
 def test_a_rate_is_a_rate() -> None:
@@ -96,9 +114,9 @@ def first(token: bytes = b"", cid: bytes = b"c" * 8, **more: object) -> QuicHead
 
 
 def crowded() -> Admission:
-    limits = HandshakeLimits()
+    limits: HandshakeLimits[int] = HandshakeLimits()
     for number in range(handshake_limits.RETRY_ABOVE):
-        limits.begin(str(number))
+        limits.begin(number, str(number))
     return Admission(limits)
 
 

@@ -6,15 +6,25 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
+import pytest
+from aioquic.quic.events import HandshakeCompleted, StreamDataReceived
 from libp2p.custom_types import TProtocol
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import host_lifecycle, multiplexer, streams
 from spacedrive_node.actors.swarm.library.connection_limits import limit_inbound_connections
+from spacedrive_node.actors.swarm.quic.bounded_quic import BoundedQuic
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, Open, our_host
-from spacedrive_node.tests.harness.quic_endpoints import peers, until
+from spacedrive_node.tests.harness.quic_endpoints import identity, peers, until
 
 LOCAL = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
+THERE = ("192.0.2.1", 1)
+
+
+def own(name: str) -> tuple[Any, Any]:
+    """What a connection needs of the endpoint with this name."""
+    made = identity(name)
+    return made.own, made.tokens
 
 
 @contextmanager
@@ -41,6 +51,34 @@ async def test_a_dial_is_one_round_trip() -> None:
         # The third flight, the end of the handshake, and what answers it may leave before the dialler looks.
         assert flights[:3] == ["dials", "listens", "dials"]
         assert len(flights) <= 4
+
+
+def test_what_follows_the_handshake_does_not_wait() -> None:
+    """In virtual time, 50 ms each way: a request and its answer cross in one flight each, without pauses."""
+    dials, answered_at = BoundedQuic(*own("a"), is_client=True), None
+    first = dials.original_destination_connection_id
+    listens = BoundedQuic(*own("b"), is_client=False, original_destination_connection_id=first)
+    under_way: list[tuple[float, BoundedQuic, bytes]] = []
+    dials.connect(THERE, now=0.0)
+    for now in (number / 1000 for number in range(400)):
+        arriving = [one for one in under_way if one[0] <= now]
+        under_way = [one for one in under_way if one[0] > now]
+        for _at, side, datagram in arriving:
+            side.receive_datagram(datagram, THERE, now=now)
+        for side, other in ((dials, listens), (listens, dials)):
+            if side is listens and not side.has_heard:
+                continue
+            if (side.get_timer() or now + 1) <= now:
+                side.handle_timer(now=now)
+            while (event := side.next_event()) is not None:
+                if isinstance(event, HandshakeCompleted) and side is dials:
+                    dials.send_stream_data(0, bytes(1000), end_stream=True)
+                elif isinstance(event, StreamDataReceived) and event.end_stream and side is listens:
+                    listens.send_stream_data(0, bytes(6000), end_stream=True)
+                elif isinstance(event, StreamDataReceived) and event.end_stream:
+                    answered_at = now
+            under_way += [(now + 0.05, other, sent) for sent, _to in side.datagrams_to_send(now=now)]
+    assert answered_at == pytest.approx(0.2, abs=0.003)
 
 
 async def test_an_exchange_is_four_datagrams() -> None:

@@ -39,8 +39,8 @@ async def main():
     async with trio.open_nursery() as nursery:
         a, _ = endpoint(b"a", nursery, accepted)
         b, b_id = endpoint(b"b", nursery, accepted)
-        for _ in range(RETRY_ABOVE):
-            b._identity.handshakes.begin("other")
+        for number in range(RETRY_ABOVE):
+            b._identity.handshakes.begin(number, "other")
         with trio.fail_after(20):
             dialled = await a.dial(b.address, b_id)
             stream = await dialled.open_stream()

@@ -6,6 +6,7 @@ import pytest
 
 from spacedrive_node.actors.swarm.dial import addresses
 from spacedrive_node.actors.swarm.dial.addresses import AddressError
+from spacedrive_node.actors.swarm.dial.interfaces import OwnAddress
 
 
 @pytest.mark.parametrize(
@@ -93,27 +94,36 @@ def test_blocks() -> None:
     assert addresses.block_of("nonsense") is None
 
 
+def own(*texts: str, rank: int = 0) -> list[OwnAddress]:
+    """Addresses of this host, on interfaces of one rank."""
+    return [OwnAddress(ipaddress.ip_address(text), rank) for text in texts]
+
+
 def test_what_is_announced() -> None:
     """Interfaces for 0.0.0.0, loopback apart; loopback only when there is nothing else."""
-    interfaces = [ipaddress.ip_address("192.0.2.9"), ipaddress.ip_address("2001:db8::9")]
+    found = own("192.0.2.9", "2001:db8::9")
     everywhere, loopback = addresses.parse("/ip4/0.0.0.0/tcp/7"), addresses.parse("/ip4/127.0.0.1/tcp/8")
-    assert addresses.announced([everywhere, loopback], (), interfaces) == (
+    assert addresses.announced([everywhere, loopback], (), found) == (
         ("/ip4/192.0.2.9/tcp/7",),
         ("/ip4/127.0.0.1/tcp/7", "/ip4/127.0.0.1/tcp/8"),
     )
-    assert addresses.announced([loopback], (), interfaces)[0] == ("/ip4/127.0.0.1/tcp/8",)
+    assert addresses.announced([loopback], (), found)[0] == ("/ip4/127.0.0.1/tcp/8",)
     assert addresses.announced([everywhere], (), [])[0] == ("/ip4/127.0.0.1/tcp/7",)
-    assert addresses.announced([everywhere], ("/dns4/a.example/tcp/1",), interfaces)[0] == (
-        "/dns4/a.example/tcp/1",
-    )
+
+
+def test_what_the_user_has_configured_is_announced_as_it_is() -> None:
+    """However much it is: only the QR text has no room for more than four."""
+    everywhere = [addresses.parse("/ip4/0.0.0.0/tcp/7")]
+    named = tuple(f"/dns4/a.example/tcp/{port}" for port in range(1, 7))
+    assert addresses.announced(everywhere, named, own("192.0.2.9"))[0] == named
 
 
 def test_what_is_announced_is_in_the_order_of_the_interfaces() -> None:
     """Across IP versions; an address that was named comes first."""
-    found = [ipaddress.ip_address(text) for text in ("192.0.2.9", "2001:db8::9", "172.17.0.1")]
     everywhere = [
         addresses.parse(text) for text in ("/ip6/::/tcp/7", "/ip4/0.0.0.0/tcp/7", "/ip4/10.1.1.1/tcp/8")
     ]
+    found = [*own("192.0.2.9", "2001:db8::9"), *own("172.17.0.1", rank=2)]
     assert addresses.announced(everywhere, (), found)[0] == (
         "/ip4/10.1.1.1/tcp/8",
         "/ip4/192.0.2.9/tcp/7",
@@ -123,15 +133,28 @@ def test_what_is_announced_is_in_the_order_of_the_interfaces() -> None:
 
 
 def test_the_best_four_are_announced() -> None:
-    """Of what the interfaces have; all that was listened on or configured by itself is announced as well."""
-    found = [ipaddress.ip_address(f"192.0.2.{number}") for number in range(1, 7)]
+    """By default: TCP and QUIC over IPv4 and IPv6 at the default route, and nothing of a bridge."""
     everywhere = [
-        addresses.parse(text) for text in ("/ip4/0.0.0.0/tcp/7", "/ip6/::/tcp/7", "/ip4/10.1.1.1/tcp/8")
+        addresses.parse(ip + form)
+        for form in ("/tcp/7", "/udp/7/quic-v1")
+        for ip in ("/ip4/0.0.0.0", "/ip6/::")
     ]
-    announced, _local = addresses.announced(everywhere, (), found)
-    assert announced == ("/ip4/10.1.1.1/tcp/8", *(f"/ip4/192.0.2.{number}/tcp/7" for number in range(1, 5)))
-    six = [ipaddress.ip_address("2001:db8::1")]
-    assert addresses.announced(everywhere[1:2], (), [*found, *six])[0] == ("/ip6/2001:db8::1/tcp/7",)
+    found = [
+        *own("192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2"),
+        *own("198.51.100.1", rank=1),
+        *own("172.17.0.1", rank=2),
+    ]
+    four = (
+        "/ip4/192.0.2.1/tcp/7",
+        "/ip4/192.0.2.1/udp/7/quic-v1",
+        "/ip6/2001:db8::1/tcp/7",
+        "/ip6/2001:db8::1/udp/7/quic-v1",
+    )
+    assert addresses.announced(everywhere, (), found)[0] == four
+    only_ip4 = [one for one in found if one.ip.version == 4]
+    assert addresses.announced(everywhere, (), only_ip4)[0] == (
+        *four[:2], "/ip4/192.0.2.2/tcp/7", "/ip4/192.0.2.2/udp/7/quic-v1"
+    )  # fmt: skip
 
 
 def test_where_a_link_local_address_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.kad import dht_client, dht_server, routing_table
 from spacedrive_node.actors.swarm.kad.dht_server import DhtServer, RefusedRequestError
+from spacedrive_node.actors.swarm.kad.request_pace import RequestPace
 from spacedrive_node.actors.swarm.kad.routing_table import RoutingTable
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.tests.harness.library_hosts import keys, our_host, running
@@ -142,8 +143,8 @@ async def test_the_largest_answer_is_one_that_our_client_reads() -> None:
 @pytest.mark.parametrize("corrected", [False, True])
 async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve streams that say nothing keep the library's server busy for ever; ours bounds a peer's share."""
-    monkeypatch.setattr(dht_server, "_MAX_STREAMS", 12)
-    monkeypatch.setattr(dht_server, "_MAX_STREAMS_PER_PEER", 4)
+    monkeypatch.setattr(dht_server, "MAX_STREAMS", 12)
+    monkeypatch.setattr(dht_server, "MAX_STREAMS_PER_PEER", 4)
     server, client, other = our_host(1), our_host(2), our_host(3)
     dht: Any = make_server(server) if corrected else KadDHT(server, DHTMode.SERVER)
     protocol = KAD if corrected else "/ipfs/kad/1.0.0"
@@ -154,7 +155,7 @@ async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: 
             with contextlib.suppress(streams.StreamError):
                 await silent.enter_async_context(streams.open_stream(connection, protocol))
         with trio.fail_after(5):
-            while (dht._streams.total() if corrected else dht._inbound_limiter.borrowed_tokens) < (
+            while (len(dht._slots) if corrected else dht._inbound_limiter.borrowed_tokens) < (
                 4 if corrected else 12
             ):
                 await trio.lowlevel.checkpoint()
@@ -165,6 +166,71 @@ async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: 
                 await streams.write(stream, bytes([len(request)]) + request)
                 served = bool(await streams.read_varint_message(stream, 65536))
         assert served is corrected
+
+
+async def ping(stream: Any, count: int = 1) -> None:
+    """Send some requests in one packet and read their answers. Raises StreamError."""
+    request = Message(type=TYPES.PING).SerializeToString()
+    await streams.write(stream, (bytes([len(request)]) + request) * count)
+    for _ in range(count):
+        await streams.read_varint_message(stream, 65536)
+
+
+async def test_a_crowd_that_holds_all_streams_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three strangers of one block hold as many streams as there are and say nothing: others are served."""
+    monkeypatch.setattr(dht_server, "MAX_STREAMS", 12)
+    monkeypatch.setattr(dht_server, "MAX_STREAMS_PER_PEER", 4)
+    server, honest, *crowd = [our_host(number) for number in range(1, 6)]
+    dht = make_server(server)
+    async with running(server, honest, *crowd) as (address, *_), AsyncExitStack() as silent:
+        for stranger in crowd:
+            connection = await stranger.get_network().dial_addr(address, server.get_id())
+            for _ in range(4):
+                await silent.enter_async_context(streams.open_stream(connection, KAD))
+        with trio.fail_after(5):
+            while len(dht._slots) < 12:
+                await trio.lowlevel.checkpoint()
+        elsewhere = await honest.get_network().dial_addr(address, server.get_id(), source=("127.0.9.1", 0))
+        with trio.fail_after(5):
+            async with streams.open_stream(elsewhere, KAD) as stream:
+                await ping(stream)
+
+
+async def test_hundreds_of_requests_in_a_packet_wait_for_their_turn() -> None:
+    """They are answered at a pace, and nobody else has to wait for it."""
+    server, stranger, honest = our_host(1), our_host(2), our_host(3)
+    dht = make_server(server)
+    dht._pace = RequestPace(per_second=20, burst=5)
+    async with running(server, stranger, honest) as (address, *_), trio.open_nursery() as nursery:
+        connection = await stranger.get_network().dial_addr(address, server.get_id())
+        other = await honest.get_network().dial_addr(address, server.get_id())
+        is_through = trio.Event()
+
+        async def flood() -> None:
+            async with streams.open_stream(connection, KAD) as stream:
+                await ping(stream, 15)
+            is_through.set()
+
+        began = trio.current_time()
+        with trio.fail_after(10):
+            nursery.start_soon(flood)
+            async with streams.open_stream(other, KAD) as stream:
+                await ping(stream)
+            assert not is_through.is_set()
+            await is_through.wait()
+        assert trio.current_time() - began >= 9 / 20
+
+
+def test_the_pace_of_requests() -> None:
+    """A burst, then so many in a second; of a block, or of a peer where the block is this host itself."""
+    pace = RequestPace(per_second=10, burst=5)
+    assert [pace.wait_before(bytes([i]), "10.0.0.0/24", 7.0) > 0 for i in range(8)] == [False] * 6 + [
+        True
+    ] * 2
+    assert pace.wait_before(b"p", "10.0.1.0/24", 7.0) <= 0
+    assert pace.wait_before(b"p", "10.0.0.0/24", 8.0) <= 0
+    for number in range(8):
+        assert pace.wait_before(bytes([number]), "127.0.0.0/24", 7.0) <= 0
 
 
 async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_addresses_in_order() -> None:
         ("docker0", "192.168.1.5"),
         ("wlan0", "192.168.1.5"),
     ]
-    assert [str(ip) for ip in interfaces.in_order(found, {"wlan0": 0, "docker0": 3})] == [
+    assert [str(own.ip) for own in interfaces.in_order(found, {"wlan0": 0, "docker0": 3})] == [
         "192.168.1.5",
         "2001:db8::1",
         "10.0.0.1",
@@ -101,7 +101,7 @@ def test_both_versions_in_turn() -> None:
     """Of one rank, so that many addresses of one version do not crowd out the other; public ones first."""
     four = [("eth0", f"10.0.0.{number}") for number in range(1, 4)] + [("eth0", "8.8.8.8")]
     six = [("eth0", "fd00::1"), ("eth0", "2a00::1"), ("eth0", "2a00::2")]
-    assert [str(ip) for ip in interfaces.in_order(four + six, {"eth0": 0})] == [
+    assert [str(own.ip) for own in interfaces.in_order(four + six, {"eth0": 0})] == [
         "8.8.8.8", "2a00::1", "10.0.0.1", "2a00::2", "10.0.0.2", "fd00::1", "10.0.0.3",
     ]  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_real_interfaces() -> None:
     """In a namespace with an empty bridge that was there first, and a default route."""
     show = (
         "import json; from spacedrive_node.actors.swarm.dial import interfaces;"
-        "print(json.dumps([str(ip) for ip in interfaces.addresses()]))"
+        "print(json.dumps([str(own.ip) for own in interfaces.addresses()]))"
     )
     unshare = ("unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", _SCRIPT, "sh")
     done = subprocess.run(

@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -20,6 +21,9 @@ from spacedrive_node.messages.to_gateway import DeviceChanged, Readiness
 from spacedrive_node.messages.to_session import Stored, StoreRefused
 from spacedrive_node.messages.to_vault import ConfirmDevice, ForgetDevice, RenameDevice, Settled
 from spacedrive_node.protocol.keys import fingerprint
+
+PARTS = 8
+"""In so many tests the points are tried, so that none takes long on a busy machine."""
 
 
 class KilledError(BaseException):
@@ -86,11 +90,13 @@ class Story:
         assert rows == [(3,)], "a device was stored twice"
 
 
-def test_killed_at_every_point(tmp_path: Path, other: Any, new_host: Any) -> None:
-    """Every point of every input: the answers and the end are those of a run without a crash."""
-    points = 0
-    while True:
-        points += 1
+@pytest.mark.parametrize("first", range(1, PARTS + 1))
+def test_killed_at_every_point(tmp_path: Path, other: Any, new_host: Any, first: int) -> None:
+    """Every point of every input: the answers and the end are those of a run without a crash.
+
+    Each part of the test takes every `PARTS`-th point.
+    """
+    for points in count(first, PARTS):
         host, story, killed = new_host(tmp_path / str(points)), Story(other), False
         host.open()
         host.vault._store._probe = killing(points, _raise)

@@ -1,5 +1,6 @@
 """What a vault does while its files cannot be used, and that it goes on by itself when they can."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -185,6 +186,17 @@ def test_a_directory_that_was_restored_from_a_backup(host: VaultHost, other: Oth
     host.restart()
     assert host.vault._identity.public_key == key
     assert len(host.devices()) == 1
+
+
+def test_a_database_that_was_emptied(host: VaultHost, other: OtherDevice) -> None:
+    """SQLite goes on with its log, and every commit succeeds; the next start would find no device."""
+    pairing = other.pairing()
+    host.admit(pairing)
+    os.truncate(host.data_dir / "devices.db", 0)
+    with pytest.raises(StoreReplacedError):
+        host.request(pairing.sender, pairing.store())
+    with pytest.raises(StoreReplacedError):
+        readiness(host)
 
 
 def test_a_log_that_was_removed(host: VaultHost, other: OtherDevice) -> None:

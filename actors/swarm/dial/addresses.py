@@ -8,14 +8,14 @@ docs/architecture.md, "Swarm".
 import ipaddress
 from collections.abc import Iterable, Sequence
 
+from ....protocol.best_addresses import Place, best
 from ....protocol.multiaddrs import AddressError, Endpoint, IpAddress, is_zoned, parse, unmapped
 from . import interfaces
+from .interfaces import OwnAddress
 
 __all__ = ["AddressError", "Endpoint", "IpAddress", "parse", "unmapped"]
 
 MAX_ADDRESSES = 32
-MAX_ANNOUNCED_INTERFACES = 4
-"""How many addresses of interfaces are announced: as many as a QR text names."""
 MAX_ZONES = 4
 """A link-local address without a zone is dialled behind this many interfaces."""
 
@@ -74,18 +74,19 @@ def is_loopback_block(block: str | None) -> bool:
     return block is not None and ipaddress.ip_network(block).is_loopback
 
 
-def interface_addresses() -> list[IpAddress]:
+def interface_addresses() -> list[OwnAddress]:
     """Return the addresses of this host's interfaces, the most useful first (interfaces.py).
 
     Link-local ones only if there are no others: two devices on one cable.
     """
-    return interfaces.addresses() or interfaces.link_local_addresses()
+    return interfaces.addresses() or [OwnAddress(ip) for ip in interfaces.link_local_addresses()]
 
 
 def own_addresses() -> list[IpAddress]:
     """Return every address of this host."""
     loopback = map(ipaddress.ip_address, ("127.0.0.1", "::1"))
-    return [*interfaces.addresses(), *interfaces.link_local_addresses(), *loopback]
+    found = [one.ip for one in interfaces.addresses()]
+    return [*found, *interfaces.link_local_addresses(), *loopback]
 
 
 def with_zones(endpoint: Endpoint) -> list[Endpoint]:
@@ -107,29 +108,29 @@ def zone_number(zone: str) -> int | None:
 
 
 def announced(
-    listening: Sequence[Endpoint], configured: Sequence[str], found: Sequence[IpAddress]
+    listening: Sequence[Endpoint], configured: Sequence[str], found: Sequence[OwnAddress]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (addresses to announce, addresses that only this host reaches).
 
-    Configured addresses replace the found ones. An address that is listened on comes before those that
-    /ip4/0.0.0.0 and /ip6/:: stand for: these are the first four of `found`. Loopback is announced only when
-    there is nothing else.
+    Configured addresses are announced as they are. Otherwise it is the best four: of those that are listened
+    on, and of `found` in place of /ip4/0.0.0.0 and /ip6/::. Loopback is announced only when there is nothing
+    else.
     """
-    reachable: dict[str, None] = {}
-    local: dict[str, None] = {}
+    places: list[Place] = []
+    local: list[Place] = []
     anywhere = [one for one in listening if one.ip is not None and one.ip.is_unspecified]
     for endpoint in listening:
         if endpoint in anywhere:
             loopback = ipaddress.ip_address("127.0.0.1" if endpoint.family == "ip4" else "::1")
-            local[str(endpoint.with_ip(loopback))] = None
+            local.append(Place(endpoint.with_ip(loopback)))
         elif endpoint.ip is not None and endpoint.ip.is_loopback:
-            local[str(endpoint)] = None
+            local.append(Place(endpoint))
         else:
-            reachable[str(endpoint.with_zone(""))] = None
-    families = {endpoint.family for endpoint in anywhere}
-    for ip in [one for one in found if f"ip{one.version}" in families][:MAX_ANNOUNCED_INTERFACES]:
+            places.append(Place(endpoint.with_zone("")))
+    for own in found:
         for endpoint in anywhere:
-            if endpoint.family == f"ip{ip.version}":
-                reachable[str(endpoint.with_ip(ip))] = None
-    addresses = tuple(configured) or tuple(reachable) or tuple(local)
-    return addresses[:MAX_ADDRESSES], tuple(local)[:MAX_ADDRESSES]
+            if endpoint.family == f"ip{own.ip.version}":
+                places.append(Place(endpoint.with_ip(own.ip), own.rank, own.is_good))
+    addresses = configured or [str(endpoint) for endpoint in best(places or local)]
+    here = dict.fromkeys(str(place.endpoint) for place in local)
+    return tuple(addresses)[:MAX_ADDRESSES], tuple(here)[:MAX_ADDRESSES]

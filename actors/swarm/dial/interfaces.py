@@ -12,7 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
@@ -34,7 +34,19 @@ def remember() -> None:
     _remembered = ranks(Path("/"))
 
 
-def addresses() -> list[IpAddress]:
+class OwnAddress(NamedTuple):
+    """An address of this host, and the rank of its interface."""
+
+    ip: IpAddress
+    rank: int = _ORDINARY
+
+    @property
+    def is_good(self) -> bool:
+        """Whether its interface may lead to other hosts: it is no bridge, and has a carrier."""
+        return self.rank < _BRIDGE
+
+
+def addresses() -> list[OwnAddress]:
     """Return the addresses of this host, the most useful first, without loopback and link-local ones."""
     return in_order(_found(), _ranks())
 
@@ -68,7 +80,7 @@ def network() -> frozenset[str]:
     )
 
 
-def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int]) -> list[IpAddress]:
+def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int]) -> list[OwnAddress]:
     """Return the usable addresses of (interface, address) pairs: by rank, IPv4 and IPv6 in turn.
 
     Within one rank and IP version public addresses come first, and then they stay as they came.
@@ -85,7 +97,7 @@ def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int])
         rank = rank_of[ip]
         keys[ip] = (rank, places[rank, ip.version], ip.version)
         places[rank, ip.version] += 1
-    return sorted(keys, key=keys.__getitem__)
+    return [OwnAddress(ip, rank_of[ip]) for ip in sorted(keys, key=keys.__getitem__)]
 
 
 def _found() -> list[tuple[str, str]]:

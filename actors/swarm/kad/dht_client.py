@@ -130,12 +130,12 @@ def readable_addresses(entries: Sequence[Any]) -> tuple[str, ...]:
     return tuple(map(str, _endpoints(entries)))
 
 
-def dialable_addresses(entries: Sequence[Any]) -> tuple[bytes, ...]:
-    """Return the same as binary multiaddrs."""
-    return tuple(Multiaddr(str(endpoint)).to_bytes() for endpoint in _endpoints(entries))
+def dialable_addresses(entries: Sequence[Any], limit: int = addresses.MAX_ADDRESSES) -> tuple[bytes, ...]:
+    """Return the same as binary multiaddrs, the first `limit` of them."""
+    return tuple(Multiaddr(str(endpoint)).to_bytes() for endpoint in _endpoints(entries, limit))
 
 
-def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
+def _endpoints(entries: Sequence[Any], limit: int = addresses.MAX_ADDRESSES) -> list[Endpoint]:
     found: dict[Endpoint, None] = {}
     for entry in entries[: addresses.MAX_ADDRESSES]:
         try:
@@ -144,7 +144,9 @@ def _endpoints(entries: Sequence[Any]) -> list[Endpoint]:
             continue
         # A zone names an interface of whoever says it.
         found.update((endpoint.with_zone(""), None) for endpoint in addresses.usable([text]))
-    return list(found)
+        if len(found) >= limit:
+            break
+    return list(found)[:limit]
 
 
 class DhtClient:

@@ -6,8 +6,8 @@ messages of the libp2p Kademlia specification (github.com/libp2p/specs, kad-dht)
 "Limits". tests/swarm/test_dht_server.py shows the library's defects.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -20,8 +20,10 @@ from libp2p.peer.id import ID
 from ...base import now
 from ..library import multiplexer, streams
 from ..library.connections import address_block_of
+from ..pairing.exchange_slots import ExchangeSlots
 from .dht_client import dialable_addresses
 from .provider_records import ProviderRecords
+from .request_pace import RequestPace
 from .routing_table import RoutingTable
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -31,8 +33,9 @@ MAX_ADDRESS_BYTES_PER_PEER = 1024
 """With at most 41 peers in an answer it has less than 64 KiB, which is what dht_client.py accepts."""
 _MAX_KEY_BYTES = 128
 _MAX_PROVIDER_KEY_BYTES = 80
-_MAX_STREAMS = 128
-_MAX_STREAMS_PER_PEER = 32
+MAX_STREAMS = 128
+MAX_STREAMS_PER_ADDRESS_BLOCK = 64
+MAX_STREAMS_PER_PEER = 32
 _STREAM_TIMEOUT_S = 15.0
 
 _TYPE = Message.MessageType
@@ -57,7 +60,8 @@ class DhtServer:
         self._own_peer: bytes = host.get_id().to_bytes()
         self._routing_table = routing_table
         self._provides = provides
-        self._streams: Counter[bytes] = Counter()
+        self._slots = ExchangeSlots(MAX_STREAMS, MAX_STREAMS_PER_ADDRESS_BLOCK, MAX_STREAMS_PER_PEER)
+        self._pace = RequestPace()
         self.records = ProviderRecords()
 
     def serve(self, protocol: str) -> None:
@@ -65,31 +69,42 @@ class DhtServer:
         self._host.set_stream_handler(TProtocol(protocol), self.handle_stream)
 
     async def handle_stream(self, stream: Any) -> None:
-        """Serve one stream: requests, each with its answer, for 15 s at most."""
+        """Serve one stream: requests, each with its answer, for 15 s at most.
+
+        Where all streams are taken, one of the crowd that holds most of them makes room.
+        """
         peer: bytes = stream.muxed_conn.peer_id.to_bytes()
-        if self._streams.total() >= _MAX_STREAMS or self._streams[peer] >= _MAX_STREAMS_PER_PEER:
+        address_block = address_block_of(stream.muxed_conn)
+        limit = trio.CancelScope()
+        slot = self._slots.acquire(peer, address_block, limit.cancel)
+        if slot is None:
             await streams.reset(stream)
             return
-        self._streams[peer] += 1
+        limit.deadline = trio.current_time() + _STREAM_TIMEOUT_S
+        is_done = False
         try:
-            with trio.fail_after(_STREAM_TIMEOUT_S):
-                while True:
-                    try:
-                        data = await streams.read_varint_message(stream, MAX_REQUEST_BYTES)
-                    except streams.StreamError as error:
-                        if error.clean:
-                            break
-                        raise
-                    answer = self.answer(peer, address_block_of(stream.muxed_conn), data)
-                    async with multiplexer.one_packet(stream):
-                        await streams.write(stream, varint.encode(len(answer)) + answer)
-            await streams.close(stream)
-        except (streams.StreamError, trio.TooSlowError):
-            await streams.reset(stream)
+            with limit, suppress(streams.StreamError):
+                await self._serve_requests(stream, peer, address_block)
+                is_done = True
         finally:
-            self._streams[peer] -= 1
-            if not self._streams[peer]:
-                del self._streams[peer]
+            self._slots.release(slot)
+        await (streams.close if is_done else streams.reset)(stream)
+
+    async def _serve_requests(self, stream: Any, peer: bytes, address_block: str | None) -> None:
+        """Answer requests until the peer closes its side. Raises StreamError."""
+        while True:
+            try:
+                data = await streams.read_varint_message(stream, MAX_REQUEST_BYTES)
+            except streams.StreamError as error:
+                if error.clean:
+                    return
+                raise
+            pause = self._pace.wait_before(peer, address_block, now())
+            if pause > 0:
+                await trio.sleep(pause)
+            answer = self.answer(peer, address_block, data)
+            async with multiplexer.one_packet(stream):
+                await streams.write(stream, varint.encode(len(answer)) + answer)
 
     def answer(self, peer: bytes, address_block: str | None, data: bytes) -> bytes:
         """Return the answer to one request. Raises RefusedRequestError."""
@@ -125,7 +140,7 @@ class DhtServer:
             raise RefusedRequestError("a key of this length is not stored")
         for entry in request.providerPeers[:MAX_CLOSER_PEERS]:
             if bytes(entry.id) == peer:
-                addresses = _first(dialable_addresses(entry.addrs))
+                addresses = _first(dialable_addresses(entry.addrs, MAX_ADDRESSES_PER_PEER))
                 if addresses and not self.records.store(key, peer, addresses, address_block, now()):
                     raise RefusedRequestError("this key has enough providers")
                 return
@@ -153,7 +168,7 @@ class DhtServer:
         except Exception:  # not in the store, or expired
             return
         if known and key != asking:
-            self._name(answer.closerPeers, key, dialable_addresses(known))
+            self._name(answer.closerPeers, key, dialable_addresses(known, MAX_ADDRESSES_PER_PEER))
 
     def _name(self, entries: Any, peer: bytes, addresses: Iterable[bytes]) -> None:
         entry = entries.add()

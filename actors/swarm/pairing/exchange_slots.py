@@ -1,6 +1,7 @@
 """How many inbound exchanges run at once: in all, for each address block and for each peer. Pure.
 
-Owns the choice of the exchange that makes room for a new one. Implements docs/protocol.md, "Limits".
+The DHT server counts its streams in the same manner (kad/dht_server.py). Owns the choice of the exchange that
+makes room for a new one. Implements docs/protocol.md, "Limits".
 """
 
 from collections import Counter
@@ -80,6 +81,9 @@ class ExchangeSlots:
         slot = ExchangeSlot(peer, address_block, evict)
         self._taken[slot] = None
         return slot
+
+    def __len__(self) -> int:
+        return len(self._taken)
 
     def release(self, slot: ExchangeSlot) -> None:
         """Free a slot; one that was evicted is free already."""

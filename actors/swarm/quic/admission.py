@@ -47,7 +47,7 @@ class Answer:
 class Admission:
     """Decides for one endpoint. `handshakes` are those of all endpoints of the node."""
 
-    def __init__(self, handshakes: HandshakeLimits) -> None:
+    def __init__(self, handshakes: HandshakeLimits[Any]) -> None:
         self._handshakes = handshakes
         self._tokens = QuicRetryTokenHandler()
         self._version_answers = RateLimit(_MAX_VERSION_ANSWERS_PER_S)
@@ -70,9 +70,7 @@ class Admission:
             except (ValueError, BufferReadError):
                 return None  # made up, or too old: the peer begins anew
         verdict = self._handshakes.judge(block_of(place[0]), has_shown_address=accepted.retried is not None)
-        if verdict == "retry":
-            return self._retry(header, place, now)
-        return accepted if verdict == "accept" else None
+        return self._retry(header, place, now) if verdict == "retry" else accepted
 
     def _original_id(self, header: QuicHeader, place: tuple[str, int], now: float) -> bytes:
         """Return the connection id that the peer had chosen before Retry. Raises ValueError: bad token."""

@@ -67,7 +67,8 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
         self._expected = expected
         self._is_ready = False
         self.streams = StreamTable(self)
-        self._open_batches = 0
+        self._batching: set[int] = set()
+        """Streams in whose `batch` something is being written."""
         self._has_unsent = False
         self._timer = trio.CancelScope()
         self._heard_at = self.began
@@ -132,10 +133,10 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
     # What its streams call
 
     def send(self, stream_id: int, data: bytes, *, is_last: bool = False) -> None:
-        """Send stream data: now, or at the end of `batch`."""
+        """Send stream data: now, or at the end of the stream's `batch`."""
         self.core.send_stream_data(stream_id, data, end_stream=is_last)
         self._has_unsent = True
-        if not self._open_batches:
+        if stream_id not in self._batching:
             self.flush_unsent()
 
     def flush_unsent(self) -> None:
@@ -152,13 +153,16 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
             self.flush()
 
     @asynccontextmanager
-    async def batch(self, _stream_id: int) -> AsyncIterator[None]:
-        """Send what is written in this block together: at its end, or before this side waits for the peer."""
-        self._open_batches += 1
+    async def batch(self, stream_id: int) -> AsyncIterator[None]:
+        """Send what is written to a stream in this block together, at its end or before a wait for the peer.
+
+        Others do not wait for it: a negotiation takes a round trip, and is one block.
+        """
+        self._batching.add(stream_id)
         try:
             yield
         finally:
-            self._open_batches -= 1
+            self._batching.discard(stream_id)
         self.flush_unsent()
 
     # What the counts of all connections need (library/unread_bytes.py)

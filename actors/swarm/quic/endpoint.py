@@ -36,7 +36,7 @@ class Identity:
     def __init__(self, own: OwnCertificate, tokens: ResetTokens) -> None:
         self.own = own
         self.tokens = tokens
-        self.handshakes = HandshakeLimits()
+        self.handshakes: HandshakeLimits[QuicConnection] = HandshakeLimits()
         self.gate: Gate | None = None
         """Who may connect. Until it is set, everybody may."""
         self.observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _ok: None
@@ -160,7 +160,7 @@ class Endpoint:
     def handle_ready(self, connection: QuicConnection) -> None:
         """A peer has proved its id."""
         if self._accept is not None and not connection.is_initiator:
-            self._identity.handshakes.end(connection.address_block)
+            self._identity.handshakes.end(connection)
             self._accept(connection)
 
     def handle_end(self, connection: QuicConnection) -> None:
@@ -173,7 +173,7 @@ class Endpoint:
         if not there:
             self._at.pop(connection.address, None)
         if not connection.is_initiator and not connection.is_established:
-            self._identity.handshakes.end(connection.address_block)
+            self._identity.handshakes.end(connection)
             self._identity.observe("quic", trio.current_time() - connection.began, False)
 
     # Receiving
@@ -277,10 +277,18 @@ class Endpoint:
             retry_source_connection_id=verdict.retried,
         )
         connection = QuicConnection(self, core, address, is_initiator=False)
-        self._identity.handshakes.begin(connection.address_block)
+        self._begin_handshake(connection)
         self._add(connection)
         self.add_route(header.destination_cid, connection)
         return connection
+
+    def _begin_handshake(self, connection: QuicConnection) -> None:
+        """Count a handshake; if it is one too many, another one ends, of any endpoint of this node."""
+        crowd = self._identity.handshakes
+        oldest = crowd.to_make_room(connection.address_block)
+        if oldest is not None:
+            oldest.end(QuicError("it made room for a newcomer"))
+        crowd.begin(connection, connection.address_block)
 
     def _add(self, connection: QuicConnection) -> None:
         self._ids[connection] = set()

@@ -23,6 +23,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/multiformats/go-multihash"
@@ -199,7 +200,11 @@ func (p *peerProgram) run(ctx context.Context, one command) (answer, error) {
 }
 
 func main() {
-	node, err := libp2p.New(libp2p.ListenAddrStrings(os.Args[1:]...), libp2p.DisableRelay())
+	options := []libp2p.Option{libp2p.ListenAddrStrings(os.Args[1:]...), libp2p.DisableRelay()}
+	if os.Getenv("INTEROP_SECURITY") == "tls" {
+		options = append(options, libp2p.Security(libp2ptls.ID, libp2ptls.New))
+	}
+	node, err := libp2p.New(options...)
 	if err != nil {
 		panic(err)
 	}

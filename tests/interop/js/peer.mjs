@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import readline from 'node:readline'
+import { ECHO, readAll, within, writeAll } from './streams.mjs'
 import './with_resolvers.mjs'
 
 const { createLibp2p } = await import('libp2p')
@@ -14,21 +15,19 @@ const { kadDHT, passthroughMapper } = await import('@libp2p/kad-dht')
 const { ping } = await import('@libp2p/ping')
 const { peerIdFromString } = await import('@libp2p/peer-id')
 const { tcp } = await import('@libp2p/tcp')
+const { tls } = await import('@libp2p/tls')
 const { webSockets } = await import('@libp2p/websockets')
 const { multiaddr } = await import('@multiformats/multiaddr')
 const { CID } = await import('multiformats/cid')
 const Digest = await import('multiformats/hashes/digest')
 
-const ECHO = '/spacedrive-interop/echo/1.0.0'
 const KAD = process.env.INTEROP_KAD ?? '/spacedrive/kad/1.0.0'
-const MAX_ECHO = 16 << 20
 const RAW = 0x55
-const within = () => ({ signal: AbortSignal.timeout(20_000) })
 
 const node = await createLibp2p({
   addresses: { listen: process.argv.slice(2) },
   transports: [tcp(), webSockets(), ...(quic ? [quic()] : [])],
-  connectionEncrypters: [noise()],
+  connectionEncrypters: [process.env.INTEROP_SECURITY === 'tls' ? tls() : noise()],
   streamMuxers: [yamux()],
   connectionGater: { denyDialMultiaddr: () => false },
   services: {
@@ -37,31 +36,6 @@ const node = await createLibp2p({
     dht: kadDHT({ protocol: KAD, clientMode: false, peerInfoMapper: passthroughMapper, allowQueryWithZeroPeers: true })
   }
 })
-
-/** Reads all that the other side sends, in 2.x (a duplex) and 3.x (an event target that can be iterated). */
-async function readAll (stream) {
-  const parts = []
-  let size = 0
-  for await (const part of stream.source ?? stream) {
-    parts.push(part.subarray())
-    size += parts.at(-1).length
-    if (size > MAX_ECHO) throw new Error('too much')
-  }
-  return Buffer.concat(parts)
-}
-
-async function writeAll (stream, data) {
-  if (stream.send === undefined) {
-    await stream.sink((function * () {
-      for (let at = 0; at < data.length; at += 65_536) yield data.subarray(at, at + 65_536)
-    })())
-    return
-  }
-  for (let at = 0; at < data.length; at += 65_536) {
-    if (!stream.send(data.subarray(at, at + 65_536))) await stream.onDrain(within())
-  }
-  await stream.close(within())
-}
 
 await node.handle(ECHO, async (incoming, connection) => {
   const stream = incoming.stream ?? incoming
@@ -98,7 +72,7 @@ const commands = {
     const stream = await node.dialProtocol(peerIdFromString(peer), ECHO, within())
     const sent = randomBytes(bytes)
     const [got] = await Promise.all([readAll(stream), writeAll(stream, sent)])
-    if (!got.equals(sent)) throw new Error(`${got.length} bytes came back, and not the same`)
+    if (!sent.equals(got)) throw new Error(`${got.length} bytes came back, and not the same`)
     return { bytes: got.length }
   },
   async provide ({ key }) {
