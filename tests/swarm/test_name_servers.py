@@ -14,7 +14,7 @@ from spacedrive_node.actors.swarm.names import name_servers
 from spacedrive_node.actors.swarm.names.name_servers import NameLookupError, NameServers, servers_in
 from spacedrive_node.actors.swarm.names.resolver import DnsaddrResolver
 from spacedrive_node.messages.actor_configs import SwarmConfig
-from spacedrive_node.messages.to_discovery import ServerJoined
+from spacedrive_node.messages.to_discovery import ServerJoined, SwarmUp
 from spacedrive_node.messages.to_swarm import Bootstrap
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.tests.harness.name_server import NameServer, name_server, one_port
@@ -207,3 +207,21 @@ async def test_a_name_server_that_is_silent_holds_up_nothing_else(swarm: Any) ->
                 await a.deliver("discovery", Bootstrap(PEER, (f"/dnsaddr/n{number}.example",)))
             await a.deliver("discovery", Bootstrap(other.peer, other.addresses))
             await a.expect(ServerJoined, "discovery", lambda m: m.server.peer == other.peer)
+
+
+async def test_a_swarm_whose_files_were_replaced_starts_again(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sandbox does not know the new resolv.conf: the supervisor starts it anew, with the new file."""
+
+    def replaced(_servers: NameServers) -> list[tuple[str, int]]:
+        raise ResolverFilesReplacedError
+
+    monkeypatch.setattr(NameServers, "_servers", replaced)
+    async with swarm("a", SwarmConfig(listen=listen_addresses()), up=False) as a:
+        await a.expect(SwarmUp)
+        await a.deliver("discovery", Bootstrap(PEER, ("/dnsaddr/boot.example",)))
+        with trio.fail_after(10.0):
+            await a.gone.wait()
+        assert isinstance(a.crash, ExceptionGroup)
+        assert a.crash.subgroup(ResolverFilesReplacedError) is not None

@@ -1,8 +1,11 @@
 """The memory of peers over restarts of the vault, and everything that may befall its file."""
 
 import os
+import signal
 import sqlite3
 import stat
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -126,42 +129,84 @@ class KilledError(Exception):
     """The process was killed here."""
 
 
-def test_a_kill_at_every_statement(host: VaultHost) -> None:
-    """Afterwards the vault starts, knows what it knew before, and perhaps what it was told last."""
-    report(host, answered(1, 2))
+def dies_at(number: int) -> Callable[[str], None]:
+    """Return a probe that kills this process at such a point."""
+    left = number
+
+    def probe(point: str) -> None:
+        nonlocal left
+        if "peers: " in point:
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return probe
+
+
+@pytest.mark.parametrize("known", [(), (1, 2)], ids=["a new file", "a file with peers"])
+def test_a_kill_at_every_statement(host: VaultHost, known: tuple[int, ...]) -> None:
+    """SIGKILL: the vault starts again, knows what was reported before, perhaps a part of what was last."""
+
+    def story() -> None:
+        report(host, answered(3, 4))
+        report(host, PeersBehaved(DHT, (*answered(5).reports, PeerReport("server", peer(4), lied=1))))
+        report(host, answered(6))
+
     host.close()
-    points: list[str] = []
-    host.open(points.append)
-    report(host, PeersBehaved(DHT, (*answered(3).reports, PeerReport("server", peer(1), lied=1))))
-    statements = [point for point in points if "peers: " in point]
-    assert len(statements) >= 10
-    host.close()
-    file_of(host).unlink()
-    for place in range(len(statements)):
+    before = {peer(number) for number in known}
+    for number in count():
         host.open()
-        report(host, answered(1, 2))
+        if known:
+            report(host, answered(*known))
         host.close()
-        left = place
-
-        def crash(point: str) -> None:
-            nonlocal left
-            if "peers: " in point:
-                if left == 0:
-                    raise KilledError(point)
-                left -= 1
-
-        with pytest.raises(KilledError):  # noqa: PT012 -- at the start, or at the report
-            host.open(crash)
-            report(host, answered(3, 4))
-            report(host, answered(5))
-            report(host, answered(6))
-        host.restart()
-        assert {peer(1), peer(2)} <= recalled(host) <= {peer(number) for number in range(1, 7)}
+        child = os.fork()
+        if child == 0:
+            try:
+                host.open(dies_at(number))
+                story()
+            finally:
+                os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        host.open()
+        assert before <= recalled(host) <= before | {peer(one) for one in range(3, 7)}
         assert report(host, answered(7)) == []
         host.restart()
         assert peer(7) in recalled(host)
+        assert [file.name for file in host.data_dir.glob("peers.db*")] == ["peers.db"]
         host.close()
         file_of(host).unlink()
+        if status != signal.SIGKILL:
+            break
+    assert number >= 20
+
+
+def test_a_swarm_that_was_taken_over_fills_its_bounds_and_no_more(host: VaultHost) -> None:
+    """It invents a thousand peers in every message; the file stays small, and reading it short."""
+    report(host, answered(1, 2))
+    for batch in range(64):
+        invented = range(1000 + batch * 64, 1000 + (batch + 1) * 64)
+        report(
+            host,
+            PeersBehaved(
+                DHT,
+                tuple(
+                    PeerReport(
+                        ("server", "relay", "device")[one % 3],
+                        peer(one),
+                        tuple(f"/dns4/{'x' * 200}{port}.org/tcp/1" for port in range(8))
+                        if one % 2
+                        else (f"/ip4/{one % 223 + 1}.{one % 251}.1.1/tcp/1",),
+                        answered=1000,
+                    )
+                    for one in invented
+                ),
+            ),
+        )
+    host.restart()
+    assert len(recalled(host)) <= 256 + 32  # no device: none of them is trusted
+    assert file_of(host).stat().st_size < 1 << 20
+    with sqlite3.connect(file_of(host)) as connection:
+        assert connection.execute("SELECT count(*) FROM peers").fetchone()[0] <= 256 + 32
 
 
 @pytest.mark.parametrize(
