@@ -115,9 +115,16 @@ class RememberedPeers:
 
     # -- the file
 
+    def _is_there(self) -> bool:
+        try:
+            os.stat(self._path)
+        except OSError:
+            return False
+        return True
+
     def _read(self) -> PeerMemory:
         """Read the file, if there is one. A damaged one is removed."""
-        if not self._path.exists():
+        if not self._is_there():
             return PeerMemory()
         try:
             with self._open() as connection:
@@ -134,7 +141,7 @@ class RememberedPeers:
         memory = self._memory
         if not (memory.changed or memory.removed):
             return
-        if not self._path.exists():  # new, or lost while this process runs
+        if not self._is_there():  # new, or lost while this process runs
             memory.rewrite()
             if not memory.changed:
                 memory.written()
