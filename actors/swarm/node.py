@@ -23,7 +23,7 @@ from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
 from ...messages.to_vault import RecallPeers
 from ..base import Mailbox, Send, now
 from . import metrics
-from .dial import addresses
+from .dial import addresses, hearsay
 from .dial.dialer import Dialer, NothingToDialError, UnreachableError
 from .dial.resolver import ResolverFilesReplacedError
 from .host import Host, open_host, uses_quic, websocket_transport
@@ -233,7 +233,11 @@ class SwarmNode:
         with trio.move_on_after(_BOOTSTRAP_TIMEOUT_S):
             try:
                 if self.dialer.existing(peer) is None:
-                    known = await self._names.expand(peer, texts)
+                    known = (
+                        hearsay.remembered(peer, texts)
+                        if remembered
+                        else await self._names.expand(peer, texts)
+                    )
                     await self.dialer.connect(peer, known.addresses, known.hearsay)
             except UnreachableError as error:
                 if not isinstance(error, NothingToDialError):

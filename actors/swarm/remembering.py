@@ -17,6 +17,7 @@ from ...messages.types import PeerAddresses, RememberedKind, RememberedPeer
 from ..base import Mailbox, now
 from .dial.addresses import Endpoint
 from .dial.dialer import Dialer
+from .dial.hearsay import remembered
 from .peer_reports import REPORT_INTERVAL_S, Behaviour, PeerReports
 
 MAX_SERVERS: Final = 64
@@ -52,7 +53,7 @@ class Remembering:
         for peer in peers:
             self._reports.recalled(peer.peer, peer.addresses)
             dialer.recall(peer.peer, peer.addresses)
-        servers = [PeerAddresses(one.peer, one.addresses) for one in peers if one.kind == "server"]
+        servers = [remembered(one.peer, one.addresses) for one in peers if one.kind == "server"]
         self._servers = [*self._servers, *servers][:MAX_SERVERS]
         if servers:
             await self._mailbox.send("discovery", RememberedServers(tuple(self._servers)))

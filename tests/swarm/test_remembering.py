@@ -102,6 +102,7 @@ async def test_remembered_servers_are_named_to_discovery_the_best_first(swarm: A
         for _part in range(2):
             named = await a.expect(RememberedServers, "discovery")
         assert [one.peer for one in named.servers] == [_peer(number) for number in range(64)]
+        assert all(one.hearsay == one.addresses for one in named.servers)  # on loopback: test_hearsay.py
 
 
 def _peer(number: int) -> bytes:

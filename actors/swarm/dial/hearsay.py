@@ -30,6 +30,25 @@ def for_strangers(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(text for text in texts if (ip := parse(text).ip) is None or is_public(ip))
 
 
+def remembered(peer: bytes, texts: Sequence[str]) -> PeerAddresses:
+    """Return where a peer was reached before, as it is believed now.
+
+    That may have been in another network, of a liar's choice. So all but public IP addresses are hearsay: who
+    was reached at 192.168.1.1 in a café does not learn what is there at home.
+    """
+    believed: list[str] = []
+    hearsay: list[str] = []
+    for text in texts:
+        try:
+            ip = parse(text).ip
+        except AddressError:
+            continue
+        believed.append(text)
+        if ip is None or not is_public(ip):
+            hearsay.append(text)
+    return PeerAddresses(peer, tuple(believed), tuple(hearsay))
+
+
 def heard(named: PeerAddresses, source: str | None) -> PeerAddresses:
     """Return `named` as it is believed when a peer that was reached at the IP address `source` names it.
 
