@@ -14,10 +14,11 @@ PIP    := $(BIN)/$(BARE_PIP)
 JOBS   ?= 2
 PAIRINGS ?= 100
 FUZZ   ?= 100000
+CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test fuzz chaos failures interop prove bench bench-long check lint types format lock clean install
+.PHONY: help demo test fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -28,18 +29,26 @@ install: $(STAMP) ## set up .venv, once
 demo: $(STAMP) ## two nodes on this machine pair before your eyes (the default)
 	@$(BIN)/sdnode demo
 
-test: $(DEV) ## all tests, in two processes (JOBS=2)
-	@$(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
+# What concerns connections runs over TCP and QUIC; TRANSPORT=quic, ws or both runs everything over that alone.
+test: $(DEV) ## all tests, in two processes (JOBS=2, TRANSPORT=quic)
+	@$(if $(TRANSPORT),TEST_TRANSPORT=$(TRANSPORT)) $(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
 
 # A hundred thousand hostile byte strings at each decoder and socket; the tests take a few thousand.
 fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)
 	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
 
-chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7
-	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED))
+# Half of them over TCP and half over QUIC, or all over TRANSPORT=tcp, quic or both.
+chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7 TRANSPORT=quic
+	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(TRANSPORT),--transport $(TRANSPORT))
 
-failures: $(DEV) ## the other side vanishes at every message, in every manner (some 25 minutes)
+failures: $(DEV) ## the other side vanishes at every message, in every manner, over TCP and QUIC (an hour)
 	@$(BIN)/python tests/failures/run.py
+	@TEST_TRANSPORT=quic FAILURES=all $(BIN)/python -m pytest -c tests/pytest.ini tests/failures -n $(JOBS) \
+		--timeout=3600 --ignore=tests/failures/test_vanish.py
+
+turnover: $(DEV) ## 1 000 connections over each transport come and go (CONNECTIONS=1000)
+	@CONNECTIONS=$(CONNECTIONS) $(BIN)/python -m pytest -c tests/pytest.ini tests/limits/test_turnover.py
 
 # What cannot be built here is skipped, and the table says so.
 interop: $(DEV) ## with go-, rust- and js-libp2p, which it builds (some minutes); writes docs/interoperability.md

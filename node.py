@@ -1,7 +1,8 @@
 """Composition: which actors a node has, and with which configuration (docs/architecture.md, "The tree").
 
-Owns the limits of the supervisor's process, its signals, and the moment at which the node is ready. The
-sockets that outlive actors are config/node_sockets.py's, what each actor may do is sandbox_profiles.py's.
+Owns the limits of the supervisor's process, and its signals. The sockets that outlive actors are
+config/node_sockets.py's, what each actor may do is sandbox_profiles.py's, what is told of the node's state is
+node_status.py's.
 Decides nothing about pairings.
 """
 
@@ -11,15 +12,13 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from . import __version__, sandbox_profiles
-from .client.node_client import NodeGoneError, NoNodeRunningError, open_client
 from .config.multiaddrs import bootstrap_peer
-from .config.node_sockets import NodeSocketError, NodeSockets, OpenSockets
+from .config.node_sockets import NodeSocketError, NodeSockets
 from .config.paths import UnsafePathError, default_data_dir, runtime_dir
 from .config.settings import NodeConfig
 from .logs import WriteLog
@@ -32,7 +31,7 @@ from .messages.actor_configs import (
     SwarmConfig,
     VaultConfig,
 )
-from .messages.control_protocol import NodeStatus
+from .node_status import Ready, ready_line, report_status
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
@@ -40,8 +39,6 @@ from .supervisor.spawner import Spawner
 from .supervisor.systemd_notify import ServiceManager
 from .supervisor.tree import NodeFailedError, run_tree
 
-_READY_POLL_S = 0.05
-_STILL_STARTING_LOG_S = 10.0
 _REGISTER_INTERVAL_S = 2.0
 _OWN_DESCRIPTORS, _DESCRIPTORS_PER_SESSION = 128, 3
 """Open in the supervisor's process: without any session, with room to spare, and for each session."""
@@ -49,20 +46,6 @@ _MIN_DESCRIPTORS = 256
 """With fewer the fork server, which keeps some above 200, cannot start."""
 
 __all__ = ["NodeFailedError", "Ready", "run_node", "serve"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What is reported when the node takes pairings: who it is, and where it can be reached.
-
-    `control` is the path of the control socket, `metrics` `HOST:PORT` or None.
-    """
-
-    name: str
-    peer: bytes
-    addresses: tuple[str, ...]
-    control: str
-    metrics: str | None
 
 
 async def run_node(
@@ -87,13 +70,19 @@ async def run_node(
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, log)
-        on_ready = ready
+        on_ready, on_status = ready, None
         if lifeline:
             nursery.start_soon(_watch_lifeline, stop)
         else:  # otherwise the service, if there is one, is the program that started this node
-            on_ready = _notify_service_manager(nursery, stop, ready)
+            on_ready, on_status = _notify_service_manager(nursery, stop, ready)
         await serve(
-            config, spawner=ProcessSpawner(), stop=stop, ready=on_ready, log=log, passphrase_fd=passphrase_fd
+            config,
+            spawner=ProcessSpawner(),
+            stop=stop,
+            ready=on_ready,
+            log=log,
+            passphrase_fd=passphrase_fd,
+            on_status=on_status,
         )
         nursery.cancel_scope.cancel()
 
@@ -106,8 +95,12 @@ async def serve(
     ready: Callable[[Ready], None],
     log: WriteLog,
     passphrase_fd: int | None = None,
+    on_status: Callable[[str], None] | None = None,
 ) -> None:
-    """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError."""
+    """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError.
+
+    Once it is ready, `on_status` is called every few seconds with a line that says how the node is.
+    """
     if problems := config.contradictions():
         raise NodeFailedError("\n".join(text for _key, text in problems))
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
@@ -128,7 +121,7 @@ async def serve(
             passphrase_fd=passphrase_fd,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_report_when_ready, sockets, ready, log)
+            nursery.start_soon(report_status, node_sockets, sockets, ready, log, on_status)
             nursery.start_soon(_keep_sockets, node_sockets, log)
             await run_tree(
                 specs,
@@ -309,16 +302,19 @@ async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
 
 def _notify_service_manager(
     nursery: trio.Nursery, stop: trio.Event, ready: Callable[[Ready], None]
-) -> Callable[[Ready], None]:
-    """Have the service manager told how the node is; return what to call when it is ready."""
+) -> tuple[Callable[[Ready], None], Callable[[str], None] | None]:
+    """Have the service manager told how the node is.
+
+    Return what to call when it is ready, and then with its status; None: nobody wants to know.
+    """
     service_manager = ServiceManager()
     nursery.start_soon(service_manager.run, stop)
 
     def on_ready(line: Ready) -> None:
-        service_manager.ready(f"ready, at {' '.join(line.addresses)}")
+        service_manager.ready(ready_line(line.addresses))
         ready(line)
 
-    return on_ready
+    return on_ready, service_manager.status if service_manager.is_there else None
 
 
 async def _watch_lifeline(stop: trio.Event) -> None:
@@ -343,33 +339,3 @@ async def _keep_sockets(sockets: NodeSockets, log: WriteLog) -> None:
         if problem and problem != former:
             text = "commands may not find this node any more: restart it"
             log("supervisor", "warning", text, {"reason": problem})
-
-
-async def _report_when_ready(sockets: OpenSockets, ready: Callable[[Ready], None], log: WriteLog) -> None:
-    """Request the status from the gateway, as any client does, until the node listens; then call `ready`.
-
-    Meanwhile, log now and then what is missing.
-    """
-    status: NodeStatus | None = None
-    last_log = trio.current_time()
-    while status is None or not (status.peer and status.addresses):
-        try:
-            async with open_client(sockets.control_path) as client:
-                status = await client.status()
-                while not (status.peer and status.addresses):
-                    if trio.current_time() - last_log > _STILL_STARTING_LOG_S:
-                        last_log = trio.current_time()
-                        log("supervisor", "warning", "still starting", {"missing": "; ".join(status.missing)})
-                    await trio.sleep(_READY_POLL_S)
-                    status = await client.status()
-        except (NodeGoneError, NoNodeRunningError):
-            await trio.sleep(_READY_POLL_S)
-    ready(
-        Ready(
-            name=status.name,
-            peer=status.peer,
-            addresses=status.addresses,
-            control=str(sockets.control_path),
-            metrics=sockets.metrics_endpoint,
-        )
-    )

@@ -3,8 +3,10 @@
 See docs/performance.md. The benchmarks are not installed; they run from a clone of the repository.
 
 - benchmark_run: what every benchmark gets, and the rows of the table
-- pairing, commands, sessions, many_sessions, node, load, messages, transports, discovery: the benchmarks
+- pairing, commands, sessions, many_sessions, node, load, messages, transports, distance, discovery: the
+  benchmarks
 - nodes, pairing_costs, pairing_path, traced_node: real nodes, and where the time of a pairing goes
+- distant_hosts: network namespaces with a delay between them
 - flood_node, dht_participant, dht_nodes: programs with a part of a node
 - frame_recorder, metrics_scrape, procfs, json_processes: what is read from nodes and processes
 - comparisons/: what the figures are compared with
@@ -36,6 +38,7 @@ ALL = {
     "load": 50,
     "messages": 10,
     "transports": 26,
+    "distance": 75,
     "discovery": 78,
 }
 """Each benchmark with the seconds that it takes on a slow machine. BUDGET is the time for all of them."""

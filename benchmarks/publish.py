@@ -17,6 +17,7 @@ TITLES = {
     "load": "Under load",
     "messages": "The supervisor",
     "transports": "Transports",
+    "distance": "At a distance",
     "discovery": "Discovery",
 }
 

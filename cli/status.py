@@ -66,7 +66,7 @@ def status_lines(found: "NodeStatus") -> list[str]:
         ("reachability", found.reachability),
         *([("network", "off (--offline)")] if found.offline else []),
         *([("network", "local only (--lan-only)")] if found.lan_only else []),
-        ("dht", f"{found.dht_mode}, {found.dht_peers} peers"),
+        ("dht", f"{found.dht_mode}, {found.dht_peers} peer{'' if found.dht_peers == 1 else 's'}"),
         ("sessions", f"{found.sessions_active} of at most {found.sessions_limit}"),
         ("version", found.version),
     ]

@@ -166,13 +166,18 @@ def plain_lines(event: Event) -> list[str]:
         case "paired":
             device = event["device"]
             took = f" in {event['seconds']:.1f} s" if event["seconds"] is not None else ""
-            path = f", {event['path']}" if event["path"] else ""
+            path = f", {event['path']} over {_transport_text(event)}" if event["path"] else ""
             name = device["name"] if device else "the other device"
             return [
                 f"paired with {name}{took}{path}",
                 f"  fingerprint {event['fingerprint']} (the other device shows the same)",
             ]
     return []
+
+
+def _transport_text(event: Event) -> str:
+    transport = str(event["transport"])
+    return {"ws": "WebSocket", "wss": "WebSocket and TLS"}.get(transport, transport.upper())
 
 
 def failure_text(event: Event) -> str:

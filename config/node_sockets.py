@@ -93,6 +93,11 @@ class NodeSockets:
             raise
         return OpenSockets(self._control_path, control, metrics, taken_port)
 
+    @property
+    def control_path(self) -> Path:
+        """Where the control socket is now: it moves when the runtime directory does."""
+        return self._control_path
+
     def keep(self) -> list[str]:
         """Make again what a cleaner of directories has removed; return what that was.
 

@@ -1,8 +1,8 @@
 """Tells the service manager how the node is: sd_notify(3), for systemd's Type=notify and WatchdogSec.
 
-READY=1 when the node takes pairings, STOPPING=1 when it stops, STATUS for `systemctl status`, and WATCHDOG=1
-from the supervisor's own loop: a supervisor that hangs sends none, and systemd starts the node again. No
-library does this better than these lines.
+READY=1 when the node takes pairings, STOPPING=1 when it stops, STATUS for `systemctl status` as it changes,
+and WATCHDOG=1 from the supervisor's own loop: a supervisor that hangs sends none, and systemd starts the
+node again. No library does this better than these lines.
 
 Owns the notification socket's address. Never waits: a datagram that finds no room is dropped.
 """
@@ -27,11 +27,24 @@ class ServiceManager:
         timeout = os.environ.pop("WATCHDOG_USEC", "")
         watched = os.environ.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._status = ""
         self._timeout = int(timeout) / _MICROSECONDS if watched and timeout.isdecimal() else 0.0
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a service manager wants to be told."""
+        return bool(self._address)
 
     def ready(self, status: str) -> None:
         """Say that the node takes pairings; `status` is one line for people."""
+        self._status = status
         self._send("READY=1", f"STATUS={status}")
+
+    def status(self, line: str) -> None:
+        """Say in one line how the node is now, if that has changed."""
+        if line != self._status:
+            self._status = line
+            self._send(f"STATUS={line}")
 
     async def run(self, stop: trio.Event) -> None:
         """Say at once that the node starts, then in time that the loop runs, and once that it stops."""

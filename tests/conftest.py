@@ -1,5 +1,8 @@
 """Settings that hold for all tests, and the search for secrets after each of them (harness/secret_sweep)."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 from spacedrive_node.tests.harness.secret_sweep.pytest_hooks import (
@@ -7,6 +10,7 @@ from spacedrive_node.tests.harness.secret_sweep.pytest_hooks import (
     pytest_runtest_setup,
     pytest_runtest_teardown,
 )
+from spacedrive_node.tests.harness.transports import using
 
 __all__ = ["pytest_runtest_call", "pytest_runtest_setup", "pytest_runtest_teardown"]
 
@@ -15,3 +19,10 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)
 settings.load_profile("default")
+
+
+@pytest.fixture
+def transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Over what a test runs that is marked with harness.transports.over_each_transport."""
+    with using(request.param):
+        yield request.param

@@ -142,6 +142,7 @@ def handle_peer_decision(context: StepContext, received: PeerRequest, message: P
     elif received.frame != decision.peer_decision_frame:
         context.refuse(received.request, message, "protocol")
     else:
+        decision.answers_without_loss = 0  # the peer repeats: it has missed something
         _acknowledge(context, received.request, message)
     requests.retry_soon(context, decision.pending_request)
 
@@ -154,7 +155,6 @@ def _acknowledge(context: StepContext, request_id: int, message: PairingDecision
         context.reply_later(request_id, message)
     else:
         context.reply(request_id, decision.reply_frame)
-        decision.time_wait_answers = 0  # the peer still repeats: it has missed something
 
 
 # -- the vault's answers ---------------------------------------------------------------------------------
@@ -267,8 +267,8 @@ def _continue_keep_alive(context: StepContext, pending: PendingRequest, frame: b
     """The peer is there. TIME_WAIT ends after a number of answers during which the peer repeated nothing."""
     if context.session.phase == "TIME_WAIT":
         decision = decision_of(context.session)
-        decision.time_wait_answers += 1
-        if decision.time_wait_answers == entry_actions.TIME_WAIT_ANSWERS:
+        decision.answers_without_loss += 1
+        if decision.answers_without_loss >= entry_actions.TIME_WAIT_ANSWERS:
             context.end("paired", outcome_texts.PAIRED)
         requests.retry_after(context, pending, entry_actions.TIME_WAIT_KEEP_ALIVE_SECONDS)
     else:
@@ -282,14 +282,14 @@ def handle_unreachable(context: StepContext, message: PeerUnreachable) -> None:
     decision = decision_of(context.session)
     pending = decision.pending_request
     if pending is not None and pending.request_id == message.request:
-        decision.time_wait_answers = 0
+        decision.answers_without_loss = 0
         requests.retry_with_backoff(context, pending)
 
 
 def handle_swarm_restarted(context: StepContext) -> None:
     """Every connection is lost: send again what was in flight; a joiner dials at once, to be reachable."""
     decision = decision_of(context.session)
-    decision.time_wait_answers = 0
+    decision.answers_without_loss = 0
     pending = decision.pending_request
     if pending is not None and pending.keep_alive:
         requests.send(context, pending)

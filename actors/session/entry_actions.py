@@ -20,7 +20,8 @@ KEEP_ALIVE_REFUSED_SECONDS = 8.0
 TIME_WAIT_KEEP_ALIVE_SECONDS = 1.5
 TIME_WAIT_ANSWERS = 2
 MAX_TIME_WAIT_SECONDS = 30.0
-"""TIME_WAIT lasts until so many answers, at the longest so long: time for a peer's swarm to restart."""
+"""TIME_WAIT lasts until so many answers of the peer in a row, the acknowledgement included if no frame was
+lost so far; at the longest so long: time for a peer's swarm to restart."""
 
 
 def enter_next(context: StepContext, event: Event) -> None:

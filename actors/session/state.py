@@ -177,7 +177,8 @@ class DecisionState(SecretState):
     pending_outcome: Outcome | None = None
     pending_message: str = ""
     pending_outcome_at: Instant = 0.0
-    time_wait_answers: int = 0
+    answers_without_loss: int = 1
+    """The peer's, in a row, since a frame was lost; until one is, the acknowledgement is the first."""
     hearsay: tuple[str, ...] = ()
     rate: RateCounter = msgspec.field(default_factory=RateCounter)
 

@@ -31,6 +31,7 @@ from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
+from .library.connection_limits import UPGRADE_TIMEOUT_S
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify
 from .library.notifications import ConnectionEvents
@@ -39,11 +40,14 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .pairing.rate_limits import Pace
 from .remembering import Remembering
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
+_HANDSHAKES_PER_S, _BURST_HANDSHAKES = 50.0, 100.0
+"""With one source, in the long run and at once. Each takes some two milliseconds of processor time."""
 
 
 def _serves_dht(config: SwarmConfig) -> bool:
@@ -63,6 +67,7 @@ class _Gate:
         self._bans = bans
         self._lan_only = lan_only
         self._offline = offline
+        self._handshakes: Pace[str] = Pace(_HANDSHAKES_PER_S, _BURST_HANDSHAKES)
 
     def allows(self, host: str) -> bool:
         """Refuse with --lan-only every address outside of the local network, with --offline of this host."""
@@ -74,6 +79,12 @@ class _Gate:
     def is_slow(self, address_block: str | None) -> bool:
         """Let blocks from which much rubbish came lose their connections first."""
         return self._bans.is_slow(address_block, now())
+
+    def pause_before_handshake(self, source: str) -> float:
+        """Have the handshakes of a source wait beyond a pace; not on loopback, where many nodes may be."""
+        if addresses.is_loopback_block(addresses.block_of(source.partition("/")[0])):
+            return 0.0
+        return self._handshakes.wait_before(source, now(), UPGRADE_TIMEOUT_S)
 
 
 class SwarmNode:

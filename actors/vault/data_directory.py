@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..base import FatalActorError
 
+LOCK_FILE = "lock"
 _LOCK_TIMEOUT_S = 1.0
 """A vault that was killed keeps its lock until its process has ended, shortly after its channel closes."""
 _LOCK_RETRY_S = 0.01
@@ -32,7 +33,9 @@ class DataDirectory:
         try:
             _make_private(path)
             _check_owner(path)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._lock = os.open(
+                path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
         except OSError as error:
             raise FatalActorError(
                 f"cannot use the data directory {path}: {error.strerror}; choose another with --data-dir"

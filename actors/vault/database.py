@@ -15,6 +15,9 @@ DATABASE_FILE = "devices.db"
 _BUSY_TIMEOUT_S = 1.0
 """How long to wait for another process that has the file locked; far below the heartbeat's time-out."""
 
+_ADVICE = "see that its disk has room, and that the node's user may write there"
+"""SQLite says `disk I/O error` also of a disk that is full, and `readonly` of a file that it cannot make."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
@@ -79,14 +82,14 @@ def open_database(path: Path) -> sqlite3.Connection:
             os.close(fd)
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
     except OSError as error:
-        raise FatalActorError(f"cannot open {path}: {error.strerror}") from None
+        raise FatalActorError(f"cannot open {path}: {error.strerror}; {_ADVICE}") from None
     except sqlite3.Error as error:
-        raise FatalActorError(f"cannot open {path}: {error}") from None
+        raise FatalActorError(f"cannot open {path}: {error}; {_ADVICE}") from None
     try:
         _prepare(connection, path)
     except sqlite3.OperationalError as error:
         connection.close()
-        raise FatalActorError(f"cannot use {path}: {error}") from None
+        raise FatalActorError(f"cannot use {path}: {error}; {_ADVICE}") from None
     except sqlite3.DatabaseError:
         connection.close()
         raise FatalActorError(

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from ...messages.errors import SpacedriveNodeError
+from .data_directory import LOCK_FILE
 from .identity_file import KEY_FILE
 
 
@@ -23,16 +24,23 @@ class StoreReplacedError(SpacedriveNodeError):
 
 
 class StoreFiles:
-    """The database and its write-ahead log, as they are now, and the identity beside them."""
+    """The database, its write-ahead log and the directory's lock, as they are now; the identity beside them.
+
+    A lock that was removed locks nobody out any more: the next process makes and locks another. So the vault
+    is started again, which does that itself.
+    """
 
     def __init__(self, database: Path) -> None:
         self._key = database.parent / KEY_FILE
         self._files = {path: _number(path) for path in (database, Path(f"{database}-wal"))}
+        lock = database.parent / LOCK_FILE
+        if lock.exists():  # a database alone, without its directory's lock, is opened by tests only
+            self._files[lock] = _number(lock)
 
     def check(self) -> None:
         """Raise StoreGoneError or StoreReplacedError unless all files are in their place."""
         directory = self._key.parent
-        database, *logs = self._files
+        database, *others = self._files
         try:
             # All names first: an incomplete directory, say of a backup that is being restored, is not opened.
             os.stat(self._key)
@@ -45,7 +53,7 @@ class StoreFiles:
         except OSError as error:
             raise StoreGoneError(f"cannot reach {error.filename}: {error.strerror}") from None
         try:
-            same = same and all(_number(log) == self._files[log] for log in logs)
+            same = same and all(_number(one) == self._files[one] for one in others)
         except OSError:
             same = False
         if not same:

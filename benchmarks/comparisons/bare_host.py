@@ -32,6 +32,10 @@ class Open:
         """Admit every address."""
         return True
 
+    def pause_before_handshake(self, _source: str) -> float:
+        """Let each begin at once."""
+        return 0.0
+
     def is_slow(self, _address_block: str | None) -> bool:
         """No block is slow."""
         return False

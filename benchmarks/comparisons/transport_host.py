@@ -1,7 +1,7 @@
-"""A plain libp2p host with one transport, for benchmarks/transports.py: `transport_host KIND serve | dial`.
+"""A plain libp2p host with one transport, for benchmarks: `transport_host KIND serve [IP] | dial`.
 
 KIND is tcp, quic, ws, or library-quic: the library's own transport of that name. Everything above it is this
-project's. Speaks JSON lines (json_processes.py):
+project's, but for library-tcp: a host as the library makes it. Speaks JSON lines (json_processes.py):
 
     serve   prints {"address", "peer", "pid"}; takes as many bytes as it is told and sends as many
     dial    {"address", "peer", "requests": n, "bulk": bytes}
@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import libp2p
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
@@ -23,20 +24,19 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ...actors.swarm.library import connection_limits, host_factory, host_lifecycle, streams
+from ...actors.swarm.library.security import noise_only
 from .bare_host import Open, lines, say
 
 PROTOCOL = "/benchmark/bulk/1.0.0"
 _CONNECTIONS = 512
 _PIECE = 1 << 16
-_LISTEN = {
-    "tcp": "/ip4/127.0.0.1/tcp/0",
-    "quic": "/ip4/127.0.0.1/udp/0/quic-v1",
-    "ws": "/ip4/127.0.0.1/tcp/0/ws",
-}
+_LISTEN = {"tcp": "/ip4/{}/tcp/0", "quic": "/ip4/{}/udp/0/quic-v1", "ws": "/ip4/{}/tcp/0/ws"}
 
 
 def _host(kind: str, seed: bytes) -> Any:
     keys = create_new_key_pair(seed)
+    if kind == "library-tcp":
+        return libp2p.new_host(key_pair=keys, sec_opt=noise_only(keys))
     more: list[Any] = []
     if kind == "quic":
         from ...actors.swarm.quic.transport import QuicTransport
@@ -57,7 +57,7 @@ def _host(kind: str, seed: bytes) -> Any:
     return host
 
 
-async def _serve(host: Any, kind: str) -> None:
+async def _serve(host: Any, kind: str, ip: str) -> None:
     async def serve(stream: Any) -> None:
         order = await streams.read_exactly(stream, 8)
         up, down = int.from_bytes(order[:4], "big"), int.from_bytes(order[4:], "big")
@@ -68,14 +68,14 @@ async def _serve(host: Any, kind: str) -> None:
         await streams.close(stream)
 
     host.set_stream_handler(TProtocol(PROTOCOL), serve)
-    await host.get_network().listen(Multiaddr(_LISTEN[kind.removeprefix("library-")]))
+    await host.get_network().listen(Multiaddr(_LISTEN[kind.removeprefix("library-")].format(ip)))
     address = str(host.get_transport_addrs()[0]).partition("/p2p/")[0]
     say(address=address, peer=host.get_id().to_bytes().hex(), pid=os.getpid())
     async for _ in lines():
         pass
 
 
-async def _dial(host: Any) -> None:
+async def _dial(host: Any, kind: str) -> None:
     held = []
     say(ready=True)
     async for order in lines():
@@ -85,15 +85,23 @@ async def _dial(host: Any) -> None:
                 held.append(await host.get_network().dial_addr(address, peer))
             say(held=len(held))
         else:
-            say(**await _once(host.get_network(), address, peer, order["requests"], order["bulk"]))
+            say(
+                **await _once(
+                    host.get_network(), address, peer, order, is_ours=not kind.startswith("library")
+                )
+            )
 
 
-async def _once(network: Any, address: Multiaddr, peer: ID, requests: int, bulk: int) -> dict[str, Any]:
+async def _once(
+    network: Any, address: Multiaddr, peer: ID, order: dict[str, Any], *, is_ours: bool
+) -> dict[str, Any]:
+    """Connect, ask, send and take. A request goes with the proposal of its protocol where `is_ours`."""
+    bulk = order["bulk"]
     marks = [time.monotonic()]
     connection = await network.dial_addr(address, peer)
     marks.append(time.monotonic())
-    for _ in range(requests):
-        await _exchange(connection, 32, 32)
+    for _ in range(order["requests"]):
+        await _exchange(connection, 32, 32, at_once=is_ours)
         marks.append(time.monotonic())
     began = time.process_time()
     await _exchange(connection, bulk, 1)
@@ -106,10 +114,12 @@ async def _once(network: Any, address: Multiaddr, peer: ID, requests: int, bulk:
     return {"connect": took[0], "requests": took[1:-2], "up": took[-2], "down": took[-1], "cpu": cpu}
 
 
-async def _exchange(connection: Any, up: int, down: int) -> None:
-    async with streams.open_stream(connection, PROTOCOL) as stream:
-        await streams.write(stream, up.to_bytes(4, "big") + down.to_bytes(4, "big"))
-        await _give(stream, up)
+async def _exchange(connection: Any, up: int, down: int, *, at_once: bool = False) -> None:
+    order = up.to_bytes(4, "big") + down.to_bytes(4, "big")
+    async with streams.open_stream(connection, PROTOCOL, order + bytes(up) if at_once else b"") as stream:
+        if not at_once:
+            await streams.write(stream, order)
+            await _give(stream, up)
         await _take(stream, down)
 
 
@@ -124,11 +134,11 @@ async def _take(stream: Any, size: int) -> None:
         await streams.read_exactly(stream, min(_PIECE, size - start))
 
 
-async def _main(kind: str, role: str) -> None:
+async def _main(kind: str, role: str, ip: str) -> None:
     host = _host(kind, os.urandom(32))
     async with host_lifecycle.run_host(host):
-        await (_serve(host, kind) if role == "serve" else _dial(host))
+        await (_serve(host, kind, ip) if role == "serve" else _dial(host, kind))
 
 
 if __name__ == "__main__":
-    trio.run(_main, sys.argv[1], sys.argv[2])
+    trio.run(_main, sys.argv[1], sys.argv[2], (sys.argv[3:] or ["127.0.0.1"])[0])

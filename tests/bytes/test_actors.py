@@ -38,6 +38,7 @@ from spacedrive_node.tests.harness.hostile_bytes import case_count, hostile_samp
 from spacedrive_node.tests.harness.sample_frames import FRAMES, kad_samples
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, stranger_host
 from spacedrive_node.tests.harness.swarm_actors import open_swarm
+from spacedrive_node.tests.harness.transports import over_each_transport, using
 
 WORKERS = 8
 BATCH = 200
@@ -85,6 +86,7 @@ async def is_served(connection: Any) -> None:
     assert isinstance(answer, Refused)
 
 
+@over_each_transport
 @pytest.mark.parametrize("protocol", ["pairing", "dht", "identify"])
 async def test_streams_of_a_real_swarm(protocol: str) -> None:
     """At the pairing port, the DHT and identify: the connection outlives it, no session hears of it."""
@@ -120,6 +122,11 @@ async def test_sockets_of_a_real_swarm() -> None:
         greeting,
         b"\xff" * 9 + b"\x01",
     ]
+    with using("tcp"):  # at the socket of QUIC: test_quic.py
+        await at_sockets(samples)
+
+
+async def at_sockets(samples: list[bytes]) -> None:
     async with open_swarm("a") as a, stranger_host() as host:
         address = Multiaddr(a.addresses[0])
         port = int(address.value_for_protocol("tcp"))

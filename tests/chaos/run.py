@@ -2,8 +2,9 @@
 
     python tests/chaos/run.py --pairings 200 --seed 7 --concurrency 4
 
-Exit status 0: nothing failed and at least 99 % were complete (with few pairings: all but one). Ctrl-C and
-SIGTERM end it early and print the results so far.
+Half of them over TCP, then half over QUIC, unless --transport says otherwise. Exit status 0: over each
+nothing failed and at least 99 % were complete (with few pairings: all but one). Ctrl-C and SIGTERM end it
+early and print the results so far.
 """
 
 import argparse
@@ -28,9 +29,12 @@ from spacedrive_node.tests.harness.faults.chaos_run import MODES, ChaosRun, Repo
 from spacedrive_node.tests.harness.faults.process_killer import ProcessKiller, Timeline
 from spacedrive_node.tests.harness.nodes import Node, running_node
 from spacedrive_node.tests.harness.secret_sweep import collector
+from spacedrive_node.tests.harness.transports import using
 
 NAMES = ("anna", "bruno", "clara")
 DATA = {"devices.db", "identity.key", "lock"}
+TRANSPORTS = {"each": ("tcp", "quic"), "tcp": ("tcp",), "quic": ("quic",), "both": ("both",)}
+"""By the option: over what the nodes are reached, in one run after the other."""
 _GONE = 5.0
 """Seconds in which the last process must end."""
 _PROGRESS_INTERVAL_S = 15.0
@@ -157,10 +161,15 @@ def shorten(delivery: float) -> None:
     spacedrive_node.node.session_spec = spec
 
 
-def show(arguments: argparse.Namespace, report: Report, kills: Counter[str], seconds: float) -> bool:
+def show(
+    arguments: argparse.Namespace, transport: str, report: Report, kills: Counter[str], seconds: float
+) -> bool:
     missing = report.pairings - report.complete
     share = 100 * report.complete / max(report.pairings, 1)
-    print(f"seed {arguments.seed}, mode {arguments.mode}, {arguments.nodes} nodes, {seconds:.0f} s")
+    print(
+        f"over {transport}: seed {arguments.seed}, mode {arguments.mode}, {arguments.nodes} nodes,"
+        f" {seconds:.0f} s"
+    )
     print(f"pairings {report.pairings}, complete {report.complete} ({share:.1f} %)")
     print(f"kills {kills.total()}: {dict(kills)}")
     print(f"outcomes {dict(report.outcomes)}")
@@ -192,16 +201,39 @@ def main() -> int:
         type=float,
         help="seconds until a session gives up its decision: many are left to settle",
     )
+    parser.add_argument(
+        "--transport",
+        choices=TRANSPORTS,
+        default="each",
+        help="over what the nodes are reached: half of the pairings over TCP and half over QUIC,\n"
+        "one of them alone, or both at once, as by default in a node",
+    )
     parser.add_argument("--timeline", type=Path, help="write all that happened to this file")
     arguments = parser.parse_args()
     if arguments.delivery is not None:
         shorten(arguments.delivery)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    print(f"seed {arguments.seed}", flush=True)
+    transports = TRANSPORTS[arguments.transport]
+    arguments.pairings = -(-arguments.pairings // len(transports))
+    if arguments.timeline is not None:
+        arguments.timeline.write_text("")
+    all_good = True
+    for transport in transports:
+        good, stopped = run_over(transport, arguments)
+        all_good &= good and not stopped
+        if stopped:
+            break
+    return 0 if all_good else 1
+
+
+def run_over(transport: str, arguments: argparse.Namespace) -> tuple[bool, bool]:
+    """Run the pairings over one transport; return whether all was well, and whether a signal stopped it."""
     folder = Path(tempfile.mkdtemp(prefix="sdn-chaos-"))
     timeline, report = Timeline(), Report()
     killers = make_killers(arguments, timeline)
     stopped = False
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     collector.start()
     try:
         for name in ("run", "tmp"):
@@ -209,9 +241,9 @@ def main() -> int:
         # The fork server inherits these, so whatever an actor leaves behind is found here.
         os.environ["XDG_RUNTIME_DIR"], os.environ["TMPDIR"] = str(folder / "run"), str(folder / "tmp")
         tempfile.tempdir = None
-        print(f"seed {arguments.seed}", flush=True)
         try:
-            trio.run(run_chaos, arguments, folder, timeline, killers, report)
+            with using(transport):
+                trio.run(run_chaos, arguments, folder, timeline, killers, report)
         except KeyboardInterrupt:
             stopped = True
         tempfile.tempdir = str(folder.parent)  # the sweep looks below it
@@ -219,14 +251,15 @@ def main() -> int:
             report.failures.append(f"files left over: {files}")
         report.failures += [f"a secret where none belongs: {what}" for what in collector.findings()]
         kills = sum((one.killed for one in killers), Counter[str]())
-        good = show(arguments, report, kills, timeline.now())
+        good = show(arguments, transport, report, kills, timeline.now())
         if stopped:
             print(f"stopped after {report.pairings} of {arguments.pairings} pairings")
     finally:
         if arguments.timeline is not None:
-            arguments.timeline.write_text("\n".join(timeline.between(0, timeline.now())) + "\n")
+            with arguments.timeline.open("a") as file:
+                file.write("\n".join([f"over {transport}", *timeline.between(0, timeline.now()), ""]))
         shutil.rmtree(folder, ignore_errors=True)
-    return 0 if good and not stopped else 1
+    return good, stopped
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from spacedrive_node.tests.harness.faults.fault_injector import DEADLINE, FaultInjector, open_injected_pair
+from spacedrive_node.tests.harness.transports import over_each_transport, sample
 
 pytestmark = pytest.mark.timeout(600)
 ACTORS = ("session", "vault", "swarm", "discovery", "gateway", "metrics", "zygote")
@@ -24,8 +25,8 @@ def phases(host: FaultInjector) -> set[str]:
     return {name for _, event, name in host.sightings if event == "is"} - {"ENDED"}
 
 
-@pytest.mark.parametrize("actor", ACTORS)
-async def test_an_actor_is_killed_at_every_phase(tmp_path: Path, actor: str) -> None:
+@pytest.mark.parametrize(("actor", "transport"), sample(ACTORS, {"swarm"}), indirect=["transport"])
+async def test_an_actor_is_killed_at_every_phase(tmp_path: Path, actor: str, transport: str) -> None:
     """The phases are those of undisturbed pairings, in which either side accepts first; then one kill on each
     side of a pairing, each at a phase of its own.
     """
@@ -44,6 +45,7 @@ async def test_an_actor_is_killed_at_every_phase(tmp_path: Path, actor: str) -> 
         assert [len(side) for side in done] == [9, 12]
 
 
+@over_each_transport
 async def test_a_kill_every_second_throughout(tmp_path: Path) -> None:
     """One dies every second until each actor of either side has had its turn; meanwhile three pairings run.
 

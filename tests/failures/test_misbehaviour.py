@@ -26,6 +26,7 @@ from spacedrive_node.tests.harness.faults.misbehaving_actor import (
     forbidden,
     mislabelled,
 )
+from spacedrive_node.tests.harness.transports import sample
 
 pytestmark = pytest.mark.timeout(600)
 ACTORS = ("session", "vault", "swarm", "discovery", "gateway", "metrics")
@@ -60,8 +61,8 @@ async def on_either_side(
             nursery.start_soon(one, side)
 
 
-@pytest.mark.parametrize("actor", ACTORS)
-async def test_an_actor_hangs(tmp_path: Path, actor: str) -> None:
+@pytest.mark.parametrize(("actor", "transport"), sample(ACTORS, {"swarm"}), indirect=["transport"])
+async def test_an_actor_hangs(tmp_path: Path, actor: str, transport: str) -> None:
     """It stands still (SIGSTOP) while users decide: it is started again, and the pairing completes."""
 
     async def run(pair: InjectedPair, side: int) -> None:
@@ -74,8 +75,10 @@ async def test_an_actor_hangs(tmp_path: Path, actor: str) -> None:
     await on_either_side(tmp_path, run)
 
 
-@pytest.mark.parametrize("actor", ACTORS)
-async def test_an_actor_floods_and_then_says_what_it_may_not(tmp_path: Path, actor: str) -> None:
+@pytest.mark.parametrize(("actor", "transport"), sample(ACTORS, {"swarm"}), indirect=["transport"])
+async def test_an_actor_floods_and_then_says_what_it_may_not(
+    tmp_path: Path, actor: str, transport: str
+) -> None:
     """Both pairings complete. For the flood nobody but the documented one is ended; the forger is ended."""
 
     async def run(pair: InjectedPair, side: int) -> None:

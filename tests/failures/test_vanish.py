@@ -1,6 +1,7 @@
 """The other side vanishes before and after every message: killed, stopped, or without its cable.
 
-A sample that has every moment in every manner, for ever or for ten seconds; run.py runs them all.
+A sample that has every moment in every manner over TCP, for ever or for ten seconds, and some over QUIC;
+run.py runs them all over both.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ from spacedrive_node.tests.harness.faults.failure_points import (
     all_cases,
     sample_cases,
 )
+from spacedrive_node.tests.harness.faults.relays import RELAYED_TRANSPORTS
 from spacedrive_node.tests.harness.faults.vanishing_device import Figures, run_case
 
 SEED = 7
@@ -44,29 +46,36 @@ async def run_all(cases: list[FailureCase], folder: Path, network: CableNetwork,
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("manner", MANNERS)
 async def test_the_other_side_vanishes(tmp_path: Path, manner: Manner) -> None:
-    """Each moment once: both sides end as documented, agree at the next contact, and can pair again."""
+    """Each moment once over TCP, some over QUIC, where nobody is told that a path is dead: both sides end as
+    documented, agree at the next contact, and can pair again.
+    """
+    cases = sample_cases(SEED, manner, TOGETHER)
     async with open_network() as network:
-        figures = await run_all(sample_cases(SEED, manner, TOGETHER), tmp_path, network, at_once=4)
-    assert figures.pairings == len(FAILURE_POINTS)
+        figures = await run_all(cases, tmp_path, network, at_once=5)
+    assert figures.pairings == sum(len(case.points) for case in cases)
 
 
 @pytest.mark.timeout(300)
 async def test_a_cable_without_namespaces(tmp_path: Path) -> None:
     """Where no network can be made, a relay on loopback that goes silent takes its place."""
     cases = [case for case in all_cases(SEED, TOGETHER) if (case.manner, case.duration) == ("cable", "ten")]
+    one_over_each = [next(c for c in cases if c.transport == transport) for transport in RELAYED_TRANSPORTS]
     async with trio.open_nursery() as nursery:
-        await run_all(cases[:1], tmp_path, CableNetwork("a relay that goes silent", nursery), at_once=1)
+        await run_all(one_over_each, tmp_path, CableNetwork("a relay that goes silent", nursery), at_once=2)
         nursery.cancel_scope.cancel()
 
 
 def test_every_moment_is_in_every_case() -> None:
-    """The whole matrix has each with each victim, manner and length; a sample has each in its manner."""
-    whole = [(c.victim, c.manner, c.duration, point) for c in all_cases(SEED, 4) for point in c.points]
-    assert len(whole) == len(set(whole)) == 2 * 3 * 2 * len(FAILURE_POINTS)
+    """The whole matrix has each with each transport, victim, manner and length; a sample has each once."""
+    whole = [
+        (c.transport, c.victim, c.manner, c.duration, point) for c in all_cases(SEED, 4) for point in c.points
+    ]
+    assert len(whole) == len(set(whole)) == 2 * 2 * 3 * 2 * len(FAILURE_POINTS)
     for manner in MANNERS:
-        assert sorted(str(m) for c in sample_cases(SEED, manner, TOGETHER) for m in c.points) == sorted(
-            map(str, FAILURE_POINTS)
-        )
+        sample = sample_cases(SEED, manner, TOGETHER)
+        over_tcp = [str(point) for case in sample if case.transport == "tcp" for point in case.points]
+        assert sorted(over_tcp) == sorted(map(str, FAILURE_POINTS))
+        assert {case.duration for case in sample if case.transport == "quic"} == {"ever", "ten"}
     for case in [*all_cases(SEED, 4), *sample_cases(SEED, "stop", TOGETHER)]:
         held = [(point.side, point.actor) for point in case.points if point.actor != "session"]
         assert len(held) == len(set(held)), "one actor can be held once"

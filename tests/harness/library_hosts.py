@@ -29,6 +29,9 @@ class Open:
     def allows(self, host: str) -> bool:
         return True
 
+    def pause_before_handshake(self, _source: str) -> float:
+        return 0.0
+
     def is_slow(self, address_block: str | None) -> bool:
         return False
 

@@ -186,7 +186,7 @@ class Node:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1 from outside the kernel's ephemeral range.
+    """Return a port of 127.0.0.1 that is free for TCP and UDP, from outside the kernel's ephemeral range.
 
     No other program gets it by asking for any port, so a swarm that was killed can listen on it again, and
     the other devices, which know only this port, find the node again.
@@ -194,10 +194,11 @@ def free_port() -> int:
     ephemeral = int(_EPHEMERAL.read_text().split()[0])
     below = range(min(_UNPRIVILEGED, ephemeral - _TRIED_PORTS), ephemeral)
     for port in random.SystemRandom().sample(below, _TRIED_PORTS):
-        with socket.socket() as there:
-            there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                there.bind(("127.0.0.1", port))
+                for there in (tcp, udp):
+                    there.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port

@@ -1,11 +1,14 @@
 """A stranger at the UDP port of a node, who speaks as much of QUIC as a test lets it."""
 
+from typing import Any
+
 import trio
 from aioquic.buffer import Buffer
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 
 from spacedrive_node.actors.swarm.quic.bounded_quic import BoundedQuic
-from spacedrive_node.tests.harness.quic_endpoints import DEADLINE, identity
+from spacedrive_node.actors.swarm.quic.connection import QuicConnection
+from spacedrive_node.tests.harness.quic_endpoints import DEADLINE, Peer, identity
 
 STRANGER = identity("stranger")
 MAX_DATAGRAM_BYTES = 2048
@@ -40,3 +43,29 @@ async def begin_handshake(address: tuple[str, int], source: str = "127.0.0.1") -
             if pull_quic_header(Buffer(data=answer), host_cid_length=8).packet_type != QuicPacketType.RETRY:
                 return
             core.receive_datagram(answer, address, now=0.0)
+
+
+class RudeQuic(BoundedQuic):
+    """A peer that writes raw frames."""
+
+    frames = b""
+    """Goes into the next packet, once."""
+
+    def _write_connection_limits(self, builder: Any, space: Any) -> None:
+        super()._write_connection_limits(builder, space)
+        if self.frames:
+            frames, self.frames = self.frames, b""
+            builder.start_frame(frames[0], capacity=len(frames) + 1).push_bytes(frames[1:])
+
+
+async def connect_rudely(own: Peer, address: tuple[str, int], peer: bytes) -> tuple[QuicConnection, RudeQuic]:
+    """Return a connection with a peer, and what writes its packets."""
+    core = RudeQuic(own.identity.own, own.identity.tokens, is_client=True)
+    connection = QuicConnection(own.endpoint, core, address, is_initiator=True, expected=peer)
+    core.connect(address, now=trio.current_time())
+    own.endpoint._add(connection)
+    connection.flush()
+    own.endpoint._nursery.start_soon(own.endpoint._run, connection)
+    with trio.fail_after(DEADLINE):
+        await connection.settled.wait()
+    return connection, core

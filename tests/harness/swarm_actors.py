@@ -47,8 +47,12 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "metrics": to_metrics.decode,
     "swarm": to_swarm.decode,
 }
-LOCAL = SwarmConfig(listen=listen_addresses())
 DEADLINE = 20.0
+
+
+def local() -> SwarmConfig:
+    """Return the configuration of a swarm on loopback."""
+    return SwarmConfig(listen=listen_addresses())
 
 
 def seed(name: str) -> bytes:
@@ -163,7 +167,7 @@ OpenSwarm = Callable[..., Any]
 @asynccontextmanager
 async def open_swarm(
     name: str,
-    config: SwarmConfig = LOCAL,
+    config: SwarmConfig | None = None,
     *,
     standing: tuple[tuple[str, Message], ...] = (),
     incarnation: int = 1,
@@ -183,7 +187,7 @@ async def open_swarm(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor.run)
         nursery.start_soon(child)
-        await supervisor.start(config, incarnation)
+        await supervisor.start(config or local(), incarnation)
         for sender, message in standing:
             await supervisor.deliver(sender, message)
         await supervisor.deliver("vault", SwarmIdentity(seed(name)))

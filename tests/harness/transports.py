@@ -1,12 +1,16 @@
 """Over which transport nodes and swarms of the harness listen and dial.
 
-TEST_TRANSPORT=quic runs a suite over QUIC instead of TCP (docs/testing.md), `ws` over WebSocket; `both` over
-TCP and QUIC, as a node does by default.
+A test that is marked with `over_each_transport` runs over TCP and over QUIC, all others over TCP. With
+TEST_TRANSPORT=quic both run over QUIC alone (docs/testing.md), with `ws` over WebSocket, with `both` over TCP
+and QUIC at once, as a node does by default.
 """
 
 import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
@@ -17,15 +21,51 @@ from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
 from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
 from spacedrive_node.protocol.multiaddrs import Endpoint
 
-TRANSPORT = os.environ.get("TEST_TRANSPORT", "tcp")
-FIRST = TRANSPORT if TRANSPORT in ("quic", "ws") else "tcp"
-"""The transport of the first address of `listen_addresses`."""
+_CHOSEN = os.environ.get("TEST_TRANSPORT", "")
+EACH: Sequence[str] = (_CHOSEN,) if _CHOSEN else ("tcp", "quic")
+"""Over which a test runs that is marked with `over_each_transport`."""
+_current = _CHOSEN or "tcp"
 _FORMS = {
     "tcp": ("/tcp/{port}",),
     "quic": ("/udp/{port}/quic-v1",),
     "ws": ("/tcp/{port}/ws",),
     "both": ("/tcp/{port}", "/udp/{port}/quic-v1"),
 }
+
+
+def over_each_transport(test: Any) -> Any:
+    """Run a test over each transport. The fixture `transport` is in tests/conftest.py."""
+    for mark in EACH_TRANSPORT:
+        test = mark(test)
+    return test
+
+
+EACH_TRANSPORT = [
+    pytest.mark.usefixtures("transport"),
+    pytest.mark.parametrize("transport", EACH, indirect=True),
+]
+"""The same for a module: its `pytestmark`."""
+
+
+def sample(values: Sequence[str], over_each: Collection[str]) -> list[tuple[str, str]]:
+    """Return (value, transport) with each value over one transport, and those of `over_each` over each."""
+    return [(value, one) for value in values for one in EACH if one == EACH[0] or value in over_each]
+
+
+@contextmanager
+def using(transport: str) -> Iterator[None]:
+    """Let the harness listen and dial over this transport meanwhile."""
+    global _current
+    before, _current = _current, transport
+    try:
+        yield
+    finally:
+        _current = before
+
+
+def first_transport() -> str:
+    """Return the transport of the first address of `listen_addresses`."""
+    return _current if _current in ("quic", "ws") else "tcp"
 
 
 class _FromSource(WebSocketTransport):
@@ -39,15 +79,15 @@ class _FromSource(WebSocketTransport):
 
 def listen_addresses(port: int = 0, host: str = "/ip4/127.0.0.1") -> tuple[str, ...]:
     """Return where to listen, as multiaddrs."""
-    return tuple(host + form.format(port=port) for form in _FORMS[TRANSPORT])
+    return tuple(host + form.format(port=port) for form in _FORMS[_current])
 
 
 def more_transports(seed: bytes) -> list[Any]:
     """Return what a host with this transport key has beside TCP."""
     keys = create_new_key_pair(seed)
-    if TRANSPORT == "ws":
+    if _current == "ws":
         return [_FromSource(WebSocketOptions())]
-    return [] if TRANSPORT == "tcp" else [QuicTransport(keys, seed)]
+    return [] if _current == "tcp" else [QuicTransport(keys, seed)]
 
 
 async def dial_address(host: Any, address: str, peer: bytes, source: tuple[str, int] | None = None) -> Any:

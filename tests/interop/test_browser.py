@@ -18,12 +18,16 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
+from spacedrive_node.actors.swarm.library.connections import transport_of
+from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
+from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
 from spacedrive_node.tests.harness.interop_peer import BUILT, echo
 from spacedrive_node.tests.harness.library_hosts import our_host, running
+from spacedrive_node.tests.harness.websocket_hosts import make_certificate
 
 BROWSERS = ("chromium-headless-shell", "chromium")
 ECHO = "/spacedrive-interop/echo/1.0.0"
-LISTEN = Multiaddr("/ip4/127.0.0.1/tcp/0/ws")
+FORMS = {"ws": "/ip4/127.0.0.1/tcp/0/ws", "wss": "/ip4/127.0.0.1/tcp/0/tls/ws"}
 PAGE = b'<!doctype html><meta charset="utf-8"><script type="module" src="/browser.js"></script>'
 DEADLINE = 60
 CHUNK_BYTES = 1 << 16
@@ -70,6 +74,7 @@ async def browsing(browser: str, folder: Path, script: bytes, address: str) -> A
             [
                 browser,
                 *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                "--ignore-certificate-errors",  # that of the test is nobody's
                 *(f"--user-data-dir={folder}", "--remote-debugging-port=0", url),
             ],
             stdout=subprocess.DEVNULL,
@@ -84,8 +89,9 @@ async def browsing(browser: str, folder: Path, script: bytes, address: str) -> A
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("transport", FORMS)
 @pytest.mark.parametrize("implementation", ["js-2", "js-3"])
-async def test_a_page_in_chromium_dials_us_over_ws(tmp_path: Path, implementation: str) -> None:
+async def test_a_page_in_chromium_dials_us(tmp_path: Path, implementation: str, transport: str) -> None:
     """Identify, ping, 1 MB there and back, and the page closes the connection."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     bundle = BUILT / implementation / "browser.js"
@@ -93,11 +99,15 @@ async def test_a_page_in_chromium_dials_us_over_ws(tmp_path: Path, implementatio
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     if not bundle.exists():
         pytest.skip(f"the page of {implementation} is not built: make interop")
-    host = our_host(1, websocket=True)
+    made = make_certificate(tmp_path, ["127.0.0.1"])
+    options = WebSocketOptions(certificate=made.certificate, key=made.key)
+    host = our_host(1, websocket=WebSocketTransport(options))
     host.set_stream_handler(ECHO, echo)
     async with (
-        running(host, listen=LISTEN) as (address,),
-        browsing(browser, tmp_path, bundle.read_bytes(), f"{address}/p2p/{host.get_id()}") as site,
+        running(host, listen=Multiaddr(FORMS[transport])) as (address,),
+        browsing(
+            browser, tmp_path / "browser", bundle.read_bytes(), f"{address}/p2p/{host.get_id()}"
+        ) as site,
     ):
         with trio.fail_after(DEADLINE):
             await site.done.wait()
@@ -106,5 +116,7 @@ async def test_a_page_in_chromium_dials_us_over_ws(tmp_path: Path, implementatio
             assert ECHO in site.posted["protocols"]
             assert site.posted["same"] is True
             assert "Chrome/" in site.posted["agent"]
+            for connection in host.get_network().get_connections():
+                assert transport_of(connection.muxed_conn) == transport
             while host.get_network().get_connections():
                 await trio.lowlevel.checkpoint()

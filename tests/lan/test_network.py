@@ -98,6 +98,38 @@ async def test_two_nodes_pair_by_words_alone(
     await in_thread(run)
 
 
+async def test_every_interface_is_spoken_on(tmp_path: Path, network: CableNetwork) -> None:
+    """A host between two networks: a device in either finds its code, at the address that it has there.
+
+    Which of its addresses others are told otherwise does not matter, nor that the second came later.
+    """
+    middle, near, far = await network.host(), await network.host(), await network.host()
+    await far.pull()
+
+    def run() -> None:
+        with (
+            node(tmp_path, "anna", middle) as a,
+            node(tmp_path, "bruno", near) as b,
+            node(tmp_path, "carla", far) as c,
+        ):
+            pair(a, b)
+            trio.from_thread.run(network.second_cable, middle, far)
+            until_carrier(middle)
+            pair(a, c)
+            assert {address.split("/")[2] for address in a.ready["addresses"]} == {
+                middle.announce.split("/")[2]
+            }
+
+    await in_thread(run)
+
+
+def until_carrier(host: Host) -> None:
+    """Wait until the second cable of a host carries."""
+    deadline = time.monotonic() + DEADLINE
+    while b"LOWER_UP" not in subprocess.check_output([*host.command, "ip", "link", "show", "eth1"]):
+        assert time.monotonic() < deadline
+
+
 async def test_a_flood_and_a_broken_responder_prevent_nothing(tmp_path: Path, network: CableNetwork) -> None:
     """All the time one says useless things as fast as it can, and another what is no message, or loops."""
     hosts = [await network.host() for _ in range(4)]

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-from libp2p.peer.id import ID
-from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.client.node_client import ControlError
@@ -24,11 +22,14 @@ from spacedrive_node.messages.peer_protocol import (
 )
 from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive, parse_words
+from spacedrive_node.protocol.multiaddrs import parse
 from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, two_nodes
+from spacedrive_node.tests.harness.quic_stranger import begin_handshake
 from spacedrive_node.tests.harness.session_simulation import Simulation
 from spacedrive_node.tests.harness.session_simulation import pair as pair_of_machines
 from spacedrive_node.tests.harness.simulated_peer import Stranger
 from spacedrive_node.tests.harness.stranger_peer import framed, stranger_host
+from spacedrive_node.tests.harness.transports import dial_address, over_each_transport
 
 GROWTH = 96 * 1024 * 1024
 """Private bytes that all actors of a node together may have more after an attack than before."""
@@ -62,16 +63,19 @@ async def attacked(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
         assert {row.restarts for row in await a.client.actors()} == {0}
 
 
-def port_of(node: Node) -> int:
-    return int(Multiaddr(node.ready.addresses[0]).value_for_protocol("tcp"))
-
-
+@over_each_transport
 async def test_three_hundred_idle_sockets(tmp_path: Path) -> None:
-    """Opened and silent, most of them from another address; those of the joiner's own address as well."""
+    """Opened and silent, most of them from another address; those of the joiner's own address as well. Over
+    QUIC these are handshakes that go no further.
+    """
     async with attacked(tmp_path) as (a, b), AsyncExitStack() as stack:
+        place = parse(a.ready.addresses[0])
         for number in range(300):
             source = "127.0.0.1" if number % 3 == 0 else f"127.{number % 3}.0.1"
-            stream = await trio.open_tcp_stream("127.0.0.1", port_of(a), local_address=source)
+            if place.is_udp:
+                await begin_handshake((place.host, place.port), source)
+                continue
+            stream = await trio.open_tcp_stream(place.host, place.port, local_address=source)
             await stack.enter_async_context(stream)
         assert (await footprint(a))[1] < 300 + 100
         result = await pair(a, b)
@@ -81,7 +85,7 @@ async def test_three_hundred_idle_sockets(tmp_path: Path) -> None:
 
 async def connect(host: Any, node: Node) -> Any:
     with trio.fail_after(DEADLINE):
-        return await host.get_network().dial_addr(Multiaddr(node.ready.addresses[0]), ID(node.ready.peer))
+        return await dial_address(host, node.ready.addresses[0], node.ready.peer)
 
 
 async def exchange(connection: Any, frame: bytes) -> Any:
@@ -103,6 +107,7 @@ async def as_fast_as_it_can(host: Any, node: Node, sent: list[int], payloads: Se
             await trio.lowlevel.checkpoint()
 
 
+@over_each_transport
 async def test_peers_that_send_as_fast_as_they_can(tmp_path: Path) -> None:
     """They are shut out and try again without a pause; the pairing is none the slower for it."""
     request = encode(PairingRequest(2, b"i" * 16, b"t" * 16, b"e" * 32, b"c" * 32))

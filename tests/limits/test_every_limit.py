@@ -121,6 +121,11 @@ REACHED = {
         "swarm/test_name_servers.py::test_whatever_a_server_says_it_ends_in_time",
         "swarm/test_name_servers.py::test_tcp_that_promises_much_and_sends_nothing",
     ),
+    "handshakes with one source (an IPv4 address, an IPv6 block)": (
+        "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
+        "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
+        "swarm/test_connection_limits.py::test_idle_sockets_of_one_address_leave_slots",
+    ),
     "streams of the DHT server at once": (
         "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
         "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
@@ -128,7 +133,7 @@ REACHED = {
     ),
     "requests to the DHT server": (
         "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
-        "swarm/test_dht_server.py::test_the_pace_of_requests",
+        "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
     ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",

@@ -25,9 +25,9 @@ from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_
 from spacedrive_node.messages.to_discovery import KadReply, ServerJoined
 from spacedrive_node.messages.to_swarm import Bootstrap, KadRequest
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, dial, stranger_host
-from spacedrive_node.tests.harness.swarm_actors import LOCAL, FakeSupervisor, open_swarm
+from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, local, open_swarm
 
-KAD = LOCAL.dht_protocol
+KAD = local().dht_protocol
 KEY = b"\x12\x20" + bytes(range(32))
 LONGEST_STEP_S = 1.0
 """Of processor time; one record with 20 000 addresses took the library more than six seconds."""
@@ -144,7 +144,7 @@ async def test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_
     mode: Any, way: Callable[[Any, FakeSupervisor, int], Awaitable[Any]], count: int
 ) -> None:
     """By whatever message it comes, in either mode; the stranger is served like others afterwards."""
-    config = SwarmConfig(listen=LOCAL.listen, dht_mode=mode)
+    config = SwarmConfig(listen=local().listen, dht_mode=mode)
     async with open_swarm("a", config) as a, stranger_host() as host, no_long_step():
         connection = await way(host, a, count)
         assert await is_served(connection)

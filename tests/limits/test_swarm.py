@@ -1,4 +1,4 @@
-"""Limits of docs/protocol.md at the port of a real swarm, each reached by real peers."""
+"""Limits of docs/protocol.md at the ports of a real swarm, each reached by real peers over each transport."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -31,8 +31,9 @@ from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
 from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, open_swarm
-from spacedrive_node.tests.harness.transports import listen_addresses
+from spacedrive_node.tests.harness.transports import EACH_TRANSPORT, listen_addresses
 
+pytestmark = EACH_TRANSPORT
 ROUTE_KEY = b"r" * 32
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -308,3 +309,26 @@ async def test_a_thousand_connections_come_and_go_and_leave_nothing() -> None:
         kinds = [type(one).__name__ for one in gc.get_objects()]
         assert kinds.count("BoundedQuic") < 5
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_a_connection_that_has_ended_is_freed_without_a_search_for_cycles() -> None:
+    """With its keys and buffers, at both ends; a hundred of them would else wait for the collector."""
+    async with peers("a", "b") as (a, b):
+        gc.collect()
+        gc.disable()
+        try:
+            ended = []
+            for number in range(3):
+                dialled, accepted = await connected(a, b)
+                stream = await dialled.open_stream()
+                await stream.write(b"x")
+                await (await accepted.accept_stream()).read()
+                await dialled.close()
+                await until(lambda there=accepted: there.is_closed)
+                assert len(b.accepted) == number + 1
+                ended += [weakref.ref(one.core) for one in (dialled, accepted)]
+            del dialled, accepted, stream
+            b.accepted.clear()
+            await until(lambda: [one for one in ended if one()] == [])
+        finally:
+            gc.enable()

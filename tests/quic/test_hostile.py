@@ -23,7 +23,12 @@ from spacedrive_node.tests.harness.quic_endpoints import (
     peers,
     until,
 )
-from spacedrive_node.tests.harness.quic_stranger import begin_handshake, first_packet
+from spacedrive_node.tests.harness.quic_stranger import (
+    RudeQuic,
+    begin_handshake,
+    connect_rudely,
+    first_packet,
+)
 
 FUZZ = int(os.environ.get("FUZZ", "3000"))
 
@@ -192,28 +197,9 @@ async def test_a_client_without_a_certificate_is_refused() -> None:
         assert b.accepted == []
 
 
-class Rude(bounded_quic.BoundedQuic):
-    """A peer that writes raw frames."""
-
-    frames = b""
-
-    def _write_connection_limits(self, builder: Any, space: Any) -> None:
-        super()._write_connection_limits(builder, space)
-        if self.frames:
-            frames, self.frames = self.frames, b""
-            builder.start_frame(frames[0], capacity=len(frames) + 1).push_bytes(frames[1:])
-
-
-async def rude(a: Peer, b: Peer) -> tuple[QuicConnection, QuicConnection, Rude]:
-    core = Rude(a.identity.own, a.identity.tokens, is_client=True)
-    connection = QuicConnection(a.endpoint, core, b.address, is_initiator=True, expected=peer_of("b"))
-    core.connect(b.address, now=trio.current_time())
-    a.endpoint._add(connection)
-    connection.flush()
-    a.endpoint._nursery.start_soon(a.endpoint._run, connection)
-    with trio.fail_after(DEADLINE):
-        await connection.settled.wait()
-    return connection, await b.accept(), core
+async def rude(a: Peer, b: Peer) -> tuple[QuicConnection, QuicConnection, RudeQuic]:
+    mine, core = await connect_rudely(a, b.address, peer_of("b"))
+    return mine, await b.accept(), core
 
 
 def stream_frame(stream_id: int, offset: int, data: bytes) -> bytes:

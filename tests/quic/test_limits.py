@@ -6,7 +6,13 @@ from aioquic.quic.packet import QuicHeader, QuicPacketType, pull_quic_header
 from aioquic.quic.stream import QuicStreamSender
 
 from spacedrive_node.actors.swarm.quic import handshake_limits, receive_credit
-from spacedrive_node.actors.swarm.quic.admission import Accepted, Admission, Answer
+from spacedrive_node.actors.swarm.quic.admission import (
+    BURST_HANDSHAKES,
+    HANDSHAKES_PER_S,
+    Accepted,
+    Admission,
+    Answer,
+)
 from spacedrive_node.actors.swarm.quic.bounded_quic import VERSION
 from spacedrive_node.actors.swarm.quic.handshake_limits import HandshakeLimits, RateLimit
 from spacedrive_node.actors.swarm.quic.receive_credit import ReceiveCredit
@@ -136,6 +142,21 @@ def test_a_token_of_retry_lets_its_sender_in_from_its_address_alone() -> None:
     assert admission.judge(first(b"x" * 999), 1200, HERE, 11.0) is None
     assert crowded().judge(again, 1200, HERE, 11.0) is None
     assert len(answer.datagram) < 1200 / 3
+
+
+def test_handshakes_of_one_source_begin_at_a_pace() -> None:
+    """Beyond it a newcomer shows its address first; beyond that of those who have, it comes again."""
+    admission, burst = Admission(HandshakeLimits()), int(BURST_HANDSHAKES)
+    answers = [admission.judge(first(), 1200, HERE, 10.0) for _ in range(burst + 2)]
+    assert sum(isinstance(one, Accepted) for one in answers) == burst + 1
+    retry = pull_quic_header(Buffer(data=answers[-1].datagram), host_cid_length=8)
+    again = first(retry.token, retry.source_cid)
+    shown = [admission.judge(again, 1200, HERE, 10.0) for _ in range(burst + 2)]
+    assert shown == [Accepted(b"c" * 8, retry.source_cid)] * (burst + 1) + [None]
+    assert admission.judge(again, 1200, HERE, 10.0 + 1.5 / HANDSHAKES_PER_S) is not None
+    assert admission.judge(first(), 1200, ("192.0.2.2", 4001), 10.0) == Accepted(b"c" * 8, None)
+    for _ in range(2 * burst):
+        assert admission.judge(first(), 1200, ("127.0.0.1", 4001), 10.0) == Accepted(b"c" * 8, None)
 
 
 @pytest.mark.parametrize(

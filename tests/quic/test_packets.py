@@ -34,9 +34,9 @@ def noted(**senders: Any) -> Iterator[list[str]]:
     for name, endpoint in senders.items():
         send = endpoint.send
 
-        def note(data: bytes, to: Any, name: str = name, send: Any = send) -> None:
+        def note(data: bytes, to: Any, name: str = name, send: Any = send) -> bool:
             sent.append(name)
-            send(data, to)
+            return bool(send(data, to))
 
         endpoint.send = note
     yield sent

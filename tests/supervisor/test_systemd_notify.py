@@ -77,6 +77,16 @@ def test_a_node_says_when_it_is_ready_that_it_runs_and_when_it_stops(manager, no
     assert node_process.wait(DEADLINE_S) == 0
 
 
+def test_the_status_follows_the_node(manager, node_process, tmp_path):
+    """`systemctl status` does not say ready of a node that has lost its vault's files."""
+    sock, _ = manager
+    ready, _ = receive(sock, "READY=1")
+    (tmp_path / "data").rename(tmp_path / "away")
+    receive(sock, "STATUS=not ready: vault")
+    (tmp_path / "away").rename(tmp_path / "data")
+    assert receive(sock, ready[1])[0] == [ready[1]]
+
+
 def test_a_supervisor_that_stands_still_sends_no_watchdog(manager, node_process):
     """Though all its actors run; and one that goes on sends it again."""
     sock, _ = manager

@@ -7,7 +7,7 @@ from libp2p.peer.id import ID
 
 from spacedrive_node.actors.swarm.node import SwarmNode
 from spacedrive_node.actors.swarm.pairing.frame_routing import FrameRouting
-from spacedrive_node.tests.harness.swarm_actors import LOCAL, seed
+from spacedrive_node.tests.harness.swarm_actors import local, seed
 
 
 class Unheard:
@@ -24,6 +24,6 @@ class Unheard:
 
 async def test_a_peer_that_is_identified_while_the_host_closes() -> None:
     """Identify ends when the tasks of the node have ended already."""
-    async with SwarmNode.open(Unheard(), LOCAL, FrameRouting(), seed("anna"), ()) as node:  # type: ignore[arg-type]
+    async with SwarmNode.open(Unheard(), local(), FrameRouting(), seed("anna"), ()) as node:  # type: ignore[arg-type]
         pass
     await node._identified(ID(b"\x00\x24\x08\x01\x12\x20" + bytes(32)))

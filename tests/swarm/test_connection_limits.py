@@ -7,7 +7,11 @@ import libp2p.network.swarm as library_swarm
 import pytest
 import trio
 
+from spacedrive_node.actors.swarm.dial.addresses import source_of
 from spacedrive_node.actors.swarm.library import connection_limits, host_lifecycle
+from spacedrive_node.actors.swarm.node import _Gate
+from spacedrive_node.actors.swarm.pairing.ban_list import BanList
+from spacedrive_node.actors.swarm.pairing.rate_limits import Pace
 from spacedrive_node.tests.harness.library_hosts import Open, make, our_host, running
 
 NEAR, FAR = "192.0.2.0/24", "198.51.100.0/24"
@@ -50,6 +54,69 @@ async def test_idle_sockets_of_one_address_leave_slots() -> None:
         assert network._inbound_limiter.borrowed_tokens == 4
         for stream in idle:
             await stream.aclose()
+
+
+class Paced(Open):
+    """Two handshakes at once, then one in a tenth of a second, and none that would wait a second."""
+
+    def __init__(self) -> None:
+        self.pace: Pace[str] = Pace(per_second=10, burst=2)
+        self.paused: list[float] = []
+
+    def pause_before_handshake(self, source: str) -> float:
+        wait = self.pace.wait_before(source, trio.current_time(), 0.5)
+        self.paused.append(wait)
+        return wait if wait <= 0.5 else connection_limits.UPGRADE_TIMEOUT_S + 1
+
+
+async def test_handshakes_of_one_source_begin_at_a_pace() -> None:
+    """What a stranger can repeat for nothing waits or is closed; another source does not wait."""
+    server, gate = our_host(1, most=64), Paced()
+    connection_limits.limit_inbound_connections(server.get_network(), gate)
+    hello = b"\x13/multistream/1.0.0\n"
+    async with running(server) as (address,), trio.open_nursery() as nursery:
+        port = int(address.value_for_protocol("tcp"))
+        ends: list[bool] = []
+
+        async def connect() -> None:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                with trio.fail_after(10):
+                    ends.append(bool(await stream.receive_some(len(hello))))
+
+        began = trio.current_time()
+        for _ in range(15):
+            nursery.start_soon(connect)
+        client = our_host(2)
+        async with host_lifecycle.run_host(client):
+            with trio.fail_after(10):
+                while len(gate.paused) < 15:
+                    await trio.lowlevel.checkpoint()
+                elsewhere = ("127.0.7.1", 0)
+                await client.get_network().dial_addr(address, server.get_id(), source=elsewhere)
+        assert gate.paused[-1] <= 0
+        with trio.fail_after(10):
+            while len(ends) < 15:
+                await trio.lowlevel.checkpoint()
+        assert trio.current_time() - began >= 0.5
+        assert 5 <= sum(ends) <= 10
+
+
+def test_the_pace_of_a_swarm_leaves_loopback_out() -> None:
+    """Many nodes may be there. A source that makes a thousand in a second is not shut out afterwards."""
+    gate = _Gate(BanList(), lan_only=False)
+    assert not any(gate.pause_before_handshake("127.0.0.1") for _ in range(1000))
+    waits = [gate.pause_before_handshake("192.0.2.1") for _ in range(1000)]
+    assert waits[99] <= 0 < waits[-1]
+    assert waits[-1] < connection_limits.UPGRADE_TIMEOUT_S + 0.1
+    assert gate.pause_before_handshake("192.0.2.2") <= 0
+    assert gate.pause_before_handshake("2001:db8::/56") <= 0
+
+
+def test_a_source_is_an_address_or_a_block_of_ipv6() -> None:
+    """One host has as many addresses of an IPv6 network as it likes; behind IPv4 blocks are many people."""
+    assert source_of("192.0.2.7") == source_of("::ffff:192.0.2.7") != source_of("192.0.2.8")
+    assert source_of("2001:db8:0:1::1") == source_of("2001:db8:0:2:ffff::9") != source_of("2001:db8:1::1")
+    assert source_of("fe80::1%eth0") == source_of("fe80::2%eth1")
 
 
 def test_the_connection_that_makes_room_is_one_of_a_crowd() -> None:

@@ -17,9 +17,9 @@ from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.kad import dht_client, dht_server, routing_table
 from spacedrive_node.actors.swarm.kad.dht_server import DhtServer, RefusedRequestError
-from spacedrive_node.actors.swarm.kad.request_pace import RequestPace
 from spacedrive_node.actors.swarm.kad.routing_table import RoutingTable
 from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.actors.swarm.pairing.rate_limits import Pace
 from spacedrive_node.tests.harness.library_hosts import keys, our_host, running
 
 KAD = "/test/kad"
@@ -200,7 +200,7 @@ async def test_hundreds_of_requests_in_a_packet_wait_for_their_turn() -> None:
     """They are answered at a pace, and nobody else has to wait for it."""
     server, stranger, honest = our_host(1), our_host(2), our_host(3)
     dht = make_server(server)
-    dht._pace = RequestPace(per_second=20, burst=5)
+    dht._pace = Pace(per_second=20, burst=5)
     async with running(server, stranger, honest) as (address, *_), trio.open_nursery() as nursery:
         connection = await stranger.get_network().dial_addr(address, server.get_id())
         other = await honest.get_network().dial_addr(address, server.get_id())
@@ -219,18 +219,6 @@ async def test_hundreds_of_requests_in_a_packet_wait_for_their_turn() -> None:
             assert not is_through.is_set()
             await is_through.wait()
         assert trio.current_time() - began >= 9 / 20
-
-
-def test_the_pace_of_requests() -> None:
-    """A burst, then so many in a second; of a block, or of a peer where the block is this host itself."""
-    pace = RequestPace(per_second=10, burst=5)
-    assert [pace.wait_before(bytes([i]), "10.0.0.0/24", 7.0) > 0 for i in range(8)] == [False] * 6 + [
-        True
-    ] * 2
-    assert pace.wait_before(b"p", "10.0.1.0/24", 7.0) <= 0
-    assert pace.wait_before(b"p", "10.0.0.0/24", 8.0) <= 0
-    for number in range(8):
-        assert pace.wait_before(bytes([number]), "127.0.0.0/24", 7.0) <= 0
 
 
 async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) -> None:

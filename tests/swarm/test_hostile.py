@@ -15,7 +15,7 @@ from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_swarm import Ask, Serve
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
-from spacedrive_node.tests.harness.transports import FIRST
+from spacedrive_node.tests.harness.transports import first_transport
 
 REFUSED = encode(Refused(b"i" * 16, b"t" * 16, "busy"))
 
@@ -117,7 +117,7 @@ async def test_what_happens_is_measured(swarm: Any) -> None:
         )
         values = {(sample.name, sample.labels): sample.value for sample in observed.samples}
         assert values["pairing_refusals_total", ("unavailable",)] == 1
-        assert values["connections", ("inbound", FIRST, "direct")] == 1
+        assert values["connections", ("inbound", first_transport(), "direct")] == 1
         assert values["dht_routing_table_peers", ()] == 0
         handshakes = {one.labels: sum(one.counts) for one in observed.distributions}
-        assert handshakes == {(FIRST, "ok"): 1}
+        assert handshakes == {(first_transport(), "ok"): 1}

@@ -1,6 +1,8 @@
 """Rates, and the tables that keep them, as pure functions of time."""
 
-from spacedrive_node.actors.swarm.pairing.rate_limits import RateWindow, RepeatLimit
+import pytest
+
+from spacedrive_node.actors.swarm.pairing.rate_limits import Pace, RateWindow, RepeatLimit
 from spacedrive_node.actors.swarm.pairing.recent_table import RecentTable
 
 
@@ -34,3 +36,14 @@ def test_a_window_keeps_nobody_whose_events_have_left_it() -> None:
     assert len(window) < 15
     assert not window.record(998, 1000.0)
     assert window.record(998, 1000.0)
+
+
+def test_what_comes_too_fast_waits_for_its_turn() -> None:
+    """A burst, then so many in a second for each key; after a rest the burst is there again."""
+    pace: Pace[str] = Pace(per_second=10, burst=5)
+    waits = [pace.wait_before("a", 7.0) for _ in range(9)]
+    assert [wait > 1e-9 for wait in waits] == [False] * 6 + [True] * 3
+    assert waits[-1] == pytest.approx(0.3)
+    assert pace.wait_before("b", 7.0) <= 0
+    assert pace.wait_before("a", 7.5) == pytest.approx(-0.1)
+    assert pace.wait_before("a", 9.0) == -0.5

@@ -145,6 +145,16 @@ def test_a_damaged_database_is_refused(host: Any) -> None:
     _refused(host, "chmod 600")
 
 
+@pytest.mark.parametrize("file", ["devices.db", "devices.db-shm"])
+def test_a_database_that_cannot_be_opened_is_refused_with_advice(host: Any, file: str) -> None:
+    """The system's own words do not say what to do: a full disk is a `disk I/O error` to SQLite."""
+    host.close()
+    place = host.data_dir / file
+    place.unlink(missing_ok=True)
+    place.mkdir()
+    _refused(host, "devices.db.*; see that its disk has room")
+
+
 def test_tampered_rows_are_never_used(host: Any, other: Any) -> None:
     """Any changed field, or a secret moved between rows: not listed, not announced; counted, removable."""
     changes = {

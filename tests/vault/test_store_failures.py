@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from spacedrive_node.actors.base import FatalActorError
 from spacedrive_node.actors.vault.store_files import StoreFiles, StoreGoneError, StoreReplacedError
 from spacedrive_node.messages.base import Message
 from spacedrive_node.messages.from_supervisor import SessionEnded
@@ -197,6 +198,19 @@ def test_a_database_that_was_emptied(host: VaultHost, other: OtherDevice) -> Non
         host.request(pairing.sender, pairing.store())
     with pytest.raises(StoreReplacedError):
         readiness(host)
+
+
+def test_a_lock_that_was_removed(host: VaultHost, new_host: type[VaultHost]) -> None:
+    """A second node could lock another file of that name, and write to the same store."""
+    (host.data_dir / "lock").unlink()
+    with pytest.raises(StoreReplacedError):
+        readiness(host)
+    host.restart()
+    assert readiness(host) == []
+    second = new_host(host.data_dir)
+    with pytest.raises(FatalActorError, match="in use by another node"):
+        second.open()
+    second.close()
 
 
 def test_a_log_that_was_removed(host: VaultHost, other: OtherDevice) -> None:

@@ -69,6 +69,18 @@ def block_of(host: str) -> str | None:
     return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 56), strict=False))
 
 
+def source_of(host: str) -> str:
+    """Return what one device may be taken for: an IPv4 address, a block of IPv6.
+
+    Not an IPv4 block: others are in it, and nothing that refuses may count them together.
+    """
+    try:
+        ip = unmapped(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        return host
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 56), strict=False))
+
+
 def is_loopback_block(block: str | None) -> bool:
     """Return whether a block of `block_of` belongs to this host, where many nodes may share it."""
     return block is not None and ipaddress.ip_network(block).is_loopback

@@ -1,4 +1,4 @@
-"""Bounds on inbound connections: for each address while they are set up, and in all once they stand.
+"""Bounds on inbound connections: for each source while they are set up, and in all once they stand.
 
 Implements docs/protocol.md, "Limits" (connections at once). What one connection may hold is multiplexer.py's.
 """
@@ -13,9 +13,11 @@ from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.rcmgr import Direction
 
+from ..dial import addresses
 from .connections import address_block_of, close_connection, close_quietly, transport_of
 
 UPGRADE_TIMEOUT_S = 5.0
+"""For a handshake, and for it to begin where a block makes too many."""
 
 
 class Gate(Protocol):
@@ -27,6 +29,13 @@ class Gate(Protocol):
 
     def is_slow(self, address_block: str | None) -> bool:
         """Return whether connections from an address block make room before all others."""
+        ...
+
+    def pause_before_handshake(self, source: str) -> float:
+        """Count a handshake with a source; return how many seconds it has to wait, at most UPGRADE_TIMEOUT_S.
+
+        More: it has to wait too long, and is not counted.
+        """
         ...
 
 
@@ -53,7 +62,10 @@ def limit_inbound_connections(
     host refuses everybody after some hundred connections in its life. Here a slot is held as long as the
     connection lives.
     Defect (0.8.1): idle raw sockets take all slots until their upgrade times out. Here there are twice as
-    many slots as connections, and one address may hold a quarter of `max_connections` while it upgrades.
+    many slots as connections. While they upgrade, one source may hold a quarter of `max_connections`: an
+    address, of IPv6 a block, for there one host has addresses without number.
+    A handshake costs this side milliseconds, and its sender a packet that it can repeat. So those of one
+    source begin at a pace, and one that would wait too long is closed.
     Defect (0.8.1, network/swarm.py:1089, 2090): when as many peers are connected as may be, nobody else gets
     in and no dial gets out, so that strangers of one address keep everybody out. Here an eighth is left for
     dials, and a peer that has proved its id takes the place of another.
@@ -62,7 +74,7 @@ def limit_inbound_connections(
     """
     upgrading: Counter[str] = Counter()
     max_connections = network.connection_config.max_connections
-    max_upgrading_per_address = max(1, max_connections // 4)
+    max_upgrading_per_source = max(1, max_connections // 4)
     max_inbound = max_connections - max_connections // 8
     network._inbound_limiter.total_tokens = 2 * max_connections
 
@@ -70,14 +82,22 @@ def limit_inbound_connections(
         """Return the multiplexed connection, or None if the upgrade failed or was not allowed."""
         remote = socket_stream.get_remote_address()
         host = "" if remote is None else str(remote[0])
-        if not gate.allows(host) or upgrading[host] >= max_upgrading_per_address:
+        source = addresses.source_of(host)
+        is_done = isinstance(socket_stream, IMuxedConn)  # QUIC has its own limits before the handshake
+        if (
+            not gate.allows(host)
+            or upgrading[source] >= max_upgrading_per_source
+            or (pause := 0.0 if is_done else gate.pause_before_handshake(source)) > UPGRADE_TIMEOUT_S
+        ):
             await close_quietly(socket_stream.close)
             return None
-        upgrading[host] += 1
+        upgrading[source] += 1
         began = getattr(socket_stream, "began", trio.current_time())
         succeeded = False
         try:
-            if isinstance(socket_stream, IMuxedConn):
+            if pause > 0:
+                await trio.sleep(pause)
+            if is_done:
                 muxed = socket_stream
                 await network.add_conn(muxed, direction="inbound")
             else:
@@ -87,9 +107,9 @@ def limit_inbound_connections(
             await close_quietly(socket_stream.close)
             return None
         finally:
-            upgrading[host] -= 1
-            if not upgrading[host]:
-                del upgrading[host]
+            upgrading[source] -= 1
+            if not upgrading[source]:
+                del upgrading[source]
             observe(transport_of(socket_stream), trio.current_time() - began, succeeded)
         return muxed
 

@@ -10,10 +10,11 @@ import libp2p
 import libp2p.network.swarm as library_swarm
 from libp2p.crypto.keys import KeyPair
 
-from . import dialing, identify, multiplexer, negotiation, ping, tcp_sockets
+from . import dialing, identify, locks, multiplexer, negotiation, ping, tcp_sockets
 from .connection_limits import connection_config
 from .connections import use_remote_address
 from .library_logs import silence_library_logs
+from .notifications import leave_out_stream_events
 from .peer_store import TolerantPeerStore
 from .security import noise_only
 from .stream_handlers import contain_stream_handlers
@@ -39,6 +40,7 @@ def new_host(
     silence_library_logs()
     use_remote_address()
     multiplexer.use_bounded_yamux()
+    locks.use_ready_locks()
     negotiation.use_bounded_messages()
     tcp_sockets.use_ip6_only_listeners()
     tcp_sockets.use_zones()
@@ -58,6 +60,7 @@ def new_host(
     network.set_resource_manager(None)
     network.transport_manager.add_transports(list(more_transports))
     contain_stream_handlers(network)
+    leave_out_stream_events(network)
     negotiation.answer_proposals_in_one_packet(host)
     negotiation.propose_without_waiting(host)
     dialing.shorten_dials(network)

@@ -105,7 +105,6 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
         opens_stream = kind == TYPE_WINDOW_UPDATE and flags in (FLAG_SYN, FLAG_ACK)
         if stream_id in self.batching or opens_stream:
             self._delayed = frames
-            await trio.lowlevel.checkpoint()
         else:
             await super()._write_frame(frames)
 
@@ -127,8 +126,13 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
 
     async def read_stream(self, stream_id: int, n: int = -1) -> bytes:
         """Read from a stream; before waiting for the peer, send what the peer may be waiting for."""
-        if not self.stream_buffers.get(stream_id):
+        stream, buffer = self.streams.get(stream_id), self.stream_buffers.get(stream_id)
+        if not buffer:
             await self.flush()
+        elif stream is not None and not (stream.closed or self.event_shutting_down.is_set()):
+            data = bytes(buffer if n < 0 else buffer[:n])
+            del buffer[: len(data)]
+            return data
         return bytes(await super().read_stream(stream_id, n))
 
 
@@ -157,7 +161,7 @@ async def give_credit(stream: YamuxStream, *, bytes_read: int = 0) -> None:
     specification suggests to wait for half of the window.
     """
     stream._pending_recv_release += bytes_read
-    if stream._pending_recv_release >= stream._grow_threshold():
+    if stream._pending_recv_release >= stream.target_recv_window // 2:
         await _send_window_update(stream)
 
 

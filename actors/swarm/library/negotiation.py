@@ -17,7 +17,7 @@ from libp2p.protocol_muxer.multiselect_client import MULTISELECT_PROTOCOL_ID, Mu
 from libp2p.utils.varint import encode_delim, read_varint_prefixed_bytes_limited
 
 from ....messages.errors import SpacedriveNodeError
-from . import multiplexer
+from . import multiplexer, streams
 
 MAX_MESSAGE_BYTES = 16 * 1024
 ANSWER_TIMEOUT_S = 10.0
@@ -34,6 +34,7 @@ def answer_proposals_in_one_packet(host: Any) -> None:
     negotiate = host.multiselect.negotiate
 
     async def in_one_packet(communicator: Any, *args: Any) -> Any:
+        streams.read_ahead(communicator.read_writer)
         async with multiplexer.one_packet(communicator.read_writer):
             return await negotiate(communicator, *args)
 

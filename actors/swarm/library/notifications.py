@@ -39,3 +39,19 @@ class ConnectionEvents(INotifee):  # type: ignore[misc]
     async def listen_close(self, network: Any, multiaddr: Any) -> None:
         """Ignore the event."""
         return
+
+
+def leave_out_stream_events(network: Any) -> None:
+    """Tell nobody of streams that open and end.
+
+    Defect (0.8.1, network/swarm.py:3169): for each of these two events, a nursery is opened and a task
+    started for every notifee. All that there are ignore them.
+    Test: tests/swarm/test_locks.py, test_an_exchange_takes_few_turns.
+    """
+    notify = network._notify
+
+    async def notify_of_connections(method: str, *args: Any) -> None:
+        if method not in ("opened_stream", "closed_stream"):
+            await notify(method, *args)
+
+    network._notify = notify_of_connections

@@ -24,6 +24,8 @@ from . import multiplexer
 _NEGOTIATION_TIMEOUT_S = 10
 _CLOSE_TIMEOUT_S = 1.0
 _MAX_VARINT_BYTES = 5
+READ_AHEAD_BYTES = 512
+"""The whole of most exchanges, and little if each stream of a connection holds as much."""
 
 
 class StreamError(SpacedriveNodeError):
@@ -65,6 +67,27 @@ def _read_failure(error: Exception) -> StreamError:
         failure.clean = True
         return failure
     return StreamError(f"read failed: {type(error).__name__}")
+
+
+def read_ahead(stream: Any) -> None:
+    """From now on, take from the stream what has come, 512 bytes at most, and give it out in parts.
+
+    Defect (0.8.1, network/stream/net_stream.py:195): a negotiation reads its lengths and lines in parts, and
+    each part costs the same as all of them: locks, states, credit.
+    Test: tests/swarm/test_streams.py.
+    """
+    read, ahead = stream.read, bytearray()
+
+    async def read_part(n: int | None = None) -> bytes:
+        if not ahead:
+            if n is None or not 0 < n < READ_AHEAD_BYTES:
+                return bytes(await read(n))
+            ahead.extend(await read(READ_AHEAD_BYTES))
+        data = bytes(ahead if n is None or n < 0 else ahead[:n])
+        del ahead[: len(data)]
+        return data
+
+    stream.read = read_part
 
 
 async def read_frame(stream: Any) -> bytes:
@@ -160,6 +183,7 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
         stream = await connection.new_stream()
     except Exception as error:  # see read_exactly
         raise StreamNotOpenedError(f"no stream: {type(error).__name__}") from error
+    read_ahead(stream)
     try:
         if request:
             await _propose_and_request(stream, protocol, request)

@@ -1,8 +1,10 @@
 """How often something may happen in a time window. Pure: the time is an argument.
 
-Implements docs/protocol.md, "Limits" (repeats); ban_list.py counts strikes with it.
+Implements docs/protocol.md, "Limits" (repeats, and what waits for its turn); ban_list.py counts strikes with
+it.
 """
 
+import math
 from collections import deque
 from typing import Generic
 
@@ -43,6 +45,26 @@ class RateWindow(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._times)
+
+
+class Pace(Generic[K]):
+    """At which pace things are done for each key: so many in a second, and so many at once after a rest.
+
+    What comes faster waits for its turn and is not refused.
+    """
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._interval = 1.0 / per_second
+        self._burst_s = burst / per_second
+        self._due: RecentTable[K, float] = RecentTable()
+
+    def wait_before(self, key: K, now: float, longest: float = math.inf) -> float:
+        """Return how many seconds one more has to wait; 0 or less: none. Counts it, unless it is too long."""
+        due = max(self._due.get(key) or now, now)
+        wait = due - now - self._burst_s
+        if wait <= longest:
+            self._due.store(key, due + self._interval)
+        return wait
 
 
 class RepeatLimit(RateWindow[bytes]):

@@ -18,13 +18,17 @@ from aioquic.quic.packet import (
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
 
-from ..dial.addresses import block_of
+from ..dial.addresses import block_of, is_loopback_block, source_of
+from ..pairing.rate_limits import Pace
 from .bounded_quic import VERSION
 from .handshake_limits import HandshakeLimits, RateLimit
 from .reset_tokens import CONNECTION_ID_BYTES
 
 MIN_FIRST_BYTES: Final = 1200
 """Of a datagram with the first packet of a handshake (RFC 9000, 14.1)."""
+HANDSHAKES_PER_S: Final = 50.0
+BURST_HANDSHAKES: Final = 100.0
+"""With one source, in the long run and at once, as over TCP (node.py)."""
 _MAX_TOKEN_BYTES: Final = 256
 _MAX_VERSION_ANSWERS_PER_S: Final = 100.0
 
@@ -49,6 +53,9 @@ class Admission:
 
     def __init__(self, handshakes: HandshakeLimits[Any]) -> None:
         self._handshakes = handshakes
+        self._paces: dict[bool, Pace[str]] = {
+            has_shown_address: Pace(HANDSHAKES_PER_S, BURST_HANDSHAKES) for has_shown_address in (False, True)
+        }
         self._tokens = QuicRetryTokenHandler()
         self._version_answers = RateLimit(_MAX_VERSION_ANSWERS_PER_S)
 
@@ -69,8 +76,23 @@ class Admission:
                 accepted = Accepted(self._original_id(header, place, now), header.destination_cid)
             except (ValueError, BufferReadError):
                 return None  # made up, or too old: the peer begins anew
-        verdict = self._handshakes.judge(block_of(place[0]), has_shown_address=accepted.retried is not None)
-        return self._retry(header, place, now) if verdict == "retry" else accepted
+        has_shown_address = accepted.retried is not None
+        verdict = self._handshakes.judge(block_of(place[0]), has_shown_address=has_shown_address)
+        if verdict == "retry":
+            return self._retry(header, place, now)
+        if self._is_too_fast(place[0], now, has_shown_address=has_shown_address):
+            return None if has_shown_address else self._retry(header, place, now)
+        return accepted
+
+    def _is_too_fast(self, host: str, now: float, *, has_shown_address: bool) -> bool:
+        """Count a handshake with a source, unless it comes before its turn: its first packet comes again.
+
+        Those that have shown their address have a pace of their own, which nobody else can use up by packets
+        with a made-up source. Not on loopback, where many nodes may be.
+        """
+        if is_loopback_block(block_of(host)):
+            return False
+        return self._paces[has_shown_address].wait_before(source_of(host), now, longest=0.0) > 0.0
 
     def _original_id(self, header: QuicHeader, place: tuple[str, int], now: float) -> bytes:
         """Return the connection id that the peer had chosen before Retry. Raises ValueError: bad token."""

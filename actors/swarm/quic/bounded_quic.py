@@ -46,6 +46,11 @@ _GRANT_STREAMS: Final = 16
 """So many are granted together."""
 MAX_HANDSHAKE_BYTES: Final = 64 * 1024
 """Of one message of TLS, or of parts of it that have come out of order."""
+_OF_PACKETS: Final = (
+    "_QuicConnection__frame_handlers", "_loss", "tls", "_spaces",
+    "_cryptos", "_cryptos_initial", "_crypto_buffers", "_crypto_streams",
+)  # fmt: skip
+"""What a connection keeps in order to send and receive packets: keys, buffers, and what refers to itself."""
 MAX_GAPS: Final = 256
 """Missing parts of a stream. A window of full packets, every other one lost, has half as many."""
 
@@ -81,6 +86,9 @@ class BoundedQuic(QuicConnection):
     and costs this side far more than itself. Here new ones are granted at a rate.
     Defect (quic/connection.py:3766): a stream that is reset while it waits for the peer's leave to be opened
     is reset all the same, which the peer takes for one too many, and closes the connection. Here it waits.
+    Defect (quic/connection.py:422 and others): a connection refers to itself in hundreds of places, so that
+    one that has ended keeps its keys and buffers until Python looks for cycles, by when there may be a
+    hundred. Here it drops them.
     Defect (tls.py:1307): a server asks for no certificate.
     Defect (quic/connection.py:278): what comes is acknowledged after a millisecond, and then once more with
     the answer, which takes longer than that. Here it waits some milliseconds.
@@ -189,10 +197,14 @@ class BoundedQuic(QuicConnection):
             self.close(error_code=code, frame_type=QuicFrameType.CRYPTO)
 
     def drop_state(self) -> None:
-        """Drop what is kept for the application; the connection has ended."""
+        """Drop what is kept for the application and for packets; the connection has ended."""
         self._streams.clear()
         self._streams_queue.clear()
         self._events.clear()
+        for space in self._spaces.values():
+            space.sent_packets.clear()
+        for name in _OF_PACKETS:
+            self.__dict__.pop(name, None)
 
     # What aioquic calls
 

@@ -88,6 +88,11 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
         return self._is_ready
 
     @property
+    def is_unheard(self) -> bool:
+        """Whether this side has dialled, and the peer has not answered yet."""
+        return self._is_initiator and not self.core.has_heard
+
+    @property
     def is_closed(self) -> bool:
         """Whether the connection has ended."""
         return self.ended.is_set()
@@ -256,7 +261,9 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
 
     def _send_datagrams(self) -> None:
         for datagram, address in self.core.datagrams_to_send(now=trio.current_time()):
-            self._wire.send(datagram, address)
+            if not self._wire.send(datagram, address) and self.is_unheard:
+                self.end(QuicError("no way there"), silently=True)
+                return
 
     def _handle_events(self) -> None:
         while not self.is_closed and (event := self.core.next_event()) is not None:

@@ -5,10 +5,10 @@ no connection, and which newcomers may begin a handshake. A connection dialled f
 on which this node listens. Never waits for one connection. Implements docs/protocol.md, "Transports".
 """
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -16,6 +16,7 @@ from aioquic.buffer import Buffer, BufferReadError
 from aioquic.quic.packet import QuicHeader, pull_quic_header
 
 from ..library.connection_limits import Gate
+from . import refusals
 from .admission import Accepted, Admission, Answer
 from .bounded_quic import BoundedQuic
 from .certificates import OwnCertificate
@@ -28,6 +29,8 @@ _MAX_DATAGRAM_BYTES: Final = 2048
 _MAX_DATAGRAMS_AT_ONCE: Final = 64
 _SOCKET_BUFFER_BYTES: Final = 2 * 1024 * 1024
 _MAX_STRAY_ANSWERS_PER_S: Final = 100.0
+_NO_WAY: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL)
+"""What sendto(2) says where this host has no route or no address of that IP version, or from loopback."""
 
 
 class Identity:
@@ -89,6 +92,7 @@ class Endpoint:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 made.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
+            refusals.watch(made, is_ip6=self._is_family_v6)
             made.bind((ip, port, 0, int(zone)) if zone else (ip, port))
         except BaseException:
             made.close()
@@ -138,11 +142,21 @@ class Endpoint:
 
     # What connections call (connection.Wire)
 
-    def send(self, datagram: bytes, address: SocketAddress) -> None:
-        """Send one datagram. What the system does not take is lost, as on the way."""
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.sendto(datagram, address)
+    def send(self, datagram: bytes, address: SocketAddress) -> bool:
+        """Send one datagram; return False if there is no way to the address.
+
+        What the system does not take otherwise is lost, as on the way. It is tried twice: an error may be one
+        of an earlier datagram, to somebody else.
+        """
+        failure: OSError | None = None
+        for _ in range(2 if self._socket is not None else 0):
+            try:
+                self._socket.sendto(datagram, address)  # type: ignore[union-attr]
+            except OSError as error:
+                failure = error
+            else:
+                return True
+        return failure is None or failure.errno not in _NO_WAY
 
     def add_route(self, connection_id: bytes, connection: QuicConnection) -> None:
         """Deliver packets with this connection id."""
@@ -183,21 +197,38 @@ class Endpoint:
         try:
             while (sock := self._socket) is not None:
                 await trio.lowlevel.wait_readable(sock)
-                touched: dict[QuicConnection, None] = {}
-                for _ in range(_MAX_DATAGRAMS_AT_ONCE):
-                    try:
-                        datagram, address = sock.recvfrom(_MAX_DATAGRAM_BYTES)
-                    except OSError:  # none is left, or it tells of an earlier one that was lost
-                        break
-                    connection = self._take(datagram, address)
-                    if connection is not None:
-                        touched[connection] = None
-                for connection in touched:
-                    self._contained(connection, connection.flush)
+                if not self._take_some(sock):  # what has woken this is in the error queue
+                    self._end_refused(sock)
         except trio.ClosedResourceError:
             return
         finally:
             self.close()
+
+    def _take_some(self, sock: socket.socket) -> int:
+        """Take the datagrams that are there, and let their connections answer; return how many there were."""
+        count = 0
+        touched: dict[QuicConnection, None] = {}
+        for _ in range(_MAX_DATAGRAMS_AT_ONCE):
+            try:
+                datagram, address = sock.recvfrom(_MAX_DATAGRAM_BYTES)
+            except OSError:  # none is left, or it tells of an earlier one that was lost
+                break
+            count += 1
+            connection = self._take(datagram, address)
+            if connection is not None:
+                touched[connection] = None
+        for connection in touched:
+            self._contained(connection, connection.flush)
+        return count
+
+    def _end_refused(self, sock: socket.socket) -> None:
+        """End the dials of which the other host says that nobody listens there."""
+        for refusal in refusals.take(sock):
+            for connection in list(self._at.get(refusal.address, ())):
+                if connection.is_unheard and refusal.is_of_handshake(
+                    connection.core.original_destination_connection_id
+                ):
+                    connection.end(QuicError("nobody listens there"), silently=True)
 
     def _take(self, datagram: bytes, address: SocketAddress) -> QuicConnection | None:
         """Hand one datagram to its connection, which is returned; answer one that has none."""

@@ -4,6 +4,7 @@ Owns which streams there are, which of them wait to be accepted, and when a stre
 is given up. The bytes of a stream are stream.py's, its packets bounded_quic.py's.
 """
 
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -22,12 +23,19 @@ class StreamTable:
     """The open streams of a connection."""
 
     def __init__(self, connection: "QuicConnection") -> None:
-        self._connection = connection
+        self._reference = weakref.ref(connection)
         self._core = connection.core
         self._streams: dict[int, QuicStream] = {}
         self._half_closed: dict[int, QuicStream] = {}
         self._incoming: deque[QuicStream] = deque()
         self._accepting = trio.lowlevel.ParkingLot()
+
+    @property
+    def _connection(self) -> "QuicConnection":
+        """Its owner, which is freed without a search for cycles when it has ended."""
+        connection = self._reference()
+        assert connection is not None
+        return connection
 
     def __len__(self) -> int:
         return len(self._streams)

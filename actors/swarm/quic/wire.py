@@ -18,8 +18,8 @@ class QuicError(SpacedriveNodeError, OSError):
 class Wire(Protocol):
     """What a connection needs of its endpoint."""
 
-    def send(self, datagram: bytes, address: SocketAddress) -> None:
-        """Send one datagram; it may be lost."""
+    def send(self, datagram: bytes, address: SocketAddress) -> bool:
+        """Send one datagram, which may be lost; return False if there is no way to the address."""
 
     def add_route(self, connection_id: bytes, connection: "QuicConnection") -> None:
         """Deliver packets with this connection id."""

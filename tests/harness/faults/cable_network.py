@@ -1,9 +1,9 @@
-"""Hosts whose network cable can be pulled: network namespaces, or TCP relays that go silent.
+"""Hosts whose network cable can be pulled: network namespaces, or relays that go silent.
 
 With namespaces every host has its own network stack, joined to the others by a bridge in a further namespace.
 A pulled cable is the bridge's end of it set down: no carrier, nothing arrives, and no program is informed.
-Without the right to make namespaces, each host is reached through a relay on loopback that accepts
-connections and forwards nothing. Nothing outside these namespaces is touched, and they vanish with their
+Without the right to make namespaces, each host is reached through a relay on loopback, of TCP or UDP, that
+forwards nothing meanwhile. Nothing outside these namespaces is touched, and they vanish with their
 processes.
 """
 
@@ -16,7 +16,7 @@ from typing import Literal
 
 import trio
 
-from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
+from spacedrive_node.tests.harness.faults.relays import Relay, RelayedTransport, listen_address, relay_of
 
 PORT = 7520
 Addressing = Literal["ip4", "ip6", "both", "link", "public"]
@@ -61,7 +61,7 @@ class _Namespaced(Host):
 
 @dataclass
 class _Relayed(Host):
-    relay: TcpRelay | None = None
+    relay: Relay | None = None
 
     def listening(self, address: str) -> None:
         assert self.relay is not None
@@ -85,13 +85,17 @@ class CableNetwork:
     enter: tuple[str, ...] = ()
     holders: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    async def host(self, addressing: Addressing = "ip4") -> Host:
+    async def host(self, addressing: Addressing = "ip4", transport: RelayedTransport = "tcp") -> Host:
+        """Make a host whose node listens on this transport."""
         number = next(_hosts)
         if not self.enter:
             assert addressing == "ip4", "only namespaces have other addresses than loopback's"
-            relay = TcpRelay()
-            address = await self.nursery.start(relay.serve)
-            return _Relayed((), "/ip4/127.0.0.1/tcp/0", f"/ip4/127.0.0.1/tcp/{address}", relay)
+            relay = relay_of(transport)
+            port = await self.nursery.start(relay.serve)
+            loopback = "/ip4/127.0.0.1"
+            return _Relayed(
+                (), loopback + listen_address(transport, 0), loopback + listen_address(transport, port), relay
+            )
         holder = _hold(*self.enter, "unshare", "--net")
         self.holders.append(holder)
         ip4, ip6 = f"10.77.{number >> 7}.{1 + (number & 0x7F)}", f"fd77::{number:x}"
@@ -118,8 +122,19 @@ class CableNetwork:
             await _run(*inside, "address", "add", f"{ip4}/8", "dev", "eth0")
         await _run(*inside, "link", "set", "eth0", "up")
         named = {"ip6": f"/ip6/{ip6}", "link": f"/ip6zone/eth0/ip6/{link_local}"}
-        address = f"{named.get(addressing, f'/ip4/{ip4}')}/tcp/{PORT}"
+        address = named.get(addressing, f"/ip4/{ip4}") + listen_address(transport, PORT)
         return _Namespaced(_entering(holder, self.enter), address, address, self.enter, cable)
+
+    async def second_cable(self, one: Host, other: Host) -> None:
+        """Join two hosts by a cable beside the hub: eth1 on each, in a network of its own."""
+        pids = [host.command[1].removeprefix("--target=") for host in (one, other)]
+        await _run(
+            *self.enter, "ip", "link", "add", "eth1", "netns", pids[0], "type", "veth",
+            "peer", "name", "eth1", "netns", pids[1],
+        )  # fmt: skip
+        for number, host in enumerate((one, other), 1):
+            await _run(*host.command, "ip", "address", "add", f"10.79.0.{number}/24", "dev", "eth1")
+            await _run(*host.command, "ip", "link", "set", "eth1", "up")
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import trio
 
 from spacedrive_node.tests.harness.faults.cable_network import CableNetwork
 from spacedrive_node.tests.harness.faults.device_under_test import DeviceUnderTest
+from spacedrive_node.tests.harness.faults.relays import RelayedTransport
 
 DATA = {"devices.db", "identity.key", "lock"}
 SHORT_DEADLINES = {"proof": 20.0, "deciding": 25.0, "delivery": 30.0}
@@ -47,7 +48,13 @@ class DevicePair:
 
 @asynccontextmanager
 async def open_device_pair(
-    folder: Path, network: CableNetwork, nursery: trio.Nursery, left: list[str], *, short: bool
+    folder: Path,
+    network: CableNetwork,
+    nursery: trio.Nursery,
+    left: list[str],
+    *,
+    short: bool,
+    transport: RelayedTransport = "tcp",
 ) -> AsyncIterator[DevicePair]:
     """Run two nodes in `folder`, and append to `left` what they leave behind."""
     for name in ("run", "tmp"):
@@ -56,7 +63,13 @@ async def open_device_pair(
     changed = trio.lowlevel.ParkingLot()
     devices = [
         DeviceUnderTest(
-            name, folder, await network.host(), nursery, changed, session=session, lifetime=lifetime
+            name,
+            folder,
+            await network.host(transport=transport),
+            nursery,
+            changed,
+            session=session,
+            lifetime=lifetime,
         )
         for name in ("anna", "bruno")
     ]

@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from spacedrive_node.tests.harness.faults.relays import RELAYED_TRANSPORTS, RelayedTransport
+
 Side = Literal["initiator", "joiner"]
 SIDES: tuple[Side, Side] = ("initiator", "joiner")
 Manner = Literal["kill", "stop", "cable"]
@@ -95,20 +97,27 @@ class FailureCase:
     points: tuple[FailurePoint, ...]
     first_shows: bool
     """Whether the node that is the other's DHT server shows the code. Otherwise it enters it."""
+    transport: RelayedTransport = "tcp"
+    """The only one that both have."""
 
     def __str__(self) -> str:
         verb = {"kill": "killed", "stop": "stopped", "cable": "without cable"}[self.manner]
         ending = "for ever" if self.duration == "ever" else "for ten seconds"
         server = "initiator" if self.first_shows else "joiner"
         at = "; ".join(map(str, self.points))
-        return f"{self.victim} {verb} {ending} (the {server} is the other's server) at: {at}"
+        over = {"tcp": "TCP", "quic": "QUIC"}[self.transport]
+        return f"over {over}, {self.victim} {verb} {ending} (the {server} is the other's server) at: {at}"
 
 
 def all_cases(seed: int, together: int) -> list[FailureCase]:
-    """Return cases with each point for each victim, manner and duration, `together` points in each case."""
+    """Return cases with each point for each transport, victim, manner and duration.
+
+    Each case has `together` points.
+    """
     draw = random.Random(seed)
     cases = [
-        FailureCase(victim, manner, duration, part, first_shows=draw.random() < 0.5)
+        FailureCase(victim, manner, duration, part, draw.random() < 0.5, transport)
+        for transport in RELAYED_TRANSPORTS
         for victim in SIDES
         for manner in MANNERS
         for duration in DURATIONS
@@ -119,13 +128,22 @@ def all_cases(seed: int, together: int) -> list[FailureCase]:
 
 
 def sample_cases(seed: int, manner: Manner, together: int) -> list[FailureCase]:
-    """Return cases with each point once, in one manner. Victims and durations take turns."""
+    """Return cases in one manner: each point once over TCP, and a few over QUIC.
+
+    Victims and durations take turns.
+    """
     draw = random.Random(f"{seed}/{manner}")
     turns = [(victim, duration) for victim in SIDES for duration in DURATIONS]
-    return [
+    over_tcp = [
         FailureCase(turns[number % 4][0], manner, turns[number % 4][1], part, first_shows=draw.random() < 0.5)
         for number, part in enumerate(_parts(draw, together))
     ]
+    victims = draw.sample(SIDES, len(SIDES))
+    over_quic = [
+        FailureCase(victim, manner, duration, part, draw.random() < 0.5, "quic")
+        for victim, duration, part in zip(victims, DURATIONS, _parts(draw, together), strict=False)
+    ]
+    return [*over_quic, *over_tcp]
 
 
 def _parts(draw: random.Random, together: int) -> list[tuple[FailurePoint, ...]]:

@@ -14,9 +14,9 @@ from spacedrive_node.messages.child_protocol import Deliver, FromChild, Step
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.spawner import RunningChild
 from spacedrive_node.tests.harness.faults.message_tap import MessageTap, Sighting
-from spacedrive_node.tests.harness.faults.tcp_relay import TcpRelay
+from spacedrive_node.tests.harness.faults.relays import Relay, RelayedTransport, listen_address
 from spacedrive_node.tests.harness.faults.waiting import wait_until
-from spacedrive_node.tests.harness.nodes import Node, running_node
+from spacedrive_node.tests.harness.nodes import Node, free_port, running_node
 from spacedrive_node.tests.harness.secret_sweep import collector
 
 DEADLINE = 120.0
@@ -161,18 +161,44 @@ class InjectedPair:
 
 
 @asynccontextmanager
-async def open_injected_pair(
-    folder: Path, relays: Sequence[tuple[TcpRelay, int]] = (), **settings: object
+async def open_injected_pair(folder: Path, **settings: object) -> AsyncIterator[InjectedPair]:
+    """Run both nodes."""
+    async with _open_pair(folder, (), [{}, {}], settings) as pair:
+        yield pair
+
+
+@asynccontextmanager
+async def open_relayed_pair(
+    folder: Path, transport: RelayedTransport, relays: Sequence[Relay]
 ) -> AsyncIterator[InjectedPair]:
-    """Run both nodes. `relays`: the relay before each of them and its port."""
+    """Run both nodes with this transport alone, each reached through the relay before it."""
+    places: list[dict[str, object]] = []
+    async with trio.open_nursery() as nursery:
+        for relay in relays:
+            port = await nursery.start(relay.serve)
+            own, announced = (
+                ("/ip4/127.0.0.1" + listen_address(transport, number),) for number in (free_port(), port)
+            )
+            places.append({"listen": own, "announce": announced})
+        async with _open_pair(folder, relays, places, {}) as pair:
+            yield pair
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_pair(
+    folder: Path,
+    relays: Sequence[Relay],
+    places: Sequence[Mapping[str, object]],
+    settings: Mapping[str, object],
+) -> AsyncIterator[InjectedPair]:
     hosts = (FaultInjector(), FaultInjector())
-    announce = [{"announce": (f"/ip4/127.0.0.1/tcp/{port}",)} for _, port in relays] or [{}, {}]
-    async with running_node(folder, "anna", spawner=hosts[0], **announce[0], **settings) as a:
-        if relays:
-            relays[0][0].set_target(hosts[0].listening[0])
+    async with running_node(folder, "anna", spawner=hosts[0], **places[0], **settings) as a:
+        for relay in relays[:1]:
+            relay.set_target(hosts[0].listening[0])
         async with running_node(
-            folder, "bruno", spawner=hosts[1], bootstrap=(a.bootstrap,), **announce[1], **settings
+            folder, "bruno", spawner=hosts[1], bootstrap=(a.bootstrap,), **places[1], **settings
         ) as b:
-            if relays:
-                relays[1][0].set_target(hosts[1].listening[0])
+            for relay in relays[1:]:
+                relay.set_target(hosts[1].listening[0])
             yield InjectedPair((a, b), hosts)

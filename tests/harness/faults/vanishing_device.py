@@ -56,7 +56,7 @@ class Figures:
     cases: int = 0
     pairings: int = 0
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
-    """By victim, manner and duration: counts of outcome of the initiator / outcome of the joiner."""
+    """By transport, victim, manner and duration: counts of outcome of initiator / outcome of joiner."""
     slowest_back: float = 0.0
     slowest_agreement: float = 0.0
     longest_hold: float = 0.0
@@ -75,7 +75,9 @@ async def run_case(
     wrong, story = [], []
     try:
         with trio.fail_after(_CASE_TIMEOUT_S):
-            async with open_device_pair(folder, network, nursery, wrong, short=short) as pair:
+            async with open_device_pair(
+                folder, network, nursery, wrong, short=short, transport=case.transport
+            ) as pair:
                 vanishing = VanishingCase(pair, case, figures)
                 try:
                     wrong += await vanishing.run()
@@ -266,7 +268,7 @@ class VanishingCase:
 
     def _count(self, back: float) -> None:
         counts = self.figures.outcomes.setdefault(
-            f"{self.case.victim}, {self.case.manner}, {self.case.duration}", Counter()
+            f"{self.case.transport}, {self.case.victim}, {self.case.manner}, {self.case.duration}", Counter()
         )
         for attempt in self.attempts:
             self.figures.pairings += 1
