@@ -106,7 +106,7 @@ def _elsewhere(found: "NodeStatus") -> str:
     if found.lan_only:
         return "all others are kept out by --lan-only"
     if found.dht_peers == 0:
-        return "others need the QR code, since no DHT server is connected (--bootstrap)"
+        return "others need the QR code, since no DHT server is connected (--bootstrap or --public)"
     if found.reachability == "public":
         return "others can by words alone, through the DHT"
     return "others can only if they show the code and have a public address, since this one has none"

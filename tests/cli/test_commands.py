@@ -169,7 +169,7 @@ def test_people_see_status_and_tree(node, capfd):
          "others can by words alone, through the DHT."),
         ({"mdns": "idle", "mdns_interfaces": 0, "dht_peers": 0},
          "Devices on the local network can pair with this one by words alone; "
-         "others need the QR code, since no DHT server is connected (--bootstrap)."),
+         "others need the QR code, since no DHT server is connected (--bootstrap or --public)."),
         ({"mdns": "both", "mdns_interfaces": 0, "reachability": "public"},
          "Devices on the local network need the QR code, since no interface multicasts now; "
          "others can by words alone, through the DHT."),
