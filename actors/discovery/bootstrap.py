@@ -14,7 +14,7 @@ from ...messages.to_discovery import KadReply
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import Bootstrap, ClosestServers
 from ...messages.types import Instant
-from .context import REMEMBERED_AT_ONCE, DiscoveryContext
+from .context import REMEMBERED_AT_ONCE, REMEMBERED_AT_START, DiscoveryContext
 from .pending_requests import Answer
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -106,12 +106,11 @@ class Bootstrapper:
         servers = self._context.remembered
         if not servers or (self._server_known and not self._remembered_due):
             return []
-        self._remembered_due = False
         begin = self._next_remembered
-        self._next_remembered = begin + REMEMBERED_AT_ONCE
-        if self._next_remembered >= len(servers):
-            self._next_remembered = 0
-        chosen = servers[begin : begin + REMEMBERED_AT_ONCE]
+        end = begin + (REMEMBERED_AT_START if self._remembered_due else REMEMBERED_AT_ONCE)
+        self._remembered_due = False
+        self._next_remembered = end if end < len(servers) else 0
+        chosen = servers[begin:end]
         return [Bootstrap(server.peer, server.addresses, remembered=True) for server in chosen]
 
     def wake_at(self) -> Instant:

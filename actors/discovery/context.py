@@ -11,6 +11,8 @@ from .pending_requests import PendingRequests
 
 REMEMBERED_AT_ONCE = 8
 """Remembered servers that are tried together."""
+REMEMBERED_AT_START = 16
+"""The same when they have just come: of so many different networks that one crowd is not all that answers."""
 
 
 @dataclass(slots=True)
