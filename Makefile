@@ -18,13 +18,16 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install
+.PHONY: help demo test fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 install: $(STAMP) ## set up .venv, once
+
+webrtc: $(STAMP) ## install what WebRTC needs beside, into .venv (the tests bring it along)
+	@$(PIP) --require-hashes -r requirements/webrtc.txt
 
 demo: $(STAMP) ## two nodes on this machine pair before your eyes (the default)
 	@$(BIN)/sdnode demo
@@ -107,6 +110,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 lock: ## write the locked requirements anew (maintainers; needs uv)
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) requirements/runtime.in --override requirements/overrides.txt -o requirements/runtime.txt
+	$(LOCK) requirements/webrtc.in -c requirements/runtime.txt -o requirements/webrtc.txt
 	$(LOCK) requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(LOCK) requirements/bench.in -o requirements/bench.txt
 

@@ -213,6 +213,7 @@ def child_specs(
                 public=config.public,
                 name_servers=config.dns,
                 websocket=config.uses_websocket,
+                webrtc=config.uses_webrtc,
                 websocket_path=config.websocket_path,
                 websocket_proxies=config.websocket_proxies,
                 tls_certificate=config.tls_certificate,
@@ -257,17 +258,22 @@ def _entry(kind: str) -> str:
     return f"{__package__}.actors.{kind}:main"
 
 
+_SWARM_ENTRIES = {
+    (False, False, False): "swarm",
+    (True, False, False): "swarm.quic",
+    (False, True, False): "swarm.websocket",
+    (True, True, False): "swarm.websocket.with_quic",
+    (False, False, True): "swarm.webrtc",
+    (True, False, True): "swarm.webrtc.with_quic",
+    (False, True, True): "swarm.webrtc.with_websocket",
+    (True, True, True): "swarm.webrtc.with_both",
+}
+"""By whether QUIC, WebSocket and WebRTC are used."""
+
+
 def _swarm_entry(config: NodeConfig) -> str:
     """Return the entry that imports the transports of the swarm, which it cannot do once in its sandbox."""
-    match config.uses_quic, config.uses_websocket:
-        case True, True:
-            return _entry("swarm.websocket.with_quic")
-        case True, False:
-            return _entry("swarm.quic")
-        case False, True:
-            return _entry("swarm.websocket")
-        case _:
-            return _entry("swarm")
+    return _entry(_SWARM_ENTRIES[config.uses_quic, config.uses_websocket, config.uses_webrtc])
 
 
 def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:

@@ -37,7 +37,7 @@ ALL = {
     "node": 37,
     "load": 50,
     "messages": 10,
-    "transports": 26,
+    "transports": 34,
     "distance": 75,
     "discovery": 78,
 }

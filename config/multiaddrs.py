@@ -37,6 +37,7 @@ def listen_address(value: object) -> str:
             f"{quoted(text)}: a link-local address needs its interface, as in /ip6zone/eth0{endpoint}"
         )
     _refuse_peer(text, peer)
+    _refuse_certhash(text, endpoint)
     return str(endpoint)
 
 
@@ -51,6 +52,7 @@ def announce_address(value: object) -> str:
     text, endpoint, peer = _read(value)
     _refuse_unreachable(text, endpoint)
     _refuse_peer(text, peer)
+    _refuse_certhash(text, endpoint)
     if endpoint.zone:
         raise InvalidValueError(f"{quoted(text)}: leave out /ip6zone, which means nothing to others")
     return str(endpoint)
@@ -66,6 +68,8 @@ def bootstrap_address(value: object) -> str:
         _refuse_unreachable(text, address)
     if peer is None:
         raise InvalidValueError(f"{quoted(text)} must end with /p2p/ and the peer id of that node")
+    if isinstance(address, Endpoint) and address.transport == "webrtc" and not address.certhash:
+        raise InvalidValueError(f"{quoted(text)} must name the certificate of that node, /certhash/…")
     try:
         return f"{address}/p2p/{peer_id_text(peer_id_from_any_text(peer))}"
     except ValueError:
@@ -95,8 +99,9 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
     own = _own_parts(names)
     if own == 4 and {"udp", "ws", "wss", "tls"} & {*names[2:3], *names[4:]}:
         raise InvalidValueError(
-            f"{quoted(text)}: this version speaks TCP, QUIC and WebSocket only, as in "
-            "/ip4/192.0.2.1/tcp/7520, /ip4/192.0.2.1/udp/7520/quic-v1 and /dns4/example.org/tcp/443/tls/ws"
+            f"{quoted(text)}: this version speaks TCP, QUIC, WebSocket and WebRTC only, as in "
+            "/ip4/192.0.2.1/tcp/7520, /ip4/192.0.2.1/udp/7520/quic-v1, /dns4/example.org/tcp/443/tls/ws and "
+            "/ip4/192.0.2.1/udp/7521/webrtc-direct"
         )
     if len(parts) < 4 or parts[2] not in ("tcp", "udp") or any(not part for part in parts):
         raise InvalidValueError(f"{quoted(text)} must have a host and a port, as in /ip4/192.0.2.1/tcp/7520")
@@ -120,6 +125,8 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
 def _own_parts(names: list[str]) -> int:
     """Return how many parts of an address belong to its transport; 4 is host and port alone."""
     if names[2:3] == ["udp"]:
+        if names[4:5] == ["webrtc-direct"]:
+            return 7 if names[5:6] == ["certhash"] else 5
         return 5 if names[4:5] == ["quic-v1"] else 4
     if names[4:5] in (["ws"], ["wss"]):
         return 5
@@ -139,6 +146,11 @@ def _reason(host: str, length: int, error: AddressError) -> str:
 def _refuse_peer(text: str, peer: str | None) -> None:
     if peer is not None:
         raise InvalidValueError(f"{quoted(text)} must not end with /p2p/…: that part is this node's own")
+
+
+def _refuse_certhash(text: str, endpoint: Endpoint) -> None:
+    if endpoint.certhash:
+        raise InvalidValueError(f"{quoted(text)}: leave out /certhash/…: that part is this node's own")
 
 
 def _refuse_unreachable(text: str, endpoint: Endpoint) -> None:

@@ -5,14 +5,15 @@ and a line of SETTINGS. Where values come from is loading.py's, what a right val
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
 from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
-from ..protocol.multiaddrs import parse
+from ..protocol.multiaddrs import Endpoint, parse
+from .extras import INSTALL_WEBRTC, has_webrtc
 from .multiaddrs import announce_address, bootstrap_address, is_loopback_address, listen_address
 from .values import (
     absolute_path,
@@ -50,6 +51,11 @@ ENVIRONMENT_PREFIX = "SDNODE_"
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _endpoints(addresses: Iterable[str]) -> list[Endpoint]:
+    """Return configured addresses, without names whose addresses are not known before they are looked up."""
+    return [parse(address) for address in addresses if not address.startswith("/dnsaddr/")]
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,8 +134,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def uses_websocket(self) -> bool:
         """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
         named = (*self.listen, *self.announce, *self.bootstrap)
-        addresses = [address for address in named if not address.startswith("/dnsaddr/")]
-        return any(parse(address).transport in ("ws", "wss") for address in addresses)
+        return any(one.transport in ("ws", "wss") for one in _endpoints(named))
 
     @property
     def bootstrap_addresses(self) -> tuple[str, ...]:
@@ -141,6 +146,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """The protocol id of the DHT that the node joins."""
         return PUBLIC_DHT_PROTOCOL if self.public else self.dht_protocol
 
+    @property
+    def uses_webrtc(self) -> bool:
+        """Whether the node listens on WebRTC, announces it or has a bootstrap peer there. So it dials."""
+        return bool(self._webrtc_keys())
+
+    def _webrtc_keys(self) -> list[str]:
+        """Return the keys of the settings that name an address of WebRTC."""
+        named = {"listen": self.listen, "announce": self.announce, "bootstrap": self.bootstrap}
+        return [
+            key
+            for key, addresses in named.items()
+            if any(one.transport == "webrtc" for one in _endpoints(addresses))
+        ]
+
     def contradictions(self) -> list[tuple[str, str]]:
         """Return what is wrong with settings that are right by themselves: (key, what would be right)."""
         found = []
@@ -150,6 +169,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             found.append((key, "tls-certificate and tls-key belong together: give both"))
         elif self.tls_certificate is None and any(one.transport == "wss" for one in endpoints):
             found.append(("listen", "/tls/ws needs a certificate and its key: tls-certificate and tls-key"))
+        if not has_webrtc():
+            found += [
+                (key, f"/webrtc-direct needs packages that are missing: {INSTALL_WEBRTC}")
+                for key in self._webrtc_keys()
+            ]
         sockets = [(one.host, one.port, one.is_udp) for one in endpoints if one.port]
         for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):
             name = f"{'udp' if is_udp else 'tcp'} port {port} of {host}"

@@ -51,8 +51,8 @@ class SwarmConfig(ActorConfig):
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
     speaks with this host only. `public`: its DHT is the public one. `name_servers`, as "address:port", are
-    asked for /dnsaddr names in place of those of the host. `websocket`: whether WebSocket is used, also if it
-    is not listened on; the fields that begin with `websocket_` and `tls_` are as in config/settings.py.
+    asked for /dnsaddr names in place of those of the host. `websocket`, `webrtc`: whether these are used,
+    also if not listened on; the fields that begin with `websocket_` and `tls_` are as in config/settings.py.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
@@ -66,6 +66,7 @@ class SwarmConfig(ActorConfig):
     name_servers: Annotated[tuple[str, ...], Meta(max_length=3)] = ()
     max_connections: int = 512
     websocket: bool = False
+    webrtc: bool = False
     websocket_path: str = "/"
     websocket_proxies: Annotated[tuple[str, ...], Meta(max_length=32)] = ()
     tls_certificate: str | None = None

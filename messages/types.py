@@ -55,7 +55,7 @@ LogField = str | int | float | bool | None
 
 Role = Literal["initiator", "joiner"]
 ConnectionKind = Literal["direct", "relayed"]
-Transport = Literal["tcp", "quic", "ws", "wss"]
+Transport = Literal["tcp", "quic", "ws", "wss", "webrtc"]
 """What a connection runs over (docs/protocol.md, "Transports")."""
 Finder = Literal["hint", "same_host", "mdns", "dht"]
 MdnsState = Literal["off", "idle", "announcing", "browsing", "both"]

@@ -1,9 +1,10 @@
 """The multiaddr forms of this node, a closed set: what it dials, listens on, announces, is configured with.
 
-Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, /udp/<port>/quic-v1, /tcp/<port>/ws, and
-/tcp/<port>/tls/ws or /tcp/<port>/wss, with or without a trailing /p2p; a link-local /ip6 may follow
-/ip6zone/<interface>. The settings and the swarm read addresses with the same `parse`, so that what one
-accepts the other can use. Pure; without libp2p's parser, which strangers' texts never reach.
+Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, /udp/<port>/quic-v1, /tcp/<port>/ws,
+/tcp/<port>/tls/ws or /tcp/<port>/wss, and /udp/<port>/webrtc-direct, which /certhash/<hash> follows where it
+is dialled; with or without a trailing /p2p; a link-local /ip6 may follow /ip6zone/<interface>. The settings
+and the swarm read addresses with the same `parse`, so that what one accepts the other can use. Pure; without
+libp2p's parser, which strangers' texts never reach.
 """
 
 import ipaddress
@@ -18,7 +19,8 @@ MAX_ADDRESS_CHARACTERS = 256
 _FORM = re.compile(
     r"(?:/ip6zone/([A-Za-z0-9._:@-]{1,15}))?"
     r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})"
-    r"/(?:tcp/([0-9]{1,5})(/ws|/wss|/tls(?:/sni/([A-Za-z0-9._-]{1,253}))?/ws)?|udp/([0-9]{1,5})/quic-v1)"
+    r"/(?:tcp/([0-9]{1,5})(/ws|/wss|/tls(?:/sni/([A-Za-z0-9._-]{1,253}))?/ws)?"
+    r"|udp/([0-9]{1,5})/(?:quic-v1|(webrtc-direct)(?:/certhash/([A-Za-z0-9_=-]{1,100}))?))"
     r"(?:/p2p/[A-Za-z0-9]{1,128})?"
 )
 _HOST_NAME = re.compile(
@@ -30,6 +32,7 @@ _FORMS: dict[Transport, str] = {
     "quic": "/udp/{}/quic-v1",
     "ws": "/tcp/{}/ws",
     "wss": "/tcp/{}/tls/ws",
+    "webrtc": "/udp/{}/webrtc-direct",
 }
 
 Family = Literal["ip4", "ip6", "dns", "dns4", "dns6"]
@@ -46,7 +49,7 @@ class Endpoint:
 
     `zone` is the interface behind which a link-local IPv6 address is, by name or number; "" if none is named.
     `server_name`: of `wss` at an IP address, the name for which the certificate has to be, if it is not for
-    the address itself.
+    the address itself. `certhash`: of `webrtc`, the certificate that the listener has, as multibase.
     """
 
     family: Family
@@ -55,18 +58,20 @@ class Endpoint:
     transport: Transport = "tcp"
     zone: str = ""
     server_name: str | None = None
+    certhash: str = ""
 
     def __str__(self) -> str:
         zone = f"/ip6zone/{self.zone}" if self.zone else ""
         form = _FORMS[self.transport]
         if self.server_name is not None:
             form = f"/tcp/{{}}/tls/sni/{self.server_name}/ws"
-        return f"{zone}/{self.family}/{self.host}{form.format(self.port)}"
+        certhash = f"/certhash/{self.certhash}" if self.certhash else ""
+        return f"{zone}/{self.family}/{self.host}{form.format(self.port)}{certhash}"
 
     @property
     def is_udp(self) -> bool:
         """Whether the port is one of UDP."""
-        return self.transport == "quic"
+        return self.transport in ("quic", "webrtc")
 
     @property
     def ip(self) -> IpAddress | None:
@@ -80,6 +85,10 @@ class Endpoint:
     def with_zone(self, zone: str) -> "Endpoint":
         """Return the same address behind another interface, or behind none that is named."""
         return replace(self, zone=zone)
+
+    def with_certhash(self, certhash: str) -> "Endpoint":
+        """Return the same address with another certificate, or with none that is named."""
+        return replace(self, certhash=certhash)
 
     def with_ip(self, ip: IpAddress) -> "Endpoint":
         """Return the same port at `ip`, behind no interface that is named.
@@ -101,12 +110,16 @@ def parse(text: str) -> Endpoint:
     match = _FORM.fullmatch(text) if len(text) <= MAX_ADDRESS_CHARACTERS else None
     if match is None:
         raise AddressError(
-            "only /ip4, /ip6 or /dns with /tcp/<port>, /udp/<port>/quic-v1 or /tcp/<port>/ws is supported"
+            "only /ip4, /ip6 or /dns with /tcp/<port>, /udp/<port>/quic-v1, /tcp/<port>/ws or "
+            "/udp/<port>/webrtc-direct is supported"
         )
     zone, family, host = match[1] or "", cast(Family, match[2]), match[3]
     port, name = int(match[4] or match[7]), match[6]
     transport: Transport = "tcp" if match[4] else "quic"
-    if match[5]:
+    certhash = match[9] or ""
+    if match[8]:
+        transport = "webrtc"
+    elif match[5]:
         transport = "ws" if match[5] == "/ws" else "wss"
     if name is not None and _HOST_NAME.fullmatch(name) is None:
         raise AddressError("not a server name")
@@ -119,11 +132,11 @@ def parse(text: str) -> Endpoint:
             raise AddressError("not an IP address") from None
         if zone and not is_zoned(ip):
             raise AddressError("a zone belongs to a link-local IPv6 address")
-        plain = Endpoint(family, str(ip), port, transport, server_name=name)
+        plain = Endpoint(family, str(ip), port, transport, server_name=name, certhash=certhash)
         return plain.with_ip(unmapped(ip)).with_zone(zone)
     if zone or _HOST_NAME.fullmatch(host) is None:
         raise AddressError("not a host name")
-    return Endpoint(family, host, port, transport, server_name=name)
+    return Endpoint(family, host, port, transport, server_name=name, certhash=certhash)
 
 
 def unmapped(ip: IpAddress) -> IpAddress:

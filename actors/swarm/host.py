@@ -46,6 +46,8 @@ class Host:
     """The transport (quic/transport.py), where QUIC is listened on."""
     websocket: Any | None
     """The transport (websocket/transport.py), where WebSocket is used."""
+    webrtc: Any | None
+    """The transport (webrtc/transport.py), where WebRTC is used."""
     _advertised: list[Multiaddr]
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
@@ -57,12 +59,13 @@ class Host:
         """What this host listens on and dials."""
         quic: tuple[Transport, ...] = () if self.quic is None else ("quic",)
         websocket: tuple[Transport, ...] = () if self.websocket is None else ("ws", "wss")
-        return ("tcp", *quic, *websocket)
+        webrtc: tuple[Transport, ...] = () if self.webrtc is None else ("webrtc",)
+        return ("tcp", *quic, *websocket, *webrtc)
 
     def admit(self, gate: Gate, observe: Callable[[str, float, bool], None]) -> None:
         """Let only those connect whom `gate` allows; `observe` gets (transport, seconds, success) of each."""
         limit_inbound_connections(self.network, gate, observe)
-        for transport in (self.quic, self.websocket):
+        for transport in (self.quic, self.websocket, self.webrtc):
             if transport is not None:
                 transport.admit(gate, observe)
 
@@ -86,10 +89,12 @@ class Host:
 
         Raises FatalActorError with a text for the user.
         """
-        listening = await listening_on(self.libp2p, config, previous, write_log)
+        bound = await listening_on(self.libp2p, config, previous, write_log)
+        listening = [self._with_certificate(one) for one in bound]
+        configured = [str(self._with_certificate(addresses.parse(text))) for text in config.announce]
         is_anywhere = any(one.ip is not None and one.ip.is_unspecified for one in listening)
         found = addresses.interface_addresses() if is_anywhere else []
-        public, local = addresses.announced(listening, config.announce, found)
+        public, local = addresses.announced(listening, configured, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
         self.announced = public
         # What the user has configured is told as it is. Of what was found, the addresses in a home are
@@ -100,27 +105,44 @@ class Host:
             await write_log("warning", NOTHING_TO_TELL)
         self.local = local
 
+    def _with_certificate(self, endpoint: Endpoint) -> Endpoint:
+        """Return an address of this node as others need it: of WebRTC with the certificate's hash."""
+        if self.webrtc is None or endpoint.transport != "webrtc":
+            return endpoint
+        return endpoint.with_certhash(self.webrtc.certhash)
+
 
 @asynccontextmanager
 async def open_host(
-    seed: bytes, max_connections: int, *, quic: bool = False, websocket: Any | None = None
+    seed: bytes,
+    max_connections: int,
+    *,
+    quic: bool = False,
+    websocket: Any | None = None,
+    webrtc: bool = False,
 ) -> AsyncIterator[Host]:
     """Run a host that does not listen yet. It is closed within a second, also when cancelled.
 
-    QUIC is imported only where it is used. `websocket` is the transport, where WebSocket is used.
+    QUIC and WebRTC are imported only where they are used. `websocket` is the transport, where WebSocket is
+    used.
     """
     keys = create_new_key_pair(seed)
     peer = ID.from_pubkey(keys.public_key).to_bytes()
     advertised: list[Multiaddr] = []
     transport: Any | None = None
+    webrtc_transport: Any | None = None
     if quic:
         from .quic.transport import QuicTransport
 
         transport = QuicTransport(keys, seed)
-    more = [one for one in (transport, websocket) if one is not None]
+    if webrtc:
+        from .webrtc.transport import WebRtcTransport
+
+        webrtc_transport = WebRtcTransport(keys, seed)
+    more = [one for one in (transport, websocket, webrtc_transport) if one is not None]
     libp2p_host = new_host(keys, max_connections, lambda: list(advertised), more)
     tell_only_announced(libp2p_host)
-    host = Host(libp2p_host, peer, transport, websocket, advertised)
+    host = Host(libp2p_host, peer, transport, websocket, webrtc_transport, advertised)
     async with run_host(host.libp2p):
         yield host
 
@@ -128,6 +150,11 @@ async def open_host(
 def uses_quic(config: SwarmConfig) -> bool:
     """Return whether an address to listen on is one of QUIC. Raises FatalActorError for one that is wrong."""
     return any(listen_endpoint(text).transport == "quic" for text in config.listen)
+
+
+def uses_webrtc(config: SwarmConfig) -> bool:
+    """Return whether WebRTC is used. Raises FatalActorError for an address that is wrong."""
+    return config.webrtc or any(listen_endpoint(text).transport == "webrtc" for text in config.listen)
 
 
 def websocket_transport(config: SwarmConfig) -> Any | None:

@@ -35,7 +35,7 @@ async def listen(
 
     `previous` are the addresses that this node had before a restart. Raises FatalActorError.
     """
-    former = [addresses.parse(text) for text in previous]
+    former = [addresses.parse(text).with_certhash("") for text in previous]
     configured = [listen_endpoint(text) for text in config.listen]
     if config.offline and not all(one.ip is not None and one.ip.is_loopback for one in configured):
         raise FatalActorError("cannot listen: a node that is offline listens on loopback only")

@@ -26,7 +26,7 @@ from . import metrics
 from .dial import addresses, hearsay
 from .dial.dialer import Dialer, NothingToDialError, UnreachableError
 from .dial.resolver import ResolverFilesReplacedError
-from .host import Host, open_host, uses_quic, websocket_transport
+from .host import Host, open_host, uses_quic, uses_webrtc, websocket_transport
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
@@ -166,7 +166,11 @@ class SwarmNode:
 
         async with (
             open_host(
-                seed, config.max_connections, quic=uses_quic(config), websocket=websocket_transport(config)
+                seed,
+                config.max_connections,
+                quic=uses_quic(config),
+                websocket=websocket_transport(config),
+                webrtc=uses_webrtc(config),
             ) as host,
             trio.open_nursery() as nursery,
         ):

@@ -16,6 +16,8 @@ from spacedrive_node.config.settings import DEFAULT_METRICS, PUBLIC_BOOTSTRAP, S
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
 
+CERTHASH = "uEiDBSDhAV-RLwDbCp4VlWnpSHVYsVDhW0X7T2lrEl02_og"
+WEBRTC = "/ip4/127.0.0.1/udp/1/webrtc-direct"
 PEER = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
 
 
@@ -108,9 +110,9 @@ def test_a_file_without_an_end_is_refused():
     [
         ({"listen": ("127.0.0.1:7520",)}, "a multiaddr such as"),
         ({"listen": ("/dns4/example.org/tcp/1",)}, "address of this machine"),
-        ({"listen": ("/ip4/127.0.0.1/udp/0",)}, "WebSocket only"),
-        ({"listen": ("/ip4/127.0.0.1/udp/0/quic",)}, "WebSocket only"),
-        ({"listen": ("/ip4/127.0.0.1/tcp/0/tls",)}, "WebSocket only"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0",)}, "WebRTC only"),
+        ({"listen": ("/ip4/127.0.0.1/udp/0/quic",)}, "WebRTC only"),
+        ({"listen": ("/ip4/127.0.0.1/tcp/0/tls",)}, "WebRTC only"),
         ({"listen": ("/ip4/127.0.0.1/tcp/0/ws/http-path/x",)}, "nothing may follow the ws"),
         ({"listen": ("/ip4/127.0.0.1/tcp/0/tls/ws",)}, "tls-certificate"),
         ({"listen": ("/ip4/127.0.0.1/tcp/0/wss",), "tls_key": "/k"}, "belong together"),
@@ -121,6 +123,10 @@ def test_a_file_without_an_end_is_refused():
         ({"listen": ("/ip4/127.0.0.1/udp/0/quic-v1/webtransport",)}, "nothing may follow the quic-v1"),
         ({"listen": (f"/ip4/127.0.0.1/udp/1/quic-v1/p2p/{PEER}",)}, "this node's own"),
         ({"bootstrap": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "/p2p/"),
+        ({"listen": (f"{WEBRTC}/certhash/{CERTHASH}",)}, "this node's own"),
+        ({"announce": (f"/ip4/192.0.2.1/udp/1/webrtc-direct/certhash/{CERTHASH}",)}, "this node's own"),
+        ({"listen": (f"{WEBRTC}/x",)}, "nothing may follow the webrtc-direct"),
+        ({"bootstrap": (f"{WEBRTC}/p2p/{PEER}",)}, "/certhash/"),
         ({"listen": (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",)}, "this node's own"),
         ({"announce": ("/ip4/192.0.2.1/tcp/0",)}, "port 0"),
         ({"bootstrap": ("/ip4/192.0.2.1/tcp/1",)}, "/p2p/"),

@@ -23,9 +23,9 @@ from spacedrive_node.tests.harness.faults.message_tap import Sighting
 from spacedrive_node.tests.harness.faults.relays import RelayedTransport, relay_of
 from spacedrive_node.tests.harness.faults.udp_relay import UdpRelay
 
-pytestmark = pytest.mark.timeout(600)
 WHOLE = bool(os.environ.get("FAILURES"))
 """Whether the slow faults strike at every message too (make failures), or at two of them each."""
+pytestmark = pytest.mark.timeout(3600 if WHOLE else 600)
 
 
 def at_once(host: FaultInjector, at: FailurePoint, fault: Callable[[], None]) -> list[Sighting]:

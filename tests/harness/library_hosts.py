@@ -47,11 +47,17 @@ def plain_host(number: int, most: int = 64, **more: Any) -> Any:
     return libp2p.new_host(key_pair=keys(number), connection_config=config, **more)
 
 
-def our_host(number: int, most: int = 64, *, quic: bool = False, websocket: Any = None) -> Any:
+def our_host(
+    number: int, most: int = 64, *, quic: bool = False, websocket: Any = None, webrtc: bool = False
+) -> Any:
     """A corrected host; `websocket` is a transport, or True for one with the default options."""
     more: list[Any] = [QuicTransport(keys(number), number.to_bytes(32, "big"))] if quic else []
     if websocket is not None:
         more.append(WebSocketTransport(WebSocketOptions()) if websocket is True else websocket)
+    if webrtc:
+        from spacedrive_node.actors.swarm.webrtc.transport import WebRtcTransport
+
+        more.append(WebRtcTransport(keys(number), number.to_bytes(32, "big")))
     return host_factory.new_host(keys(number), most, list, more)
 
 

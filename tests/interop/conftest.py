@@ -39,7 +39,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
         if name == "interop" and (report.when == "call" or not report.passed):
             what, implementation = value
-            word = "**fails**" if report.failed else "not built" if report.skipped else "yes"
+            missing = "–" if "not tried" in str(report.longrepr) else "not built"
+            word = "**fails**" if report.failed else missing if report.skipped else "yes"
             row = _results.setdefault(what, {})
             if row.get(implementation) != "**fails**":
                 row[implementation] = word

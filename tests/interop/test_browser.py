@@ -1,4 +1,4 @@
-"""js-libp2p in a browser dials this node over WebSocket.
+"""js-libp2p in a browser dials this node over WebSocket and WebRTC.
 
 The browser is headless Chromium, and the page is served here. Needs Debian's `chromium-headless-shell` or
 `chromium` beside what `make interop` builds.
@@ -18,16 +18,23 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
+from spacedrive_node.actors.swarm.library.connection_limits import limit_inbound_connections
 from spacedrive_node.actors.swarm.library.connections import transport_of
+from spacedrive_node.actors.swarm.library.handshake_limits import RETRY_ABOVE_PER_BLOCK
 from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
 from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
+from spacedrive_node.config.extras import has_webrtc
 from spacedrive_node.tests.harness.interop_peer import BUILT, echo
-from spacedrive_node.tests.harness.library_hosts import our_host, running
+from spacedrive_node.tests.harness.library_hosts import Open, our_host, running
 from spacedrive_node.tests.harness.websocket_hosts import make_certificate
 
 BROWSERS = ("chromium-headless-shell", "chromium")
 ECHO = "/spacedrive-interop/echo/1.0.0"
-FORMS = {"ws": "/ip4/127.0.0.1/tcp/0/ws", "wss": "/ip4/127.0.0.1/tcp/0/tls/ws"}
+FORMS = {
+    "ws": "/ip4/127.0.0.1/tcp/0/ws",
+    "wss": "/ip4/127.0.0.1/tcp/0/tls/ws",
+    "webrtc": "/ip4/127.0.0.1/udp/0/webrtc-direct",
+}
 PAGE = b'<!doctype html><meta charset="utf-8"><script type="module" src="/browser.js"></script>'
 DEADLINE = 60
 CHUNK_BYTES = 1 << 16
@@ -89,19 +96,41 @@ async def browsing(browser: str, folder: Path, script: bytes, address: str) -> A
             nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("transport", FORMS)
+@pytest.mark.parametrize("transport", ["ws", "wss"])
 @pytest.mark.parametrize("implementation", ["js-2", "js-3"])
 async def test_a_page_in_chromium_dials_us(tmp_path: Path, implementation: str, transport: str) -> None:
     """Identify, ping, 1 MB there and back, and the page closes the connection."""
+    made = make_certificate(tmp_path, ["127.0.0.1"])
+    options = WebSocketOptions(certificate=made.certificate, key=made.key)
+    host = our_host(1, websocket=WebSocketTransport(options))
+    await use_from_a_page(host, transport, implementation, tmp_path)
+
+
+@pytest.mark.skipif(not has_webrtc(), reason="the extra webrtc is not installed: make webrtc")
+@pytest.mark.parametrize("is_crowded", [False, True])
+@pytest.mark.parametrize("implementation", ["js-3"])
+async def test_a_page_in_chromium_dials_us_over_webrtc(
+    tmp_path: Path, implementation: str, is_crowded: bool
+) -> None:
+    """The same; also where so many handshakes are open that it has to show its address first."""
+    host = our_host(1, webrtc=True)
+    limit_inbound_connections(host.get_network(), Open())
+    if is_crowded:
+        transports = host.get_network().transport_manager.get_transports()
+        (transport,) = [one for one in transports if "webrtc-direct" in one.protocols()]
+        for number in range(RETRY_ABOVE_PER_BLOCK):
+            transport._identity.handshakes.begin(number, "127.0.0.0/24")
+    await use_from_a_page(host, "webrtc", implementation, tmp_path)
+
+
+async def use_from_a_page(host: Any, transport: str, implementation: str, tmp_path: Path) -> None:
+    """Have a page dial a host and use the connection; skips the test where there is no browser or page."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     bundle = BUILT / implementation / "browser.js"
     if browser is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     if not bundle.exists():
         pytest.skip(f"the page of {implementation} is not built: make interop")
-    made = make_certificate(tmp_path, ["127.0.0.1"])
-    options = WebSocketOptions(certificate=made.certificate, key=made.key)
-    host = our_host(1, websocket=WebSocketTransport(options))
     host.set_stream_handler(ECHO, echo)
     async with (
         running(host, listen=Multiaddr(FORMS[transport])) as (address,),

@@ -11,8 +11,10 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.config.extras import has_webrtc
+from spacedrive_node.tests.harness import library_hosts
 from spacedrive_node.tests.harness.interop_peer import CHUNK_BYTES, COMMANDS, InteropPeer, echo, open_peer
-from spacedrive_node.tests.harness.library_hosts import our_host, running
+from spacedrive_node.tests.harness.library_hosts import running
 
 ECHO = "/spacedrive-interop/echo/1.0.0"
 MEGABYTE = 1 << 20
@@ -21,8 +23,39 @@ LISTEN = {
     "tcp": "/ip4/127.0.0.1/tcp/0",
     "quic-v1": "/ip4/127.0.0.1/udp/0/quic-v1",
     "ws": "/ip4/127.0.0.1/tcp/0/ws",
+    "webrtc-direct": "/ip4/127.0.0.1/udp/0/webrtc-direct",
 }
 """The transports that this node has."""
+WITHOUT_WEBRTC = {
+    "js-2": "its package brings no binary of its own",
+    "rust": "it has WebRTC in a crate of its own, which is an alpha",
+    "rust-0.53": "as rust",
+}
+"""Implementations that are not tried with it, and why."""
+
+
+def marks(implementation: str, transport: str) -> list[pytest.MarkDecorator]:
+    """Return why an implementation is not tried with a transport, or nothing."""
+    if transport != "webrtc-direct":
+        return []
+    if implementation in WITHOUT_WEBRTC:
+        return [pytest.mark.skip(reason=f"{implementation} is not tried: {WITHOUT_WEBRTC[implementation]}")]
+    return [pytest.mark.skipif(not has_webrtc(), reason="the extra webrtc is not installed: make webrtc")]
+
+
+each_pair = pytest.mark.parametrize(
+    ("implementation", "transport"),
+    [
+        pytest.param(implementation, transport, marks=marks(implementation, transport))
+        for transport in LISTEN
+        for implementation in COMMANDS
+    ],
+)
+
+
+def our_host() -> Any:
+    """A host with every transport that is installed."""
+    return library_hosts.our_host(1, quic=True, websocket=True, webrtc=has_webrtc())
 
 
 async def use(host: Any, connection: Any) -> None:
@@ -58,11 +91,10 @@ async def until(holds: Callable[[], bool]) -> None:
         await trio.sleep(0.01)
 
 
-@pytest.mark.parametrize("transport", LISTEN)
-@pytest.mark.parametrize("implementation", COMMANDS)
+@each_pair
 async def test_we_dial(implementation: str, transport: str) -> None:
     """Their listener, our dialer; both sides open streams; we close."""
-    host = our_host(1, quic=True, websocket=True)
+    host = our_host()
     host.set_stream_handler(ECHO, echo)
     listen = Multiaddr(LISTEN[transport])
     async with open_peer(implementation, LISTEN[transport]) as peer, running(host, listen=listen):
@@ -75,11 +107,10 @@ async def test_we_dial(implementation: str, transport: str) -> None:
             await until(lambda: not host.get_network().get_connections(connection.muxed_conn.peer_id))
 
 
-@pytest.mark.parametrize("transport", LISTEN)
-@pytest.mark.parametrize("implementation", COMMANDS)
+@each_pair
 async def test_they_dial(implementation: str, transport: str) -> None:
     """Our listener, their dialer; both sides open streams; they close."""
-    host = our_host(1, quic=True, websocket=True)
+    host = our_host()
     host.set_stream_handler(ECHO, echo)
     listen = Multiaddr(LISTEN[transport])
     async with open_peer(implementation) as peer, running(host, listen=listen) as (address,):

@@ -43,9 +43,27 @@ REACHED = {
         "quic/test_connections.py::test_all_streams_of_a_connection_together_hold_no_more_than_its_window",
         "quic/test_connections.py::test_of_all_connections_the_one_that_holds_most_goes",
     ),
+    "the same over WebRTC": (
+        "webrtc/test_connections.py::test_what_nobody_reads_stops_its_sender_and_no_byte_is_lost",
+        "webrtc/test_sctp.py::test_a_peer_that_ignores_the_window_fills_no_memory",
+    ),
+    "handshakes of WebRTC that are open": (
+        "webrtc/test_hostile.py::test_many_open_handshakes_make_newcomers_show_their_address",
+        "webrtc/test_hostile.py::test_unfinished_handshakes_end_after_seconds",
+    ),
+    "strangers at a WebRTC port": (
+        "webrtc/test_admission.py::test_strangers_have_a_pace_each_and_all_together",
+    ),
+    "parts of a WebRTC connection that came too early": (
+        "webrtc/test_sctp.py::test_a_peer_that_ignores_the_window_fills_no_memory",
+    ),
+    "channels of a WebRTC connection whose end the peer has not confirmed": (
+        "webrtc/test_connections.py::test_channels_whose_end_the_peer_never_confirms_are_bounded",
+    ),
     "streams that a peer has open on one connection": (
         "limits/test_multiplexer.py::test_streams_of_one_connection_are_bounded",
         "quic/test_connections.py::test_a_peer_has_a_bounded_number_of_streams_open",
+        "webrtc/test_connections.py::test_streams_are_bounded",
     ),
     "streams that a peer opens on one QUIC connection": (
         "quic/test_hostile.py::test_streams_that_are_opened_and_reset_are_granted_at_a_rate",

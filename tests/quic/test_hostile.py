@@ -10,7 +10,8 @@ import trio.lowlevel
 from aioquic.buffer import Buffer
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 
-from spacedrive_node.actors.swarm.quic import bounded_quic, handshake_limits
+from spacedrive_node.actors.swarm.library import handshake_limits
+from spacedrive_node.actors.swarm.quic import bounded_quic
 from spacedrive_node.actors.swarm.quic.connection import QuicConnection
 from spacedrive_node.actors.swarm.quic.wire import QuicError
 from spacedrive_node.tests.harness.library_hosts import Open

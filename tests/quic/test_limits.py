@@ -5,7 +5,9 @@ from aioquic.buffer import Buffer
 from aioquic.quic.packet import QuicHeader, QuicPacketType, pull_quic_header
 from aioquic.quic.stream import QuicStreamSender
 
-from spacedrive_node.actors.swarm.quic import handshake_limits, receive_credit
+from spacedrive_node.actors.swarm.library import handshake_limits
+from spacedrive_node.actors.swarm.library.handshake_limits import HandshakeLimits, RateLimit
+from spacedrive_node.actors.swarm.quic import receive_credit
 from spacedrive_node.actors.swarm.quic.admission import (
     BURST_HANDSHAKES,
     HANDSHAKES_PER_S,
@@ -14,7 +16,6 @@ from spacedrive_node.actors.swarm.quic.admission import (
     Answer,
 )
 from spacedrive_node.actors.swarm.quic.bounded_quic import VERSION
-from spacedrive_node.actors.swarm.quic.handshake_limits import HandshakeLimits, RateLimit
 from spacedrive_node.actors.swarm.quic.receive_credit import ReceiveCredit
 from spacedrive_node.actors.swarm.quic.reset_tokens import ResetTokens, is_reset
 

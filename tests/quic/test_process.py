@@ -23,7 +23,7 @@ before = set(sys.modules)
 from spacedrive_node.actors.swarm.library import dialing
 from spacedrive_node.actors.swarm.quic.certificates import own_certificate
 from spacedrive_node.actors.swarm.quic.endpoint import Endpoint, Identity
-from spacedrive_node.actors.swarm.quic.handshake_limits import RETRY_ABOVE
+from spacedrive_node.actors.swarm.library.handshake_limits import RETRY_ABOVE
 from spacedrive_node.actors.swarm.quic.reset_tokens import ResetTokens
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID

@@ -3,6 +3,8 @@
 import ipaddress
 
 import pytest
+import trio
+import trio.testing
 
 from spacedrive_node.actors.swarm.websocket import upgrade_limits
 from spacedrive_node.actors.swarm.websocket.forwarded import client_address
@@ -55,20 +57,30 @@ def test_a_proxy_that_names_no_address_is_an_error(value: str) -> None:
         client_address(ipaddress.ip_address("127.0.0.1"), [value.encode("latin-1")], PROXIES)
 
 
-def test_upgrades_are_bounded_in_all_and_for_each_block() -> None:
-    """A proxy has no block of its own, and counts in all; everything is given back."""
-    limits = UpgradeLimits()
-    assert all(limits.begin("a", is_proxy=False) for _ in range(upgrade_limits.MAX_UPGRADES_PER_BLOCK))
-    assert not limits.begin("a", is_proxy=False)
-    while limits.begin("proxy", is_proxy=True):
-        continue
-    assert len(limits) == upgrade_limits.MAX_UPGRADES
-    assert not limits.begin("b", is_proxy=False)
-    for _ in range(upgrade_limits.MAX_UPGRADES_PER_BLOCK):
-        limits.end("a")
-    assert limits.begin("b", is_proxy=False)
-    limits.end("b")
-    for _ in range(upgrade_limits.MAX_UPGRADES - upgrade_limits.MAX_UPGRADES_PER_BLOCK):
-        limits.end("proxy")
+async def test_upgrades_are_bounded_in_all_and_for_each_block() -> None:
+    """Who has most makes room, oldest first; a proxy has no share of its own; everything is given back."""
+    limits, ended = UpgradeLimits(), []
+
+    async def upgrade(block: str | None, number: int, task_status: trio.TaskStatus[None]) -> None:
+        with limits.one(block):
+            task_status.started()
+            await trio.sleep_forever()
+        ended.append((block, number))
+
+    async with trio.open_nursery() as nursery:
+
+        async def begin(block: str | None, number: int) -> None:
+            await nursery.start(lambda task_status: upgrade(block, number, task_status))
+
+        for number in range(upgrade_limits.MAX_UPGRADES_PER_BLOCK + 1):
+            await begin("a", number)
+        assert len(limits) == upgrade_limits.MAX_UPGRADES_PER_BLOCK
+        for number in range(upgrade_limits.MAX_UPGRADES - upgrade_limits.MAX_UPGRADES_PER_BLOCK):
+            await begin(None, number)
+        await begin("b", 0)
+        await begin("b", 1)
+        assert len(limits) == upgrade_limits.MAX_UPGRADES
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == [("a", 0), (None, 0), (None, 1)]
+        nursery.cancel_scope.cancel()
     assert len(limits) == 0
-    assert not limits._by_block

@@ -31,6 +31,8 @@ def usable(texts: Iterable[str]) -> list[Endpoint]:
         ip = endpoint.ip
         if endpoint.port == 0 or (ip is not None and (ip.is_unspecified or ip.is_multicast)):
             continue
+        if endpoint.transport == "webrtc" and not endpoint.certhash:
+            continue
         found[endpoint] = None
     return list(found)
 

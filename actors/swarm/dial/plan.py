@@ -3,9 +3,9 @@
 Direct addresses come before relayed ones. First what worked with this peer on this network, the newest first;
 then what is not known; then what has failed lately; and last of all UDP, where UDP gets no answer on this
 network. What is equal otherwise goes in turns: QUIC, which connects in one round trip, then TCP, which needs
-two, then WebSocket; and of each IPv4 and IPv6, so that no kind that is dead holds up the others. Each begins
-250 ms after the one before, or after as long as connecting to this peer takes, or as soon as that one has
-failed. Pure. Implements docs/protocol.md, "Finding and dialling".
+two, then WebSocket, then WebRTC; and of each IPv4 and IPv6, so that no kind that is dead holds up the others.
+Each begins 250 ms after the one before, or after as long as connecting to this peer takes, or as soon as that
+one has failed. Pure. Implements docs/protocol.md, "Finding and dialling".
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ MIN_STAGGER_S, MAX_STAGGER_S = 0.1, 1.0
 DIAL_TIMEOUT_S = 10.0
 HEARSAY_TIMEOUT_S = 4.0
 """How long an address that is hearsay may take, and how long its failure is kept back (hearsay.py)."""
-ROUND_TRIPS: dict[Transport, int] = {"quic": 1, "tcp": 2, "ws": 3, "wss": 4}
+ROUND_TRIPS: dict[Transport, int] = {"quic": 1, "tcp": 2, "ws": 3, "wss": 4, "webrtc": 6}
 """Round trips to a connection, in order of preference (tests/counts/test_round_trips.py)."""
 
 

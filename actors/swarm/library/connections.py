@@ -1,7 +1,7 @@
 """One connection of the library: whether it is alive, of which kind, from where, and how it is closed."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import libp2p.identity.identify.identify as library_identify
 from libp2p.io.trio import TrioTCPStream
@@ -24,7 +24,7 @@ class UdpAddress(NamedTuple):
     port: int
 
     @classmethod
-    def of(cls, address: tuple[Any, ...]) -> "UdpAddress":
+    def of(cls, address: tuple[Any, ...]) -> Self:
         """Return it for an address of a socket: without a zone, and IPv4 if it is mapped."""
         host = str(address[0]).partition("%")[0]
         ip = addresses.ip_of(host)
@@ -33,6 +33,14 @@ class UdpAddress(NamedTuple):
     def multiaddr(self) -> Multiaddr:
         """Return it as a multiaddr."""
         return Multiaddr(f"/{'ip6' if ':' in self.host else 'ip4'}/{self.host}/udp/{self.port}/quic-v1")
+
+
+class WebRtcAddress(UdpAddress):
+    """The same of a WebRTC connection."""
+
+    def multiaddr(self) -> Multiaddr:
+        """Return it as a multiaddr."""
+        return Multiaddr(f"/{'ip6' if ':' in self.host else 'ip4'}/{self.host}/udp/{self.port}/webrtc-direct")
 
 
 class WebSocketAddress(NamedTuple):

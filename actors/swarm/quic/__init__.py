@@ -13,7 +13,6 @@ stream_table.py      the streams of one connection
 stream.py            one stream
 wire.py              what a connection needs of its endpoint
 bounded_quic.py      aioquic's connection, bounded and corrected
-handshake_limits.py  how many handshakes may be open, and when a newcomer has to show its address
 receive_credit.py    what a peer may send before it is read
 reset_tokens.py      stateless resets, by which a restart is noticed
 certificates.py      the libp2p TLS extension

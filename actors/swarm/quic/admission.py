@@ -19,9 +19,9 @@ from aioquic.quic.packet import (
 from aioquic.quic.retry import QuicRetryTokenHandler
 
 from ..dial.addresses import block_of, is_loopback_block, source_of
+from ..library.handshake_limits import HandshakeLimits, RateLimit
 from ..pairing.rate_limits import Pace
 from .bounded_quic import VERSION
-from .handshake_limits import HandshakeLimits, RateLimit
 from .reset_tokens import CONNECTION_ID_BYTES
 
 MIN_FIRST_BYTES: Final = 1200

@@ -26,8 +26,8 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
+from ..library.handshake_limits import RateLimit
 from .certificates import OwnCertificate
-from .handshake_limits import RateLimit
 from .receive_credit import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, ReceiveCredit
 from .reset_tokens import CONNECTION_ID_BYTES, ResetTokens
 

@@ -20,10 +20,10 @@ from multiaddr import Multiaddr
 from ..dial.addresses import block_of
 from ..library.connections import UdpAddress
 from ..library.dialing import OtherPeerAnsweredError
+from ..library.handshake_limits import HANDSHAKE_TIMEOUT_S
 from ..library.unread_bytes import largest_if_too_much
 from .bounded_quic import BAD_CERTIFICATE, CERTIFICATE_REQUIRED, BoundedQuic
 from .certificates import CertificateError, peer_of
-from .handshake_limits import HANDSHAKE_TIMEOUT_S
 from .stream import QuicStream
 from .stream_table import StreamTable
 from .wire import QuicError, SocketAddress, Wire

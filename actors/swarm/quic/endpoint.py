@@ -16,12 +16,12 @@ from aioquic.buffer import Buffer, BufferReadError
 from aioquic.quic.packet import QuicHeader, pull_quic_header
 
 from ..library.connection_limits import Gate
+from ..library.handshake_limits import HandshakeLimits, RateLimit
 from . import refusals
 from .admission import Accepted, Admission, Answer
 from .bounded_quic import BoundedQuic
 from .certificates import OwnCertificate
 from .connection import QuicConnection
-from .handshake_limits import HandshakeLimits, RateLimit
 from .reset_tokens import CONNECTION_ID_BYTES, ResetTokens, is_long_header, is_reset
 from .wire import QuicError, SocketAddress
 

@@ -161,19 +161,17 @@ class WebSocketListener(IListener):  # type: ignore[misc]
         transport = self._transport
         name = stream.socket.getpeername()
         ip = ip_of(str(name[0]))
-        block = block_of(str(name[0]))
         is_proxy = ip is not None and transport.options.is_proxy(ip)
-        may_come = is_proxy or transport.gate is None or transport.gate.allows(str(ip))
-        if ip is None or not may_come or not transport.upgrades.begin(block, is_proxy=is_proxy):
+        block = None if is_proxy else block_of(str(name[0]))
+        if ip is None or not (is_proxy or transport.gate is None or transport.gate.allows(str(ip))):
             await trio.aclose_forcefully(stream)
             return
         began = trio.current_time()
         connection: WebSocketStream | None = None
         try:
-            with trio.move_on_after(UPGRADE_TIMEOUT_S):
+            with transport.upgrades.one(block):
                 connection = await self._upgrade(stream, ip, int(name[1]), began)
         finally:
-            transport.upgrades.end(block)
             if connection is None:
                 transport.observe(self._address.transport, trio.current_time() - began, False)
                 with trio.CancelScope(shield=True):

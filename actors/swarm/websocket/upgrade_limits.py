@@ -1,17 +1,22 @@
 """How many inbound connections may be before the end of TLS and HTTP: in all, and of each address block.
 
 A connection costs a descriptor and a buffer as long as its request is not complete, and whoever sends none
-holds it for some seconds. Pure. What comes later is limited with all other connections
-(library/connection_limits.py).
+holds it for some seconds. When there are as many as may be, one of those who have most makes room. What
+comes later is limited with all other connections (library/connection_limits.py).
 """
 
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+
+import trio
+
+from ..library.block_shares import BlockShares
 
 MAX_UPGRADES: Final = 128
 """At once."""
 MAX_UPGRADES_PER_BLOCK: Final = 32
-"""Of one address block. The address of a proxy is not counted: its clients come from many."""
+"""Of one address block. The address of a proxy has no share of its own: its clients come from many."""
 UPGRADE_TIMEOUT_S: Final = 5.0
 
 
@@ -19,22 +24,26 @@ class UpgradeLimits:
     """The open upgrades of one node."""
 
     def __init__(self) -> None:
-        self._by_block: Counter[str | None] = Counter()
+        self._open: BlockShares[trio.CancelScope] = BlockShares(MAX_UPGRADES, MAX_UPGRADES_PER_BLOCK)
 
     def __len__(self) -> int:
-        return self._by_block.total()
+        return len(self._open)
 
-    def begin(self, block: str | None, *, is_proxy: bool) -> bool:
-        """Count one more upgrade if it may begin; return whether it may."""
-        if self._by_block.total() >= MAX_UPGRADES:
-            return False
-        if not is_proxy and self._by_block[block] >= MAX_UPGRADES_PER_BLOCK:
-            return False
-        self._by_block[block] += 1
-        return True
+    @contextmanager
+    def one(self, block: str | None) -> Iterator[None]:
+        """Bound one upgrade by its time, and by those of others; when either is over, the body is cancelled.
 
-    def end(self, block: str | None) -> None:
-        """An upgrade that was counted has ended, whichever way."""
-        self._by_block[block] -= 1
-        if self._by_block[block] <= 0:
-            del self._by_block[block]
+        `block` is None for a proxy.
+        """
+        oldest = self._open.to_make_room(block)
+        if oldest is not None:
+            self._open.end(oldest)
+            oldest.cancel()
+        scope = trio.move_on_after(UPGRADE_TIMEOUT_S)
+        self._open.begin(scope, block)
+        try:
+            with scope:
+                yield
+        finally:
+            if scope in self._open:
+                self._open.end(scope)

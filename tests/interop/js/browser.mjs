@@ -10,12 +10,13 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { ECHO, readAll, within, writeAll } from './streams.mjs'
 
+const { webRTCDirect } = await import('@libp2p/webrtc').catch(() => ({})) // not in js-2
 const BYTES = 1 << 20
 const RANDOM_AT_ONCE = 65_536
 
 async function use () {
   const node = await createLibp2p({
-    transports: [webSockets()],
+    transports: [webSockets(), ...(webRTCDirect ? [webRTCDirect()] : [])],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionGater: { denyDialMultiaddr: () => false },

@@ -17,16 +17,18 @@ const { peerIdFromString } = await import('@libp2p/peer-id')
 const { tcp } = await import('@libp2p/tcp')
 const { tls } = await import('@libp2p/tls')
 const { webSockets } = await import('@libp2p/websockets')
+const { webRTCDirect } = await import('@libp2p/webrtc').catch(() => ({})) // not in js-2
 const { multiaddr } = await import('@multiformats/multiaddr')
 const { CID } = await import('multiformats/cid')
 const Digest = await import('multiformats/hashes/digest')
 
 const KAD = process.env.INTEROP_KAD ?? '/spacedrive/kad/1.0.0'
+const PAIRING = '/spacedrive/pairing/2.0.0'
 const RAW = 0x55
 
 const node = await createLibp2p({
   addresses: { listen: process.argv.slice(2) },
-  transports: [tcp(), webSockets(), ...(quic ? [quic()] : [])],
+  transports: [tcp(), webSockets(), ...(quic ? [quic()] : []), ...(webRTCDirect ? [webRTCDirect()] : [])],
   connectionEncrypters: [process.env.INTEROP_SECURITY === 'tls' ? tls() : noise()],
   streamMuxers: [yamux()],
   connectionGater: { denyDialMultiaddr: () => false },
@@ -45,6 +47,22 @@ await node.handle(ECHO, async (incoming, connection) => {
     stream.abort(error)
   }
 })
+
+// Frames of the pairing protocol are made and read by the test; this carries them.
+const requests = []
+let wanted = Promise.withResolvers()
+await node.handle(PAIRING, async (incoming) => {
+  const stream = incoming.stream ?? incoming
+  try {
+    const answer = Promise.withResolvers()
+    requests.push({ request: await readAll(stream), answer })
+    wanted.resolve()
+    await writeAll(stream, await answer.promise)
+  } catch (error) {
+    stream.abort(error)
+  }
+})
+let answering
 
 const keyOf = (text) => CID.createV1(RAW, Digest.decode(Buffer.from(text, 'hex')))
 
@@ -74,6 +92,21 @@ const commands = {
     const [got] = await Promise.all([readAll(stream), writeAll(stream, sent)])
     if (!sent.equals(got)) throw new Error(`${got.length} bytes came back, and not the same`)
     return { bytes: got.length }
+  },
+  async exchange ({ peer, request }) {
+    const stream = await node.dialProtocol(peerIdFromString(peer), PAIRING, within())
+    const [got] = await Promise.all([readAll(stream), writeAll(stream, Buffer.from(request, 'hex'))])
+    return { answer: Buffer.from(got).toString('hex') }
+  },
+  async request () {
+    while (requests.length === 0) await wanted.promise
+    wanted = Promise.withResolvers()
+    answering = requests.shift()
+    return { request: Buffer.from(answering.request).toString('hex') }
+  },
+  async answer ({ answer }) {
+    answering.answer.resolve(Buffer.from(answer, 'hex'))
+    return {}
   },
   async provide ({ key }) {
     await node.contentRouting.provide(keyOf(key), within())
