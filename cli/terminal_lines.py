@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import termios
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
@@ -17,6 +18,8 @@ from typing import Any
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """End the prompt as SIGINT does, of which Python makes KeyboardInterrupt."""
+_NUDGE = signal.SIGURG
+_NUDGES_AFTER_S = (0.02, 0.1, 0.3)
 
 
 def read_silently(fd: int, prompt: str, line: memoryview) -> int:
@@ -90,7 +93,8 @@ class _Terminal:
             for number, handler in self._handlers():
                 if signal.getsignal(number) is signal.SIG_DFL:  # else whoever started this wants it so
                     handlers[number] = signal.signal(number, handler)
-            yield
+            with _noticed_signals():
+                yield
         finally:
             self._set(self._before)
             for number, handler in handlers.items():
@@ -122,3 +126,37 @@ class _Terminal:
             except termios.error as error:
                 if error.args[0] != errno.EINTR:  # it was stopped just here, in the background
                     raise
+
+
+@contextmanager
+def _noticed_signals() -> Iterator[None]:
+    """Have every signal handled at once, also one that comes just before the wait for a key begins.
+
+    Python only notes a signal when it comes, and handles it when it interrupts that wait: one that comes
+    between would be handled after the next key. So a thread interrupts the wait a few times after each.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    waiting = threading.get_ident()
+
+    over = threading.Event()
+
+    def interrupt() -> None:
+        while numbers := os.read(reading, 64):
+            for pause in _NUDGES_AFTER_S if set(numbers) - {_NUDGE} else ():
+                if not over.wait(pause):
+                    signal.pthread_kill(waiting, _NUDGE)
+
+    before = signal.signal(_NUDGE, lambda _number, _frame: None)
+    former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(former)
+        signal.signal(_NUDGE, before)
+        os.close(writing)
+        thread.join()
+        os.close(reading)
