@@ -107,15 +107,15 @@ async def flood(theirs: Any, wire: Any, chunks: list[bytes]) -> bool:
 def ping_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Note the pings that a multiplexer answers: frames are taken in order."""
     monkeypatch.setattr(multistream, "Yamux", multistream.Yamux)  # put back afterwards
-    write = multiplexer.Yamux._write_frame
-
-    async def noted(self: Any, data: bytes) -> None:
-        if data[1] == 2 and data[3] == 2:  # the answer to a ping
-            self._ping_seen = int.from_bytes(data[8:12], "big")
-        await write(self, data)
-
     monkeypatch.setattr(multiplexer.Yamux, "_ping_seen", 0, raising=False)
-    monkeypatch.setattr(multiplexer.Yamux, "_write_frame", noted)
+    for kind in (multiplexer.Yamux, multiplexer.BoundedYamux):
+
+        async def noted(self: Any, data: bytes, write: Any = kind._write_frame) -> None:
+            if data[1] == 2 and data[3] == 2:  # the answer to a ping
+                self._ping_seen = int.from_bytes(data[8:12], "big")
+            await write(self, data)
+
+        monkeypatch.setattr(kind, "_write_frame", noted)
 
 
 def held(theirs: Any) -> int:

@@ -26,7 +26,8 @@ async def test_who_has_pinged_is_forgotten(corrected: bool, kept: int) -> None:
     async with running(server, client) as (address, _):
         with trio.fail_after(20):
             connection = await client.get_network().dial_addr(address, server.get_id())
-            async with streams.open_stream(connection, str(PING_ID), b"p" * 32) as stream:
+            async with streams.open_stream(connection, str(PING_ID)) as stream:
+                await streams.write(stream, b"p" * 32)
                 assert await streams.read_exactly(stream, 32) == b"p" * 32
                 assert len(service._inbound_streams) == 1
                 await streams.close(stream)

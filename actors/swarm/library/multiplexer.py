@@ -14,14 +14,18 @@ from libp2p.custom_types import TProtocol
 from libp2p.rcmgr import Direction
 from libp2p.stream_muxer.yamux.yamux import (
     FLAG_ACK,
+    FLAG_FIN,
+    FLAG_RST,
     FLAG_SYN,
     PROTOCOL_ID,
+    TYPE_GO_AWAY,
     TYPE_WINDOW_UPDATE,
     Yamux,
     YamuxStream,
 )
 
 from .paced_reads import PacedReads
+from .packet_writer import PacketWriter
 from .unread_bytes import largest_if_too_much
 
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
@@ -31,6 +35,9 @@ MAX_STREAMS = 256
 """Streams that a peer may have open on one connection. No implementation opens more of its own accord."""
 MAX_REMEMBERED_STREAMS = 1024
 """Streams of one connection that the library has not forgotten yet; closed ones stay up to a minute."""
+GOODBYE_TIMEOUT_S = 0.1
+"""For the last frame of a connection to be taken by the socket."""
+_CLEAN_UP_TIMEOUT_S = 1.0
 
 
 class BoundedYamux(Yamux):  # type: ignore[misc]
@@ -47,16 +54,20 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
     Defect (0.8.1, stream_muxer/yamux/yamux.py:1103): what a peer has sent before it resets a stream is lost
     if nobody has read it by then. js-libp2p 2 answers a Kademlia request and resets the stream at once. Here
     it is read first, and then the reset is reported. Test: tests/swarm/test_resets.py.
+
+    Defect (0.8.1, stream_muxer/yamux/yamux.py:785): who closes a connection waits for its peer to read, and
+    closes nothing if that is given up. Here the peer is told if it takes that at once.
+
+    Packets are sent by packet_writer.py, which says why.
     """
 
     _arriving = 0
     _reading = False
-    _delayed = b""
-    """Frames that go out with the next one, or before this side waits for the peer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.secured_conn: Any = PacedReads(self.secured_conn)
+        self.packets = PacketWriter(self._send_packet, self.drop)
         self.batching: set[int] = set()
         """Ids of the streams that are inside `one_packet`: their frames are delayed."""
 
@@ -75,7 +86,12 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
         for buffer in self.stream_buffers.values():
             buffer.clear()
         with suppress(AttributeError, RuntimeError):  # it has not begun, or has just ended
-            self._nursery.start_soon(self._cleanup_on_error)
+            self._nursery.start_soon(self._clean_up)
+
+    async def _clean_up(self) -> None:
+        """End this connection. That the socket is closed ends all its tasks, but not this one."""
+        with trio.CancelScope(deadline=trio.current_time() + _CLEAN_UP_TIMEOUT_S, shield=True):
+            await self._cleanup_on_error()
 
     async def _read_data_body(self, length: int) -> bytes:
         self._arriving, self._reading = length, True
@@ -99,20 +115,23 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
             stream.recv_closed = True  # as after a FIN: what has come can be read
         super()._finalize_stream_locked(stream, fully_closed=fully_closed)
 
+    async def _send_packet(self, frames: bytes) -> None:
+        await self.secured_conn.write(frames)
+
     async def _write_frame(self, data: bytes) -> None:
         kind, flags, stream_id = data[1], data[3], int.from_bytes(data[4:8], "big")
-        frames, self._delayed = self._delayed + data, b""
         opens_stream = kind == TYPE_WINDOW_UPDATE and flags in (FLAG_SYN, FLAG_ACK)
         if stream_id in self.batching or opens_stream:
-            self._delayed = frames
+            self.packets.delayed += data
+        elif kind == TYPE_GO_AWAY:
+            with trio.move_on_after(GOODBYE_TIMEOUT_S):
+                await self.packets.write(data, timeout_s=GOODBYE_TIMEOUT_S)
         else:
-            await super()._write_frame(frames)
+            await self.packets.write(data, if_given_up=bool(flags & (FLAG_FIN | FLAG_RST)))
 
     async def flush(self) -> None:
-        """Send the frames that were delayed."""
-        frames, self._delayed = self._delayed, b""
-        if frames:
-            await super()._write_frame(frames)
+        """Send the frames that were delayed, which whoever waits for the peer does before."""
+        await self.packets.flush()
 
     @asynccontextmanager
     async def batch(self, stream_id: int) -> AsyncIterator[None]:
