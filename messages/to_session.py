@@ -62,6 +62,8 @@ class Decide(Message):
 class CancelPairing(Message):
     """From the gateway: the user cancels. From the supervisor: the node stops. Ignored after accepting."""
 
+    node_stops: bool = False
+
 
 class PeerRequest(Message):
     """From the swarm: a request frame of `peer` that names this session's code. Answer: to_swarm.PeerReply.

@@ -370,7 +370,7 @@ class _Tree:
         contact (docs/protocol.md, "Settling").
         """
         for child in sessions:
-            self._apply_effects(self.ledger.post(child.name, CancelPairing()))
+            self._apply_effects(self.ledger.post(child.name, CancelPairing(node_stops=True)))
         with trio.move_on_after(SESSION_STOP_TIMEOUT_S):
             for child in sessions:
                 await child.gone.wait()

@@ -87,8 +87,8 @@ def decide(
 
 
 def cancel(context: StepContext) -> None:
-    """The user cancels: reject, unless this side has decided already."""
-    decide(context, False, "cancelled", outcome_texts.CANCELLED)
+    """The user cancels, or the node stops: reject, unless this side has decided already."""
+    decide(context, False, *context.cancellation())
 
 
 def _reject(context: StepContext, outcome: Outcome, message: str, event: Event) -> None:

@@ -235,7 +235,7 @@ def cancel(context: StepContext) -> None:
     if context.session.phase == "SIGNING":
         context.session.cancelling = True
     else:
-        context.end("cancelled", outcome_texts.CANCELLED)
+        context.end(*context.cancellation())
 
 
 def handle_timers(context: StepContext) -> None:

@@ -179,7 +179,7 @@ def _end_attempt(context: StepContext, proven: ProvenCandidate, reason: RefusalR
     else:
         candidates.handle_refusal(context, proven.peer, reason)
     if session.cancelling:
-        context.end("cancelled", outcome_texts.CANCELLED)
+        context.end(*context.cancellation())
     else:
         handle_timers(context)
 
@@ -200,7 +200,7 @@ def cancel(context: StepContext) -> None:
             session.cancelling = True
             proven.deadline = min(proven.deadline, context.now + context.config.exchange)
     else:
-        context.end("cancelled", outcome_texts.CANCELLED)
+        context.end(*context.cancellation())
 
 
 def handle_timers(context: StepContext) -> None:

@@ -193,6 +193,7 @@ def _handle(context: StepContext, message: SessionInbox) -> None:
             if session.decision is not None:
                 decision.decide(context, message.accept)
         case CancelPairing():
+            session.node_stops = session.node_stops or (message.node_stops and not session.cancelling)
             half.cancel(context)
         case PeerRequest():
             _handle_peer_request(context, message)

@@ -190,6 +190,7 @@ class Session(SecretState):
     once both sides are proven: nothing derived from it is needed any more.
 
     `cancelling`: the user has cancelled, which is carried out when the open attempt is over or proven.
+    `node_stops`: not the user has, but the node, which is about to end.
     `attempts_over`: peer and attempt, of inbound attempts whose time has run out.
     `forgotten`: ids of devices that were forgotten since the vault has signed for this pairing.
     `hint_failed`, `saw_closed` and `lost_proven` are what a joiner that finds nobody reports.
@@ -214,6 +215,7 @@ class Session(SecretState):
     path: ConnectionKind | None = None
     transport: Transport | None = None
     cancelling: bool = False
+    node_stops: bool = False
     outcome: Outcome | None = None
     message: str = ""
     concluded: Instant | None = None

@@ -8,6 +8,7 @@ send or when. Requests to the peer and their retries are in requests.py. Impleme
 
 from collections.abc import Callable
 
+from ...messages import outcome_texts
 from ...messages.actor_configs import SessionConfig
 from ...messages.base import Message, encode
 from ...messages.peer_protocol import RefusalReason, Refused, WireRequest
@@ -77,6 +78,12 @@ class StepContext:
         """Settle the outcome and end the session with this step."""
         self.conclude(outcome, message)
         self.transition(event)
+
+    def cancellation(self) -> tuple[Outcome, str]:
+        """Return outcome and text of a pairing that is ended from this side."""
+        if self.session.node_stops:
+            return "lost_contact", outcome_texts.NODE_STOPS
+        return "cancelled", outcome_texts.CANCELLED
 
     # -- messages ------------------------------------------------------------------------------------
 

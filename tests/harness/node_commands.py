@@ -131,11 +131,13 @@ def sdnode_pair(node: UpCommand) -> Iterator[tuple[str, "subprocess.Popen[str]"]
 
 
 @contextmanager
-def sdnode_started(node: UpCommand, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+def sdnode_started(
+    node: UpCommand, *arguments: str, output: int = subprocess.DEVNULL
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command against a node without waiting for its end. It is killed at the end of the block."""
     process = subprocess.Popen(
         [*node.sdnode, *arguments, "--json", "--data-dir", str(node.data_dir)],
-        stdout=subprocess.DEVNULL,
+        stdout=output,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
     )
@@ -144,3 +146,5 @@ def sdnode_started(node: UpCommand, *arguments: str) -> Iterator["subprocess.Pop
     finally:
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

@@ -234,8 +234,9 @@ class Node:
         peer = other if isinstance(other, bytes) else other.peer
         self.deliver("discovery", to_session.CandidateFound(peer, ("/ip4/127.0.0.1/tcp/1",), finders))
 
-    def cancel(self) -> None:
-        self.deliver("gateway", to_session.CancelPairing())
+    def cancel(self, *, node_stops: bool = False) -> None:
+        sender = "supervisor" if node_stops else "gateway"
+        self.deliver(sender, to_session.CancelPairing(node_stops=node_stops))
 
     @property
     def view(self) -> to_gateway.SessionView:

@@ -12,7 +12,13 @@ import pytest
 import trio
 
 from spacedrive_node import NodeConfig, open_node
-from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, sdnode_pair, sdnode_up
+from spacedrive_node.tests.harness.node_commands import (
+    DEADLINE,
+    SDNODE,
+    sdnode_pair,
+    sdnode_started,
+    sdnode_up,
+)
 from spacedrive_node.tests.harness.secret_sweep import collector
 
 
@@ -88,13 +94,21 @@ def test_signals_stop_a_node_in_order(tmp_path: Path, number: signal.Signals) ->
 
 
 def test_a_node_that_stops_ends_its_pairings_with_a_word(tmp_path: Path) -> None:
-    """Before anything is accepted: the command that waits hears of it at once, as `cancelled`."""
-    with sdnode_up(tmp_path, "anna") as a, sdnode_pair(a) as (_words, shown):
+    """Before anything is accepted: commands that wait hear of it at once, and that nobody has cancelled."""
+    with (
+        sdnode_up(tmp_path, "anna") as a,
+        sdnode_pair(a) as (_words, shown),
+        sdnode_started(a, "join", "abandon " * 11 + "about", output=subprocess.PIPE) as searching,
+    ):
+        assert searching.stdout is not None
+        assert json.loads(searching.stdout.readline())["stage"] == "searching"
         assert a.stop() == 0
-        assert shown.wait(DEADLINE) == 130
-        assert shown.stdout is not None
-        last = json.loads(shown.stdout.readlines()[-1])
-        assert (last["event"], last["outcome"]) == ("failed", "cancelled")
+        for command in (shown, searching):
+            assert command.wait(DEADLINE) == 6
+            assert command.stdout is not None
+            last = json.loads(command.stdout.readlines()[-1])
+            assert (last["event"], last["outcome"]) == ("failed", "lost_contact")
+            assert "This node was stopped" in last["message"]
 
 
 def test_a_second_node_on_one_data_directory_refuses(tmp_path: Path) -> None:

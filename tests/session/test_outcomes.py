@@ -83,6 +83,31 @@ def test_cancel_while_the_code_is_being_claimed_still_tells_the_other() -> None:
     assert two.outcomes == ("rejected", "cancelled")
 
 
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("phase", ["before", "RESPONDING", "DECIDING"])
+def test_a_node_that_stops_has_not_cancelled(side: int, phase: str) -> None:
+    """Whenever it stops: its user hears that, and the other device what it hears of a cancelled pairing."""
+    two = pair(accept=(None, None))
+    if phase == "before":
+        two.joiner.join(two.initiator.start())
+    else:
+        two.begin()
+        two.simulation.run(
+            lambda: (
+                all(node.asked for node in two.nodes)
+                if phase == "DECIDING"
+                else two.joiner.machine.session.phase == phase
+            )
+        )
+    two.nodes[side].cancel(node_stops=True)
+    two.nodes[side].cancel()  # a user who is too late
+    if phase != "before":
+        two.run()
+        assert two.nodes[1 - side].outcome in ("rejected", "not_found")
+    assert two.nodes[side].outcome == "lost_contact"
+    assert "node was stopped" in two.nodes[side].view.message
+
+
 def test_code_expires_when_nobody_comes() -> None:
     """`expired` at the end of the code's life, to the second."""
     two = pair()
