@@ -4,9 +4,15 @@ They report what only the supervisor sees: that a session ended, that an actor r
 could not be delivered. The receivers' unions contain them.
 """
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from .base import Message
 from .child_protocol import ActorName, KindName
 from .types import Bytes16, Outcome, Reason, RequestId, Role, SessionId
+
+ActorNames = Annotated[tuple[ActorName, ...], Meta(max_length=16)]
 
 
 class SessionEnded(Message):
@@ -43,9 +49,15 @@ class ActorRestarted(Message):
 
 
 class Alive(Message):
-    """To gateway and metrics: the answer to AreYouAlive."""
+    """To gateway and metrics: the answer to AreYouAlive.
+
+    `down`: actors that are not running at this moment. `silent`: actors that have not answered for two
+    heartbeats, and are killed for it after a third. Sessions are in neither.
+    """
 
     request: RequestId
+    down: ActorNames = ()
+    silent: ActorNames = ()
 
 
 class Undeliverable(Message):

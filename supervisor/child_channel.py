@@ -81,6 +81,11 @@ class ChildChannel:
             self.enqueue(Ping())
         self._missed_heartbeats += 1
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the child has not answered a heartbeat in all the time until the next one was due."""
+        return self._missed_heartbeats > 1
+
     def kill(self, cause: Cause) -> None:
         """End the child at once; its restart policy sees the first `cause` that was given."""
         if self._killed_for is None:

@@ -70,10 +70,17 @@ class SupervisorInfo:
                     self._waiting[envelope.sender, message.request] = None
                     self._asked.set()
             case AreYouAlive():
-                return self._ledger.post(envelope.sender, Alive(message.request))
+                return self._ledger.post(envelope.sender, self._alive(message.request))
             case Shutdown():
                 stop.set()
         return []
+
+    def _alive(self, request: int) -> Alive:
+        singletons = [child for child in self._children.values() if not child.is_session]
+        down = tuple(child.name for child in singletons if not child.ready.is_set())
+        channels = [(child.name, child.channel) for child in singletons if child.ready.is_set()]
+        silent = tuple(name for name, channel in channels if channel is not None and channel.is_silent)
+        return Alive(request, down, silent)
 
     async def _rows_with_memory(self) -> tuple[ActorInfo, ...]:
         rows, begun = [], time.monotonic()

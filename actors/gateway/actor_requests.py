@@ -134,11 +134,12 @@ class ActorClient:
             for id in ids:
                 self._refusals.pop(id, None)
 
-    async def supervisor_answers(self) -> bool:
-        """Return whether the supervisor's loop runs. If not, nothing here is known to be so any more."""
+    async def ask_supervisor(self) -> Alive | None:
+        """Return which actors it misses; None if its loop does not run: then nothing is known to be so."""
         with trio.move_on_after(ALIVE_SECONDS):
-            return await self.call("supervisor", AreYouAlive) is not None
-        return False
+            answer = await self.call("supervisor", AreYouAlive)
+            return answer if isinstance(answer, Alive) else None
+        return None
 
     async def call(
         self, to: str, make: Callable[[int], Message], *, number: int | None = None, id: bytes | None = None

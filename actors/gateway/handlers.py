@@ -77,7 +77,7 @@ async def _handle(request: c.Request, actors: ActorClient, settings: Settings) -
         case c.ForgetDevice(id=id, key=key, device_id=device):
             return await _change_device(id, key, actors, lambda number: to_vault.ForgetDevice(number, device))
         case c.Status():
-            return actors.state.status(request.id, supervised=await actors.supervisor_answers())
+            return actors.state.status(request.id, await actors.ask_supervisor())
         case c.ListActors():
             return await _list_actors(request, actors)
         case c.Shutdown():

@@ -7,7 +7,7 @@ Never sends anything.
 """
 
 from ...messages.control_protocol import NodeStatus
-from ...messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from ...messages.from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from ...messages.to_gateway import (
     GatewayInbox,
     LanStatus,
@@ -102,14 +102,16 @@ class NodeState:
             missing = ["vault"]
         return "; ".join(missing)
 
-    def status(self, id: int, *, supervised: bool) -> NodeStatus:
+    def status(self, id: int, alive: Alive | None) -> NodeStatus:
         """Return the reply to the request Status; what a part has not reported yet is empty.
 
-        `supervised`: the supervisor answers. Without it nothing that is known here can be told to be so.
+        `alive` is the supervisor's answer. Without one nothing that is known here can be told to be so.
         """
         identity, swarm, lan = self.identity, self._swarm, self._lan
-        parts = tuple(part for part in PARTS if not self.is_ready(part))
-        missing = parts if supervised else ("supervisor", *parts)
+        absent = ("supervisor",) if alive is None else (*alive.down, *alive.silent)
+        parts = tuple(part for part in PARTS if not self.is_ready(part) or PARTS[part] in absent)
+        others = tuple(actor for actor in absent if actor not in PARTS.values())
+        missing = (*others, *parts)
         return NodeStatus(
             id=id,
             name="" if identity is None else identity.name,

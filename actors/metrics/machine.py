@@ -5,6 +5,7 @@ belongs to a single HTTP request (who waits for the supervisor's Alive) is not p
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -55,6 +56,8 @@ class Metrics:
         self.parts = {part: PartState() for part in PARTS} | ({} if restored is None else restored.parts)
         self._down = set() if restored is None else set(restored.down)
         """The actors that have ended and are not back yet: what they reported does not count."""
+        self._absent: dict[str, str] = {}
+        """The actors that the supervisor missed when it last answered, and how."""
         self.revision = 0
         self.alive_waiters: dict[int, trio.Event] = {}
         """Set when the supervisor's Alive arrives, by request; bounded by the number of HTTP connections."""
@@ -62,7 +65,8 @@ class Metrics:
     def step(self, incoming: Incoming[MetricsInbox], now: Instant) -> Effects:
         """See stepping.StepMachine."""
         match incoming.message:
-            case Alive(request=request):
+            case Alive(request=request, down=down, silent=silent):
+                self._mark_absent(down, silent)
                 if (event := self.alive_waiters.get(request)) is not None:
                     event.set()
                 return Effects()
@@ -95,16 +99,27 @@ class Metrics:
             if not keeps_state:
                 self.parts[part] = PartState(detail="restarted")
 
+    def _mark_absent(self, down: Sequence[str], silent: Sequence[str]) -> None:
+        absent = dict.fromkeys(down, "not running") | dict.fromkeys(silent, "does not answer")
+        if absent != self._absent:
+            self._absent = absent
+            self.revision += 1
+
     def part_states(self) -> dict[str, PartState]:
-        """Return the state of each part; one whose actor has ended is not ready, whatever it reported."""
-        return {
-            part: PartState(detail="restarting") if PARTS[part] in self._down else state
-            for part, state in self.parts.items()
-        }
+        """Return the state of each part, and of each other actor that is missing.
+
+        A part whose actor has ended or does not answer is not ready, whatever it reported.
+        """
+        states = {}
+        for part, state in self.parts.items():
+            why = "restarting" if PARTS[part] in self._down else self._absent.get(PARTS[part])
+            states[part] = state if why is None else PartState(detail=why)
+        others = {actor: why for actor, why in self._absent.items() if actor not in PARTS.values()}
+        return states | {actor: PartState(detail=why) for actor, why in others.items()}
 
     @property
     def ready(self) -> bool:
-        """Whether every part is ready."""
+        """Whether every part is ready, and no actor is missing."""
         return all(state.ready for state in self.part_states().values())
 
     def _checkpoint(self) -> bytes:

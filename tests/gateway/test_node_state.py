@@ -3,7 +3,7 @@
 import pytest
 
 from spacedrive_node.actors.gateway.node_state import NodeState
-from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded
+from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from spacedrive_node.messages.to_gateway import LanStatus, Readiness, SessionView, SwarmStatus
 from spacedrive_node.messages.types import MdnsState
 from spacedrive_node.tests.harness.sample_frames import PEER
@@ -42,14 +42,14 @@ def test_readiness_dies_with_its_sender() -> None:
         state = NodeState("1.0")
         for reporter, its_part in (("vault", "vault"), ("swarm", "swarm"), ("discovery", "dht")):
             state.apply(reporter, Readiness(its_part, True))
-        assert state.status(1, supervised=True).ready
+        assert state.status(1, Alive(1)).ready
         state.apply("supervisor", ActorDown(sender, keeps_state))
-        assert state.status(1, supervised=True).missing == (part,)
+        assert state.status(1, Alive(1)).missing == (part,)
         assert part == "dht" or f"{part} (restarting)" in state.missing_to_pair()
         state.apply("supervisor", ActorRestarted(sender))
-        assert state.status(1, supervised=True).ready is keeps_state
+        assert state.status(1, Alive(1)).ready is keeps_state
         state.apply(sender, Readiness(part, True))
-        assert state.status(1, supervised=True).ready
+        assert state.status(1, Alive(1)).ready
 
 
 def test_nobody_reports_the_readiness_of_another() -> None:
@@ -57,7 +57,7 @@ def test_nobody_reports_the_readiness_of_another() -> None:
     state = NodeState("1.0")
     for part in ("vault", "dht"):
         state.apply("swarm", Readiness(part, True))
-    assert state.status(1, supervised=True).missing == ("vault", "swarm", "dht")
+    assert state.status(1, Alive(1)).missing == ("vault", "swarm", "dht")
 
 
 @pytest.mark.parametrize(
@@ -72,26 +72,26 @@ def test_nobody_reports_the_readiness_of_another() -> None:
 def test_what_mdns_does(reported: LanStatus, state: MdnsState) -> None:
     """As lan says it; before it has, it is silent; without it, off."""
     node = NodeState("1.0")
-    assert (node.status(1, supervised=True).mdns, node.status(1, supervised=True).mdns_interfaces) == (
+    assert (node.status(1, Alive(1)).mdns, node.status(1, Alive(1)).mdns_interfaces) == (
         "idle",
         0,
     )
     node.apply("lan", reported)
-    assert (node.status(1, supervised=True).mdns, node.status(1, supervised=True).mdns_interfaces) == (
+    assert (node.status(1, Alive(1)).mdns, node.status(1, Alive(1)).mdns_interfaces) == (
         state,
         reported.interfaces,
     )
-    assert NodeState("1.0", mdns=False).status(1, supervised=True).mdns == "off"
+    assert NodeState("1.0", mdns=False).status(1, Alive(1)).mdns == "off"
 
 
 def test_where_the_node_listens_and_whom_it_keeps_out() -> None:
     """By the configuration and by the word of the swarm."""
     node = NodeState("1.0", lan_only=True, offline=True)
     assert (
-        node.status(1, supervised=True).listening,
-        node.status(1, supervised=True).lan_only,
-        node.status(1, supervised=True).offline,
+        node.status(1, Alive(1)).listening,
+        node.status(1, Alive(1)).lan_only,
+        node.status(1, Alive(1)).offline,
     ) == ((), True, True)
     listening = ("/ip4/0.0.0.0/tcp/7520",)
     node.apply("swarm", SwarmStatus(PEER, (), "private", "server", 0, listening))
-    assert node.status(1, supervised=True).listening == listening
+    assert node.status(1, Alive(1)).listening == listening

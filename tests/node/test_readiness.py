@@ -78,6 +78,52 @@ async def test_no_part_is_ready_while_its_actor_is_dead(tmp_path: Path, actor: s
         assert (await _running(node))[actor] != dead
 
 
+@pytest.mark.parametrize("actor", ["gateway", "lan", *PART_OF])
+async def test_an_actor_that_hangs_is_named(tmp_path: Path, actor: str) -> None:
+    """Before it is killed for that, whichever it is; then it is ready again, with another process."""
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0", mdns=True) as node:
+        await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
+        name = PART_OF.get(actor, actor)
+        hanging = (await _running(node))[actor]
+        os.kill(hanging, signal.SIGSTOP)
+        with trio.fail_after(DEADLINE):
+            while f"{name}: not ready (does not answer)" not in (page := await _readyz(node))[1]:
+                assert page[0] in (0, 200)
+                await trio.lowlevel.checkpoint()
+        assert page[0] == 503
+        if actor != "gateway":  # which would answer
+            status = await node.client.status()
+            assert (status.ready, status.missing) == (False, (name,))
+        await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
+        assert (await _running(node))[actor] != hanging
+
+
+async def test_every_actor_that_is_away_is_named(tmp_path: Path) -> None:
+    """Those that report nothing of themselves too."""
+    away = ("gateway", "lan")
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0", mdns=True) as node:
+        await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
+        running, held = await _running(node), True
+        original = node.spawner.spawn
+
+        async def spawn(spec):  # type: ignore[no-untyped-def]
+            while held and spec.kind in away:
+                await trio.lowlevel.checkpoint()
+            return await original(spec)
+
+        node.spawner.spawn = spawn  # type: ignore[method-assign]
+        for actor in away:
+            os.kill(running[actor], signal.SIGKILL)
+        lines = [f"{actor}: not ready (not running)" for actor in away]
+        with trio.fail_after(DEADLINE):
+            code, text = await _readyz(node)
+            while not all(line in text for line in lines):
+                code, text = await _readyz(node)
+        assert code == 503
+        held = False
+        await _wait_until(node, lambda ready, code: ready and code == 200, DEADLINE)
+
+
 def test_a_node_whose_supervisor_stands_still_is_not_ready() -> None:
     """Not for who asks /readyz, not for who runs `sdnode status`, and not for an alert."""
     with (
