@@ -18,7 +18,7 @@ from ..stepping import SteppingEntry
 from .data_directory import DataDirectory
 from .database import DATABASE_FILE
 from .device_store import DeviceStore, no_probe
-from .identity_file import open_identity, remember_devices, remembers_devices
+from .identity_file import OpenedIdentity, open_identity, remember_devices, remembers_devices
 from .machine import Vault
 from .passphrase_seal import DEFAULT_COSTS, Argon2Costs
 from .waiting import CANNOT_OPEN, WaitingVault
@@ -34,12 +34,13 @@ def open_vault(
     costs: Argon2Costs = DEFAULT_COSTS,
     *,
     may_create: bool = True,
+    opened: OpenedIdentity | None = None,
 ) -> Vault:
     """Open the data directory, create it if it does not exist, and restore the vault from its checkpoint.
 
     `resources` close everything again. `probe` is for tests (device_store.DeviceStore). `costs` are used if
-    an identity is sealed now. Without `may_create` a missing identity is an error. Raises FatalActorError
-    with a text for the user.
+    an identity is sealed now. Without `may_create` a missing identity is an error. `opened` is that of
+    earlier tries. Raises FatalActorError with a text for the user.
     """
     passphrase = None if config.passphrase_fd is None else _read_passphrase(config.passphrase_fd)
     directory = DataDirectory(Path(config.data_dir).expanduser().absolute())
@@ -48,7 +49,11 @@ def open_vault(
     # A store without its identity could not be opened, so a new identity is created only if there is no
     # store.
     may_create = may_create and not database.exists()
-    identity = open_identity(directory, may_create=may_create, passphrase=passphrase, costs=costs)
+    opened = opened or OpenedIdentity()
+    identity = opened.of(directory)
+    if identity is None:
+        identity = open_identity(directory, may_create=may_create, passphrase=passphrase, costs=costs)
+        opened.keep(directory, identity)
     store = DeviceStore(database, identity.storage_key, probe)
     resources.callback(store.close)
     try:
@@ -88,12 +93,14 @@ def _read_passphrase(fd: int) -> bytes:
 @contextmanager
 def _opened(start: Start) -> Iterator[Vault | WaitingVault]:
     config = _decode_config(start.config)
+    identity = OpenedIdentity()
     with ExitStack() as resources:
 
         def attempt(checkpoint: bytes | None) -> Vault:
             with ExitStack() as opened:
                 # A node that has run has an identity. If it is not there, it was removed.
-                vault = open_vault(config, checkpoint, opened, may_create=start.incarnation == 1)
+                may_create = start.incarnation == 1
+                vault = open_vault(config, checkpoint, opened, may_create=may_create, opened=identity)
                 resources.enter_context(opened.pop_all())
                 return vault
 

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from spacedrive_node.actors.base import FatalActorError
-from spacedrive_node.actors.vault import identity_file, passphrase_seal
+from spacedrive_node.actors.vault import actor, identity_file, passphrase_seal
+from spacedrive_node.actors.vault.database import DATABASE_FILE
 from spacedrive_node.actors.vault.identity_file import would_seal
 from spacedrive_node.actors.vault.passphrase_seal import (
     Argon2Costs,
@@ -20,7 +21,9 @@ from spacedrive_node.actors.vault.passphrase_seal import (
     seal,
     unseal,
 )
+from spacedrive_node.actors.vault.waiting import WaitingVault
 from spacedrive_node.messages.base import MalformedMessageError, encode
+from spacedrive_node.messages.child_protocol import Start
 
 CHEAP = Argon2Costs(memory=8, passes=1, lanes=1)
 PHRASE = b"correct horse battery staple"
@@ -367,3 +370,39 @@ def test_nothing_shows_what_is_secret(tmp_path: Path, with_passphrase: Any) -> N
     assert PHRASE.decode() not in shown
     assert repr(file.payload) not in shown
     assert PHRASE not in encode(host.config)
+
+
+def test_a_vault_that_waits_for_its_store_derives_its_key_once(
+    tmp_path: Path, with_passphrase: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tries every other second; a file that was put in place of the identity is looked at again."""
+    host = with_passphrase(tmp_path)
+    device = _device(host)
+    derived: list[int] = []
+
+    def counted(content: bytes, passphrase: bytes) -> bytes:
+        derived.append(len(derived))
+        return unseal(content, passphrase)
+
+    monkeypatch.setattr(identity_file, "unseal", counted)
+    database = host.data_dir / DATABASE_FILE
+    away = database.rename(tmp_path / "away")
+    database.mkdir()
+    start = Start("vault", 2, msgspec.Raw(encode(host.config)), host.checkpoint)
+    with actor._opened(start) as machine:
+        assert isinstance(machine, WaitingVault)
+        machine.first(0.0)
+        for _ in range(5):
+            machine.tick(machine.wake_at())
+        assert len(derived) == 1
+        key = host.data_dir / identity_file.KEY_FILE
+        key.write_bytes(seal(unseal(key.read_bytes(), PHRASE), PHRASE, CHEAP))
+        for _ in range(5):
+            machine.tick(machine.wake_at())
+        assert len(derived) == 2
+        database.rmdir()
+        away.rename(database)
+        machine.tick(machine.wake_at())
+        assert machine._vault is not None
+        assert machine._vault._identity.device_id == device
+    assert len(derived) == 2
