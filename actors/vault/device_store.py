@@ -39,6 +39,7 @@ MAX_JOURNAL_ROWS = 4096
 
 _TRIAL_CHARACTERS = 32 * 1024
 _DELETE = "DELETE FROM devices"
+_DELETE_FORGOTTEN = "DELETE FROM forgotten"
 _COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
 _SELECT = f"SELECT {_COLUMNS} FROM devices"  # noqa: S608 -- the fields of Record
 _INSERT = f"INSERT INTO devices ({_COLUMNS}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
@@ -68,6 +69,8 @@ class DeviceStore:
         self.files = StoreFiles(path)
         self._has_deleted = False
         """Whether records were deleted whose bytes may still be in the write-ahead log."""
+        self.has_dropped_peers = False
+        """Whether the journal may still name peers of records that were deleted."""
 
     def close(self) -> None:
         """Close the file. A transaction that is still open is rolled back."""
@@ -80,17 +83,20 @@ class DeviceStore:
         Raises sqlite3.Error or StoreReplacedError: then nothing.
         """
         self.files.check()
-        self._run("BEGIN IMMEDIATE")
         try:
-            yield
-            self.files.check()
-            self._run("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        if self._has_deleted:
-            self._clean_log()
+            self._run("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.files.check()
+                self._run("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            if self._has_deleted:
+                self._clean_log()
+        finally:
+            self.files.note_written()
 
     def _clean_log(self) -> None:
         """Leave nothing of deleted records in any file.
@@ -113,8 +119,9 @@ class DeviceStore:
         self._probe(f"before {sql}")
         cursor = self._connection.execute(sql, args)
         rows = cursor.fetchall()
-        if cursor.rowcount > 0 and sql.startswith(_DELETE):
+        if cursor.rowcount > 0 and sql.startswith((_DELETE, _DELETE_FORGOTTEN)):
             self._has_deleted = True
+            self.has_dropped_peers |= sql.startswith(_DELETE)
         self._probe(f"after {sql}")
         return rows
 
@@ -139,6 +146,25 @@ class DeviceStore:
         self._run(
             "DELETE FROM journal WHERE number <= (SELECT max(number) FROM journal) - ?", MAX_JOURNAL_ROWS
         )
+
+    def drop_peers_of_no_record(self) -> None:
+        """Leave in the journal no peer that has no record any more: it was forgotten, say.
+
+        Not before the input that deleted the record was answered. Raises sqlite3.Error, StoreReplacedError.
+        """
+        known = {row[0] for row in self._run("SELECT DISTINCT peer FROM devices")}
+        changed = []
+        for number, data in self._run("SELECT number, effect FROM journal"):
+            effect = _decode_effect(data)
+            peers = tuple(peer for peer in effect.peers if peer in known)
+            if peers != effect.peers:
+                changed.append((encode(msgspec.structs.replace(effect, peers=peers)), number))
+        if changed:
+            with self.transaction():
+                for data, number in changed:
+                    self._run("UPDATE journal SET effect = ? WHERE number = ?", data, number)
+                self._has_deleted = True
+        self.has_dropped_peers = False
 
     # -- this device
 
@@ -335,4 +361,4 @@ class DeviceStore:
 
     def clear_forgotten(self) -> None:
         """Delete the ids of forgotten devices: no session runs that could store for them."""
-        self._run("DELETE FROM forgotten")
+        self._run(_DELETE_FORGOTTEN)

@@ -51,7 +51,7 @@ from .metrics import DeviceCounts
 from .records_in_use import RecordsInUse, peers_of
 from .session_evidence import SessionEvidence
 from .store_files import StoreGoneError
-from .store_health import DEVICES_LOST, STORE_GONE, StoreHealth, readiness
+from .store_health import CHECK_INTERVAL_S, DEVICES_LOST, STORE_GONE, StoreHealth, readiness
 
 REPLACED_LIFETIME_S = 7 * 24 * 3600.0
 """How long a record is kept after another took its place (docs/protocol.md, "Which pairing is in use")."""
@@ -104,6 +104,7 @@ class Vault:
                 store.set_own_name(self._name)
         self._remember, self._remembers = remember, remembers
         self._next_sweep: Instant = -math.inf
+        self._may_clean_journal = False
         self._health = StoreHealth(store)
         self._device_counts = DeviceCounts(store)
 
@@ -114,6 +115,8 @@ class Vault:
         swarm does not start. So it never refuses a peer that the vault knows.
         """
         effects = self.tick(now) or Effects()
+        # An input that was not answered comes again at once, and finds its effect as it was.
+        self._next_sweep, self._may_clean_journal = now + CHECK_INTERVAL_S, True
         records, damaged = self._store.all_records()
         effects.out += self._records_in_use.peer_updates(peers_of(*records))
         identity = self._identity
@@ -140,8 +143,9 @@ class Vault:
         """
         out = self._health.tick(now)
         if now >= self._next_sweep:
-            self._next_sweep = now + _SWEEP_INTERVAL_S
             out += self._sweep()
+            pause = CHECK_INTERVAL_S if self._store.has_dropped_peers else _SWEEP_INTERVAL_S
+            self._next_sweep = now + pause
         out += self._device_counts.report()
         return Effects(out=out, logs=self._health.take_logs()) if out else None
 
@@ -151,6 +155,8 @@ class Vault:
                 old = self._store.outdated_records(before=self._wall() - REPLACED_LIFETIME_S)
                 for record in old:
                     self._store.delete(record.generation)
+            if self._may_clean_journal:
+                self._store.drop_peers_of_no_record()
         except sqlite3.OperationalError as error:
             return self._health.report_failure(error)
         return self._records_in_use.peer_updates(peers_of(*old))
@@ -160,6 +166,8 @@ class Vault:
     def step(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
         """See stepping.StepMachine."""
         effects = self._handle(incoming, now)
+        if self._store.has_dropped_peers:
+            self._next_sweep = now  # once this step has left
         effects.logs += self._health.take_logs()
         return effects
 

@@ -124,3 +124,31 @@ async def test_a_data_directory_that_goes_when_both_have_accepted(tmp_path: Path
             if not removed:
                 away.rename(here)
                 await is_paired(b)
+
+
+@pytest.mark.timeout(120)
+async def test_a_database_that_is_overwritten_while_it_is_open(tmp_path: Path) -> None:
+    """`status`, /readyz and the metric say so within seconds, though every read would still succeed."""
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0") as node:
+        database = tmp_path / "anna" / "devices.db"
+        with trio.fail_after(DEADLINE):
+            while not (await node.client.status()).ready:
+                await trio.lowlevel.checkpoint()
+            with database.open("r+b") as file:
+                file.write(b"garbage!" * (database.stat().st_size // 8))
+            while (status := await node.client.status()).ready or "vault" not in status.missing:
+                await trio.lowlevel.checkpoint()
+            while "is damaged; restore it from a backup" not in (page := await page_of(node, "/readyz")):
+                await trio.lowlevel.checkpoint()
+        assert page.startswith("HTTP/1.1 503 ")
+        assert "spacedrive_node_ready 0.0" in await page_of(node, "/metrics")
+        assert [line for line in node.logs if "store cannot be opened" in str(line)]
+
+
+async def page_of(node: Node, path: str) -> str:
+    """What the node's HTTP server answers."""
+    assert node.ready.metrics is not None
+    host, _, port = node.ready.metrics.rpartition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        return b"".join([piece async for piece in stream]).decode()

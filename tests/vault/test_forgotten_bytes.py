@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.peer_protocol import Refused
 from spacedrive_node.messages.to_gateway import DeviceChanged
 from spacedrive_node.messages.to_session import StoreRefused
@@ -57,6 +58,34 @@ def test_a_secret_that_is_dropped_leaves_no_file_with_it(
     drop(host, pairing)
     assert files_with(host, secret) == []
     assert files_with(host, pairing.device.public_key) == []
+    host.tick()
+    assert files_with(host, pairing.device.peer) == []
+
+
+def test_who_was_forgotten_is_in_no_file(host: VaultHost, other: Any, new_device: Any) -> None:
+    """Neither key, id nor peer id, of this device's own records of what it did: once it has answered.
+
+    One that was killed before it has answered still knows it when it is asked again, and for two seconds.
+    """
+    kept, gone = paired(host, new_device()), paired(host, other)
+    request = ForgetDevice(1, other.device_id)
+    assert host.request("gateway", request, b"i" * 16) == DeviceChanged(1)
+    host.restart()
+    assert files_with(host, other.peer)
+    assert host.request("gateway", request, b"i" * 16) == DeviceChanged(1)
+    assert other.peer not in host.known
+    for pairing in (kept, gone):  # until then what they have signed may still come
+        host.step("supervisor", SessionEnded(pairing.session, "joiner", "paired"))
+    host.now += 2
+    host.tick()
+    for content in (other.peer, other.device_id, other.public_key, gone.th3):
+        assert files_with(host, content) == []
+    assert files_with(host, kept.device.peer)
+    assert host.request("gateway", request, b"i" * 16) == DeviceChanged(1)
+    host.step("gateway", ForgetDevice(2, kept.device.device_id))
+    host.tick()
+    host.restart()
+    assert files_with(host, kept.device.peer) == []
 
 
 def test_many_secrets_in_any_order(host: VaultHost, new_device: Any) -> None:

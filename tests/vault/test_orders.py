@@ -231,7 +231,8 @@ def test_clocks_far_apart_change_no_order(
     its own clock makes the orders equal at Ada's and different at Bob's, so that only she compares
     transcripts.
     """
-    bob.vault._store.set_clock(apart)
+    with bob.vault._store.transaction():
+        bob.vault._store.set_clock(apart)
     second = PairingOfTwo(ada, bob)
     second.sign(ada)
     first = PairingOfTwo(ada, bob, th3_is_greater_than=second.th3)

@@ -42,7 +42,7 @@ def cramped(tmp_path: Path, new_host: NewHost) -> Iterator[VaultHost]:
 
 def readiness(host: VaultHost) -> list[tuple[bool, str]]:
     """Let the vault look after its store. Return what it tells the gateway of its readiness."""
-    host.now = host.vault.wake_at()
+    host.now = max(host.now, host.vault._health.wake_at())
     effects = host.tick()
     return [] if effects is None else said(effects)
 
@@ -240,3 +240,21 @@ def test_files_that_cannot_be_reached(host: VaultHost, monkeypatch: pytest.Monke
         except StoreGoneError as raised:
             error = raised
     assert "Permission denied" in str(error)
+
+
+@pytest.mark.parametrize("file", ["devices.db", "devices.db-wal"])
+def test_a_file_that_something_else_has_written_to(host: VaultHost, other: OtherDevice, file: str) -> None:
+    """SQLite would not see it before its next start: its cache hides what the file holds."""
+    host.admit(pairing := other.pairing())
+    host.request(pairing.sender, pairing.store())
+    for _ in range(5):
+        assert readiness(host) == []
+    with (host.data_dir / file).open("r+b") as written:
+        written.seek(100)
+        written.write(b"garbage" * 100)
+    with pytest.raises(StoreReplacedError, match="something else has written to"):
+        readiness(host)
+    if file == "devices.db":
+        host.close()
+        with pytest.raises(FatalActorError, match="is damaged; restore it from a backup"):
+            host.open()
