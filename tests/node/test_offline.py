@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from spacedrive_node.config.extras import has_webrtc
 from spacedrive_node.config.settings import NodeConfig
 from spacedrive_node.node import NodeFailedError, serve
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, UpCommand, sdnode_pair, sdnode_up
+from spacedrive_node.tests.harness.websocket_hosts import make_certificate
 
 PEER = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 INTERNET_TABLES = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6")
@@ -103,7 +105,8 @@ class Watch:
             for pid in tree(root):
                 self.foreign.update((pid, what) for what in foreign_sockets(pid))
                 inodes = socket_inodes(pid)
-                self.internet += sum(row[9] in inodes for row in rows(pid, "tcp") + rows(pid, "tcp6"))
+                there = [row for table in INTERNET_TABLES for row in rows(pid, table)]
+                self.internet += sum(row[9] in inodes for row in there)
         self.rounds += 1
 
     def _run(self) -> None:
@@ -144,6 +147,47 @@ def test_no_process_has_another_socket(tmp_path: Path) -> None:
     assert watch.internet > 0  # loopback's were seen, so others would have been
 
 
+LISTENERS = {
+    "ws, quic": ("/ip4/127.0.0.1/tcp/0/ws", "/ip6/::1/tcp/0/ws", "/ip4/127.0.0.1/udp/0/quic-v1"),
+    "ws alone": ("/ip4/127.0.0.1/tcp/0/ws",),
+    "wss, tcp, quic": (
+        "/ip4/127.0.0.1/tcp/0/tls/ws",
+        "/ip4/127.0.0.1/tcp/0",
+        "/ip6/::1/udp/0/quic-v1",
+        "/ip4/127.0.0.1/udp/0/quic-v1",
+    ),
+    "webrtc, ws, quic": (
+        "/ip4/127.0.0.1/udp/0/webrtc-direct",
+        "/ip6/::1/tcp/0/ws",
+        "/ip4/127.0.0.1/udp/0/quic-v1",
+    ),
+}
+
+
+@pytest.mark.parametrize("listeners", [one for one in LISTENERS if "webrtc" not in one or has_webrtc()])
+def test_no_process_has_another_socket_with_other_listeners(tmp_path: Path, listeners: str) -> None:
+    """Two nodes with the same, which pair; each dials what the other has."""
+    flags = [flag for address in LISTENERS[listeners] for flag in ("--listen", address)]
+    if "wss" in listeners:
+        made = make_certificate(tmp_path, ["127.0.0.1"])
+        for flag, file in (("certificate", made.certificate), ("key", made.key), ("ca", made.ca)):
+            flags += [f"--tls-{flag}", str(file)]
+    with (
+        sdnode_up(tmp_path, "anna", "--offline", *flags, listen=None) as a,
+        sdnode_up(tmp_path, "bruno", "--offline", *flags, listen=None) as b,
+        Watch(a, b) as watch,
+    ):
+        assert len(a.ready["addresses"]) == len(LISTENERS[listeners])
+        with sdnode_pair(a) as (words, shown):
+            paired = b.run("join", "-", stdin=f"{words}\ny\n")[-1]
+            assert paired["event"] == "paired"
+            assert str(paired["transport"]) in listeners
+            assert shown.wait(DEADLINE) == 0
+    assert not watch.foreign
+    assert watch.rounds > 2
+    assert watch.internet > 0
+
+
 def test_the_check_finds_other_sockets(tmp_path: Path) -> None:
     """A node that is not offline has some, and so has a process that is given one of each kind."""
     with sdnode_up(tmp_path, "anna", listen="/ip4/0.0.0.0/tcp/0") as a:
@@ -165,6 +209,8 @@ def test_the_check_finds_other_sockets(tmp_path: Path) -> None:
         (("--announce", "/ip4/127.0.0.1/tcp/1"), "announce"),
         (("--listen", "/ip4/0.0.0.0/tcp/0"), "listen"),
         (("--listen", "/ip6/::1/tcp/0", "--listen", "/ip4/10.0.0.1/tcp/0"), "listen"),
+        (("--listen", "/ip4/0.0.0.0/tcp/0/ws"), "listen"),
+        (("--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip6/::/udp/0/quic-v1"), "listen"),
         (("--metrics-listen", "0.0.0.0:0"), "metrics-listen"),
     ],
 )
