@@ -32,7 +32,7 @@ webrtc: $(STAMP) ## install what WebRTC needs beside, into .venv (the tests brin
 demo: $(STAMP) ## two nodes on this machine pair before your eyes (the default)
 	@$(BIN)/sdnode demo
 
-# What concerns connections runs over TCP and QUIC; TRANSPORT=quic, ws or both runs everything over that alone.
+# What concerns connections runs over TCP, QUIC and WebRTC; TRANSPORT=quic, webrtc, ws or both: all over that alone.
 test: $(DEV) ## all tests, in two processes (JOBS=2, TRANSPORT=quic)
 	@$(if $(TRANSPORT),TEST_TRANSPORT=$(TRANSPORT)) $(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
 
@@ -40,12 +40,12 @@ test: $(DEV) ## all tests, in two processes (JOBS=2, TRANSPORT=quic)
 fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)
 	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
 
-# Half of them over TCP and half over QUIC, or all over TRANSPORT=tcp, quic or both.
+# A third over TCP, QUIC and WebRTC each, or all over TRANSPORT=tcp, quic, webrtc or both (TCP and QUIC).
 chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7 TRANSPORT=quic
 	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED)) \
 		$(if $(TRANSPORT),--transport $(TRANSPORT))
 
-failures: $(DEV) ## the other side vanishes at every message, in every manner, over TCP and QUIC (an hour)
+failures: $(DEV) ## the other side vanishes at every message, in every manner, over each transport (an hour and a half)
 	@$(BIN)/python tests/failures/run.py
 	@TEST_TRANSPORT=quic FAILURES=all $(BIN)/python -m pytest -c tests/pytest.ini tests/failures -n $(JOBS) \
 		--timeout=3600 --ignore=tests/failures/test_vanish.py

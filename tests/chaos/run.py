@@ -2,9 +2,9 @@
 
     python tests/chaos/run.py --pairings 200 --seed 7 --concurrency 4
 
-Half of them over TCP, then half over QUIC, unless --transport says otherwise. Exit status 0: over each
-nothing failed and at least 99 % were complete (with few pairings: all but one). Ctrl-C and SIGTERM end it
-early and print the results so far.
+A third of them over TCP, QUIC and WebRTC each (without its extra, half), unless --transport says otherwise.
+Exit status 0: over each nothing failed and at least 99 % were complete (with few pairings: all but one).
+Ctrl-C and SIGTERM end it early and print the results so far.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pathlib import Path
 import trio
 
 import spacedrive_node.node
+from spacedrive_node.config import extras
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.tests.harness.faults.chaos_run import MODES, ChaosRun, Report
@@ -33,7 +34,10 @@ from spacedrive_node.tests.harness.transports import using
 
 NAMES = ("anna", "bruno", "clara")
 DATA = {"devices.db", "identity.key", "lock"}
-TRANSPORTS = {"each": ("tcp", "quic"), "tcp": ("tcp",), "quic": ("quic",), "both": ("both",)}
+TRANSPORTS = {
+    "each": ("tcp", "quic", "webrtc") if extras.has_webrtc() else ("tcp", "quic"),
+    **{one: (one,) for one in ("tcp", "quic", "webrtc", "both")},
+}
 """By the option: over what the nodes are reached, in one run after the other."""
 _GONE = 5.0
 """Seconds in which the last process must end."""
@@ -205,8 +209,8 @@ def main() -> int:
         "--transport",
         choices=TRANSPORTS,
         default="each",
-        help="over what the nodes are reached: half of the pairings over TCP and half over QUIC,\n"
-        "one of them alone, or both at once, as by default in a node",
+        help="over what the nodes are reached: a part of the pairings over TCP, QUIC and WebRTC each,\n"
+        "one of them alone, or both TCP and QUIC at once, as by default in a node",
     )
     parser.add_argument("--timeline", type=Path, help="write all that happened to this file")
     arguments = parser.parse_args()

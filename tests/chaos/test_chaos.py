@@ -18,7 +18,7 @@ SETTLE_LATER = "--pairings 8 --seed 11 --concurrency 2 --mode bursts --delivery 
 @pytest.mark.parametrize("options", [COMPLETE, SETTLE_LATER], ids=["complete", "settle-later"])
 @pytest.mark.timeout(300)
 def test_a_storm_leaves_nothing_wrong(options: str) -> None:
-    """Random SIGKILLs on both sides, over TCP and over QUIC: complete, equal on both sides, and nothing is
+    """Random SIGKILLs on both sides, over each transport: complete, equal on both sides, and nothing is
     left over; see run.py.
     """
     command = [sys.executable, str(RUN), *options.split()]

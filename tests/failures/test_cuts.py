@@ -2,7 +2,7 @@
 
 Each node is reached through a relay. When a message is about to leave a session, or has just reached one,
 every connection of both nodes is cut: over TCP reset, or closed as if the other side had gone; over QUIC so
-that a NAT has forgotten its address, or so that nothing of it arrives any more.
+that a NAT has forgotten its address, or so that nothing of it arrives any more; over WebRTC the latter.
 """
 
 import os
@@ -20,7 +20,7 @@ from spacedrive_node.tests.harness.faults.fault_injector import (
     open_relayed_pair,
 )
 from spacedrive_node.tests.harness.faults.message_tap import Sighting
-from spacedrive_node.tests.harness.faults.relays import RelayedTransport, relay_of
+from spacedrive_node.tests.harness.faults.relays import RELAYED_TRANSPORTS, RelayedTransport, relay_of
 from spacedrive_node.tests.harness.faults.udp_relay import UdpRelay
 
 WHOLE = bool(os.environ.get("FAILURES"))
@@ -76,17 +76,22 @@ async def test_a_nat_forgets_the_address_at_every_message(tmp_path: Path) -> Non
     await cut_at(tmp_path, "quic", EXCHANGES, reset=True, swapped=False)
 
 
-async def dead_without_a_sign(folder: Path, points: Sequence[FailurePoint], *, swapped: bool) -> None:
+async def dead_without_a_sign(
+    folder: Path, points: Sequence[FailurePoint], *, swapped: bool, transport: RelayedTransport = "quic"
+) -> None:
     """Whoever waits for an answer gives up after the time of an exchange, and dials again."""
-    await cut_at(folder, "quic", points, reset=False, swapped=swapped)
+    await cut_at(folder, transport, points, reset=False, swapped=swapped)
 
 
 async def lost_or_late(
-    folder: Path, points: Sequence[FailurePoint], strike: Callable[[UdpRelay], None]
+    folder: Path,
+    points: Sequence[FailurePoint],
+    strike: Callable[[UdpRelay], None],
+    transport: RelayedTransport = "quic",
 ) -> None:
     """For three seconds, at both nodes."""
-    relays = [UdpRelay(), UdpRelay()]
-    async with open_relayed_pair(folder, "quic", relays) as pair, trio.open_nursery() as nursery:
+    relays = [relay for relay in (relay_of(transport), relay_of(transport)) if isinstance(relay, UdpRelay)]
+    async with open_relayed_pair(folder, transport, relays) as pair, trio.open_nursery() as nursery:
 
         async def disturb() -> None:
             for relay in relays:
@@ -106,6 +111,17 @@ SLOW_FAULTS: dict[str, Callable[[Path, Sequence[FailurePoint]], Awaitable[None]]
     "lost from the node": partial(lost_or_late, strike=lambda relay: relay.silence(("out",))),
     "late": partial(lost_or_late, strike=lambda relay: relay.hold()),
 }
+if "webrtc" in RELAYED_TRANSPORTS:
+    SLOW_FAULTS |= {
+        "WebRTC: dead, the joiner has dialled": partial(
+            dead_without_a_sign, swapped=False, transport="webrtc"
+        ),
+        "WebRTC: dead, the initiator has dialled": partial(
+            dead_without_a_sign, swapped=True, transport="webrtc"
+        ),
+        "WebRTC: lost": partial(lost_or_late, strike=lambda relay: relay.silence(), transport="webrtc"),
+        "WebRTC: late": partial(lost_or_late, strike=lambda relay: relay.hold(), transport="webrtc"),
+    }
 
 
 async def test_datagrams_are_lost_or_late(tmp_path: Path) -> None:

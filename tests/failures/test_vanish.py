@@ -1,7 +1,7 @@
 """The other side vanishes before and after every message: killed, stopped, or without its cable.
 
-A sample that has every moment in every manner over TCP, for ever or for ten seconds, and some over QUIC;
-run.py runs them all over both.
+A sample that has every moment in every manner over TCP, for ever or for ten seconds, and some over QUIC and
+WebRTC; run.py runs them all over each.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ async def run_all(cases: list[FailureCase], folder: Path, network: CableNetwork,
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("manner", MANNERS)
 async def test_the_other_side_vanishes(tmp_path: Path, manner: Manner) -> None:
-    """Each moment once over TCP, some over QUIC, where nobody is told that a path is dead: both sides end as
+    """Each moment once over TCP, some over UDP, where nobody is told that a path is dead: both sides end as
     documented, agree at the next contact, and can pair again.
     """
     cases = sample_cases(SEED, manner, TOGETHER)
@@ -70,12 +70,13 @@ def test_every_moment_is_in_every_case() -> None:
     whole = [
         (c.transport, c.victim, c.manner, c.duration, point) for c in all_cases(SEED, 4) for point in c.points
     ]
-    assert len(whole) == len(set(whole)) == 2 * 2 * 3 * 2 * len(FAILURE_POINTS)
+    assert len(whole) == len(set(whole)) == len(RELAYED_TRANSPORTS) * 2 * 3 * 2 * len(FAILURE_POINTS)
     for manner in MANNERS:
         sample = sample_cases(SEED, manner, TOGETHER)
         over_tcp = [str(point) for case in sample if case.transport == "tcp" for point in case.points]
         assert sorted(over_tcp) == sorted(map(str, FAILURE_POINTS))
-        assert {case.duration for case in sample if case.transport == "quic"} == {"ever", "ten"}
+        for transport in RELAYED_TRANSPORTS[1:]:
+            assert {case.duration for case in sample if case.transport == transport} == {"ever", "ten"}
     for case in [*all_cases(SEED, 4), *sample_cases(SEED, "stop", TOGETHER)]:
         held = [(point.side, point.actor) for point in case.points if point.actor != "session"]
         assert len(held) == len(set(held)), "one actor can be held once"

@@ -1,8 +1,9 @@
 """Over which transport nodes and swarms of the harness listen and dial.
 
-A test that is marked with `over_each_transport` runs over TCP and over QUIC, all others over TCP. With
-TEST_TRANSPORT=quic both run over QUIC alone (docs/testing.md), with `ws` over WebSocket, with `both` over TCP
-and QUIC at once, as a node does by default.
+A test that is marked with `over_each_transport` runs over TCP, over QUIC, and over WebRTC where its extra is
+installed; all others over TCP. With TEST_TRANSPORT=quic both run over QUIC alone (docs/testing.md), with
+`webrtc` over WebRTC, with `ws` over WebSocket, with `both` over TCP and QUIC at once, as a node does by
+default.
 """
 
 import os
@@ -19,15 +20,17 @@ from multiaddr import Multiaddr
 from spacedrive_node.actors.swarm.quic.transport import QuicTransport
 from spacedrive_node.actors.swarm.websocket.transport import WebSocketTransport
 from spacedrive_node.actors.swarm.websocket.wire import WebSocketOptions
+from spacedrive_node.config import extras
 from spacedrive_node.protocol.multiaddrs import Endpoint
 
 _CHOSEN = os.environ.get("TEST_TRANSPORT", "")
-EACH: Sequence[str] = (_CHOSEN,) if _CHOSEN else ("tcp", "quic")
+EACH: Sequence[str] = (_CHOSEN,) if _CHOSEN else ("tcp", "quic", *extras.has_webrtc() * ("webrtc",))
 """Over which a test runs that is marked with `over_each_transport`."""
 _current = _CHOSEN or "tcp"
 _FORMS = {
     "tcp": ("/tcp/{port}",),
     "quic": ("/udp/{port}/quic-v1",),
+    "webrtc": ("/udp/{port}/webrtc-direct",),
     "ws": ("/tcp/{port}/ws",),
     "both": ("/tcp/{port}", "/udp/{port}/quic-v1"),
 }
@@ -65,7 +68,7 @@ def using(transport: str) -> Iterator[None]:
 
 def first_transport() -> str:
     """Return the transport of the first address of `listen_addresses`."""
-    return _current if _current in ("quic", "ws") else "tcp"
+    return _current if _current in ("quic", "webrtc", "ws") else "tcp"
 
 
 class _FromSource(WebSocketTransport):
@@ -75,6 +78,19 @@ class _FromSource(WebSocketTransport):
 
     async def _connect(self, target: Endpoint) -> trio.abc.Stream:
         return await trio.open_tcp_stream(target.host, target.port, local_address=self.source)
+
+
+def _new_webrtc(seed: bytes) -> Any:
+    """Return a transport that dials from the address that is set. Its extra is imported only here."""
+    from spacedrive_node.actors.swarm.webrtc.transport import WebRtcTransport
+
+    class FromSource(WebRtcTransport):
+        source: str | None = None
+
+        def open(self, host: str, port: int, accept: Any) -> Any:
+            return super().open(host if accept or not self.source else self.source, port, accept)
+
+    return FromSource(create_new_key_pair(seed), seed)
 
 
 def listen_addresses(port: int = 0, host: str = "/ip4/127.0.0.1") -> tuple[str, ...]:
@@ -87,6 +103,8 @@ def more_transports(seed: bytes) -> list[Any]:
     keys = create_new_key_pair(seed)
     if _current == "ws":
         return [_FromSource(WebSocketOptions())]
+    if _current == "webrtc":
+        return [_new_webrtc(seed)]
     return [] if _current == "tcp" else [QuicTransport(keys, seed)]
 
 
@@ -98,9 +116,9 @@ async def dial_address(host: Any, address: str, peer: bytes, source: tuple[str, 
         (transport,) = quic
         transport._dialling.insert(0, transport.open(*source, None))
         source = None
-    if source is not None and address.endswith("/ws"):
+    if source is not None and (address.endswith("/ws") or "/webrtc-direct" in address):
         for one in network.transport_manager.get_transports():
-            if isinstance(one, _FromSource):
+            if hasattr(one, "source"):
                 one.source, source = source[0], None
                 break
     return await network.dial_addr(Multiaddr(address), ID(peer), source=source)

@@ -9,11 +9,16 @@ import trio.lowlevel
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 
-from spacedrive_node.actors.swarm.webrtc.certificate import listener_certificate
+from spacedrive_node.actors.swarm.webrtc.certificate import dialer_certificate, listener_certificate
 from spacedrive_node.actors.swarm.webrtc.connection import WebRtcConnection
+from spacedrive_node.actors.swarm.webrtc.dtls import DtlsSession, new_context
 from spacedrive_node.actors.swarm.webrtc.endpoint import Endpoint, Identity
 
 DEADLINE = 20.0
+_REPEAT_S = 0.2
+_HANDSHAKE_KIND = 13
+"""Where a record of DTLS says what message of the handshake it holds."""
+_HELLO_VERIFY_REQUEST = 3
 
 
 def seed_of(name: str) -> bytes:
@@ -62,6 +67,28 @@ async def peers(*names: str) -> AsyncIterator[tuple[Peer, ...]]:
                 for endpoint in (peer.endpoint, *peer.dialling):
                     endpoint.close()
             nursery.cancel_scope.cancel()
+
+
+async def begin_handshake(address: tuple[str, int], source: str = "127.0.0.1") -> None:
+    """Begin a handshake, show where it comes from if that is asked for, and say no more."""
+    session = DtlsSession(new_context(dialer_certificate()), is_client=True)
+    session.advance()
+    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as sender, trio.fail_after(DEADLINE):
+        await sender.bind((source, 0))
+        sent = session.datagrams()
+        while True:
+            for datagram in sent:
+                await sender.sendto(datagram, address)
+            answer = b""
+            with trio.move_on_after(_REPEAT_S):  # first packets have a pace: it may not have been looked at
+                answer, _ = await sender.recvfrom(2048)
+            if not answer:
+                continue
+            if answer[_HANDSHAKE_KIND] != _HELLO_VERIFY_REQUEST:
+                return
+            session.put(answer)
+            session.advance()
+            sent = session.datagrams()
 
 
 async def connected(a: Peer, b: Peer) -> tuple[WebRtcConnection, WebRtcConnection]:

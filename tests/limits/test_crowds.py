@@ -20,11 +20,12 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
+from spacedrive_node.messages.types import Transport
 from spacedrive_node.protocol.attempt import JoinerAttempt
 from spacedrive_node.protocol.code import derive, parse_words
 from spacedrive_node.protocol.multiaddrs import parse
+from spacedrive_node.tests.harness import quic_stranger
 from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, two_nodes
-from spacedrive_node.tests.harness.quic_stranger import begin_handshake
 from spacedrive_node.tests.harness.session_simulation import Simulation
 from spacedrive_node.tests.harness.session_simulation import pair as pair_of_machines
 from spacedrive_node.tests.harness.simulated_peer import Stranger
@@ -66,14 +67,14 @@ async def attacked(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
 @over_each_transport
 async def test_three_hundred_idle_sockets(tmp_path: Path) -> None:
     """Opened and silent, most of them from another address; those of the joiner's own address as well. Over
-    QUIC these are handshakes that go no further.
+    QUIC and WebRTC these are handshakes that go no further.
     """
     async with attacked(tmp_path) as (a, b), AsyncExitStack() as stack:
         place = parse(a.ready.addresses[0])
         for number in range(300):
             source = "127.0.0.1" if number % 3 == 0 else f"127.{number % 3}.0.1"
             if place.is_udp:
-                await begin_handshake((place.host, place.port), source)
+                await begin_handshake(place.transport, (place.host, place.port), source)
                 continue
             stream = await trio.open_tcp_stream(place.host, place.port, local_address=source)
             await stack.enter_async_context(stream)
@@ -81,6 +82,16 @@ async def test_three_hundred_idle_sockets(tmp_path: Path) -> None:
         result = await pair(a, b)
         assert result.initiator.fingerprint == result.joiner.fingerprint
         await stack.aclose()
+
+
+async def begin_handshake(transport: Transport, address: tuple[str, int], source: str) -> None:
+    """Begin a handshake over UDP and say no more."""
+    if transport == "webrtc":
+        from spacedrive_node.tests.harness import webrtc_endpoints  # whose extra may not be installed
+
+        await webrtc_endpoints.begin_handshake(address, source)
+    else:
+        await quic_stranger.begin_handshake(address, source)
 
 
 async def connect(host: Any, node: Node) -> Any:

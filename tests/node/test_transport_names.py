@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 import trio
 
+from spacedrive_node.config import extras
 from spacedrive_node.messages.types import Transport
 from spacedrive_node.protocol.multiaddrs import parse
 from spacedrive_node.tests.harness.nodes import Node, free_port, pair, running_node
@@ -21,6 +22,7 @@ FORMS: dict[Transport, str] = {
     "quic": "/udp/{}/quic-v1",
     "ws": "/tcp/{}/ws",
     "wss": "/tcp/{}/tls/ws",
+    "webrtc": "/udp/{}/webrtc-direct",
 }
 _CONNECTIONS = re.compile(r"spacedrive_node_connections\{([^}]*)\} (\S+)")
 _HANDSHAKES = re.compile(r"spacedrive_node_handshake_seconds_count\{([^}]*)\} (\S+)")
@@ -69,7 +71,7 @@ async def until_counted(node: Node, pattern: re.Pattern[str], transport: Transpo
             assert set(found) <= {transport}
 
 
-@pytest.mark.parametrize("transport", FORMS)
+@pytest.mark.parametrize("transport", [one for one in FORMS if one != "webrtc" or extras.has_webrtc()])
 async def test_a_pairing_over_one_transport(tmp_path: Path, transport: Transport) -> None:
     """Both devices, and every place where a transport is named."""
     options = settings(transport, tmp_path / "tls")

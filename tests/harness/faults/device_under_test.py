@@ -57,6 +57,8 @@ class DeviceUnderTest:
     lifetime: float = 300.0
     client: NodeClient = field(init=False)
     peer: bytes = b""
+    certificate: str = ""
+    """The end of an address of WebRTC that names it."""
     sightings: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     held: list[Sighting] = field(default_factory=list)
     ever: set[tuple[int, str]] = field(default_factory=set)
@@ -69,7 +71,7 @@ class DeviceUnderTest:
 
     @property
     def as_bootstrap(self) -> str:
-        return f"{self.host.announce}/p2p/{peer_id_text(self.peer)}"
+        return f"{self.host.announce}{self.certificate}/p2p/{peer_id_text(self.peer)}"
 
     # Start and output
 
@@ -149,7 +151,9 @@ class DeviceUnderTest:
                 self.held.append(sighting)
         elif "ready" in line:
             self.peer = bytes.fromhex(line["ready"]["peer"])
-            self.host.listening(line["ready"]["addresses"][0])
+            listening = line["ready"]["addresses"][0]
+            self.certificate = "".join(listening.partition("/certhash/")[1:])
+            self.host.listening(listening)
             process.ready.set()
 
     def record(self, what: object) -> None:

@@ -105,7 +105,7 @@ class FailureCase:
         ending = "for ever" if self.duration == "ever" else "for ten seconds"
         server = "initiator" if self.first_shows else "joiner"
         at = "; ".join(map(str, self.points))
-        over = {"tcp": "TCP", "quic": "QUIC"}[self.transport]
+        over = {"tcp": "TCP", "quic": "QUIC", "webrtc": "WebRTC"}[self.transport]
         return f"over {over}, {self.victim} {verb} {ending} (the {server} is the other's server) at: {at}"
 
 
@@ -128,7 +128,7 @@ def all_cases(seed: int, together: int) -> list[FailureCase]:
 
 
 def sample_cases(seed: int, manner: Manner, together: int) -> list[FailureCase]:
-    """Return cases in one manner: each point once over TCP, and a few over QUIC.
+    """Return cases in one manner: each point once over TCP, and a few over each of the others.
 
     Victims and durations take turns.
     """
@@ -138,12 +138,14 @@ def sample_cases(seed: int, manner: Manner, together: int) -> list[FailureCase]:
         FailureCase(turns[number % 4][0], manner, turns[number % 4][1], part, first_shows=draw.random() < 0.5)
         for number, part in enumerate(_parts(draw, together))
     ]
-    victims = draw.sample(SIDES, len(SIDES))
-    over_quic = [
-        FailureCase(victim, manner, duration, part, draw.random() < 0.5, "quic")
-        for victim, duration, part in zip(victims, DURATIONS, _parts(draw, together), strict=False)
-    ]
-    return [*over_quic, *over_tcp]
+    over_udp: list[FailureCase] = []
+    for transport in RELAYED_TRANSPORTS[1:]:
+        victims = draw.sample(SIDES, len(SIDES))
+        over_udp += [
+            FailureCase(victim, manner, duration, part, draw.random() < 0.5, transport)
+            for victim, duration, part in zip(victims, DURATIONS, _parts(draw, together), strict=False)
+        ]
+    return [*over_udp, *over_tcp]
 
 
 def _parts(draw: random.Random, together: int) -> list[tuple[FailurePoint, ...]]:

@@ -25,12 +25,19 @@ class _Flow:
 
     client: tuple[str, int]
     socket: trio.socket.SocketType
+    is_dead: bool = False
+    """Everything of it is lost for good."""
 
 
 @dataclass
 class UdpRelay:
-    """Forwards datagrams to one address. It loses everything until `set_target`."""
+    """Forwards datagrams to one address. It loses everything until `set_target`.
 
+    `by_sender`: connections are told apart by their client, as with WebRTC, of which each dial has a socket
+    of its own; otherwise by the connection ids of QUIC.
+    """
+
+    by_sender: bool = False
     _target: int = 0
     _near: trio.socket.SocketType = field(init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -81,12 +88,14 @@ class UdpRelay:
 
         `reset`: forget the mappings, as a NAT that was restarted: what the client sends next comes to the
         node from another port, and what the node sends is lost until then. Otherwise all packets of
-        connections that there are, known by their connection ids, are lost for good, and new connections
-        get through.
+        connections that there are, are lost for good, and new connections get through.
         """
         there = len(self._flows)
         if reset:
             self._close_flows()
+        elif self.by_sender:
+            for flow in self._flows.values():
+                flow.is_dead = True
         else:
             self._dead |= self._seen
         return there
@@ -116,7 +125,8 @@ class UdpRelay:
     async def _carry(self, direction: Direction, flow: _Flow, data: bytes) -> None:
         if not data[:1] or not data[0] & _LONG_HEADER:
             self._seen.add(data[_CONNECTION_ID])
-        if direction in self._lost or data[_CONNECTION_ID] in self._dead:
+        is_dead = flow.is_dead if self.by_sender else data[_CONNECTION_ID] in self._dead
+        if direction in self._lost or is_dead:
             self.lost += 1
             await trio.lowlevel.checkpoint()
         elif self._held is not None:
