@@ -212,6 +212,7 @@ def child_specs(
                 offline=config.offline,
                 public=config.public,
                 name_servers=config.dns,
+                port_mapping=config.maps_ports,
                 websocket=config.uses_websocket,
                 webrtc=config.uses_webrtc,
                 websocket_path=config.websocket_path,
@@ -226,7 +227,7 @@ def child_specs(
             ),
         ),
     ]
-    if config.mdns and not config.offline:
+    if config.needs_lan:
         specs.insert(
             -1, ChildSpec("lan", _entry("lan"), LanConfig(), sandbox=sandbox_profiles.LAN, preload=True)
         )

@@ -65,6 +65,10 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("--lan-only/--no-lan-only", {"default": None, "help": "Speak with the local network only. [no]"}),
     ("--offline/--no-offline", {"default": None, "help": "Speak with this host only. [no]"}),
+    (
+        "--port-mapping/--no-port-mapping",
+        {"default": None, "help": "Have the router open the node's ports. [yes]"},
+    ),
     ("--max-sessions", {"metavar": "N", "help": "Pairings at once. [256]"}),
     ("--code-lifetime", {"metavar": "SECONDS", "help": "How long a code may be used, 60 to 3600. [300]"}),
     ("--log-format", {"metavar": "console|json", "help": "[console]"}),

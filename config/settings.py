@@ -66,6 +66,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
     listen: multiaddrs; empty for DEFAULT_LISTEN, offline for OFFLINE_LISTEN, or a free port when one of these
     is taken.
+    port_mapping: whether the home's router is asked to open the ports of the node.
     offline: no socket but loopback and Unix ones.
     quic: whether DEFAULT_QUIC_LISTEN belongs to the default too. A node dials what it listens on.
     websocket_path: what the request of a WebSocket asks for. websocket_proxies: addresses and networks of
@@ -102,6 +103,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     same_host: bool = True
     lan_only: bool = False
     offline: bool = False
+    port_mapping: bool = True
     max_sessions: int = 256
     code_lifetime: float = 300.0
     log_format: LogFormat = "console"
@@ -145,6 +147,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def used_dht_protocol(self) -> str:
         """The protocol id of the DHT that the node joins."""
         return PUBLIC_DHT_PROTOCOL if self.public else self.dht_protocol
+
+    @property
+    def maps_ports(self) -> bool:
+        """Whether the gateway is asked to open the node's ports: of IPv4, and not if others are announced."""
+        if not self.port_mapping or self.lan_only or self.offline or self.announce:
+            return False
+        return any(
+            not is_loopback_address(text) and parse(text).family == "ip4" for text in self.listen_addresses
+        )
+
+    @property
+    def needs_lan(self) -> bool:
+        """Whether the node has a lan actor."""
+        return (self.mdns and not self.offline) or self.maps_ports
 
     @property
     def uses_webrtc(self) -> bool:
@@ -280,6 +296,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("same-host", switch),
         Setting("lan-only", switch),
         Setting("offline", switch),
+        Setting("port-mapping", switch),
         Setting("max-sessions", integer(1, 1000)),
         Setting("code-lifetime", number(MIN_CODE_LIFETIME_SECONDS, MAX_CODE_LIFETIME_SECONDS, "seconds")),
         Setting("log-format", choice("console", "json")),

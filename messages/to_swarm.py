@@ -5,11 +5,23 @@ The swarm decides nothing about a pairing. It matches code ids and forwards fram
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import SessionEnded, Undeliverable
-from .types import Addresses, Bytes32, PeerId, RememberedPeer, RequestId, Role, Seconds, WireFrame
+from .types import (
+    Addresses,
+    Bytes32,
+    PeerId,
+    PortNumber,
+    PortProtocol,
+    RememberedPeer,
+    RequestId,
+    Role,
+    Seconds,
+    WireFrame,
+)
 
 RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=80)]
 """A Kademlia key as a request contains it: a peer id, or a provider key (34-byte multihash)."""
@@ -123,6 +135,21 @@ class RecalledPeers(Message):
     peers: Annotated[tuple[RememberedPeer, ...], Meta(max_length=128)] = ()
 
 
+class PortMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the gateway says that leads to a port of this node: an IPv4 address as text, and a port of it."""
+
+    protocol: PortProtocol
+    port: PortNumber
+    external_host: Annotated[str, Meta(max_length=15)]
+    external_port: PortNumber
+
+
+class PortMappings(Message):
+    """From lan (standing): what the gateway has opened for this node now. A claim of the gateway's."""
+
+    mappings: Annotated[tuple[PortMapping, ...], Meta(max_length=8)]
+
+
 SwarmInbox = (
     SwarmIdentity
     | Serve
@@ -135,6 +162,7 @@ SwarmInbox = (
     | ClosestServers
     | Listening
     | RecalledPeers
+    | PortMappings
     | SessionEnded
     | Undeliverable
 )

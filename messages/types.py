@@ -84,6 +84,13 @@ RememberedKind = Literal["server", "relay", "device"]
 """What a remembered peer is for this node: a DHT server, a relay, or where a trusted device is."""
 DeviceState = Literal["paired", "unconfirmed"]
 DhtMode = Literal["auto", "server", "client"]
+PortProtocol = Literal["tcp", "udp"]
+PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+Reachability = Literal["unknown", "public", "punchable", "symmetric", "private", "this host"]
+"""From where this node can be reached (docs/operations.md, "Reachability").
+
+`private`: it keeps to the local network (--lan-only); `this host`: to this host.
+"""
 
 
 def later_stage(one: Stage, other: Stage) -> Stage:

@@ -105,6 +105,9 @@ ROUTES: tuple[Route, ...] = (
     Route("Browse", ("discovery",), "lan", standing=True),
     Route("StopBrowsing", ("discovery",), "lan", withdraws="Browse"),
     Route("LanPeer", ("lan",), "discovery"),
+    # the ports of the gateway
+    Route("MapPorts", ("swarm",), "lan", standing=True),
+    Route("PortMappings", ("lan",), "swarm", standing=True),
     # measurements
     Route("Observed", ("session", "swarm", "discovery", "lan", "vault"), "metrics"),
     Route("AreYouAlive", ("metrics", "gateway"), "supervisor"),

@@ -140,8 +140,14 @@ class Announcer:
         for server in self._context.same_host:
             self.handle_server_joined(server, now)
 
+    def renew(self, now: Instant) -> None:
+        """Announce anew to those that hold an announcement: this node has other addresses."""
+        for announcement in self._announcements.values():
+            if not announcement.in_round:
+                announcement.next_round = now
+
     def restart(self, now: Instant) -> None:
-        """Begin every announcement again: the swarm has lost its requests, or has other addresses."""
+        """Begin every announcement again: the swarm has lost its requests, or listens elsewhere."""
         self._context.requests.abandon(self)
         for queue in self._queues.values():
             # The queues stay, because servers go on counting: the pace holds over a restart of the swarm.

@@ -85,6 +85,9 @@ class Discovery:
             case SessionEnded():
                 self._stop_providing(actor_of_session(message.session))
                 self._stop_finding(actor_of_session(message.session))
+            case SwarmUp(is_update=True) if self._swarm_up is not None:
+                self._swarm_up = message
+                self._announcer.renew(now)
             case SwarmUp():
                 self._swarm_up = message
                 self._context.own_peer = message.peer

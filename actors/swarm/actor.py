@@ -23,6 +23,7 @@ from ...messages.to_swarm import (
     Listening,
     PeerReply,
     RecalledPeers,
+    PortMappings,
     Serve,
     SwarmIdentity,
     SwarmInbox,
@@ -66,7 +67,7 @@ class SwarmActor:
         if seed is None:
             return
         async with SwarmNode.open(self._mailbox, self._config, self._routing, seed, self._former) as node:
-            await self._mailbox.send_all([*node.announcement(), *readiness(True, "")])
+            await self._mailbox.send_all([*node.announcement(seed), *readiness(True, "")])
             for incoming in self._waiting:
                 await self._handle(node, incoming)
             self._waiting.clear()
@@ -144,6 +145,8 @@ class SwarmActor:
                 self._routing.known.pop(peer, None)
                 node.remembering.forget(peer)
                 node.start_task(node.dialer.drop_peer, peer)
+            case PortMappings(mappings=mappings):
+                node.roles.set_mappings(mappings)
             case SessionEnded(session=session, poison=poison):
                 node.session_ended(actor_of_session(session), poison=poison)
             case Undeliverable(id=envelope, busy=busy):

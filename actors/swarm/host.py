@@ -53,6 +53,10 @@ class Host:
     announced: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    _own: tuple[str, ...] = ()
+    """What is announced of itself, whether it is reachable or not."""
+    _is_discreet: bool = False
+    """Whether strangers are told of public addresses only."""
 
     @property
     def transports(self) -> tuple[Transport, ...]:
@@ -96,14 +100,21 @@ class Host:
         found = addresses.interface_addresses() if is_anywhere else []
         public, local = addresses.announced(listening, configured, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
-        self.announced = public
+        self._own = public
         # What the user has configured is told as it is. Of what was found, the addresses in a home are
         # nothing that the world has to know, and of no use to it.
-        self.told = for_strangers(public) if config.public and not config.announce else public
-        self._advertised[:] = [Multiaddr(text) for text in self.told]
+        self._is_discreet = config.public and not config.announce
+        self.local = local
+        self.announce_too(())
         if not self.told:
             await write_log("warning", NOTHING_TO_TELL)
-        self.local = local
+
+    def announce_too(self, confirmed: Sequence[Endpoint]) -> None:
+        """Announce these addresses before the node's own: it is reachable there."""
+        texts = dict.fromkeys([*map(str, confirmed), *self._own])
+        self.announced = tuple(texts)[: addresses.MAX_ADDRESSES]
+        self.told = for_strangers(self.announced) if self._is_discreet else self.announced
+        self._advertised[:] = [Multiaddr(text) for text in self.told]
 
     def _with_certificate(self, endpoint: Endpoint) -> Endpoint:
         """Return an address of this node as others need it: of WebRTC with the certificate's hash."""

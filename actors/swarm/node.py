@@ -18,7 +18,7 @@ from ...messages.actor_configs import SwarmConfig
 from ...messages.peer_protocol import PROTOCOL_ID
 from ...messages.to_discovery import ServerJoined, ServerLost, Servers, SwarmUp
 from ...messages.to_gateway import SwarmStatus
-from ...messages.to_metrics import Observed
+from ...messages.to_metrics import MetricName, Observed
 from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
 from ...messages.to_vault import RecallPeers
 from ..base import Mailbox, Send, now
@@ -42,22 +42,13 @@ from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
 from .pairing.rate_limits import Pace
 from .remembering import Remembering
+from .roles import Roles
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
 _HANDSHAKES_PER_S, _BURST_HANDSHAKES = 50.0, 100.0
 """With one source, in the long run and at once. Each takes some two milliseconds of processor time."""
-
-
-def _serves_dht(config: SwarmConfig) -> bool:
-    """Return whether this node answers DHT requests. In the public network one has to be reachable for that:
-
-    the user says so by a public address to announce.
-    """
-    if config.dht_mode != "auto":
-        return config.dht_mode == "server"
-    return not config.public or metrics.reachability(config.announce) == "public"
 
 
 class _Gate:
@@ -114,7 +105,12 @@ class SwarmNode:
         """While the host closes its connections, it still calls back about them."""
         self.remembering = Remembering(mailbox, config.dht_protocol, routing.known.__contains__)
         self._names = DnsaddrResolver(config.name_servers, self._warn)
+        self._announced: tuple[str, ...] = ()
+        """What discovery was told."""
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
+        self.roles = Roles(
+            host, config, nursery, self._existing, self.start_task, self._count, self._roles_changed
+        )
         self.dialer = Dialer(
             host.network,
             host.peer,
@@ -125,6 +121,7 @@ class SwarmNode:
             observe=self._count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
             reached=self.remembering.reached,
+            about_to_dial=self.roles.dialling,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -138,8 +135,11 @@ class SwarmNode:
         self._routing_table = RoutingTable(
             host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
         )
-        if _serves_dht(config):
-            DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
+        self._dht_server: DhtServer | None = None
+        if config.dht_mode != "client":
+            # With `auto` it answers whoever asks, and says that it does once it is reachable (roles.py).
+            self._dht_server = DhtServer(host.libp2p, self._routing_table, routing.provides)
+            self._dht_server.serve(config.dht_protocol)
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
@@ -180,11 +180,12 @@ class SwarmNode:
                 node.dialer,
                 config.dht_protocol,
                 host.peer,
-                host.told,
+                lambda: host.told,
                 node._unreachable,
                 node.remembering.server_behaved,
                 node._own_peer_named,
             )
+            node.roles.start()
             nursery.start_soon(node._report)
             nursery.start_soon(node.remembering.run)
             node._mark_changed()
@@ -215,13 +216,15 @@ class SwarmNode:
 
     # Requests of other actors
 
-    def announcement(self) -> list[Send]:
+    def announcement(self, seed: bytes) -> list[Send]:
         """Return the messages to send once the host listens. The one to itself comes back after a restart."""
         host = self._host
+        self._announced = host.announced
         sends = [
             Send("swarm", Listening(host.listening)),
             Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
             Send("gateway", self._status()),
+            *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),
         ]
         if not self._config.offline:  # otherwise nobody is reached who is remembered
             sends.append(Send("vault", RecallPeers(self._config.dht_protocol)))
@@ -233,7 +236,8 @@ class SwarmNode:
 
     def servers(self, request: int, key: bytes) -> Servers:
         """Return the servers of the routing table closest to `key`."""
-        return Servers(request, self._routing_table.closest(key))
+        announced = () if self._dht_server is None else self._dht_server.providers(key)
+        return Servers(request, self._routing_table.closest(key), announced)
 
     async def bootstrap(self, peer: bytes, texts: tuple[str, ...], *, remembered: bool = False) -> None:
         """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table.
@@ -278,6 +282,7 @@ class SwarmNode:
 
     def _connected(self, connection: Any) -> None:
         self._mark_changed()
+        self.roles.connected(connection)
         peer = connection.muxed_conn.peer_id.to_bytes()
         if peer == self._host.peer:
             self._close_own_peer(connection)
@@ -294,16 +299,21 @@ class SwarmNode:
 
     def _disconnected(self, connection: Any) -> None:
         self._mark_changed()
+        self.roles.disconnected(connection)
         peer_id = connection.muxed_conn.peer_id
         if self._routing_table.handle_disconnected(peer_id):
             self.start_task(self._mailbox.send, "discovery", ServerLost(peer_id.to_bytes()))
 
     async def _identified(self, peer_id: ID) -> None:
         """Identify has found out which protocols a connected peer speaks."""
+        self.roles.identified(peer_id)
         self.start_task(self._add_to_routing_table, peer_id)
 
     async def _add_to_routing_table(self, peer_id: ID) -> None:
         await self._listening.wait()
+        if self._routing_table.has_retired(peer_id) and self._routing_table.remove(peer_id.to_bytes()):
+            self._mark_changed()
+            await self._mailbox.send("discovery", ServerLost(peer_id.to_bytes()))
         server = self._routing_table.add_if_server(peer_id)
         if server is not None:
             self._mark_changed()
@@ -334,9 +344,25 @@ class SwarmNode:
         self._measurements.handshake(transport, seconds, succeeded)
         self._mark_changed()
 
+    def _count(self, metric: MetricName, outcome: str) -> None:
+        self._measurements.count(metric, outcome)
+        self._mark_changed()
+
     def _count_refusal(self, reason: str) -> None:
         self._measurements.refusal(reason)
         self._mark_changed()
+
+    async def _roles_changed(self) -> None:
+        """This node is reachable in another way than before: other addresses are announced."""
+        self._mark_changed()
+        host = self._host
+        if host.announced != self._announced:
+            self._announced = host.announced
+            update = SwarmUp(host.peer, host.announced, host.local, host.listening, is_update=True)
+            await self._mailbox.send("discovery", update)
+
+    def _existing(self, peer: bytes) -> Any | None:
+        return self.dialer.existing(peer)
 
     def _mark_changed(self) -> None:
         """Wake `_report`."""
@@ -347,8 +373,8 @@ class SwarmNode:
         return SwarmStatus(
             peer=host.peer,
             addresses=host.announced,
-            reachability=metrics.reachability(host.announced),
-            dht_mode="server" if _serves_dht(self._config) else "client",
+            reachability=self.roles.reachability,
+            dht_mode="server" if self.roles.serves_dht else "client",
             dht_peers=self._routing_table.size,
             listening=host.listening,
         )
@@ -360,7 +386,9 @@ class SwarmNode:
             await self._changed.wait()
             self._changed = trio.Event()
             status = self._status()
-            observed = self._measurements.observed(self._host.network.get_connections(), status.dht_peers)
+            observed = self._measurements.observed(
+                self._host.network.get_connections(), status.dht_peers, status.reachability
+            )
             sends = [Send("gateway", status)] if status != sent_status else []
             sends += [Send("metrics", observed)] if observed != sent_observed else []
             if sends:

@@ -91,6 +91,7 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "version": "0.1.0",
         "addresses": ["/ip4/127.0.0.1/tcp/7520"],
         "reachability": "private",
+        "reachability_means": "this node keeps to the local network, and is reached from there",
         "dht": {"mode": "auto", "peers": 3},
         "sessions": {"active": 1, "limit": 256},
         "listening": {
@@ -101,7 +102,7 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "lan_only": False,
         "offline": False,
         "who_can_pair": "Devices on the local network can pair with this one by words alone; "
-        "others can only if they show the code and have a public address, since this one has none.",
+        "others can only if they show the code and are reachable, since it is not known that this one is.",
         "ready": True,
         "missing": [],
     }
@@ -149,7 +150,7 @@ def test_people_see_status_and_tree(node, capfd):
     assert "on tcp        /ip4/0.0.0.0/tcp/7520, /ip6/::/tcp/7520\n" in out
     assert "on quic       /ip4/0.0.0.0/udp/7520/quic-v1\n" in out
     assert "mdns          announcing on 2 interfaces\n" in out
-    assert out.endswith("since this one has none.\n")
+    assert out.endswith("since it is not known that this one is.\n")
     assert run(["actors", "--control", str(node.path)]) == 0
     assert "    vault" in capfd.readouterr().out
 

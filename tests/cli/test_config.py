@@ -312,6 +312,7 @@ def all_changed():
         "same_host": False,
         "lan_only": True,
         "offline": False,
+        "port_mapping": False,
         "max_sessions": 7,
         "code_lifetime": 60.0,
         "log_format": "json",

@@ -14,6 +14,7 @@ from spacedrive_node.actors.swarm import main
 from spacedrive_node.messages import (
     to_discovery,
     to_gateway,
+    to_lan,
     to_metrics,
     to_session,
     to_swarm,
@@ -46,6 +47,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "gateway": to_gateway.decode,
     "metrics": to_metrics.decode,
     "swarm": to_swarm.decode,
+    "lan": to_lan.decode,
 }
 DEADLINE = 20.0
 

@@ -153,6 +153,24 @@ REACHED = {
         "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
         "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
     ),
+    "AutoNAT: dials for others": (
+        "reachability/test_dial_back_limits.py::test_one_at_once_for_each_peer_and_so_many_in_all",
+        "reachability/test_dial_back_limits.py::test_a_block_and_everybody_have_their_rates",
+        "reachability/test_autonat.py::test_requests_beyond_the_rate_are_rejected",
+    ),
+    "AutoNAT: one such dial": (
+        "reachability/test_autonat.py::test_a_dial_and_a_nonce_have_their_times",
+        "reachability/test_autonat.py::test_data_that_does_not_come_is_not_waited_for",
+    ),
+    "AutoNAT: questions of a node": (
+        "reachability/test_checks.py::test_everything_is_bounded",
+        "reachability/test_autonat.py::test_dial_data_has_a_budget",
+    ),
+    "ports that the gateway is asked to open": (
+        "reachability/test_mapped_ports.py::test_eight_ports_are_asked_for",
+        "lan/test_port_mapper.py::test_a_lease_of_a_century_is_renewed_all_the_same",
+        "lan/test_port_mapper.py::test_an_answer_that_does_not_fit_maps_nothing",
+    ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",
         "swarm/test_provider_records.py::test_many_blocks_push_out_those_that_have_most",

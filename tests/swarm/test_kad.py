@@ -79,6 +79,18 @@ async def test_a_client_is_no_server(swarm: Any) -> None:
         assert [peer.peer for peer in (await a.expect(Servers)).peers] == [b.peer]
 
 
+async def test_a_server_knows_itself_who_has_announced_itself_to_it(swarm: Any) -> None:
+    """It would otherwise look everywhere for a client of the DHT but in its own records."""
+    client = SwarmConfig(listen=listen_addresses(), dht_mode="client")
+    async with swarm("a") as a, swarm("c", client) as c:
+        await kad(c, 1, a, "add_provider")
+        await a.deliver("discovery", ClosestServers(5, KEY))
+        (found,) = (await a.expect(Servers)).providers
+        assert (found.peer, found.addresses) == (c.peer, c.addresses)
+        await a.deliver("discovery", ClosestServers(6, b"\x12\x20" + bytes(32)))
+        assert (await a.expect(Servers)).providers == ()
+
+
 async def test_find_node_names_the_servers_that_are_known(swarm: Any) -> None:
     """A server hands on the servers that it knows, with addresses, and not the one who asks."""
     async with swarm("server") as server, swarm("a") as a, swarm("b") as b:

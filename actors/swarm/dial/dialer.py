@@ -61,6 +61,7 @@ class Dialer:
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
         reached: Callable[[bytes, Endpoint], None] = lambda _peer, _endpoint: None,
+        about_to_dial: Callable[[Endpoint], None] = lambda _endpoint: None,
     ) -> None:
         self._network = network
         self._own_peer = own_peer
@@ -71,6 +72,7 @@ class Dialer:
         self._observe = observe
         self._other_peer_answered = other_peer_answered
         self._reached = reached
+        self._about_to_dial = about_to_dial
         self._races: dict[bytes, Race] = {}
         self._limiter = trio.CapacityLimiter(_MAX_ATTEMPTS)
         self._resolver = Resolver()
@@ -206,6 +208,7 @@ class Dialer:
         """Dial one IP address of a target."""
         endpoint = resolved.endpoint
         began = trio.current_time()
+        self._about_to_dial(endpoint)
         try:
             connection = await self._network.dial_addr(_with_peer(endpoint, ID(peer)), ID(peer))
         except Exception as error:  # the library raises many types; all mean: not by this address

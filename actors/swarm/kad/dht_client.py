@@ -160,7 +160,7 @@ class DhtClient:
         dialer: Dialer,
         protocol: str,
         own_peer: bytes,
-        own_addresses: Sequence[str],
+        own_addresses: Callable[[], Sequence[str]],
         unreachable: Callable[[bytes], None],
         behaved: Callable[[bytes, Behaviour], None] = lambda _peer, _behaviour: None,
         own_peer_named: Callable[[KadRequest, str | None, OwnEntries], None] = lambda _request, _host, _own: (
@@ -228,7 +228,7 @@ class DhtClient:
         return KadReply(request.request, heard_all(closer, source), heard_all(providers, source))
 
     async def _exchange(self, connection: Any, request: KadRequest) -> bytes:
-        data = encode_request(request.op, request.key, self._own_peer, self._own_addresses)
+        data = encode_request(request.op, request.key, self._own_peer, self._own_addresses())
         framed = varint.encode(len(data)) + data
         async with streams.open_stream(connection, self._protocol, framed) as stream:
             try:

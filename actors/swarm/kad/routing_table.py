@@ -105,6 +105,16 @@ class RoutingTable:
             return True
         return False
 
+    def has_retired(self, peer_id: ID) -> bool:
+        """Return whether a peer of the table says by now that it serves this DHT no more."""
+        peer = peer_id.to_bytes()
+        if peer not in self._bucket(peer):
+            return False
+        try:
+            return self._protocol not in self._peer_store.get_protocols(peer_id)
+        except Exception:  # as in _addresses_of_server
+            return False
+
     def remove(self, peer: bytes) -> bool:
         """Remove a server that does not answer; return whether it was there. Identify brings it back."""
         self._disconnected.discard(peer)

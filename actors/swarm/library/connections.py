@@ -13,6 +13,9 @@ from ..dial import addresses
 from .streams import shielded
 
 _CLOSE_TIMEOUT_S = 0.4
+_PARTS = ("secured_conn", "_conn", "conn", "stream")
+"""What the library's connections call that over which they run."""
+_MAX_PARTS = 8
 _library_remote_address = TrioTCPStream.get_remote_address
 _library_observed = library_identify._remote_address_to_multiaddr
 
@@ -161,6 +164,28 @@ def host_of(connection: Any) -> str | None:
     except Exception:  # as in address_block_of
         return None
     return None if remote is None else str(remote[0])
+
+
+def local_port_of(muxed: Any) -> int | None:
+    """Return the port of this side of a multiplexed connection; None: gone, or not known.
+
+    Defect (0.8.1): no connection tells it. So what a connection is made of is looked through for its socket.
+    Test: tests/reachability/test_autonat.py.
+    """
+    part = muxed
+    for _ in range(_MAX_PARTS):
+        port: int | None = getattr(part, "local_port", None)
+        if port is not None:
+            return port
+        found = getattr(part, "socket", None)
+        if found is not None:
+            try:
+                return int(found.getsockname()[1])
+            except OSError:
+                return None
+        inner = (getattr(part, name, None) for name in _PARTS)
+        part = next((one for one in inner if one is not None), None)
+    return None
 
 
 def address_block_of(muxed: Any) -> str | None:
