@@ -213,6 +213,8 @@ def child_specs(
                 public=config.public,
                 name_servers=config.dns,
                 port_mapping=config.maps_ports,
+                relays=tuple(bootstrap_peer(text) for text in config.relay),
+                relay_service=config.relay_service,
                 websocket=config.uses_websocket,
                 webrtc=config.uses_webrtc,
                 websocket_path=config.websocket_path,

@@ -110,7 +110,12 @@ def _elsewhere(found: "NodeStatus") -> str:
         return "others need the QR code, since no DHT server is connected (--bootstrap or --public)"
     if found.reachability == "public":
         return "others can by words alone, through the DHT"
-    return "others can only if they show the code and are reachable, since it is not known that this one is"
+    if any("/p2p-circuit" in address for address in found.addresses):
+        return "others can by words alone, through the DHT and a relay"
+    return (
+        "others can only if they show the code and are reachable or have a relay, "
+        "since it is not known that this one is"
+    )
 
 
 def _mdns_text(found: "NodeStatus") -> str:

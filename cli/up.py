@@ -49,8 +49,8 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--tls-ca", {"metavar": "FILE", "help": "More roots that are trusted in dials of /tls/ws."}),
     ("--announce", {**_MULTI, "help": "Tell others this address; may be repeated."}),
     ("--bootstrap", {**_MULTI, "help": "Join the DHT through this node, with /p2p/ID; may be repeated."}),
-    ("--relay", {**_MULTI, "hidden": True}),
-    ("--relay-service", {"is_flag": True, "default": None, "hidden": True}),
+    ("--relay", {**_MULTI, "help": "Be reached through this relay, with /p2p/ID; may be repeated."}),
+    ("--relay-service/--no-relay-service", {"default": None, "help": "Be a relay for others. [no]"}),
     ("--public/--no-public", {"default": None, "help": PUBLIC_HELP}),
     (
         "--dns",

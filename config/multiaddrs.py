@@ -95,7 +95,7 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
         parts = parts[2:]
     names = [part.lower() for part in parts]
     if "p2p-circuit" in names:
-        raise InvalidValueError(f"{quoted(text)} goes through a relay; relays are not part of this version")
+        raise InvalidValueError(f"{quoted(text)} goes through a relay; name the relay itself, with --relay")
     own = _own_parts(names)
     if own == 4 and {"udp", "ws", "wss", "tls"} & {*names[2:3], *names[4:]}:
         raise InvalidValueError(

@@ -74,6 +74,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tls_certificate, tls_key: files for listeners with /tls/ws. tls_ca: a file with more roots for dials.
     public: whether the DHT is the public one of libp2p. Then bootstrap, if it is empty, is PUBLIC_BOOTSTRAP.
     dns: name servers that are asked for /dnsaddr names, as "address:port"; empty for those of the host.
+    relay: relays at which this node keeps a reservation. relay_service: whether it is a relay for others.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -97,6 +98,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bootstrap: tuple[str, ...] = ()
     public: bool = False
     dns: tuple[str, ...] = ()
+    relay: tuple[str, ...] = ()
+    relay_service: bool = False
     dht_protocol: str = DEFAULT_DHT_PROTOCOL
     dht_mode: DhtMode = "auto"
     mdns: bool = True
@@ -134,8 +137,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def uses_websocket(self) -> bool:
-        """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
-        named = (*self.listen, *self.announce, *self.bootstrap)
+        """Whether the node listens on WebSocket, announces it or has a bootstrap peer or relay there.
+
+        So it dials.
+        """
+        named = (*self.listen, *self.announce, *self.bootstrap, *self.relay)
         return any(one.transport in ("ws", "wss") for one in _endpoints(named))
 
     @property
@@ -164,12 +170,17 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def uses_webrtc(self) -> bool:
-        """Whether the node listens on WebRTC, announces it or has a bootstrap peer there. So it dials."""
+        """Whether the node listens on WebRTC, announces it, or has a bootstrap peer or relay there."""
         return bool(self._webrtc_keys())
 
     def _webrtc_keys(self) -> list[str]:
         """Return the keys of the settings that name an address of WebRTC."""
-        named = {"listen": self.listen, "announce": self.announce, "bootstrap": self.bootstrap}
+        named = {
+            "listen": self.listen,
+            "announce": self.announce,
+            "bootstrap": self.bootstrap,
+            "relay": self.relay,
+        }
         return [
             key
             for key, addresses in named.items()
@@ -200,6 +211,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if self.public and self.lan_only:
             text = "--public and --lan-only exclude each other: the public network is beyond the local one"
             found.append(("public", f"{text}; leave one of them out"))
+        if self.lan_only and not self.offline:
+            what = [("relay", bool(self.relay)), ("relay-service", self.relay_service)]
+            reason = "nobody knows where the other end of a circuit is"
+            found += [
+                (key, f"--lan-only and --{key} exclude each other: {reason}; leave one of them out")
+                for key, is_wrong in what
+                if is_wrong
+            ]
         return found + (self._beyond_this_host() if self.offline else [])
 
     def _beyond_this_host(self) -> list[tuple[str, str]]:
@@ -209,6 +228,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "bootstrap": bool(self.bootstrap),
             "public": self.public,
             "announce": bool(self.announce),
+            "relay": bool(self.relay),
+            "relay-service": self.relay_service,
             "listen": not all(is_loopback_address(text) for text in self.listen),
             "metrics-listen": host != "localhost" and not ipaddress.ip_address(host).is_loopback,
         }
@@ -216,6 +237,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "bootstrap": "a node that is offline has no DHT beyond this host",
             "public": "a node that is offline has no DHT beyond this host",
             "announce": "a node that is offline can be reached by nobody else",
+            "relay": "a node that is offline can be reached by nobody else",
+            "relay-service": "a node that is offline can be reached by nobody else",
             "listen": "a node that is offline listens on loopback only, as on /ip4/127.0.0.1/tcp/7520",
             "metrics-listen": "a node that is offline listens on loopback only, as on 127.0.0.1:9464",
         }
@@ -290,6 +313,8 @@ SETTINGS: dict[str, Setting] = {
         Setting("bootstrap", list_of(bootstrap_address, 64)),
         Setting("public", switch),
         Setting("dns", list_of(name_server, 3)),
+        Setting("relay", list_of(bootstrap_address, 16)),
+        Setting("relay-service", switch),
         Setting("dht-protocol", protocol_id),
         Setting("dht-mode", choice("auto", "server", "client")),
         Setting("mdns", switch),

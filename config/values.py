@@ -231,18 +231,6 @@ def list_of(read: Callable[[object], T], limit: int) -> Callable[[object], tuple
     return read_all
 
 
-def refused_relay(value: object) -> None:
-    """Refuse relays."""
-    if value not in ((), []):
-        raise InvalidValueError("relays are not part of this version; leave this out")
-
-
-def refused_relay_service(value: object) -> None:
-    """Refuse to be a relay; `false` is what the node does anyway."""
-    if switch(value):
-        raise InvalidValueError("relays are not part of this version; leave this out")
-
-
 def refused_passphrase(value: object) -> None:
     """Refuse a passphrase where others can read it; never quotes it."""
     raise InvalidValueError("a passphrase does not belong here; use passphrase-file or --ask-passphrase")

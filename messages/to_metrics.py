@@ -42,7 +42,10 @@ MetricName = Literal[
     "dial_backs_total",
     "port_mappings",
     "hole_punch_total",
+    "relay_reservations",
     "relay_circuits",
+    "relay_circuits_ended_total",
+    "relay_bytes_total",
 ]
 LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]

@@ -55,6 +55,8 @@ class Host:
     local: tuple[str, ...] = ()
     _own: tuple[str, ...] = ()
     """What is announced of itself, whether it is reachable or not."""
+    _confirmed: tuple[str, ...] = ()
+    _circuits: tuple[str, ...] = ()
     _is_discreet: bool = False
     """Whether strangers are told of public addresses only."""
 
@@ -105,16 +107,39 @@ class Host:
         # nothing that the world has to know, and of no use to it.
         self._is_discreet = config.public and not config.announce
         self.local = local
-        self.announce_too(())
+        self._announce()
         if not self.told:
             await write_log("warning", NOTHING_TO_TELL)
 
-    def announce_too(self, confirmed: Sequence[Endpoint]) -> None:
-        """Announce these addresses before the node's own: it is reachable there."""
-        texts = dict.fromkeys([*map(str, confirmed), *self._own])
-        self.announced = tuple(texts)[: addresses.MAX_ADDRESSES]
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """What is announced without the circuits: where this node was reached comes before its own."""
+        return tuple(dict.fromkeys((*self._confirmed, *self._own)))[: addresses.MAX_ADDRESSES]
+
+    def set_confirmed(self, confirmed: Sequence[Endpoint]) -> bool:
+        """Announce these addresses too: the node is reachable there. Return whether that is a change."""
+        self._confirmed = tuple(map(str, confirmed))
+        return self._announce()
+
+    def set_circuits(self, circuits: Sequence[str]) -> bool:
+        """Announce these ways through relays too. Return whether that is a change."""
+        self._circuits = tuple(circuits)
+        return self._announce()
+
+    def _announce(self) -> bool:
+        former = self.announced
+        self.announced = addresses.with_circuits(self.direct, self._circuits)
         self.told = for_strangers(self.announced) if self._is_discreet else self.announced
         self._advertised[:] = [Multiaddr(text) for text in self.told]
+        return self.announced != former
+
+    def source_of(self, family: str) -> tuple[str, int] | None:
+        """Return from where TCP of an IP version leaves, to have the port that is listened on."""
+        for text in self.listening:
+            one = addresses.parse(text)
+            if one.family == family and one.transport == "tcp" and not one.zone:
+                return one.host, one.port
+        return None
 
     def _with_certificate(self, endpoint: Endpoint) -> Endpoint:
         """Return an address of this node as others need it: of WebRTC with the certificate's hash."""

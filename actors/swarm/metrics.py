@@ -9,9 +9,9 @@ from itertools import product
 from typing import Any, get_args
 
 from ...messages.to_metrics import MetricName, Observed, Sample
-from ...messages.types import Reachability, Transport
+from ...messages.types import ConnectionKind, Reachability, Transport
 from ..histogram import Histogram
-from .library.connections import transport_of
+from .library.connections import connection_kind, transport_of
 
 
 class Measurements:
@@ -36,15 +36,19 @@ class Measurements:
         self._counts[metric, outcome] += 1
 
     def observed(
-        self, connections: Iterable[Any], dht_peers: int, reachability: Reachability = "unknown"
+        self,
+        connections: Iterable[Any],
+        dht_peers: int,
+        reachability: Reachability = "unknown",
+        more: Iterable[Sample] = (),
     ) -> Observed:
-        """Return the present value of every metric, connections included."""
+        """Return the present value of every metric, connections included, and `more`."""
         open_now: Counter[tuple[str, str, str]] = Counter(
-            dict.fromkeys(product(("inbound", "outbound"), get_args(Transport), ("direct",)), 0)
+            dict.fromkeys(product(("inbound", "outbound"), get_args(Transport), get_args(ConnectionKind)), 0)
         )
         for connection in connections:
             direction = "inbound" if str(connection.direction) == "inbound" else "outbound"
-            open_now[(direction, transport_of(connection.muxed_conn), "direct")] += 1
+            open_now[(direction, transport_of(connection.muxed_conn), connection_kind(connection))] += 1
         samples = [Sample("connections", labels, float(count)) for labels, count in sorted(open_now.items())]
         samples.append(Sample("dht_routing_table_peers", (), float(dht_peers)))
         samples += [
@@ -55,6 +59,7 @@ class Measurements:
             for state in get_args(Reachability)
         ]
         samples += [Sample(name, (outcome,), float(n)) for (name, outcome), n in self._counts.items()]
+        samples += more
         distributions = [
             histogram.to_message("handshake_seconds", labels)
             for labels, histogram in sorted(self._handshakes.items())

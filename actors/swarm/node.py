@@ -33,7 +33,7 @@ from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
 from .library.connection_limits import UPGRADE_TIMEOUT_S
 from .library.connections import close_connection, host_of
-from .library.identify import after_identify
+from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
 from .names.resolver import DnsaddrResolver
 from .pairing.ban_list import BanList
@@ -41,12 +41,15 @@ from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
 from .pairing.rate_limits import Pace
+from .relay.relaying import Relaying
 from .remembering import Remembering
 from .roles import Roles
 
 _REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
+_MAX_PUSHES = 16
+"""That run at once."""
 _HANDSHAKES_PER_S, _BURST_HANDSHAKES = 50.0, 100.0
 """With one source, in the long run and at once. Each takes some two milliseconds of processor time."""
 
@@ -140,6 +143,16 @@ class SwarmNode:
             # With `auto` it answers whoever asks, and says that it does once it is reachable (roles.py).
             self._dht_server = DhtServer(host.libp2p, self._routing_table, routing.provides)
             self._dht_server.serve(config.dht_protocol)
+        self._relaying = Relaying(
+            host.libp2p,
+            self.dialer,
+            config,
+            nursery,
+            own_addresses=lambda: host.direct,
+            source_of=host.source_of,
+            circuits_changed=partial(self.start_task, self._circuits_changed),
+            changed=self._mark_changed,
+        )
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
@@ -188,6 +201,7 @@ class SwarmNode:
             node.roles.start()
             nursery.start_soon(node._report)
             nursery.start_soon(node.remembering.run)
+            node._relaying.start(is_public=node.roles.reachability == "public")
             node._mark_changed()
             node._listening.set()
             try:
@@ -222,13 +236,17 @@ class SwarmNode:
         self._announced = host.announced
         sends = [
             Send("swarm", Listening(host.listening)),
-            Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
+            Send("discovery", self._swarm_up()),
             Send("gateway", self._status()),
             *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),
         ]
         if not self._config.offline:  # otherwise nobody is reached who is remembered
             sends.append(Send("vault", RecallPeers(self._config.dht_protocol)))
         return sends
+
+    def _swarm_up(self, *, is_update: bool = False) -> SwarmUp:
+        host = self._host
+        return SwarmUp(host.peer, host.announced, host.local, host.listening, is_update=is_update)
 
     async def kad_request(self, request: KadRequest) -> None:
         """Do one Kademlia request for discovery."""
@@ -294,13 +312,14 @@ class SwarmNode:
     def _close_own_peer(self, connection: Any) -> None:
         """Another node has this node's identity; a connection that the dialer has made is the dialer's."""
         if not connection.muxed_conn.is_initiator:
-            self._identity_watch.own_peer_connected(host_of(connection))
+            self._identity_watch.own_peer_connected(host_of(connection) or "behind a relay")
             self.start_task(close_connection, connection)
 
     def _disconnected(self, connection: Any) -> None:
         self._mark_changed()
         self.roles.disconnected(connection)
         peer_id = connection.muxed_conn.peer_id
+        self._relaying.handle_disconnected(peer_id.to_bytes())
         if self._routing_table.handle_disconnected(peer_id):
             self.start_task(self._mailbox.send, "discovery", ServerLost(peer_id.to_bytes()))
 
@@ -318,6 +337,7 @@ class SwarmNode:
         if server is not None:
             self._mark_changed()
             self.remembering.server_behaved(peer_id.to_bytes(), "answered")
+            self._relaying.handle_server(server)
             await self._mailbox.send("discovery", ServerJoined(server))
 
     def _unreachable(self, peer: bytes) -> None:
@@ -353,13 +373,23 @@ class SwarmNode:
         self._mark_changed()
 
     async def _roles_changed(self) -> None:
-        """This node is reachable in another way than before: other addresses are announced."""
+        """This node is reachable in another way than before."""
         self._mark_changed()
-        host = self._host
-        if host.announced != self._announced:
-            self._announced = host.announced
-            update = SwarmUp(host.peer, host.announced, host.local, host.listening, is_update=True)
-            await self._mailbox.send("discovery", update)
+        self._relaying.want_found(self.roles.reachability != "public")
+        await self._tell_addresses()
+
+    async def _circuits_changed(self) -> None:
+        """Other addresses lead here through relays than before."""
+        self._mark_changed()
+        if self._host.set_circuits(self._relaying.circuits):
+            await self._tell_addresses()
+            await push_identify(self._host.libp2p)  # a peer may have to dial again in mid-pairing
+
+    async def _tell_addresses(self) -> None:
+        """Tell discovery what is announced, if it is something else than it knows."""
+        if self._host.announced != self._announced:
+            self._announced = self._host.announced
+            await self._mailbox.send("discovery", self._swarm_up(is_update=True))
 
     def _existing(self, peer: bytes) -> Any | None:
         return self.dialer.existing(peer)
@@ -387,7 +417,10 @@ class SwarmNode:
             self._changed = trio.Event()
             status = self._status()
             observed = self._measurements.observed(
-                self._host.network.get_connections(), status.dht_peers, status.reachability
+                self._host.network.get_connections(),
+                status.dht_peers,
+                status.reachability,
+                self._relaying.samples(),
             )
             sends = [Send("gateway", status)] if status != sent_status else []
             sends += [Send("metrics", observed)] if observed != sent_observed else []

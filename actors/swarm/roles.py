@@ -92,10 +92,10 @@ class Roles:
 
     # Events of the node
 
-    def dialling(self, endpoint: Endpoint) -> None:
+    def dialling(self, endpoint: Endpoint, from_listening_port: bool = False) -> None:
         """A dial to an IP address begins."""
         if self._watch is not None:
-            self._watch.dialling(endpoint)
+            self._watch.dialling(endpoint, from_listening_port=from_listening_port)
 
     def connected(self, connection: Any) -> None:
         """There is a new connection."""
@@ -133,10 +133,10 @@ class Roles:
     async def _follow(self) -> None:
         """Take up or lay down roles, and tell whoever has to know."""
         assert self._watch is not None
-        self._host.announce_too(self._watch.confirmed)
+        self._host.set_confirmed(self._watch.confirmed)
         self._take_up_roles()
         await self._changed()
-        await identify.push(self._host.libp2p)
+        await identify.push_identify(self._host.libp2p)
 
     def _take_up_roles(self) -> None:
         state = self.reachability

@@ -102,7 +102,8 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "lan_only": False,
         "offline": False,
         "who_can_pair": "Devices on the local network can pair with this one by words alone; "
-        "others can only if they show the code and are reachable, since it is not known that this one is.",
+        "others can only if they show the code and are reachable or have a relay, "
+        "since it is not known that this one is.",
         "ready": True,
         "missing": [],
     }
@@ -168,6 +169,9 @@ def test_people_see_status_and_tree(node, capfd):
         ({"mdns": "off", "reachability": "public"},
          "Devices on the local network need a DHT server there or the QR code, since mDNS is off; "
          "others can by words alone, through the DHT."),
+        ({"mdns": "off", "addresses": ("/ip4/203.0.113.7/tcp/1/p2p/R/p2p-circuit",)},
+         "Devices on the local network need a DHT server there or the QR code, since mDNS is off; "
+         "others can by words alone, through the DHT and a relay."),
         ({"mdns": "idle", "mdns_interfaces": 0, "dht_peers": 0},
          "Devices on the local network can pair with this one by words alone; "
          "others need the QR code, since no DHT server is connected (--bootstrap or --public)."),

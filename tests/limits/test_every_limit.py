@@ -98,6 +98,26 @@ REACHED = {
         "websocket/test_frames.py::test_frames_without_bytes_are_bounded_in_a_second",
         "websocket/test_hostile.py::test_a_flood_of_pings_ends_its_connection_alone",
     ),
+    "reservations at a relay": (
+        "relay/test_limits.py::test_reservations_have_a_bound_in_all",
+        "relay/test_limits.py::test_an_address_block_has_four_reservations",
+        "relay/test_limits.py::test_a_reservation_ends_by_itself",
+    ),
+    "circuits at a relay": (
+        "relay/test_limits.py::test_circuits_have_bounds_in_all_for_each_peer_and_block",
+        "relay/test_service.py::test_limits_are_told_to_who_is_beyond_them",
+    ),
+    "one circuit": (
+        "relay/test_service.py::test_an_idle_circuit_ends_when_its_time_is_over",
+        "relay/test_service.py::test_each_direction_has_its_own_bytes",
+        "relay/test_service.py::test_a_slow_reader_fills_no_memory",
+    ),
+    "requests to a relay that have not come completely": (
+        "relay/test_service.py::test_requests_that_do_not_come_completely_are_bounded",
+    ),
+    "circuits that come in through one relay": (
+        "relay/test_client.py::test_a_relay_that_holds_circuits_open_gets_a_share",
+    ),
     "messages of Kademlia and identify": (
         "limits/test_strangers_bytes.py::"
         "test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time",

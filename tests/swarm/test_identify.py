@@ -175,7 +175,7 @@ async def test_a_hidden_protocol_is_told_to_who_has_reached_this_host(dials: boo
                 assert knows() is told
                 heard = trio.Event()
                 identify.hide_protocol(hiding, PROTOCOL, hidden=hidden)
-                await identify.push(hiding)
+                await identify.push_identify(hiding)
             await heard.wait()
             assert knows()
 

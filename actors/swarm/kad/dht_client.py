@@ -178,7 +178,7 @@ class DhtClient:
 
     async def run(self, request: KadRequest) -> KadReply | KadFailed:
         """Do one request within its time-out, and return what discovery is told."""
-        if request.op == "add_provider" and not self._own_addresses:
+        if request.op == "add_provider" and not self._own_addresses():
             return KadFailed(request.request, "there is no address to tell")
         began = trio.current_time()
         with trio.move_on_after(request.timeout):

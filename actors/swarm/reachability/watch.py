@@ -67,9 +67,10 @@ class ReachabilityWatch:
 
     # Events of the node
 
-    def dialling(self, endpoint: Endpoint) -> None:
-        """A dial to an IP address begins; those of QUIC leave from the listening port."""
-        self._core.dialled(endpoint.host, now(), "udp" if endpoint.is_udp else None)
+    def dialling(self, endpoint: Endpoint, *, from_listening_port: bool = False) -> None:
+        """A dial to an IP address begins; those of QUIC leave from the listening port always."""
+        opens = endpoint.is_udp or from_listening_port
+        self._core.dialled(endpoint.host, now(), _port_of(endpoint) if opens else None)
 
     def connected(self, connection: Any) -> None:
         """There is a new connection."""
