@@ -43,6 +43,8 @@ ALL = {
 }
 """Each benchmark with the seconds that it takes on a slow machine. BUDGET is the time for all of them."""
 BUDGET = 250.0
+SEPARATE = ("distance",)
+"""Run when they are named, with --long and with --publish: they need root and some minutes."""
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 
@@ -58,7 +60,8 @@ def main() -> int:
     )
     parser.add_argument("--bench-python", type=Path, default=HERE.parent / ".venv-bench" / "bin" / "python")
     arguments = parser.parse_args()
-    names = [name for name in arguments.only.split(",") if name] or list(ALL)
+    by_default = [name for name in ALL if arguments.long or arguments.publish or name not in SEPARATE]
+    names = [name for name in arguments.only.split(",") if name] or by_default
     if unknown := sorted(set(names) - set(ALL)):
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(ALL)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)

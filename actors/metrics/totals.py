@@ -23,6 +23,8 @@ MAX_SERIES_OF_METRIC = 64
 MAX_NUMBERS = 25_000
 """Numbers kept for running senders, some 15 bytes each in the checkpoint; one session takes about 30."""
 
+_GRID = float(1 << 20)
+
 Series = tuple[str, tuple[str, ...]]
 """A metric's name, without prefix, and the values of its labels."""
 
@@ -118,7 +120,7 @@ class Totals:
                 and may_report(sample.name, "counter", sample.labels, kind)
                 and (number := self._series_number(sample.name, sample.labels)) is not None
             ):
-                values.counters[number] = max(values.counters.get(number, 0.0), sample.value)
+                values.counters[number] = max(values.counters.get(number, 0.0), _on_grid(sample.value))
         for item in observed.distributions:
             if (
                 math.isfinite(item.total)
@@ -127,7 +129,9 @@ class Totals:
                 and may_report(item.name, "histogram", item.labels, kind)
                 and (number := self._series_number(item.name, item.labels)) is not None
             ):
-                values.histograms.setdefault(number, Histogram()).raise_to(from_message(item))
+                reported = from_message(item)
+                reported.total = _on_grid(reported.total)
+                values.histograms.setdefault(number, Histogram()).raise_to(reported)
 
     def end_sender(self, sender: str) -> None:
         """Add the values of a sender's present incarnation to the ended ones: it has ended."""
@@ -174,3 +178,12 @@ class Totals:
             number = self._numbers[series] = len(self._state.series)
             self._state.series.append(series)
         return number
+
+
+def _on_grid(value: float) -> float:
+    """Return a number of a counter as a multiple of a 2^-20th, not greater: sums of these are exact.
+
+    Otherwise a sum would depend on its order, and a counter go back by the last digit when an incarnation
+    ends. Prometheus takes that for a restart at zero.
+    """
+    return math.floor(value * _GRID) / _GRID

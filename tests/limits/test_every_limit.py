@@ -65,6 +65,9 @@ REACHED = {
         "quic/test_connections.py::test_a_peer_has_a_bounded_number_of_streams_open",
         "webrtc/test_connections.py::test_streams_are_bounded",
     ),
+    "streams that one source opens, over all its connections": (
+        "swarm/test_stream_handlers.py::test_the_streams_of_one_source_are_served_at_a_pace",
+    ),
     "streams that a peer opens on one QUIC connection": (
         "quic/test_hostile.py::test_streams_that_are_opened_and_reset_are_granted_at_a_rate",
     ),

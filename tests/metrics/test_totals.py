@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -65,6 +65,8 @@ def test_a_counter_across_restarts_of_its_sender_and_of_metrics() -> None:
         assert machine.totals.numbers()[RESTARTS] == expected
 
 
+@example([("discovery", 2, 1.9), ("discovery", 4, 1.1), ("swarm", 2, 2.8), ("swarm", 4, 0.0)])
+@example([("swarm", 2, 1.9), ("swarm", 4, 1.1), ("discovery", 2, 2.8), ("discovery", 4, 0.0)])
 @given(
     st.lists(
         st.tuples(st.sampled_from(["swarm", "discovery"]), st.integers(1, 4), st.floats(0, 1e6)),
