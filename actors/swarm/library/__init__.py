@@ -15,6 +15,7 @@ handshake_limits.py   how many handshakes over UDP may be open, and when a newco
 connections.py        one connection: is it alive, of which kind, from where; how it is closed
 notifications.py      the library's events of connections, as two callbacks
 tcp_sockets.py        TCP over IPv6: listeners of IPv6 alone, link-local addresses with their zone
+udp_sockets.py        sockets of the transports over UDP
 dialing.py            switches off the library's own dialing
 identify.py           identify: bounded, repeated when it failed, with a callback after it
 ping.py               ping, which forgets who has pinged

@@ -21,12 +21,13 @@ from ..dial.addresses import block_of
 from ..library.connections import UdpAddress
 from ..library.dialing import OtherPeerAnsweredError
 from ..library.handshake_limits import HANDSHAKE_TIMEOUT_S
+from ..library.udp_sockets import SocketAddress
 from ..library.unread_bytes import largest_if_too_much
 from .bounded_quic import BAD_CERTIFICATE, CERTIFICATE_REQUIRED, BoundedQuic
 from .certificates import CertificateError, peer_of
 from .stream import QuicStream
 from .stream_table import StreamTable
-from .wire import QuicError, SocketAddress, Wire
+from .wire import QuicError, Wire
 
 KEEP_ALIVE_S: Final = {True: 15.0, False: 20.0}
 """Silence after which a side sends a packet: the one that has dialled, and the other if it does not."""

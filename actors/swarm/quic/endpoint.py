@@ -17,17 +17,17 @@ from aioquic.quic.packet import QuicHeader, pull_quic_header
 
 from ..library.connection_limits import Gate
 from ..library.handshake_limits import HandshakeLimits, RateLimit
+from ..library.udp_sockets import SocketAddress, bound_socket
 from . import refusals
 from .admission import Accepted, Admission, Answer
 from .bounded_quic import BoundedQuic
 from .certificates import OwnCertificate
 from .connection import QuicConnection
 from .reset_tokens import CONNECTION_ID_BYTES, ResetTokens, is_long_header, is_reset
-from .wire import QuicError, SocketAddress
+from .wire import QuicError
 
 _MAX_DATAGRAM_BYTES: Final = 2048
 _MAX_DATAGRAMS_AT_ONCE: Final = 64
-_SOCKET_BUFFER_BYTES: Final = 2 * 1024 * 1024
 _MAX_STRAY_ANSWERS_PER_S: Final = 100.0
 _NO_WAY: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL)
 """What sendto(2) says where this host has no route or no address of that IP version, or from loopback."""
@@ -83,21 +83,9 @@ class Endpoint:
 
         `host` ends with % and the number of its interface where it is link-local.
         """
-        ip, _, zone = host.partition("%")
         self._is_family_v6 = ":" in host
-        made = socket.socket(socket.AF_INET6 if self._is_family_v6 else socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            made.setblocking(False)
-            if self._is_family_v6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                made.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
-            refusals.watch(made, is_ip6=self._is_family_v6)
-            made.bind((ip, port, 0, int(zone)) if zone else (ip, port))
-        except BaseException:
-            made.close()
-            raise
-        self._socket = made
+        self._socket = bound_socket(host, port)
+        refusals.watch(self._socket, is_ip6=self._is_family_v6)
         self._nursery = nursery
         nursery.start_soon(self._receive)
 

@@ -15,7 +15,7 @@ from typing import Final
 from aioquic.buffer import Buffer, BufferReadError
 from aioquic.quic.packet import pull_quic_header
 
-from .wire import SocketAddress
+from ..library.udp_sockets import SocketAddress
 
 _IP_RECVERR: Final = 11
 _IPV6_RECVERR: Final = 25

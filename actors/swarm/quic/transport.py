@@ -5,7 +5,6 @@ the peer sees the address on which this node can be reached; from a socket of it
 Implements docs/protocol.md, "Transports".
 """
 
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,12 +18,13 @@ from ....protocol.multiaddrs import AddressError, Endpoint, parse
 from ..library.connection_limits import Gate
 from ..library.connections import UdpAddress
 from ..library.tcp_sockets import zone_of
+from ..library.udp_sockets import socket_address, source_for
 from .certificates import own_certificate
 from .connection import QuicConnection
 from .endpoint import Endpoint as UdpEndpoint
 from .endpoint import Identity
 from .reset_tokens import ResetTokens
-from .wire import QuicError, SocketAddress
+from .wire import QuicError
 
 Handler = Callable[[Any], Awaitable[None]]
 """Gets an inbound connection, and returns when that has ended."""
@@ -70,7 +70,7 @@ class QuicTransport(ITransport):  # type: ignore[misc]
         """Return a connection with the peer that the multiaddr ends with. Raises QuicError and others."""
         target = parse(str(maddr)).with_zone(zone_of(maddr))
         peer = ID.from_base58(str(maddr.value_for_protocol("p2p"))).to_bytes()
-        return await self._endpoint_for(target).dial(_socket_address(target), peer)
+        return await self._endpoint_for(target).dial(socket_address(target), peer)
 
     def create_listener(self, handler_function: Handler) -> "QuicListener":
         """Return a listener that does not listen yet."""
@@ -112,12 +112,7 @@ class QuicTransport(ITransport):  # type: ignore[misc]
         for endpoint in (*self._listening, *self._dialling):
             if endpoint.can_reach(target.host):
                 return endpoint
-        is_loopback = target.ip is not None and target.ip.is_loopback  # a node that is offline has no other
-        if target.family == "ip6":
-            own = "::1" if is_loopback else "::"
-        else:
-            own = "127.0.0.1" if is_loopback else "0.0.0.0"  # noqa: S104, it takes no connections
-        self._dialling.append(self.open(own, 0, None))
+        self._dialling.append(self.open(source_for(target), 0, None))
         return self._dialling[-1]
 
 
@@ -157,11 +152,3 @@ class QuicListener(IListener):  # type: ignore[misc]
             await self._handler(connection)
         except Exception:  # as with TCP, what goes wrong concerns this connection alone
             connection.end(QuicError("not handled"))
-
-
-def _socket_address(target: Endpoint) -> SocketAddress:
-    """Return an address in the form in which the socket names it when a packet comes from there."""
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    host = f"{target.host}%{target.zone}" if target.zone else target.host
-    found = socket.getaddrinfo(host, target.port, type=socket.SOCK_DGRAM, flags=flags)
-    return found[0][4]

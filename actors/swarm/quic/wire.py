@@ -1,14 +1,12 @@
 """What a connection needs of the endpoint below it, and the error of both."""
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ....messages.errors import SpacedriveNodeError
+from ..library.udp_sockets import SocketAddress
 
 if TYPE_CHECKING:
     from .connection import QuicConnection
-
-SocketAddress = tuple[Any, ...]
-"""An address as the socket names it; the first two parts are host and port."""
 
 
 class QuicError(SpacedriveNodeError, OSError):

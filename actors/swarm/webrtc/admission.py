@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from ..dial.addresses import block_of, is_loopback_block, source_of
 from ..library.handshake_limits import HandshakeLimits, RateLimit
+from ..library.udp_sockets import SocketAddress
 from ..pairing.rate_limits import Pace
 from . import stun
 from .certificate import Certificate
 from .dtls import Cookies, DtlsSession, is_client_hello, new_context
-from .wire import SocketAddress
 
 PER_SOURCE_PER_S: Final = 50.0
 BURST_PER_SOURCE: Final = 100.0

@@ -22,6 +22,7 @@ from ..dial.addresses import block_of
 from ..library.connections import WebRtcAddress
 from ..library.dialing import OtherPeerAnsweredError
 from ..library.handshake_limits import HANDSHAKE_TIMEOUT_S
+from ..library.udp_sockets import SocketAddress
 from ..library.unread_bytes import largest_if_too_much
 from . import frames, stun
 from .dtls import DtlsSession
@@ -30,7 +31,7 @@ from .sctp_association import Association
 from .sctp_chunks import Data
 from .stream import WebRtcStream
 from .stream_table import HANDSHAKE_STREAM, StreamTable
-from .wire import MalformedError, SocketAddress, WebRtcError, Wire
+from .wire import MalformedError, WebRtcError, Wire
 
 _ASK_AGAIN_S: Final = 0.25
 _CONSENT_S: Final = 10.0

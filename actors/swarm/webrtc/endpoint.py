@@ -15,16 +15,16 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
 
 from ..library.connection_limits import Gate
 from ..library.handshake_limits import HandshakeLimits
+from ..library.udp_sockets import SocketAddress, bound_socket
 from . import stun
 from .admission import Admission, answer
 from .certificate import Certificate, dialer_certificate
 from .connection import Sides, WebRtcConnection
 from .dtls import DtlsSession, is_dtls, new_context
-from .wire import SocketAddress, WebRtcError
+from .wire import WebRtcError
 
 _MAX_DATAGRAM_BYTES: Final = 2048
 _MAX_DATAGRAMS_AT_ONCE: Final = 64
-_SOCKET_BUFFER_BYTES: Final = 2 * 1024 * 1024
 
 
 class Identity:
@@ -82,20 +82,7 @@ class Endpoint:
 
         `host` ends with % and the number of its interface where it is link-local.
         """
-        ip, _, zone = host.partition("%")
-        is_v6 = ":" in host
-        made = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            made.setblocking(False)
-            if is_v6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                made.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
-            made.bind((ip, port, 0, int(zone)) if zone else (ip, port))
-        except BaseException:
-            made.close()
-            raise
-        self._socket = made
+        self._socket = bound_socket(host, port)
         self._nursery = nursery
         nursery.start_soon(self._receive)
 

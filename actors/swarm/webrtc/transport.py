@@ -4,7 +4,6 @@ Owns the endpoints: one for each address on which this node listens, and one for
 tells connections apart by the address they come from. Implements docs/protocol.md, "Transports".
 """
 
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,11 +17,12 @@ from ....protocol.multiaddrs import AddressError, Endpoint, parse
 from ..library.connection_limits import Gate
 from ..library.connections import WebRtcAddress
 from ..library.tcp_sockets import zone_of
+from ..library.udp_sockets import socket_address, source_for
 from .certificate import certhash, fingerprint_named, listener_certificate
 from .connection import WebRtcConnection
 from .endpoint import Endpoint as UdpEndpoint
 from .endpoint import Identity
-from .wire import SocketAddress, WebRtcError
+from .wire import WebRtcError
 
 Handler = Callable[[Any], Awaitable[None]]
 """Gets an inbound connection, and returns when that has ended."""
@@ -68,15 +68,10 @@ class WebRtcTransport(ITransport):  # type: ignore[misc]
         certificate = fingerprint_named(target.certhash)
         if certificate is None:
             raise WebRtcError("the address names no certificate")
-        is_loopback = target.ip is not None and target.ip.is_loopback  # a node that is offline has no other
-        if target.family == "ip6":
-            own = "::1" if is_loopback else "::"
-        else:
-            own = "127.0.0.1" if is_loopback else "0.0.0.0"  # noqa: S104, it takes no connections
         self._open = [one for one in self._open if one.is_open]
-        endpoint = self.open(own, 0, None)
+        endpoint = self.open(source_for(target), 0, None)
         try:
-            return await endpoint.dial(_socket_address(target), certificate, peer)
+            return await endpoint.dial(socket_address(target), certificate, peer)
         except BaseException:
             endpoint.close()
             raise
@@ -155,11 +150,3 @@ def _parsed(maddr: Multiaddr) -> Endpoint | None:
     except AddressError:
         return None
     return endpoint if endpoint.transport == "webrtc" and endpoint.ip is not None else None
-
-
-def _socket_address(target: Endpoint) -> SocketAddress:
-    """Return an address in the form in which the socket names it when a packet comes from there."""
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    host = f"{target.host}%{target.zone}" if target.zone else target.host
-    found = socket.getaddrinfo(host, target.port, type=socket.SOCK_DGRAM, flags=flags)
-    return found[0][4]
