@@ -90,7 +90,7 @@ def who_can_pair(found: "NodeStatus") -> str:
         return "Only nodes on this host can pair with this one: it is offline."
     if {"vault", "swarm"} & set(found.missing):
         return "No device can pair with this one before it is ready."
-    if found.reachability == "this host":
+    if found.reachability == "this host" and not _is_relayed(found):
         return "Only nodes on this host can reach this one: it listens on loopback alone."
     return f"{_nearby(found)}; {_elsewhere(found)}."
 
@@ -110,12 +110,17 @@ def _elsewhere(found: "NodeStatus") -> str:
         return "others need the QR code, since no DHT server is connected (--bootstrap or --public)"
     if found.reachability == "public":
         return "others can by words alone, through the DHT"
-    if any("/p2p-circuit" in address for address in found.addresses):
+    if _is_relayed(found):
         return "others can by words alone, through the DHT and a relay"
     return (
         "others can only if they show the code and are reachable or have a relay, "
         "since it is not known that this one is"
     )
+
+
+def _is_relayed(found: "NodeStatus") -> bool:
+    """Return whether others reach this node through a relay."""
+    return any("/p2p-circuit" in address for address in found.addresses)
 
 
 def _mdns_text(found: "NodeStatus") -> str:

@@ -17,7 +17,7 @@ _INTERVAL_S = 1.0
 
 
 class StatusReports:
-    """The reports of one node. What is counted here is reported by itself; `mark_changed` tells of all else."""
+    """The reports of one node: of what is counted here, and of all else that `mark_changed` tells of."""
 
     def __init__(self) -> None:
         self._measurements = Measurements()

@@ -15,7 +15,6 @@ from spacedrive_node.actors.swarm.dial.hearsay import heard
 from spacedrive_node.actors.swarm.kad.dht_client import dialable_addresses, readable_addresses
 from spacedrive_node.actors.swarm.library import host_factory
 from spacedrive_node.actors.swarm.library.identify import remember
-from spacedrive_node.actors.swarm.metrics import reachability
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import parse_code, qr_payload
 from spacedrive_node.protocol.multiaddrs import AddressError, parse
@@ -103,12 +102,6 @@ def test_a_block_of_a_relay_is_like_no_network() -> None:
     assert addresses.is_public_block(block)
     assert addresses.ip_of(block) is None
     assert not addresses.is_local_host(block)
-
-
-def test_a_relay_s_public_address_makes_nobody_public() -> None:
-    """The status says that this node is reached through relays."""
-    assert reachability(["/ip4/192.168.1.2/tcp/1", CIRCUIT]) == "relayed"
-    assert reachability(["/ip4/45.83.104.7/tcp/1", CIRCUIT]) == "public"
 
 
 def test_mdns_names_and_believes_no_circuit() -> None:
