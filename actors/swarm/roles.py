@@ -159,7 +159,12 @@ class Roles:
 
     def _tell_dht(self) -> None:
         if self._config.dht_mode == "auto":
-            identify.hide_protocol(self._host.libp2p, self._config.dht_protocol, hidden=not self.serves_dht)
+            identify.hide_protocol(
+                self._host.libp2p,
+                self._config.dht_protocol,
+                hidden=not self.serves_dht,
+                from_neighbours_too=self._config.public,
+            )
 
 
 def _versions() -> Collection[int]:

@@ -176,14 +176,16 @@ def tell_observed(host: Any, connection: Any, data: bytes) -> None:
     callback(connection, text)
 
 
-def hide_protocol(host: Any, protocol: str, *, hidden: bool) -> None:
+def hide_protocol(host: Any, protocol: str, *, hidden: bool, from_neighbours_too: bool = False) -> None:
     """Leave a protocol out of what identify tells, though it is answered; or tell it again.
 
-    Who has connected to this host from its local network hears of it all the same: this host was reached.
+    Who has connected to this host from its local network hears of it all the same, for this host was reached;
+    but not with `from_neighbours_too`.
     """
     mux = host.get_mux()
     if not hasattr(mux, "hidden_protocols"):
         mux.hidden_protocols = set()
+        mux.hides_from_neighbours = from_neighbours_too
         mux.get_protocols = lambda: tuple(one for one in mux.handlers if one not in _hidden(mux))
         answer = mux.handlers[IDENTIFY_ID]
 
@@ -198,7 +200,7 @@ def hide_protocol(host: Any, protocol: str, *, hidden: bool) -> None:
 def _hidden(mux: Any) -> set[str]:
     """Return what the other side of the connection over which identify speaks is not to be told."""
     connection = _told.get()
-    if connection is None or connection.muxed_conn.is_initiator:
+    if connection is None or connection.muxed_conn.is_initiator or mux.hides_from_neighbours:
         return set(mux.hidden_protocols)
     return set() if is_local_host(host_of(connection) or "") else set(mux.hidden_protocols)
 
