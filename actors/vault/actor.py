@@ -21,6 +21,7 @@ from .device_store import DeviceStore, no_probe
 from .identity_file import OpenedIdentity, open_identity, remember_devices, remembers_devices
 from .machine import Vault
 from .passphrase_seal import DEFAULT_COSTS, Argon2Costs
+from .remembered_peers import PEERS_FILE, RememberedPeers
 from .waiting import CANNOT_OPEN, WaitingVault
 
 _decode_config = decoder(VaultConfig)
@@ -56,10 +57,12 @@ def open_vault(
         opened.keep(directory, identity)
     store = DeviceStore(database, identity.storage_key, probe)
     resources.callback(store.close)
+    peers = RememberedPeers(directory.path / PEERS_FILE, store.has_peer, probe)
     try:
         return Vault(
             identity,
             store,
+            peers=peers,
             device_name=config.device_name,
             app_version=config.app_version,
             checkpoint=checkpoint,

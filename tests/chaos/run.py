@@ -33,7 +33,7 @@ from spacedrive_node.tests.harness.secret_sweep import collector
 from spacedrive_node.tests.harness.transports import using
 
 NAMES = ("anna", "bruno", "clara")
-DATA = {"devices.db", "identity.key", "lock"}
+DATA = {"devices.db", "identity.key", "lock", "peers.db"}
 TRANSPORTS = {
     "each": ("tcp", "quic", "webrtc") if extras.has_webrtc() else ("tcp", "quic"),
     **{one: (one,) for one in ("tcp", "quic", "webrtc", "both")},

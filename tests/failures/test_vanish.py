@@ -78,5 +78,7 @@ def test_every_moment_is_in_every_case() -> None:
         for transport in RELAYED_TRANSPORTS[1:]:
             assert {case.duration for case in sample if case.transport == transport} == {"ever", "ten"}
     for case in [*all_cases(SEED, 4), *sample_cases(SEED, "stop", TOGETHER)]:
+        asks = {"get_providers": True, "add_provider": False}
+        assert {asks.get(point.name, case.first_shows) for point in case.points} == {case.first_shows}
         held = [(point.side, point.actor) for point in case.points if point.actor != "session"]
         assert len(held) == len(set(held)), "one actor can be held once"
