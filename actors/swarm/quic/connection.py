@@ -63,6 +63,14 @@ class QuicConnection(MuxedConnection[QuicStream]):
         """Return (IP address, port) of the peer; it follows a peer that moves."""
         return UdpAddress.of(self.core.get_peer_address() or self.address)
 
+    @property
+    def local_port(self) -> int | None:
+        """The port of this side; None: the socket is closed."""
+        try:
+            return self._wire.address[1]
+        except QuicError:
+            return None
+
     # What its streams call
 
     def send(self, stream_id: int, data: bytes, *, is_last: bool = False) -> None:
