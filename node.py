@@ -192,7 +192,7 @@ def child_specs(
             entry=_entry("discovery"),
             config=DiscoveryConfig(
                 runtime_dir=str(runtime_dir()),
-                bootstrap=tuple(bootstrap_peer(text) for text in config.bootstrap),
+                bootstrap=tuple(bootstrap_peer(text) for text in config.bootstrap_addresses),
                 same_host=config.same_host,
                 mdns=config.mdns and not config.offline,
             ),
@@ -206,10 +206,15 @@ def child_specs(
                 listen=config.listen_addresses,
                 default_port=not config.listen,
                 announce=config.announce,
-                dht_protocol=config.dht_protocol,
+                dht_protocol=config.used_dht_protocol,
                 dht_mode=config.dht_mode,
                 lan_only=config.lan_only,
                 offline=config.offline,
+                public=config.public,
+                name_servers=config.dns,
+                port_mapping=config.maps_ports,
+                relays=tuple(bootstrap_peer(text) for text in config.relay),
+                relay_service=config.relay_service,
                 websocket=config.uses_websocket,
                 webrtc=config.uses_webrtc,
                 websocket_path=config.websocket_path,
@@ -224,7 +229,7 @@ def child_specs(
             ),
         ),
     ]
-    if config.mdns and not config.offline:
+    if config.needs_lan:
         specs.insert(
             -1, ChildSpec("lan", _entry("lan"), LanConfig(), sandbox=sandbox_profiles.LAN, preload=True)
         )

@@ -47,6 +47,7 @@ def config(folder: Path, name: str, **settings: object) -> NodeConfig:
         "listen": ("/ip4/127.0.0.1/tcp/0",),
         "metrics_listen": None,
         "mdns": False,
+        "port_mapping": False,
         "log_level": "warning",
         **settings,
     }

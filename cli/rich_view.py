@@ -18,6 +18,7 @@ from .errors import print_to_stderr
 from .output import TolerantStream, is_unicode, printable
 from .pairing_events import Event
 from .prompts import write_question
+from .public_network import NOT_FOUND_ELSEWHERE
 from .views import STAGE_TEXTS, device_lines, failure_text, plain_lines
 
 
@@ -60,6 +61,8 @@ class RichView:
             case "failed":
                 self._stop_live()
                 print_to_stderr(failure_text(event))
+                if event["outcome"] == "not_found":
+                    print_to_stderr(NOT_FOUND_ELSEWHERE)
 
     def _show_code(self, event: Event) -> None:
         plain = self._console.is_dumb_terminal or not is_unicode(sys.stdout)

@@ -42,6 +42,7 @@ def status_object(found: "NodeStatus") -> dict[str, object]:
         "version": found.version,
         "addresses": list(found.addresses),
         "reachability": found.reachability,
+        "reachability_means": _meaning(found.reachability),
         "dht": {"mode": found.dht_mode, "peers": found.dht_peers},
         "sessions": {"active": found.sessions_active, "limit": found.sessions_limit},
         "listening": listening(found),
@@ -63,7 +64,7 @@ def status_lines(found: "NodeStatus") -> list[str]:
         *((("addresses" if index == 0 else ""), address) for index, address in enumerate(found.addresses)),
         *((f"on {transport}", ", ".join(texts)) for transport, texts in listening(found).items()),
         ("mdns", _mdns_text(found)),
-        ("reachability", found.reachability),
+        ("reachability", ": ".join(filter(None, (found.reachability, _meaning(found.reachability))))),
         *([("network", "off (--offline)")] if found.offline else []),
         *([("network", "local only (--lan-only)")] if found.lan_only else []),
         ("dht", f"{found.dht_mode}, {found.dht_peers} peer{'' if found.dht_peers == 1 else 's'}"),
@@ -89,7 +90,7 @@ def who_can_pair(found: "NodeStatus") -> str:
         return "Only nodes on this host can pair with this one: it is offline."
     if {"vault", "swarm"} & set(found.missing):
         return "No device can pair with this one before it is ready."
-    if found.reachability == "this host":
+    if found.reachability == "this host" and not _is_relayed(found):
         return "Only nodes on this host can reach this one: it listens on loopback alone."
     return f"{_nearby(found)}; {_elsewhere(found)}."
 
@@ -106,10 +107,20 @@ def _elsewhere(found: "NodeStatus") -> str:
     if found.lan_only:
         return "all others are kept out by --lan-only"
     if found.dht_peers == 0:
-        return "others need the QR code, since no DHT server is connected (--bootstrap)"
+        return "others need the QR code, since no DHT server is connected (--bootstrap or --public)"
     if found.reachability == "public":
         return "others can by words alone, through the DHT"
-    return "others can only if they show the code and have a public address, since this one has none"
+    if _is_relayed(found):
+        return "others can by words alone, through the DHT and a relay"
+    return (
+        "others can only if they show the code and are reachable or have a relay, "
+        "since it is not known that this one is"
+    )
+
+
+def _is_relayed(found: "NodeStatus") -> bool:
+    """Return whether others reach this node through a relay."""
+    return any("/p2p-circuit" in address for address in found.addresses)
 
 
 def _mdns_text(found: "NodeStatus") -> str:
@@ -119,6 +130,13 @@ def _mdns_text(found: "NodeStatus") -> str:
         return "silent until a code is shown or entered"
     what = "announcing and browsing" if found.mdns == "both" else found.mdns
     return f"{what} on {found.mdns_interfaces} interface{'' if found.mdns_interfaces == 1 else 's'}"
+
+
+def _meaning(reachability: str) -> str:
+    """Return what follows from it, as a sentence; empty while the node does not say it."""
+    from ..messages.reachability_texts import REACHABILITY_TEXTS
+
+    return {str(key): text for key, text in REACHABILITY_TEXTS.items()}.get(reachability, "")
 
 
 def _peer_text(peer: bytes) -> str:

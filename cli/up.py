@@ -16,6 +16,7 @@ from . import exit_codes
 from .click_commands import Command
 from .errors import CommandError
 from .json_output import json_line, json_option, print_json
+from .public_network import PUBLIC_HELP, PUBLIC_IS_USED
 
 if TYPE_CHECKING:
     from ..config.loading import LoadedConfig
@@ -48,8 +49,13 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--tls-ca", {"metavar": "FILE", "help": "More roots that are trusted in dials of /tls/ws."}),
     ("--announce", {**_MULTI, "help": "Tell others this address; may be repeated."}),
     ("--bootstrap", {**_MULTI, "help": "Join the DHT through this node, with /p2p/ID; may be repeated."}),
-    ("--relay", {**_MULTI, "hidden": True}),
-    ("--relay-service", {"is_flag": True, "default": None, "hidden": True}),
+    ("--relay", {**_MULTI, "help": "Be reached through this relay, with /p2p/ID; may be repeated."}),
+    ("--relay-service/--no-relay-service", {"default": None, "help": "Be a relay for others. [no]"}),
+    ("--public/--no-public", {"default": None, "help": PUBLIC_HELP}),
+    (
+        "--dns",
+        {"multiple": True, "metavar": "ADDRESS[:PORT]", "help": "Name server for /dnsaddr; may be repeated."},
+    ),
     ("--dht-protocol", {"metavar": "ID", "help": "Protocol id of the DHT. [/spacedrive/kad/1.0.0]"}),
     ("--dht-mode", {"metavar": "auto|server|client", "help": "Answer the DHT requests of others? [auto]"}),
     ("--mdns/--no-mdns", {"default": None, "help": "Find devices on the local network by mDNS. [yes]"}),
@@ -59,6 +65,10 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("--lan-only/--no-lan-only", {"default": None, "help": "Speak with the local network only. [no]"}),
     ("--offline/--no-offline", {"default": None, "help": "Speak with this host only. [no]"}),
+    (
+        "--port-mapping/--no-port-mapping",
+        {"default": None, "help": "Have the router open the node's ports. [yes]"},
+    ),
     ("--max-sessions", {"metavar": "N", "help": "Pairings at once. [256]"}),
     ("--code-lifetime", {"metavar": "SECONDS", "help": "How long a code may be used, 60 to 3600. [300]"}),
     ("--log-format", {"metavar": "console|json", "help": "[console]"}),
@@ -188,7 +198,14 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
     def ready(line: "Ready") -> None:
         nonlocal is_ready
         is_ready = True
-        out.write((json_line(ready_event(line)) if as_json else ready_text(line, config.data_dir)) + "\n")
+        out.write(
+            (
+                json_line(ready_event(line))
+                if as_json
+                else ready_text(line, config.data_dir, public=config.public)
+            )
+            + "\n"
+        )
 
     def is_new() -> bool:
         from ..actors.vault.identity_file import would_seal
@@ -227,7 +244,7 @@ def ready_event(line: "Ready") -> dict[str, object]:
     }
 
 
-def ready_text(line: "Ready", data_dir: str | None) -> str:
+def ready_text(line: "Ready", data_dir: str | None, *, public: bool = False) -> str:
     """Return what people read when the node is ready."""
     from ..config.paths import default_data_dir
     from ..protocol.peer_ids import peer_id_text
@@ -237,6 +254,7 @@ def ready_text(line: "Ready", data_dir: str | None) -> str:
         *((("addresses" if index == 0 else ""), address) for index, address in enumerate(line.addresses)),
         ("data", data_dir or str(default_data_dir())),
         ("metrics", line.metrics or "off"),
+        *([("public", PUBLIC_IS_USED)] if public else []),
     ]
     lines = [f"{line.name} is ready", *(f"  {left:<10}{right}" for left, right in rows)]
     return "\n".join(

@@ -16,19 +16,14 @@ from typing import Any
 from ..messages.errors import SpacedriveNodeError
 from .paths import UnsafePathError, expand_user
 from .settings import ENVIRONMENT_PREFIX, SETTINGS, NodeConfig, Setting
-from .values import InvalidValueError, refused_passphrase, refused_relay, refused_relay_service
+from .values import InvalidValueError, refused_passphrase
 
 # Variables of the command line that are no settings of a node.
 _OTHER_VARIABLES = frozenset({"SDNODE_CONFIG", "SDNODE_COMPLETE", "SDNODE_DEBUG"})
 _MAX_FILE_BYTES = 1 << 20
 # Settings that this version does not have, known by name so that the refusal says so.
 _REFUSED: dict[str, Setting] = {
-    setting.key: setting
-    for setting in (
-        Setting("relay", refused_relay),
-        Setting("relay-service", refused_relay_service),
-        Setting("passphrase", refused_passphrase),
-    )
+    setting.key: setting for setting in (Setting("passphrase", refused_passphrase),)
 }
 # `no-mdns = true` is what someone writes who knows the flag.
 _NEGATED = {"no-mdns": "mdns", "no-same-host": "same-host", "no-quic": "quic"}

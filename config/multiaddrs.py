@@ -6,6 +6,7 @@ starts. Never resolves a name and never opens a socket.
 """
 
 import ipaddress
+import re
 import unicodedata
 
 from ..messages.types import PeerAddresses
@@ -15,6 +16,9 @@ from .values import InvalidValueError, quoted, text_of
 
 _HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+_DNSADDR = re.compile(
+    r"/dnsaddr/([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,200}[A-Za-z0-9])?)(?:/(?:p2p|ipfs)/([^/]+))?/?"
+)
 _P2P = ("p2p", "ipfs")
 """Of a peer id; the second is the old name, which some programs still print."""
 
@@ -55,15 +59,19 @@ def announce_address(value: object) -> str:
 
 
 def bootstrap_address(value: object) -> str:
-    """Return a multiaddr that ends with the peer id of the node there."""
-    text, endpoint, peer = _read(value)
-    _refuse_unreachable(text, endpoint)
+    """Return a multiaddr that ends with the peer id of the node there, or /dnsaddr/<name> that does."""
+    address: str | Endpoint
+    if (named := _DNSADDR.fullmatch(text_of(value))) is not None:
+        text, address, peer = text_of(value), f"/dnsaddr/{named[1].lower()}", named[2]
+    else:
+        text, address, peer = _read(value)
+        _refuse_unreachable(text, address)
     if peer is None:
         raise InvalidValueError(f"{quoted(text)} must end with /p2p/ and the peer id of that node")
-    if endpoint.transport == "webrtc" and not endpoint.certhash:
+    if isinstance(address, Endpoint) and address.transport == "webrtc" and not address.certhash:
         raise InvalidValueError(f"{quoted(text)} must name the certificate of that node, /certhash/…")
     try:
-        return f"{endpoint}/p2p/{peer_id_text(peer_id_from_any_text(peer))}"
+        return f"{address}/p2p/{peer_id_text(peer_id_from_any_text(peer))}"
     except ValueError:
         raise InvalidValueError(
             f"{quoted(text)} does not end with a peer id as a node prints it, such as 12D3KooW…"
@@ -87,7 +95,7 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
         parts = parts[2:]
     names = [part.lower() for part in parts]
     if "p2p-circuit" in names:
-        raise InvalidValueError(f"{quoted(text)} goes through a relay; relays are not part of this version")
+        raise InvalidValueError(f"{quoted(text)} goes through a relay; name the relay itself, with --relay")
     own = _own_parts(names)
     if own == 4 and {"udp", "ws", "wss", "tls"} & {*names[2:3], *names[4:]}:
         raise InvalidValueError(

@@ -5,14 +5,14 @@ and a line of SETTINGS. Where values come from is loading.py's, what a right val
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
 from ..messages.types import MAX_CODE_LIFETIME_SECONDS, MIN_CODE_LIFETIME_SECONDS, DhtMode
-from ..protocol.multiaddrs import parse
+from ..protocol.multiaddrs import Endpoint, parse
 from .extras import INSTALL_WEBRTC, has_webrtc
 from .multiaddrs import announce_address, bootstrap_address, is_loopback_address, listen_address
 from .values import (
@@ -22,6 +22,7 @@ from .values import (
     endpoint,
     integer,
     list_of,
+    name_server,
     network,
     number,
     protocol_id,
@@ -35,11 +36,26 @@ DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7520", "/ip6/::/tcp/7520")
 DEFAULT_QUIC_LISTEN = ("/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/udp/7520/quic-v1")
 OFFLINE_LISTEN = ("/ip4/127.0.0.1/tcp/7520", "/ip6/::1/tcp/7520")
 OFFLINE_QUIC_LISTEN = ("/ip4/127.0.0.1/udp/7520/quic-v1", "/ip6/::1/udp/7520/quic-v1")
+DEFAULT_DHT_PROTOCOL = "/spacedrive/kad/1.0.0"
+PUBLIC_DHT_PROTOCOL = "/ipfs/kad/1.0.0"
+"""Of the public libp2p network (libp2p specs, kad-dht)."""
+PUBLIC_BOOTSTRAP = (
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+)
+"""Its servers that everybody begins with (go-libp2p-kad-dht, DefaultBootstrapPeers)."""
 DEFAULT_METRICS = "127.0.0.1:9464"
 ENVIRONMENT_PREFIX = "SDNODE_"
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _endpoints(addresses: Iterable[str]) -> list[Endpoint]:
+    """Return configured addresses, without names whose addresses are not known before they are looked up."""
+    return [parse(address) for address in addresses if not address.startswith("/dnsaddr/")]
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,11 +66,15 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     passphrase_file: where `sdnode up` finds the passphrase of the identity.
     listen: multiaddrs; empty for DEFAULT_LISTEN, offline for OFFLINE_LISTEN, or a free port when one of these
     is taken.
+    port_mapping: whether the home's router is asked to open the ports of the node.
     offline: no socket but loopback and Unix ones.
     quic: whether DEFAULT_QUIC_LISTEN belongs to the default too. A node dials what it listens on.
     websocket_path: what the request of a WebSocket asks for. websocket_proxies: addresses and networks of
     reverse proxies, which may say for whom a request is.
     tls_certificate, tls_key: files for listeners with /tls/ws. tls_ca: a file with more roots for dials.
+    public: whether the DHT is the public one of libp2p. Then bootstrap, if it is empty, is PUBLIC_BOOTSTRAP.
+    dns: name servers that are asked for /dnsaddr names, as "address:port"; empty for those of the host.
+    relay: relays at which this node keeps a reservation. relay_service: whether it is a relay for others.
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
@@ -76,12 +96,17 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tls_ca: str | None = None
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
-    dht_protocol: str = "/spacedrive/kad/1.0.0"
+    public: bool = False
+    dns: tuple[str, ...] = ()
+    relay: tuple[str, ...] = ()
+    relay_service: bool = False
+    dht_protocol: str = DEFAULT_DHT_PROTOCOL
     dht_mode: DhtMode = "auto"
     mdns: bool = True
     same_host: bool = True
     lan_only: bool = False
     offline: bool = False
+    port_mapping: bool = True
     max_sessions: int = 256
     code_lifetime: float = 300.0
     log_format: LogFormat = "console"
@@ -112,22 +137,54 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def uses_websocket(self) -> bool:
-        """Whether the node listens on WebSocket, announces it or has a bootstrap peer there. So it dials."""
-        named = (*self.listen, *self.announce, *self.bootstrap)
-        return any(parse(address).transport in ("ws", "wss") for address in named)
+        """Whether the node listens on WebSocket, announces it or has a bootstrap peer or relay there.
+
+        So it dials.
+        """
+        named = (*self.listen, *self.announce, *self.bootstrap, *self.relay)
+        return any(one.transport in ("ws", "wss") for one in _endpoints(named))
+
+    @property
+    def bootstrap_addresses(self) -> tuple[str, ...]:
+        """Through whom the node joins the DHT: as configured, or by default."""
+        return self.bootstrap or (PUBLIC_BOOTSTRAP if self.public else ())
+
+    @property
+    def used_dht_protocol(self) -> str:
+        """The protocol id of the DHT that the node joins."""
+        return PUBLIC_DHT_PROTOCOL if self.public else self.dht_protocol
+
+    @property
+    def maps_ports(self) -> bool:
+        """Whether the gateway is asked to open the node's ports: of IPv4, and not if others are announced."""
+        if not self.port_mapping or self.lan_only or self.offline or self.announce:
+            return False
+        return any(
+            not is_loopback_address(text) and parse(text).family == "ip4" for text in self.listen_addresses
+        )
+
+    @property
+    def needs_lan(self) -> bool:
+        """Whether the node has a lan actor."""
+        return (self.mdns and not self.offline) or self.maps_ports
 
     @property
     def uses_webrtc(self) -> bool:
-        """Whether the node listens on WebRTC, announces it or has a bootstrap peer there. So it dials."""
+        """Whether the node listens on WebRTC, announces it, or has a bootstrap peer or relay there."""
         return bool(self._webrtc_keys())
 
     def _webrtc_keys(self) -> list[str]:
         """Return the keys of the settings that name an address of WebRTC."""
-        named = {"listen": self.listen, "announce": self.announce, "bootstrap": self.bootstrap}
+        named = {
+            "listen": self.listen,
+            "announce": self.announce,
+            "bootstrap": self.bootstrap,
+            "relay": self.relay,
+        }
         return [
             key
             for key, addresses in named.items()
-            if any(parse(address).transport == "webrtc" for address in addresses)
+            if any(one.transport == "webrtc" for one in _endpoints(addresses))
         ]
 
     def contradictions(self) -> list[tuple[str, str]]:
@@ -148,6 +205,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for host, port, is_udp in dict.fromkeys(one for one in sockets if sockets.count(one) > 1):
             name = f"{'udp' if is_udp else 'tcp'} port {port} of {host}"
             found.append(("listen", f"two transports cannot share {name}: give each its own"))
+        if self.public and self.dht_protocol not in (DEFAULT_DHT_PROTOCOL, PUBLIC_DHT_PROTOCOL):
+            text = "--public and --dht-protocol exclude each other: the public network has an id of its own"
+            found.append(("dht-protocol", f"{text}; leave one of them out"))
+        if self.public and self.lan_only:
+            text = "--public and --lan-only exclude each other: the public network is beyond the local one"
+            found.append(("public", f"{text}; leave one of them out"))
+        if self.lan_only and not self.offline:
+            what = [("relay", bool(self.relay)), ("relay-service", self.relay_service)]
+            reason = "nobody knows where the other end of a circuit is"
+            found += [
+                (key, f"--lan-only and --{key} exclude each other: {reason}; leave one of them out")
+                for key, is_wrong in what
+                if is_wrong
+            ]
         return found + (self._beyond_this_host() if self.offline else [])
 
     def _beyond_this_host(self) -> list[tuple[str, str]]:
@@ -155,13 +226,19 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         host = self.metrics_endpoint[0] if self.metrics_endpoint else "localhost"
         wrong = {
             "bootstrap": bool(self.bootstrap),
+            "public": self.public,
             "announce": bool(self.announce),
+            "relay": bool(self.relay),
+            "relay-service": self.relay_service,
             "listen": not all(is_loopback_address(text) for text in self.listen),
             "metrics-listen": host != "localhost" and not ipaddress.ip_address(host).is_loopback,
         }
         reasons = {
             "bootstrap": "a node that is offline has no DHT beyond this host",
+            "public": "a node that is offline has no DHT beyond this host",
             "announce": "a node that is offline can be reached by nobody else",
+            "relay": "a node that is offline can be reached by nobody else",
+            "relay-service": "a node that is offline can be reached by nobody else",
             "listen": "a node that is offline listens on loopback only, as on /ip4/127.0.0.1/tcp/7520",
             "metrics-listen": "a node that is offline listens on loopback only, as on 127.0.0.1:9464",
         }
@@ -234,12 +311,17 @@ SETTINGS: dict[str, Setting] = {
         Setting("tls-ca", absolute_path, is_path=True),
         Setting("announce", list_of(announce_address, 32)),
         Setting("bootstrap", list_of(bootstrap_address, 64)),
+        Setting("public", switch),
+        Setting("dns", list_of(name_server, 3)),
+        Setting("relay", list_of(bootstrap_address, 16)),
+        Setting("relay-service", switch),
         Setting("dht-protocol", protocol_id),
         Setting("dht-mode", choice("auto", "server", "client")),
         Setting("mdns", switch),
         Setting("same-host", switch),
         Setting("lan-only", switch),
         Setting("offline", switch),
+        Setting("port-mapping", switch),
         Setting("max-sessions", integer(1, 1000)),
         Setting("code-lifetime", number(MIN_CODE_LIFETIME_SECONDS, MAX_CODE_LIFETIME_SECONDS, "seconds")),
         Setting("log-format", choice("console", "json")),

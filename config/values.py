@@ -169,6 +169,24 @@ def endpoint(value: object) -> str | None:
     return text
 
 
+def name_server(value: object) -> str:
+    """Return "address:port" of a name server, whose port is 53 if it is not given."""
+    text = text_of(value)
+    try:
+        host, port = str(ipaddress.ip_address(text.strip("[]"))), 53
+    except ValueError:
+        host, port = split_endpoint(text)
+        try:
+            host = str(ipaddress.ip_address(host))
+        except ValueError:
+            port = 0
+    if port == 0:
+        raise InvalidValueError(
+            f"the IP address of a name server is needed, as 192.0.2.53 or [::1]:5353, not {quoted(text)}"
+        )
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def network(value: object) -> str:
     """Return an IP network: an address, or one with the length of its prefix."""
     try:
@@ -211,18 +229,6 @@ def list_of(read: Callable[[object], T], limit: int) -> Callable[[object], tuple
         return tuple(dict.fromkeys(read(item) for item in items))
 
     return read_all
-
-
-def refused_relay(value: object) -> None:
-    """Refuse relays."""
-    if value not in ((), []):
-        raise InvalidValueError("relays are not part of this version; leave this out")
-
-
-def refused_relay_service(value: object) -> None:
-    """Refuse to be a relay; `false` is what the node does anyway."""
-    if switch(value):
-        raise InvalidValueError("relays are not part of this version; leave this out")
 
 
 def refused_passphrase(value: object) -> None:

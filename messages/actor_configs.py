@@ -50,8 +50,11 @@ class SwarmConfig(ActorConfig):
     """For the swarm: where it listens, what it announces, and its limits.
 
     `default_port`: the user chose no port, so if this one is taken, the swarm takes a free one. `offline`: it
-    speaks with this host only. `websocket`, `webrtc`: whether these are used, also if not listened on; the
-    fields that begin with `websocket_` and `tls_` are as in config/settings.py.
+    speaks with this host only. `public`: its DHT is the public one. `name_servers`, as "address:port", are
+    asked for /dnsaddr names in place of those of the host. `port_mapping`: there is a lan actor, to open
+    ports of the gateway. `relays`: where it reserves a place; `relay_service`: whether it is a relay.
+    `websocket`, `webrtc`: whether these are used, also if not listened on; the fields that begin with
+    `websocket_` and `tls_` are as in config/settings.py.
     """
 
     listen: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
@@ -61,7 +64,12 @@ class SwarmConfig(ActorConfig):
     dht_mode: DhtMode = "auto"
     lan_only: bool = False
     offline: bool = False
+    public: bool = False
+    name_servers: Annotated[tuple[str, ...], Meta(max_length=3)] = ()
+    port_mapping: bool = False
     max_connections: int = 512
+    relays: Annotated[tuple[PeerAddresses, ...], Meta(max_length=16)] = ()
+    relay_service: bool = False
     websocket: bool = False
     webrtc: bool = False
     websocket_path: str = "/"

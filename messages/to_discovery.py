@@ -40,13 +40,15 @@ class SwarmUp(Message):
     """From the swarm (standing): it listens. This node's peer id and the addresses to announce.
 
     `local_addresses` can be reached from this host only. `listening` are those that the sockets have: with
-    0.0.0.0 and :: where they take whatever this host has.
+    0.0.0.0 and :: where they take whatever this host has. `is_update`: since the last one of this swarm only
+    the addresses have changed.
     """
 
     peer: PeerId
     addresses: Addresses
     local_addresses: Addresses
     listening: Addresses = ()
+    is_update: bool = False
 
 
 class KadReply(Message):
@@ -65,10 +67,14 @@ class KadFailed(Message):
 
 
 class Servers(Message):
-    """From the swarm: the answer to ClosestServers, the closest server first."""
+    """From the swarm: the answer to ClosestServers, the closest server first.
+
+    `providers` are those of the key that have announced themselves to this node.
+    """
 
     request: RequestId
     peers: PeerList
+    providers: PeerList = ()
 
 
 class ServerJoined(Message):
@@ -81,6 +87,12 @@ class ServerLost(Message):
     """From the swarm: the last connection with a DHT server has ended. It may forget what was announced."""
 
     peer: PeerId
+
+
+class RememberedServers(Message):
+    """From the swarm (standing): DHT servers that were of use before, the best first."""
+
+    servers: PeerList
 
 
 class LanPeer(Message):
@@ -105,6 +117,7 @@ DiscoveryInbox = (
     | Servers
     | ServerJoined
     | ServerLost
+    | RememberedServers
     | LanPeer
     | SessionEnded
     | ActorRestarted

@@ -17,6 +17,7 @@ from .types import (
     DhtMode,
     Outcome,
     PeerId,
+    Reachability,
     Reason,
     RequestId,
     Role,
@@ -95,7 +96,7 @@ class SwarmStatus(Message):
 
     peer: PeerId
     addresses: Addresses
-    reachability: Annotated[str, Meta(max_length=16)]
+    reachability: Reachability
     dht_mode: DhtMode
     dht_peers: int
     listening: Addresses = ()

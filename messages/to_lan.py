@@ -1,8 +1,13 @@
-"""What lan accepts: which codes to announce on the local network by mDNS, and which to look for there."""
+"""What lan accepts: which codes to announce on the local network and to look for, which ports to map."""
+
+from typing import Annotated
+
+from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import ActorRestarted
-from .types import Addresses, MdnsInstance, PeerId
+from .secret_struct import RedactedStruct
+from .types import Addresses, MdnsInstance, PeerId, PortNumber, PortProtocol
 
 
 class Announce(Message):
@@ -38,5 +43,22 @@ class StopBrowsing(Message):
     instance: MdnsInstance
 
 
-LanInbox = Announce | StopAnnouncing | Browse | StopBrowsing | ActorRestarted
+class PortToMap(RedactedStruct, frozen=True):
+    """A port on which this node listens. `nonce` names the mapping at the gateway, also after a restart."""
+
+    protocol: PortProtocol
+    port: PortNumber
+    nonce: Annotated[bytes, Meta(min_length=12, max_length=12)]
+
+
+class MapPorts(Message):
+    """From the swarm (standing): have the gateway open these ports, and no others.
+
+    Answer, whenever it changes: to_swarm.PortMappings.
+    """
+
+    ports: Annotated[tuple[PortToMap, ...], Meta(max_length=8)]
+
+
+LanInbox = Announce | StopAnnouncing | Browse | StopBrowsing | MapPorts | ActorRestarted
 decode: Decoder[LanInbox] = Decoder(LanInbox)

@@ -37,8 +37,15 @@ MetricName = Literal[
     "mdns_packets_total",
     "connections",
     "handshake_seconds",
+    "reachability",
+    "reachability_checks_total",
+    "dial_backs_total",
+    "port_mappings",
     "hole_punch_total",
+    "relay_reservations",
     "relay_circuits",
+    "relay_circuits_ended_total",
+    "relay_bytes_total",
 ]
 LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
@@ -49,6 +56,12 @@ ActorKind = Literal[
 ]
 MdnsOutcome = Literal["read", "other_service", "off_link", "too_many", "malformed"]
 """What became of a packet of mDNS: read, or dropped, and why."""
+CheckOutcome = Literal["reached", "unreached", "refused", "lied", "unsolicited"]
+"""What became of a check of an address of this node; `unsolicited` is a connection that proved it unasked."""
+DialBackOutcome = Literal["dialled", "dial_error", "dial_back_error", "dial_refused", "request_rejected"]
+"""What became of a request to dial a peer back."""
+PortMappingState = Literal["asked", "mapped", "useless"]
+"""Of a port that the gateway was asked to open; `useless`: it opened one at an address that is not public."""
 RestartReason = Literal["exit", "signal", "killed", "hang", "zygote"]
 
 BUCKETS = (

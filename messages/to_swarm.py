@@ -5,11 +5,23 @@ The swarm decides nothing about a pairing. It matches code ids and forwards fram
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import SessionEnded, Undeliverable
-from .types import Addresses, Bytes32, PeerId, RequestId, Role, Seconds, WireFrame
+from .types import (
+    Addresses,
+    Bytes32,
+    PeerId,
+    PortNumber,
+    PortProtocol,
+    RememberedPeer,
+    RequestId,
+    Role,
+    Seconds,
+    WireFrame,
+)
 
 RoutingKey = Annotated[bytes, Meta(min_length=1, max_length=80)]
 """A Kademlia key as a request contains it: a peer id, or a provider key (34-byte multihash)."""
@@ -75,10 +87,14 @@ class ForgetPeer(Message):
 
 
 class Bootstrap(Message):
-    """From discovery: connect to this DHT server and offer it to the routing table. No answer."""
+    """From discovery: connect to this DHT server and offer it to the routing table. No answer.
+
+    `remembered`: nobody has named it but this node's own memory, so that another peer there is no mistake.
+    """
 
     peer: PeerId
     addresses: Addresses
+    remembered: bool = False
 
 
 class KadRequest(Message):
@@ -113,6 +129,27 @@ class Listening(Message):
     addresses: Addresses
 
 
+class RecalledPeers(Message):
+    """From the vault: the answer to RecallPeers, or a part of it; of each kind the most useful come first."""
+
+    peers: Annotated[tuple[RememberedPeer, ...], Meta(max_length=128)] = ()
+
+
+class PortMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the gateway says that leads to a port of this node: an IPv4 address as text, and a port of it."""
+
+    protocol: PortProtocol
+    port: PortNumber
+    external_host: Annotated[str, Meta(max_length=15)]
+    external_port: PortNumber
+
+
+class PortMappings(Message):
+    """From lan (standing): what the gateway has opened for this node now. A claim of the gateway's."""
+
+    mappings: Annotated[tuple[PortMapping, ...], Meta(max_length=8)]
+
+
 SwarmInbox = (
     SwarmIdentity
     | Serve
@@ -124,6 +161,8 @@ SwarmInbox = (
     | KadRequest
     | ClosestServers
     | Listening
+    | RecalledPeers
+    | PortMappings
     | SessionEnded
     | Undeliverable
 )

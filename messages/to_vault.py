@@ -6,11 +6,28 @@ PeerEvidence from the swarm.
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import SessionEnded
-from .types import Bytes32, Bytes64, DeviceName, Instant, PeerId, RequestId, Role, SessionId, WireFrame
+from .types import (
+    Bytes32,
+    Bytes64,
+    DeviceName,
+    FewAddresses,
+    Instant,
+    PeerId,
+    ProtocolId,
+    RememberedKind,
+    RequestId,
+    Role,
+    SessionId,
+    WireFrame,
+)
+
+Times = Annotated[int, Meta(ge=0, le=1000)]
+"""How often something happened; what is more counts as 1000."""
 
 
 class SignIdentity(Message):
@@ -151,6 +168,40 @@ class ForgetDevice(Message):
     device_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 
+class PeerReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one peer did since the last report: how often it answered, in time or slowly, did not, or lied.
+
+    `addresses` are those at which it was reached, the newest first.
+    """
+
+    kind: RememberedKind
+    peer: PeerId
+    addresses: FewAddresses = ()
+    answered: Times = 0
+    slow: Times = 0
+    dropped: Times = 0
+    lied: Times = 0
+
+
+class PeersBehaved(Message):
+    """From the swarm: what peers did lately, for the memory of peers that are of use. No answer.
+
+    `dht_protocol` is the protocol id of the DHT to which the servers belong.
+    """
+
+    dht_protocol: ProtocolId
+    reports: Annotated[tuple[PeerReport, ...], Meta(max_length=64)]
+
+
+class RecallPeers(Message):
+    """From the swarm, at its start: which peers were of use before? Answer: to_swarm.RecalledPeers.
+
+    Of servers, those of the DHT with the protocol id `dht_protocol`.
+    """
+
+    dht_protocol: ProtocolId
+
+
 VaultInbox = (
     SignIdentity
     | StoreDevice
@@ -162,6 +213,8 @@ VaultInbox = (
     | ListDevices
     | RenameDevice
     | ForgetDevice
+    | PeersBehaved
+    | RecallPeers
     | SessionEnded
 )
 decode: Decoder[VaultInbox] = Decoder(VaultInbox)

@@ -24,6 +24,8 @@ Address = Annotated[str, Meta(min_length=1, max_length=256)]
 
 Addresses = Annotated[tuple[Address, ...], Meta(max_length=32)]
 
+FewAddresses = Annotated[tuple[Address, ...], Meta(max_length=8)]
+
 WireFrame = Annotated[bytes, Meta(min_length=1, max_length=16 * 1024)]
 """One message between two devices, encoded, without its length (docs/protocol.md, "Notation")."""
 
@@ -39,6 +41,9 @@ DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
 ShortText = Annotated[str, Meta(max_length=32)]
 Reason = Annotated[str, Meta(max_length=200)]
 """A short explanation for people and logs; never contains a secret."""
+
+ProtocolId = Annotated[str, Meta(min_length=1, max_length=128)]
+"""A protocol id of libp2p."""
 
 MIN_CODE_LIFETIME_SECONDS = 60
 MAX_CODE_LIFETIME_SECONDS = 3600
@@ -75,8 +80,17 @@ Outcome = Literal[
     "crashed",
     "busy",
 ]
+RememberedKind = Literal["server", "relay", "device"]
+"""What a remembered peer is for this node: a DHT server, a relay, or where a trusted device is."""
 DeviceState = Literal["paired", "unconfirmed"]
 DhtMode = Literal["auto", "server", "client"]
+PortProtocol = Literal["tcp", "udp"]
+PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+Reachability = Literal["unknown", "public", "punchable", "symmetric", "private", "this host"]
+"""From where this node can be reached (docs/operations.md, "Reachability").
+
+`private`: it keeps to the local network (--lan-only); `this host`: to this host.
+"""
 
 
 def later_stage(one: Stage, other: Stage) -> Stage:
@@ -93,6 +107,14 @@ class PeerAddresses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peer: PeerId
     addresses: Addresses = ()
     hearsay: Addresses = ()
+
+
+class RememberedPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A peer that has been of use, and the addresses at which it was reached, the newest first."""
+
+    kind: RememberedKind
+    peer: PeerId
+    addresses: FewAddresses
 
 
 PeerList = Annotated[tuple[PeerAddresses, ...], Meta(max_length=64)]

@@ -2,9 +2,10 @@
 
 Allowed are /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/<port>, /udp/<port>/quic-v1, /tcp/<port>/ws,
 /tcp/<port>/tls/ws or /tcp/<port>/wss, and /udp/<port>/webrtc-direct, which /certhash/<hash> follows where it
-is dialled; with or without a trailing /p2p; a link-local /ip6 may follow /ip6zone/<interface>. The settings
-and the swarm read addresses with the same `parse`, so that what one accepts the other can use. Pure; without
-libp2p's parser, which strangers' texts never reach.
+is dialled; with or without a trailing /p2p; a link-local /ip6 may follow /ip6zone/<interface>. One of these
+with /p2p/<relay>/p2p-circuit behind it is the way through that relay. The settings and the swarm read
+addresses with the same `parse`, so that what one accepts the other can use. Pure; without libp2p's parser,
+which strangers' texts never reach.
 """
 
 import ipaddress
@@ -14,6 +15,7 @@ from typing import Literal, cast
 
 from ..messages.errors import SpacedriveNodeError
 from ..messages.types import Transport
+from .peer_ids import peer_id_from_any_text, peer_id_text
 
 MAX_ADDRESS_CHARACTERS = 256
 _FORM = re.compile(
@@ -21,7 +23,7 @@ _FORM = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/([A-Za-z0-9.:_-]{1,253})"
     r"/(?:tcp/([0-9]{1,5})(/ws|/wss|/tls(?:/sni/([A-Za-z0-9._-]{1,253}))?/ws)?"
     r"|udp/([0-9]{1,5})/(?:quic-v1|(webrtc-direct)(?:/certhash/([A-Za-z0-9_=-]{1,100}))?))"
-    r"(?:/p2p/[A-Za-z0-9]{1,128})?"
+    r"(?:/p2p/([A-Za-z0-9]{1,128})(/p2p-circuit(?:/p2p/[A-Za-z0-9]{1,128})?)?)?"
 )
 _HOST_NAME = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
@@ -49,7 +51,8 @@ class Endpoint:
 
     `zone` is the interface behind which a link-local IPv6 address is, by name or number; "" if none is named.
     `server_name`: of `wss` at an IP address, the name for which the certificate has to be, if it is not for
-    the address itself. `certhash`: of `webrtc`, the certificate that the listener has, as multibase.
+    the address itself. `certhash`: of `webrtc`, the certificate that the listener has, as multibase. `relay`:
+    peer id, as text, of the relay that is there and leads on to the peer meant.
     """
 
     family: Family
@@ -59,6 +62,7 @@ class Endpoint:
     zone: str = ""
     server_name: str | None = None
     certhash: str = ""
+    relay: str | None = None
 
     def __str__(self) -> str:
         zone = f"/ip6zone/{self.zone}" if self.zone else ""
@@ -66,7 +70,8 @@ class Endpoint:
         if self.server_name is not None:
             form = f"/tcp/{{}}/tls/sni/{self.server_name}/ws"
         certhash = f"/certhash/{self.certhash}" if self.certhash else ""
-        return f"{zone}/{self.family}/{self.host}{form.format(self.port)}{certhash}"
+        circuit = "" if self.relay is None else f"/p2p/{self.relay}/p2p-circuit"
+        return f"{zone}/{self.family}/{self.host}{form.format(self.port)}{certhash}{circuit}"
 
     @property
     def is_udp(self) -> bool:
@@ -77,6 +82,15 @@ class Endpoint:
     def ip(self) -> IpAddress | None:
         """The IP address, or None for a name."""
         return ipaddress.ip_address(self.host) if self.family in ("ip4", "ip6") else None
+
+    @property
+    def direct(self) -> "Endpoint":
+        """Where a connection is made: of a circuit, the address of the relay."""
+        return self if self.relay is None else replace(self, relay=None)
+
+    def through(self, relay: str) -> "Endpoint":
+        """Return the way through the relay that is at this address."""
+        return replace(self, relay=relay)
 
     def with_port(self, port: int) -> "Endpoint":
         """Return the same host with another port."""
@@ -103,7 +117,7 @@ class Endpoint:
 
 
 def parse(text: str) -> Endpoint:
-    """Parse one multiaddr; a trailing /p2p component is dropped. Raises AddressError.
+    """Parse one multiaddr; a trailing /p2p component, of the peer itself, is dropped. Raises AddressError.
 
     An IPv4 address that is mapped into IPv6 is the IPv4 address.
     """
@@ -125,6 +139,7 @@ def parse(text: str) -> Endpoint:
         raise AddressError("not a server name")
     if port > 65535:
         raise AddressError("no such port")
+    relay = _relay(match[10]) if match[11] else None
     if family in ("ip4", "ip6"):
         try:
             ip = ipaddress.IPv4Address(host) if family == "ip4" else ipaddress.IPv6Address(host)
@@ -132,11 +147,18 @@ def parse(text: str) -> Endpoint:
             raise AddressError("not an IP address") from None
         if zone and not is_zoned(ip):
             raise AddressError("a zone belongs to a link-local IPv6 address")
-        plain = Endpoint(family, str(ip), port, transport, server_name=name, certhash=certhash)
+        plain = Endpoint(family, str(ip), port, transport, server_name=name, certhash=certhash, relay=relay)
         return plain.with_ip(unmapped(ip)).with_zone(zone)
     if zone or _HOST_NAME.fullmatch(host) is None:
         raise AddressError("not a host name")
-    return Endpoint(family, host, port, transport, server_name=name, certhash=certhash)
+    return Endpoint(family, host, port, transport, server_name=name, certhash=certhash, relay=relay)
+
+
+def _relay(text: str) -> str:
+    try:
+        return peer_id_text(peer_id_from_any_text(text))
+    except ValueError:
+        raise AddressError("the relay has no peer id as this node knows them") from None
 
 
 def unmapped(ip: IpAddress) -> IpAddress:

@@ -85,6 +85,10 @@ ROUTES: tuple[Route, ...] = (
     Route("PeerEvidence", ("swarm",), "vault"),
     Route("SettleRequest", ("swarm",), "vault"),
     Route("Settled", ("swarm",), "vault"),
+    Route("PeersBehaved", ("swarm",), "vault"),
+    Route("RecallPeers", ("swarm",), "vault"),
+    Route("RecalledPeers", ("vault",), "swarm"),
+    Route("RememberedServers", ("swarm",), "discovery", standing=True),
     Route("Listening", ("swarm",), "swarm", standing=True),
     Route("SwarmUp", ("swarm",), "discovery", standing=True),
     Route("Bootstrap", ("discovery",), "swarm"),
@@ -101,6 +105,9 @@ ROUTES: tuple[Route, ...] = (
     Route("Browse", ("discovery",), "lan", standing=True),
     Route("StopBrowsing", ("discovery",), "lan", withdraws="Browse"),
     Route("LanPeer", ("lan",), "discovery"),
+    # the ports of the gateway
+    Route("MapPorts", ("swarm",), "lan", standing=True),
+    Route("PortMappings", ("lan",), "swarm", standing=True),
     # measurements
     Route("Observed", ("session", "swarm", "discovery", "lan", "vault"), "metrics"),
     Route("AreYouAlive", ("metrics", "gateway"), "supervisor"),

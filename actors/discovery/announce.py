@@ -98,6 +98,8 @@ class _KeyAnnouncement:
     """The K closest servers that have stored the announcement in any round."""
     tries: dict[bytes, int] = field(default_factory=dict)
     """Servers that are queued or have not answered yet, with the number of requests sent."""
+    outdated: set[bytes] = field(default_factory=set)
+    """Servers that have not answered yet, and were sent addresses that this node had before."""
 
 
 class Announcer:
@@ -140,8 +142,14 @@ class Announcer:
         for server in self._context.same_host:
             self.handle_server_joined(server, now)
 
+    def renew(self, now: Instant) -> None:
+        """Announce anew to those that hold an announcement: this node has other addresses."""
+        for announcement in self._announcements.values():
+            if not announcement.in_round:
+                announcement.next_round = now
+
     def restart(self, now: Instant) -> None:
-        """Begin every announcement again: the swarm has lost its requests, or has other addresses."""
+        """Begin every announcement again: the swarm has lost its requests, or listens elsewhere."""
         self._context.requests.abandon(self)
         for queue in self._queues.values():
             # The queues stay, because servers go on counting: the pace holds over a restart of the swarm.
@@ -153,9 +161,17 @@ class Announcer:
                 announcement.lookup.stop()
                 announcement.lookup = None
             announcement.tries.clear()
+            announcement.outdated.clear()
             announcement.in_round = False
             announcement.backoff = FIRST_BACKOFF_SECONDS
             announcement.next_round = announcement.next_lookup = now
+
+    def announce_again(self, now: Instant) -> None:
+        """Send every key to the servers that have it, or are being sent it: this node's addresses are new."""
+        for key, announcement in self._announcements.items():
+            for server in announcement.holders.values():
+                self._enqueue(key, announcement, server, now)
+            announcement.outdated = {server for server, tries in announcement.tries.items() if tries}
 
     def poll(self, now: Instant) -> list[Message]:
         """Return what to send to the swarm now."""
@@ -198,6 +214,9 @@ class Announcer:
         holders[server] = self._queues[server].server
         if len(holders) > K:
             del holders[_farthest(key, holders)]
+        if server in announcement.outdated:
+            announcement.outdated.discard(server)
+            self._enqueue(key, announcement, self._queues[server].server, now)
 
     def handle_failure(self, tag: bytes, now: Instant) -> None:
         """Try a server again that refused or did not answer: after 2, then 4 seconds, up to MAX_TRIES."""

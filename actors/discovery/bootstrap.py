@@ -1,8 +1,9 @@
 """Joins the DHT and stays in it: which servers the swarm should connect to, and whether it knows any.
 
-While no server is known, every bootstrap peer is offered to the swarm again and again, with a growing pause.
-Afterwards that happens once a minute, because connections break and a routing table can run empty without any
-event; and sooner when a server is lost, which may only be restarting.
+While no server is known, every bootstrap peer is offered to the swarm again and again, with a growing pause,
+and each time some of the servers that were of use before, so that a node comes back when none of its
+bootstrap peers does. Afterwards that happens once a minute, because connections break and a routing table can
+run empty without any event; and sooner when a server is lost, which may only be restarting.
 
 Owns the answer to "is a DHT server known?", which is the readiness of the part `dht`. Never sends anything;
 `poll` and `changed_readiness` return what to send.
@@ -13,7 +14,7 @@ from ...messages.to_discovery import KadReply
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import Bootstrap, ClosestServers
 from ...messages.types import Instant
-from .context import DiscoveryContext
+from .context import REMEMBERED_AT_ONCE, REMEMBERED_AT_START, DiscoveryContext
 from .pending_requests import Answer
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -37,12 +38,22 @@ class Bootstrapper:
         self._lost_at: Instant = -LOSS_WINDOW_SECONDS
         self._loss_backoff = LOSS_BACKOFF_SECONDS
         self._reported: Readiness | None = None
+        self._remembered_due = False
+        """The remembered servers have just come: the best of them are offered, whoever else is known."""
+        self._next_remembered = 0
 
     def restart(self, now: Instant) -> None:
         """Begin again: the swarm is up, or up again, and has neither connections nor a routing table."""
         self._context.requests.abandon(self)
         self._server_known = False
         self._offer_at_once(now)
+
+    def handle_remembered(self, now: Instant) -> None:
+        """Use the remembered servers, at once."""
+        self._remembered_due = bool(self._context.remembered)
+        self._next_remembered = 0
+        if self._remembered_due:
+            self._next_at = now
 
     def handle_same_host(self, now: Instant) -> None:
         """Use the nodes of this host: they are bootstrap peers too."""
@@ -82,12 +93,25 @@ class Bootstrapper:
         peers = {peer.peer: peer for peer in (*self._context.bootstrap, *self._context.same_host)}
         peers.pop(own_peer, None)
         out: list[Message] = [Bootstrap(peer.peer, peer.addresses) for peer in peers.values()]
+        out += [one for one in self._remembered() if one.peer not in peers and one.peer != own_peer]
         out.append(ClosestServers(self._context.requests.open(self, b"", now), own_peer))
         if self._server_known and not self._server_lost:
             self._backoff = MAX_BACKOFF_SECONDS
         self._next_at = now + self._backoff
         self._backoff = min(self._backoff * 2, MAX_BACKOFF_SECONDS)
         return out
+
+    def _remembered(self) -> list[Bootstrap]:
+        """Return some of the remembered servers, the next ones each time, while none is known."""
+        servers = self._context.remembered
+        if not servers or (self._server_known and not self._remembered_due):
+            return []
+        begin = self._next_remembered
+        end = begin + (REMEMBERED_AT_START if self._remembered_due else REMEMBERED_AT_ONCE)
+        self._remembered_due = False
+        self._next_remembered = end if end < len(servers) else 0
+        chosen = servers[begin:end]
+        return [Bootstrap(server.peer, server.addresses, remembered=True) for server in chosen]
 
     def wake_at(self) -> Instant:
         """Return when `poll` has something to do without any answer."""

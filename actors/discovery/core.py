@@ -17,6 +17,7 @@ from ...messages.to_discovery import (
     KadFailed,
     KadReply,
     LanPeer,
+    RememberedServers,
     ServerJoined,
     ServerLost,
     Servers,
@@ -53,6 +54,8 @@ class Discovery:
         self._providing: dict[str, StartProviding] = {}
         self._mdns = Mdns(enabled=config.mdns)
         self._swarm_up: SwarmUp | None = None
+        self._swarm_is_new = True
+        """Whether the swarm has not reported since it was started, so that the next report is its first."""
         self.own_bootstrap: tuple[str, ...] = ()
         """Where the configuration names this very node as a bootstrap peer: known once the swarm is up."""
         self._own_hints: list[Bootstrap] = []
@@ -84,15 +87,14 @@ class Discovery:
             case SessionEnded():
                 self._stop_providing(actor_of_session(message.session))
                 self._stop_finding(actor_of_session(message.session))
-            case SwarmUp():
+            case SwarmUp(is_update=True) if self._swarm_up is not None:
                 self._swarm_up = message
-                self._context.own_peer = message.peer
-                self._announce_on_lan()
-                self._leave_out_own_bootstrap(message.peer)
-                self._restart(now)
-                self._start_waiting_searches(now)
+                self._announcer.renew(now)
+            case SwarmUp():
+                self._handle_swarm_up(message, now)
             case ActorRestarted():
                 if message.actor == "swarm":
+                    self._swarm_is_new = True
                     self._restart(now)
             case KadReply() | Servers():
                 self._context.requests.resolve(message, now)
@@ -102,6 +104,9 @@ class Discovery:
                 self._handle_server_joined(message.server, now)
             case ServerLost():
                 self._bootstrapper.handle_server_lost(now)
+            case RememberedServers(servers=servers):
+                self._context.remembered = servers
+                self._bootstrapper.handle_remembered(now)
             case LanPeer():
                 self._handle_lan_peer(message, now)
 
@@ -154,6 +159,19 @@ class Discovery:
             times += [self._bootstrapper.wake_at(), self._announcer.wake_at()]
             times += [search.wake_at() for search in self._searches.values()]
         return min(times, default=math.inf)
+
+    def _handle_swarm_up(self, message: SwarmUp, now: Instant) -> None:
+        """Begin, with a swarm that has just started; or announce the new addresses of one that goes on."""
+        former, self._swarm_up = self._swarm_up, message
+        is_new, self._swarm_is_new = self._swarm_is_new or former is None, False
+        self._announce_on_lan()
+        if is_new or former is None:
+            self._context.own_peer = message.peer
+            self._leave_out_own_bootstrap(message.peer)
+            self._restart(now)
+            self._start_waiting_searches(now)
+        elif former.addresses != message.addresses:
+            self._announcer.announce_again(now)
 
     def _leave_out_own_bootstrap(self, own_peer: bytes) -> None:
         """A list that several servers share names each of them: it is no door into the DHT for that one."""

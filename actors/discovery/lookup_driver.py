@@ -99,6 +99,8 @@ class LookupDriver:
             if tag == _ROUTING_TABLE_TAG:
                 self._routing_table = "known"
                 self.lookup.add_seeds(answer.peers or self._fallback)
+                if answer.providers and self._on_providers is not None:
+                    self._on_providers(self.lookup.own_peer, answer.providers, now)
         elif isinstance(answer, KadReply) and tag != _ROUTING_TABLE_TAG:
             self.lookup.handle_answer(tag, answer.closer)
             if answer.providers and self._on_providers is not None:

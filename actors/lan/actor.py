@@ -1,8 +1,9 @@
 """The entry point of lan: drives lan.Lan with messages, packets, time and what the kernel says of interfaces.
 
-One poll(2) waits for all of them, without an event loop, which would cost a third of this process's memory
-(docs/decisions/0007). Its sockets are open only while there is something to announce or to look for. It keeps
-nothing over a restart: the supervisor delivers the standing messages of discovery again.
+Beside it runs what opens ports of the gateway (mapping_sockets.py). One poll(2) waits for all, without an
+event loop, which would cost a third of this process's memory (docs/decisions/0007). The sockets are open
+only while there is something to do with them. It keeps nothing over a restart: the supervisor delivers the
+standing messages of discovery and the swarm again.
 
 Owns the I/O of this actor.
 """
@@ -17,7 +18,7 @@ import trio
 
 from ...messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Stop, ToChild
 from ...messages.to_gateway import LanStatus
-from ...messages.to_lan import decode
+from ...messages.to_lan import MapPorts, decode
 from ...messages.types import Instant
 from ...protocol.multiaddrs import IpAddress
 from ...supervisor.channel import BlockingChannel
@@ -33,6 +34,7 @@ from ..base import (
 )
 from .interfaces import Interface
 from .lan import Lan
+from .mapping_sockets import PortMappingDriver, register
 from .sockets import InterfaceWatch, MdnsSockets, read_interfaces, receive
 
 _BATCH_PACKETS = 64
@@ -68,6 +70,7 @@ class _Loop:
     def __init__(self, channel: BlockingChannel[ToChild]) -> None:
         self._channel = channel
         self._lan = Lan(random.random)
+        self._ports = PortMappingDriver(random.random)
         self._sockets = MdnsSockets()
         self._watch: InterfaceWatch | None = None
         self._open = False
@@ -95,19 +98,22 @@ class _Loop:
                 self._watch.drain()
                 self._interfaces_change = now() + _SETTLE_SECONDS
             self._read_packets(ready)
+            self._ports.serve(ready, now())
             if now() >= self._interfaces_change:
                 with suppress(OSError):  # the next change brings the next try
                     self._read_interfaces()
             self._flush()
         self._lan.take_all_back()
         self._flush()
+        self._ports.stop(now())
 
     def _wait(self) -> set[int]:
         """Wait for a message, a packet, a change of interfaces or the time; return what can be read."""
         moment = now()
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
-        wake_at = min(self._lan.wake_at(), self._interfaces_change)
+        wake_at = min(self._lan.wake_at(), self._interfaces_change, self._ports.wake_at())
+        register(poll, self._ports)
         if moment >= self._read_again:
             for sock in self._sockets.by_version.values():
                 poll.register(sock, select.POLLIN)
@@ -126,6 +132,8 @@ class _Loop:
                     incoming = decode_delivery(frame, decode)
                     if incoming is None:
                         self._channel.send(malformed_delivery_log(frame))
+                    elif isinstance(incoming.message, MapPorts):
+                        self._ports.want(incoming.message, now())
                     else:
                         self._lan.handle(incoming.message, now())
                 case Ping():
@@ -201,7 +209,8 @@ class _Loop:
         if status != self._status:
             self._status = status
             self._send([Send("gateway", status)])
-        report = self._lan.report(moment)
+        self._send(self._ports.flush(moment))
+        report = self._lan.report(moment, self._ports.samples(moment))
         if report is not None:
             self._send([Send("metrics", report)])
 

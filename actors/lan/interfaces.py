@@ -69,12 +69,12 @@ def _is_broadcast(ip: IpAddress, network: IpInterface) -> bool:
 
 def requests() -> tuple[bytes, bytes]:
     """Return the two requests whose answers `parse` reads: one dump each."""
-    return _dump(_GETLINK, _LINK.size), _dump(_GETADDR, _ADDRESS.size)
+    return dump_request(_GETLINK, _LINK.size), dump_request(_GETADDR, _ADDRESS.size)
 
 
 def ended(data: bytes) -> bool:
     """Return whether a dump is complete with these bytes."""
-    return any(kind in (_DONE, _ERROR) for kind, _ in _messages(data))
+    return any(kind in (_DONE, _ERROR) for kind, _ in messages(data))
 
 
 def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
@@ -82,7 +82,7 @@ def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
     usable: set[int] = set()
     networks: dict[int, list[IpInterface]] = {}
     for answer in answers:
-        for kind, body in _messages(answer):
+        for kind, body in messages(answer):
             if kind == _NEWLINK:
                 _family, _type, index, flags, _change = _LINK.unpack_from(body)
                 wanted = _UP | _RUNNING | _MULTICAST
@@ -90,8 +90,8 @@ def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
                     usable.add(index)
             elif kind == _NEWADDR:
                 family, prefix, flags, _scope, index = _ADDRESS.unpack_from(body)
-                attributes = dict(_attributes(body[_ADDRESS.size :]))
-                raw = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
+                of_address = dict(attributes(body[_ADDRESS.size :]))
+                raw = of_address.get(_IFA_LOCAL, of_address.get(_IFA_ADDRESS, b""))
                 if family in (socket.AF_INET, socket.AF_INET6) and len(raw) in (4, 16):
                     useless = family == socket.AF_INET6 and flags & _USELESS
                     if not useless:
@@ -100,11 +100,13 @@ def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
     return tuple(found[:MAX_INTERFACES])
 
 
-def _dump(kind: int, size: int) -> bytes:
+def dump_request(kind: int, size: int) -> bytes:
+    """Return the request for all that there is of a kind; `size` is that of its body."""
     return _HEADER.pack(_HEADER.size + size, kind, _REQUEST_DUMP, 0, 0) + bytes(size)
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield kind and body of each message in an answer."""
     at = 0
     while at + _HEADER.size <= len(data):
         size, kind, _flags, _sequence, _port = _HEADER.unpack_from(data, at)
@@ -114,7 +116,8 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += (size + 3) & ~3
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield kind and value of each attribute behind a body."""
     at = 0
     while at + _ATTRIBUTE.size <= len(data):
         size, kind = _ATTRIBUTE.unpack_from(data, at)

@@ -37,7 +37,8 @@ class Lan:
         self._unconfirmed: set[tuple[str, str]] = set()
         """What an earlier incarnation of discovery wanted: Announce or Browse, and the instance."""
         self._repeat_until: Instant = math.inf
-        self._reported: dict[str, int] = {}
+        self._reported: tuple[dict[str, int], tuple[Sample, ...]] = ({}, ())
+        self._has_unreported = False
         self._reported_at: Instant = -math.inf
 
     @property
@@ -112,18 +113,22 @@ class Lan:
             self._unconfirmed.clear()
         return [*self._responder.poll(now), *self._browser.poll(now)]
 
-    def report(self, now: Instant) -> Observed | None:
-        """Return all counts, or None if none has changed or the last report is too recent."""
+    def report(self, now: Instant, more: tuple[Sample, ...] = ()) -> Observed | None:
+        """Return all counts and `more`, or None if none has changed or the last report is too recent."""
         counts = {str(outcome): count for outcome, count in self._admission.counts.items()}
-        if counts == self._reported or now < self._reported_at + REPORT_INTERVAL_SECONDS:
+        state = counts, more
+        self._has_unreported = state != self._reported
+        if not self._has_unreported or now < self._reported_at + REPORT_INTERVAL_SECONDS:
             return None
-        self._reported, self._reported_at = counts, now
-        return Observed(tuple(Sample("mdns_packets_total", (key,), float(n)) for key, n in counts.items()))
+        self._has_unreported = False
+        self._reported, self._reported_at = state, now
+        packets = (Sample("mdns_packets_total", (key,), float(n)) for key, n in counts.items())
+        return Observed((*packets, *more))
 
     def wake_at(self) -> Instant:
         """Return when something is to be done without any event; inf: never."""
         times = [self._responder.wake_at(), self._browser.wake_at(), self._repeat_until]
         times += self._admission.blocked.values()
-        if self._admission.counts != self._reported:
+        if self._has_unreported or self._admission.counts != self._reported[0]:
             times.append(self._reported_at + REPORT_INTERVAL_SECONDS)
         return min(times)

@@ -1,10 +1,11 @@
-"""A socket filter that drops what some senders send: classic BPF, run by the kernel (socket(7), bpf(4)).
+"""A socket filter by sender: drops what some send, or what all others do; classic BPF (socket(7), bpf(4)).
 
-Who floods the group then costs this process nothing, and takes no room in the socket's buffer. Owns the form
-of the program. Pure, but for `attach`.
+The kernel runs it. Who floods then costs this process nothing, and takes no room in the socket's buffer. Owns
+the form of the program. Pure, but for `attach`.
 """
 
 import ctypes
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
@@ -32,9 +33,14 @@ def program(dropped: Iterable[IpAddress]) -> bytes:
     return b"".join([*code, _op(_RETURN, _ALL)])
 
 
-def attach(sock: socket.socket, dropped: Iterable[IpAddress]) -> None:
-    """Have the kernel drop what these send to a socket from now on, and nothing else. Raises OSError."""
-    code = program(dropped)
+def program_for(sender: ipaddress.IPv4Address) -> bytes:
+    """Return the program that passes packets from this address, and drops others."""
+    load = _op(_LOAD_WORD, _NETWORK_HEADER + _SOURCE_OFFSETS[4])
+    return load + _op(_IF_EQUAL, int(sender), 0, 1) + _op(_RETURN, _ALL) + _op(_RETURN, 0)
+
+
+def attach(sock: socket.socket, code: bytes) -> None:
+    """Have the kernel run a program on what comes for a socket from now on. Raises OSError."""
     buffer = ctypes.create_string_buffer(code, len(code))
     value = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, value)

@@ -59,7 +59,7 @@ def addresses_on(interface: Interface, listening: Sequence[str]) -> tuple[str, .
             endpoint = parse(text)
         except AddressError:
             continue
-        if endpoint.ip is None:
+        if endpoint.ip is None or endpoint.relay is not None:
             continue
         for ip in own:
             if ip == endpoint.ip or (endpoint.ip.is_unspecified and ip.version == endpoint.ip.version):
@@ -102,7 +102,7 @@ def _believed(text: bytes, source: IpAddress, interface: Interface) -> tuple[str
     except (AddressError, UnicodeDecodeError):
         return None, False
     ip = endpoint.ip
-    if ip is None or endpoint.port == 0 or not interface.reaches(ip):
-        return None, False
+    if ip is None or endpoint.port == 0 or endpoint.relay is not None or not interface.reaches(ip):
+        return None, False  # a relay is for peers that are elsewhere
     zone = f"/ip6zone/{interface.index}" if ip.version == 6 and ip.is_link_local else ""
     return f"{zone}{endpoint.with_ip(ip)}", ip == source

@@ -42,8 +42,9 @@ class Received:
 class InterfaceWatch:
     """A netlink socket that lists the interfaces, and becomes readable when one of them changes."""
 
-    def __init__(self) -> None:
-        self.socket = _netlink(interfaces.CHANGES)
+    def __init__(self, more: int = 0) -> None:
+        """`more`: of what else a change is to be told."""
+        self.socket = _netlink(interfaces.CHANGES | more)
         self.socket.setblocking(False)
 
     def drain(self) -> None:
@@ -64,16 +65,21 @@ class InterfaceWatch:
 
 def read_interfaces() -> tuple[Interface, ...]:
     """Ask the kernel for the interfaces that multicast. Raises OSError."""
+    return interfaces.parse(ask_kernel(*interfaces.requests()))
+
+
+def ask_kernel(*requests: bytes) -> list[bytes]:
+    """Return all answers to requests over netlink. Raises OSError."""
     answers: list[bytes] = []
     with _netlink(0) as sock:
         sock.settimeout(_NETLINK_TIMEOUT_SECONDS)
-        for request in interfaces.requests():
+        for request in requests:
             sock.send(request)
             for _ in range(MAX_DUMP_ANSWERS):
                 answers.append(sock.recv(_NETLINK_ANSWER_BYTES))
                 if interfaces.ended(answers[-1]):
                     break
-    return interfaces.parse(answers)
+    return answers
 
 
 @dataclass(slots=True)
@@ -140,7 +146,8 @@ class MdnsSockets:
         senders = tuple(senders)
         for version, sock in self.by_version.items():
             with suppress(OSError):  # then they are dropped here
-                packet_filter.attach(sock, [ip for ip in senders if ip.version == version])
+                of_version = [ip for ip in senders if ip.version == version]
+                packet_filter.attach(sock, packet_filter.program(of_version))
 
     def _send(self, version: int, packet: Packet, host: str, port: int) -> None:
         sock = self.by_version.get(version)

@@ -11,8 +11,26 @@ from itertools import product
 from typing import Literal, get_args
 
 from ...messages.peer_protocol import RefusalReason
-from ...messages.to_metrics import BUCKETS, ActorKind, MdnsOutcome, MetricName, RestartReason
-from ...messages.types import ConnectionKind, DeviceState, Finder, Outcome, Role, Stage, Transport
+from ...messages.to_metrics import (
+    BUCKETS,
+    ActorKind,
+    CheckOutcome,
+    DialBackOutcome,
+    MdnsOutcome,
+    MetricName,
+    PortMappingState,
+    RestartReason,
+)
+from ...messages.types import (
+    ConnectionKind,
+    DeviceState,
+    Finder,
+    Outcome,
+    Reachability,
+    Role,
+    Stage,
+    Transport,
+)
 
 PREFIX = "spacedrive_node_"
 
@@ -114,8 +132,27 @@ CATALOGUE: tuple[Metric, ...] = (
         "Duration of connection handshakes.",
         buckets=(0.001, 30.0),
     ),
+    Metric("reachability", "gauge", ("state",), "1 for from where this node can be reached."),
+    Metric(
+        "reachability_checks_total",
+        "counter",
+        ("outcome",),
+        "Checks of this node's addresses, and connections that proved one unasked.",
+    ),
+    Metric("dial_backs_total", "counter", ("outcome",), "Requests of peers to be dialled back."),
+    Metric("port_mappings", "gauge", ("state",), "Ports that the gateway was asked to open."),
     Metric("hole_punch_total", "counter", ("outcome",), "Attempts to punch a hole through NATs."),
-    Metric("relay_circuits", "gauge", ("state",), "Relayed circuits."),
+    Metric(
+        "relay_reservations",
+        "gauge",
+        ("side",),
+        "Reservations that are held at relays, or granted as a relay.",
+    ),
+    Metric("relay_circuits", "gauge", (), "Circuits that this node carries as a relay."),
+    Metric(
+        "relay_circuits_ended_total", "counter", ("end",), "Circuits that it was asked for, by their end."
+    ),
+    Metric("relay_bytes_total", "counter", (), "Bytes that it has relayed, in either direction."),
 )
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
@@ -182,8 +219,13 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
         "mdns_packets_total": tuple(product(get_args(MdnsOutcome))),
         "dht_routing_table_peers": ((),),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
+        "relay_reservations": (("held",),),
         "handshake_seconds": tuple(product(get_args(Transport), ("ok", "failed"))),
-        "connections": tuple(product(("inbound", "outbound"), get_args(Transport), ("direct",))),
+        "reachability": tuple((state.replace(" ", "_"),) for state in get_args(Reachability)),
+        "reachability_checks_total": tuple(product(get_args(CheckOutcome))),
+        "dial_backs_total": tuple(product(get_args(DialBackOutcome))),
+        "port_mappings": tuple(product(get_args(PortMappingState))),
+        "connections": tuple(product(("inbound", "outbound"), get_args(Transport), get_args(ConnectionKind))),
     }
 
 

@@ -4,10 +4,13 @@ In reading order:
 
 actor.py    the mailbox: waits for the transport key, hands each message to the node
 node.py     the running node: puts host, dialer, Kademlia and pairing together; events and reports
+roles.py    what the node does for others and says of itself, by its reachability
+reachability/ from where it can be reached; AutoNAT
 pairing/    pairing frames: inbound and outbound exchanges, whose a frame is, and the limits on peers
 quic/       the transport QUIC; a swarm that uses it has its entry there
 websocket/  the transport WebSocket, likewise
 webrtc/     the transport WebRTC-direct, likewise; needs packages that are an extra
+relay/      circuit relay v2: reached through relays, and being one
 dial/       addresses, names, and the dialer
 kad/        Kademlia: this node's server, requests to others, the routing table
 host.py     opens the host, and knows its addresses

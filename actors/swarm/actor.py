@@ -4,6 +4,8 @@ Owns the order of start and stop. A request that fails never ends the actor; onl
 repair does. Implements docs/architecture.md, "Swarm".
 """
 
+from functools import partial
+
 import trio
 
 from ...messages.actor_configs import SwarmConfig, decoder
@@ -20,6 +22,8 @@ from ...messages.to_swarm import (
     KnownPeer,
     Listening,
     PeerReply,
+    PortMappings,
+    RecalledPeers,
     Serve,
     SwarmIdentity,
     SwarmInbox,
@@ -63,7 +67,7 @@ class SwarmActor:
         if seed is None:
             return
         async with SwarmNode.open(self._mailbox, self._config, self._routing, seed, self._former) as node:
-            await self._mailbox.send_all([*node.announcement(), *readiness(True, "")])
+            await self._mailbox.send_all([*node.announcement(seed), *readiness(True, "")])
             for incoming in self._waiting:
                 await self._handle(node, incoming)
             self._waiting.clear()
@@ -120,6 +124,7 @@ class SwarmActor:
     async def _handle(self, node: SwarmNode, incoming: Incoming[SwarmInbox]) -> None:
         if self._update_routing(incoming):
             if isinstance(incoming.message, KnownPeer):
+                node.remembering.device_known(incoming.message.peer)
                 node.settle_if_connected(incoming.message.peer)
             return
         match incoming.message:
@@ -132,11 +137,16 @@ class SwarmActor:
                 node.start_task(node.kad_request, kad)
             case ClosestServers(request=request, key=key):
                 await self._mailbox.send("discovery", node.servers(request, key))
-            case Bootstrap(peer=peer, addresses=addresses):
-                node.start_task(node.bootstrap, peer, addresses)
+            case Bootstrap(peer=peer, addresses=addresses, remembered=remembered):
+                node.start_task(partial(node.bootstrap, peer, addresses, remembered=remembered))
+            case RecalledPeers(peers=peers):
+                await node.remembering.recall(peers, node.dialer)
             case ForgetPeer(peer=peer):
                 self._routing.known.pop(peer, None)
+                node.remembering.forget(peer)
                 node.start_task(node.dialer.drop_peer, peer)
+            case PortMappings(mappings=mappings):
+                node.roles.set_mappings(mappings)
             case SessionEnded(session=session, poison=poison):
                 node.session_ended(actor_of_session(session), poison=poison)
             case Undeliverable(id=envelope, busy=busy):

@@ -18,19 +18,26 @@ from ...messages.types import Transport
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
+from .dial.hearsay import for_strangers
 from .library.connection_limits import Gate, limit_inbound_connections
 from .library.host_factory import new_host
 from .library.host_lifecycle import run_host
+from .library.identify import tell_only_announced
 from .listening import WriteLog, listen_endpoint
 from .listening import listen as listening_on
+
+NOTHING_TO_TELL = (
+    "no public address: in the public network this node finds others and is not found; see --announce"
+)
 
 
 @dataclass(slots=True)
 class Host:
     """A host and its addresses, as multiaddrs.
 
-    `listening` is in the order of the configuration, `announced` is what other nodes get, and `local` is what
-    only this machine reaches. `_advertised` is what identify reports: the same list object as in the library.
+    `listening` is in the order of the configuration, `announced` is where other nodes reach this one, `told`
+    is what of that strangers get, and `local` is what only this machine reaches. `_advertised` is what
+    identify reports, `told`: the same list object as in the library.
     """
 
     libp2p: Any
@@ -44,7 +51,14 @@ class Host:
     _advertised: list[Multiaddr]
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
+    _own: tuple[str, ...] = ()
+    """What is announced of itself, whether it is reachable or not."""
+    _confirmed: tuple[str, ...] = ()
+    _circuits: tuple[str, ...] = ()
+    _is_discreet: bool = False
+    """Whether strangers are told of public addresses only."""
 
     @property
     def transports(self) -> tuple[Transport, ...]:
@@ -88,9 +102,44 @@ class Host:
         found = addresses.interface_addresses() if is_anywhere else []
         public, local = addresses.announced(listening, configured, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
-        self.announced = public
-        self._advertised[:] = [Multiaddr(text) for text in public]
+        self._own = public
+        # What the user has configured is told as it is. Of what was found, the addresses in a home are
+        # nothing that the world has to know, and of no use to it.
+        self._is_discreet = config.public and not config.announce
         self.local = local
+        self._announce()
+        if not self.told:
+            await write_log("warning", NOTHING_TO_TELL)
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """What is announced without the circuits: where this node was reached comes before its own."""
+        return tuple(dict.fromkeys((*self._confirmed, *self._own)))[: addresses.MAX_ADDRESSES]
+
+    def set_confirmed(self, confirmed: Sequence[Endpoint]) -> bool:
+        """Announce these addresses too: the node is reachable there. Return whether that is a change."""
+        self._confirmed = tuple(map(str, confirmed))
+        return self._announce()
+
+    def set_circuits(self, circuits: Sequence[str]) -> bool:
+        """Announce these ways through relays too. Return whether that is a change."""
+        self._circuits = tuple(circuits)
+        return self._announce()
+
+    def _announce(self) -> bool:
+        former = self.announced
+        self.announced = addresses.with_circuits(self.direct, self._circuits)
+        self.told = for_strangers(self.announced) if self._is_discreet else self.announced
+        self._advertised[:] = [Multiaddr(text) for text in self.told]
+        return self.announced != former
+
+    def source_of(self, family: str) -> tuple[str, int] | None:
+        """Return from where TCP of an IP version leaves, to have the port that is listened on."""
+        for text in self.listening:
+            one = addresses.parse(text)
+            if one.family == family and one.transport == "tcp" and not one.zone:
+                return one.host, one.port
+        return None
 
     def _with_certificate(self, endpoint: Endpoint) -> Endpoint:
         """Return an address of this node as others need it: of WebRTC with the certificate's hash."""
@@ -128,6 +177,7 @@ async def open_host(
         webrtc_transport = WebRtcTransport(keys, seed)
     more = [one for one in (transport, websocket, webrtc_transport) if one is not None]
     libp2p_host = new_host(keys, max_connections, lambda: list(advertised), more)
+    tell_only_announced(libp2p_host)
     host = Host(libp2p_host, peer, transport, websocket, webrtc_transport, advertised)
     async with run_host(host.libp2p):
         yield host

@@ -20,57 +20,33 @@ from ...messages.to_discovery import ServerJoined, ServerLost, Servers, SwarmUp
 from ...messages.to_gateway import SwarmStatus
 from ...messages.to_metrics import Observed
 from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
+from ...messages.to_vault import RecallPeers
 from ..base import Mailbox, Send, now
-from . import metrics
-from .dial import addresses
-from .dial.dialer import Dialer, UnreachableError
+from .connection_gate import ConnectionGate
+from .dial import hearsay
+from .dial.dialer import Dialer, NothingToDialError, UnreachableError
+from .dial.resolver import ResolverFilesReplacedError
 from .host import Host, open_host, uses_quic, uses_webrtc, websocket_transport
 from .identity_watch import IdentityWatch
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
-from .library.connection_limits import UPGRADE_TIMEOUT_S
 from .library.connections import close_connection, host_of
-from .library.identify import after_identify
+from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
+from .metrics import Measurements
+from .names.resolver import DnsaddrResolver
 from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
-from .pairing.rate_limits import Pace
+from .relay.relaying import Relaying
+from .remembering import Remembering
+from .roles import Roles
+from .status_reports import StatusReports
 
-_REPORT_INTERVAL_S = 1.0
 _BOOTSTRAP_TIMEOUT_S = 15.0
 _MAX_TASKS = 4096
-_HANDSHAKES_PER_S, _BURST_HANDSHAKES = 50.0, 100.0
-"""With one source, in the long run and at once. Each takes some two milliseconds of processor time."""
-
-
-class _Gate:
-    """Decides who may connect, and who makes room (library/connection_limits.py, Gate)."""
-
-    def __init__(self, bans: BanList, *, lan_only: bool, offline: bool) -> None:
-        self._bans = bans
-        self._lan_only = lan_only
-        self._offline = offline
-        self._handshakes: Pace[str] = Pace(_HANDSHAKES_PER_S, _BURST_HANDSHAKES)
-
-    def allows(self, host: str) -> bool:
-        """Refuse with --lan-only every address outside of the local network, with --offline of this host."""
-        if self._offline:
-            ip = addresses.ip_of(host)
-            return ip is not None and ip.is_loopback
-        return not self._lan_only or addresses.is_local_host(host)
-
-    def is_slow(self, address_block: str | None) -> bool:
-        """Let blocks from which much rubbish came lose their connections first."""
-        return self._bans.is_slow(address_block, now())
-
-    def pause_before_handshake(self, source: str) -> float:
-        """Have the handshakes of a source wait beyond a pace; not on loopback, where many nodes may be."""
-        if addresses.is_loopback_block(addresses.block_of(source.partition("/")[0])):
-            return 0.0
-        return self._handshakes.wait_before(source, now(), UPGRADE_TIMEOUT_S)
 
 
 class SwarmNode:
@@ -93,12 +69,18 @@ class SwarmNode:
         self._host = host
         self._tasks = 0
         self._bans = BanList()
-        self._measurements = metrics.Measurements()
-        self._changed = trio.Event()
+        self._reports = StatusReports()
         self._listening = trio.Event()
         self._closing = False
         """While the host closes its connections, it still calls back about them."""
+        self.remembering = Remembering(mailbox, config.dht_protocol, routing.known.__contains__)
+        self._names = DnsaddrResolver(config.name_servers, self._warn)
+        self._announced: tuple[str, ...] = ()
+        """What discovery was told."""
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
+        self.roles = Roles(
+            host, config, nursery, self._existing, self.start_task, self._reports.count, self._roles_changed
+        )
         self.dialer = Dialer(
             host.network,
             host.peer,
@@ -106,8 +88,10 @@ class SwarmNode:
             lan_only=config.lan_only,
             offline=config.offline,
             transports=host.transports,
-            observe=self._count_handshake,
+            observe=self._reports.count_handshake,
             other_peer_answered=self._identity_watch.other_peer_answered,
+            reached=self.remembering.reached,
+            about_to_dial=self.roles.dialling,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -115,18 +99,31 @@ class SwarmNode:
             routing,
             mailbox,
             self._bans,
-            count_refusal=self._count_refusal,
+            count_refusal=self._reports.count_refusal,
             drop_peer=self.dialer.drop_peer,
         )
         self._routing_table = RoutingTable(
             host.peer, config.dht_protocol, host.libp2p.get_peerstore(), self.dialer.existing
         )
+        self._dht_server: DhtServer | None = None
         if config.dht_mode != "client":
-            DhtServer(host.libp2p, self._routing_table, routing.provides).serve(config.dht_protocol)
+            # With `auto` it answers whoever asks, and says that it does once it is reachable (roles.py).
+            self._dht_server = DhtServer(host.libp2p, self._routing_table, routing.provides)
+            self._dht_server.serve(config.dht_protocol)
+        self._relaying = Relaying(
+            host.libp2p,
+            self.dialer,
+            config,
+            nursery,
+            own_addresses=lambda: host.direct,
+            source_of=host.source_of,
+            circuits_changed=partial(self.start_task, self._circuits_changed),
+            changed=self._reports.mark_changed,
+        )
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
-        gate = _Gate(self._bans, lan_only=config.lan_only, offline=config.offline)
-        host.admit(gate, self._count_handshake)
+        gate = ConnectionGate(self._bans, lan_only=config.lan_only, offline=config.offline)
+        host.admit(gate, self._reports.count_handshake)
         after_identify(host.libp2p, self._identified)
 
     @classmethod
@@ -163,12 +160,16 @@ class SwarmNode:
                 node.dialer,
                 config.dht_protocol,
                 host.peer,
-                host.announced,
+                lambda: host.told,
                 node._unreachable,
+                node.remembering.server_behaved,
                 node._own_peer_named,
             )
-            nursery.start_soon(node._report)
-            node._mark_changed()
+            node.roles.start()
+            nursery.start_soon(node._reports.run, mailbox, node._status, node._observed)
+            nursery.start_soon(node.remembering.run)
+            node._relaying.start(is_public=node.roles.reachability == "public")
+            node._reports.mark_changed()
             node._listening.set()
             try:
                 yield node
@@ -185,8 +186,8 @@ class SwarmNode:
     async def _contained(self, run: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
         try:
             await run(*arguments)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise  # the channel to the supervisor is gone: so is this actor
+        except (trio.BrokenResourceError, trio.ClosedResourceError, ResolverFilesReplacedError):
+            raise  # the channel to the supervisor is gone, and so is this actor; or it has to start again
         except Exception as error:  # a defect in one request must not end the others
             await self._mailbox.log(
                 "error", "request failed", error=type(error).__name__, request=getattr(run, "__name__", "log")
@@ -196,14 +197,23 @@ class SwarmNode:
 
     # Requests of other actors
 
-    def announcement(self) -> list[Send]:
+    def announcement(self, seed: bytes) -> list[Send]:
         """Return the messages to send once the host listens. The one to itself comes back after a restart."""
         host = self._host
-        return [
+        self._announced = host.announced
+        sends = [
             Send("swarm", Listening(host.listening)),
-            Send("discovery", SwarmUp(host.peer, host.announced, host.local, host.listening)),
+            Send("discovery", self._swarm_up()),
             Send("gateway", self._status()),
+            *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),
         ]
+        if not self._config.offline:  # otherwise nobody is reached who is remembered
+            sends.append(Send("vault", RecallPeers(self._config.dht_protocol)))
+        return sends
+
+    def _swarm_up(self, *, is_update: bool = False) -> SwarmUp:
+        host = self._host
+        return SwarmUp(host.peer, host.announced, host.local, host.listening, is_update=is_update)
 
     async def kad_request(self, request: KadRequest) -> None:
         """Do one Kademlia request for discovery."""
@@ -211,18 +221,31 @@ class SwarmNode:
 
     def servers(self, request: int, key: bytes) -> Servers:
         """Return the servers of the routing table closest to `key`."""
-        return Servers(request, self._routing_table.closest(key))
+        announced = () if self._dht_server is None else self._dht_server.providers(key)
+        return Servers(request, self._routing_table.closest(key), announced)
 
-    async def bootstrap(self, peer: bytes, texts: tuple[str, ...]) -> None:
-        """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table."""
+    async def bootstrap(self, peer: bytes, texts: tuple[str, ...], *, remembered: bool = False) -> None:
+        """Connect to a DHT server, given as multiaddrs; identify then brings it into the routing table.
+
+        `remembered`: nobody has named it but this node's memory.
+        """
         if peer == self._host.peer:  # a hint, which the user has given, names this node itself
             await self.dialer.check_who_answers(self._identity_watch.elsewhere(texts))
             return
-        self._identity_watch.add_bootstrap_peer(peer)
+        if not remembered:
+            self._identity_watch.add_bootstrap_peer(peer)
         with trio.move_on_after(_BOOTSTRAP_TIMEOUT_S):
             try:
-                await self.dialer.connect(peer, texts)
-            except UnreachableError:
+                if self.dialer.existing(peer) is None:
+                    known = (
+                        hearsay.remembered(peer, texts)
+                        if remembered
+                        else await self._names.expand(peer, texts)
+                    )
+                    await self.dialer.connect(peer, known.addresses, known.hearsay)
+            except UnreachableError as error:
+                if not isinstance(error, NothingToDialError):
+                    self.remembering.server_behaved(peer, "dropped")
                 return
             await self._add_to_routing_table(ID(peer))
 
@@ -243,7 +266,8 @@ class SwarmNode:
     # Events of the host
 
     def _connected(self, connection: Any) -> None:
-        self._mark_changed()
+        self._reports.mark_changed()
+        self.roles.connected(connection)
         peer = connection.muxed_conn.peer_id.to_bytes()
         if peer == self._host.peer:
             self._close_own_peer(connection)
@@ -255,30 +279,38 @@ class SwarmNode:
     def _close_own_peer(self, connection: Any) -> None:
         """Another node has this node's identity; a connection that the dialer has made is the dialer's."""
         if not connection.muxed_conn.is_initiator:
-            self._identity_watch.own_peer_connected(host_of(connection))
+            self._identity_watch.own_peer_connected(host_of(connection) or "behind a relay")
             self.start_task(close_connection, connection)
 
     def _disconnected(self, connection: Any) -> None:
-        self._mark_changed()
+        self._reports.mark_changed()
+        self.roles.disconnected(connection)
         peer_id = connection.muxed_conn.peer_id
+        self._relaying.handle_disconnected(peer_id.to_bytes())
         if self._routing_table.handle_disconnected(peer_id):
             self.start_task(self._mailbox.send, "discovery", ServerLost(peer_id.to_bytes()))
 
     async def _identified(self, peer_id: ID) -> None:
         """Identify has found out which protocols a connected peer speaks."""
+        self.roles.identified(peer_id)
         self.start_task(self._add_to_routing_table, peer_id)
 
     async def _add_to_routing_table(self, peer_id: ID) -> None:
         await self._listening.wait()
+        if self._routing_table.has_retired(peer_id) and self._routing_table.remove(peer_id.to_bytes()):
+            self._reports.mark_changed()
+            await self._mailbox.send("discovery", ServerLost(peer_id.to_bytes()))
         server = self._routing_table.add_if_server(peer_id)
         if server is not None:
-            self._mark_changed()
+            self._reports.mark_changed()
+            self.remembering.server_behaved(peer_id.to_bytes(), "answered")
+            self._relaying.handle_server(server)
             await self._mailbox.send("discovery", ServerJoined(server))
 
     def _unreachable(self, peer: bytes) -> None:
         """Remove a server that did not answer a request; one that has connected meanwhile stays."""
         if self.dialer.existing(peer) is None and self._routing_table.remove(peer):
-            self._mark_changed()
+            self._reports.mark_changed()
 
     def _own_peer_named(self, request: KadRequest, server: str | None, own: OwnEntries) -> None:
         """A DHT server names this node itself. Elsewhere? Then another node has its identity."""
@@ -295,40 +327,43 @@ class SwarmNode:
     def _warn(self, event: str, fields: dict[str, str]) -> None:
         self.start_task(partial(self._mailbox.log, "warning", event, **fields))
 
-    def _count_handshake(self, transport: str, seconds: float, succeeded: bool) -> None:
-        self._measurements.handshake(transport, seconds, succeeded)
-        self._mark_changed()
+    async def _roles_changed(self) -> None:
+        """This node is reachable in another way than before."""
+        self._reports.mark_changed()
+        self._relaying.want_found(self.roles.reachability != "public")
+        await self._tell_addresses()
 
-    def _count_refusal(self, reason: str) -> None:
-        self._measurements.refusal(reason)
-        self._mark_changed()
+    async def _circuits_changed(self) -> None:
+        """Other addresses lead here through relays than before."""
+        self._reports.mark_changed()
+        if self._host.set_circuits(self._relaying.circuits):
+            await self._tell_addresses()
+            await push_identify(self._host.libp2p)  # a peer may have to dial again in mid-pairing
 
-    def _mark_changed(self) -> None:
-        """Wake `_report`."""
-        self._changed.set()
+    async def _tell_addresses(self) -> None:
+        """Tell discovery what is announced, if it is something else than it knows."""
+        if self._host.announced != self._announced:
+            self._announced = self._host.announced
+            await self._mailbox.send("discovery", self._swarm_up(is_update=True))
+
+    def _existing(self, peer: bytes) -> Any | None:
+        return self.dialer.existing(peer)
 
     def _status(self) -> SwarmStatus:
         host = self._host
         return SwarmStatus(
             peer=host.peer,
             addresses=host.announced,
-            reachability=metrics.reachability(host.announced),
-            dht_mode="client" if self._config.dht_mode == "client" else "server",
+            reachability=self.roles.reachability,
+            dht_mode="server" if self.roles.serves_dht else "client",
             dht_peers=self._routing_table.size,
             listening=host.listening,
         )
 
-    async def _report(self) -> None:
-        """Send the gateway and metrics what has changed, at most once a second."""
-        sent_status, sent_observed = self._status(), Observed()
-        while True:
-            await self._changed.wait()
-            self._changed = trio.Event()
-            status = self._status()
-            observed = self._measurements.observed(self._host.network.get_connections(), status.dht_peers)
-            sends = [Send("gateway", status)] if status != sent_status else []
-            sends += [Send("metrics", observed)] if observed != sent_observed else []
-            if sends:
-                await self._mailbox.send_all(sends)
-            sent_status, sent_observed = status, observed
-            await trio.sleep(_REPORT_INTERVAL_S)  # not a wait for an event: the pace of reports
+    def _observed(self, measurements: Measurements) -> Observed:
+        return measurements.observed(
+            self._host.network.get_connections(),
+            self._routing_table.size,
+            self.roles.reachability,
+            self._relaying.samples(),
+        )

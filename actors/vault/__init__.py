@@ -14,6 +14,9 @@ In reading order:
     admission         whether a device may be stored: a session's claim against the evidence
     forgetting        forgets devices, and ends the pairings with them that are under way
     records_in_use    which record of a device counts, and what the swarm must know of its peer
+    peer_scores       which peers were of use: scores that fade, and bounds (no I/O)
+    remembered_peers  these peers, in a file that may be lost
+    settling          answers repeated decisions from the store, and takes in answers to own ones
     store_health      whether the store can be used; tries again by itself when it cannot
     device_list       a page of the list of devices
     metrics           how many devices are stored, for metrics

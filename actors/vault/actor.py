@@ -21,6 +21,7 @@ from .device_store import DeviceStore, no_probe
 from .identity_file import open_identity, remember_devices, remembers_devices
 from .machine import Vault
 from .passphrase_seal import DEFAULT_COSTS, Argon2Costs
+from .remembered_peers import PEERS_FILE, RememberedPeers
 from .waiting import CANNOT_OPEN, WaitingVault
 
 _decode_config = decoder(VaultConfig)
@@ -51,10 +52,12 @@ def open_vault(
     identity = open_identity(directory, may_create=may_create, passphrase=passphrase, costs=costs)
     store = DeviceStore(database, identity.storage_key, probe)
     resources.callback(store.close)
+    peers = RememberedPeers(directory.path / PEERS_FILE, store.has_peer, probe)
     try:
         return Vault(
             identity,
             store,
+            peers=peers,
             device_name=config.device_name,
             app_version=config.app_version,
             checkpoint=checkpoint,

@@ -178,6 +178,10 @@ class DeviceStore:
         """Return the records of a peer that are in one of these states; without states, all of them."""
         return self._in_states("peer = ?", peer, states)
 
+    def has_peer(self, peer: bytes) -> bool:
+        """Return whether there is any record of this peer, damaged ones included."""
+        return bool(self._run("SELECT 1 FROM devices WHERE peer = ? LIMIT 1", peer))
+
     def records_of_device(self, device_id: bytes, *states: RecordState) -> list[Record]:
         """Return the records of a device that are in one of these states; without states, all of them."""
         return self._in_states("device_id = ?", device_id, states)

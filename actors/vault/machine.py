@@ -8,7 +8,6 @@ Inputs that only add evidence change the checkpoint, which takes effect with the
 store (`Mutation`) take effect once by the journal: see :meth:`Vault._apply_once`.
 """
 
-import hmac
 import math
 import sqlite3
 import time
@@ -16,20 +15,21 @@ from collections.abc import Callable
 
 import msgspec
 
-from ...messages.base import MalformedMessageError, Message, encode
+from ...messages.base import Message
 from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import SessionEnded
-from ...messages.peer_protocol import DecisionReceived, Refused, decode_wire
 from ...messages.session_names import session_of_actor
 from ...messages.to_gateway import DeviceChanged, NodeIdentity, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
-from ...messages.to_swarm import PeerReply, SwarmIdentity
+from ...messages.to_swarm import SwarmIdentity
 from ...messages.to_vault import (
     Accept,
     ConfirmDevice,
     ForgetDevice,
     ListDevices,
     PeerEvidence,
+    PeersBehaved,
+    RecallPeers,
     RenameDevice,
     Settled,
     SettleRequest,
@@ -49,7 +49,9 @@ from .forgetting import Forgetting
 from .identity_file import DeviceIdentity
 from .metrics import DeviceCounts
 from .records_in_use import RecordsInUse, peers_of
+from .remembered_peers import RememberedPeers
 from .session_evidence import SessionEvidence
+from .settling import Settling
 from .store_files import StoreGoneError
 from .store_health import DEVICES_LOST, STORE_GONE, StoreHealth, readiness
 
@@ -82,6 +84,7 @@ class Vault:
         identity: DeviceIdentity,
         store: DeviceStore,
         *,
+        peers: RememberedPeers,
         device_name: str | None = None,
         app_version: str = "",
         checkpoint: bytes | None = None,
@@ -91,6 +94,7 @@ class Vault:
     ) -> None:
         self._identity = identity
         self._store = store
+        self._peers = peers
         self._evidence = SessionEvidence(checkpoint)
         self._admission = Admission(self._evidence, identity.public_key, identity.peer)
         self._wall = wall
@@ -105,6 +109,7 @@ class Vault:
         self._remember, self._remembers = remember, remembers
         self._next_sweep: Instant = -math.inf
         self._health = StoreHealth(store)
+        self._settling = Settling(store, self._records_in_use, self._health)
         self._device_counts = DeviceCounts(store)
 
     # -- start and clock
@@ -114,6 +119,7 @@ class Vault:
         swarm does not start. So it never refuses a peer that the vault knows.
         """
         effects = self.tick(now) or Effects()
+        effects.logs += self._peers.take_logs()
         records, damaged = self._store.all_records()
         effects.out += self._records_in_use.peer_updates(peers_of(*records))
         identity = self._identity
@@ -141,6 +147,7 @@ class Vault:
         out = self._health.tick(now)
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_INTERVAL_S
+            self._peers.tidy()
             out += self._sweep()
         out += self._device_counts.report()
         return Effects(out=out, logs=self._health.take_logs()) if out else None
@@ -160,7 +167,7 @@ class Vault:
     def step(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
         """See stepping.StepMachine."""
         effects = self._handle(incoming, now)
-        effects.logs += self._health.take_logs()
+        effects.logs += self._health.take_logs() + self._peers.take_logs()
         return effects
 
     def _handle(self, incoming: Incoming[VaultInbox], now: Instant) -> Effects:
@@ -176,9 +183,14 @@ class Vault:
                 self._forgetting.clear()
                 return self._save_evidence(changed, *self._records_in_use.updates_after_session(session))
             case SettleRequest() as message:
-                return Effects(out=self._answer_from_store(message))
+                return Effects(out=self._settling.answer(message))
             case ListDevices() as message:
                 return Effects(out=[Send(incoming.sender, page_of_devices(self._store, message))])
+            case PeersBehaved() as message:
+                self._peers.report(message)
+                return Effects()
+            case RecallPeers(dht_protocol=protocol):
+                return Effects(out=[Send("swarm", part) for part in self._peers.recall(protocol)])
             case StoreDevice(deadline=deadline) as message if now >= deadline:
                 return Effects(out=self._refuse_late(incoming.sender, message))
             case StoreDevice() | ConfirmDevice() | Settled() | RenameDevice() | ForgetDevice() as message:
@@ -246,6 +258,7 @@ class Vault:
         out += self._records_in_use.peer_updates(effect.peers)
         if isinstance(message, ForgetDevice):
             out += self._forgetting.session_updates(message.device_id)
+            self._peers.forget_devices()
         if effect.answer is not None and not isinstance(message, Settled):
             answer = msgspec.structs.replace(effect.answer, request=message.request)
             out.append(Send(incoming.sender, answer))
@@ -258,7 +271,10 @@ class Vault:
             case ConfirmDevice():
                 return self._confirm_device(sender, message)
             case Settled():
-                return self._settle(message)
+                effect = self._settling.apply(message)
+                if effect is None:
+                    raise RequestDeniedError
+                return effect
             case RenameDevice():
                 return self._rename_device(message)
             case ForgetDevice(request=request, device_id=device_id):
@@ -332,50 +348,6 @@ class Vault:
         if isinstance(error, StoreGoneError):
             return StoreRefused(message.request, STORE_GONE)
         return Stored(message.request, "unconfirmed")
-
-    # -- settling
-
-    def _answer_from_store(self, message: SettleRequest) -> list[Send]:
-        """Answer a peer's decision that belongs to no running session, with the reply kept for it.
-
-        Our record does not become `paired` by this. The peer's session may still be running: it repeats its
-        decision because our reply was lost, and it still waits for our decision. If we stopped sending ours
-        now, the peer would end without the pairing. So ours is sent at this same contact
-        (KnownPeer.settle), and the answer to it decides.
-        """
-        try:
-            self._store.files.check()
-        except StoreGoneError as error:
-            return self._health.report_failure(error)  # neither answer would be true: the exchange expires
-        for record in self._store.records_of_decision(message.peer, message.frame):
-            out = [Send("swarm", PeerReply(message.request, record.reply))]
-            if record.state == "unconfirmed":
-                out += self._records_in_use.peer_updates([message.peer])
-            return out
-        try:
-            frame = decode_wire(message.frame)
-        except MalformedMessageError:
-            return []  # the swarm forwards only valid frames; one that does not lets its exchange expire
-        refusal = Refused(frame.code_id, frame.attempt, "closed")
-        return [Send("swarm", PeerReply(message.request, encode(refusal)))]
-
-    def _settle(self, message: Settled) -> RecordedEffect:
-        """Apply what a peer answered to a decision that the swarm repeated: paired, or dropped."""
-        try:
-            answer = decode_wire(message.frame)
-        except MalformedMessageError:
-            raise RequestDeniedError from None
-        for record in self._store.records_of_peer(message.peer, "unconfirmed"):
-            own = decode_wire(record.decision)
-            if (own.code_id, own.attempt) != (answer.code_id, answer.attempt):
-                continue
-            match answer:
-                case DecisionReceived(mac=mac) if hmac.compare_digest(mac, record.expected_mac):
-                    return RecordedEffect(None, self._records_in_use.complete(record))
-                case Refused(reason="closed"):
-                    self._store.delete(record.generation)
-                    return RecordedEffect(None, peers_of(record))
-        raise RequestDeniedError
 
     # -- the user's list
 

@@ -23,6 +23,7 @@ from ...messages.to_vault import (
     ForgetDevice,
     ListDevices,
     PeerEvidence,
+    RecallPeers,
     RenameDevice,
     SignIdentity,
     StoreDevice,
@@ -110,7 +111,7 @@ class WaitingVault:
             case SessionEnded(session=session):
                 self._held = deque(one for one in self._held if not _is_of_session(one, session))
                 return self._evidence_effects(self._evidence.drop(session))
-            case SignIdentity() | ListDevices():
+            case SignIdentity() | ListDevices() | RecallPeers():
                 return self._hold(incoming)
             case StoreDevice() | ConfirmDevice() | RenameDevice() | ForgetDevice() if is_first:
                 # The vault may have been killed when it had written this one and not yet answered. Only its

@@ -13,6 +13,7 @@ import pytest
 from spacedrive_node.actors.discovery.same_host import Registration, SameHost
 from spacedrive_node.actors.session import state
 from spacedrive_node.actors.swarm.kad.dht_client import MAX_CLOSER_PEERS, MAX_PROVIDERS, decode_answer
+from spacedrive_node.actors.swarm.relay import messages, vouchers
 from spacedrive_node.messages.base import FrameReader, MalformedMessageError, encode
 from spacedrive_node.messages.peer_protocol import (
     decode_decision,
@@ -22,8 +23,9 @@ from spacedrive_node.messages.peer_protocol import (
 )
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import CodeError, parse_code, parse_words, qr_payload
-from spacedrive_node.protocol.peer_ids import peer_id_from_text
+from spacedrive_node.protocol.peer_ids import peer_id_from_text, peer_id_text
 from spacedrive_node.tests.harness.hostile_bytes import case_count, hostile_samples
+from spacedrive_node.tests.harness.library_hosts import keys
 from spacedrive_node.tests.harness.message_unions import UNIONS, members
 from spacedrive_node.tests.harness.sample_frames import FRAMES, PEER, kad_samples
 from spacedrive_node.tests.harness.session_simulation import pair
@@ -106,6 +108,34 @@ def test_kademlia_answers_are_bounded_and_readable() -> None:
         assert len(providers) <= MAX_PROVIDERS
         for peer in (*closer, *providers):
             decoder.decode(encode(peer))
+
+
+def test_messages_of_relays_refuse_with_one_exception() -> None:
+    """HOP, STOP and vouchers: their one exception, or what is within bounds and can be written again."""
+    voucher = vouchers.sign_voucher(keys(1).private_key, PEER, PEER, 1 << 40)
+    granted = messages.Reservation(1 << 31, ("/ip4/192.0.2.1/tcp/1",), voucher)
+    limit = messages.Limit(300, 1 << 20)
+    samples = [
+        messages.reserve_request()[1:],
+        messages.connect_request(PEER)[1:],
+        messages.hop_status(messages.Status.OK, limit, granted, peer_id_text(PEER))[2:],
+        messages.stop_request(PEER, limit)[1:],
+        messages.stop_status(messages.Status.OK)[1:],
+        voucher,
+    ]
+    for data in hostile_samples(11, case_count(1500), samples):
+        for read in (messages.read_hop_request, messages.read_stop_request):
+            with contextlib.suppress(messages.RelayMessageError):
+                request = read(data)
+                if isinstance(request, messages.Connect):
+                    messages.stop_request(request.peer, request.limit)
+        for read_answer in (messages.read_hop_answer, messages.read_stop_answer):
+            with contextlib.suppress(messages.RelayMessageError):
+                answer = read_answer(data)
+                if answer.reservation is not None:
+                    assert len(answer.reservation.addresses) <= messages.MAX_RELAY_ADDRESSES
+        with contextlib.suppress(vouchers.VoucherError):
+            vouchers.check_voucher(data, PEER, PEER)
 
 
 def test_codes_refuse_with_one_exception() -> None:

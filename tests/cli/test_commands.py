@@ -91,6 +91,7 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "version": "0.1.0",
         "addresses": ["/ip4/127.0.0.1/tcp/7520"],
         "reachability": "private",
+        "reachability_means": "this node keeps to the local network, and is reached from there",
         "dht": {"mode": "auto", "peers": 3},
         "sessions": {"active": 1, "limit": 256},
         "listening": {
@@ -101,7 +102,8 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "lan_only": False,
         "offline": False,
         "who_can_pair": "Devices on the local network can pair with this one by words alone; "
-        "others can only if they show the code and have a public address, since this one has none.",
+        "others can only if they show the code and are reachable or have a relay, "
+        "since it is not known that this one is.",
         "ready": True,
         "missing": [],
     }
@@ -149,7 +151,7 @@ def test_people_see_status_and_tree(node, capfd):
     assert "on tcp        /ip4/0.0.0.0/tcp/7520, /ip6/::/tcp/7520\n" in out
     assert "on quic       /ip4/0.0.0.0/udp/7520/quic-v1\n" in out
     assert "mdns          announcing on 2 interfaces\n" in out
-    assert out.endswith("since this one has none.\n")
+    assert out.endswith("since it is not known that this one is.\n")
     assert run(["actors", "--control", str(node.path)]) == 0
     assert "    vault" in capfd.readouterr().out
 
@@ -167,9 +169,12 @@ def test_people_see_status_and_tree(node, capfd):
         ({"mdns": "off", "reachability": "public"},
          "Devices on the local network need a DHT server there or the QR code, since mDNS is off; "
          "others can by words alone, through the DHT."),
+        ({"mdns": "off", "addresses": ("/ip4/203.0.113.7/tcp/1/p2p/R/p2p-circuit",)},
+         "Devices on the local network need a DHT server there or the QR code, since mDNS is off; "
+         "others can by words alone, through the DHT and a relay."),
         ({"mdns": "idle", "mdns_interfaces": 0, "dht_peers": 0},
          "Devices on the local network can pair with this one by words alone; "
-         "others need the QR code, since no DHT server is connected (--bootstrap)."),
+         "others need the QR code, since no DHT server is connected (--bootstrap or --public)."),
         ({"mdns": "both", "mdns_interfaces": 0, "reachability": "public"},
          "Devices on the local network need the QR code, since no interface multicasts now; "
          "others can by words alone, through the DHT."),

@@ -11,8 +11,8 @@ from spacedrive_node.actors.swarm.dial.addresses import usable
 from spacedrive_node.cli import run
 from spacedrive_node.config.effective import to_toml
 from spacedrive_node.config.loading import ConfigError, load_config
-from spacedrive_node.config.multiaddrs import bootstrap_peer
-from spacedrive_node.config.settings import DEFAULT_METRICS, SETTINGS, NodeConfig
+from spacedrive_node.config.multiaddrs import bootstrap_address, bootstrap_peer
+from spacedrive_node.config.settings import DEFAULT_METRICS, PUBLIC_BOOTSTRAP, SETTINGS, NodeConfig
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
 
@@ -81,7 +81,7 @@ def test_every_problem_is_reported_with_its_place(toml):
     [
         ("name = \n", 1, "Invalid value"),
         ('name = "a"\nname = "b"\n', 2, "overwrite"),
-        ("[relay]\n", 1, "relays are not part of this version"),
+        ("[passphrase]\n", 1, "does not belong here"),
         ('name = "a"\n[nodes]\n', 2, "unknown table"),
         ("mdns = true\nno-mdns = true\n", 2, "same setting"),
         ("name = 5\n", 1, "text in quotes"),
@@ -130,9 +130,12 @@ def test_a_file_without_an_end_is_refused():
         ({"listen": (f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}",)}, "this node's own"),
         ({"announce": ("/ip4/192.0.2.1/tcp/0",)}, "port 0"),
         ({"bootstrap": ("/ip4/192.0.2.1/tcp/1",)}, "/p2p/"),
-        ({"bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit",)}, "relays are not part"),
-        ({"relay": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",)}, "relays are not part of this version"),
-        ({"relay_service": True}, "relays are not part of this version"),
+        ({"bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit",)}, "name the relay itself"),
+        ({"relay": ("/ip4/192.0.2.1/tcp/1",)}, "/p2p/"),
+        ({"relay": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit",)}, "name the relay itself"),
+        ({"relay": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",), "lan_only": True}, "exclude each other"),
+        ({"relay_service": True, "lan_only": True}, "exclude each other"),
+        ({"relay_service": True, "offline": True}, "exclude each other"),
         ({"metrics_listen": "9464"}, "HOST:PORT"),
         ({"metrics_listen": "::1:9464"}, "HOST:PORT"),
         ({"metrics_listen": "127.0.0.1:99999"}, "0 to 65535"),
@@ -153,6 +156,15 @@ def test_a_file_without_an_end_is_refused():
         ({"data_dir": "/tmp/a\u200bb"}, "U+200B (ZERO WIDTH SPACE)"),
         ({"control": "/" + "x" * 100}, "100 bytes"),
         ({"dht_protocol": "kad"}, "protocol id"),
+        ({"bootstrap": ("/dnsaddr/boot.example",)}, "/p2p/"),
+        ({"bootstrap": (f"/dnsaddr/a b/p2p/{PEER}",)}, "host and a port"),
+        ({"listen": ("/dnsaddr/boot.example/tcp/1",)}, "must begin with"),
+        ({"dns": ("name.example",)}, "HOST:PORT"),
+        ({"dns": ("name.example:53",)}, "IP address of a name server"),
+        ({"dns": ("192.0.2.1:0",)}, "IP address of a name server"),
+        ({"public": True, "lan_only": True}, "exclude each other"),
+        ({"public": True, "offline": True}, "exclude each other"),
+        ({"public": True, "dht_protocol": "/x/kad/1.0.0"}, "exclude each other"),
     ],
 )
 def test_values_are_checked(flags, words):
@@ -244,6 +256,27 @@ def test_a_bootstrap_peer_that_cannot_be_used_is_refused(address):
     assert found.startswith("--bootstrap: ")
 
 
+def test_the_public_network_is_off_unless_it_is_asked_for():
+    """Then it has its protocol id, and begins with its names unless others are given."""
+    off = load_config({}, {}).config
+    assert (off.used_dht_protocol, off.bootstrap_addresses) == ("/spacedrive/kad/1.0.0", ())
+    on = load_config({}, {"SDNODE_PUBLIC": "1"}).config
+    assert on.used_dht_protocol == "/ipfs/kad/1.0.0"
+    assert on.bootstrap_addresses == PUBLIC_BOOTSTRAP
+    assert [bootstrap_address(text) for text in PUBLIC_BOOTSTRAP] == list(PUBLIC_BOOTSTRAP)
+    assert not on.uses_websocket
+    own = load_config({"public": True, "bootstrap": (f"/dnsaddr/Boot.Example/p2p/{PEER}/",)}, {}).config
+    assert own.bootstrap_addresses == (f"/dnsaddr/boot.example/p2p/{PEER}",)
+    assert bootstrap_peer(own.bootstrap[0]).addresses == ("/dnsaddr/boot.example",)
+
+
+def test_a_name_server_is_an_address_with_or_without_a_port():
+    given = ("192.0.2.1", "192.0.2.1:5353", "2001:db8::1")
+    found = load_config({"dns": given}, {}).config.dns
+    assert found == ("192.0.2.1:53", "192.0.2.1:5353", "[2001:db8::1]:53")
+    assert load_config({"dns": ("[::1]", "[::1]:5353")}, {}).config.dns == ("[::1]:53", "[::1]:5353")
+
+
 def test_a_variable_nobody_knows_is_a_remark():
     """Container hosts set variables by themselves, so an unknown one is told and not fatal."""
     loaded = load_config({}, {"SDNODE_MAXSESSIONS": "1"})
@@ -274,12 +307,17 @@ def all_changed():
         "tls_ca": "/tmp/roots.pem",
         "announce": ("/dns4/example.org/tcp/7520",),
         "bootstrap": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",),
+        "public": False,
+        "dns": ("192.0.2.53:53", "[::1]:5353"),
+        "relay": (),
+        "relay_service": False,
         "dht_protocol": "/x/kad/1.0.0",
         "dht_mode": "server",
         "mdns": False,
         "same_host": False,
         "lan_only": True,
         "offline": False,
+        "port_mapping": False,
         "max_sessions": 7,
         "code_lifetime": 60.0,
         "log_format": "json",
@@ -296,6 +334,7 @@ def all_changed():
         all_changed,
         lambda: load_config({"metrics_listen": "off"}, {}),
         lambda: load_config({"offline": True}, {}),
+        lambda: load_config({"relay": (f"/ip4/192.0.2.1/tcp/1/p2p/{PEER}",), "relay_service": True}, {}),
     ],
 )
 def test_argv_gives_the_same_configuration_again(make):

@@ -118,3 +118,27 @@ def test_names_of_others_are_not_markup(node, terminal):
     shell = terminal("pair", "--control", str(node.path))
     shell.expect("[red]x[/red]")
     shell.expect("[y/N] ")
+
+
+def test_who_is_not_found_may_be_in_another_network(node, terminal):
+    """On a terminal one sentence says what helps, and what strangers are told by it."""
+    node.push_states(ended_state("not_found", role="joiner", stage="searching", message="nobody there"))
+    shell = terminal("join", "--control", str(node.path), *WORDS.split())
+    code, shown = shell.end()
+    assert code == 3
+    assert "nobody there" in shown
+    assert "sdnode up --public on both" in shown
+    assert "whose servers then see their peer ids and addresses" in " ".join(shown.split())
+
+
+def test_a_node_in_the_public_network_says_so(terminal, folder):
+    """In the text of its start: what it does, and what strangers are told."""
+    shell = terminal(
+        *("up", "--data-dir", str(folder / "node"), "--control", str(folder / "n.sock"), "--public"),
+        *("--dns", "127.0.0.1:1", "--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "off", "--no-mdns"),
+    )
+    shown = " ".join(shell.expect("never the words").split())
+    assert "joins the public libp2p network" in shown
+    assert "its servers see this device's peer id and addresses" in shown
+    shell.type("\x03")
+    assert shell.end()[0] == 0

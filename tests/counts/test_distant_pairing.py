@@ -10,6 +10,8 @@ import trio
 
 from spacedrive_node.client.node_client import Pairing
 from spacedrive_node.tests.harness.distant_nodes import distant_nodes
+from spacedrive_node.tests.harness.flight_relay import FlightRelay
+from spacedrive_node.tests.harness.nodes import Node
 
 DEADLINE = 60
 ANNOUNCED = 2
@@ -23,22 +25,41 @@ async def test_round_trips_of_a_pairing(
     tmp_path: Path, transports: str, to_confirm: int, to_paired: int
 ) -> None:
     """Lookup, connection (two over TCP), code, identity; then the decision, as both users accept."""
-    async with distant_nodes(tmp_path, *transports.split()) as (a, b, relay):
-        with trio.fail_after(DEADLINE):
-            showing = await a.client.start_pairing()
-            await a.spawner.wait_until_delivered("discovery", "KadReply", ANNOUNCED)
-            relay.ticks = 0
-            joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
-            confirmed, paired = [], []
+    async with distant_nodes(tmp_path, *transports.split()) as (a, b, wire):
+        confirmed, paired, _path = await pair(a, b, wire)
+        assert (confirmed, paired) == (to_confirm, to_paired)
 
-            async def finish(pairing: Pairing) -> None:
-                await pairing.confirmation()
-                confirmed.append(relay.round_trips)
-                await pairing.accept()
-                await pairing.paired()
-                paired.append(relay.round_trips)
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(finish, showing)
-                nursery.start_soon(finish, joining)
-        assert (max(confirmed), max(paired)) == (to_confirm, to_paired)
+@pytest.mark.parametrize("transports", ["tcp", "quic"])
+async def test_round_trips_of_a_pairing_through_a_relay(tmp_path: Path, transports: str) -> None:
+    """Lookup; the circuit, Noise on it, code, identity; then the decision.
+
+    Each of these five crosses the wire to the relay and the wire from it: two of the round trips counted.
+    """
+    async with distant_nodes(tmp_path, transports, relayed=True) as (a, b, wire):
+        confirmed, paired, path = await pair(a, b, wire)
+        assert path == "relayed"
+        assert (confirmed, paired) == (1 + 2 * 4, 1 + 2 * 5)
+
+
+async def pair(a: Node, b: Node, wire: FlightRelay) -> tuple[float, float, str | None]:
+    """Pair; return after how many round trips both users could decide, and both were paired; and the path."""
+    with trio.fail_after(DEADLINE):
+        showing = await a.client.start_pairing()
+        await a.spawner.wait_until_delivered("discovery", "KadReply", ANNOUNCED)
+        wire.ticks = 0
+        joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+        confirmed, paired, paths = [], [], set()
+
+        async def finish(pairing: Pairing) -> None:
+            await pairing.confirmation()
+            confirmed.append(wire.round_trips)
+            await pairing.accept()
+            paths.add((await pairing.paired()).path)
+            paired.append(wire.round_trips)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish, showing)
+            nursery.start_soon(finish, joining)
+    (path,) = paths
+    return max(confirmed), max(paired), path

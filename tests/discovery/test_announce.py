@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import pytest
+
 from spacedrive_node.actors.discovery.announce import (
     REANNOUNCE_INTERVAL_SECONDS,
     RENEWAL_INTERVAL_SECONDS,
@@ -9,7 +11,7 @@ from spacedrive_node.actors.discovery.announce import (
 )
 from spacedrive_node.actors.discovery.lookup import K
 from spacedrive_node.messages.from_supervisor import SessionEnded
-from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding
+from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding, SwarmUp
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest
 from spacedrive_node.tests.harness.simulated_dht import KEY, OWN, PROVIDER, SimulatedDht, addresses_of, peer
@@ -206,6 +208,27 @@ def test_a_restart_of_the_swarm_announces_again() -> None:
     net.swarm_comes_up()
     net.run(5.0)
     assert holders(net) == set(net.closest(KEY))
+
+
+@pytest.mark.parametrize("after", [0.15, 0.2, 5.0], ids=["while it is sent", "then", "later"])
+def test_new_addresses_are_announced_at_once(after: float) -> None:
+    """To every server that has the key or was being sent it; the search for servers does not begin again."""
+    net = SimulatedDht(11, 30)
+    net.table = list(net.servers)[:5]
+    net.swarm_comes_up()
+    net.provide()
+    net.run(after)
+    changed_at, lookups = net.now, walks(net)
+    net.take("swarm", SwarmUp(OWN, ("/ip4/192.0.2.99/tcp/1",), ("/ip4/127.0.0.1/tcp/1",)))
+    net.run(5.0)
+    told = {request.peer for when, request in adds(net) if when >= changed_at}
+    assert told == holders(net) == set(net.closest(KEY))
+    if after == 5.0:
+        assert walks(net) == lookups
+    before = len(adds(net))
+    net.take("swarm", SwarmUp(OWN, ("/ip4/192.0.2.99/tcp/1",), ("/ip4/127.0.0.1/tcp/1",)))
+    net.run(5.0)
+    assert len(adds(net)) == before
 
 
 def test_outcomes_are_measured() -> None:

@@ -1,8 +1,10 @@
 """Getting back into the DHT after the server that was its door has gone."""
 
-from spacedrive_node.messages.to_discovery import ServerJoined, ServerLost
+from collections import Counter
+
+from spacedrive_node.messages.to_discovery import RememberedServers, ServerJoined, ServerLost
 from spacedrive_node.messages.to_swarm import Bootstrap
-from spacedrive_node.tests.harness.simulated_dht import SimulatedDht, addresses_of, peer
+from spacedrive_node.tests.harness.simulated_dht import OWN, SimulatedDht, addresses_of, peer
 
 SERVER = addresses_of(peer((11, 0)))
 
@@ -43,3 +45,58 @@ def test_a_server_that_always_hangs_up_is_not_besieged() -> None:
         net.run(0.5)
         net.take("swarm", ServerJoined(SERVER))
     assert len(net.to_swarm(Bootstrap)) - before < 20
+
+
+REMEMBERED = tuple(addresses_of(peer((12, number))) for number in range(30))
+
+
+def remembered_offers(net: SimulatedDht) -> list[tuple[float, bytes]]:
+    """Return when which remembered server was offered."""
+    sent = [(when, send.message) for when, send in net.sent]
+    return [(when, one.peer) for when, one in sent if isinstance(one, Bootstrap) and one.remembered]
+
+
+def test_remembered_servers_are_tried_first_and_in_turn_while_none_is_known() -> None:
+    """Sixteen at first, then eight, from the first again after the last; and no more once one is there."""
+    net = SimulatedDht(11, 1, bootstrap=(SERVER,))
+    net.swarm_comes_up()
+    net.take("swarm", RememberedServers(REMEMBERED))
+    first = net.now
+    net.run(300.0)
+    offered = remembered_offers(net)
+    assert [one for when, one in offered if when == first] == [one.peer for one in REMEMBERED[:16]]
+    assert {one for _, one in offered} == {one.peer for one in REMEMBERED}
+    times = Counter(when for when, _ in offered)
+    assert list(times.values())[:4] == [16, 8, 6, 8]
+    assert len(times) < 15  # the pause grows to a minute
+    net.table = [REMEMBERED[3].peer]
+    net.take("swarm", ServerJoined(REMEMBERED[3]))
+    net.run(300.0)
+    assert remembered_offers(net) == offered
+
+
+def test_the_best_remembered_servers_are_tried_though_one_is_known() -> None:
+    """The one may be a node of this host that knows nobody."""
+    net = connected()
+    net.take("swarm", RememberedServers(REMEMBERED))
+    net.run(300.0)
+    assert len(remembered_offers(net)) == 16
+
+
+def test_a_lookup_that_begins_before_any_server_is_known_asks_remembered_ones() -> None:
+    net = SimulatedDht(11, 30)
+    servers = tuple(addresses_of(server) for server in net.servers)
+    net.store(peer("provider"))
+    net.swarm_comes_up()
+    net.take("swarm", RememberedServers(servers[:3]))
+    net.find()
+    net.run(5.0, lambda: bool(net.candidates))
+    assert list(net.candidates) == [peer("provider")]
+
+
+def test_a_remembered_server_that_is_this_node_itself_is_left_out() -> None:
+    net = SimulatedDht(11, 1)
+    net.swarm_comes_up()
+    net.take("swarm", RememberedServers((addresses_of(OWN),)))
+    net.run(10.0)
+    assert net.to_swarm(Bootstrap) == []

@@ -54,6 +54,34 @@ def test_two_nodes_alone() -> None:
     assert net.candidates[TRUE] == CandidateFound(TRUE, addresses_of(TRUE).addresses, ("dht",))
 
 
+def test_who_has_announced_itself_to_this_node_is_a_candidate() -> None:
+    """A device that no DHT server knows, because this node is its only one."""
+    core = Discovery(DiscoveryConfig(runtime_dir="/nowhere"), 1)
+    core.handle("swarm", SwarmUp(OWN, (), ()), 0.0)
+    core.handle(FINDER, Find(KEY, INSTANCE), 0.0)
+    numbers = [send.message.request for send in core.poll(0.0) if isinstance(send.message, ClosestServers)]
+    for number in numbers:
+        core.handle("swarm", Servers(number, (), (addresses_of(TRUE),)), 0.1)
+    found = [send.message for send in core.poll(0.1) if isinstance(send.message, CandidateFound)]
+    assert [(one.peer, one.finders) for one in found] == [(TRUE, ("dht",))]
+
+
+def test_other_addresses_of_this_node_are_announced_at_once_and_no_search_begins_anew() -> None:
+    """The swarm found out that it is reachable: those who hold an announcement get another one."""
+    net = SimulatedDht(1, 20)
+    net.table = list(net.servers)
+    net.swarm_comes_up()
+    net.provide()
+    net.find()
+    net.run(10.0)
+    before = len([one for _at, one in net.requests if one.op == "add_provider"])
+    lookups = len([send for _at, send in net.sent if isinstance(send.message, ClosestServers)])
+    net.take("swarm", SwarmUp(OWN, ("/ip4/45.77.1.1/tcp/1",), (), is_update=True))
+    net.run(0.2)
+    assert len([one for _at, one in net.requests if one.op == "add_provider"]) >= before + 15
+    assert len([send for _at, send in net.sent if isinstance(send.message, ClosestServers)]) == lookups
+
+
 def _server() -> Any:
     return next(iter(SimulatedDht(1, 1).servers.values()))
 

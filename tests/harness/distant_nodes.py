@@ -23,6 +23,8 @@ from spacedrive_node.tests.harness.flight_relay import FlightRelay
 from spacedrive_node.tests.harness.nodes import InterceptingSpawner, Node, free_port, running_node
 
 FORMS = {"tcp": "/ip4/127.0.0.1/tcp/{}", "quic": "/ip4/127.0.0.1/udp/{}/quic-v1"}
+UNREACHABLE = "/ip4/127.0.0.1/tcp/1"
+"""Where everybody is refused at once."""
 _decode_gateway_config = decoder(GatewayConfig)
 
 
@@ -46,8 +48,13 @@ class _Tasks(InterceptingSpawner):
 
 
 @asynccontextmanager
-async def distant_nodes(folder: Path, *transports: str) -> AsyncIterator[tuple[Node, Node, FlightRelay]]:
-    """Run the nodes with these transports; give the two that may pair, once they are warm, and the relay."""
+async def distant_nodes(
+    folder: Path, *transports: str, relayed: bool = False
+) -> AsyncIterator[tuple[Node, Node, FlightRelay]]:
+    """Run the nodes with these transports; give the two that may pair, once they are warm, and the wire.
+
+    `relayed`: nobody reaches the two but through the DHT server, which is a relay then.
+    """
     async with trio.open_nursery() as nursery:
         relay = FlightRelay(nursery)
 
@@ -56,20 +63,22 @@ async def distant_nodes(folder: Path, *transports: str) -> AsyncIterator[tuple[N
             port = free_port()
             carry = {"tcp": relay.carry_tcp, "quic": relay.carry_udp}
             announced = tuple([FORMS[one].format(await carry[one](port)) for one in transports])
+            settings = {"announce": announced, **settings}
             listen = tuple(FORMS[one].format(port) for one in transports)
-            async with running_node(
-                folder, name, spawner=_Tasks(), listen=listen, announce=announced, **settings
-            ) as running:
+            async with running_node(folder, name, spawner=_Tasks(), listen=listen, **settings) as running:
                 yield running, announced
 
-        async with node("server") as (server, announced):
+        async with node("server", relay_service=relayed) as (server, announced):
             # As clients of the DHT the two do not connect with each other before they have to.
             known = {
                 "bootstrap": tuple(f"{one}/p2p/{peer_id_text(server.ready.peer)}" for one in announced),
                 "dht_mode": "client",
             }
+            if relayed:
+                known |= {"relay": known["bootstrap"], "announce": (UNREACHABLE,)}
             async with node("anna", **known) as (a, _), node("bruno", **known) as (b, _):
                 for one in (a, b):
                     await one.spawner.wait_until_delivered("discovery", "ServerJoined", 1)
+                    await one.spawner.wait_until_delivered("discovery", "SwarmUp", 2 if relayed else 1)
                 yield a, b, relay
         nursery.cancel_scope.cancel()

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,13 @@ async def open_peer(
     program: str | None = None,
     enter: Sequence[str] = (),
     security: str = "noise",
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[InteropPeer]:
     """Run a peer that listens on `listen`; it is killed at the end.
 
     `program` replaces the file of a peer that has several; `enter` is a command that runs another one in a
-    network namespace. With `security` "tls" the peers of go and js offer nothing else.
+    network namespace. With `security` "tls" the peers of go and js offer nothing else. `variables` are for
+    tests/interop/README.md, "A peer program".
     """
     skip_if_not_built(implementation)
     *tool, file = COMMANDS[implementation]
@@ -123,6 +125,7 @@ async def open_peer(
                 "PATH": os.environ["PATH"],
                 "HOME": os.environ.get("HOME", "/"),
                 "INTEROP_SECURITY": security,
+                **(variables or {}),
             },
         )
         peer = InteropPeer(process, nursery)

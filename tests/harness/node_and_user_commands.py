@@ -139,7 +139,7 @@ class NodesAndUsers:
         """Start a node. Return it when it is ready, with its event `ready`."""
         node = self.start(
             "up", "--json", "--data-dir", str(self.folder / name), "--name", name,
-            "--log-level", "debug", "--log-format", self.log_format, "--no-mdns",
+            "--log-level", "debug", "--log-format", self.log_format, "--no-mdns", "--no-port-mapping",
             "--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "127.0.0.1:0", *flags, fds=fds,
         )  # fmt: skip
         return node, node.event("ready")

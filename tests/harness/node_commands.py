@@ -49,6 +49,7 @@ class UpCommand:
                 "--metrics-listen",
                 "127.0.0.1:0",
                 "--no-mdns",
+                "--no-port-mapping",
                 *flags,
             ],
             stdout=subprocess.PIPE,

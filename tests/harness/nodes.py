@@ -223,6 +223,7 @@ async def running_node(
         "listen": listen_addresses(free_port()),
         "metrics_listen": None,
         "mdns": False,
+        "port_mapping": False,
         "same_host": False,
         "control": str(folder / f"{name}.sock"),
         "data_dir": str(folder / name),

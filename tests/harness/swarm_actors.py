@@ -14,6 +14,7 @@ from spacedrive_node.actors.swarm import main
 from spacedrive_node.messages import (
     to_discovery,
     to_gateway,
+    to_lan,
     to_metrics,
     to_session,
     to_swarm,
@@ -46,6 +47,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "gateway": to_gateway.decode,
     "metrics": to_metrics.decode,
     "swarm": to_swarm.decode,
+    "lan": to_lan.decode,
 }
 DEADLINE = 20.0
 
@@ -133,6 +135,15 @@ class FakeSupervisor:
                         return message
                 if self.gone.is_set():
                     raise GoneError(self.fatal or "") from self.crash
+                await self._news.wait()
+
+    async def expect_log(self, event: str) -> Log:
+        """Wait for a log line."""
+        with trio.fail_after(DEADLINE):
+            while True:
+                for log in self.logs:
+                    if log.event == event:
+                        return log
                 await self._news.wait()
 
     def envelope_id(self, message: Message) -> bytes:

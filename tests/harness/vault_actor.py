@@ -131,6 +131,7 @@ class VaultHost:
     def open(self, probe: Callable[[str], None] = lambda _point: None) -> Effects:
         self.vault = open_vault(self.config, self.checkpoint, self._resources, probe, self.costs)
         self.vault._wall = self.vault._records_in_use._unix_time = lambda: self.wall
+        self.vault._peers._wall = lambda: self.wall
         return self._apply(self.vault.first(self.now))
 
     def close(self) -> None:

@@ -75,11 +75,13 @@ def test_the_kernel_drops_what_blocked_senders_send() -> None:
         good.bind(("127.0.0.3", 0))
         bad.bind(("127.0.0.2", 0))
         to = ("127.0.0.1", receiver.getsockname()[1])
-        packet_filter.attach(receiver, [ip_address("127.9.9.9"), ip_address("127.0.0.2")])
+        packet_filter.attach(
+            receiver, packet_filter.program([ip_address("127.9.9.9"), ip_address("127.0.0.2")])
+        )
         bad.sendto(b"bad", to)
         good.sendto(b"good", to)
         assert receiver.recv(9) == b"good"
-        packet_filter.attach(receiver, [])
+        packet_filter.attach(receiver, packet_filter.program([]))
         bad.sendto(b"bad", to)
         assert receiver.recv(9) == b"bad"
 
@@ -92,9 +94,11 @@ def test_the_kernel_drops_by_ipv6_address_too() -> None:
         receiver.bind(("::1", 0))
         receiver.settimeout(10)
         to = ("::1", receiver.getsockname()[1])
-        packet_filter.attach(receiver, [ip_address("fd00::1"), ip_address("::1")])
+        packet_filter.attach(receiver, packet_filter.program([ip_address("fd00::1"), ip_address("::1")]))
         sender.sendto(b"dropped", to)
-        packet_filter.attach(receiver, [ip_address("fd00::1"), ip_address("::2"), ip_address("1::1")])
+        packet_filter.attach(
+            receiver, packet_filter.program([ip_address("fd00::1"), ip_address("::2"), ip_address("1::1")])
+        )
         sender.sendto(b"passed", to)
         assert receiver.recv(9) == b"passed"
 

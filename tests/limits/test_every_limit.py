@@ -101,6 +101,26 @@ REACHED = {
         "websocket/test_frames.py::test_frames_without_bytes_are_bounded_in_a_second",
         "websocket/test_hostile.py::test_a_flood_of_pings_ends_its_connection_alone",
     ),
+    "reservations at a relay": (
+        "relay/test_limits.py::test_reservations_have_a_bound_in_all",
+        "relay/test_limits.py::test_an_address_block_has_four_reservations",
+        "relay/test_limits.py::test_a_reservation_ends_by_itself",
+    ),
+    "circuits at a relay": (
+        "relay/test_limits.py::test_circuits_have_bounds_in_all_for_each_peer_and_block",
+        "relay/test_service.py::test_limits_are_told_to_who_is_beyond_them",
+    ),
+    "one circuit": (
+        "relay/test_service.py::test_an_idle_circuit_ends_when_its_time_is_over",
+        "relay/test_service.py::test_each_direction_has_its_own_bytes",
+        "relay/test_service.py::test_a_slow_reader_fills_no_memory",
+    ),
+    "requests to a relay that have not come completely": (
+        "relay/test_service.py::test_requests_that_do_not_come_completely_are_bounded",
+    ),
+    "circuits that come in through one relay": (
+        "relay/test_client.py::test_a_relay_that_holds_circuits_open_gets_a_share",
+    ),
     "messages of Kademlia and identify": (
         "limits/test_strangers_bytes.py::"
         "test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time",
@@ -118,6 +138,30 @@ REACHED = {
         "limits/test_strangers_bytes.py::test_a_server_stays_useful_whatever_a_stranger_says_of_itself",
         "swarm/test_dht_server.py::test_the_largest_answer_is_one_that_our_client_reads",
     ),
+    "what is remembered over restarts": (
+        "vault/test_peer_scores.py::test_when_all_is_full_the_fullest_network_makes_room",
+        "vault/test_peer_scores.py::test_two_relays_of_a_block_and_32_in_all",
+        "vault/test_peer_scores.py::test_devices_are_bounded_too",
+        "vault/test_peer_scores.py::test_of_a_peer_eight_addresses_are_kept_the_newest_first",
+    ),
+    "remembered of one address block": (
+        "vault/test_peer_scores.py::test_an_address_block_has_eight_servers_and_the_first_of_equals_stay",
+        "vault/test_peer_scores.py::test_two_relays_of_a_block_and_32_in_all",
+        "vault/test_peer_scores.py::test_a_liar_with_a_network_of_its_own_gets_a_share_and_no_more",
+        "vault/test_peer_scores.py::test_the_same_of_ipv6_where_a_network_has_any_number_of_blocks",
+    ),
+    "names to one bootstrap peer": (
+        "swarm/test_dnsaddr.py::test_a_chain_ends_at_its_depth",
+        "swarm/test_dnsaddr.py::test_a_tree_of_names_ends_at_their_number",
+        "swarm/test_dnsaddr.py::test_a_thousand_addresses",
+        "swarm/test_name_servers.py::test_a_name_server_that_is_silent_holds_up_nothing_else",
+    ),
+    "an answer of a name server": (
+        "swarm/test_txt_messages.py::test_a_thousand_records",
+        "swarm/test_txt_messages.py::test_what_is_too_long_or_cannot_be_printed_is_left_out",
+        "swarm/test_name_servers.py::test_whatever_a_server_says_it_ends_in_time",
+        "swarm/test_name_servers.py::test_tcp_that_promises_much_and_sends_nothing",
+    ),
     "handshakes with one source (an IPv4 address, an IPv6 block)": (
         "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
         "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
@@ -131,6 +175,24 @@ REACHED = {
     "requests to the DHT server": (
         "swarm/test_dht_server.py::test_hundreds_of_requests_in_a_packet_wait_for_their_turn",
         "swarm/test_rate_limits.py::test_what_comes_too_fast_waits_for_its_turn",
+    ),
+    "AutoNAT: dials for others": (
+        "reachability/test_dial_back_limits.py::test_one_at_once_for_each_peer_and_so_many_in_all",
+        "reachability/test_dial_back_limits.py::test_a_block_and_everybody_have_their_rates",
+        "reachability/test_autonat.py::test_requests_beyond_the_rate_are_rejected",
+    ),
+    "AutoNAT: one such dial": (
+        "reachability/test_autonat.py::test_a_dial_and_a_nonce_have_their_times",
+        "reachability/test_autonat.py::test_data_that_does_not_come_is_not_waited_for",
+    ),
+    "AutoNAT: questions of a node": (
+        "reachability/test_checks.py::test_everything_is_bounded",
+        "reachability/test_autonat.py::test_dial_data_has_a_budget",
+    ),
+    "ports that the gateway is asked to open": (
+        "reachability/test_mapped_ports.py::test_eight_ports_are_asked_for",
+        "lan/test_port_mapper.py::test_a_lease_of_a_century_is_renewed_all_the_same",
+        "lan/test_port_mapper.py::test_an_answer_that_does_not_fit_maps_nothing",
     ),
     "provider records": (
         "swarm/test_provider_records.py::test_a_crowd_pushes_out_nobody_else",

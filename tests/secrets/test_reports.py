@@ -163,7 +163,7 @@ PUBLIC = {
     "Device", "DeviceInfo", "Identity", "SeenDevice", "ShownDevice", "Acceptance", "Record",
     # Peers, their addresses, transcript hashes; ids and slots of envelopes; metrics.
     "Confirmation", "RecordedEffect", "EvidenceOfSession", "SignedTranscript", "Outgoing", "PeerAddresses",
-    "Registration", "_Checkpoint",
+    "Registration", "_Checkpoint", "PeerReport", "RememberedPeer",
     # What stands in the clear in a sealed file, and what is sealed.
     "Header", "SealedFile",
 }  # fmt: skip

@@ -7,9 +7,9 @@ import libp2p.network.swarm as library_swarm
 import pytest
 import trio
 
+from spacedrive_node.actors.swarm.connection_gate import ConnectionGate
 from spacedrive_node.actors.swarm.dial.addresses import source_of
 from spacedrive_node.actors.swarm.library import connection_limits, host_lifecycle
-from spacedrive_node.actors.swarm.node import _Gate
 from spacedrive_node.actors.swarm.pairing.ban_list import BanList
 from spacedrive_node.actors.swarm.pairing.rate_limits import Pace
 from spacedrive_node.tests.harness.library_hosts import Open, make, our_host, running
@@ -103,7 +103,7 @@ async def test_handshakes_of_one_source_begin_at_a_pace() -> None:
 
 def test_the_pace_of_a_swarm_leaves_loopback_out() -> None:
     """Many nodes may be there. A source that makes a thousand in a second is not shut out afterwards."""
-    gate = _Gate(BanList(), lan_only=False, offline=False)
+    gate = ConnectionGate(BanList(), lan_only=False, offline=False)
     assert not any(gate.pause_before_handshake("127.0.0.1") for _ in range(1000))
     waits = [gate.pause_before_handshake("192.0.2.1") for _ in range(1000)]
     assert waits[99] <= 0 < waits[-1]

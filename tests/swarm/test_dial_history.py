@@ -91,3 +91,20 @@ def test_it_stays_bounded(what: str) -> None:
         assert len(record.worked) <= history.MAX_ENDPOINTS
         assert len(record.failed) <= history.MAX_FAILED
     assert seen.known(network, one, 0.0).worked[0] == endpoint
+
+
+def test_what_is_recalled_comes_behind_what_has_worked_since() -> None:
+    """The newest first; of no more peers and addresses than all else."""
+    seen = DialHistory()
+    seen.recall(HOME, peer(1), [A, B])
+    assert seen.known(HOME, peer(1), 0.0).worked == (A, B)
+    assert seen.known(HOME, peer(1), 0.0).round_trip_s is None
+    seen.worked(HOME, peer(1), QUIC, 0.1)
+    seen.recall(HOME, peer(1), [A, B])
+    assert seen.known(HOME, peer(1), 0.0).worked == (QUIC, A, B)
+    seen.failed(HOME, peer(1), A, 0.0)
+    assert seen.known(HOME, peer(1), 0.0).worked == (QUIC, B)
+    for number in range(2 * history.MAX_PEERS):
+        seen.recall(HOME, peer(number), [Endpoint("ip4", "192.0.2.1", port) for port in range(1, 20)])
+    assert len(seen._peers) == history.MAX_PEERS
+    assert len(seen.known(HOME, peer(2 * history.MAX_PEERS - 1), 0.0).worked) == history.MAX_ENDPOINTS

@@ -1,5 +1,6 @@
 """What a third party names makes no node knock at doors that only this node reaches, and tells it no port."""
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from spacedrive_node.actors.swarm.dial import dialer, hearsay, plan
 from spacedrive_node.actors.swarm.dial.addresses import parse
 from spacedrive_node.messages.to_discovery import KadReply
 from spacedrive_node.messages.to_session import PeerUnreachable
-from spacedrive_node.messages.to_swarm import Ask, KadRequest
+from spacedrive_node.messages.to_swarm import Ask, Bootstrap, KadRequest
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.tests.harness.peer_device import kad_answer, open_device
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A
@@ -144,3 +145,36 @@ def test_a_zone_of_others_is_left_out() -> None:
     named = PeerAddresses(PEER, ("/ip6zone/eth0/ip6/fe80::9/tcp/1",))
     assert hearsay.heard(named, "fe80::7%eth0").addresses == ("/ip6/fe80::9/tcp/1",)
     assert hearsay.heard(named, "9.9.9.9").addresses == ()
+
+
+def test_what_is_remembered_is_hearsay_unless_it_is_public() -> None:
+    """Whoever was reached at 192.168.1.1 in a café may have chosen that to learn what is there at home."""
+    public = ("/ip4/45.1.1.1/tcp/1", "/ip6/2600::1/udp/1/quic-v1")
+    chosen = (
+        "/ip4/192.168.1.1/tcp/80",
+        "/ip4/127.0.0.1/tcp/22",
+        "/ip6/fe80::1/tcp/1",
+        "/dns4/a.example/tcp/1",
+    )
+    found = hearsay.remembered(PEER, (*chosen, *public, "nonsense"))
+    assert found == PeerAddresses(PEER, (*chosen, *public), chosen)
+
+
+async def test_a_remembered_server_is_dialled_at_the_pace_of_hearsay(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled: list[tuple[Sequence[str], Sequence[str]]] = []
+
+    async def connect(_dialer: Any, _peer: bytes, texts: Sequence[str], hearsay: Sequence[str] = ()) -> Any:
+        dialled.append((texts, hearsay))
+        raise dialer.UnreachableError("a test")
+
+    monkeypatch.setattr(dialer.Dialer, "connect", connect)
+    async with swarm("a") as a:
+        await a.deliver("discovery", Bootstrap(PEER, ("/ip4/127.0.0.1/tcp/1",), remembered=True))
+        await a.deliver("discovery", Bootstrap(PEER, ("/ip4/127.0.0.1/tcp/1",)))
+        with trio.fail_after(10.0):
+            while len(dialled) < 2:
+                await trio.lowlevel.checkpoint()
+    here = ("/ip4/127.0.0.1/tcp/1",)
+    assert sorted(dialled) == [(here, ()), (here, here)]

@@ -128,3 +128,75 @@ async def test_a_peer_that_comes_back_is_identified_again(corrected: bool, known
                         await trio.lowlevel.checkpoint()
                 await connection.close()
     assert (PROTOCOL in client.get_peerstore().get_protocols(server.get_id())) is known
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+async def test_a_host_that_announces_nothing_tells_nothing(corrected: bool) -> None:
+    """The library waits half a second and then tells where it listens, in the message and in no record."""
+    serving, asking = our_host(1), our_host(2)
+    if corrected:
+        identify.tell_only_announced(serving)
+    async with running(serving, asking) as (address, _):
+        with trio.fail_after(DEADLINE):
+            connection = await asking.get_network().dial_addr(address, serving.get_id())
+            async with streams.open_stream(connection, IDENTIFY) as stream:
+                message = Identify()
+                message.ParseFromString(await streams.read_varint_message(stream, 64 * 1024))
+    assert bool(message.listen_addrs) != corrected
+    assert message.public_key == serving.get_public_key().serialize()
+    assert message.observed_addr
+
+
+@pytest.mark.parametrize(
+    ("dials", "told"), [(True, True), (False, False)], ids=["was reached", "has dialled"]
+)
+async def test_a_hidden_protocol_is_told_to_who_has_reached_this_host(dials: bool, told: bool) -> None:
+    """From its own network; asked or pushed. To others it is told when it is hidden no more."""
+    hiding, asking = our_host(1), our_host(2)
+    heard = trio.Event()
+
+    async def then(_peer: Any) -> None:
+        heard.set()
+
+    def knows() -> bool:
+        return PROTOCOL in asking.get_peerstore().get_protocols(hiding.get_id())
+
+    hiding.set_stream_handler(PROTOCOL, lambda _stream: None)
+    identify.hide_protocol(hiding, PROTOCOL, hidden=True)
+    identify.after_identify(asking, then)
+    async with running(hiding, asking) as (address, other):
+        with trio.fail_after(DEADLINE):
+            if dials:
+                await asking.get_network().dial_addr(address, hiding.get_id())
+            else:
+                await hiding.get_network().dial_addr(other, asking.get_id())
+            for hidden in (True, True, False):
+                await heard.wait()
+                assert knows() is told
+                heard = trio.Event()
+                identify.hide_protocol(hiding, PROTOCOL, hidden=hidden)
+                await identify.push_identify(hiding)
+            await heard.wait()
+            assert knows()
+
+
+async def test_what_a_peer_sees_of_this_host_is_told() -> None:
+    """The address from which the connection came, over which identify has run."""
+    one, other = our_host(1), our_host(2)
+    seen: list[tuple[Any, str]] = []
+    told = trio.Event()
+
+    def note(connection: Any, text: str) -> None:
+        seen.append((connection, text))
+        told.set()
+
+    identify.on_observed(one, note)
+    async with running(one, other) as (_, address):
+        with trio.fail_after(DEADLINE):
+            made = await one.get_network().dial_addr(address, other.get_id())
+            await told.wait()
+            port = made.muxed_conn.get_remote_address()[1]
+    ((connection, text),) = seen
+    assert connection is made
+    assert text.startswith("/ip4/127.0.0.1/tcp/")
+    assert not text.endswith(f"/{port}")

@@ -1,13 +1,17 @@
 """Kademlia between real swarm actors: single requests, own records, the routing table, and its bounds."""
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import varint
+from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.kad import dht_client
+from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerJoined, Servers
@@ -19,6 +23,7 @@ from spacedrive_node.messages.to_swarm import (
     Serve,
 )
 from spacedrive_node.messages.types import PeerAddresses
+from spacedrive_node.tests.harness.stranger_peer import stranger_host
 from spacedrive_node.tests.harness.transports import listen_addresses
 
 KEY = b"\x12\x20" + hashlib.sha256(b"rendezvous").digest()
@@ -72,6 +77,18 @@ async def test_a_client_is_no_server(swarm: Any) -> None:
         await a.expect(ServerJoined, where=lambda m: m.server.peer == b.peer)
         await a.deliver("discovery", ClosestServers(5, KEY))
         assert [peer.peer for peer in (await a.expect(Servers)).peers] == [b.peer]
+
+
+async def test_a_server_knows_itself_who_has_announced_itself_to_it(swarm: Any) -> None:
+    """It would otherwise look everywhere for a client of the DHT but in its own records."""
+    client = SwarmConfig(listen=listen_addresses(), dht_mode="client")
+    async with swarm("a") as a, swarm("c", client) as c:
+        await kad(c, 1, a, "add_provider")
+        await a.deliver("discovery", ClosestServers(5, KEY))
+        (found,) = (await a.expect(Servers)).providers
+        assert (found.peer, found.addresses) == (c.peer, c.addresses)
+        await a.deliver("discovery", ClosestServers(6, b"\x12\x20" + bytes(32)))
+        assert (await a.expect(Servers)).providers == ()
 
 
 async def test_find_node_names_the_servers_that_are_known(swarm: Any) -> None:
@@ -145,3 +162,44 @@ def test_a_zone_that_a_peer_names_is_left_out() -> None:
     for given in (entry, entry.to_bytes()):
         assert dht_client.readable_addresses([given]) == ("/ip6/fe80::1/tcp/1",)
     assert dht_client.dialable_addresses([entry]) == (Multiaddr("/ip6/fe80::1/tcp/1").to_bytes(),)
+
+
+def answer_with(providers: int) -> Message:
+    """Return an answer with so many providers, each with an address, behind one closer peer."""
+    message = Message(type=Message.MessageType.GET_PROVIDERS, key=KEY)
+    address = Multiaddr("/ip4/45.1.1.1/tcp/1").to_bytes()
+    message.closerPeers.add(id=b"\x12\x20" + bytes(32), addrs=[address])
+    for number in range(providers):
+        message.providerPeers.add(id=b"\x12\x20" + number.to_bytes(32, "big"), addrs=[address])
+    return message
+
+
+async def test_an_answer_with_thousands_of_providers_counts_for_what_comes_first(swarm: Any) -> None:
+    """A server of the public network names them all, in another order each time: decoys hide nobody."""
+    async with swarm("a") as a, stranger_host() as server:
+        data = answer_with(20_000).SerializeToString()
+
+        async def answer(stream: Any) -> None:
+            with suppress(streams.StreamError):  # the rest is not read
+                await streams.write(stream, varint.encode(len(data)) + data)
+
+        server.set_stream_handler(TProtocol("/spacedrive/kad/1.0.0"), answer)
+        await server.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
+        where = PeerAddresses(server.get_id().to_bytes(), (str(server.get_transport_addrs()[0]),))
+        found = await kad(a, 1, where, "get_providers")
+        assert isinstance(found, KadReply)
+        assert len(found.closer) == 1
+        assert len(found.providers) == dht_client.MAX_PROVIDERS
+
+
+def test_a_message_that_is_cut_anywhere_gives_its_whole_fields() -> None:
+    data = answer_with(5).SerializeToString()
+    for end in range(len(data) + 1):
+        whole = dht_client.whole_fields(data[:end])
+        assert data.startswith(whole)
+        closer, providers = dht_client.decode_answer(whole, b"")
+        assert (len(closer), len(providers)) <= (1, 5)
+        assert end - len(whole) < 60
+    assert dht_client.whole_fields(data) == data
+    assert dht_client.whole_fields(b"\xff" * 100) == b""
+    assert dht_client.whole_fields(b"\x0d\x01\x02\x03\x04") == b""  # a wire type that is not used

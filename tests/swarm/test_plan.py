@@ -84,6 +84,18 @@ def test_the_stagger_follows_the_round_trip() -> None:
         assert [at for at, _timeout in times(targets, Known(round_trip_s=round_trip))] == expected
 
 
+def test_a_relayed_address_waits_for_no_more_than_one_stagger() -> None:
+    """However many direct ones come before; but each of these 50 ms at least."""
+    relayed = [Target(four(8), kind="relayed"), Target(four(9), kind="relayed")]
+    for direct, expected in ((1, 0.25), (2, 0.25), (5, 0.25), (8, 0.4)):
+        targets = [Target(four(number)) for number in range(direct)]
+        starts = [at for at, _timeout in times([*relayed, *targets])]
+        assert starts[direct:] == [expected, expected + 0.25]
+        assert starts[:direct] == [round(place * expected / direct, 6) for place in range(direct)]
+    near = times([*relayed, Target(four(1)), Target(four(2))], Known(round_trip_s=0.001))
+    assert [at for at, _timeout in near] == [0, plan.MIN_STAGGER_S, 0.2, 0.3]
+
+
 endpoints = st.builds(
     Endpoint,
     st.sampled_from(["ip4", "ip6", "dns"]),
@@ -111,7 +123,7 @@ def test_whatever_is_known(targets: list[Target], known: Known) -> None:
     at = 0.0
     for start in starts:
         assert start.at_s == at
-        assert plan.MIN_STAGGER_S <= start.pause_s <= plan.MAX_STAGGER_S
+        assert plan.MIN_STAGGER_BEFORE_RELAYED_S <= start.pause_s <= plan.MAX_STAGGER_S
         at += start.pause_s
     places = [
         (known.udp_is_silent and start.target.endpoint.transport == "quic", start.target.kind == "relayed")

@@ -7,6 +7,7 @@ docs/architecture.md, "Swarm".
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 from ....protocol.best_addresses import Place, best
 from ....protocol.multiaddrs import AddressError, Endpoint, IpAddress, is_zoned, parse, unmapped
@@ -59,11 +60,19 @@ def ip_of(host: str | None) -> IpAddress | None:
         return None
 
 
+MAX_DIRECT_BEFORE_CIRCUITS = 2
+"""Who takes few addresses (a QR text, a DHT server) gets some of both kinds."""
+RELAY_BLOCK = "relay:"
+"""Before the peer id of a relay: the block, and in place of an IP address, of all that come through it."""
+
+
 def block_of(host: str) -> str | None:
-    """Return the address block by which limits are counted: /24 of IPv4, /56 of IPv6.
+    """Return the address block by which limits are counted: /24 of IPv4, /56 of IPv6, or one relay.
 
     None when `host` is no IP address: the connection is gone. (docs/protocol.md, "Limits")
     """
+    if host.startswith(RELAY_BLOCK):
+        return host
     try:
         ip = unmapped(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
@@ -85,7 +94,16 @@ def source_of(host: str) -> str:
 
 def is_loopback_block(block: str | None) -> bool:
     """Return whether a block of `block_of` belongs to this host, where many nodes may share it."""
-    return block is not None and ipaddress.ip_network(block).is_loopback
+    return _is_of_addresses(block) and ipaddress.ip_network(block).is_loopback
+
+
+def is_public_block(block: str | None) -> bool:
+    """Return whether a block of `block_of` is one of the Internet; peers behind a relay count as that."""
+    return block is not None and (not _is_of_addresses(block) or ipaddress.ip_network(block).is_global)
+
+
+def _is_of_addresses(block: str | None) -> TypeGuard[str]:
+    return block is not None and not block.startswith(RELAY_BLOCK)
 
 
 def interface_addresses() -> list[OwnAddress]:
@@ -148,3 +166,9 @@ def announced(
     addresses = configured or [str(endpoint) for endpoint in best(places or local)]
     here = dict.fromkeys(str(place.endpoint) for place in local)
     return tuple(addresses)[:MAX_ADDRESSES], tuple(here)[:MAX_ADDRESSES]
+
+
+def with_circuits(direct: Sequence[str], circuits: Sequence[str]) -> tuple[str, ...]:
+    """Return what to announce: direct addresses and those through relays; the first is a direct one."""
+    first, rest = direct[:MAX_DIRECT_BEFORE_CIRCUITS], direct[MAX_DIRECT_BEFORE_CIRCUITS:]
+    return (*first, *circuits, *rest)[:MAX_ADDRESSES]

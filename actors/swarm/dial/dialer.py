@@ -1,14 +1,18 @@
 """Finds the live connection to a peer, or dials all addresses that are known of it.
 
 Owns the dial of one address, and what is remembered of the outcome; the order and the times are plan.py's,
-the race is race.py's. Checks the peer id. Never uses the library's own dialer, which tries two addresses at
-most and remembers failures (docs/decisions/0004).
+the race is race.py's. An address through a relay is dialled in two steps: the relay, from the port that is
+listened on, so that the relay sees the mapping of that port; then the circuit (relay/client.py). Checks the
+peer id. Never uses the library's own dialer, which tries two addresses at most and remembers failures
+(docs/decisions/0004).
 """
 
 import ipaddress
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import trio
 from libp2p.identity.identify.identify import ID as IDENTIFY_ID
@@ -17,7 +21,8 @@ from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
 from ....messages.types import Transport
-from ..library.connections import close_connection, is_alive
+from ....protocol.peer_ids import peer_id_from_text
+from ..library.connections import close_connection, connection_kind, is_alive, transport_of
 from ..library.dialing import peer_that_answered
 from ..library.streams import StreamError, open_stream
 from ..library.tcp_sockets import with_zone
@@ -29,7 +34,7 @@ from .plan import HEARSAY_TIMEOUT_S, STAGGER_S, Target, plan
 from .race import Made, Race
 from .resolver import Resolver
 
-__all__ = ["STAGGER_S", "Dialer", "UnreachableError"]
+__all__ = ["STAGGER_S", "Dialer", "NothingToDialError", "UnreachableError"]
 
 _MAX_ATTEMPTS = 256
 _OTHER_RACE_TIMEOUT_S = 0.5
@@ -37,9 +42,18 @@ _NETWORK_CHECK_S = 1.0
 """Whether the network has changed is looked at for a dial, and not more often than this."""
 _TCP_ONLY: tuple[Transport, ...] = ("tcp",)
 
+OpenCircuit = Callable[[Any, bytes], Awaitable[Any]]
+"""Opens a circuit to a peer on a connection with a relay, and returns the connection with the peer."""
+Source = tuple[str, int]
+"""(IP address, port) from which a TCP connection leaves."""
+
 
 class UnreachableError(SpacedriveNodeError):
     """There is no connection with the peer. The text is short and gives the reason."""
+
+
+class NothingToDialError(UnreachableError):
+    """No address of the peer may be dialled by this node, which says nothing of the peer."""
 
 
 class Dialer:
@@ -56,6 +70,8 @@ class Dialer:
         transports: Collection[Transport] = _TCP_ONLY,
         observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _succeeded: None,
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
+        reached: Callable[[bytes, Endpoint], None] = lambda _peer, _endpoint: None,
+        about_to_dial: Callable[[Endpoint, bool], None] = lambda _endpoint, _from_listening_port: None,
     ) -> None:
         self._network = network
         self._own_peer = own_peer
@@ -65,18 +81,56 @@ class Dialer:
         self._transports = transports
         self._observe = observe
         self._other_peer_answered = other_peer_answered
+        self._reached = reached
+        self._about_to_dial = about_to_dial
         self._races: dict[bytes, Race] = {}
         self._limiter = trio.CapacityLimiter(_MAX_ATTEMPTS)
         self._resolver = Resolver()
         self._history = DialHistory()
         self._seen_network: tuple[float, Network] = (-_NETWORK_CHECK_S, None)
+        self._open_circuit: OpenCircuit | None = None
+        self._source_of: Callable[[str], Source | None] = lambda _family: None
+        self._told_by: Callable[[bytes], Sequence[str]] = lambda _peer: ()
+        self._relay_dials: dict[bytes, trio.Event] = {}
+        """By relay, while it is dialled for a circuit."""
+        self._dialled: WeakKeyDictionary[Any, Endpoint] = WeakKeyDictionary()
+        """To which address a connection was dialled."""
+        self._from_listening_port: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+    def use_circuits(
+        self,
+        open_circuit: OpenCircuit,
+        source_of: Callable[[str], Source | None],
+        told_by: Callable[[bytes], Sequence[str]] = lambda _peer: (),
+    ) -> None:
+        """Dial addresses through relays too. `source_of` gives, by IP version, where relays are dialled from.
+
+        `told_by` gives the circuits that a peer itself has told lately: they are dialled beside the others,
+        for a relay may have died since those were found. A node of --lan-only or --offline does nothing of
+        it: nobody knows where the other end of a circuit is.
+        """
+        if not (self._lan_only or self._offline):
+            self._open_circuit, self._source_of, self._told_by = open_circuit, source_of, told_by
 
     def existing(self, peer: bytes) -> Any | None:
-        """Return the newest live connection with `peer`, or None."""
-        for connection in reversed(self._network.get_connections(ID(peer))):
-            if is_alive(connection):
-                return connection
-        return None
+        """Return the newest live connection with `peer`, direct if there is one; None: none."""
+        alive = [one for one in self._network.get_connections(ID(peer)) if is_alive(one)]
+        direct = [one for one in alive if connection_kind(one) == "direct"]
+        return (direct or alive or [None])[-1]
+
+    def direct(self, peer: bytes) -> Any | None:
+        """Return the newest live connection with `peer` that runs over no relay, or None."""
+        connection = self.existing(peer)
+        return None if connection is None or connection_kind(connection) == "relayed" else connection
+
+    def dialled(self, connection: Any) -> Endpoint | None:
+        """Return the address that was dialled for a connection; None if the peer has made it."""
+        return self._dialled.get(connection)
+
+    def recall(self, peer: bytes, texts: Sequence[str]) -> None:
+        """Dial these addresses of a peer before others: they have worked before this process."""
+        endpoints = [one for one in addresses.usable(texts) if one.transport in self._transports]
+        self._history.recall(self._network_now(), peer, endpoints)
 
     async def connect(self, peer: bytes, texts: Sequence[str], hearsay: Sequence[str] = ()) -> Any:
         """Return a live connection with `peer`, dialling `texts` if there is none. Raises UnreachableError.
@@ -89,15 +143,49 @@ class Dialer:
         connection = self.existing(peer)
         if connection is not None:
             return connection
-        targets = [one for one in addresses.usable(texts) if one.transport in self._transports]
+        targets = [one for one in addresses.usable(texts) if self._may_dial(one)]
         if not targets:
-            raise UnreachableError("no address to dial" if texts else "not connected")
+            raise NothingToDialError("no address to dial" if texts else "not connected")
         if await self._other_race(peer):
             connection = self.existing(peer)
             if connection is not None:
                 return connection
-        untrusted = frozenset(addresses.usable(hearsay))
-        return await self._race(peer, [Target(endpoint, endpoint in untrusted) for endpoint in targets])
+        told = [one for one in addresses.usable(self._told_by(peer)) if self._may_dial(one)]
+        untrusted = {*addresses.usable(hearsay), *set(told).difference(targets)}
+        found = dict.fromkeys((*targets, *told))
+        return await self._race(peer, [_target(endpoint, endpoint in untrusted) for endpoint in found])
+
+    async def connect_relay(self, relay: bytes, texts: Sequence[str]) -> Any:
+        """Return a connection with a relay that leaves from the port on which this node listens.
+
+        Where the transport does not allow that, any direct one. Raises UnreachableError.
+        """
+        connection = self.direct(relay)
+        if connection is not None and self._leaves_from_listening_port(connection):
+            return connection
+        endpoints = [one for one in addresses.usable(texts) if one.relay is None and self._may_dial(one)]
+        targets = [Target(one, leaves_from_listening_port=True) for one in endpoints]
+        if relay == self._own_peer or not (targets or connection):
+            raise UnreachableError("no address to dial")
+        race = Race(self._nursery, partial(self._dial, relay), _discard, self._limiter)
+        made = await race.run(plan(targets)) if targets else None
+        connection = self.direct(relay) if made is None else made.connection
+        if connection is None:
+            raise UnreachableError("no address answers as this peer")
+        return connection
+
+    def _leaves_from_listening_port(self, connection: Any) -> bool:
+        if not connection.muxed_conn.is_initiator or transport_of(connection.muxed_conn) != "tcp":
+            return True  # to it, or over QUIC; over WebSocket there is no better one
+        return connection in self._from_listening_port
+
+    def _may_dial(self, endpoint: Endpoint) -> bool:
+        """Return whether this node dials such an address at all; where a name leads is seen later."""
+        if endpoint.transport not in self._transports or (endpoint.relay and self._open_circuit is None):
+            return False
+        if endpoint.ip is None or not self._lan_only:
+            return True
+        return addresses.is_local_network(endpoint.ip)
 
     async def _other_race(self, peer: bytes) -> bool:
         """If the same peer is being dialled, wait a little for the result; return whether it was.
@@ -117,7 +205,7 @@ class Dialer:
         It is told as well, by the connection from its own peer id; no connection stays. The pace is fixed, so
         that whoever named the endpoints does not see by the next dial what became of the one before.
         """
-        for endpoint in [one for one in endpoints if one.transport in self._transports]:
+        for endpoint in [one for one in endpoints if one.transport in self._transports and not one.relay]:
             next_at = trio.current_time() + HEARSAY_TIMEOUT_S
             with trio.move_on_at(next_at):
                 made = await self._dial(self._own_peer, Target(endpoint, is_hearsay=True))
@@ -165,6 +253,8 @@ class Dialer:
         if made is None:
             return
         self._history.worked(network, peer, made.target.endpoint, made.took_s)
+        if made.target.endpoint.relay is None:
+            self._reached(peer, made.target.endpoint)
         if not made.target.endpoint.is_udp and any(
             one.endpoint.is_udp and one.endpoint.host == made.target.endpoint.host
             for one in race.unanswered(made.took_s)
@@ -173,21 +263,68 @@ class Dialer:
 
     async def _dial(self, peer: bytes, target: Target) -> Made | None:
         """Dial one target; the addresses of a name are raced as those of a peer are."""
+        if target.endpoint.relay is not None:
+            return await self._dial_through(peer, peer_id_from_text(target.endpoint.relay), target)
         try:
             endpoints = await self._resolve(target.endpoint, target.is_hearsay)
         except OSError:
             return None
-        if len(endpoints) == 1:
-            return await self._dial_endpoint(peer, target, Target(endpoints[0], target.is_hearsay))
-        race = Race(self._nursery, partial(self._dial_endpoint, peer, target), _discard)
-        return await race.run(plan([Target(one, target.is_hearsay) for one in endpoints]))
+        resolved = [replace(target, endpoint=one) for one in endpoints]
+        dial = partial(self._dial_endpoint, peer, target)
+        if len(resolved) == 1:
+            return await dial(resolved[0])
+        return await Race(self._nursery, dial, _discard).run(plan(resolved))
+
+    async def _dial_through(self, peer: bytes, relay: bytes, target: Target) -> Made | None:
+        """Dial a relay, unless there is a connection with it, and then the circuit."""
+        began = trio.current_time()
+        if self._open_circuit is None or relay in (peer, self._own_peer):
+            return None
+        connection = self.direct(relay)
+        if connection is None and (other := self._relay_dials.get(relay)) is not None:
+            # Only a little, because the other dial may be trying a dead address of the relay.
+            with trio.move_on_after(_OTHER_RACE_TIMEOUT_S):
+                await other.wait()
+            connection = self.direct(relay)
+        if connection is None:
+            over = self._relay_dials[relay] = trio.Event()
+            try:
+                made = await self._dial(
+                    relay, Target(target.endpoint.direct, target.is_hearsay, leaves_from_listening_port=True)
+                )
+            finally:
+                over.set()
+                if self._relay_dials.get(relay) is over:
+                    del self._relay_dials[relay]
+            if made is None:
+                return None
+            connection = made.connection
+        try:
+            through = await self._open_circuit(connection, peer)
+        except Exception:  # as in _dial_endpoint
+            return None
+        return Made(through, target, trio.current_time() - began)
+
+    async def _dial_address(self, peer: ID, target: Target) -> Any:
+        """Let the library dial one address; from any port where the one that is listened on does not do."""
+        address = _with_peer(target.endpoint, peer)
+        source = self._source_of(target.endpoint.family) if target.leaves_from_listening_port else None
+        if source is None or target.endpoint.transport != "tcp":
+            return await self._network.dial_addr(address, peer)
+        try:
+            connection = await self._network.dial_addr(address, peer, source)
+        except Exception:  # a connection from there to the relay may just have ended, for example
+            return await self._network.dial_addr(address, peer)
+        self._from_listening_port[connection] = True
+        return connection
 
     async def _dial_endpoint(self, peer: bytes, target: Target, resolved: Target) -> Made | None:
         """Dial one IP address of a target."""
         endpoint = resolved.endpoint
         began = trio.current_time()
+        self._about_to_dial(endpoint, resolved.leaves_from_listening_port)
         try:
-            connection = await self._network.dial_addr(_with_peer(endpoint, ID(peer)), ID(peer))
+            connection = await self._dial_address(ID(peer), resolved)
         except Exception as error:  # the library raises many types; all mean: not by this address
             self._observe(endpoint.transport, trio.current_time() - began, False)
             answered = peer_that_answered(error)
@@ -199,6 +336,7 @@ class Dialer:
             return None
         took = trio.current_time() - began
         self._observe(endpoint.transport, took, True)
+        self._dialled[connection] = target.endpoint
         return Made(connection, target, took)
 
     async def _resolve(self, target: Endpoint, is_hearsay: bool = False) -> list[Endpoint]:
@@ -220,6 +358,10 @@ class Dialer:
         if self._lan_only:
             found = [one for one in found if one.ip is not None and addresses.is_local_network(one.ip)]
         return found
+
+
+def _target(endpoint: Endpoint, is_hearsay: bool = False) -> Target:
+    return Target(endpoint, is_hearsay, "direct" if endpoint.relay is None else "relayed")
 
 
 def _with_peer(endpoint: Endpoint, peer: ID) -> Multiaddr:

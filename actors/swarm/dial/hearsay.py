@@ -8,7 +8,7 @@ docs/protocol.md, "Finding and dialling".
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ....messages.types import PeerAddresses
 from .addresses import AddressError, IpAddress, parse, unmapped
@@ -23,6 +23,30 @@ _EMBEDDING = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9
 def is_public(ip: IpAddress) -> bool:
     """Return whether anybody may be at `ip`: it is in no network that only some hosts reach."""
     return _nearness(ip) == _PUBLIC
+
+
+def for_strangers(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the addresses that mean something to anybody: names, and public IP addresses."""
+    return tuple(text for text in texts if (ip := parse(text).ip) is None or is_public(ip))
+
+
+def remembered(peer: bytes, texts: Sequence[str]) -> PeerAddresses:
+    """Return where a peer was reached before, as it is believed now.
+
+    That may have been in another network, of a liar's choice. So all but public IP addresses are hearsay: who
+    was reached at 192.168.1.1 in a café does not learn what is there at home.
+    """
+    believed: list[str] = []
+    hearsay: list[str] = []
+    for text in texts:
+        try:
+            ip = parse(text).ip
+        except AddressError:
+            continue
+        believed.append(text)
+        if ip is None or not is_public(ip):
+            hearsay.append(text)
+    return PeerAddresses(peer, tuple(believed), tuple(hearsay))
 
 
 def heard(named: PeerAddresses, source: str | None) -> PeerAddresses:

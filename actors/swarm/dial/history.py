@@ -5,7 +5,7 @@ address is ever left out because of it. Bounded: what was used longest ago is fo
 gives the network and the time. Implements docs/protocol.md, "Finding and dialling".
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from ....messages.types import Instant
@@ -62,6 +62,11 @@ class DialHistory:
         record.round_trip_s = took_s / ROUND_TRIPS[endpoint.transport]
         if endpoint.is_udp:
             self._udp.pop(network, None)
+
+    def recall(self, network: Network, peer: bytes, endpoints: Sequence[Endpoint]) -> None:
+        """Note addresses that worked before this process, the newest first; on which network is not known."""
+        record = self._record(network, peer)
+        record.worked = list(dict.fromkeys((*record.worked, *endpoints)))[:MAX_ENDPOINTS]
 
     def failed(self, network: Network, peer: bytes, endpoint: Endpoint, now: Instant) -> None:
         """Note an address that led to no connection."""

@@ -1,11 +1,11 @@
 """In which order the addresses of a peer are dialled, and when each begins.
 
-Direct addresses come before relayed ones. First what worked with this peer on this network, the newest first;
-then what is not known; then what has failed lately; and last of all UDP, where UDP gets no answer on this
-network. What is equal otherwise goes in turns: QUIC, which connects in one round trip, then TCP, which needs
-two, then WebSocket, then WebRTC; and of each IPv4 and IPv6, so that no kind that is dead holds up the others.
-Each begins 250 ms after the one before, or after as long as connecting to this peer takes, or as soon as that
-one has failed. Pure. Implements docs/protocol.md, "Finding and dialling".
+Direct addresses come before relayed ones, which do not wait for all of them. First what worked with this peer
+on this network, the newest first; then what is not known; then what has failed lately; and last of all UDP,
+where UDP gets no answer on this network. What is equal otherwise goes in turns: QUIC, which connects in one
+round trip, then TCP, which needs two, then WebSocket, then WebRTC; and of each IPv4 and IPv6, so that no kind
+that is dead holds up the others. Each begins 250 ms after the one before, or after as long as connecting to
+this peer takes, or as soon as that one has failed. Pure. Implements docs/protocol.md, "Finding and dialling".
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,9 @@ from .addresses import Endpoint
 STAGGER_S = 0.25
 MIN_STAGGER_S, MAX_STAGGER_S = 0.1, 1.0
 """Bounds of the stagger where the round trip to the peer is known."""
+MIN_STAGGER_BEFORE_RELAYED_S = 0.05
+"""Where there is a relayed address, the direct ones follow each other faster: it is often the only one that
+leads there, and would otherwise wait for the staggers of all that do not."""
 DIAL_TIMEOUT_S = 10.0
 HEARSAY_TIMEOUT_S = 4.0
 """How long an address that is hearsay may take, and how long its failure is kept back (hearsay.py)."""
@@ -27,11 +30,15 @@ ROUND_TRIPS: dict[Transport, int] = {"quic": 1, "tcp": 2, "ws": 3, "wss": 4, "we
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address that may be dialled. `is_hearsay`: only a third party has named it (hearsay.py)."""
+    """One address that may be dialled. `is_hearsay`: only a third party has named it (hearsay.py).
+
+    `leaves_from_listening_port`: over TCP, so that the other side sees the mapping of that port.
+    """
 
     endpoint: Endpoint
     is_hearsay: bool = False
     kind: ConnectionKind = "direct"
+    leaves_from_listening_port: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,12 @@ def plan(targets: Sequence[Target], known: Known = NOTHING_KNOWN) -> tuple[Start
     """Return the attempts of a race, in the order in which they begin."""
     starts: list[Start] = []
     at = 0.0
-    for target in in_order(targets, known):
+    ordered = in_order(targets, known)
+    relayed_at = next((place for place, one in enumerate(ordered) if one.kind == "relayed"), 0)
+    for place, target in enumerate(ordered):
         pause = _stagger(target.endpoint.transport, known.round_trip_s)
+        if place < relayed_at:
+            pause = min(pause, max(STAGGER_S / relayed_at, MIN_STAGGER_BEFORE_RELAYED_S))
         timeout = HEARSAY_TIMEOUT_S if target.is_hearsay else DIAL_TIMEOUT_S
         starts.append(Start(target, at, pause, timeout))
         at += pause

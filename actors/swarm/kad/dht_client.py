@@ -19,15 +19,19 @@ from ....messages.to_swarm import KadRequest
 from ....messages.types import PeerAddresses
 from ..dial import addresses
 from ..dial.addresses import Endpoint
-from ..dial.dialer import Dialer, UnreachableError
+from ..dial.dialer import Dialer, NothingToDialError, UnreachableError
 from ..dial.hearsay import heard_all
 from ..library import streams
 from ..library.connections import host_of, is_alive
+from ..peer_reports import SLOW_S, Behaviour
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_CLOSER_PEERS: Final = 20
 MAX_PROVIDERS: Final = 64
 _MAX_REQUESTS = 256
+
+_NUMBER, _BYTES = 0, 2
+"""Wire types of protobuf; Kademlia's messages have no others."""
 
 _MESSAGE_TYPES = {
     "find_node": Message.MessageType.FIND_NODE,
@@ -72,6 +76,33 @@ def decode_answer(
     own = OwnEntries() if own is None else own
     closer = _peers(message.closerPeers, MAX_CLOSER_PEERS, own_peer, own.closer)
     return closer, _peers(message.providerPeers, MAX_PROVIDERS, own_peer, own.provider)
+
+
+def whole_fields(data: bytes) -> bytes:
+    """Return the start of a message without the field in which it was cut off.
+
+    A server of the public network keeps any number of providers of a key and names all of them, in another
+    order each time. If a longer answer counted for nothing, a crowd of decoys would hide the true device.
+    """
+    end = position = 0
+    while position < len(data):
+        tag, position = _varint_at(data, position)
+        value, position = _varint_at(data, position)
+        position += value if tag & 7 == _BYTES else 0
+        if position > len(data) or tag & 7 not in (_BYTES, _NUMBER):
+            break
+        end = position
+    return data[:end]
+
+
+def _varint_at(data: bytes, position: int) -> tuple[int, int]:
+    """Return a number and where it ends: behind the end of `data` if it was cut off."""
+    value = 0
+    for place, byte in enumerate(data[position : position + 10]):
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, position + place + 1
+    return 0, len(data) + 1
 
 
 def _peers(entries: Any, limit: int, own_peer: bytes, own: list[str]) -> tuple[PeerAddresses, ...]:
@@ -119,15 +150,19 @@ def _endpoints(entries: Sequence[Any], limit: int = addresses.MAX_ADDRESSES) -> 
 
 
 class DhtClient:
-    """Runs discovery's Kademlia requests; `unreachable` is called with a server that does not answer."""
+    """Runs discovery's Kademlia requests; `unreachable` is called with a server that does not answer.
+
+    `behaved` hears what each server did.
+    """
 
     def __init__(
         self,
         dialer: Dialer,
         protocol: str,
         own_peer: bytes,
-        own_addresses: Sequence[str],
+        own_addresses: Callable[[], Sequence[str]],
         unreachable: Callable[[bytes], None],
+        behaved: Callable[[bytes, Behaviour], None] = lambda _peer, _behaviour: None,
         own_peer_named: Callable[[KadRequest, str | None, OwnEntries], None] = lambda _request, _host, _own: (
             None
         ),
@@ -137,20 +172,35 @@ class DhtClient:
         self._own_peer = own_peer
         self._own_addresses = own_addresses
         self._unreachable = unreachable
+        self._behaved = behaved
         self._own_peer_named = own_peer_named
         self._limiter = trio.CapacityLimiter(_MAX_REQUESTS)
 
     async def run(self, request: KadRequest) -> KadReply | KadFailed:
         """Do one request within its time-out, and return what discovery is told."""
+        if request.op == "add_provider" and not self._own_addresses():
+            return KadFailed(request.request, "there is no address to tell")
+        began = trio.current_time()
         with trio.move_on_after(request.timeout):
             try:
                 async with self._limiter:
-                    return await self._request(request)
+                    reply = await self._request(request)
             except UnreachableError as error:
                 self._unreachable(request.peer)
+                if not isinstance(error, NothingToDialError):
+                    self._behaved(request.peer, "dropped")
                 return KadFailed(request.request, str(error)[:200])
-            except (streams.StreamError, ValueError) as error:
+            except streams.StreamError as error:
+                if request.op != "add_provider":  # which a server may refuse, because it has enough
+                    self._behaved(request.peer, "dropped")
                 return KadFailed(request.request, str(error)[:200])
+            except ValueError as error:
+                self._behaved(request.peer, "lied")
+                return KadFailed(request.request, str(error)[:200])
+            is_slow = trio.current_time() - began > SLOW_S
+            self._behaved(request.peer, "slow" if is_slow else "answered")
+            return reply
+        self._behaved(request.peer, "dropped")
         if self._dialer.existing(request.peer) is None:
             self._unreachable(request.peer)
         return KadFailed(request.request, "time-out")
@@ -178,11 +228,12 @@ class DhtClient:
         return KadReply(request.request, heard_all(closer, source), heard_all(providers, source))
 
     async def _exchange(self, connection: Any, request: KadRequest) -> bytes:
-        data = encode_request(request.op, request.key, self._own_peer, self._own_addresses)
+        data = encode_request(request.op, request.key, self._own_peer, self._own_addresses())
         framed = varint.encode(len(data)) + data
         async with streams.open_stream(connection, self._protocol, framed) as stream:
             try:
-                return await streams.read_varint_message(stream, MAX_ANSWER_BYTES)
+                data, is_cut = await streams.read_varint_start(stream, MAX_ANSWER_BYTES)
+                return whole_fields(data) if is_cut else data
             except streams.StreamError as error:
                 # ADD_PROVIDER need not be answered: a server that closes the stream has accepted it.
                 if request.op == "add_provider" and error.clean:

@@ -17,13 +17,15 @@ from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
 
+from ....messages.types import PeerAddresses
 from ...base import now
 from ..dial.addresses import is_loopback_block
+from ..dial.hearsay import heard
 from ..library import multiplexer, streams
 from ..library.connections import address_block_of
 from ..pairing.exchange_slots import ExchangeSlots
 from ..pairing.rate_limits import Pace
-from .dht_client import dialable_addresses
+from .dht_client import dialable_addresses, readable_addresses
 from .provider_records import ProviderRecords
 from .routing_table import RoutingTable
 
@@ -139,6 +141,16 @@ class DhtServer:
         else:
             raise RefusedRequestError("values are not kept here")
         return bytes(answer.SerializeToString())
+
+    def providers(self, key: bytes) -> tuple[PeerAddresses, ...]:
+        """Return who has announced itself to this node for a key, with what is believed of its addresses."""
+        found = []
+        for peer, record in self.records.providers(key, now()):
+            if peer != self._own_peer:
+                named = PeerAddresses(peer, readable_addresses(record.addresses))
+                reached = None if record.address_block is None else record.address_block.partition("/")[0]
+                found.append(heard(named, reached))
+        return tuple(found)
 
     def _add_provider(self, request: Any, key: bytes, peer: bytes, address_block: str | None) -> None:
         """Store that the sender provides `key`; what it says of others is passed over."""

@@ -6,7 +6,6 @@ changes here. (The library's table pings and dials its entries, docs/decisions/0
 """
 
 import hashlib
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from libp2p.peer.id import ID
 
 from ....messages.types import PeerAddresses
 from ...base import now
+from ..dial.addresses import is_public_block
 from ..dial.hearsay import heard
 from ..library.connections import address_block_of, host_of
 from . import dht_client
@@ -105,6 +105,16 @@ class RoutingTable:
             return True
         return False
 
+    def has_retired(self, peer_id: ID) -> bool:
+        """Return whether a peer of the table says by now that it serves this DHT no more."""
+        peer = peer_id.to_bytes()
+        if peer not in self._bucket(peer):
+            return False
+        try:
+            return self._protocol not in self._peer_store.get_protocols(peer_id)
+        except Exception:  # as in _addresses_of_server
+            return False
+
     def remove(self, peer: bytes) -> bool:
         """Remove a server that does not answer; return whether it was there. Identify brings it back."""
         self._disconnected.discard(peer)
@@ -121,7 +131,7 @@ class RoutingTable:
 
     def _has_room(self, bucket: dict[bytes, _Server], address_block: str | None) -> bool:
         """Return whether a new server may enter; one that has not been seen for an hour makes room for it."""
-        if address_block is not None and ipaddress.ip_network(address_block).is_global:
+        if is_public_block(address_block):
             same = sum(server.address_block == address_block for server in bucket.values())
             if same >= MAX_PER_BLOCK:
                 return False

@@ -102,6 +102,9 @@ def limit_inbound_connections(
                 await network.add_conn(muxed, direction="inbound")
             else:
                 muxed = await network.upgrade_inbound_raw_conn(RawConnection(socket_stream, False), address)
+                if not is_named(socket_stream, muxed):
+                    await close_quietly(muxed.close)
+                    return None
             succeeded = True
         except Exception:  # a failed upgrade concerns this connection alone
             await close_quietly(socket_stream.close)
@@ -142,6 +145,20 @@ def limit_inbound_connections(
             await connection.event_closed.wait()
 
     network._do_handle_inbound_connection = handle
+
+
+async def serve_inbound(network: Any, stream: Any, address: Any) -> None:
+    """Let a connection in that came through a relay, as one that a listener has accepted; wait for its end.
+
+    `stream` is what a listener's would be, with the binary peer id as `named` that the relay has named.
+    """
+    await network._do_handle_inbound_connection(stream, address, None)
+
+
+def is_named(stream: Any, muxed: Any) -> bool:
+    """Return whether the peer has proved to be the one that a relay has named, if one has."""
+    named: bytes | None = getattr(stream, "named", None)
+    return named is None or muxed.peer_id.to_bytes() == named
 
 
 def choose_evicted(

@@ -13,6 +13,9 @@ from ..dial import addresses
 from .streams import shielded
 
 _CLOSE_TIMEOUT_S = 0.4
+_PARTS = ("secured_conn", "_conn", "conn", "stream")
+"""What the library's connections call that over which they run."""
+_MAX_PARTS = 8
 _library_remote_address = TrioTCPStream.get_remote_address
 _library_observed = library_identify._remote_address_to_multiaddr
 
@@ -74,16 +77,31 @@ class SecureWebSocketAddress(WebSocketAddress):
         return "wss"
 
 
+class RelayedAddress(NamedTuple):
+    """Where the other side of a relayed connection counts as being: behind its relay, at no IP address.
+
+    All that come through one relay are one block to every limit; what they do is never laid to the relay.
+    """
+
+    host: str
+    """`relay:` and the peer id of the relay."""
+    port: int
+    transport: Transport
+    """What the connection with the relay runs over."""
+
+    @classmethod
+    def behind(cls, relay: Any, transport: Transport) -> "RelayedAddress":
+        """Return it for the peer id of a relay."""
+        return cls(f"{addresses.RELAY_BLOCK}{relay}", 0, transport)
+
+
 def transport_of(muxed: Any) -> Transport:
     """Return the transport of a multiplexed connection, or of one that is not multiplexed yet."""
     known: Transport | None = getattr(muxed, "transport", None)
     if known is not None:
         return known
-    try:
-        remote = muxed.get_remote_address()
-    except Exception:  # as in address_block_of
-        return "tcp"
-    return remote.transport if isinstance(remote, WebSocketAddress) else "tcp"
+    remote = _remote_of(muxed)
+    return remote.transport if isinstance(remote, WebSocketAddress | RelayedAddress) else "tcp"
 
 
 def is_alive(connection: Any) -> bool:
@@ -95,9 +113,17 @@ def is_alive(connection: Any) -> bool:
     return not connection.is_closed and not connection.muxed_conn.is_closed
 
 
-def connection_kind(_connection: Any) -> ConnectionKind:
-    """Return how a connection runs. There are no relayed ones yet."""
-    return "direct"
+def connection_kind(connection: Any) -> ConnectionKind:
+    """Return how a connection, or the one of a stream, runs: relayed, if a relay is in between."""
+    return "relayed" if isinstance(_remote_of(connection.muxed_conn), RelayedAddress) else "direct"
+
+
+def _remote_of(muxed: Any) -> Any | None:
+    """Return what the library has as the address of the other side; None: gone."""
+    try:
+        return muxed.get_remote_address()
+    except Exception:  # the library raises many unrelated types for a connection that is gone
+        return None
 
 
 async def close_connection(connection: Any) -> None:
@@ -149,24 +175,42 @@ def use_remote_address() -> None:
 
 
 def _observed(remote: tuple[str, int] | None) -> Multiaddr | None:
+    if isinstance(remote, RelayedAddress):
+        return None
     if isinstance(remote, UdpAddress | WebSocketAddress):
         return remote.multiaddr()
     return _library_observed(remote)
 
 
 def host_of(connection: Any) -> str | None:
-    """Return the IP address of the other side of a connection as text; None: gone."""
-    try:
-        remote = connection.muxed_conn.get_remote_address()
-    except Exception:  # as in address_block_of
-        return None
-    return None if remote is None else str(remote[0])
+    """Return the IP address of the other side of a connection as text; None: gone, or behind a relay."""
+    remote = _remote_of(connection.muxed_conn)
+    return None if remote is None or isinstance(remote, RelayedAddress) else str(remote[0])
+
+
+def local_port_of(muxed: Any) -> int | None:
+    """Return the port of this side of a multiplexed connection; None: gone, or not known.
+
+    Defect (0.8.1): no connection tells it. So what a connection is made of is looked through for its socket.
+    Test: tests/reachability/test_autonat.py.
+    """
+    part = muxed
+    for _ in range(_MAX_PARTS):
+        port: int | None = getattr(part, "local_port", None)
+        if port is not None:
+            return port
+        found = getattr(part, "socket", None)
+        if found is not None:
+            try:
+                return int(found.getsockname()[1])
+            except OSError:
+                return None
+        inner = (getattr(part, name, None) for name in _PARTS)
+        part = next((one for one in inner if one is not None), None)
+    return None
 
 
 def address_block_of(muxed: Any) -> str | None:
     """Return the address block (dial/addresses.py) from which a multiplexed connection comes; None: gone."""
-    try:
-        remote = muxed.get_remote_address()
-    except Exception:  # the library raises many unrelated types for a connection that is gone
-        return None
+    remote = _remote_of(muxed)
     return None if remote is None else addresses.block_of(str(remote[0]))

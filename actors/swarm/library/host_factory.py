@@ -66,6 +66,7 @@ def new_host(
     dialing.shorten_dials(network)
     dialing.never_dial_by_itself(host)
     identify.use_bounded_identify(host)
+    identify.report_circuits_whole(host, announced)
     ping.forget_who_pinged(host)
     peer_store.is_connected = lambda peer_id: bool(network.get_connections(peer_id))
     return host

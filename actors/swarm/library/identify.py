@@ -1,27 +1,36 @@
 """Identify: asks a connected peer which protocols it speaks and where it listens, and takes what peers push.
 
-Owns the reading of identify's messages, bounded before they are parsed, and the moment at which identify has
-run. Never dials and keeps nothing itself: peer_store.py does. Answering identify stays with the library.
-Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
+Owns the reading of identify's messages, bounded before they are parsed, the moment at which identify has run,
+and pushing what has changed here. Never dials and keeps nothing itself: peer_store.py does. Answering stays
+with the library. Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
 """
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import trio
+import varint
 from google.protobuf.message import DecodeError
+from libp2p.identity.identify import identify as library_identify
 from libp2p.identity.identify.identify import ID as IDENTIFY_ID
+from libp2p.identity.identify.identify import _mk_identify_protobuf
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from multiaddr import Multiaddr
 
+from ..dial.addresses import is_local_host
 from . import peer_store, streams
-from .connections import is_alive
+from .connections import host_of, is_alive
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_PUSHES = 64
 MAX_PUSHES_PER_PEER = 2
+_MAX_PUSHES_AT_ONCE = 32
+_told: ContextVar[Any] = ContextVar("told", default=None)
+"""The connection over which identify speaks, in the task that does."""
 _TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 5.0
 _ADDRESS_LIFE_S = 7200
@@ -58,6 +67,7 @@ def use_bounded_identify(host: Any) -> None:
             return
         if remember(host.get_peerstore(), peer_id, data) and network.get_connections(peer_id):
             host._identified_peers[peer_id] = reason
+            tell_observed(host, connection, data)
 
     async def take_push(stream: Any) -> None:
         peer_id = stream.muxed_conn.peer_id
@@ -81,6 +91,32 @@ def use_bounded_identify(host: Any) -> None:
     host.set_stream_handler(ID_PUSH, take_push)
 
 
+def tell_only_announced(host: Any) -> None:
+    """Tell a peer that asks no other addresses than those that the host announces, if need be none.
+
+    Defect (0.8.1, identity/identify/identify.py:90, 220): a host that announces nothing waits half a second
+    and then tells every address on which it listens.
+    Test: tests/swarm/test_identify.py.
+    """
+    answer_with_addresses = library_identify.identify_handler_for(host)
+
+    async def answer(stream: Any) -> None:
+        if host.get_addrs():
+            await answer_with_addresses(stream)
+            return
+        seen_at = library_identify._remote_address_to_multiaddr(stream.get_remote_address())
+        message = library_identify._mk_identify_protobuf(host, seen_at)
+        message.ClearField("listen_addrs")
+        data = message.SerializeToString()
+        try:
+            await streams.write(stream, varint.encode(len(data)) + data)
+            await streams.close(stream)
+        except streams.StreamError:
+            await streams.reset(stream)
+
+    host.set_stream_handler(IDENTIFY_ID, answer)
+
+
 def remember(store: Any, peer_id: Any, data: bytes) -> bool:
     """Store what a peer says of itself; return whether `data` is a message of identify.
 
@@ -99,6 +135,17 @@ def remember(store: Any, peer_id: Any, data: bytes) -> bool:
     return True
 
 
+def report_circuits_whole(host: Any, announced: Callable[[], list[Any]]) -> None:
+    """Let identify report what is announced as it is.
+
+    Defect (0.8.1, host/basic_host.py:534): an address through a relay loses everything behind the relay's
+    peer id, so that it is said that this node is where its relay is.
+    Test: tests/relay/test_addresses.py.
+    """
+    own = Multiaddr(f"/p2p/{host.get_id()}")
+    host.get_addrs = lambda: [address.encapsulate(own) for address in announced()]
+
+
 def _addresses(entries: Any) -> list[Any]:
     """Return the first 32 addresses, without those that are malformed or too long."""
     found = []
@@ -111,10 +158,77 @@ def _addresses(entries: Any) -> list[Any]:
     return found
 
 
+def on_observed(host: Any, callback: Callable[[Any, str], None]) -> None:
+    """Call `callback(connection, multiaddr)` with the address from which a peer says that this node came."""
+    host._observed_callback = callback
+
+
+def tell_observed(host: Any, connection: Any, data: bytes) -> None:
+    """Tell what a message of identify says of this node's own address, if it says it."""
+    callback = getattr(host, "_observed_callback", None)
+    observed = Identify.FromString(data).observed_addr
+    if callback is None or not 0 < len(observed) <= peer_store.MAX_ADDRESS_BYTES:
+        return
+    try:
+        text = str(Multiaddr(bytes(observed)))
+    except Exception:  # as in _addresses
+        return
+    callback(connection, text)
+
+
+def hide_protocol(host: Any, protocol: str, *, hidden: bool, from_neighbours_too: bool = False) -> None:
+    """Leave a protocol out of what identify tells, though it is answered; or tell it again.
+
+    Who has connected to this host from its local network hears of it all the same, for this host was reached;
+    but not with `from_neighbours_too`.
+    """
+    mux = host.get_mux()
+    if not hasattr(mux, "hidden_protocols"):
+        mux.hidden_protocols = set()
+        mux.hides_from_neighbours = from_neighbours_too
+        mux.get_protocols = lambda: tuple(one for one in mux.handlers if one not in _hidden(mux))
+        answer = mux.handlers[IDENTIFY_ID]
+
+        async def answer_knowing_whom(stream: Any) -> None:
+            _told.set(stream.swarm_conn)  # the task of this stream has its own
+            await answer(stream)
+
+        host.set_stream_handler(IDENTIFY_ID, answer_knowing_whom)
+    (mux.hidden_protocols.add if hidden else mux.hidden_protocols.discard)(protocol)
+
+
+def _hidden(mux: Any) -> set[str]:
+    """Return what the other side of the connection over which identify speaks is not to be told."""
+    connection = _told.get()
+    if connection is None or connection.muxed_conn.is_initiator or mux.hides_from_neighbours:
+        return set(mux.hidden_protocols)
+    return set() if is_local_host(host_of(connection) or "") else set(mux.hidden_protocols)
+
+
+async def push_identify(host: Any) -> None:
+    """Tell all connected peers what identify would tell them now (identify/push); never raises."""
+    connections = [one for one in host.get_network().get_connections() if is_alive(one)]
+    limiter = trio.CapacityLimiter(_MAX_PUSHES_AT_ONCE)
+
+    async def push_to(connection: Any) -> None:
+        _told.set(connection)
+        message = bytes(_mk_identify_protobuf(host, None).SerializeToString())
+        async with limiter:
+            # Who has gone, or does not speak that, is told nothing.
+            with trio.move_on_after(_TIMEOUT_S), suppress(streams.StreamError):
+                async with streams.open_stream(connection, ID_PUSH, varint.encode(len(message)) + message):
+                    pass
+
+    async with trio.open_nursery() as nursery:
+        for connection in connections:
+            nursery.start_soon(push_to, connection)
+
+
 def after_identify(host: Any, callback: Callable[[Any], Awaitable[None]]) -> None:
     """Await `callback(peer_id)` each time that identify has run or was given up; it may not wait long.
 
-    It runs for the first connection with a peer, and for the first one after its connections had ended.
+    It runs for the first connection with a peer, and for the first one after its connections had ended; and
+    when the peer pushes what it would tell.
     Defect (0.8.1, host/basic_host.py:1212): there is no event for the end of identify, and so no moment to
     look at the protocols of a peer.
     Defect (0.8.1, host/basic_host.py:1219): it never runs again for a peer whose protocols are still in the
@@ -134,4 +248,11 @@ def after_identify(host: Any, callback: Callable[[Any], Awaitable[None]]) -> Non
             await trio.sleep(pause)
         await callback(peer_id)
 
+    take_push = host.get_mux().handlers[ID_PUSH]
+
+    async def take_push_and_call_back(stream: Any) -> None:
+        await take_push(stream)
+        await callback(stream.muxed_conn.peer_id)
+
     host._identify_peer = identify_and_call_back
+    host.set_stream_handler(ID_PUSH, take_push_and_call_back)

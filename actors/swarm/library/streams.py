@@ -113,17 +113,30 @@ async def read_varint_message(stream: Any, limit: int) -> bytes:
 
     Raises StreamError, or StreamProtocolError when the length is malformed or above `limit` bytes.
     """
+    size = await _read_size(stream)
+    if size > limit:
+        raise StreamProtocolError("message too large")
+    return await read_exactly(stream, size) if size else b""
+
+
+async def read_varint_start(stream: Any, limit: int) -> tuple[bytes, bool]:
+    """Read one message as read_varint_message does, or the first `limit` bytes of one that is longer.
+
+    Return it and whether it was cut off. The rest is not read.
+    """
+    size = await _read_size(stream)
+    data = await read_exactly(stream, min(size, limit)) if size else b""
+    return data, size > limit
+
+
+async def _read_size(stream: Any) -> int:
     size = 0
     for place in range(_MAX_VARINT_BYTES):
         byte = (await read_exactly(stream, 1))[0]
         size |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
-            break
-    else:
-        raise StreamProtocolError("length is no varint")
-    if size > limit:
-        raise StreamProtocolError("message too large")
-    return await read_exactly(stream, size) if size else b""
+            return size
+    raise StreamProtocolError("length is no varint")
 
 
 async def write(stream: Any, data: bytes) -> None:
@@ -166,14 +179,10 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
     before they have heard from the other. Raises StreamError when the connection is dead or the peer does not
     speak the protocol.
     """
-    try:
-        stream = await connection.new_stream()
-    except Exception as error:  # see read_exactly
-        raise StreamNotOpenedError(f"no stream: {type(error).__name__}") from error
-    read_ahead(stream)
+    stream = await _new_stream(connection)
     try:
         if request:
-            await _propose_and_request(stream, protocol, request)
+            await _propose_and_request(stream, protocol, request, closes=True)
         else:
             await _negotiate(stream, protocol)
         yield stream
@@ -182,6 +191,29 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
         raise
     else:
         await close(stream)
+
+
+async def begin_stream(connection: Any, protocol: str, request: bytes) -> Any:
+    """Return a new stream on which a first request has gone out, and both halves are open.
+
+    The caller resets or closes it. Otherwise as `open_stream`.
+    """
+    stream = await _new_stream(connection)
+    try:
+        await _propose_and_request(stream, protocol, request, closes=False)
+    except BaseException:
+        await reset(stream)
+        raise
+    return stream
+
+
+async def _new_stream(connection: Any) -> Any:
+    try:
+        stream = await connection.new_stream()
+    except Exception as error:  # see read_exactly
+        raise StreamNotOpenedError(f"no stream: {type(error).__name__}") from error
+    read_ahead(stream)
+    return stream
 
 
 async def _negotiate(stream: Any, protocol: str) -> None:
@@ -193,14 +225,15 @@ async def _negotiate(stream: Any, protocol: str) -> None:
         raise StreamError(f"negotiation failed: {type(error).__name__}") from error
 
 
-async def _propose_and_request(stream: Any, protocol: str, request: bytes) -> None:
+async def _propose_and_request(stream: Any, protocol: str, request: bytes, *, closes: bool) -> None:
     """Write proposal and request in one packet, then read that the peer agrees. Raises StreamError."""
     proposals = [MULTISELECT_PROTOCOL_ID.encode() + b"\n", protocol.encode() + b"\n"]
     try:
         # What is written is only collected here. It leaves at the end of the block, and can fail only there.
         async with multiplexer.one_packet(stream):
             await stream.write(b"".join(varint.encode(len(one)) + one for one in proposals) + request)
-            await stream.close_write()
+            if closes:
+                await stream.close_write()
     except Exception as error:  # see read_exactly
         raise StreamNotOpenedError(f"write failed: {type(error).__name__}") from error
     with trio.move_on_after(_NEGOTIATION_TIMEOUT_S) as limit:

@@ -128,6 +128,14 @@ class QuicConnection(IMuxedConn):  # type: ignore[misc]
         """Return (IP address, port) of the peer; it follows a peer that moves."""
         return UdpAddress.of(self.core.get_peer_address() or self.address)
 
+    @property
+    def local_port(self) -> int | None:
+        """The port of this side; None: the socket is closed."""
+        try:
+            return self._wire.address[1]
+        except QuicError:
+            return None
+
     def get_transport_addresses(self) -> list[Multiaddr]:
         """Return the peer's address as a multiaddr."""
         return [self.get_remote_address().multiaddr()]

@@ -16,6 +16,11 @@ class QuicError(SpacedriveNodeError, OSError):
 class Wire(Protocol):
     """What a connection needs of its endpoint."""
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """(IP address, port) of this side. Raises QuicError when it is closed."""
+        ...
+
     def send(self, datagram: bytes, address: SocketAddress) -> bool:
         """Send one datagram, which may be lost; return False if there is no way to the address."""
 

@@ -19,8 +19,11 @@ import trio
 from spacedrive_node.tests.harness.faults.relays import Relay, RelayedTransport, listen_address, relay_of
 
 PORT = 7520
-Addressing = Literal["ip4", "ip6", "both", "link"]
-"""What addresses a host in a namespace has; "link" is a link-local IPv6 address and no other."""
+Addressing = Literal["ip4", "ip6", "both", "link", "public"]
+"""What addresses a host in a namespace has.
+
+"link" is a link-local IPv6 address and no other, "public" an IPv4 address as on the Internet.
+"""
 _hosts = itertools.count(1)
 
 
@@ -106,13 +109,17 @@ class CableNetwork:
         )  # fmt: skip
         await _run(*self.enter, "ip", "link", "set", cable, "master", "hub", "up")
         await _run(*inside, "link", "set", "lo", "up")
-        setting = "disable_ipv6=1" if addressing == "ip4" else "accept_dad=0"  # no wait for the address
+        # Without a wait for the address.
+        setting = "disable_ipv6=1" if addressing in ("ip4", "public") else "accept_dad=0"
         for interface in ("all", "eth0"):
             await _run(*inside[:-1], "sysctl", "-qw", f"net.ipv6.conf.{interface}.{setting}")
         if addressing in ("ip4", "both"):
             await _run(*inside, "address", "add", f"{ip4}/16", "dev", "eth0")
         if addressing in ("ip6", "both"):
             await _run(*inside, "address", "add", f"{ip6}/64", "dev", "eth0", "nodad")
+        if addressing == "public":
+            ip4 = f"45.{number >> 7}.{1 + (number & 0x7F)}.1"
+            await _run(*inside, "address", "add", f"{ip4}/8", "dev", "eth0")
         await _run(*inside, "link", "set", "eth0", "up")
         named = {"ip6": f"/ip6/{ip6}", "link": f"/ip6zone/eth0/ip6/{link_local}"}
         address = named.get(addressing, f"/ip4/{ip4}") + listen_address(transport, PORT)

@@ -85,6 +85,7 @@ class DeviceUnderTest:
             "announce": [self.host.announce] if self.host.announce != self.host.listen else [],
             "metrics_listen": None,
             "mdns": False,
+            "port_mapping": False,
             "same_host": False,
             "control": str(control),
             "data_dir": str(self.data),

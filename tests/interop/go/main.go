@@ -22,9 +22,12 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/multiformats/go-multihash"
 )
 
@@ -84,6 +87,25 @@ func (p *peerProgram) connect(ctx context.Context, address string) (answer, erro
 	return answer{"seconds": time.Since(began).Seconds(), "peer": info.ID.String()}, nil
 }
 
+// reserve makes a reservation at a relay, which checks its answer.
+func (p *peerProgram) reserve(ctx context.Context, address string) (answer, error) {
+	parsed, err := multiaddr.NewMultiaddr(address)
+	if err != nil {
+		return nil, err
+	}
+	info, err := peer.AddrInfoFromP2pAddr(parsed)
+	if err != nil {
+		return nil, err
+	}
+	got, err := client.Reserve(ctx, p.host, *info)
+	if err != nil {
+		return nil, err
+	}
+	return answer{
+		"voucher": got.Voucher != nil, "bytes": got.LimitData, "seconds": got.LimitDuration.Seconds(),
+	}, nil
+}
+
 func (p *peerProgram) identify(ctx context.Context, id peer.ID) (answer, error) {
 	for ctx.Err() == nil {
 		protocols, err := p.host.Peerstore().GetProtocols(id)
@@ -97,7 +119,7 @@ func (p *peerProgram) identify(ctx context.Context, id peer.ID) (answer, error) 
 }
 
 func (p *peerProgram) echoTo(ctx context.Context, id peer.ID, size int) (answer, error) {
-	stream, err := p.host.NewStream(ctx, id, echoProtocol)
+	stream, err := p.host.NewStream(network.WithAllowLimitedConn(ctx, "echo"), id, echoProtocol)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +161,25 @@ func keyOf(text string) (cid.Cid, error) {
 	return cid.NewCidV1(cid.Raw, hash), nil
 }
 
+// kadOptions are those of a server of this project's DHT or, with INTEROP_KAD=/ipfs/kad/1.0.0, of the public one,
+// which keeps values too; with INTEROP_FILTER=public also with the filters that servers there have.
+func kadOptions() []dht.Option {
+	options := []dht.Option{dht.Mode(dht.ModeServer), dht.AddressFilter(nil), dht.DisableAutoRefresh()}
+	if os.Getenv("INTEROP_KAD") != "/ipfs/kad/1.0.0" {
+		return append(options, dht.ProtocolPrefix("/spacedrive"), dht.DisableValues())
+	}
+	if os.Getenv("INTEROP_FILTER") == "public" {
+		options = append(
+			options,
+			dht.QueryFilter(dht.PublicQueryFilter), dht.RoutingTableFilter(dht.PublicRoutingTableFilter),
+			dht.AddressFilter(func(all []multiaddr.Multiaddr) []multiaddr.Multiaddr {
+				return multiaddr.FilterAddrs(all, manet.IsPublicAddr)
+			}),
+		)
+	}
+	return options
+}
+
 func (p *peerProgram) findProviders(ctx context.Context, key cid.Cid) (answer, error) {
 	found := []string{}
 	for info := range p.dht.FindProvidersAsync(ctx, key, 1) {
@@ -151,6 +192,11 @@ func (p *peerProgram) run(ctx context.Context, one command) (answer, error) {
 	switch one.Op {
 	case "connect":
 		return p.connect(ctx, one.Address)
+	case "relay":
+		_, err := relay.New(p.host)
+		return answer{}, err
+	case "reserve":
+		return p.reserve(ctx, one.Address)
 	case "provide", "find_providers":
 		key, err := keyOf(one.Key)
 		if err != nil {
@@ -180,7 +226,7 @@ func (p *peerProgram) run(ctx context.Context, one command) (answer, error) {
 }
 
 func main() {
-	options := []libp2p.Option{libp2p.ListenAddrStrings(os.Args[1:]...), libp2p.DisableRelay()}
+	options := []libp2p.Option{libp2p.ListenAddrStrings(os.Args[1:]...)}
 	if os.Getenv("INTEROP_SECURITY") == "tls" {
 		options = append(options, libp2p.Security(libp2ptls.ID, libp2ptls.New))
 	}
@@ -189,11 +235,7 @@ func main() {
 		panic(err)
 	}
 	node.SetStreamHandler(echoProtocol, echo)
-	kad, err := dht.New(
-		node,
-		dht.Mode(dht.ModeServer), dht.ProtocolPrefix("/spacedrive"),
-		dht.AddressFilter(nil), dht.DisableAutoRefresh(), dht.DisableValues(),
-	)
+	kad, err := dht.New(node, kadOptions()...)
 	if err != nil {
 		panic(err)
 	}

@@ -10,6 +10,7 @@ const { createLibp2p } = await import('libp2p')
 const { noise } = await import('@chainsafe/libp2p-noise')
 const { yamux } = await import('@chainsafe/libp2p-yamux')
 const { quic } = await import('@chainsafe/libp2p-quic').catch(() => ({}))
+const { circuitRelayServer, circuitRelayTransport } = await import('@libp2p/circuit-relay-v2')
 const { identify } = await import('@libp2p/identify')
 const { kadDHT, passthroughMapper } = await import('@libp2p/kad-dht')
 const { ping } = await import('@libp2p/ping')
@@ -22,19 +23,22 @@ const { multiaddr } = await import('@multiformats/multiaddr')
 const { CID } = await import('multiformats/cid')
 const Digest = await import('multiformats/hashes/digest')
 
-const KAD = '/spacedrive/kad/1.0.0'
+const KAD = process.env.INTEROP_KAD ?? '/spacedrive/kad/1.0.0'
 const PAIRING = '/spacedrive/pairing/2.0.0'
 const RAW = 0x55
 
 const node = await createLibp2p({
   addresses: { listen: process.argv.slice(2) },
-  transports: [tcp(), webSockets(), ...(quic ? [quic()] : []), ...(webRTCDirect ? [webRTCDirect()] : [])],
+  transports: [
+    tcp(), webSockets(), circuitRelayTransport(), ...(quic ? [quic()] : []), ...(webRTCDirect ? [webRTCDirect()] : [])
+  ],
   connectionEncrypters: [process.env.INTEROP_SECURITY === 'tls' ? tls() : noise()],
   streamMuxers: [yamux()],
   connectionGater: { denyDialMultiaddr: () => false },
   services: {
     identify: identify(),
     ping: ping(),
+    relay: circuitRelayServer(),
     dht: kadDHT({ protocol: KAD, clientMode: false, peerInfoMapper: passthroughMapper, allowQueryWithZeroPeers: true })
   }
 })
@@ -46,7 +50,7 @@ await node.handle(ECHO, async (incoming, connection) => {
   } catch (error) {
     stream.abort(error)
   }
-})
+}, { runOnLimitedConnection: true })
 
 // Frames of the pairing protocol are made and read by the test; this carries them.
 const requests = []
@@ -72,6 +76,18 @@ const commands = {
     const connection = await node.dial(multiaddr(address), within())
     return { peer: connection.remotePeer.toString(), seconds: (performance.now() - began) / 1000 }
   },
+  async relay () {
+    return {} // it is one all the time
+  },
+  async reserve ({ address }) {
+    await node.components.transportManager.listen([multiaddr(`${address}/p2p-circuit`)])
+    const { signal } = within()
+    while (!node.getMultiaddrs().some(one => String(one).includes('/p2p-circuit'))) {
+      signal.throwIfAborted()
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+    return {}
+  },
   async identify ({ peer }) {
     const { signal } = within() // it identifies by itself; this waits for the result
     while (true) {
@@ -87,7 +103,7 @@ const commands = {
     return { seconds: await node.services.ping.ping(peerIdFromString(peer), within()) / 1000 }
   },
   async echo ({ peer, bytes }) {
-    const stream = await node.dialProtocol(peerIdFromString(peer), ECHO, within())
+    const stream = await node.dialProtocol(peerIdFromString(peer), ECHO, { ...within(), runOnLimitedConnection: true })
     const sent = randomBytes(bytes)
     const [got] = await Promise.all([readAll(stream), writeAll(stream, sent)])
     if (!sent.equals(got)) throw new Error(`${got.length} bytes came back, and not the same`)

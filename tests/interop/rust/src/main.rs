@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::swarm::{dial_opts::DialOpts, ConnectionId, NetworkBehaviour, SwarmEvent};
-use libp2p::{identify, kad, noise, ping, tcp, yamux, Multiaddr, PeerId, Stream, StreamProtocol, Swarm};
+use libp2p::{identify, kad, noise, ping, relay, tcp, yamux, Multiaddr, PeerId, Stream, StreamProtocol, Swarm};
 use libp2p_stream as stream;
 use rand::RngCore;
 use serde_json::{json, Value};
@@ -14,7 +14,6 @@ use tokio::io::AsyncBufReadExt;
 use tokio::sync::mpsc;
 
 const ECHO: StreamProtocol = StreamProtocol::new("/spacedrive-interop/echo/1.0.0");
-const KAD: StreamProtocol = StreamProtocol::new("/spacedrive/kad/1.0.0");
 const MAX_ECHO: u64 = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -23,6 +22,8 @@ struct Behaviour {
     identify: identify::Behaviour,
     kad: kad::Behaviour<kad::store::MemoryStore>,
     ping: ping::Behaviour,
+    relay: relay::Behaviour,
+    relay_client: relay::client::Behaviour,
     stream: stream::Behaviour,
 }
 
@@ -33,19 +34,28 @@ struct Waiting {
     identified: HashMap<PeerId, Value>,
     identify: HashMap<PeerId, Vec<Value>>,
     pings: HashMap<PeerId, Vec<Value>>,
+    reservations: HashMap<PeerId, Value>,
     queries: HashMap<kad::QueryId, (Value, Vec<String>)>,
+}
+
+/// The DHT's protocol id; another one makes a private copy of another network.
+fn kad_protocol() -> StreamProtocol {
+    match std::env::var("INTEROP_KAD") {
+        Ok(name) => StreamProtocol::try_from_owned(name).expect("a protocol id begins with a slash"),
+        Err(_) => StreamProtocol::new("/spacedrive/kad/1.0.0"),
+    }
 }
 
 #[cfg(feature = "v0_53")]
 fn kad_config() -> kad::Config {
     let mut config = kad::Config::default();
-    config.set_protocol_names(vec![KAD]);
+    config.set_protocol_names(vec![kad_protocol()]);
     config
 }
 
 #[cfg(not(feature = "v0_53"))]
 fn kad_config() -> kad::Config {
-    kad::Config::new(KAD)
+    kad::Config::new(kad_protocol())
 }
 
 fn say(mut what: Value, id: &Value) {
@@ -90,6 +100,13 @@ fn handle_command(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, line: &st
             if let Err(error) = swarm.dial(options) {
                 fail(error.to_string());
             }
+        }
+        "relay" => say(json!({}), &id), // it is one all the time
+        "reserve" => {
+            let address = text("address");
+            let relay: PeerId = address.rsplit('/').next().unwrap_or_default().parse()?;
+            waiting.reservations.insert(relay, id.clone());
+            swarm.listen_on(format!("{address}/p2p-circuit").parse()?)?;
         }
         "identify" => {
             let peer: PeerId = text("peer").parse()?;
@@ -172,7 +189,7 @@ fn handle_event(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, event: Swar
         }
         SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
             let protocols: Vec<String> = info.protocols.iter().map(ToString::to_string).collect();
-            if protocols.contains(&KAD.to_string()) {
+            if protocols.contains(&kad_protocol().to_string()) {
                 for address in &info.listen_addrs {
                     swarm.behaviour_mut().kad.add_address(&peer_id, address.clone());
                 }
@@ -191,6 +208,14 @@ fn handle_event(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, event: Swar
                 }
             }
         }
+        SwarmEvent::Behaviour(BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted {
+            relay_peer_id,
+            ..
+        })) => {
+            if let Some(id) = waiting.reservations.remove(&relay_peer_id) {
+                say(json!({}), &id);
+            }
+        }
         SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => handle_kad(waiting, event),
         _ => {}
     }
@@ -205,7 +230,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_dns()?
         .with_websocket(noise::Config::new, yamux::Config::default)
         .await?
-        .with_behaviour(|keys| {
+        .with_relay_client(noise::Config::new, yamux::Config::default)?
+        .with_behaviour(|keys, relay_client| {
             let peer = keys.public().to_peer_id();
             let mut kad = kad::Behaviour::with_config(peer, kad::store::MemoryStore::new(peer), kad_config());
             kad.set_mode(Some(kad::Mode::Server));
@@ -213,6 +239,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 identify: identify::Behaviour::new(identify::Config::new("/interop/1".into(), keys.public())),
                 kad,
                 ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_millis(200))),
+                relay: relay::Behaviour::new(peer, relay::Config::default()),
+                relay_client,
                 stream: stream::Behaviour::new(),
             }
         })?

@@ -1,0 +1,184 @@
+"""Which relays this node keeps reservations at: two, in different address blocks. Pure.
+
+Candidates are relays that the configuration names, and DHT servers that offer to relay. A reservation is
+renewed when three quarters of its life are over. When one is lost, the next candidate is asked at once, and
+the lost one again with growing pauses. Owns these times and the addresses that lead here through relays;
+never asks anybody: client.py does. Implements docs/protocol.md, "Relays".
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ....messages.types import Instant, PeerAddresses
+
+MAX_KEPT = 2
+MAX_FOUND = 32
+MIN_LIFE_S, MAX_LIFE_S = 60.0, 3600.0
+"""What a reservation counts as living, whatever the relay's clock makes of it."""
+RENEWAL_SHARE = 0.75
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
+"""Between tries at one relay, doubled each time."""
+REFUSED_PAUSE_S = 300.0
+"""Before a relay is asked again that was found and cannot be used: full, or in the block of the other."""
+STEADY_S = 30.0
+"""Who kept a reservation so long is tried again without a long pause."""
+
+
+@dataclass(slots=True)
+class _Relay:
+    peer: bytes
+    addresses: tuple[str, ...]
+    is_configured: bool
+    address_block: str | None = None
+    is_being_asked: bool = False
+    failures: int = 0
+    ask_at: Instant = 0.0
+    granted_at: Instant = 0.0
+    ends_at: Instant = 0.0
+    """0: there is no reservation."""
+    renews_at: Instant = 0.0
+    circuits: tuple[str, ...] = ()
+
+    @property
+    def is_kept(self) -> bool:
+        return self.ends_at > 0.0
+
+
+class RelayChoice:
+    """The candidates of one node, and which of them are kept."""
+
+    def __init__(self, configured: Sequence[PeerAddresses]) -> None:
+        self._relays = {one.peer: _Relay(one.peer, one.addresses, True) for one in configured}
+        self.wants_found = False
+        """Whether relays are used that nobody has configured: this node is not reachable otherwise."""
+
+    @property
+    def kept(self) -> list[bytes]:
+        """The relays at which there is a reservation."""
+        return [relay.peer for relay in self._relays.values() if relay.is_kept]
+
+    @property
+    def circuits(self) -> tuple[str, ...]:
+        """The addresses that lead here: of each relay the first one, then of each the second, and so on."""
+        by_relay = [relay.circuits for relay in self._relays.values() if relay.is_kept]
+        most = max(map(len, by_relay), default=0)
+        ordered = [of_one[place] for place in range(most) for of_one in by_relay if place < len(of_one)]
+        return tuple(dict.fromkeys(ordered))
+
+    def keeps(self, peer: bytes) -> bool:
+        """Return whether there is a reservation at this relay."""
+        relay = self._relays.get(peer)
+        return relay is not None and relay.is_kept
+
+    def found(self, relay: PeerAddresses, address_block: str | None) -> None:
+        """Take up a DHT server that offers to relay, or its new addresses."""
+        known = self._relays.get(relay.peer)
+        if known is not None:
+            if not known.is_configured:
+                known.addresses = relay.addresses
+            return
+        found = [one for one in self._relays.values() if not one.is_configured]
+        if len(found) >= MAX_FOUND:
+            worst = max(found, key=lambda one: (not (one.is_kept or one.is_being_asked), one.failures))
+            if worst.is_kept or worst.is_being_asked or not worst.failures:
+                return
+            del self._relays[worst.peer]
+        self._relays[relay.peer] = _Relay(relay.peer, relay.addresses, False, address_block)
+
+    def poll(self, now: Instant) -> list[PeerAddresses]:
+        """Return the relays to ask for a reservation now; each waits for `granted` or `refused`."""
+        for relay in self._relays.values():
+            if relay.is_kept and relay.ends_at <= now:
+                self._end(relay)
+        asked = [one for one in self._relays.values() if self._is_due(one, now)]
+        for relay in asked:
+            relay.is_being_asked = True
+        while (relay_or_none := self._next_candidate(now)) is not None:
+            relay_or_none.is_being_asked = True
+            asked.append(relay_or_none)
+        return [PeerAddresses(relay.peer, relay.addresses) for relay in asked]
+
+    def wake_at(self) -> Instant:
+        """Return when `poll` has something to do without any event; inf: never."""
+        times = [
+            min(one.renews_at, one.ends_at)
+            for one in self._relays.values()
+            if one.is_kept and not one.is_being_asked
+        ]
+        if self._has_room():
+            times += [one.ask_at for one in self._relays.values() if self._is_candidate(one)]
+        return min(times, default=math.inf)
+
+    def granted(
+        self, peer: bytes, address_block: str | None, circuits: Sequence[str], life_s: float, now: Instant
+    ) -> bool:
+        """Note a reservation; return False if it is of no use: the other one is in the same address block."""
+        relay = self._relays[peer]
+        relay.is_being_asked = False
+        relay.address_block = address_block
+        if not relay.is_configured and self._shares_block(relay):
+            self._end(relay)
+            relay.ask_at = now + REFUSED_PAUSE_S
+            return False
+        life = min(max(life_s, MIN_LIFE_S), MAX_LIFE_S)
+        if not relay.is_kept:
+            relay.granted_at = now
+        relay.ends_at, relay.renews_at = now + life, now + life * RENEWAL_SHARE
+        relay.circuits = tuple(circuits)
+        return True
+
+    def refused(self, peer: bytes, now: Instant, *, for_long: bool = False) -> None:
+        """Note that a relay has granted nothing; `for_long`: it has said so, or is of no use."""
+        relay = self._relays[peer]
+        relay.is_being_asked = False
+        relay.failures += 1
+        if relay.is_kept and now < relay.ends_at:
+            # It could not be renewed. It holds until its end, and is tried again meanwhile.
+            relay.renews_at = now + self._pause(relay)
+            return
+        self._end(relay)
+        relay.ask_at = now + (REFUSED_PAUSE_S if for_long and not relay.is_configured else self._pause(relay))
+
+    def lost(self, peer: bytes, now: Instant) -> bool:
+        """Note that no connection with a relay is left; return whether a reservation was lost by it."""
+        relay = self._relays.get(peer)
+        if relay is None or not relay.is_kept:
+            return False
+        relay.failures = 0 if now - relay.granted_at >= STEADY_S else relay.failures + 1
+        self._end(relay)
+        relay.ask_at = now + self._pause(relay)
+        return True
+
+    def _is_due(self, relay: _Relay, now: Instant) -> bool:
+        return relay.is_kept and not relay.is_being_asked and relay.renews_at <= now
+
+    def _has_room(self) -> bool:
+        return sum(one.is_kept or one.is_being_asked for one in self._relays.values()) < MAX_KEPT
+
+    def _is_candidate(self, relay: _Relay) -> bool:
+        if relay.is_kept or relay.is_being_asked:
+            return False
+        return relay.is_configured or (self.wants_found and not self._shares_block(relay))
+
+    def _next_candidate(self, now: Instant) -> _Relay | None:
+        if not self._has_room():
+            return None
+        ready = [one for one in self._relays.values() if self._is_candidate(one) and one.ask_at <= now]
+        return min(ready, key=lambda one: (not one.is_configured, one.failures), default=None)
+
+    def _shares_block(self, relay: _Relay) -> bool:
+        return relay.address_block is not None and any(
+            one.address_block == relay.address_block and (one.is_kept or one.is_being_asked)
+            for one in self._relays.values()
+            if one is not relay
+        )
+
+    @staticmethod
+    def _end(relay: _Relay) -> None:
+        relay.ends_at = relay.renews_at = 0.0
+        relay.circuits = ()
+
+    @staticmethod
+    def _pause(relay: _Relay) -> float:
+        return min(FIRST_PAUSE_S * 2.0 ** min(relay.failures, 16), MAX_PAUSE_S)

@@ -1,0 +1,191 @@
+"""What a node says of its reachability, from all evidence together; in virtual time, without sockets."""
+
+import ipaddress
+
+import pytest
+
+from spacedrive_node.actors.swarm.dial.addresses import Endpoint, parse
+from spacedrive_node.actors.swarm.reachability.core import ReachabilityCore
+from spacedrive_node.actors.swarm.reachability.judgement import UNSOLICITED_S, fixed, serves_dht
+from spacedrive_node.messages.actor_configs import SwarmConfig
+from spacedrive_node.messages.types import DhtMode, Reachability
+
+LISTENING = [parse("/ip4/0.0.0.0/tcp/7520"), parse("/ip4/0.0.0.0/udp/7520/quic-v1")]
+HOME = [parse("/ip4/192.168.1.11/tcp/7520"), parse("/ip4/192.168.1.11/udp/7520/quic-v1")]
+NAT = "45.77.1.1"
+TCP, UDP = parse(f"/ip4/{NAT}/tcp/7520"), parse(f"/ip4/{NAT}/udp/7520/quic-v1")
+MAPPED = parse(f"/ip4/{NAT}/tcp/31000")
+
+
+def home(*, configured: tuple[Endpoint, ...] = ()) -> ReachabilityCore:
+    own = [ipaddress.ip_address("192.168.1.11")]
+    return ReachabilityCore(LISTENING, configured or HOME, lambda: own, is_configured=bool(configured))
+
+
+def observers(core: ReachabilityCore, *ports: int) -> None:
+    for number, port in enumerate(ports):
+        seen = parse(f"/ip4/{NAT}/udp/{port}/quic-v1")
+        core.seen_as(f"45.33.{number}.1", seen, 0.0, from_listening_port=True)
+
+
+def check_all(core: ReachabilityCore, reached: bool, now: float = 0.0) -> set[Endpoint]:
+    asked = set()
+    while begun := core.begin_checks(now):
+        for check in begun:
+            asked.add(check.endpoint)
+            core.end_check(check, "reached" if reached else "unreached", now)
+    return asked
+
+
+def servers(core: ReachabilityCore, count: int = 3) -> None:
+    for number in range(count):
+        core.add_server(bytes([number]) * 38, f"46.1.{number}.1")
+
+
+def test_nothing_is_known_at_first() -> None:
+    assert home().state(0.0) == "unknown"
+    assert home().candidates(0.0) == []
+
+
+@pytest.mark.parametrize(("ports", "state"), [((5000, 5000), "punchable"), ((5000, 5001), "symmetric")])
+def test_the_kind_of_nat(ports: tuple[int, int], state: str) -> None:
+    core = home()
+    observers(core, *ports)
+    assert core.state(1.0) == state
+    servers(core)
+    check_all(core, reached=False)
+    assert core.state(1.0) == state
+
+
+def test_three_dial_backs_make_a_node_public_and_its_address_known() -> None:
+    core = home()
+    observers(core, 7520, 7520)
+    servers(core)
+    assert check_all(core, reached=True) == {TCP, UDP}
+    assert core.state(1.0) == "public"
+    assert core.confirmed(1.0) == (TCP, UDP)
+
+
+def test_udp_is_not_checked_by_those_to_whom_udp_was_sent() -> None:
+    core = home()
+    observers(core, 7520, 7520)
+    servers(core)
+    for number in range(3):
+        core.dialled(f"46.1.{number}.1", 0.0, "udp")
+    assert check_all(core, reached=True) == {TCP}
+
+
+def test_an_unsolicited_connection_makes_a_node_public() -> None:
+    core = home()
+    assert core.accepted("47.1.1.1", LISTENING[0], 0.0)
+    assert core.state(1.0) == "public"
+    assert core.state(UNSOLICITED_S) == "unknown"
+    assert core.wake_at(1.0) <= UNSOLICITED_S
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["192.168.1.12", "127.0.0.1", "100.64.1.1", "169.254.1.1", "fd00::1", "45.33.0.9", "45.77.1.200", ""],
+)
+def test_what_is_no_unsolicited_connection(host: str) -> None:
+    """From a private network, from where something was sent to, or from behind the same NAT."""
+    core = home()
+    core.dialled("45.33.0.1", 0.0)
+    observers(core, 7520)
+    assert not core.accepted(host, LISTENING[0], 1.0)
+    assert core.state(2.0) == "unknown"
+
+
+def test_only_the_first_connection_from_a_block_is_unsolicited() -> None:
+    core = home()
+    assert core.accepted("47.1.1.1", LISTENING[0], 0.0)
+    assert not core.accepted("47.1.1.2", LISTENING[0], 1.0)
+
+
+def test_a_mapping_is_checked_and_not_believed_by_itself() -> None:
+    core = home()
+    core.set_mappings([MAPPED], 0.0)
+    assert core.candidates(0.0) == [MAPPED]
+    assert core.confirmed(0.0) == ()
+    servers(core)
+    check_all(core, reached=True)
+    assert core.confirmed(1.0) == (MAPPED,)
+    core.set_mappings([], 2.0)
+    core.begin_checks(2.0)
+    assert core.confirmed(2.0) == ()
+
+
+def test_an_unsolicited_connection_vouches_for_a_mapping_that_was_there() -> None:
+    core = home()
+    core.accepted("47.1.1.1", LISTENING[0], 0.0)
+    core.set_mappings([MAPPED], 1.0)
+    assert core.confirmed(2.0) == ()
+    core.accepted("47.1.2.1", LISTENING[1], 3.0)  # over UDP: says nothing of TCP
+    assert core.confirmed(4.0) == ()
+    core.accepted("47.1.3.1", LISTENING[0], 5.0)
+    assert core.confirmed(6.0) == (MAPPED,)
+
+
+def test_a_mapping_of_the_gateway_that_does_not_work_is_not_announced() -> None:
+    core = home()
+    core.set_mappings([MAPPED], 0.0)
+    servers(core)
+    check_all(core, reached=False)
+    assert core.confirmed(1.0) == ()
+    assert core.state(1.0) == "unknown"
+
+
+def test_configured_addresses_are_checked_and_no_others_are_added() -> None:
+    mine = parse("/ip4/45.99.1.1/tcp/443")
+    core = home(configured=(mine,))
+    core.set_mappings([MAPPED], 0.0)
+    observers(core, 7520, 7520)
+    servers(core)
+    assert check_all(core, reached=True) == {mine}
+    assert core.state(1.0) == "public"
+    assert core.confirmed(1.0) == ()
+
+
+def test_private_and_lying_observations_are_left_out() -> None:
+    core = home()
+    for number, seen in enumerate(("192.168.1.5", "127.0.0.1", "10.0.0.1")):
+        for observer in (f"45.33.{number}.1", f"45.34.{number}.1"):
+            core.seen_as(observer, parse(f"/ip4/{seen}/tcp/1"), 0.0, from_listening_port=True)
+    core.seen_as("192.168.1.1", UDP, 0.0, from_listening_port=True)
+    core.seen_as("2a01::1", UDP, 0.0, from_listening_port=True)
+    assert (core.state(1.0), core.candidates(1.0)) == ("unknown", [])
+
+
+def test_another_network_begins_anew() -> None:
+    core = home()
+    observers(core, 7520, 7520)
+    servers(core)
+    check_all(core, reached=True)
+    core.accepted("47.1.1.1", LISTENING[0], 0.0)
+    core.network_changed()
+    assert (core.state(1.0), core.confirmed(1.0)) == ("unknown", ())
+
+
+def test_who_keeps_to_itself_finds_nothing_out() -> None:
+    loopback = ("/ip4/127.0.0.1/tcp/7520",)
+    assert fixed(SwarmConfig(listen=loopback, offline=True), loopback) == "this host"
+    assert fixed(SwarmConfig(listen=loopback), loopback) == "this host"
+    assert fixed(SwarmConfig(listen=loopback, lan_only=True), ("/ip4/192.168.1.1/tcp/1",)) == "private"
+    assert fixed(SwarmConfig(listen=loopback), ("/ip4/192.168.1.1/tcp/1",)) is None
+    assert fixed(SwarmConfig(listen=loopback), ("/dns/example.org/tcp/1",)) is None
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_the_dht_is_served_by_who_is_reachable(public: bool) -> None:
+    """In the public network that is from everywhere."""
+
+    def serves(mode: DhtMode, state: Reachability) -> bool:
+        config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/7520",), dht_mode=mode, public=public)
+        return serves_dht(config, state)
+
+    states: tuple[Reachability, ...] = ("unknown", "public", "punchable", "symmetric", "private", "this host")
+    assert {state for state in states if serves("auto", state)} == (
+        {"public"} if public else {"public", "private", "this host"}
+    )
+    assert serves("server", "unknown")
+    assert not serves("client", "public")

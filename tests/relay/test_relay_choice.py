@@ -1,0 +1,193 @@
+"""Which relays are kept: two, in different blocks, renewed in time, replaced at once; all in virtual time."""
+
+import math
+from collections.abc import Sequence
+
+from spacedrive_node.actors.swarm.relay.relay_choice import (
+    FIRST_PAUSE_S,
+    MAX_FOUND,
+    MAX_LIFE_S,
+    MAX_PAUSE_S,
+    REFUSED_PAUSE_S,
+    STEADY_S,
+    RelayChoice,
+)
+from spacedrive_node.messages.types import PeerAddresses
+
+LIFE = 3600.0
+
+
+def relay(number: int) -> PeerAddresses:
+    return PeerAddresses(number.to_bytes(34, "big"), (f"/ip4/192.0.{number}.1/tcp/1",))
+
+
+def block(number: int) -> str:
+    return f"192.0.{number}.0/24"
+
+
+def circuits(number: int, count: int = 1) -> tuple[str, ...]:
+    return tuple(f"through {number}, address {place}" for place in range(count))
+
+
+def asked(choice: RelayChoice, now: float) -> list[int]:
+    return [int.from_bytes(one.peer, "big") for one in choice.poll(now)]
+
+
+def grant(choice: RelayChoice, number: int, now: float, *, life: float = LIFE, addresses: int = 1) -> bool:
+    return choice.granted(relay(number).peer, block(number), circuits(number, addresses), life, now)
+
+
+def having(numbers: Sequence[int], *, found: Sequence[int] = ()) -> RelayChoice:
+    choice = RelayChoice([relay(number) for number in numbers])
+    choice.wants_found = True
+    for number in found:
+        choice.found(relay(number), block(number))
+    return choice
+
+
+def test_two_are_kept_of_three_that_are_configured() -> None:
+    """The third is asked when one of the two does not grant."""
+    choice = having([1, 2, 3])
+    assert asked(choice, 0.0) == [1, 2]
+    assert asked(choice, 0.1) == []
+    assert choice.wake_at() == math.inf
+    assert grant(choice, 1, 0.2)
+    choice.refused(relay(2).peer, 0.2)
+    assert asked(choice, 0.2) == [3]
+    assert grant(choice, 3, 0.3)
+    assert choice.circuits == (*circuits(1), *circuits(3))
+
+
+def test_a_reservation_is_renewed_at_three_quarters_of_its_life() -> None:
+    """Not earlier, and once; its circuits stay meanwhile."""
+    choice = having([1])
+    asked(choice, 0.0)
+    grant(choice, 1, 100.0, life=1000.0)
+    assert choice.wake_at() == 850.0
+    assert asked(choice, 849.9) == []
+    assert asked(choice, 850.0) == [1]
+    assert asked(choice, 851.0) == []
+    assert choice.circuits == circuits(1)
+    grant(choice, 1, 852.0, life=1000.0)
+    assert choice.wake_at() == 852.0 + 750.0
+
+
+def test_a_renewal_that_fails_is_tried_again_until_the_end() -> None:
+    """The reservation holds until it is over by this node's clock, and then it is gone."""
+    choice = having([1])
+    asked(choice, 0.0)
+    grant(choice, 1, 0.0, life=1000.0)
+    at, tries = 750.0, 0
+    while at < 1000.0:
+        assert asked(choice, at) == [1]
+        choice.refused(relay(1).peer, at)
+        assert choice.circuits == circuits(1)
+        at, tries = choice.wake_at(), tries + 1
+    assert 8 < tries < 40
+    assert choice.poll(1000.0) is not None
+    assert choice.circuits == ()
+
+
+def test_the_relay_s_clock_may_be_wrong() -> None:
+    """A life of minus a day or of a year counts as a minute or an hour."""
+    choice = having([1, 2])
+    asked(choice, 0.0)
+    grant(choice, 1, 0.0, life=-86400.0)
+    grant(choice, 2, 0.0, life=3e7)
+    assert asked(choice, 45.0) == [1]
+    grant(choice, 1, 45.0, life=LIFE)
+    assert asked(choice, 0.75 * MAX_LIFE_S) == [2]
+
+
+def test_a_lost_one_is_replaced_at_once_and_taken_back() -> None:
+    """By another candidate in the same moment, or by itself after a quarter of a second if it was steady."""
+    choice = having([1, 2, 3])
+    asked(choice, 0.0)
+    grant(choice, 1, 0.0)
+    grant(choice, 2, 0.0)
+    assert choice.lost(relay(1).peer, 100.0)
+    assert not choice.lost(relay(1).peer, 100.0)
+    assert asked(choice, 100.0) == [3]
+    choice.refused(relay(3).peer, 100.0)
+    assert choice.wake_at() == 100.0 + FIRST_PAUSE_S
+    assert asked(choice, 100.0 + FIRST_PAUSE_S) == [1]
+
+
+def test_one_that_grants_and_leaves_is_asked_ever_more_seldom() -> None:
+    """Neither a relay that is restarting nor one that plays makes this node ask without a pause."""
+    choice = having([1])
+    at, times = 0.0, 0
+    while at < 3600.0:
+        assert asked(choice, at) == [1]
+        grant(choice, 1, at)
+        choice.lost(relay(1).peer, at)
+        at, times = choice.wake_at(), times + 1
+    assert times < 20 + 3600.0 / MAX_PAUSE_S
+    assert asked(choice, at) == [1]
+    grant(choice, 1, at)
+    choice.lost(relay(1).peer, at + STEADY_S)
+    assert choice.wake_at() == at + STEADY_S + FIRST_PAUSE_S
+
+
+def test_found_ones_are_in_different_blocks() -> None:
+    """Where the block is known before, or only when it was asked; what the user has named is not judged."""
+    choice = having([], found=[1])
+    choice.found(relay(2), block(1))
+    choice.found(relay(3), None)
+    choice.found(relay(4), block(4))
+    assert asked(choice, 0.0) == [1, 3]
+    assert grant(choice, 1, 0.0)
+    assert not choice.granted(relay(3).peer, block(1), circuits(3), LIFE, 0.0)
+    assert asked(choice, 0.0) == [4]
+    assert grant(choice, 4, 0.0)
+    assert choice.kept == [relay(1).peer, relay(4).peer]
+    named = having([1, 2])
+    asked(named, 0.0)
+    assert all(named.granted(relay(one).peer, block(1), circuits(one), LIFE, 0.0) for one in (1, 2))
+
+
+def test_found_ones_come_after_those_that_are_named_and_only_where_they_are_wanted() -> None:
+    """A node that others reach as it is uses no stranger's relay."""
+    choice = having([7], found=[1, 2])
+    assert asked(choice, 0.0) == [7, 1]
+    choice = having([7], found=[1, 2])
+    choice.wants_found = False
+    assert asked(choice, 0.0) == [7]
+    choice.wants_found = True
+    assert asked(choice, 0.0) == [1]
+
+
+def test_a_found_one_that_says_no_is_left_alone_for_a_while() -> None:
+    """Full, or without a valid voucher."""
+    choice = having([], found=[1])
+    assert asked(choice, 0.0) == [1]
+    choice.refused(relay(1).peer, 0.0, for_long=True)
+    assert choice.wake_at() == REFUSED_PAUSE_S
+
+
+def test_found_ones_are_bounded() -> None:
+    """One that has failed makes room for a new one; nobody else does."""
+    choice = having([], found=range(1, 1 + MAX_FOUND))
+    choice.found(relay(200), block(200))
+    assert asked(choice, 0.0) == [1, 2]
+    grant(choice, 1, 0.0)
+    choice.refused(relay(2).peer, 0.0, for_long=True)
+    choice.found(relay(201), block(201))
+    choice.found(relay(202), block(202))
+    seen: set[int] = set()
+    for _ in range(2 * MAX_FOUND):
+        for number in asked(choice, 1.0):
+            seen.add(number)
+            choice.refused(relay(number).peer, 1.0, for_long=True)
+    assert 201 in seen
+    assert not {2, 200, 202} & seen
+    assert len(seen) == MAX_FOUND - 1
+
+
+def test_of_each_relay_one_address_comes_first() -> None:
+    """Whoever takes two addresses gets one of each relay."""
+    choice = having([1, 2])
+    asked(choice, 0.0)
+    grant(choice, 1, 0.0, addresses=2)
+    grant(choice, 2, 0.0, addresses=1)
+    assert choice.circuits == (circuits(1, 2)[0], circuits(2)[0], circuits(1, 2)[1])
