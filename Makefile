@@ -46,9 +46,9 @@ fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)
 	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
 
 # Half of them over TCP and half over QUIC, or all over TRANSPORT=tcp, quic or both.
-chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7 TRANSPORT=quic
+chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7 TRANSPORT=quic RELAYED=1
 	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED)) \
-		$(if $(TRANSPORT),--transport $(TRANSPORT))
+		$(if $(TRANSPORT),--transport $(TRANSPORT)) $(if $(RELAYED),--relayed)
 
 failures: $(DEV) ## the other side vanishes at every message, in every manner, over TCP and QUIC (an hour)
 	@$(BIN)/python tests/failures/run.py
