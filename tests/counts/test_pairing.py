@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(120)
 # the DHT servers know of each other. SessionEnded may come after the last word to the user, or not.
 ON_THE_SIDE = {
     "Observed",
+    "PeersBehaved",
     "SwarmStatus",
     "Readiness",
     "ServerJoined",
