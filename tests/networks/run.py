@@ -11,6 +11,7 @@ import fnmatch
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,7 +81,12 @@ def main() -> int:
     try:
         for place, cell in enumerate(chosen, 1):
             file = arguments.results / f"{cell.name}.json"
-            results = run_one(cell, file, arguments.pairings, arguments.results / "logs")
+            try:
+                results = run_one(cell, file, arguments.pairings, arguments.results / "logs")
+            except Exception:  # a cell that cannot be built; the others can
+                traceback.print_exc()
+                all_paired = False
+                continue
             all_paired &= all(one.is_paired for one in results)
             seconds = time.monotonic() - began
             print(f"{seconds:6.0f} s: {place} of {len(chosen)}: {summary(cell, results)}", flush=True)
