@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc
+.PHONY: help demo test test-net fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -36,14 +36,19 @@ demo: $(STAMP) ## two nodes on this machine pair before your eyes (the default)
 test: $(DEV) ## all tests, in two processes (JOBS=2, TRANSPORT=quic)
 	@$(if $(TRANSPORT),TEST_TRANSPORT=$(TRANSPORT)) $(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
 
+# Root, nftables, /dev/net/tun. What is done is kept in .networks and not done again; CELLS='cone+*@50ms-0%' for a part.
+test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10)
+	@$(BIN)/python tests/networks/run.py $(if $(CELLS),--cells '$(CELLS)') \
+		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS))
+
 # A hundred thousand hostile byte strings at each decoder and socket; the tests take a few thousand.
 fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)
 	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
 
 # A third over TCP, QUIC and WebRTC each, or all over TRANSPORT=tcp, quic, webrtc or both (TCP and QUIC).
-chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7 TRANSPORT=quic
+chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7 TRANSPORT=quic RELAYED=1
 	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED)) \
-		$(if $(TRANSPORT),--transport $(TRANSPORT))
+		$(if $(TRANSPORT),--transport $(TRANSPORT)) $(if $(RELAYED),--relayed)
 
 failures: $(DEV) ## the other side vanishes at every message, in every manner, over each transport (an hour and a half)
 	@$(BIN)/python tests/failures/run.py
@@ -115,4 +120,4 @@ lock: ## write the locked requirements anew (maintainers; needs uv)
 	$(LOCK) requirements/bench.in -o requirements/bench.txt
 
 clean: ## remove environments and results
-	rm -rf $(VENV) $(BESIDE) benchmarks/results build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from . import __version__, sandbox_profiles
-from .config.multiaddrs import bootstrap_peer
+from .config.multiaddrs import named_peers
 from .config.node_sockets import NodeSocketError, NodeSockets
 from .config.paths import UnsafePathError, default_data_dir, runtime_dir
 from .config.settings import NodeConfig
@@ -192,7 +192,7 @@ def child_specs(
             entry=_entry("discovery"),
             config=DiscoveryConfig(
                 runtime_dir=str(runtime_dir()),
-                bootstrap=tuple(bootstrap_peer(text) for text in config.bootstrap_addresses),
+                bootstrap=named_peers(config.bootstrap_addresses),
                 same_host=config.same_host,
                 mdns=config.mdns and not config.offline,
             ),
@@ -213,7 +213,7 @@ def child_specs(
                 public=config.public,
                 name_servers=config.dns,
                 port_mapping=config.maps_ports,
-                relays=tuple(bootstrap_peer(text) for text in config.relay),
+                relays=named_peers(config.relay),
                 relay_service=config.relay_service,
                 websocket=config.uses_websocket,
                 webrtc=config.uses_webrtc,

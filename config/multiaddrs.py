@@ -8,6 +8,7 @@ starts. Never resolves a name and never opens a socket.
 import ipaddress
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from ..messages.types import PeerAddresses
 from ..protocol.multiaddrs import MAX_ADDRESS_CHARACTERS, AddressError, Endpoint, is_zoned, parse
@@ -21,6 +22,8 @@ _DNSADDR = re.compile(
 )
 _P2P = ("p2p", "ipfs")
 """Of a peer id; the second is the old name, which some programs still print."""
+_MAX_ADDRESSES_PER_PEER = 32
+"""As many as a message has room for (messages/types.py)."""
 
 
 def listen_address(value: object) -> str:
@@ -78,10 +81,13 @@ def bootstrap_address(value: object) -> str:
         ) from None
 
 
-def bootstrap_peer(text: str) -> PeerAddresses:
-    """Return what `bootstrap_address` has accepted, as the actors get it."""
-    address, _, peer = text.rpartition("/p2p/")
-    return PeerAddresses(peer=peer_id_from_text(peer), addresses=(address,))
+def named_peers(texts: Iterable[str]) -> tuple[PeerAddresses, ...]:
+    """Return what `bootstrap_address` has accepted, as the actors get it: a peer with all its addresses."""
+    found: dict[bytes, dict[str, None]] = {}
+    for text in texts:
+        address, _, peer = text.rpartition("/p2p/")
+        found.setdefault(peer_id_from_text(peer), {})[address] = None
+    return tuple(PeerAddresses(peer, tuple(one)[:_MAX_ADDRESSES_PER_PEER]) for peer, one in found.items())
 
 
 def _read(value: object) -> tuple[str, Endpoint, str | None]:

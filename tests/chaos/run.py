@@ -3,7 +3,8 @@
     python tests/chaos/run.py --pairings 200 --seed 7 --concurrency 4
 
 A third of them over TCP, QUIC and WebRTC each (without its extra, half), unless --transport says otherwise.
-Exit status 0: over each nothing failed and at least 99 % were complete (with few pairings: all but one).
+With --relayed the nodes reach each other through one more node alone, whose swarm is killed now and then
+too. Exit status 0: over each nothing failed and at least 99 % were complete (with few pairings: all but one).
 Ctrl-C and SIGTERM end it early and print the results so far.
 """
 
@@ -33,12 +34,17 @@ from spacedrive_node.tests.harness.secret_sweep import collector
 from spacedrive_node.tests.harness.transports import using
 
 NAMES = ("anna", "bruno", "clara")
+RELAY = "relay"
+UNREACHABLE = ("/ip4/127.0.0.1/tcp/1",)
+"""What nodes announce that are to be reached through the relay alone: there everybody is refused."""
 DATA = {"devices.db", "identity.key", "lock", "peers.db"}
 TRANSPORTS = {
     "each": ("tcp", "quic", "webrtc") if extras.has_webrtc() else ("tcp", "quic"),
     **{one: (one,) for one in ("tcp", "quic", "webrtc", "both")},
 }
 """By the option: over what the nodes are reached, in one run after the other."""
+_RELAY_RESTART_INTERVAL_S = 20.0
+"""Seconds between two kills of the relay's swarm."""
 _GONE = 5.0
 """Seconds in which the last process must end."""
 _PROGRESS_INTERVAL_S = 15.0
@@ -73,7 +79,7 @@ def make_killers(arguments: argparse.Namespace, timeline: Timeline) -> list[Proc
     """Return a killer for each node."""
     return [
         ProcessKiller(name=name, timeline=timeline, draw=random.Random(f"{arguments.seed}/{name}"))
-        for name in NAMES[: arguments.nodes]
+        for name in (*NAMES[: arguments.nodes], *([RELAY] if arguments.relayed else []))
     ]
 
 
@@ -88,13 +94,21 @@ async def run_chaos(
     before = descriptors()
     async with AsyncExitStack() as stack:
         nodes: list[Node] = []
-        for name, spawner in zip(names, killers, strict=True):
-            known = (nodes[0].bootstrap,) if nodes else ()
+        settings: dict[str, object] = {}
+        if arguments.relayed:
+            relay = await stack.enter_async_context(
+                running_node(folder, RELAY, spawner=killers[-1], relay_service=True, dht_mode="server")
+            )
+            known = (relay.bootstrap,)
+            settings = {"relay": known, "bootstrap": known, "announce": UNREACHABLE, "dht_mode": "client"}
+        for name, spawner in zip(names, killers, strict=False):
+            if not arguments.relayed:
+                settings = {"bootstrap": (nodes[0].bootstrap,) if nodes else ()}
             nodes.append(
-                await stack.enter_async_context(running_node(folder, name, spawner=spawner, bootstrap=known))
+                await stack.enter_async_context(running_node(folder, name, spawner=spawner, **settings))
             )
         folders = [folder / name for name in names]
-        running = ChaosRun(arguments.seed, nodes, killers, folders, timeline, "none")
+        running = ChaosRun(arguments.seed, nodes, killers[: len(names)], folders, timeline, "none")
         running.every, running.frames = arguments.every, arguments.frames
         if arguments.delivery is not None:
             running.patience = 2.0
@@ -104,6 +118,8 @@ async def run_chaos(
         running.mode, running.report = arguments.mode, report
         async with trio.open_nursery() as progress:
             progress.start_soon(print_progress, arguments.pairings, report, killers, timeline)
+            if arguments.relayed:
+                progress.start_soon(restart_relay, killers[-1], running)
             await running.run(arguments.pairings, arguments.concurrency)
             await running.wait_until_quiet()
             progress.cancel_scope.cancel()
@@ -118,6 +134,14 @@ async def run_chaos(
         report.failures.append(f"processes left over: {left}")
     if (more := descriptors() - before).total():
         report.failures.append(f"descriptors left over after the end: {more}")
+
+
+async def restart_relay(killer: ProcessKiller, running: ChaosRun) -> None:
+    """Kill the swarm of the relay at intervals, except while nothing is to be killed."""
+    while True:
+        await trio.sleep(_RELAY_RESTART_INTERVAL_S)
+        if running.pause is None:
+            killer.kill("swarm", 0.0)
 
 
 async def print_progress(
@@ -149,7 +173,9 @@ async def still_there(killers: list[ProcessKiller]) -> list[int]:
 def left_behind(folder: Path) -> list[str]:
     """Return the files that are left after the end, apart from each node's data."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-    return sorted(str(file) for file in files if file.parts[0] not in NAMES or file.name not in DATA)
+    return sorted(
+        str(file) for file in files if file.parts[0] not in (*NAMES, RELAY) or file.name not in DATA
+    )
 
 
 def shorten(delivery: float) -> None:
@@ -211,6 +237,9 @@ def main() -> int:
         default="each",
         help="over what the nodes are reached: a part of the pairings over TCP, QUIC and WebRTC each,\n"
         "one of them alone, or both TCP and QUIC at once, as by default in a node",
+    )
+    parser.add_argument(
+        "--relayed", action="store_true", help="the nodes reach each other through a relay alone"
     )
     parser.add_argument("--timeline", type=Path, help="write all that happened to this file")
     arguments = parser.parse_args()

@@ -12,14 +12,17 @@ from spacedrive_node.tests.harness.faults.process_killer import Timeline
 
 RUN = Path(__file__).with_name("run.py")
 COMPLETE = "--pairings 20 --seed 1 --concurrency 4 --frames 0.01 --every 2"
+RELAYED = "--pairings 6 --seed 3 --concurrency 3 --frames 0.01 --every 2 --transport tcp --relayed"
 SETTLE_LATER = "--pairings 8 --seed 11 --concurrency 2 --mode bursts --delivery 1.5"
 
 
-@pytest.mark.parametrize("options", [COMPLETE, SETTLE_LATER], ids=["complete", "settle-later"])
+@pytest.mark.parametrize(
+    "options", [COMPLETE, SETTLE_LATER, RELAYED], ids=["complete", "settle-later", "relayed"]
+)
 @pytest.mark.timeout(300)
 def test_a_storm_leaves_nothing_wrong(options: str) -> None:
-    """Random SIGKILLs on both sides, over each transport: complete, equal on both sides, and nothing is
-    left over; see run.py.
+    """Random SIGKILLs on both sides, over each transport, and through a relay that is killed too: complete,
+    equal on both sides, and nothing is left over; see run.py.
     """
     command = [sys.executable, str(RUN), *options.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=290)

@@ -11,7 +11,7 @@ from spacedrive_node.actors.swarm.dial.addresses import usable
 from spacedrive_node.cli import run
 from spacedrive_node.config.effective import to_toml
 from spacedrive_node.config.loading import ConfigError, load_config
-from spacedrive_node.config.multiaddrs import bootstrap_address, bootstrap_peer
+from spacedrive_node.config.multiaddrs import bootstrap_address, named_peers
 from spacedrive_node.config.settings import DEFAULT_METRICS, PUBLIC_BOOTSTRAP, SETTINGS, NodeConfig
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.peer_ids import peer_id_from_text
@@ -218,7 +218,7 @@ def test_what_is_accepted_can_be_used(given, meant, peer):
     """Each way to write a bootstrap peer gives the one form that the swarm reads."""
     (text,) = load_config({"bootstrap": (given.format(peer),)}, {}).config.bootstrap
     assert text == f"{meant}/p2p/{PEER}"
-    assert bootstrap_peer(text) == PeerAddresses(PEER_BYTES, (meant,))
+    assert named_peers([text]) == (PeerAddresses(PEER_BYTES, (meant,)),)
     assert [str(endpoint) for endpoint in usable([meant])] == [meant]
 
 
@@ -256,6 +256,15 @@ def test_a_bootstrap_peer_that_cannot_be_used_is_refused(address):
     assert found.startswith("--bootstrap: ")
 
 
+def test_all_addresses_of_a_peer_are_used():
+    """A peer that is named with several is one peer, whichever of them this host can dial."""
+    addresses = ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/udp/1/quic-v1", "/ip6/2001:db8::1/tcp/1")
+    texts = [f"{address}/p2p/{PEER}" for address in addresses]
+    assert named_peers([*texts, texts[0]]) == (PeerAddresses(PEER_BYTES, addresses),)
+    many = named_peers(f"/ip4/192.0.2.1/tcp/{port}/p2p/{PEER}" for port in range(1, 65))
+    assert [len(one.addresses) for one in many] == [32]
+
+
 def test_the_public_network_is_off_unless_it_is_asked_for():
     """Then it has its protocol id, and begins with its names unless others are given."""
     off = load_config({}, {}).config
@@ -267,7 +276,7 @@ def test_the_public_network_is_off_unless_it_is_asked_for():
     assert not on.uses_websocket
     own = load_config({"public": True, "bootstrap": (f"/dnsaddr/Boot.Example/p2p/{PEER}/",)}, {}).config
     assert own.bootstrap_addresses == (f"/dnsaddr/boot.example/p2p/{PEER}",)
-    assert bootstrap_peer(own.bootstrap[0]).addresses == ("/dnsaddr/boot.example",)
+    assert named_peers(own.bootstrap)[0].addresses == ("/dnsaddr/boot.example",)
 
 
 def test_a_name_server_is_an_address_with_or_without_a_port():

@@ -55,6 +55,15 @@ def test_silent_udp_is_last() -> None:
     assert [one.endpoint for one in found] == [four(2), four(9), four(1, "quic")]
 
 
+def test_a_relay_that_turned_bad_is_last_and_late() -> None:
+    """Behind relays that have failed, though circuits through it have stood; a second after them."""
+    bad, good, failed = [four(9).through(name) for name in ("Qmbad", "Qmgood", "Qmfailed")]
+    known = Known(worked=(bad,), failed=frozenset({failed}), bad_relays=frozenset({"Qmbad"}))
+    targets = [Target(one, kind="relayed") for one in (bad, failed, good)]
+    assert [one.endpoint for one in plan.in_order(targets, known)] == [good, failed, bad]
+    assert [one.at_s for one in plan.plan(targets, known)] == [0.0, 0.25, 1.25]
+
+
 def test_direct_before_relayed() -> None:
     """Also before one that worked, and also when the direct one has failed."""
     targets = [Target(four(9), kind="relayed"), Target(four(1)), Target(four(2))]

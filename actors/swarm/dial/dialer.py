@@ -216,7 +216,14 @@ class Dialer:
             await trio.sleep_until(next_at)
 
     async def drop(self, connection: Any) -> None:
-        """Close a connection that has failed, so that `existing` does not return it again."""
+        """Close a connection that has failed, so that `existing` does not return it again.
+
+        If this side has made it through a relay, other relays come before that one from now on.
+        """
+        endpoint = self._dialled.get(connection)
+        if endpoint is not None and endpoint.relay is not None:
+            peer = connection.muxed_conn.peer_id.to_bytes()
+            self._history.relay_turned_bad(self._network_now(), peer, endpoint.relay, trio.current_time())
         await close_connection(connection)
 
     async def drop_peer(self, peer: bytes) -> None:
@@ -303,6 +310,7 @@ class Dialer:
             through = await self._open_circuit(connection, peer)
         except Exception:  # as in _dial_endpoint
             return None
+        self._dialled[through] = target.endpoint
         return Made(through, target, trio.current_time() - began)
 
     async def _dial_address(self, peer: ID, target: Target) -> Any:

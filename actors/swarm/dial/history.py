@@ -16,8 +16,9 @@ MAX_PEERS = 512
 MAX_ENDPOINTS = 4
 MAX_FAILED = 16
 MAX_NETWORKS = 16
+MAX_BAD_RELAYS = 8
 FAILED_S = 600.0
-"""For how long an address that failed comes later."""
+"""For how long an address that failed, or a relay that turned bad, comes later."""
 SILENT_PEERS = 4
 """UDP comes last once it got no answer from so many peers to which another way led, and from none since."""
 UDP_RETRY_S = 600.0
@@ -31,6 +32,7 @@ Network = Hashable
 class _Peer:
     worked: list[Endpoint] = field(default_factory=list)
     failed: dict[Endpoint, Instant] = field(default_factory=dict)
+    bad_relays: dict[str, Instant] = field(default_factory=dict)
     round_trip_s: float | None = None
 
 
@@ -51,8 +53,9 @@ class DialHistory:
         """Return what is known for a race that begins now."""
         record = self._peers.get((network, peer), _Peer())
         failed = frozenset(one for one, at in record.failed.items() if now - at < FAILED_S)
+        bad = frozenset(one for one, at in record.bad_relays.items() if now - at < FAILED_S)
         silent = self._udp_is_silent(network, now)
-        return Known(tuple(record.worked), failed, record.round_trip_s, silent)
+        return Known(tuple(record.worked), failed, record.round_trip_s, silent, bad)
 
     def worked(self, network: Network, peer: bytes, endpoint: Endpoint, took_s: float) -> None:
         """Note a connection, which was made in `took_s` seconds."""
@@ -77,6 +80,14 @@ class DialHistory:
         record.failed[endpoint] = now
         if len(record.failed) > MAX_FAILED:
             del record.failed[next(iter(record.failed))]
+
+    def relay_turned_bad(self, network: Network, peer: bytes, relay: str, now: Instant) -> None:
+        """Note that a connection through a relay was of no use; that another stands does not change it."""
+        record = self._record(network, peer)
+        record.bad_relays.pop(relay, None)
+        record.bad_relays[relay] = now
+        if len(record.bad_relays) > MAX_BAD_RELAYS:
+            del record.bad_relays[next(iter(record.bad_relays))]
 
     def udp_was_silent(self, network: Network, peer: bytes, now: Instant) -> None:
         """Note that UDP got no answer from a peer to which another way has led meanwhile."""

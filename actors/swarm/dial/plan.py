@@ -1,11 +1,12 @@
 """In which order the addresses of a peer are dialled, and when each begins.
 
 Direct addresses come before relayed ones, which do not wait for all of them. First what worked with this peer
-on this network, the newest first; then what is not known; then what has failed lately; and last of all UDP,
-where UDP gets no answer on this network. What is equal otherwise goes in turns: QUIC, which connects in one
-round trip, then TCP, which needs two, then WebSocket, then WebRTC; and of each IPv4 and IPv6, so that no kind
-that is dead holds up the others. Each begins 250 ms after the one before, or after as long as connecting to
-this peer takes, or as soon as that one has failed. Pure. Implements docs/protocol.md, "Finding and dialling".
+on this network, the newest first; then what is not known; then what has failed lately; then, a second later,
+what runs through a relay over which this peer has fallen silent; and last of all UDP, where UDP gets no
+answer on this network. What is equal otherwise goes in turns: QUIC, which connects in one round trip, then
+TCP, which needs two, then WebSocket, then WebRTC; and of each IPv4 and IPv6, so that no kind that is dead
+holds up the others. Each begins 250 ms after the one before, or after as long as connecting to this peer
+takes, or as soon as that one has failed. Pure. Implements docs/protocol.md, "Finding and dialling".
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,6 +50,8 @@ class Known:
     failed: frozenset[Endpoint] = frozenset()
     round_trip_s: float | None = None
     udp_is_silent: bool = False
+    bad_relays: frozenset[str] = frozenset()
+    """Peer ids of relays that let connections with this peer come about, and then nothing through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ def plan(targets: Sequence[Target], known: Known = NOTHING_KNOWN) -> tuple[Start
     relayed_at = next((place for place, one in enumerate(ordered) if one.kind == "relayed"), 0)
     for place, target in enumerate(ordered):
         pause = _stagger(target.endpoint.transport, known.round_trip_s)
+        after = ordered[place + 1].endpoint if place + 1 < len(ordered) else target.endpoint
+        if after.relay in known.bad_relays:
+            pause = MAX_STAGGER_S  # it connects as soon as another one, which is no use
         if place < relayed_at:
             pause = min(pause, max(STAGGER_S / relayed_at, MIN_STAGGER_BEFORE_RELAYED_S))
         timeout = HEARSAY_TIMEOUT_S if target.is_hearsay else DIAL_TIMEOUT_S
@@ -95,7 +101,8 @@ def _tier(target: Target, known: Known) -> tuple[int, ...]:
     endpoint = target.endpoint
     is_silent = known.udp_is_silent and endpoint.is_udp
     place = known.worked.index(endpoint) if endpoint in known.worked else len(known.worked)
-    return int(is_silent), int(target.kind == "relayed"), place, int(endpoint in known.failed)
+    is_bad = endpoint.relay in known.bad_relays
+    return int(is_silent), int(target.kind == "relayed"), int(is_bad), place, int(endpoint in known.failed)
 
 
 def _in_turns(targets: Sequence[Target]) -> list[Target]:

@@ -9,6 +9,7 @@ Implements docs/protocol.md, "Messages" and "Settling".
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -43,6 +44,17 @@ _SETTLE_PAUSE_S = 5.0
 """The same decision is repeated to the same peer at most so often."""
 _DECISION_ID_BYTES = 32
 """The last bytes of a decision's frame, which tell decisions apart."""
+
+
+@dataclass(slots=True)
+class _Used:
+    """The connection on which an exchange waits for its answer, and since when."""
+
+    connection: Any = None
+    since: float = 0.0
+
+    def note(self, connection: Any) -> None:
+        self.connection, self.since = connection, now()
 
 
 class OutboundExchanges:
@@ -84,19 +96,21 @@ class OutboundExchanges:
     async def _run(self, actor: str, ask: Ask, scope: trio.CancelScope) -> None:
         with scope:
             failure = "time-out"
-            former = None
+            former, used = None, _Used()
             with trio.move_on_after(ask.timeout) as deadline:
                 async with self._turn(ask.peer):
                     former = self._dialer.existing(ask.peer)
                     try:
-                        frame, connection = await self._exchange(ask)
+                        frame, connection = await self._exchange(ask, used)
                     except Exception as error:  # whatever the library raises concerns this exchange alone
                         failure = _failure_text(error)
                     else:
                         failure = ""
-            if deadline.cancelled_caught and former is not None:
-                # The connection may be dead without a sign of it: the next exchange dials again.
-                await self._dialer.drop(former)
+            had_time = used.connection is former or now() - used.since >= ask.timeout / 2
+            if deadline.cancelled_caught and used.connection is not None and had_time:
+                # It may be dead without a sign of it, or its relay lets nothing through: the next exchange
+                # dials again.
+                await self._dialer.drop(used.connection)
             if failure:
                 await self._mailbox.send(actor, PeerUnreachable(ask.request, failure))
             else:
@@ -123,13 +137,14 @@ class OutboundExchanges:
             if not (statistics.borrowed_tokens or statistics.tasks_waiting):
                 self._turns.pop(peer, None)
 
-    async def _exchange(self, ask: Ask) -> tuple[bytes, Any]:
+    async def _exchange(self, ask: Ask, used: "_Used") -> tuple[bytes, Any]:
         """Send the frame; return (response frame, its connection).
 
         If a connection that existed before is dead, the peer is dialled once more.
         """
         existed = self._dialer.existing(ask.peer) is not None
         connection = await self._dialer.connect(ask.peer, ask.addresses, ask.hearsay)
+        used.note(connection)
         try:
             return await _exchange_on(connection, ask.frame), connection
         except streams.StreamError as error:
@@ -144,6 +159,7 @@ class OutboundExchanges:
             if not existed:
                 raise
         connection = await self._dialer.connect(ask.peer, ask.addresses, ask.hearsay)
+        used.note(connection)
         return await _exchange_on(connection, ask.frame), connection
 
     def settle(self, peer: bytes) -> None:
@@ -181,7 +197,7 @@ class OutboundExchanges:
         with trio.move_on_after(_SETTLE_TIMEOUT_S):
             try:
                 async with self._turn(peer):
-                    answer, _connection = await self._exchange(Ask(0, peer, (), frame))
+                    answer, _connection = await self._exchange(Ask(0, peer, (), frame), _Used())
             except Exception:  # as in _run; it is repeated later
                 return
             if peer in self._routing.known:

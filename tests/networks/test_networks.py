@@ -1,0 +1,107 @@
+"""Five cells of the matrix of networks, one pairing in each; run.py does all. What is kept and written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spacedrive_node.tests.harness import nat_lab
+from spacedrive_node.tests.harness.network_cells import (
+    Cell,
+    PairingResult,
+    all_cells,
+    keep_results,
+    read_results,
+    run_cell,
+)
+from spacedrive_node.tests.harness.network_report import report
+
+RUN = Path(__file__).with_name("run.py")
+SAMPLE = {
+    Cell("cone", "cone", 10, 0): "relayed",
+    Cell("symmetric", "udp-blocked", 10, 2): "relayed",
+    Cell("double", "ipv6", 10, 0): "relayed",
+    Cell("public", "restricted", 50, 0): "direct",
+    Cell("one-home", "one-home", 10, 0): "",
+}
+"""By cell: the path at the confirmation when the first one shows the words.
+
+In one home it is that of whoever finds the code first, mDNS or the DHT.
+"""
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_laboratory(request: pytest.FixtureRequest) -> None:
+    if "laboratory" in request.keywords and (problem := nat_lab.missing_for_wire()):
+        pytest.skip(problem)
+
+
+@pytest.mark.laboratory
+@pytest.mark.parametrize(("cell", "path"), SAMPLE.items(), ids=[cell.name for cell in SAMPLE])
+async def test_two_nodes_pair_by_words_alone(cell: Cell, path: str) -> None:
+    results: list[PairingResult] = []
+    await run_cell(cell, 1, results.append)
+    (result,) = results
+    assert (result.outcome, result.path) == ("paired", path or result.path), result
+
+
+def test_there_is_a_cell_for_every_pair() -> None:
+    """Of eight places, with each delay and loss; and one home, and relays of others."""
+    cells = all_cells()
+    assert len({cell.name for cell in cells}) == len(cells) == 9 * (36 + 1 + 4)
+
+
+def test_results_are_kept_and_reported(tmp_path: Path) -> None:
+    cell = Cell("cone", "symmetric", 50, 2)
+    results = [
+        PairingResult("cone", "paired", "relayed", "direct", 0.5),
+        PairingResult("symmetric", "not_found"),
+    ]
+    keep_results(tmp_path / "cell.json", cell, results)
+    assert read_results(tmp_path / "cell.json") == results
+    assert read_results(tmp_path / "other.json") == []
+    written = report([(cell, results)])
+    assert "| 2 % | 1 | 2 | 1 (50.0 %) |" in written
+    assert "| cone+symmetric | 1 of 2, 1 not_found | relayed | direct | 0.50 s | 10 |" in written
+
+
+@pytest.mark.laboratory
+def test_a_run_that_is_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
+    """What was done is not done again; of a signal in mid-pairing no process is left."""
+    cell = Cell("cone", "cone", 10, 0)
+    keep_results(
+        tmp_path / f"{cell.name}.json", cell, [PairingResult("cone", "paired", "relayed", "relayed", 0.5)]
+    )
+    where = ["--results", str(tmp_path), "--report", str(tmp_path / "networks.md")]
+    command = [sys.executable, str(RUN), "--cells", cell.name, *where]
+    done = subprocess.run([*command, "--pairings", "1"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "| cone+cone | 1 of 1 | relayed | relayed |" in (tmp_path / "networks.md").read_text()
+
+    marked = {**os.environ, "NETWORKS_TEST": str(tmp_path)}
+    with subprocess.Popen([*command, "--pairings", "2"], stdout=subprocess.PIPE, env=marked) as running:
+        try:
+            while not any(b"lab_wire" in one for one in command_lines(str(tmp_path)).values()):
+                assert running.poll() is None
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(60) == 1
+        finally:
+            running.kill()
+    assert command_lines(str(tmp_path)) == {}
+    assert len(json.loads((tmp_path / f"{cell.name}.json").read_text())["pairings"]) == 1
+
+
+def command_lines(mark: str) -> dict[str, bytes]:
+    """Return the commands of the processes whose environment has been marked so, by pid."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"NETWORKS_TEST={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found[process.name] = (process / "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended
+    return found
