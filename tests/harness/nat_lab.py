@@ -87,6 +87,16 @@ class LabHost(Namespace):
     """A host with one address."""
 
     address: str = ""
+    _routes: str = ""
+
+    def unplug(self) -> None:
+        """Pull its cable: as the system does, its routes go too."""
+        self._routes = self.run("ip", "-4", "route", "show", "default").strip()
+        self.ip("link set eth0 down")
+
+    def plug_in(self) -> None:
+        """Put the cable back, with the address and the route of before."""
+        self.ip("link set eth0 up", f"route add {self._routes}")
 
 
 @dataclass
@@ -100,16 +110,27 @@ class Home(Namespace):
 
     def host(self) -> LabHost:
         """Make another host behind this NAT."""
+        made = LabHost(self.lab.hold())
+        made.ip("link set lo up")
+        self.take_in(made)
+        return made
+
+    def take_in(self, host: LabHost) -> None:
+        """Give a host a cable and an address in this home; it has none elsewhere."""
         number = 11 + len(self.hosts)
-        made = LabHost(self.lab.hold(), f"{_LAN}.{number}")
+        host.address = f"{_LAN}.{number}"
         self.ip(
-            f"link add p{number} type veth peer name eth0 netns {made.holder.pid}",
+            f"link add p{number} type veth peer name eth0 netns {host.holder.pid}",
             f"link set p{number} master lan0 up",
         )
-        made.ip("link set lo up", f"address add {made.address}/24 dev eth0", "link set eth0 up")
-        made.ip(f"route add default via {_LAN}.1")
-        self.hosts.append(made)
-        return made
+        host.ip(f"address add {host.address}/24 dev eth0", "link set eth0 up")
+        host.ip(f"route add default via {_LAN}.1")
+        self.hosts.append(host)
+
+    def restart_router(self) -> None:
+        """Let the NAT forget all mappings, as the restart of a router does."""
+        routes = self.run("ip", "-4", "route", "show", "default").strip()
+        self.ip("link set wan0 down", "link set wan0 up", f"route add {routes}")
 
     def forward(self, protocol: Literal["tcp", "udp"], port: int, host: LabHost, inner: int) -> None:
         """Forward a port to a host, as its owner does by hand."""

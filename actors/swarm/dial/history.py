@@ -78,6 +78,12 @@ class DialHistory:
         if len(record.failed) > MAX_FAILED:
             del record.failed[next(iter(record.failed))]
 
+    def forget_failures(self) -> None:
+        """Forget what failed: this host was away from its network, and nothing of it says anything."""
+        for record in self._peers.values():
+            record.failed.clear()
+        self._udp.clear()
+
     def udp_was_silent(self, network: Network, peer: bytes, now: Instant) -> None:
         """Note that UDP got no answer from a peer to which another way has led meanwhile."""
         udp = self._udp.pop(network, None) or _Udp()
