@@ -75,11 +75,11 @@ def _virtual(bench: BenchmarkRun, size: int, harm: float) -> None:
     has_aims = size == max(_SIZES) and harm > 0
     name = _name(size, harm)
     bench.row(
-        f"{name}: looked up, 95 % within",
+        f"{name}: 95 % within",
         1000 * quantile(times, 0.95),
         "ms",
         aim=1000 * _AIM_P95_S if has_aims else None,
-        note=f"median {1000 * median(times):.0f} ms, {median(requests):.0f} requests; virtual time",
+        note=f"median {1000 * median(times):.0f} ms, {median(requests):.0f} requests; virtual",
     )
     bench.row(
         f"{name}: found {_LATER_S:.0f} s later",
