@@ -79,7 +79,7 @@ def _virtual(bench: BenchmarkRun, size: int, harm: float) -> None:
         1000 * quantile(times, 0.95),
         "ms",
         aim=1000 * _AIM_P95_S if has_aims else None,
-        note=f"median {1000 * median(times):.0f} ms, {median(requests):.0f} requests; virtual",
+        note=f"median {1000 * median(times):.0f} ms, {median(requests):.0f} requests",
     )
     bench.row(
         f"{name}: found {_LATER_S:.0f} s later",
