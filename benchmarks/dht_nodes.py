@@ -7,12 +7,13 @@ Speaks JSON lines (json_processes.py), in which a node is {"peer", "addresses"}:
     {"find": key, "provider": peer, "known": [node, …]} →  {"seconds", "requests", "hops"}
 
 Each client is new, knows those nodes and no other, and is no server itself. Times are seconds; null:
-it did not come to that.
+it did not come to that. An argument is the IPv4 address where they listen, in place of loopback.
 """
 
 import json
 import os
 import random
+import sys
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..messages.to_discovery import Find, StartProviding
 from ..messages.types import DhtMode, PeerAddresses
 from .dht_participant import DhtParticipant
 
+_HOST = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
 _THROUGH = 3
 _JOIN = 10.0
 _PATIENCE = 20.0
@@ -46,7 +48,7 @@ def from_json(node: dict[str, Any]) -> PeerAddresses:
 async def _start(
     nursery: trio.Nursery, through: list[PeerAddresses], mode: DhtMode = "auto"
 ) -> DhtParticipant:
-    node = DhtParticipant(nursery)
+    node = DhtParticipant(nursery, _HOST)
     await node.start(through, mode)
     if through:
         await node.wait_until(lambda: node.servers == len(through), _JOIN)

@@ -64,6 +64,8 @@ class DhtParticipant:
 
     An identify exchange must find it open, so no participant ends by itself.
     """
+    host: str = "127.0.0.1"
+    """The IPv4 address where the swarm listens."""
     own: PeerAddresses = field(default_factory=lambda: PeerAddresses(b"", ()))
     servers: int = 0
     """Number of DHT servers that have joined its routing table."""
@@ -79,7 +81,7 @@ class DhtParticipant:
 
     async def start(self, bootstrap: Sequence[PeerAddresses], mode: DhtMode = "auto") -> None:
         """Start both actors and wait until the swarm listens. They run until their nursery ends."""
-        listen = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), dht_mode=mode)
+        listen = SwarmConfig(listen=(f"/ip4/{self.host}/tcp/0",), dht_mode=mode)
         known = DiscoveryConfig(
             runtime_dir=os.devnull, bootstrap=tuple(bootstrap), same_host=False, mdns=False
         )

@@ -174,6 +174,29 @@ def lookups(found: Figures, axes: Any) -> None:
     axes.legend()
 
 
+def dht_size(found: Figures, axes: Any) -> None:
+    """Draw time and cost of lookups against the number of servers."""
+    rows = found["dht_size"]["data"]["networks"]
+    for harm, colour, label in ((False, "tab:blue", "all of use"), (True, "tab:red", "20 % dead or lying")):
+        some = [row for row in rows if bool(row["harm"]) == harm]
+        sizes = [row["servers"] for row in some]
+        axes.plot(sizes, [1000 * row["p95_s"] for row in some], "o-", color=colour, label=f"{label}, p95")
+        axes.plot(
+            sizes, [1000 * row["median_s"] for row in some], "o--", color=colour, label=f"{label}, median"
+        )
+        for row in some:
+            axes.annotate(
+                f"{row['requests']:.0f} requests", (row["servers"], 1000 * row["p95_s"]), fontsize=7
+            )
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("DHT servers, 50 ms away, in virtual time")
+    axes.set_ylabel("milliseconds")
+    axes.set_title("Looking up a code 2 s after it was first announced")
+    axes.legend()
+
+
 def _middle(values: list[float]) -> float:
     return sorted(values)[len(values) // 2] if values else float("nan")
 
@@ -187,6 +210,7 @@ PLOTS: dict[str, tuple[str, Callable[[Figures, Any], None]]] = {
     "in-a-row": ("load", in_a_row),
     "memory": ("node", memory),
     "lookups": ("discovery", lookups),
+    "dht-size": ("dht_size", dht_size),
 }
 
 

@@ -19,6 +19,7 @@ TITLES = {
     "transports": "Transports",
     "distance": "At a distance",
     "discovery": "Discovery",
+    "dht_size": "A DHT of 200",
 }
 
 

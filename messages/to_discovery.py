@@ -89,6 +89,10 @@ class ServerLost(Message):
     peer: PeerId
 
 
+class NetworkChanged(Message):
+    """From the swarm: this host is in another network, or in the same one again."""
+
+
 class RememberedServers(Message):
     """From the swarm (standing): DHT servers that were of use before, the best first."""
 
@@ -117,6 +121,7 @@ DiscoveryInbox = (
     | Servers
     | ServerJoined
     | ServerLost
+    | NetworkChanged
     | RememberedServers
     | LanPeer
     | SessionEnded

@@ -99,6 +99,7 @@ ROUTES: tuple[Route, ...] = (
     Route("Servers", ("swarm",), "discovery"),
     Route("ServerJoined", ("swarm",), "discovery"),
     Route("ServerLost", ("swarm",), "discovery"),
+    Route("NetworkChanged", ("swarm",), "discovery"),
     # discovery and lan
     Route("Announce", ("discovery",), "lan", standing=True),
     Route("StopAnnouncing", ("discovery",), "lan", withdraws="Announce"),

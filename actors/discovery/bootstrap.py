@@ -59,6 +59,12 @@ class Bootstrapper:
         """Use the nodes of this host: they are bootstrap peers too."""
         self._offer_at_once(now)
 
+    def handle_network_changed(self, now: Instant) -> None:
+        """Offer the bootstrap peers at once, and soon again: their connections are gone, or will be."""
+        self._loss_backoff = LOSS_BACKOFF_SECONDS
+        self._server_lost = True
+        self._offer_at_once(now)
+
     def handle_server_lost(self, now: Instant) -> None:
         """Offer the bootstrap peers soon: the server may be back in a moment, and may be the only one."""
         again = now - self._lost_at < LOSS_WINDOW_SECONDS

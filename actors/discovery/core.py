@@ -17,6 +17,7 @@ from ...messages.to_discovery import (
     KadFailed,
     KadReply,
     LanPeer,
+    NetworkChanged,
     RememberedServers,
     ServerJoined,
     ServerLost,
@@ -104,6 +105,9 @@ class Discovery:
                 self._handle_server_joined(message.server, now)
             case ServerLost():
                 self._bootstrapper.handle_server_lost(now)
+            case NetworkChanged():
+                self._bootstrapper.handle_network_changed(now)
+                self._announcer.renew(now)
             case RememberedServers(servers=servers):
                 self._context.remembered = servers
                 self._bootstrapper.handle_remembered(now)

@@ -32,10 +32,11 @@ from ..base import (
     require_start,
     step_frame,
 )
+from ..netlink import INTERFACE_CHANGES, ChangeWatch
 from .interfaces import Interface
 from .lan import Lan
 from .mapping_sockets import PortMappingDriver, register
-from .sockets import InterfaceWatch, MdnsSockets, read_interfaces, receive
+from .sockets import MdnsSockets, read_interfaces, receive
 
 _BATCH_PACKETS = 64
 """Read from a socket before messages get their turn."""
@@ -72,7 +73,7 @@ class _Loop:
         self._lan = Lan(random.random)
         self._ports = PortMappingDriver(random.random)
         self._sockets = MdnsSockets()
-        self._watch: InterfaceWatch | None = None
+        self._watch: ChangeWatch | None = None
         self._open = False
         self._heard_on: tuple[Interface, ...] = ()
         """Where the groups are joined."""
@@ -170,7 +171,7 @@ class _Loop:
         self._open = True
         problems = self._sockets.open()
         try:
-            self._watch = InterfaceWatch()
+            self._watch = ChangeWatch(INTERFACE_CHANGES)
             self._read_interfaces()
         except OSError as error:
             problems.append(error)

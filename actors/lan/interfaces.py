@@ -1,37 +1,37 @@
 """The network interfaces that multicast, and their networks, as the kernel tells them over netlink.
 
-Reads the answers to RTM_GETLINK and RTM_GETADDR (rtnetlink(7)). Owns the form of these bytes, which come from
-the kernel and from nobody else. Pure; sockets.py asks.
+Reads the answers to RTM_GETLINK and RTM_GETADDR (rtnetlink(7)). Pure; actors/netlink.py asks.
 """
 
 import ipaddress
 import socket
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from ...messages.to_gateway import MAX_LAN_INTERFACES
 from ...protocol.multiaddrs import IpAddress
+from ..netlink import (
+    ADDRESS,
+    GET_ADDRESS,
+    GET_LINK,
+    LINK,
+    NEW_ADDRESS,
+    NEW_LINK,
+    attributes,
+    dump_request,
+    messages,
+)
 
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 MAX_INTERFACES: Final = MAX_LAN_INTERFACES
 """Linux joins a group on twenty interfaces for each socket (igmp_max_memberships)."""
-CHANGES: Final = 0x1 | 0x10 | 0x100
-"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR: told when an interface or address changes."""
-_NEWLINK, _GETLINK, _NEWADDR, _GETADDR = 16, 18, 20, 22
-_DONE, _ERROR = 3, 2
-_REQUEST_DUMP: Final = 0x1 | 0x300
 _UP, _LOOPBACK, _POINT_TO_POINT, _RUNNING, _MULTICAST = 0x1, 0x8, 0x10, 0x40, 0x1000
 _USELESS: Final = 0x20 | 0x40 | 0x08
 """Addresses that are deprecated, not yet, or not at all, this host's own (IFA_F_DEPRECATED, _TENTATIVE,
 _DADFAILED)."""
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_HEADER = struct.Struct("=IHHII")
-_LINK = struct.Struct("=BxHiII")
-_ADDRESS = struct.Struct("=BBBBI")
-_ATTRIBUTE = struct.Struct("=HH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,7 @@ def _is_broadcast(ip: IpAddress, network: IpInterface) -> bool:
 
 def requests() -> tuple[bytes, bytes]:
     """Return the two requests whose answers `parse` reads: one dump each."""
-    return dump_request(_GETLINK, _LINK.size), dump_request(_GETADDR, _ADDRESS.size)
-
-
-def ended(data: bytes) -> bool:
-    """Return whether a dump is complete with these bytes."""
-    return any(kind in (_DONE, _ERROR) for kind, _ in messages(data))
+    return dump_request(GET_LINK, LINK.size), dump_request(GET_ADDRESS, ADDRESS.size)
 
 
 def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
@@ -83,14 +78,14 @@ def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
     networks: dict[int, list[IpInterface]] = {}
     for answer in answers:
         for kind, body in messages(answer):
-            if kind == _NEWLINK:
-                _family, _type, index, flags, _change = _LINK.unpack_from(body)
+            if kind == NEW_LINK:
+                _family, _type, index, flags, _change = LINK.unpack_from(body)
                 wanted = _UP | _RUNNING | _MULTICAST
                 if flags & wanted == wanted and not flags & (_LOOPBACK | _POINT_TO_POINT):
                     usable.add(index)
-            elif kind == _NEWADDR:
-                family, prefix, flags, _scope, index = _ADDRESS.unpack_from(body)
-                of_address = dict(attributes(body[_ADDRESS.size :]))
+            elif kind == NEW_ADDRESS:
+                family, prefix, flags, _scope, index = ADDRESS.unpack_from(body)
+                of_address = dict(attributes(body[ADDRESS.size :]))
                 raw = of_address.get(_IFA_LOCAL, of_address.get(_IFA_ADDRESS, b""))
                 if family in (socket.AF_INET, socket.AF_INET6) and len(raw) in (4, 16):
                     useless = family == socket.AF_INET6 and flags & _USELESS
@@ -98,30 +93,3 @@ def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
                         networks.setdefault(index, []).append(ipaddress.ip_interface((raw, prefix)))
     found = [Interface(index, tuple(networks[index])) for index in sorted(usable & networks.keys())]
     return tuple(found[:MAX_INTERFACES])
-
-
-def dump_request(kind: int, size: int) -> bytes:
-    """Return the request for all that there is of a kind; `size` is that of its body."""
-    return _HEADER.pack(_HEADER.size + size, kind, _REQUEST_DUMP, 0, 0) + bytes(size)
-
-
-def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield kind and body of each message in an answer."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        size, kind, _flags, _sequence, _port = _HEADER.unpack_from(data, at)
-        if size < _HEADER.size:
-            return
-        yield kind, data[at + _HEADER.size : at + size]
-        at += (size + 3) & ~3
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield kind and value of each attribute behind a body."""
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        size, kind = _ATTRIBUTE.unpack_from(data, at)
-        if size < _ATTRIBUTE.size:
-            return
-        yield kind, data[at + _ATTRIBUTE.size : at + size]
-        at += (size + 3) & ~3

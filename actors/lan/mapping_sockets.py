@@ -16,11 +16,11 @@ from ...messages.to_lan import MapPorts
 from ...messages.to_metrics import Sample
 from ...messages.to_swarm import PortMapping, PortMappings
 from ...messages.types import Instant
+from .. import netlink
 from ..base import Send
 from . import interfaces, packet_filter, routes
 from .mapping_messages import ANNOUNCEMENT_PORT, MAX_PACKET_BYTES, SERVER_PORT
 from .port_mapper import Gateway, PortMapper
-from .sockets import InterfaceWatch, ask_kernel
 
 _BATCH_PACKETS = 16
 """Read from a socket at once: a gateway says a few, and who floods waits."""
@@ -37,7 +37,7 @@ class PortMappingDriver:
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._mapper = PortMapper(random)
-        self._watch: InterfaceWatch | None = None
+        self._watch: netlink.ChangeWatch | None = None
         self._socket: socket.socket | None = None
         """For questions and answers."""
         self._announcements: socket.socket | None = None
@@ -52,7 +52,7 @@ class PortMappingDriver:
         self._mapper.want(message.ports, now)
         if self._mapper.wants_ports and self._watch is None:
             with suppress(OSError):
-                self._watch = InterfaceWatch(routes.ROUTE_CHANGES)
+                self._watch = netlink.ChangeWatch(netlink.INTERFACE_CHANGES | netlink.IPV4_ROUTE_CHANGES)
             self._look_at = now
             self._tell_anyhow = now + _FIRST_ANSWER_SECONDS
 
@@ -110,8 +110,8 @@ class PortMappingDriver:
     def _look_for_gateway(self, now: Instant) -> None:
         self._look_at = math.inf
         try:
-            answers = ask_kernel(*interfaces.requests())
-            gateway = routes.gateway(ask_kernel(routes.request()), interfaces.parse(answers))
+            answers = netlink.ask(*interfaces.requests())
+            gateway = routes.gateway(netlink.ask(routes.request()), interfaces.parse(answers))
             if gateway != self._mapper.gateway or self._socket is None:
                 self._close()
                 if gateway is not None and not gateway.own.is_global:

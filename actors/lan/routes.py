@@ -1,30 +1,26 @@
 """The gateway of this host, as the kernel tells it over netlink.
 
-Reads the answers to RTM_GETROUTE (rtnetlink(7)). Owns the form of these bytes, which come from the kernel and
+Reads the answers to RTMGET_ROUTE (rtnetlink(7)). Owns the form of these bytes, which come from the kernel and
 from nobody else. Pure; mapping_sockets.py asks.
 """
 
 import ipaddress
 import socket
-import struct
 import sys
 from collections.abc import Iterable
 from typing import Final
 
-from .interfaces import Interface, attributes, dump_request, messages
+from ..netlink import GET_ROUTE, NEW_ROUTE, ROUTE, attributes, dump_request, messages
+from .interfaces import Interface
 from .port_mapper import Gateway
 
-ROUTE_CHANGES: Final = 0x40
-"""RTMGRP_IPV4_ROUTE: told when a route changes."""
-_NEWROUTE, _GETROUTE = 24, 26
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 4, 5, 6
 _UNICAST: Final = 1
-_ROUTE = struct.Struct("=BBBBBBBBI")
 
 
 def request() -> bytes:
     """Return the request whose answers `gateway` reads."""
-    return dump_request(_GETROUTE, _ROUTE.size)
+    return dump_request(GET_ROUTE, ROUTE.size)
 
 
 def gateway(answers: Iterable[bytes], interfaces: Iterable[Interface]) -> Gateway | None:
@@ -35,14 +31,14 @@ def gateway(answers: Iterable[bytes], interfaces: Iterable[Interface]) -> Gatewa
     found: list[tuple[int, int, ipaddress.IPv4Address]] = []
     for answer in answers:
         for kind, body in messages(answer):
-            if kind != _NEWROUTE or len(body) < _ROUTE.size:
+            if kind != NEW_ROUTE or len(body) < ROUTE.size:
                 continue
-            family, destination_bits, _source, _tos, _table, _by, _scope, type_, _flags = _ROUTE.unpack_from(
+            family, destination_bits, _source, _tos, _table, _by, _scope, type_, _flags = ROUTE.unpack_from(
                 body
             )
             if family != socket.AF_INET or destination_bits or type_ != _UNICAST:
                 continue
-            of_route = dict(attributes(body[_ROUTE.size :]))
+            of_route = dict(attributes(body[ROUTE.size :]))
             router, oif = of_route.get(_RTA_GATEWAY, b""), of_route.get(_RTA_OIF, b"")
             if len(router) == 4 and len(oif) == 4:
                 metric = int.from_bytes(of_route.get(_RTA_PRIORITY, b""), sys.byteorder)

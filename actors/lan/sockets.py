@@ -1,4 +1,4 @@
-"""The sockets of this actor: one of UDP for each IP version, joined to mDNS on each interface; and netlink.
+"""The sockets of this actor: one of UDP for each IP version, joined to mDNS on each interface.
 
 They are there only while a code is announced or looked for: otherwise this host neither says nor hears
 anything by mDNS on behalf of this node. Port and groups are shared with other programs of the host.
@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...protocol.multiaddrs import IpAddress
+from .. import netlink
 from . import interfaces, packet_filter
 from .dns_messages import MAX_PACKET_BYTES
 from .interfaces import Interface
@@ -24,9 +25,6 @@ _IPV6_MULTICAST_ALL = 29
 _HOPS = 255
 _BUFFER_BYTES = 1 << 20
 _ANCILLARY_BYTES = 128
-_NETLINK_ANSWER_BYTES = 1 << 16
-_NETLINK_TIMEOUT_SECONDS = 2.0
-MAX_DUMP_ANSWERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +37,9 @@ class Received:
     interface: int
 
 
-class InterfaceWatch:
-    """A netlink socket that lists the interfaces, and becomes readable when one of them changes."""
-
-    def __init__(self, more: int = 0) -> None:
-        """`more`: of what else a change is to be told."""
-        self.socket = _netlink(interfaces.CHANGES | more)
-        self.socket.setblocking(False)
-
-    def drain(self) -> None:
-        """Forget what has changed so far: `read_interfaces` reads all of it."""
-        with suppress(BlockingIOError):
-            while True:
-                try:
-                    self.socket.recv(_NETLINK_ANSWER_BYTES)
-                except OSError as error:
-                    if isinstance(error, BlockingIOError):
-                        raise
-                    # ENOBUFS: more changes than the buffer holds, which is a change like any other
-
-    def close(self) -> None:
-        """Close the socket."""
-        self.socket.close()
-
-
 def read_interfaces() -> tuple[Interface, ...]:
     """Ask the kernel for the interfaces that multicast. Raises OSError."""
-    return interfaces.parse(ask_kernel(*interfaces.requests()))
-
-
-def ask_kernel(*requests: bytes) -> list[bytes]:
-    """Return all answers to requests over netlink. Raises OSError."""
-    answers: list[bytes] = []
-    with _netlink(0) as sock:
-        sock.settimeout(_NETLINK_TIMEOUT_SECONDS)
-        for request in requests:
-            sock.send(request)
-            for _ in range(MAX_DUMP_ANSWERS):
-                answers.append(sock.recv(_NETLINK_ANSWER_BYTES))
-                if interfaces.ended(answers[-1]):
-                    break
-    return answers
+    return interfaces.parse(netlink.ask(*interfaces.requests()))
 
 
 @dataclass(slots=True)
@@ -175,16 +135,6 @@ def receive(sock: socket.socket, limit: int) -> Iterator[Received]:
                 yield Received(data, address[0], address[1], struct.unpack_from("@i", value)[0])
             elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
                 yield Received(data, address[0], address[1], struct.unpack_from("@i", value, 16)[0])
-
-
-def _netlink(groups: int) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    try:
-        sock.bind((0, groups))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def _open(version: int) -> socket.socket:

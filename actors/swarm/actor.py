@@ -140,7 +140,7 @@ class SwarmActor:
             case Bootstrap(peer=peer, addresses=addresses, remembered=remembered):
                 node.start_task(partial(node.bootstrap, peer, addresses, remembered=remembered))
             case RecalledPeers(peers=peers):
-                await node.remembering.recall(peers, node.dialer)
+                await node.recall(peers)
             case ForgetPeer(peer=peer):
                 self._routing.known.pop(peer, None)
                 node.remembering.forget(peer)

@@ -26,10 +26,6 @@ from .library.identify import tell_only_announced
 from .listening import WriteLog, listen_endpoint
 from .listening import listen as listening_on
 
-NOTHING_TO_TELL = (
-    "no public address: in the public network this node finds others and is not found; see --announce"
-)
-
 
 @dataclass(slots=True)
 class Host:
@@ -53,7 +49,8 @@ class Host:
     announced: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
-    _own: tuple[str, ...] = ()
+    _configured: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     """What is announced of itself, whether it is reachable or not."""
     _confirmed: tuple[str, ...] = ()
     _circuits: tuple[str, ...] = ()
@@ -98,23 +95,25 @@ class Host:
         bound = await listening_on(self.libp2p, config, previous, write_log)
         listening = [self._with_certificate(one) for one in bound]
         configured = [str(self._with_certificate(addresses.parse(text))) for text in config.announce]
-        is_anywhere = any(one.ip is not None and one.ip.is_unspecified for one in listening)
-        found = addresses.interface_addresses() if is_anywhere else []
-        public, local = addresses.announced(listening, configured, found)
         self.listening = tuple(str(endpoint) for endpoint in listening)
-        self._own = public
+        self._configured = tuple(configured)
         # What the user has configured is told as it is. Of what was found, the addresses in a home are
         # nothing that the world has to know, and of no use to it.
         self._is_discreet = config.public and not config.announce
-        self.local = local
-        self._announce()
-        if not self.told:
-            await write_log("warning", NOTHING_TO_TELL)
+        self.read_interfaces()
+
+    def read_interfaces(self) -> bool:
+        """Announce the addresses that this host has now. Return whether that is a change."""
+        listening = [addresses.parse(text) for text in self.listening]
+        is_anywhere = any(one.ip is not None and one.ip.is_unspecified for one in listening)
+        found = addresses.interface_addresses() if is_anywhere else []
+        self.own, self.local = addresses.announced(listening, self._configured, found)
+        return self._announce()
 
     @property
     def direct(self) -> tuple[str, ...]:
         """What is announced without the circuits: where this node was reached comes before its own."""
-        return tuple(dict.fromkeys((*self._confirmed, *self._own)))[: addresses.MAX_ADDRESSES]
+        return tuple(dict.fromkeys((*self._confirmed, *self.own)))[: addresses.MAX_ADDRESSES]
 
     def set_confirmed(self, confirmed: Sequence[Endpoint]) -> bool:
         """Announce these addresses too: the node is reachable there. Return whether that is a change."""

@@ -5,7 +5,7 @@ the gateway, metrics and discovery. Never reads the mailbox: actor.py does, and 
 docs/architecture.md, "Swarm".
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from ...messages.to_gateway import SwarmStatus
 from ...messages.to_metrics import Observed
 from ...messages.to_swarm import KadRequest, Listening, SwarmInbox
 from ...messages.to_vault import RecallPeers
+from ...messages.types import RememberedPeer
 from ..base import Mailbox, Send, now
 from .connection_gate import ConnectionGate
 from .dial import hearsay
@@ -28,6 +29,7 @@ from .dial.dialer import Dialer, NothingToDialError, UnreachableError
 from .dial.resolver import ResolverFilesReplacedError
 from .host import Host, open_host, uses_quic, uses_webrtc, websocket_transport
 from .identity_watch import IdentityWatch
+from .interruptions import Interruptions
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
@@ -79,7 +81,14 @@ class SwarmNode:
         """What discovery was told."""
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.roles = Roles(
-            host, config, nursery, self._existing, self.start_task, self._reports.count, self._roles_changed
+            host,
+            config,
+            nursery,
+            self._existing,
+            self.start_task,
+            self._reports.count,
+            self._roles_changed,
+            self._warn,
         )
         self.dialer = Dialer(
             host.network,
@@ -119,6 +128,10 @@ class SwarmNode:
             source_of=host.source_of,
             circuits_changed=partial(self.start_task, self._circuits_changed),
             changed=self._reports.mark_changed,
+            behaved=self.remembering.relay_behaved,
+        )
+        self._interruptions = Interruptions(
+            mailbox, host, self.dialer, self.roles, self._relaying, self._tell_addresses, self.start_task
         )
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
@@ -169,6 +182,8 @@ class SwarmNode:
             nursery.start_soon(node._reports.run, mailbox, node._status, node._observed)
             nursery.start_soon(node.remembering.run)
             node._relaying.start(is_public=node.roles.reachability == "public")
+            if not config.offline:
+                nursery.start_soon(node._interruptions.run)
             node._reports.mark_changed()
             node._listening.set()
             try:
@@ -249,6 +264,10 @@ class SwarmNode:
                 return
             await self._add_to_routing_table(ID(peer))
 
+    async def recall(self, peers: Sequence[RememberedPeer]) -> None:
+        """Use what the vault remembers."""
+        await self.remembering.recall(peers, self.dialer, self._relaying.recall)
+
     def session_ended(self, actor: str, *, poison: bool) -> None:
         """Forget a session; ban the peer whose frame killed it, if one did (`poison`)."""
         last_peer = self._routing.remove_session(actor, now())
@@ -268,6 +287,7 @@ class SwarmNode:
     def _connected(self, connection: Any) -> None:
         self._reports.mark_changed()
         self.roles.connected(connection)
+        self._interruptions.connected(connection)
         peer = connection.muxed_conn.peer_id.to_bytes()
         if peer == self._host.peer:
             self._close_own_peer(connection)

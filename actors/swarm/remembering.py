@@ -1,7 +1,7 @@
 """Tells the vault which peers were of use, and puts to use at the start which ones were before.
 
 Owns the pace of the reports (what is in them: peer_reports.py) and what is done with a memory: its addresses
-are dialled before others, its servers are named to discovery. (Its relays wait for a relay client.) Never
+are dialled before others, its servers are named to discovery, its relays are asked first. Never
 keeps anything over a restart; the vault does. Implements docs/security.md, "What a node remembers".
 """
 
@@ -48,8 +48,14 @@ class Remembering:
                 await self._mailbox.send("vault", PeersBehaved(self._dht_protocol, reports))
                 self._news.set()  # for what is left over
 
-    async def recall(self, peers: Sequence[RememberedPeer], dialer: Dialer) -> None:
+    async def recall(
+        self,
+        peers: Sequence[RememberedPeer],
+        dialer: Dialer,
+        take_relays: Callable[[Sequence[PeerAddresses]], None],
+    ) -> None:
         """Take in a part of the vault's memory, the best first."""
+        take_relays([PeerAddresses(one.peer, one.addresses) for one in peers if one.kind == "relay"])
         for peer in peers:
             self._reports.recalled(peer.peer, peer.addresses)
             dialer.recall(peer.peer, peer.addresses)
@@ -71,6 +77,10 @@ class Remembering:
     def server_behaved(self, peer: bytes, behaviour: Behaviour) -> None:
         """A DHT server has answered, in time or not, or has lied."""
         self._note("server", peer, behaviour)
+
+    def relay_behaved(self, peer: bytes, behaviour: Behaviour) -> None:
+        """A relay keeps a reservation, or is not there."""
+        self._note("relay", peer, behaviour)
 
     def forget(self, peer: bytes) -> None:
         """A device was forgotten."""

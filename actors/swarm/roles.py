@@ -8,7 +8,7 @@ reachable the node is, is reachability/'s. Implements docs/protocol.md, "Reachab
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import trio
 from libp2p.custom_types import TProtocol
@@ -30,6 +30,13 @@ from .reachability.dial_back import DialBack
 from .reachability.judgement import fixed, serves_dht
 from .reachability.watch import ReachabilityWatch
 
+NOTHING_TO_TELL: Final = (
+    "no public address and no relay: in the public network this node finds others and is not found; "
+    "see --announce, --relay"
+)
+FIRST_RELAY_S: Final = 30.0
+"""After so long a node of the public network has found a relay, if it finds any soon."""
+
 
 class Roles:
     """The roles of one node. `changed` is awaited when its state or its addresses are others.
@@ -46,6 +53,7 @@ class Roles:
         start_task: Callable[..., None],
         count: Callable[[MetricName, str], None],
         changed: Callable[[], Awaitable[None]],
+        warn: Callable[[str, dict[str, str]], None],
     ) -> None:
         self._host = host
         self._config = config
@@ -54,6 +62,7 @@ class Roles:
         self._start_task = start_task
         self._count = count
         self._changed = changed
+        self._warn = warn
         self._watch: ReachabilityWatch | None = None
         self.serves_dht = config.dht_mode == "server"
         """Whether this node offers to answer DHT requests."""
@@ -89,6 +98,8 @@ class Roles:
             self._watch.connected(connection)
         self._take_up_roles()
         self._nursery.start_soon(self._watch.run)
+        if config.public:
+            self._nursery.start_soon(self._warn_if_not_found)
 
     # Events of the node
 
@@ -121,6 +132,11 @@ class Roles:
         if self._watch is not None:
             self._watch.set_mappings(mapped_ports.endpoints(mappings, self._listening()))
 
+    def network_changed(self) -> None:
+        """This host is in another network, or in the same one again."""
+        if self._watch is not None:
+            self._watch.network_changed([addresses.parse(text) for text in self._host.own])
+
     def _listening(self) -> list[Endpoint]:
         return [addresses.parse(text) for text in self._host.listening]
 
@@ -129,6 +145,12 @@ class Roles:
             self._watch.seen_as(connection, text)
 
     # What follows
+
+    async def _warn_if_not_found(self) -> None:
+        """Say, once, that others are not told of any address, if a relay is not found in time."""
+        await trio.sleep(FIRST_RELAY_S)  # not a wait for an event: what does not happen makes none
+        if not self._host.told:
+            self._warn(NOTHING_TO_TELL, {})
 
     async def _follow(self) -> None:
         """Take up or lay down roles, and tell whoever has to know."""

@@ -39,7 +39,7 @@ _NAMES: Final = "names"
 """The block and network of all addresses that are names: whoever has one name can make any number."""
 
 Key = tuple[RememberedKind, str, bytes]
-"""Kind, protocol id (of servers only, else ""), peer id."""
+"""Kind, protocol id (of the DHT where a server or relay was found; "" for devices), peer id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class PeerMemory:
 
     def report(self, report: PeerReport, protocol: str, today: int) -> None:
         """Take in what a peer did. A peer that is not known yet has to have been of use, at an address."""
-        protocol = protocol if report.kind == "server" else ""
+        protocol = "" if report.kind == "device" else protocol
         key: Key = (report.kind, protocol, report.peer)
         known = self._entries.get(key)
         addresses = [*report.addresses, *(known.addresses if known else ())]
@@ -149,7 +149,7 @@ class PeerMemory:
             self._remove(key)
 
     def recall(self, protocol: str, today: int, salt: bytes) -> list[RememberedPeer]:
-        """Return who has been of use, of servers those of one DHT; of each kind the best come first.
+        """Return who was of use, of servers and relays those of one DHT; of each kind the best come first.
 
         Networks take turns, so that no network has all the first places; among equals the order follows from
         `salt`, which nobody can foresee.
@@ -157,7 +157,7 @@ class PeerMemory:
         groups: dict[tuple[RememberedKind, str], list[tuple[float, bytes, Entry]]] = {}
         for entry in self._entries.values():
             score = faded(entry, today)
-            if score > 0 and (entry.kind != "server" or entry.protocol == protocol):
+            if score > 0 and (entry.kind == "device" or entry.protocol == protocol):
                 chance = hashlib.sha256(salt + entry.peer).digest()
                 group = groups.setdefault((entry.kind, self._places[entry.key][1]), [])
                 group.append((-score, chance, entry))
@@ -229,7 +229,7 @@ def _check(entry: Entry) -> None:
         entry.kind in MAX_PEERS
         and 34 <= len(entry.peer) <= 64
         and len(entry.protocol) <= 128
-        and (entry.protocol == "") == (entry.kind != "server")
+        and (entry.protocol == "") == (entry.kind == "device")
         and 0 < len(entry.addresses) <= MAX_ADDRESSES
         and -MAX_SCORE <= entry.score <= MAX_SCORE
         and 0 <= entry.day < 1 << 32

@@ -105,6 +105,16 @@ class LabHost(Namespace):
     """A host with one address."""
 
     address: str = ""
+    _routes: str = ""
+
+    def unplug(self) -> None:
+        """Pull its cable: as the system does, its routes go too."""
+        self._routes = self.run("ip", "-4", "route", "show", "default").strip()
+        self.ip("link set eth0 down")
+
+    def plug_in(self) -> None:
+        """Put the cable back, with the address and the route of before."""
+        self.ip("link set eth0 up", f"route add {self._routes}")
 
 
 @dataclass
@@ -121,9 +131,18 @@ class Home(Namespace):
     def host(self) -> LabHost:
         """Make another host behind this NAT."""
         made = LabHost(self.lab.hold())
-        self.connect(made, "eth0")
-        self.hosts.append(made)
+        self.take_in(made)
         return made
+
+    def take_in(self, host: LabHost) -> None:
+        """Give a host a cable and an address in this home; it has none elsewhere."""
+        self.connect(host, "eth0")
+        self.hosts.append(host)
+
+    def restart_router(self) -> None:
+        """Let the NAT forget all mappings, as the restart of a router does."""
+        routes = self.run("ip", "-4", "route", "show", "default").strip()
+        self.ip("link set wan0 down", "link set wan0 up", f"route add {routes}")
 
     def connect(self, made: "LabHost | Home", interface: str) -> None:
         """Give a namespace a cable to this network, and an address of it."""

@@ -9,7 +9,8 @@ import psutil
 from spacedrive_node.actors.lan import packet_filter
 from spacedrive_node.actors.lan.dns_messages import MAX_PACKET_BYTES
 from spacedrive_node.actors.lan.interfaces import Interface, parse
-from spacedrive_node.actors.lan.sockets import InterfaceWatch, read_interfaces, receive
+from spacedrive_node.actors.lan.sockets import read_interfaces, receive
+from spacedrive_node.actors.netlink import INTERFACE_CHANGES, ChangeWatch
 
 
 def test_the_interfaces_are_those_that_psutil_lists() -> None:
@@ -40,7 +41,7 @@ def test_bytes_that_make_no_sense_are_no_interfaces() -> None:
 
 
 def test_nothing_has_changed_at_first() -> None:
-    watch = InterfaceWatch()
+    watch = ChangeWatch(INTERFACE_CHANGES)
     watch.drain()
     watch.close()
 

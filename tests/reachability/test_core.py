@@ -162,7 +162,7 @@ def test_another_network_begins_anew() -> None:
     servers(core)
     check_all(core, reached=True)
     core.accepted("47.1.1.1", LISTENING[0], 0.0)
-    core.network_changed()
+    core.network_changed(HOME)
     assert (core.state(1.0), core.confirmed(1.0)) == ("unknown", ())
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from libp2p.host.ping import ID as PING_ID
 from multiaddr import Multiaddr
 
-from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.actors.swarm.library import dead_connections, streams
+from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
 from spacedrive_node.actors.swarm.pairing import outbound
 from spacedrive_node.actors.swarm.pairing.exchange_slots import MAX_EXCHANGES_PER_PEER
 from spacedrive_node.messages.base import encode
@@ -167,3 +169,47 @@ async def test_settling_that_fails_is_repeated_on_the_same_connection(
         assert settled.frame == BUSY
         assert not connection.is_closed
         assert {id(one) for one in seen} == {id(connection.muxed_conn)}
+
+
+async def test_after_a_change_of_network_only_what_answers_from_an_own_address_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One peer answers, one refuses to be pinged and so is there too, and one says nothing any more."""
+    monkeypatch.setattr(dead_connections, "PING_TIMEOUT_S", 0.5)
+    own, alive, refusing, silent = (our_host(number) for number in range(1, 5))
+
+    async def never(_stream: Any) -> None:
+        await trio.sleep_forever()
+
+    async with running(alive, refusing, silent, own) as addresses:
+        others = (alive, refusing, silent)
+        refusing.get_mux().remove_handler(PING_ID)
+        silent.set_stream_handler(PING_ID, never)
+        network = own.get_network()
+        made = [
+            await network.dial_addr(address, one.get_id())
+            for address, one in zip(addresses[:3], others, strict=True)
+        ]
+        await dead_connections.close_dead(network, {"127.0.0.1"})
+        assert [one.is_closed for one in made] == [False, False, True]
+        await dead_connections.close_dead(network, {"192.0.2.1"})
+        assert all(one.is_closed for one in made)
+
+
+async def test_of_a_peer_that_connects_again_only_what_it_has_made_before_is_in_question() -> None:
+    """Not what this side has dialled, nor what others have."""
+    own, peer, other = our_host(1), our_host(2), our_host(3)
+    async with running(own, peer, other) as (own_address, peer_address, _):
+        network, newest = own.get_network(), []
+        network.register_notifee(ConnectionEvents(newest.append, lambda _one: None))
+        await network.dial_addr(peer_address, peer.get_id())
+        for host in (other, peer, peer):
+            await host.get_network().dial_addr(own_address, own.get_id())
+        with trio.fail_after(5):
+            while len(newest) < 4:
+                await trio.lowlevel.checkpoint()
+        inbound = [one for one in newest if not one.muxed_conn.is_initiator]
+        from_peer = [one for one in inbound if one.muxed_conn.peer_id == peer.get_id()]
+        (dialled,) = [one for one in newest if one.muxed_conn.is_initiator]
+        assert dead_connections.made_before(network, from_peer[1]) == from_peer[:1]
+        assert dead_connections.made_before(network, dialled) == []

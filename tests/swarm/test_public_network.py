@@ -8,8 +8,8 @@ from libp2p.identity.identify.identify import ID as IDENTIFY_ID
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from multiaddr import Multiaddr
 
+from spacedrive_node.actors.swarm import roles
 from spacedrive_node.actors.swarm.dial.hearsay import for_strangers
-from spacedrive_node.actors.swarm.host import NOTHING_TO_TELL
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.to_discovery import KadFailed, KadReply
@@ -54,12 +54,15 @@ async def test_it_serves_the_dht_only_when_that_is_proved_or_commanded(
         assert (PUBLIC in (await identified(a)).protocols) == is_server
 
 
-async def test_strangers_are_told_no_address_of_this_host_or_its_network(swarm: Any) -> None:
+async def test_strangers_are_told_no_address_of_this_host_or_its_network(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """This node has no other: it says so, and announces nothing. Its own user still gets all of them."""
+    monkeypatch.setattr(roles, "FIRST_RELAY_S", 0.2)
     async with swarm("a", config()) as a, swarm("server", config(dht_mode="server")) as server:
         assert list((await identified(a)).listen_addrs) == []
         assert (await a.expect(SwarmStatus)).addresses == a.addresses != ()
-        await a.expect_log(NOTHING_TO_TELL)
+        await a.expect_log(roles.NOTHING_TO_TELL)
         for number, op in enumerate(("find_node", "add_provider")):
             request = KadRequest(number, server.peer, server.addresses, op, KEY, 10.0)  # type: ignore[arg-type]
             await a.deliver("discovery", request)
@@ -67,11 +70,12 @@ async def test_strangers_are_told_no_address_of_this_host_or_its_network(swarm: 
             assert isinstance(reply, KadFailed) == (op == "add_provider")
 
 
-async def test_what_the_user_announces_is_told_as_it_is(swarm: Any) -> None:
+async def test_what_the_user_announces_is_told_as_it_is(swarm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roles, "FIRST_RELAY_S", 0.0)
     async with swarm("a", config(announce=("/ip4/127.0.0.1/tcp/1",))) as a:
         told = [str(Multiaddr(bytes(one))) for one in (await identified(a)).listen_addrs]
         assert told == ["/ip4/127.0.0.1/tcp/1"]
-        assert NOTHING_TO_TELL not in [log.event for log in a.logs]
+        assert roles.NOTHING_TO_TELL not in [log.event for log in a.logs]
 
 
 def test_which_addresses_are_for_strangers() -> None:

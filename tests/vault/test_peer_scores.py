@@ -100,11 +100,11 @@ def test_who_was_never_of_use_is_not_kept() -> None:
     assert len(found) == 0
 
 
-def test_servers_of_another_dht_are_not_recalled() -> None:
+def test_servers_and_relays_of_another_dht_are_not_recalled() -> None:
     found = memory(good(1), good(2, kind="relay"))
     found.report(good(3), "/ipfs/kad/1.0.0", TODAY)
     assert recalled(found) == [peer(2), peer(1)]
-    assert [one.peer for one in found.recall("/ipfs/kad/1.0.0", TODAY, SALT)] == [peer(2), peer(3)]
+    assert [one.peer for one in found.recall("/ipfs/kad/1.0.0", TODAY, SALT)] == [peer(3)]
 
 
 def test_of_a_peer_eight_addresses_are_kept_the_newest_first() -> None:
@@ -206,7 +206,7 @@ def test_what_cannot_have_been_written_is_left_out_and_removed() -> None:
         Entry("server", DHT, peer(3), ("nonsense",), 1.0, TODAY),
         Entry("server", DHT, b"short", (address(1),), 1.0, TODAY),
         Entry("server", "", peer(4), (address(1),), 1.0, TODAY),
-        Entry("relay", DHT, peer(5), (address(1),), 1.0, TODAY),
+        Entry("relay", "", peer(5), (address(1),), 1.0, TODAY),
         Entry("server", DHT, peer(6), (address(1),), math.inf, TODAY),
         Entry("server", DHT, peer(7), (address(1),), 1.0, -1),
         Entry("friend", DHT, peer(8), (address(1),), 1.0, TODAY),  # type: ignore[arg-type]

@@ -172,6 +172,8 @@ class Dialer:
         connection = self.direct(relay) if made is None else made.connection
         if connection is None:
             raise UnreachableError("no address answers as this peer")
+        if made is not None:
+            self._reached(relay, made.target.endpoint)
         return connection
 
     def _leaves_from_listening_port(self, connection: Any) -> bool:
@@ -214,6 +216,11 @@ class Dialer:
                     await _wait_until_noticed(made.connection)
                     await close_connection(made.connection)
             await trio.sleep_until(next_at)
+
+    def network_changed(self) -> None:
+        """Look at the network anew with the next dial, and hold no failure against any address."""
+        self._seen_network = (-_NETWORK_CHECK_S, None)
+        self._history.forget_failures()
 
     async def drop(self, connection: Any) -> None:
         """Close a connection that has failed, so that `existing` does not return it again.

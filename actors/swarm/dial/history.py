@@ -89,6 +89,13 @@ class DialHistory:
         if len(record.bad_relays) > MAX_BAD_RELAYS:
             del record.bad_relays[next(iter(record.bad_relays))]
 
+    def forget_failures(self) -> None:
+        """Forget what failed: this host was away from its network, and nothing of it says anything."""
+        for record in self._peers.values():
+            record.failed.clear()
+            record.bad_relays.clear()
+        self._udp.clear()
+
     def udp_was_silent(self, network: Network, peer: bytes, now: Instant) -> None:
         """Note that UDP got no answer from a peer to which another way has led meanwhile."""
         udp = self._udp.pop(network, None) or _Udp()

@@ -3,8 +3,8 @@
 A machine with containers has more addresses of empty bridges than of its own, and few fit into a QR code.
 First comes the interface of the default route, then others, then bridges and what is plugged into them, and
 last what has no carrier; of each kind IPv4 and IPv6 in turn, so that neither fills a QR code alone. Owns
-reading /sys and /proc, which happens once, before the sandbox closes (`remember`). Never leaves an address
-out; link-local ones are asked for by themselves.
+reading /sys and /proc, which happens once, before the sandbox closes (`remember`); netlink tells what is new
+afterwards (links.py). Never leaves an address out; link-local ones are asked for by themselves.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 
 from ....protocol.multiaddrs import IpAddress
 
-_DEFAULT_ROUTE, _ORDINARY, _BRIDGE, _NO_CARRIER = range(4)
+DEFAULT_ROUTE, ORDINARY, BRIDGE, NO_CARRIER = range(4)
 _MAX_INTERFACES: Final = 1024
 _MAX_FILE_CHARACTERS: Final = 1 << 20
 _UP: Final = 0x1
@@ -34,16 +34,22 @@ def remember() -> None:
     _remembered = ranks(Path("/"))
 
 
+def set_ranks(ranks_by_name: Mapping[str, int]) -> None:
+    """Set the state of the interfaces anew: netlink has told of a change (links.py)."""
+    global _remembered
+    _remembered = dict(ranks_by_name)
+
+
 class OwnAddress(NamedTuple):
     """An address of this host, and the rank of its interface."""
 
     ip: IpAddress
-    rank: int = _ORDINARY
+    rank: int = ORDINARY
 
     @property
     def is_good(self) -> bool:
         """Whether its interface may lead to other hosts: it is no bridge, and has a carrier."""
-        return self.rank < _BRIDGE
+        return self.rank < BRIDGE
 
 
 def addresses() -> list[OwnAddress]:
@@ -62,7 +68,7 @@ def zones() -> list[tuple[str, int]]:
     linked = {name for name, text in _found() if ":" in text and ipaddress.ip_address(text).is_link_local}
     numbered = [(name, number) for number, name in socket.if_nameindex() if name in linked]
     known = _ranks()
-    return sorted(numbered, key=lambda one: (known.get(one[0], _ORDINARY), one[1]))
+    return sorted(numbered, key=lambda one: (known.get(one[0], ORDINARY), one[1]))
 
 
 def network() -> frozenset[str]:
@@ -72,7 +78,7 @@ def network() -> frozenset[str]:
     bridges, which come and go with containers.
     """
     known = _ranks()
-    found = {ipaddress.ip_address(text) for name, text in _found() if known.get(name, _ORDINARY) != _BRIDGE}
+    found = {ipaddress.ip_address(text) for name, text in _found() if known.get(name, ORDINARY) != BRIDGE}
     return frozenset(
         str(ip) if ip.version == 4 else f"{int(ip) >> 64:x}"
         for ip in found
@@ -89,7 +95,7 @@ def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int])
     for name, text in found:
         ip = ipaddress.ip_address(text)
         if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified):
-            rank = ranks_by_name.get(name, _ORDINARY)
+            rank = ranks_by_name.get(name, ORDINARY)
             rank_of[ip] = min(rank, rank_of.get(ip, rank))
     places: Counter[tuple[int, int]] = Counter()
     keys: dict[IpAddress, tuple[int, int, int]] = {}
@@ -125,14 +131,14 @@ def ranks(root: Path) -> dict[str, int]:
         folders = []
     for folder in folders:
         if _read(folder / "carrier").strip() != "1":  # cannot be read while the interface is down
-            found[folder.name] = _NO_CARRIER
+            found[folder.name] = NO_CARRIER
         elif (folder / "bridge").exists() or (folder / "brport").exists():
-            found[folder.name] = _BRIDGE
+            found[folder.name] = BRIDGE
         else:
-            found[folder.name] = _ORDINARY
+            found[folder.name] = ORDINARY
     for name in _default_route_interfaces(root):
-        if found.get(name) != _NO_CARRIER:
-            found[name] = _DEFAULT_ROUTE
+        if found.get(name) != NO_CARRIER:
+            found[name] = DEFAULT_ROUTE
     return found
 
 

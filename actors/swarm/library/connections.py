@@ -201,13 +201,34 @@ def local_port_of(muxed: Any) -> int | None:
             return port
         found = getattr(part, "socket", None)
         if found is not None:
-            try:
-                return int(found.getsockname()[1])
-            except OSError:
-                return None
-        inner = (getattr(part, name, None) for name in _PARTS)
-        part = next((one for one in inner if one is not None), None)
+            name = _name_of(found)
+            return None if name is None else int(name[1])
+        part = _inner(part)
     return None
+
+
+def local_host_of(muxed: Any) -> str | None:
+    """Return the IP address of this side of a multiplexed connection; None: it is bound to none, or gone."""
+    part = muxed
+    for _ in range(_MAX_PARTS):
+        found = getattr(part, "socket", None)
+        if found is not None:
+            name = _name_of(found)
+            return None if name is None else str(name[0]).partition("%")[0]
+        part = _inner(part)
+    return None
+
+
+def _inner(part: Any) -> Any | None:
+    return next((one for name in _PARTS if (one := getattr(part, name, None)) is not None), None)
+
+
+def _name_of(socket: Any) -> tuple[Any, ...] | None:
+    try:
+        name: tuple[Any, ...] = socket.getsockname()
+    except OSError:
+        return None
+    return name
 
 
 def address_block_of(muxed: Any) -> str | None:

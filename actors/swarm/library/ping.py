@@ -1,11 +1,24 @@
-"""Ping: answered by the library, which is made to forget who has pinged.
-
-Never pings anybody.
-"""
+"""Ping: answered by the library, which is made to forget who has pinged; and asked, of one connection."""
 
 from typing import Any
 
+import trio
 from libp2p.host.ping import ID as PING_ID
+
+from . import streams
+
+
+async def answers(connection: Any, timeout_s: float) -> bool:
+    """Return whether anything comes back on a connection; a peer that refuses to be pinged is there too."""
+    try:
+        with trio.fail_after(timeout_s):
+            async with streams.open_stream(connection, PING_ID, bytes(32)) as stream:
+                await streams.read_exactly(stream, 32)
+    except (streams.StreamNotOpenedError, trio.TooSlowError):
+        return False
+    except streams.StreamError:
+        return not connection.muxed_conn.is_closed
+    return True
 
 
 def forget_who_pinged(host: Any) -> None:

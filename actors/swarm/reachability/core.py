@@ -88,8 +88,9 @@ class ReachabilityCore:
         """It does no more."""
         self._checks.remove_server(peer)
 
-    def network_changed(self) -> None:
+    def network_changed(self, announced: Sequence[Endpoint]) -> None:
         """Begin anew: other addresses, another NAT."""
+        self._announced = [one for one in announced if one.transport in CHECKED_TRANSPORTS]
         self._observed.clear()
         self._checks.clear()
         self._unsolicited.clear()

@@ -58,6 +58,7 @@ class ReachabilityWatch:
         self._core = ReachabilityCore(listening, announced, interfaces_of_host, is_configured=is_configured)
         self._client = AutonatClient(self._ports)
         self._news = trio.Event()
+        self._announced = announced
         self._network = None if fixed else interfaces.network()
         self.state: Reachability = fixed or "unknown"
         self.confirmed: tuple[Endpoint, ...] = ()
@@ -120,6 +121,11 @@ class ReachabilityWatch:
         self._core.set_mappings(mappings, now())
         self._wake()
 
+    def network_changed(self, announced: Sequence[Endpoint]) -> None:
+        """Look at the interfaces anew, with what is announced of them now."""
+        self._announced = announced
+        self._wake()
+
     # The tasks
 
     async def run(self) -> None:
@@ -154,7 +160,7 @@ class ReachabilityWatch:
         network = interfaces.network()
         if network != self._network:
             self._network = network
-            self._core.network_changed()
+            self._core.network_changed(self._announced)
 
     def _tell_changes(self) -> None:
         moment = now()

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import trio
 from libp2p.custom_types import TProtocol
-from libp2p.host.ping import ID as PING_ID
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
@@ -24,7 +23,7 @@ from ...base import now
 from ..dial import addresses
 from ..dial.dialer import Dialer, UnreachableError
 from ..dial.hearsay import heard
-from ..library import streams
+from ..library import ping, streams
 from ..library.connection_limits import serve_inbound
 from ..library.connections import (
     RelayedAddress,
@@ -35,6 +34,7 @@ from ..library.connections import (
     is_alive,
     transport_of,
 )
+from ..peer_reports import Behaviour
 from . import messages
 from .circuit_stream import CircuitStream
 from .relay_choice import RelayChoice
@@ -43,8 +43,9 @@ from .vouchers import VoucherError, check_voucher
 ANSWER_TIMEOUT_S: Final = 10.0
 """For the answer of a relay, which may wait for the peer's."""
 STOP_TIMEOUT_S: Final = 5.0
-PING_INTERVAL_S: Final = 15.0
-PING_TIMEOUT_S: Final = 5.0
+PING_INTERVAL_S: Final = 6.0
+PING_TIMEOUT_S: Final = 3.0
+"""A NAT that forgets the connection with a relay says nothing: ten seconds later there is another one."""
 IDLE_CIRCUIT_S: Final = 30.0
 """After so long without a byte the side that has dialled ends a circuit: a relay has few. While two users
 decide, their devices exchange something every eight seconds at least (actors/session/entry_actions.py)."""
@@ -65,7 +66,10 @@ class RefusedByRelayError(RelayError):
 
 
 class RelayClient:
-    """The client of one host. `changed` is called when other addresses lead here through relays."""
+    """The client of one host. `changed` is called when other addresses lead here through relays.
+
+    `behaved` hears of relays whose reservations hold, and of those that are not there.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class RelayClient:
         choice: RelayChoice,
         nursery: trio.Nursery,
         changed: Callable[[], None],
+        behaved: Callable[[bytes, Behaviour], None] = lambda _relay, _behaviour: None,
     ) -> None:
         self._host = host
         self._own_peer: bytes = host.get_id().to_bytes()
@@ -81,6 +86,7 @@ class RelayClient:
         self._choice = choice
         self._nursery = nursery
         self._changed = changed
+        self._behaved = behaved
         self._wake = trio.Event()
         self._incoming: dict[bytes, int] = {}
         """By relay: circuits through it that have come in, or are being set up."""
@@ -112,11 +118,21 @@ class RelayClient:
         self._choice.found(relay, address_block)
         self._wake.set()
 
+    def remembered(self, relay: PeerAddresses, address_block: str | None) -> None:
+        """Take up a relay that was of use before this process."""
+        self._choice.remembered(relay, address_block)
+        self._wake.set()
+
     def want_found(self, wanted: bool) -> None:
         """Say whether relays are used that nobody has configured."""
         if wanted != self._choice.wants_found:
             self._choice.wants_found = wanted
             self._wake.set()
+
+    def network_changed(self) -> None:
+        """Renew reservations at once, and ask where there was none."""
+        self._choice.begin_anew(now())
+        self._wake.set()
 
     def handle_disconnected(self, peer: bytes) -> None:
         """A connection has ended; if it was the last direct one with a relay, its reservation has too."""
@@ -140,6 +156,8 @@ class RelayClient:
         except Exception as error:  # whatever the library raises concerns this relay alone
             is_no = isinstance(error, RefusedByRelayError | VoucherError | messages.RelayMessageError)
             self._choice.refused(relay.peer, now(), for_long=is_no)
+            if isinstance(error, UnreachableError | trio.TooSlowError):
+                self._behaved(relay.peer, "dropped")
         else:
             block = address_block_of(connection.muxed_conn)
             circuits = self._circuits(connection, relay.peer, granted)
@@ -183,9 +201,13 @@ class RelayClient:
             while self._choice.keeps(relay):
                 await trio.sleep(PING_INTERVAL_S)  # not a wait for an event: what does not answer makes none
                 connection = self._dialer.direct(relay)
-                if connection is not None and not await _answers_ping(connection):
+                if connection is None:
+                    continue
+                if not await ping.answers(connection, PING_TIMEOUT_S):
                     await close_connection(connection)
                     self.handle_disconnected(relay)
+                elif self._choice.has_held(relay, now()):
+                    self._behaved(relay, "answered")
         finally:
             self._watched.discard(relay)
 
@@ -275,16 +297,6 @@ async def _close_when_idle(connection: Any, circuit: CircuitStream) -> None:
             return
         with trio.move_on_after(left):
             await connection.event_closed.wait()
-
-
-async def _answers_ping(connection: Any) -> bool:
-    try:
-        with trio.fail_after(PING_TIMEOUT_S):
-            async with streams.open_stream(connection, PING_ID, bytes(32)) as stream:
-                await streams.read_exactly(stream, 32)
-    except (streams.StreamError, trio.TooSlowError):
-        return False
-    return True
 
 
 def _behind(connection: Any) -> RelayedAddress:

@@ -19,6 +19,8 @@ MIN_LIFE_S, MAX_LIFE_S = 60.0, 3600.0
 RENEWAL_SHARE = 0.75
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 """Between tries at one relay, doubled each time."""
+MAX_PAUSE_ALONE_S = 5.0
+"""The same for a relay of the configuration while there is no reservation: nobody reaches this node."""
 REFUSED_PAUSE_S = 300.0
 """Before a relay is asked again that was found and cannot be used: full, or in the block of the other."""
 STEADY_S = 30.0
@@ -31,6 +33,7 @@ class _Relay:
     addresses: tuple[str, ...]
     is_configured: bool
     address_block: str | None = None
+    is_remembered: bool = False
     is_being_asked: bool = False
     failures: int = 0
     ask_at: Instant = 0.0
@@ -85,6 +88,12 @@ class RelayChoice:
                 return
             del self._relays[worst.peer]
         self._relays[relay.peer] = _Relay(relay.peer, relay.addresses, False, address_block)
+
+    def remembered(self, relay: PeerAddresses, address_block: str | None) -> None:
+        """Take up a relay that was of use before: it is tried before others that nobody has configured."""
+        self.found(relay, address_block)
+        if relay.peer in self._relays:
+            self._relays[relay.peer].is_remembered = True
 
     def poll(self, now: Instant) -> list[PeerAddresses]:
         """Return the relays to ask for a reservation now; each waits for `granted` or `refused`."""
@@ -147,8 +156,16 @@ class RelayChoice:
             return False
         relay.failures = 0 if now - relay.granted_at >= STEADY_S else relay.failures + 1
         self._end(relay)
-        relay.ask_at = now + self._pause(relay)
+        relay.ask_at = now + self._pause(relay, MAX_PAUSE_S)
         return True
+
+    def begin_anew(self, now: Instant) -> None:
+        """Ask at once where a pause was kept, and renew what there is: this host is in another network."""
+        for relay in self._relays.values():
+            if relay.is_kept:
+                relay.renews_at = min(relay.renews_at, now)
+            elif relay.is_configured or relay.failures:
+                relay.ask_at, relay.failures = min(relay.ask_at, now), 0
 
     def _is_due(self, relay: _Relay, now: Instant) -> bool:
         return relay.is_kept and not relay.is_being_asked and relay.renews_at <= now
@@ -165,7 +182,14 @@ class RelayChoice:
         if not self._has_room():
             return None
         ready = [one for one in self._relays.values() if self._is_candidate(one) and one.ask_at <= now]
-        return min(ready, key=lambda one: (not one.is_configured, one.failures), default=None)
+        return min(
+            ready, key=lambda one: (not one.is_configured, one.failures, not one.is_remembered), default=None
+        )
+
+    def has_held(self, peer: bytes, now: Instant) -> bool:
+        """Return whether there has been a reservation at this relay for a while."""
+        relay = self._relays.get(peer)
+        return relay is not None and relay.is_kept and now - relay.granted_at >= STEADY_S
 
     def _shares_block(self, relay: _Relay) -> bool:
         return relay.address_block is not None and any(
@@ -179,6 +203,7 @@ class RelayChoice:
         relay.ends_at = relay.renews_at = 0.0
         relay.circuits = ()
 
-    @staticmethod
-    def _pause(relay: _Relay) -> float:
-        return min(FIRST_PAUSE_S * 2.0 ** min(relay.failures, 16), MAX_PAUSE_S)
+    def _pause(self, relay: _Relay, longest: float | None = None) -> float:
+        if longest is None:
+            longest = MAX_PAUSE_S if self.kept or not relay.is_configured else MAX_PAUSE_ALONE_S
+        return min(FIRST_PAUSE_S * 2.0 ** min(relay.failures, 16), longest)

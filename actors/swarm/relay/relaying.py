@@ -19,6 +19,7 @@ from ..dial.dialer import Dialer, Source
 from ..dial.hearsay import is_public
 from ..kad.dht_client import readable_addresses
 from ..library.connections import address_block_of
+from ..peer_reports import Behaviour
 from . import messages
 from .client import RelayClient
 from .relay_choice import RelayChoice
@@ -31,7 +32,8 @@ MAX_TOLD = 4
 class Relaying:
     """What a node has to do with relays.
 
-    `circuits_changed` is called when other addresses lead here through relays, `changed` when a metric has.
+    `circuits_changed` is called when other addresses lead here through relays, `changed` when a metric has,
+    and `behaved` hears how relays do.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Relaying:
         source_of: Callable[[str], Source | None],
         circuits_changed: Callable[[], None],
         changed: Callable[[], None],
+        behaved: Callable[[bytes, Behaviour], None],
     ) -> None:
         self._host = host
         self._dialer = dialer
@@ -53,7 +56,7 @@ class Relaying:
         self.service: RelayService | None = None
         if not (config.lan_only or config.offline):
             choice = RelayChoice(config.relays)
-            self.client = RelayClient(host, dialer, choice, nursery, circuits_changed)
+            self.client = RelayClient(host, dialer, choice, nursery, circuits_changed, behaved)
             dialer.use_circuits(self.client.open_circuit, source_of, self._circuits_told_by)
         if config.relay_service:
             self.service = RelayService(host, lambda: tuple(own_addresses()), dialer.direct, changed=changed)
@@ -76,12 +79,24 @@ class Relaying:
         if self.client is not None:
             self.client.want_found(wanted)
 
+    def recall(self, relays: Iterable[PeerAddresses]) -> None:
+        """Take up relays that were of use before this process, the best first."""
+        if self.client is not None:
+            for relay in relays:
+                hosts = [one.host for one in addresses.usable(relay.addresses)]
+                self.client.remembered(relay, addresses.block_of(hosts[0]) if hosts else None)
+
     def handle_server(self, server: PeerAddresses) -> None:
         """A DHT server is known and connected: it is a candidate if it offers to relay."""
         connection = self._dialer.direct(server.peer)
         if self.client is None or connection is None or not self._offers_relay(server.peer):
             return
         self.client.found(server, address_block_of(connection.muxed_conn))
+
+    def network_changed(self) -> None:
+        """This host is in another network, or in the same one again."""
+        if self.client is not None:
+            self.client.network_changed()
 
     def handle_disconnected(self, peer: bytes) -> None:
         """A connection with `peer` has ended."""

@@ -1,0 +1,96 @@
+"""What the kernel tells of networks: what counts as a change, ranks of interfaces; in network namespaces."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spacedrive_node.actors.swarm.dial import links
+
+SCRIPT = Path(__file__).parent.parent / "harness" / "network_changes.py"
+HOME = (
+    "link add cable0 type veth peer name cable1",
+    "address add 192.0.2.7/24 dev cable0",
+    "link set cable1 up",
+    "link set cable0 up",
+    "route add default via 192.0.2.1 dev cable0",
+)
+AGAIN = "route add default via 192.0.2.1 dev cable0"
+
+
+def changes(*steps: tuple[str, ...]) -> list[dict[str, object]]:
+    """Do the steps in a namespace, each when the one before was noticed; return what there was after each."""
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "--mount", sys.executable, str(SCRIPT)],
+        input=json.dumps(steps),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("needs the right to make network namespaces")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("step", "counts"),
+    [
+        pytest.param(("link set cable0 down", "link set cable0 up", AGAIN), 1, id="the cable, for a moment"),
+        pytest.param(("link delete cable0", *HOME), 1, id="another network that looks the same"),
+        pytest.param(("address add 192.0.2.8/24 dev cable0",), 1, id="another address"),
+        pytest.param(("route replace default via 192.0.2.9 dev cable0",), 1, id="another router"),
+        pytest.param(("link set cable0 down",), 0, id="no network: nothing to do"),
+        pytest.param(
+            ("link add docker0 type bridge", "link set docker0 up"), 0, id="a bridge without others"
+        ),
+        pytest.param(
+            (
+                "link add docker0 type bridge",
+                "address add 172.17.0.1/16 dev docker0",
+                "link add box0 type veth peer name box1",
+                "link set box0 master docker0",
+                "link set box0 up",
+                "link set box1 up",
+                "link set docker0 up",
+            ),
+            0,
+            id="a container",
+        ),
+        pytest.param(("route add 203.0.113.0/24 via 192.0.2.1",), 0, id="a route to one place"),
+    ],
+)
+def test_what_counts_as_a_change(step: tuple[str, ...], counts: int) -> None:
+    (at_home, after) = changes(HOME, step)
+    assert at_home["changes"] == 1
+    assert after["changes"] == 1 + counts, after
+
+
+def test_ranks_are_those_of_the_files_of_the_kernel() -> None:
+    """With a bridge, what is plugged into it, a cable that is not, and the default route."""
+    steps = (
+        *HOME,
+        "link add docker0 type bridge",
+        "link add box0 type veth peer name box1",
+        "link set box0 master docker0",
+        "link set box0 up",
+        "link set box1 up",
+        "link set docker0 up",
+        "link add out0 type veth peer name out1",
+    )
+    (found,) = changes(steps)
+    files = found["files"]
+    assert isinstance(files, dict)
+    assert files.pop("lo") is not None
+    assert found["ranks"] == files
+    assert len(set(files.values())) == 4
+
+
+def test_bytes_that_make_no_sense_are_no_networks() -> None:
+    for nonsense in (b"", bytes(3), bytes(16), b"\xff" * 16, b"\x14\0\0\0\x10\0" + bytes(14)):
+        found = links.parse([nonsense])
+        assert (found.marks, found.ranks) == (frozenset(), {})
+        assert not links.is_interruption(nonsense, {1})
