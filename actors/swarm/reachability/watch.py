@@ -120,6 +120,10 @@ class ReachabilityWatch:
         self._core.set_mappings(mappings, now())
         self._wake()
 
+    def offers(self) -> tuple[Endpoint, ...]:
+        """Return where a peer that dials at the same time may reach this node."""
+        return self._core.offers(now())
+
     # The tasks
 
     async def run(self) -> None:
