@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import trio
 from libp2p.custom_types import TProtocol
+from libp2p.io.trio import TrioTCPStream
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.actors.swarm.library.connection_limits import serve_inbound
 from spacedrive_node.actors.swarm.library.connections import connection_kind, transport_of
+from spacedrive_node.actors.swarm.library.tcp_sockets import connect_from
 from spacedrive_node.actors.swarm.punch import messages, upgrade
 from spacedrive_node.actors.swarm.punch.limits import MAX_PACKETS
 from spacedrive_node.protocol.multiaddrs import Endpoint, parse
@@ -119,6 +122,20 @@ async def test_the_other_side_as_client_is_served(hosts: PunchHosts) -> None:
     assert made.muxed_conn.is_initiator
     async with streams.open_stream(made, PROTOCOL, b"hello") as stream:
         assert await streams.read_exactly(stream, 5) == b"hello"
+
+
+async def test_an_initiator_whose_syn_is_faster_is_met_by_a_client(hosts: PunchHosts) -> None:
+    """The listener of whoever is later accepts it; by the letter both would be servers, and wait."""
+    early, late = await hosts.make("tcp", punches=False), await hosts.make("tcp", punches=False)
+    late.host.inbound_roles.expect(early.peer, [early.own[0].host])
+    source = early.host.source_of("ip4")
+    assert source is not None
+    made = TrioTCPStream(await connect_from(source, (late.own[0].host, late.own[0].port)))
+    hosts.nursery.start_soon(serve_inbound, early.host.network, made, Multiaddr(str(late.own[0])))
+    for one, other in ((late, early), (early, late)):
+        await one.until(is_direct(other))
+        (connection,) = one.host.network.get_connections()
+        assert connection.muxed_conn.is_initiator == (one is late)
 
 
 async def test_no_more_than_so_many_run_at_once(hosts: PunchHosts, monkeypatch: pytest.MonkeyPatch) -> None:
