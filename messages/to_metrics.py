@@ -60,6 +60,9 @@ CheckOutcome = Literal["reached", "unreached", "refused", "lied", "unsolicited"]
 """What became of a check of an address of this node; `unsolicited` is a connection that proved it unasked."""
 DialBackOutcome = Literal["dialled", "dial_error", "dial_back_error", "dial_refused", "request_rejected"]
 """What became of a request to dial a peer back."""
+HolePunchOutcome = Literal["tcp", "quic", "dialled", "failed", "refused", "limited"]
+"""What became of the upgrade of a relayed connection: over what the hole was punched; `dialled`: none was
+needed; `refused`: the peer does not do it; `limited`: there were too many at once."""
 PortMappingState = Literal["asked", "mapped", "useless"]
 """Of a port that the gateway was asked to open; `useless`: it opened one at an address that is not public."""
 RestartReason = Literal["exit", "signal", "killed", "hang", "zygote"]

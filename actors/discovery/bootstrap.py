@@ -9,11 +9,13 @@ Owns the answer to "is a DHT server known?", which is the readiness of the part 
 `poll` and `changed_readiness` return what to send.
 """
 
+from collections.abc import Iterable
+
 from ...messages.base import Message
 from ...messages.to_discovery import KadReply
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import Bootstrap, ClosestServers
-from ...messages.types import Instant
+from ...messages.types import Instant, PeerAddresses
 from .context import REMEMBERED_AT_ONCE, REMEMBERED_AT_START, DiscoveryContext
 from .pending_requests import Answer
 
@@ -21,6 +23,7 @@ FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
 LOSS_BACKOFF_SECONDS = 0.25
 """After the loss of a server the bootstrap peers are offered this soon."""
+_MAX_ADDRESSES = 32
 LOSS_WINDOW_SECONDS = 30.0
 """A loss within this time of the one before doubles that pause, so that a server that flaps costs little."""
 
@@ -96,9 +99,9 @@ class Bootstrapper:
         own_peer = self._context.own_peer
         if own_peer is None or now < self._next_at or self._context.requests.room <= 0:
             return []
-        peers = {peer.peer: peer for peer in (*self._context.bootstrap, *self._context.same_host)}
+        peers = _by_peer((*self._context.bootstrap, *self._context.same_host))
         peers.pop(own_peer, None)
-        out: list[Message] = [Bootstrap(peer.peer, peer.addresses) for peer in peers.values()]
+        out: list[Message] = [Bootstrap(peer, addresses) for peer, addresses in peers.items()]
         out += [one for one in self._remembered() if one.peer not in peers and one.peer != own_peer]
         out.append(ClosestServers(self._context.requests.open(self, b"", now), own_peer))
         if self._server_known and not self._server_lost:
@@ -148,3 +151,12 @@ class Bootstrapper:
         return Readiness(
             "dht", False, f"no DHT server is known: none of {count} bootstrap peers has answered"
         )
+
+
+def _by_peer(named: Iterable[PeerAddresses]) -> dict[bytes, tuple[str, ...]]:
+    """Return all addresses of each peer: one that listens over two transports is configured twice."""
+    found: dict[bytes, tuple[str, ...]] = {}
+    for one in named:
+        both = dict.fromkeys((*found.get(one.peer, ()), *one.addresses))
+        found[one.peer] = tuple(both)[:_MAX_ADDRESSES]
+    return found

@@ -16,6 +16,7 @@ from ...messages.to_metrics import (
     ActorKind,
     CheckOutcome,
     DialBackOutcome,
+    HolePunchOutcome,
     MdnsOutcome,
     MetricName,
     PortMappingState,
@@ -225,6 +226,7 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
         "reachability_checks_total": tuple(product(get_args(CheckOutcome))),
         "dial_backs_total": tuple(product(get_args(DialBackOutcome))),
         "port_mappings": tuple(product(get_args(PortMappingState))),
+        "hole_punch_total": tuple(product(get_args(HolePunchOutcome))),
         "connections": tuple(product(("inbound", "outbound"), get_args(Transport), get_args(ConnectionKind))),
     }
 

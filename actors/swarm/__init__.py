@@ -11,6 +11,7 @@ quic/       the transport QUIC; a swarm that uses it has its entry there
 websocket/  the transport WebSocket, likewise
 webrtc/     the transport WebRTC-direct, likewise; needs packages that are an extra
 relay/      circuit relay v2: reached through relays, and being one
+punch/      from a relayed connection to a direct one, through both NATs
 dial/       addresses, names, and the dialer
 kad/        Kademlia: this node's server, requests to others, the routing table
 host.py     opens the host, and knows its addresses

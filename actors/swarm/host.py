@@ -6,7 +6,7 @@ Never dials. Implements docs/architecture.md, "Swarm". Where it listens is liste
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -23,6 +23,7 @@ from .library.connection_limits import Gate, limit_inbound_connections
 from .library.host_factory import new_host
 from .library.host_lifecycle import run_host
 from .library.identify import tell_only_announced
+from .library.inbound_roles import InboundRoles
 from .listening import WriteLog, listen_endpoint
 from .listening import listen as listening_on
 
@@ -45,6 +46,7 @@ class Host:
     webrtc: Any | None
     """The transport (webrtc/transport.py), where WebRTC is used."""
     _advertised: list[Multiaddr]
+    inbound_roles: InboundRoles = field(default_factory=InboundRoles)
     listening: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
@@ -67,7 +69,7 @@ class Host:
 
     def admit(self, gate: Gate, observe: Callable[[str, float, bool], None]) -> None:
         """Let only those connect whom `gate` allows; `observe` gets (transport, seconds, success) of each."""
-        limit_inbound_connections(self.network, gate, observe)
+        limit_inbound_connections(self.network, gate, observe, self.inbound_roles)
         for transport in (self.quic, self.websocket, self.webrtc):
             if transport is not None:
                 transport.admit(gate, observe)

@@ -42,6 +42,7 @@ from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
 from .pairing.inbound import InboundExchanges
 from .pairing.outbound import OutboundExchanges
+from .punch.upgrade import DirectUpgrade
 from .relay.relaying import Relaying
 from .remembering import Remembering
 from .roles import Roles
@@ -133,6 +134,16 @@ class SwarmNode:
         self._interruptions = Interruptions(
             mailbox, host, self.dialer, self.roles, self._relaying, self._tell_addresses, self.start_task
         )
+        self._upgrades: DirectUpgrade | None = None
+        if not (config.lan_only or config.offline):  # there are no relayed connections then
+            self._upgrades = DirectUpgrade(
+                host,
+                self.dialer,
+                self.start_task,
+                offers=self.roles.offers,
+                about_to_dial=self.roles.dialling,
+                count=partial(self._reports.count, "hole_punch_total"),
+            )
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         gate = ConnectionGate(self._bans, lan_only=config.lan_only, offline=config.offline)
@@ -295,6 +306,8 @@ class SwarmNode:
             self.start_task(close_connection, connection)
         else:
             self.outbound.settle(peer)
+            if self._upgrades is not None:
+                self._upgrades.connected(connection)
 
     def _close_own_peer(self, connection: Any) -> None:
         """Another node has this node's identity; a connection that the dialer has made is the dialer's."""
@@ -313,6 +326,8 @@ class SwarmNode:
     async def _identified(self, peer_id: ID) -> None:
         """Identify has found out which protocols a connected peer speaks."""
         self.roles.identified(peer_id)
+        if self._upgrades is not None:
+            self._upgrades.identified(peer_id)
         self.start_task(self._add_to_routing_table, peer_id)
 
     async def _add_to_routing_table(self, peer_id: ID) -> None:

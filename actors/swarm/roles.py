@@ -75,6 +75,10 @@ class Roles:
         """From where this node can be reached."""
         return "unknown" if self._watch is None else self._watch.state
 
+    def offers(self) -> tuple[Endpoint, ...]:
+        """Return where a peer that dials at the same time may reach this node."""
+        return () if self._watch is None else self._watch.offers()
+
     def ports_to_map(self, seed: bytes) -> MapPorts:
         """Return what to ask of the gateway."""
         announced = [addresses.parse(text) for text in self._host.announced]

@@ -4,6 +4,7 @@ from collections import Counter
 
 from spacedrive_node.messages.to_discovery import RememberedServers, ServerJoined, ServerLost
 from spacedrive_node.messages.to_swarm import Bootstrap
+from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.tests.harness.simulated_dht import OWN, SimulatedDht, addresses_of, peer
 
 SERVER = addresses_of(peer((11, 0)))
@@ -45,6 +46,16 @@ def test_a_server_that_always_hangs_up_is_not_besieged() -> None:
         net.run(0.5)
         net.take("swarm", ServerJoined(SERVER))
     assert len(net.to_swarm(Bootstrap)) - before < 20
+
+
+def test_a_server_that_is_named_twice_is_offered_with_both_addresses() -> None:
+    """One of each transport, for example, of which one may be blocked."""
+    tcp, quic = ("/ip4/45.33.1.1/tcp/7520",), ("/ip4/45.33.1.1/udp/7520/quic-v1",)
+    net = SimulatedDht(11, 1, bootstrap=(PeerAddresses(SERVER.peer, tcp), PeerAddresses(SERVER.peer, quic)))
+    net.swarm_comes_up()
+    net.run(1.0)
+    offered = {send.message.addresses for _, send in net.sent if isinstance(send.message, Bootstrap)}
+    assert offered == {(*tcp, *quic)}
 
 
 REMEMBERED = tuple(addresses_of(peer((12, number))) for number in range(30))

@@ -104,6 +104,20 @@ REACHED = {
         "websocket/test_frames.py::test_frames_without_bytes_are_bounded_in_a_second",
         "websocket/test_hostile.py::test_a_flood_of_pings_ends_its_connection_alone",
     ),
+    "upgrades of relayed connections at once": (
+        "punch/test_upgrade.py::test_no_more_than_so_many_run_at_once",
+    ),
+    "one attempt to punch a hole": (
+        "punch/test_limits.py::test_eight_addresses_at_most",
+        "punch/test_limits.py::test_sixty_packets_at_most",
+        "punch/test_upgrade.py::test_third_parties_that_a_peer_names_get_few_packets",
+        "punch/test_upgrade.py::test_what_a_server_sends_to_third_parties_is_bounded_too",
+        "punch/test_exchange.py::test_three_attempts_and_both_dial_at_the_same_moment",
+        "punch/test_exchange.py::test_an_answer_that_takes_long_makes_nobody_wait_long",
+    ),
+    "attempts to punch a hole to one address block": (
+        "punch/test_limits.py::test_an_address_block_is_dialled_nine_times_a_minute_whoever_names_it",
+    ),
     "reservations at a relay": (
         "relay/test_limits.py::test_reservations_have_a_bound_in_all",
         "relay/test_limits.py::test_an_address_block_has_four_reservations",

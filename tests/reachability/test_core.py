@@ -189,3 +189,18 @@ def test_the_dht_is_served_by_who_is_reachable(public: bool) -> None:
     )
     assert serves("server", "unknown")
     assert not serves("client", "public")
+
+
+def test_where_a_peer_that_dials_at_the_same_time_may_reach_this_node() -> None:
+    """One observer is enough; of a port that none has seen it is supposed that the NAT keeps it."""
+    core = ReachabilityCore(
+        [parse("/ip4/0.0.0.0/tcp/7520"), parse("/ip4/0.0.0.0/udp/7520/quic-v1")], [], list
+    )
+    assert core.offers(0.0) == ()
+    core.seen_as("45.33.1.1", parse("/ip4/45.77.1.1/udp/4444/quic-v1"), 0.0, from_listening_port=True)
+    assert [str(one) for one in core.offers(1.0)] == [
+        "/ip4/45.77.1.1/udp/4444/quic-v1",
+        "/ip4/45.77.1.1/tcp/7520",
+    ]
+    core.network_changed()
+    assert core.offers(1.0) == ()

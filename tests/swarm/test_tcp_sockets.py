@@ -12,6 +12,7 @@ import trio
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import tcp_sockets
+from spacedrive_node.tests.harness.library_hosts import our_host, running
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +58,16 @@ def test_a_zone_is_read(corrected: bool) -> None:
         library_tcp.extract_ip_from_multiaddr(tcp_sockets.with_zone("/ip4/192.0.2.1/tcp/1", ""))
         == "192.0.2.1"
     )
+
+
+async def test_a_connection_leaves_from_the_port_that_is_listened_on() -> None:
+    """And where it cannot, that is said instead of another port taken."""
+    async with running(our_host(1), our_host(2)) as (own, other):
+        port = int(own.value_for_protocol("tcp"))
+        target = ("127.0.0.1", int(other.value_for_protocol("tcp")))
+        made = await tcp_sockets.connect_from(("127.0.0.1", port), target)
+        assert made.socket.getsockname() == ("127.0.0.1", port)
+        assert made.socket.getpeername() == target
+        with pytest.raises(OSError, match=r"."):
+            await tcp_sockets.connect_from(("127.0.0.1", port), target)  # the same four numbers again
+        await made.aclose()

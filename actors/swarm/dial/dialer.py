@@ -176,6 +176,12 @@ class Dialer:
             self._reached(relay, made.target.endpoint)
         return connection
 
+    async def dial_direct(self, peer: bytes, endpoints: Sequence[Endpoint]) -> None:
+        """Dial addresses that a peer has named over a relay, whether there is a connection or not."""
+        targets = [Target(one, is_hearsay=True) for one in endpoints if self._may_dial(one)]
+        if targets and peer != self._own_peer:
+            await Race(self._nursery, partial(self._dial, peer), _discard, self._limiter).run(plan(targets))
+
     def _leaves_from_listening_port(self, connection: Any) -> bool:
         if not connection.muxed_conn.is_initiator or transport_of(connection.muxed_conn) != "tcp":
             return True  # to it, or over QUIC; over WebSocket there is no better one

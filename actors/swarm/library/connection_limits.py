@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import trio
 from libp2p.abc import IMuxedConn
 from libp2p.network.config import ConnectionConfig
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.rcmgr import Direction
 
 from ..dial import addresses
 from .connections import address_block_of, close_connection, close_quietly, transport_of
+from .inbound_roles import InboundRoles
 
 UPGRADE_TIMEOUT_S = 5.0
 """For a handshake, and for it to begin where a block makes too many."""
@@ -51,9 +51,12 @@ def connection_config(max_connections: int) -> ConnectionConfig:
 
 
 def limit_inbound_connections(
-    network: Any, gate: Gate, observe: Callable[[str, float, bool], None] = lambda _t, _s, _ok: None
+    network: Any,
+    gate: Gate,
+    observe: Callable[[str, float, bool], None] = lambda _t, _s, _ok: None,
+    roles: InboundRoles | None = None,
 ) -> None:
-    """Replace the library's handling of inbound connections.
+    """Replace the library's handling of inbound connections. `roles` says where this side is the client.
 
     `observe` gets (transport, seconds, success) of each upgrade, which is Noise and the multiplexer. A
     connection of QUIC comes with its handshake done, and tells when that began.
@@ -73,6 +76,7 @@ def limit_inbound_connections(
     test_strangers_who_take_all_connections_keep_nobody_out.
     """
     upgrading: Counter[str] = Counter()
+    roles = roles or InboundRoles()
     max_connections = network.connection_config.max_connections
     max_upgrading_per_source = max(1, max_connections // 4)
     max_inbound = max_connections - max_connections // 8
@@ -101,7 +105,7 @@ def limit_inbound_connections(
                 muxed = socket_stream
                 await network.add_conn(muxed, direction="inbound")
             else:
-                muxed = await network.upgrade_inbound_raw_conn(RawConnection(socket_stream, False), address)
+                muxed = await roles.upgrade(network, socket_stream, address)
                 if not is_named(socket_stream, muxed):
                     await close_quietly(muxed.close)
                     return None

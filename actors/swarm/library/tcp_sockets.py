@@ -1,9 +1,10 @@
-"""Corrections of the library's TCP over IPv6: listeners of it alone, link-local addresses with their zone."""
+"""Corrections of the library's TCP: listeners of IPv6 alone, link-local addresses with a zone, sources."""
 
 import socket
 from typing import Any
 
 import libp2p.transport.tcp.tcp as library_tcp
+import trio
 from multiaddr import Multiaddr
 
 _set_reuse_flags = library_tcp._set_reuse_flags
@@ -66,3 +67,22 @@ def use_zones() -> None:
 
     library_tcp.extract_ip_from_multiaddr = extract_ip
     library_tcp._multiaddr_from_socket = address_of
+
+
+async def connect_from(source: tuple[str, int], target: tuple[str, int]) -> trio.SocketStream:
+    """Return a connection that leaves from an address on which this host listens. Raises OSError.
+
+    Defect (0.8.1, transport/tcp/tcp.py:140): where the library cannot bind the source it dials from any port
+    without a word, and its error no longer says why a connection failed.
+    Test: tests/swarm/test_tcp_sockets.py.
+    """
+    family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+    made = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        _set_reuse_flags(made)
+        await made.bind(source)
+        await made.connect(target)
+    except BaseException:
+        made.close()
+        raise
+    return trio.SocketStream(made)

@@ -44,6 +44,8 @@ class Identity:
         """Who may connect. Until it is set, everybody may."""
         self.observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _ok: None
         """Gets (transport, seconds, success) of an inbound handshake that has failed."""
+        self.heard_stray: Callable[[str, int], None] = lambda _host, _port: None
+        """Gets the address from which a packet of no connection has come."""
 
 
 class Endpoint:
@@ -240,6 +242,7 @@ class Endpoint:
                 self._contained(connection, connection.receive, datagram, address)
                 self._begin(connection)
         elif not self._is_reset(datagram, address):
+            self._identity.heard_stray(str(address[0]), int(address[1]))
             self._answer_stray(datagram, address)
         return connection
 

@@ -44,6 +44,15 @@ class QuicTransport(ITransport):  # type: ignore[misc]
         """Let only those connect whom `gate` allows; `observe` gets inbound handshakes that have failed."""
         self._identity.gate, self._identity.observe = gate, observe
 
+    def on_stray(self, heard: Callable[[str, int], None]) -> None:
+        """Call `heard(host, port)` when a packet comes from there that belongs to no connection."""
+        self._identity.heard_stray = heard
+
+    def send_probe(self, target: Endpoint, data: bytes) -> bool:
+        """Send bytes from the socket that is listened on, to open a NAT; return whether there was a way."""
+        address = socket_address(target)
+        return any(one.send(data, address) for one in self._listening if one.can_reach(target.host))
+
     # What the library calls
 
     def set_background_nursery(self, nursery: trio.Nursery) -> None:

@@ -145,6 +145,26 @@ class ReachabilityCore:
         found = dict.fromkeys([*reachable, *believed])
         return tuple(one for one in found if one not in self._announced)
 
+    def offers(self, now: Instant) -> tuple[Endpoint, ...]:
+        """Return where a peer that dials at the same time may reach this node, the most likely first.
+
+        One observer is enough for that, and where none has seen a listening port, it is supposed that the NAT
+        keeps it: a wrong address costs the peer some packets.
+        """
+        announced = [one for one in self._announced if one.ip is not None and is_public(one.ip)]
+        if self._is_configured and announced:
+            return tuple(announced)
+        seen = self._observed.likely(now)
+        kept = [
+            listening.with_ip(ip)
+            for ip in self._observed.likely_hosts(now)
+            for listening in self._listening
+            if listening.ip is not None
+            and listening.ip.version == ip.version
+            and not any((one.transport, one.ip) == (listening.transport, ip) for one in seen)
+        ]
+        return tuple(dict.fromkeys([*self.confirmed(now), *announced, *seen, *kept]))
+
     def _is_vouched_for(self, mapping: Endpoint, since: Instant, now: Instant) -> bool:
         """Return whether an unsolicited connection has come since the gateway has opened this port."""
         came = self._unsolicited.get((mapping.transport, mapping.family))

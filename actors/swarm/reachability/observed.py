@@ -68,6 +68,22 @@ class Observed:
             found += [seen for seen, count in counted.most_common(1) if count >= MIN_AGREEING]
         return found
 
+    def likely(self, now: Instant) -> list[Endpoint]:
+        """Return the mapping of each listening port that most observers have seen, the newest first."""
+        found = []
+        for group in self._found.values():
+            seen = [one.seen for one in self._fresh(group, now) if one.from_listening_port]
+            found += [one for one, _count in Counter(reversed(seen)).most_common(1)]
+        return found
+
+    def likely_hosts(self, now: Instant) -> list[IpAddress]:
+        """Return the IP address of each version that most observers have seen, over any port."""
+        seen = [
+            one.seen.ip for group in self._found.values() for one in self._fresh(group, now) if one.seen.ip
+        ]
+        by_version = ([ip for ip in reversed(seen) if ip.version == version] for version in (4, 6))
+        return [ip for ips in by_version for ip, _count in Counter(ips).most_common(1)]
+
     def hosts(self, now: Instant) -> list[IpAddress]:
         """Return the IP addresses of this node as two observers agree on, over any port: one a version."""
         found = []

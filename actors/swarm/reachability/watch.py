@@ -126,6 +126,10 @@ class ReachabilityWatch:
         self._announced = announced
         self._wake()
 
+    def offers(self) -> tuple[Endpoint, ...]:
+        """Return where a peer that dials at the same time may reach this node."""
+        return self._core.offers(now())
+
     # The tasks
 
     async def run(self) -> None:
