@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import ActorRestarted
+from .secret_struct import RedactedStruct
 from .types import Addresses, MdnsInstance, PeerId, PortNumber, PortProtocol
 
 
@@ -43,7 +43,7 @@ class StopBrowsing(Message):
     instance: MdnsInstance
 
 
-class PortToMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PortToMap(RedactedStruct, frozen=True):
     """A port on which this node listens. `nonce` names the mapping at the gateway, also after a restart."""
 
     protocol: PortProtocol

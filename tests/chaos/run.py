@@ -32,7 +32,7 @@ from spacedrive_node.tests.harness.secret_sweep import collector
 from spacedrive_node.tests.harness.transports import using
 
 NAMES = ("anna", "bruno", "clara")
-DATA = {"devices.db", "identity.key", "lock"}
+DATA = {"devices.db", "identity.key", "lock", "peers.db"}
 TRANSPORTS = {"each": ("tcp", "quic"), "tcp": ("tcp",), "quic": ("quic",), "both": ("both",)}
 """By the option: over what the nodes are reached, in one run after the other."""
 _GONE = 5.0

@@ -77,5 +77,7 @@ def test_every_moment_is_in_every_case() -> None:
         assert sorted(over_tcp) == sorted(map(str, FAILURE_POINTS))
         assert {case.duration for case in sample if case.transport == "quic"} == {"ever", "ten"}
     for case in [*all_cases(SEED, 4), *sample_cases(SEED, "stop", TOGETHER)]:
+        asks = {"get_providers": True, "add_provider": False}
+        assert {asks.get(point.name, case.first_shows) for point in case.points} == {case.first_shows}
         held = [(point.side, point.actor) for point in case.points if point.actor != "session"]
         assert len(held) == len(set(held)), "one actor can be held once"

@@ -151,7 +151,7 @@ async def test_a_record_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_
 
 
 async def test_an_answer_with_thousands_of_addresses_keeps_the_swarm_busy_for_no_time() -> None:
-    """Of a DHT server that this node asks: an answer above 64 KiB is refused, one below is read in part."""
+    """Of a DHT server that this node asks: one peer above 64 KiB is not read, one below is read in part."""
     sizes: list[int] = []
 
     def bloated(host: Any, count: int) -> bytes:
@@ -179,9 +179,9 @@ async def test_an_answer_with_thousands_of_addresses_keeps_the_swarm_busy_for_no
             for number in (1, 2):
                 request = KadRequest(number, host.get_id().to_bytes(), texts, "get_providers", KEY, 10.0)
                 await a.deliver("discovery", request)
-            reply = await a.expect(KadReply, "discovery")
+            replies = [await a.expect(KadReply, "discovery") for _ in range(2)]
     assert min(sizes) < dht_client.MAX_ANSWER_BYTES < max(sizes)
-    assert [len(peer.addresses) for peer in reply.providers] == [32]
+    assert sorted(len(peer.addresses) for reply in replies for peer in reply.providers) == [32]
 
 
 def test_what_is_read_of_identify_is_bounded() -> None:

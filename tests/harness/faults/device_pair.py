@@ -12,7 +12,7 @@ from spacedrive_node.tests.harness.faults.cable_network import CableNetwork
 from spacedrive_node.tests.harness.faults.device_under_test import DeviceUnderTest
 from spacedrive_node.tests.harness.faults.relays import RelayedTransport
 
-DATA = {"devices.db", "identity.key", "lock"}
+DATA = {"devices.db", "identity.key", "lock", "peers.db"}
 SHORT_DEADLINES = {"proof": 20.0, "deciding": 25.0, "delivery": 30.0}
 """Deadlines of sessions, in seconds, for cases in which they all expire."""
 SHORT_CODE_LIFETIME_S = 30.0

@@ -116,7 +116,7 @@ def all_cases(seed: int, together: int) -> list[FailureCase]:
     """
     draw = random.Random(seed)
     cases = [
-        FailureCase(victim, manner, duration, part, draw.random() < 0.5, transport)
+        FailureCase(victim, manner, duration, part, _first_shows(part, draw), transport)
         for transport in RELAYED_TRANSPORTS
         for victim in SIDES
         for manner in MANNERS
@@ -135,15 +135,26 @@ def sample_cases(seed: int, manner: Manner, together: int) -> list[FailureCase]:
     draw = random.Random(f"{seed}/{manner}")
     turns = [(victim, duration) for victim in SIDES for duration in DURATIONS]
     over_tcp = [
-        FailureCase(turns[number % 4][0], manner, turns[number % 4][1], part, first_shows=draw.random() < 0.5)
+        FailureCase(turns[number % 4][0], manner, turns[number % 4][1], part, _first_shows(part, draw))
         for number, part in enumerate(_parts(draw, together))
     ]
     victims = draw.sample(SIDES, len(SIDES))
     over_quic = [
-        FailureCase(victim, manner, duration, part, draw.random() < 0.5, "quic")
+        FailureCase(victim, manner, duration, part, _first_shows(part, draw), "quic")
         for victim, duration, part in zip(victims, DURATIONS, _parts(draw, together), strict=False)
     ]
     return [*over_quic, *over_tcp]
+
+
+def _first_shows(part: tuple[FailurePoint, ...], draw: random.Random) -> bool:
+    """Choose who shows the code: by chance, unless one point needs it.
+
+    The server itself has nobody to tell or to ask: it keeps the record, and looks there first.
+    """
+    names = {point.name for point in part}
+    if "get_providers" in names:
+        return True
+    return "add_provider" not in names and draw.random() < 0.5
 
 
 def _parts(draw: random.Random, together: int) -> list[tuple[FailurePoint, ...]]:
