@@ -85,6 +85,7 @@ class ControlConnection:
         self._call_slots = anyio.Semaphore(_MAX_OPEN_CALLS)
         self._given_up = False
         self._end_error: Callable[[], Exception] | None = None
+        self._node_has_ended = False
         self._frames_received = 0
         self._is_connected = True
         self.on_connection_change: Callable[[bool], None] | None = None
@@ -102,7 +103,7 @@ class ControlConnection:
         reply.
         """
         async with self._call_slots:
-            if self._end_error is not None and reply_if_gone is not None:
+            if self._node_has_ended and reply_if_gone is not None:
                 return reply_if_gone
             if self._given_up:
                 raise self._gone_error()
@@ -146,7 +147,7 @@ class ControlConnection:
 
     def end(self, make_error: Callable[[], Exception]) -> None:
         """Fail everything that waits, and all that comes, with this error: the node will not come back."""
-        self._end_error = make_error
+        self._end_error, self._node_has_ended = make_error, True
         for call in self._calls.values():
             if call.reply_if_gone is not None:
                 call.resolve(call.reply_if_gone)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 
 import anyio
@@ -215,8 +216,6 @@ def test_the_command_is_up_with_a_lifeline(tmp_path):
 
 def test_importing_the_package_imports_nothing_heavy():
     """`import spacedrive_node` costs nothing until a name is used; every public name exists."""
-    import subprocess
-
     program = (
         "import sys, json, spacedrive_node; "
         "before = [m for m in ('trio', 'msgspec', 'cryptography', 'libp2p') if m in sys.modules]; "
@@ -224,3 +223,24 @@ def test_importing_the_package_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(("loop", "other"), [("trio", "asyncio"), ("asyncio", "trio")])
+def test_the_client_loads_only_the_loop_that_runs(loop, other, tmp_path):
+    """A command on trio does not pay for asyncio, nor a program on asyncio for trio."""
+    program = f"""
+import sys, anyio
+from pathlib import Path
+from spacedrive_node import NoNodeRunningError, open_client
+
+async def main():
+    async with open_client(Path({str(tmp_path / "none.sock")!r})):
+        pass
+
+try:
+    anyio.run(main, backend={loop!r})
+except NoNodeRunningError:
+    print({loop!r} in sys.modules, {other!r} in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"True False\n"

@@ -246,5 +246,6 @@ async def test_a_closed_client_lets_nobody_wait(node, code):
             nursery.start_soon(follow)
             await client.status()
         assert len(failures) == 1
-        with pytest.raises(NodeGoneError, match="closed"):
-            await client.status()
+        for call in (client.status, client.shutdown):
+            with pytest.raises(NodeGoneError, match="closed"):
+                await call()
