@@ -42,7 +42,10 @@ class ChildProcess:
     async def wait(self) -> int:
         """Wait for the end of the process and return its exit code. Several tasks may wait."""
         while (code := self._process.poll()) is None:
-            fd = os.pidfd_open(self._process.pid)
+            try:
+                fd = os.pidfd_open(self._process.pid)
+            except ProcessLookupError:
+                continue  # the host ignores SIGCHLD, so that nothing stays of a process; `poll` knows
             try:
                 await anyio.wait_readable(fd)
             finally:

@@ -121,6 +121,19 @@ async def test_the_callers_exception_is_not_wrapped(node, run):
             raise KeyError("x")
 
 
+async def test_a_host_that_ignores_sigchld(node, run):
+    """Nothing stays of its children to wait for; it is told of their end all the same."""
+    run(f"{READY}\nsys.stdin.read()", str(node.control))
+    former = signal.getsignal(signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with trio.fail_after(30):
+            async with open_node(NodeConfig()) as mine:
+                await mine.status()
+    finally:
+        signal.signal(signal.SIGCHLD, former)
+
+
 async def test_a_host_is_told_at_once_that_its_node_has_ended(node, run):
     """Exit code and last words; what waits for the node and what is called later fail with them."""
     program = f"""
