@@ -37,7 +37,7 @@ ALL = {
     "node": 37,
     "load": 50,
     "messages": 10,
-    "transports": 34,
+    "transports": 38,
     "distance": 75,
     "discovery": 78,
 }
@@ -61,7 +61,8 @@ def main() -> int:
     parser.add_argument("--bench-python", type=Path, default=HERE.parent / ".venv-bench" / "bin" / "python")
     arguments = parser.parse_args()
     by_default = [name for name in ALL if arguments.long or arguments.publish or name not in SEPARATE]
-    names = [name for name in arguments.only.split(",") if name] or by_default
+    named = [name for name in arguments.only.split(",") if name]
+    names = named or by_default
     if unknown := sorted(set(names) - set(ALL)):
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(ALL)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -80,7 +81,9 @@ def main() -> int:
                 left = BUDGET - (time.monotonic() - began)
                 to_come = sum(ALL[one] for one in names[names.index(name) :])
                 pace = 1.0 if arguments.long else max(0.1, min(1.0, left / to_come))
-                found.append(_run(BenchmarkRun(name, folder / name, arguments.long, bench_python, pace=pace)))
+                bench = BenchmarkRun(name, folder / name, arguments.long, bench_python, pace=pace)
+                bench.is_named = bool(named) or arguments.long or arguments.publish
+                found.append(_run(bench))
     except KeyboardInterrupt:
         interrupted = True
         sys.stderr.write("\ninterrupted: these are the results so far\n")

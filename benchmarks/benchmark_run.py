@@ -54,7 +54,11 @@ class Row:
 
 @dataclass
 class BenchmarkRun:
-    """The run of one benchmark. `bench_python`: the interpreter of .venv-bench, None: there is none."""
+    """The run of one benchmark.
+
+    bench_python  the interpreter of .venv-bench. None: there is none
+    is_named      it is run for its own sake, or for the documents, and may take longer
+    """
 
     name: str
     folder: Path
@@ -63,6 +67,7 @@ class BenchmarkRun:
     rows: list[Row] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    is_named: bool = False
     pace: float = 1.0
     """Share of the usual time that repeated measurements get. Below one: the run is late."""
     failed: bool = False

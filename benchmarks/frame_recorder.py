@@ -149,6 +149,16 @@ class _Channel:
 
     async def send_bytes(self, data: bytes) -> None:
         """To the child."""
+        self._record_sent(data)
+        await self._inner.send_bytes(data)
+
+    def send_nowait(self, data: bytes) -> int:
+        """To the child, as much as goes at once."""
+        written: int = self._inner.send_nowait(data)
+        self._record_sent(data[:written])
+        return written
+
+    def _record_sent(self, data: bytes) -> None:
         self._reader.feed(data)
         while (payload := self._reader.next_frame()) is not None:
             message = decode_to_child(payload)
@@ -156,7 +166,6 @@ class _Channel:
                 self._recorder.record(self._handle, message)
             elif isinstance(message, Start):
                 self._handle.name = message.name
-        await self._inner.send_bytes(data)
 
     async def send(self, message: msgspec.Struct) -> None:
         """To the child."""
@@ -165,11 +174,21 @@ class _Channel:
     async def receive(self) -> FromChild:
         """From the child."""
         message: FromChild = await self._inner.receive()
+        self._record_received(message)
+        return message
+
+    def receive_nowait(self) -> FromChild | None:
+        """From the child, what has been read already."""
+        message: FromChild | None = self._inner.receive_nowait()
+        if message is not None:
+            self._record_received(message)
+        return message
+
+    def _record_received(self, message: FromChild) -> None:
         if isinstance(message, Step):
             self._recorder.record(self._handle, message)
         if self._recorder.on_frame is not None:
             self._recorder.on_frame(self._handle.name, message)
-        return message
 
     async def aclose(self) -> None:
         """Close it."""

@@ -3,7 +3,8 @@
 The three things are done in turn, so that whatever else this machine does falls on all of them alike:
 
 - a pairing, over a connection that exists and over one that has to be made;
-- a connection and one request of the same size between two plain libp2p hosts, in two processes;
+- a connection and four requests, as many as a pairing makes, of the same size as its first, between two
+  plain libp2p hosts in two processes;
 - a short text through magic-wormhole, whose processes are as warm.
 """
 
@@ -23,10 +24,13 @@ from .pairing_costs import processor_time, traced
 
 AIM = 0.100
 AIM_OVER_BARE = 3.0
+AIM_OVER_BARE_EXCHANGES = 2.0
 AIM_OVER_WORMHOLE = 0.7
 _ENOUGH, _MOST, _SECONDS, _SECONDS_LONG = 100, 400, 45.0, 150.0
 _BARE_EVERY, _WORMHOLE_EVERY = 2, 4
 """One in so many times what stands beside is done too."""
+_EXCHANGES = 4
+"""Of a pairing, one after another; so many bare requests stand beside it."""
 _BY_DHT = 6
 _ANNOUNCED = 60.0
 
@@ -49,6 +53,7 @@ async def run(bench: BenchmarkRun) -> None:
             "fresh": [],
             "bare": [],
             "exchange": [],
+            "bare_exchanges": [],
             "wormhole": [],
         }
         ports = (port(a), port(b))
@@ -62,9 +67,10 @@ async def run(bench: BenchmarkRun) -> None:
             kind = "fresh" if await disconnect(b, ports) else "connected"
             times[kind].append((await pair(a, b, showing)).seconds)
             if number % _BARE_EVERY == 0:
-                connect, request = await bare.once()
-                times["bare"].append(connect + request)
-                times["exchange"].append(request)
+                connect, requests = await bare.once()
+                times["bare"].append(connect + requests[0])
+                times["exchange"].append(requests[0])
+                times["bare_exchanges"].append(connect + sum(requests))
             if beside is not None and number % _WORMHOLE_EVERY == 0:
                 times["wormhole"].append((await beside.transfer()).seconds)
         bench.data["seconds"] = {name: summary(values) for name, values in times.items()}
@@ -76,7 +82,7 @@ async def run(bench: BenchmarkRun) -> None:
 
 
 class Bare:
-    """Two plain hosts; one connects with the other, asks once, and closes."""
+    """Two plain hosts; one connects with the other, asks as often as a pairing does, and closes."""
 
     def __init__(self, server: JsonProcess, dialer: JsonProcess) -> None:
         self._server, self._dialer = server, dialer
@@ -89,10 +95,12 @@ class Bare:
         for _ in range(3):
             await self.once()
 
-    async def once(self) -> tuple[float, float]:
-        """Return the seconds of the connection and of the request on it."""
-        took = await self._dialer.request(**self._where, requests=1, size=self._size, answer=self._answer)
-        return took["connect"], took["requests"][0]
+    async def once(self) -> tuple[float, list[float]]:
+        """Return the seconds of the connection and of each request on it."""
+        took = await self._dialer.request(
+            **self._where, requests=_EXCHANGES, size=self._size, answer=self._answer
+        )
+        return took["connect"], took["requests"]
 
 
 def sizes() -> tuple[int, int]:
@@ -114,6 +122,14 @@ def _rows(bench: BenchmarkRun, times: dict[str, list[float]]) -> None:
         bench.row(
             f"… over bare libp2p, {what}", median(found), "ms", aim=AIM_OVER_BARE, beside=bare, of_ratio=True
         )
+    bench.row(
+        "… over a bare connection and four requests, a new connection",
+        median(milliseconds["fresh"]),
+        "ms",
+        aim=AIM_OVER_BARE_EXCHANGES,
+        beside=("bare connect + 4 requests", median(milliseconds["bare_exchanges"])),
+        of_ratio=True,
+    )
     if milliseconds["wormhole"]:
         other = ("magic-wormhole, warm", median(milliseconds["wormhole"]))
         bench.row(

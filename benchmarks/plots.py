@@ -63,12 +63,13 @@ def pairings(found: Figures, axes: Any) -> None:
     samples = found["pairing"]["data"]["samples"]
     names = {
         "bare": "bare libp2p: connect + request",
+        "bare_exchanges": "bare libp2p: connect + 4 requests",
         "connected": "pairing, a connection exists",
         "fresh": "pairing, a new connection",
         "wormhole": "magic-wormhole, a text",
     }
     for key, name in names.items():
-        values = sorted(1000 * value for value in samples[key])
+        values = sorted(1000 * value for value in samples.get(key, ()))
         if values:
             axes.plot(values, [100 * (n + 1) / len(values) for n in range(len(values))], label=name)
     axes.axvline(100, color="grey", linestyle=":", label="aim for the median")

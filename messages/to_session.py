@@ -114,7 +114,8 @@ class Signed(Message):
 class Stored(Message):
     """From the vault: the device is stored durably, in this state. Answers StoreDevice and ConfirmDevice.
 
-    `unconfirmed` answers a ConfirmDevice that could not be written: the record stays, and settles later.
+    `paired` answers a StoreDevice of a decision that was acknowledged before. `unconfirmed` answers a
+    ConfirmDevice that could not be written: the record stays, and settles later.
     """
 
     request: RequestId

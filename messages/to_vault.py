@@ -45,7 +45,8 @@ class SignIdentity(Message):
 
 
 class StoreDevice(Message):
-    """From a session: store the other device as `unconfirmed`. Answer: Stored or StoreRefused.
+    """From a session: store the other device as `unconfirmed`, or at once as `paired` if the peer has
+    `acknowledged` this side's decision. Answer: Stored or StoreRefused.
 
     The vault checks all of it. The user's Accept must name exactly this session, key and th3. The swarm's
     PeerEvidence must name this session and peer. The signature over `info` must verify, as `role`, at
@@ -78,6 +79,8 @@ class StoreDevice(Message):
     reply: WireFrame
     """This side's DecisionReceived for it, with which the store answers repeats."""
     deadline: Instant
+    acknowledged: bool = False
+    """As ConfirmDevice, which then does not follow."""
 
 
 class ConfirmDevice(Message):

@@ -50,6 +50,13 @@ class Channel(Generic[M]):
         finally:
             self._sending.release()
 
+    def send_nowait(self, data: bytes) -> int:
+        """Send what the kernel takes at once of these frames; return its size. The rest goes to `send_bytes`.
+
+        0 while another task is sending, and when the peer is gone, which `send_bytes` then reports.
+        """
+        return 0 if self._sending.locked() else self._write(data)
+
     def _write(self, data: bytes) -> int:
         """Write what the kernel takes at once, without a turn of the loop; return its size."""
         if not isinstance(self._stream, trio.SocketStream):
@@ -64,12 +71,7 @@ class Channel(Generic[M]):
 
         Raises trio.EndOfChannel at the end of the stream, MalformedMessageError.
         """
-        if self._put_back:
-            return self._put_back.popleft()
-        while True:
-            payload = self._reader.next_frame()
-            if payload is not None:
-                return self._decoder(payload)
+        while (message := self.receive_nowait()) is None:
             try:
                 data = await self._stream.receive_some(_RECEIVE_BYTES)
             except trio.BrokenResourceError:
@@ -77,6 +79,14 @@ class Channel(Generic[M]):
             if not data:
                 raise trio.EndOfChannel
             self._reader.feed(data)
+        return message
+
+    def receive_nowait(self) -> M | None:
+        """Return the next message if it has been read already, else None. Raises MalformedMessageError."""
+        if self._put_back:
+            return self._put_back.popleft()
+        payload = self._reader.next_frame()
+        return None if payload is None else self._decoder(payload)
 
     def put_back(self, messages: Iterable[M]) -> None:
         """Have these messages, which were received before, received again, before all others."""

@@ -1,8 +1,10 @@
 """The supervisor's end of the channel to one incarnation of a child: outbox, writer, reader, heartbeat.
 
-The router never waits for a child: `enqueue` appends to the outbox and returns, and a task of this module
-writes. So a child that is slow, stopped or hostile holds up its own outbox and nothing else. The outbox is
-bounded by the ledger's bounds for an inbox, and by one Start, one Ping and one Stop.
+The router never waits for a child: `enqueue` appends to the outbox and returns. What leads to it is written
+when all frames that were read together are handled, as far as the kernel takes it (OutboxBatch); the rest,
+and what has another cause, is written by a task of this module. So a child that is slow, stopped or hostile
+holds up its own outbox and nothing else. The outbox is bounded by the ledger's bounds for an inbox, and by
+one Start, one Ping and one Stop.
 
 Owns the outbox, the count of missed heartbeats and the reason for which the child was killed. Never looks
 into a frame: handling it is up to `on_frame`.
@@ -27,21 +29,53 @@ _KILL_TIMEOUT_S = 5.0
 """Time for the kernel to end a process that was sent SIGKILL."""
 
 
+class OutboxBatch:
+    """The channels to which something is sent while the frames of one read are handled; one for all channels.
+
+    A context, in which nothing waits. At its end they are written, without a turn of the event loop for each.
+    """
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._channels: dict[ChildChannel, None] = {}
+
+    def add(self, channel: "ChildChannel") -> None:
+        """Have the outbox of this channel written at the end."""
+        self._channels[channel] = None
+
+    def __enter__(self) -> None:
+        self.is_open = True
+
+    def __exit__(self, *_error: object) -> None:
+        self.is_open = False
+        channels, self._channels = self._channels, {}
+        for channel in channels:
+            channel.flush()
+
+
 class ChildChannel:
     """Runs the channel of one incarnation.
 
     `on_frame` is called with each frame of the child except Pong, `on_written` with the number of the last
-    delivery that has been written. Neither may block.
+    delivery that has been written. Neither may block. `batch` is that of all channels.
     """
 
     def __init__(
-        self, running: RunningChild, on_frame: Callable[[FromChild], None], on_written: Callable[[int], None]
+        self,
+        running: RunningChild,
+        on_frame: Callable[[FromChild], None],
+        on_written: Callable[[int], None],
+        batch: OutboxBatch,
     ) -> None:
         self._running = running
+        self._batch = batch
         self._on_frame = on_frame
         self._on_written = on_written
         self._outbox: deque[tuple[bytes, int]] = deque()
         """Encoded frames, each with its input number (0: not a delivery)."""
+        self._begun: tuple[bytes, int] | None = None
+        """What is left of a chunk of which the kernel took a part."""
+        self._is_writing = False
         self._outbox_filled = trio.Event()
         self._missed_heartbeats = 0
         self._killed_for: Cause | None = None
@@ -62,7 +96,38 @@ class ChildChannel:
         """Append a frame to the outbox."""
         number = message.input if isinstance(message, Deliver) else 0
         self._outbox.append((frame(encode(message), INTERNAL_LIMIT), number))
-        self._outbox_filled.set()
+        if self._batch.is_open:
+            self._batch.add(self)
+        else:
+            self._outbox_filled.set()
+
+    def flush(self) -> None:
+        """Write as much of the outbox as the kernel takes at once; a task goes on when it takes more."""
+        while not self._is_writing and self._has_more:
+            data, last = self._take_chunk()
+            written = self._running.channel.send_nowait(data)
+            if written < len(data):
+                self._begun = data[written:], last
+                self._outbox_filled.set()
+                return
+            if last:
+                self._on_written(last)
+
+    @property
+    def _has_more(self) -> bool:
+        return self._begun is not None or bool(self._outbox)
+
+    def _take_chunk(self) -> tuple[bytes, int]:
+        """Remove frames from the outbox; return them, and the number of their last delivery (0: none)."""
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            return begun
+        chunk, last = bytearray(), 0
+        while self._outbox and len(chunk) < _WRITE_CHUNK_BYTES:
+            data, number = self._outbox.popleft()
+            chunk += data
+            last = max(last, number)
+        return bytes(chunk), last
 
     def discard_deliveries(self) -> None:
         """Drop the deliveries that have not been written."""
@@ -133,28 +198,29 @@ class ChildChannel:
     async def _read(self) -> None:
         while True:
             try:
-                message = await self._running.channel.receive()
+                message: FromChild | None = await self._running.channel.receive()
             except trio.EndOfChannel:
                 return
-            if isinstance(message, Pong):
-                self._missed_heartbeats = 0
-            else:
-                self._on_frame(message)
+            with self._batch:
+                while message is not None:
+                    if isinstance(message, Pong):
+                        self._missed_heartbeats = 0
+                    else:
+                        self._on_frame(message)
+                    message = self._running.channel.receive_nowait()
 
     async def _write(self) -> None:
         while True:
-            if not self._outbox:
+            if not self._has_more:
                 self._outbox_filled = trio.Event()
                 await self._outbox_filled.wait()
                 continue
-            chunk, last = bytearray(), 0
-            while self._outbox and len(chunk) < _WRITE_CHUNK_BYTES:
-                data, number = self._outbox.popleft()
-                chunk += data
-                last = max(last, number)
+            data, last = self._take_chunk()
+            self._is_writing = True
             try:
-                await self._running.channel.send_bytes(bytes(chunk))
+                await self._running.channel.send_bytes(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # the reader sees the end of the channel as well, and handles it
+            self._is_writing = False
             if last:
                 self._on_written(last)

@@ -31,7 +31,7 @@ from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
 from ..messages.types import LogField
 from .child import Child
-from .child_channel import ChildChannel
+from .child_channel import ChildChannel, OutboxBatch
 from .child_specs import ChildSpec
 from .introspection import SupervisorInfo
 from .ledger import SUPERVISOR, Ledger
@@ -93,6 +93,7 @@ class _Tree:
     heartbeat: float
     failure: str | None = None
     children: dict[str, Child] = field(default_factory=dict)
+    outboxes: OutboxBatch = field(default_factory=OutboxBatch)
     starting_sessions: trio.Semaphore = field(
         default_factory=lambda: trio.Semaphore(MAX_STARTING_SESSIONS, max_value=MAX_STARTING_SESSIONS)
     )
@@ -168,6 +169,7 @@ class _Tree:
             running,
             lambda frame: self._on_frame(child, frame),
             lambda number: self.ledger.mark_written(child.name, number),
+            self.outboxes,
         )
         start = self.ledger.begin_incarnation(child.name, msgspec.Raw(encode(child.spec.config)))
         child.begin_incarnation(channel)

@@ -1,8 +1,10 @@
 """One search: everything that a session's Find causes, from its arrival until it is withdrawn.
 
 All finders run at once and their results are merged (candidates.py). Hints and nodes of this host become
-candidates at once. The DHT is looked up in rounds, with a growing pause between two rounds; a server that
-joins starts the next round early. A finder that fails or finds nothing never ends the search.
+candidates at once, and get a head start: the device that is looked for is most likely among them, and a
+lookup would only take processor time from the pairing, and tell servers of it. The DHT is looked up in
+rounds, with a growing pause between two rounds; a server that joins starts the next round early. A finder
+that fails or finds nothing never ends the search.
 
 Owns the rounds of one search. Never sends anything; `poll` and `pop_candidates` return what to send.
 """
@@ -18,6 +20,8 @@ from .context import DiscoveryContext
 from .lookup_driver import LookupDriver, Providers
 from .metrics import DiscoveryMetrics
 
+HEAD_START_SECONDS = 0.25
+"""Of the candidates that are known without asking anybody: so much later the first round begins."""
 FIRST_BACKOFF_SECONDS = 0.25
 MAX_BACKOFF_SECONDS = 5.0
 """Pauses between two rounds: doubled each time, from the first to the longest."""
@@ -41,8 +45,10 @@ class Search:
         self._backoff = FIRST_BACKOFF_SECONDS
         self._next_round = now
         self._round_started = now
-        self._offer("hint", b"", find.hints, now)
-        self.handle_same_host(now)
+        known = self._offer("hint", b"", find.hints, now)
+        known += self._offer("same_host", b"", context.same_host, now)
+        if known:
+            self._next_round = now + HEAD_START_SECONDS
 
     def handle_same_host(self, now: Instant) -> None:
         """Use the nodes of this host: each is a candidate, and a server to ask."""

@@ -163,24 +163,27 @@ def _acknowledge(context: StepContext, request_id: int, message: PairingDecision
 def handle_stored(context: StepContext, message: Stored) -> None:
     """The device is durable: as unconfirmed while storing, as paired while confirming.
 
-    While confirming, `unconfirmed` means that the vault could not write: it settles the rest later.
+    While storing, `paired` means that nothing was missing (entry_actions.py). While confirming, `unconfirmed`
+    means that the vault could not write: it settles the rest later.
     """
     session = context.session
     decision = session.decision
     if decision is None or message.request != decision.vault_request_id:
         return
     decision.vault_request_id = 0
-    if session.phase == "CONFIRMING" and message.state == "unconfirmed":
-        context.end("lost_contact", outcome_texts.NOT_CONFIRMED)
-    elif session.phase == "CONFIRMING":
+    storing = session.phase != "CONFIRMING"
+    if storing:
+        assert decision.reply_frame is not None
+        context.reply_to_waiting(decision.reply_frame)
+    if message.state == "paired" and decision.acknowledged:
         began = session.claim.attempt_started if session.claim else session.started
         session.seconds = max(0.0, context.now - began)
         context.conclude("paired", outcome_texts.PAIRED)
         enter_next(context, "confirmed")
-    else:
-        assert decision.reply_frame is not None
-        context.reply_to_waiting(decision.reply_frame)
+    elif storing:
         enter_next(context, "stored")
+    else:
+        context.end("lost_contact", outcome_texts.NOT_CONFIRMED)
 
 
 def handle_store_refused(context: StepContext, message: StoreRefused) -> None:

@@ -57,7 +57,8 @@ def _send_decision(context: StepContext) -> None:
 def _store(context: StepContext) -> None:
     """STORING_BEFORE_SEND, STORING_AFTER_SEND: let the vault hold the device as unconfirmed.
 
-    What is still to leave, the acceptance or the acknowledgement, waits for its answer.
+    What is still to leave, the acceptance or the acknowledgement, waits for its answer. If this side's
+    acceptance is acknowledged already, nothing is missing, and the vault holds the device as paired at once.
     """
     decision = decision_of(context.session)
     assert decision.own_decision_frame is not None
@@ -84,6 +85,7 @@ def _store(context: StepContext) -> None:
             reply=decision.reply_frame,
             # It waits one exchange longer for the answer, so a refusal as too late comes before its end.
             deadline=decision.delivery_deadline,
+            acknowledged=decision.acknowledged,
         ),
     )
 

@@ -37,8 +37,8 @@ peer's. The two decisions may come in either order, and the vault needs time to 
     ACCEPTED             this user accepted; the peer has not decided        send the acceptance
     STORING_BEFORE_SEND  both accepted, the peer first: this side's          let the vault store
                          acceptance has NOT been sent
-    STORING_AFTER_SEND   both accepted, this user first: the peer's          let the vault store
-                         acceptance has NOT been acknowledged
+    STORING_AFTER_SEND   both accepted, this user first: the peer's          let the vault store, as
+                         acceptance has NOT been acknowledged                paired if it may
     AWAITING_ACK         the vault holds the device as unconfirmed           send the acceptance, unless sent
     CONFIRMING           the peer has acknowledged the acceptance            let the vault make it paired
     TIME_WAIT            joiner only: paired, and users see it               keep alive a moment longer
@@ -59,9 +59,12 @@ So the peer of a `paired` side holds the device at least as unconfirmed, and the
 their next contact. If sending came first, a crash or a deadline between sending and storing would leave one
 side `paired` with nobody.
 
-Why `paired` never meets `rejected`. A side becomes paired only by leaving CONFIRMING, CONFIRMING is reached
-only with the peer's acceptance, and a decision once sent is never replaced. (STORING_BEFORE_SEND may still
-turn into REJECTING, because its acceptance has not been sent.)
+A side whose acceptance is acknowledged when the peer's comes has both, (a) and (b), before it stores. So it
+stores the device as `paired` at once, and comes to `confirmed` without CONFIRMING.
+
+Why `paired` never meets `rejected`. A side becomes paired only by `confirmed`, which leaves CONFIRMING or
+STORING_AFTER_SEND. Both are reached only with the peer's acceptance, and a decision once sent is never
+replaced. (STORING_BEFORE_SEND may still turn into REJECTING, because its acceptance has not been sent.)
 
 Why TIME_WAIT. Only the joiner can dial. An initiator whose last repeat was lost with a connection waits for
 the joiner to come back. A joiner that has nothing to request therefore repeats its last answered request now
@@ -120,7 +123,6 @@ _Rows = dict[Phase, dict[Event, Phase]]
 _INITIATOR: _Rows = {
     "WAITING": {"claimed": "SIGNING", "over": "ENDED"},
     "SIGNING": {"proven": "DECIDING", "over": "ENDED"},
-    "CONFIRMING": {"confirmed": "ENDED", "over": "ENDED"},
 }
 
 _JOINER: _Rows = {
@@ -128,53 +130,61 @@ _JOINER: _Rows = {
     "CONNECTING": {"request sent": "CONNECTING", "verified": "SIGNING", "over": "ENDED"},
     "SIGNING": {"signed": "RESPONDING", "attempt over": "CONNECTING", "over": "ENDED"},
     "RESPONDING": {"proven": "DECIDING", "attempt over": "CONNECTING", "over": "ENDED"},
-    "CONFIRMING": {"confirmed": "TIME_WAIT", "over": "ENDED"},
     "TIME_WAIT": {"over": "ENDED"},
 }
 
-_SECOND_HALF: _Rows = {
-    "DECIDING": {
-        "own accept": "ACCEPTED",
-        "own reject": "REJECTING",
-        "peer accepts": "PEER_ACCEPTED",
-        "peer rejects": "ENDED",
-    },
-    "PEER_ACCEPTED": {
-        "own accept": "STORING_BEFORE_SEND",
-        "own reject": "REJECTING",
-    },
-    "ACCEPTED": {
-        "acknowledged": "ACCEPTED",
-        "peer accepts": "STORING_AFTER_SEND",
-        "peer rejects": "ENDED",
-        "over": "ENDED",
-    },
-    "STORING_BEFORE_SEND": {
-        "stored": "AWAITING_ACK",
-        "store refused": "REJECTING",
-        "over": "ENDED",
-    },
-    "STORING_AFTER_SEND": {
-        "acknowledged": "STORING_AFTER_SEND",
-        "stored": "AWAITING_ACK",
-        "store refused": "ENDED",
-        "over": "ENDED",
-    },
-    "AWAITING_ACK": {
-        "acknowledged": "CONFIRMING",
-        "over": "ENDED",
-    },
-    "REJECTING": {
-        "peer accepts": "REJECTING",
-        "peer rejects": "ENDED",
-        "acknowledged": "ENDED",
-        "over": "ENDED",
-    },
-    "ENDED": {},
-}
+
+def _second_half(paired: Phase) -> _Rows:
+    """Return the rows of the second half; `paired` is the phase of a side that is paired."""
+    return {
+        "DECIDING": {
+            "own accept": "ACCEPTED",
+            "own reject": "REJECTING",
+            "peer accepts": "PEER_ACCEPTED",
+            "peer rejects": "ENDED",
+        },
+        "PEER_ACCEPTED": {
+            "own accept": "STORING_BEFORE_SEND",
+            "own reject": "REJECTING",
+        },
+        "ACCEPTED": {
+            "acknowledged": "ACCEPTED",
+            "peer accepts": "STORING_AFTER_SEND",
+            "peer rejects": "ENDED",
+            "over": "ENDED",
+        },
+        "STORING_BEFORE_SEND": {
+            "stored": "AWAITING_ACK",
+            "store refused": "REJECTING",
+            "over": "ENDED",
+        },
+        "STORING_AFTER_SEND": {
+            "acknowledged": "STORING_AFTER_SEND",
+            "stored": "AWAITING_ACK",
+            "confirmed": paired,
+            "store refused": "ENDED",
+            "over": "ENDED",
+        },
+        "AWAITING_ACK": {
+            "acknowledged": "CONFIRMING",
+            "over": "ENDED",
+        },
+        "CONFIRMING": {"confirmed": paired, "over": "ENDED"},
+        "REJECTING": {
+            "peer accepts": "REJECTING",
+            "peer rejects": "ENDED",
+            "acknowledged": "ENDED",
+            "over": "ENDED",
+        },
+        "ENDED": {},
+    }
+
 
 TRANSITIONS: MappingProxyType[Role, _Rows] = MappingProxyType(
-    {"initiator": {**_INITIATOR, **_SECOND_HALF}, "joiner": {**_JOINER, **_SECOND_HALF}}
+    {
+        "initiator": {**_INITIATOR, **_second_half("ENDED")},
+        "joiner": {**_JOINER, **_second_half("TIME_WAIT")},
+    }
 )
 
 FIRST_PHASE: MappingProxyType[Role, Phase] = MappingProxyType({"initiator": "WAITING", "joiner": "SEARCHING"})

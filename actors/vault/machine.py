@@ -310,7 +310,10 @@ class Vault:
             self._remembers = True
         self._store.add(record, message.secret)
         self._store.set_clock(clock_after(self._store.clock(), record.order))
-        return RecordedEffect(Stored(message.request, "unconfirmed"), peers_of(record))
+        if not message.acknowledged:
+            return RecordedEffect(Stored(message.request, "unconfirmed"), peers_of(record))
+        (record,) = self._store.records_of_session(session, message.th3)
+        return RecordedEffect(Stored(message.request, "paired"), self._records_in_use.complete(record))
 
     def _refuse_late(self, sender: str, message: StoreDevice) -> list[Send]:
         """Refuse to store for a session whose time is over, and take back what was stored for it before.
@@ -321,10 +324,9 @@ class Vault:
         out = [Send(sender, StoreRefused(message.request, "it took too long"))]
         try:
             with self._store.transaction():
-                found = self._store.records_of_session(session_of_actor(sender), message.th3)
-                late = [record for record in found if record.state == "unconfirmed"]
+                late = self._store.records_of_session(session_of_actor(sender), message.th3)
                 for record in late:
-                    self._store.delete(record.generation)
+                    self._records_in_use.take_back(record)
         except sqlite3.OperationalError as error:
             return self._health.report_failure(error) + out
         return self._records_in_use.peer_updates(peers_of(*late)) + out

@@ -40,6 +40,13 @@ class RecordsInUse:
             self._store.put_in_use(record, at)
         return peers_of(record, former)
 
+    def take_back(self, record: Record) -> None:
+        """Delete a record as if it had never been stored: what it took the place of is in use again."""
+        self._store.delete(record.generation)
+        former = self._store.records_of_device(record.device_id, "replaced")
+        if record.state == "paired" and former:
+            self._store.put_in_use(max(former, key=_rank), self._unix_time())
+
     def peer_updates(self, peers: Iterable[bytes]) -> list[Send]:
         """Return for each peer what the swarm must know of it now, once each, from the store as it is."""
         return [self._peer_update(peer) for peer in dict.fromkeys(peers)]

@@ -1,14 +1,17 @@
 """A plain libp2p host with one transport, for benchmarks: `transport_host KIND serve [IP] | dial`.
 
-KIND is tcp, quic, ws, or library-quic: the library's own transport of that name. Everything above it is this
-project's, but for library-tcp: a host as the library makes it. Speaks JSON lines (json_processes.py):
+KIND is tcp, quic, ws, webrtc, or library-quic, library-ws: the library's own transport of that name.
+Everything above it is this project's, but for library-tcp: a host as the library makes it.
+tests/interop/js/transport_host.mjs is the same for js-libp2p. Speaks JSON lines (json_processes.py):
 
     serve   prints {"address", "peer", "pid"}; takes as many bytes as it is told and sends as many
+            {"settle": true} → {"settled": true}, when what is of no use any more was freed
     dial    {"address", "peer", "requests": n, "bulk": bytes}
             → {"connect", "requests": […], "up", "down", "cpu"}, in seconds
             {"address", "peer", "hold": n} → {"held": n}, with n connections that stay
 """
 
+import gc
 import itertools
 import os
 import sys
@@ -30,7 +33,12 @@ from .bare_host import Open, lines, say
 PROTOCOL = "/benchmark/bulk/1.0.0"
 _CONNECTIONS = 512
 _PIECE = 1 << 16
-_LISTEN = {"tcp": "/ip4/{}/tcp/0", "quic": "/ip4/{}/udp/0/quic-v1", "ws": "/ip4/{}/tcp/0/ws"}
+_LISTEN = {
+    "tcp": "/ip4/{}/tcp/0",
+    "quic": "/ip4/{}/udp/0/quic-v1",
+    "ws": "/ip4/{}/tcp/0/ws",
+    "webrtc": "/ip4/{}/udp/0/webrtc-direct",
+}
 
 
 def _host(kind: str, seed: bytes) -> Any:
@@ -47,11 +55,20 @@ def _host(kind: str, seed: bytes) -> Any:
         from ...actors.swarm.websocket.wire import WebSocketOptions
 
         more = [WebSocketTransport(WebSocketOptions())]
+    elif kind == "webrtc":
+        from ...actors.swarm.webrtc.transport import WebRtcTransport
+
+        more = [WebRtcTransport(keys, seed)]
     elif kind == "library-quic":
         from libp2p.transport.quic.transport import QUICTransport
 
         more = [QUICTransport(keys.private_key)]
     host = host_factory.new_host(keys, _CONNECTIONS, list, more)
+    if kind == "library-ws":
+        from libp2p.transport.websocket.transport import WebsocketTransport
+
+        network = host.get_network()
+        network.transport_manager.add_transports([WebsocketTransport(network.upgrader)])
     # All come from one address here.
     connection_limits.limit_inbound_connections(host.get_network(), Open())
     return host
@@ -72,7 +89,8 @@ async def _serve(host: Any, kind: str, ip: str) -> None:
     address = str(host.get_transport_addrs()[0]).partition("/p2p/")[0]
     say(address=address, peer=host.get_id().to_bytes().hex(), pid=os.getpid())
     async for _ in lines():
-        pass
+        gc.collect()
+        say(settled=True)
 
 
 async def _dial(host: Any, kind: str) -> None:

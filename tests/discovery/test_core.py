@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from spacedrive_node.actors.discovery.candidates import MAX_CANDIDATES, MAX_LAN_SOURCES, Candidates
 from spacedrive_node.actors.discovery.core import Discovery
 from spacedrive_node.actors.discovery.pending_requests import MAX_PENDING_REQUESTS
+from spacedrive_node.actors.discovery.search import HEAD_START_SECONDS
 from spacedrive_node.messages.actor_configs import DiscoveryConfig
 from spacedrive_node.messages.to_discovery import (
     Find,
@@ -106,6 +109,25 @@ def test_a_later_find_gets_the_nodes_of_this_host_too() -> None:
     net.poll()
     net.find()
     assert net.candidates[TRUE].finders == ("same_host",)
+
+
+@pytest.mark.parametrize("known_by", [None, "hint", "same_host"])
+def test_what_is_known_already_has_a_head_start(known_by: str | None) -> None:
+    """A hint or a node of this host is most likely the device: the servers are asked if it is not."""
+    net = SimulatedDht(1, 5)
+    net.store(TRUE)
+    net.table = list(net.servers)
+    net.swarm_comes_up()
+    known = (addresses_of(peer("known")),)
+    if known_by == "same_host":
+        net.core.set_same_host(known, net.now)
+        net.poll()
+    began = net.now
+    net.find(hints=known if known_by == "hint" else ())
+    net.run(2.0)
+    first = min(when for when, message in net.to_swarm(KadRequest) if message.op == "get_providers")
+    assert first - began == pytest.approx(HEAD_START_SECONDS if known_by else 0.0, abs=0.05)
+    assert net.candidates[TRUE].finders == ("dht",)
 
 
 def test_nodes_of_this_host_are_servers_and_bootstrap_peers() -> None:

@@ -151,6 +151,12 @@ class _InterceptedChannel:
     async def send(self, message: object) -> None:
         await self.send_bytes(frame(encode(message), LIMIT))
 
+    def send_nowait(self, _data: bytes) -> int:
+        return 0  # it may have to wait: send_bytes
+
+    def receive_nowait(self) -> None:
+        return None
+
     async def receive(self) -> FromChild:
         message = await self._handle.inner.channel.receive()
         if isinstance(message, Step) and message.checkpoint is not None and self._handle.kind == "session":

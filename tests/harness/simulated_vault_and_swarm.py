@@ -6,7 +6,7 @@ They keep the contract that sessions rely on (messages/to_vault.py, messages/to_
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -118,8 +118,11 @@ class SimulatedVault:
         assert keys.th_next(th1, message.response) == th2
         assert keys.th_next(th2, message.confirmation) == message.th3
         self.stores += 1
-        self.records[message.peer] = StoredDevice(message, "unconfirmed")
-        return to_session.Stored(message.request, "unconfirmed")
+        if message.acknowledged and self.full:
+            return to_session.StoreRefused(message.request, "the store cannot be written")
+        state: Literal["paired", "unconfirmed"] = "paired" if message.acknowledged else "unconfirmed"
+        self.records[message.peer] = StoredDevice(message, state)
+        return to_session.Stored(message.request, state)
 
     def _answer(self, message: Any) -> None:
         self.node.simulation.schedule(

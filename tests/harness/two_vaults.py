@@ -131,7 +131,9 @@ class PairingOfTwo:
         device.step("gateway", Accept(side.session, other.device.public_key, self.th3))
         device.step("swarm", PeerEvidence(side.session, other.device.peer))
 
-    def store_message(self, device: VaultDevice, deadline: float = math.inf) -> StoreDevice:
+    def store_message(
+        self, device: VaultDevice, deadline: float = math.inf, *, acknowledged: bool = False
+    ) -> StoreDevice:
         side = self.sides[device]
         other = self.other(side)
         assert other.signed is not None
@@ -151,13 +153,23 @@ class PairingOfTwo:
             peer_decision=other.decision,
             reply=side.reply,
             deadline=deadline,
+            acknowledged=acknowledged,
         )
 
     def store(
-        self, device: VaultDevice, deadline: float = math.inf, id: bytes | None = None
+        self,
+        device: VaultDevice,
+        deadline: float = math.inf,
+        id: bytes | None = None,
+        *,
+        acknowledged: bool = False,
     ) -> Message | None:
-        """Both users have accepted: let this device's vault store the other one. Return its answer."""
-        return device.request(self.sides[device].sender, self.store_message(device, deadline), id)
+        """Both users have accepted: let this device's vault store the other one. Return its answer.
+
+        `acknowledged`: the other side has acknowledged this one's acceptance before.
+        """
+        message = self.store_message(device, deadline, acknowledged=acknowledged)
+        return device.request(self.sides[device].sender, message, id)
 
     def confirm(self, device: VaultDevice) -> Message | None:
         """The other side has acknowledged: let the record become paired. Return the vault's answer."""

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Builds the peers of other implementations into .interop/; says which could not be built, and goes on.
+# Builds the peers of other implementations into .interop/, all or those that are named: build.sh [js-3 …]. Says which
+# could not be built, and goes on.
 set -uo pipefail
 cd "$(dirname "$0")"
 built="$(cd ../.. && pwd)/.interop"
+wanted=" $* "
 mkdir -p "$built"
 
 attempt() { # NAME TOOL COMMAND…
     local name="$1" tool="$2"
     shift 2
-    if ! command -v "$tool" > /dev/null; then
+    if [[ $wanted != "  " && $wanted != *" $name "* ]]; then
+        return
+    elif ! command -v "$tool" > /dev/null; then
         echo "interop: $name is not built: no $tool here"
     elif ! "$@" > "$built/$name.log" 2>&1; then
         echo "interop: $name could not be built; the last lines of .interop/$name.log:"

@@ -15,9 +15,9 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamReset,
 )
 
-from spacedrive_node.actors.swarm.library import unread_bytes
+from spacedrive_node.actors.swarm.library import muxed_streams, unread_bytes
 from spacedrive_node.actors.swarm.library.dialing import OtherPeerAnsweredError, peer_that_answered
-from spacedrive_node.actors.swarm.quic import bounded_quic, receive_credit, stream_table
+from spacedrive_node.actors.swarm.quic import bounded_quic, receive_credit
 from spacedrive_node.actors.swarm.quic.wire import QuicError
 from spacedrive_node.tests.harness.quic_endpoints import DEADLINE, connected, peer_of, peers, until
 
@@ -249,12 +249,12 @@ async def test_streams_that_the_peer_never_closes_are_given_up() -> None:
     async with peers("a", "b") as (a, b):
         dialled, accepted = await connected(a, b)
         there = []
-        for _ in range(stream_table.MAX_HALF_CLOSED_STREAMS + 10):
+        for _ in range(muxed_streams.MAX_HALF_CLOSED_STREAMS + 10):
             stream = await dialled.open_stream()
             await stream.write(b"x")
             await stream.close()
             there.append(await accepted.accept_stream())
-        assert len(dialled.streams) == stream_table.MAX_HALF_CLOSED_STREAMS
+        assert len(dialled.streams) == muxed_streams.MAX_HALF_CLOSED_STREAMS
         await refused(there[0])
         await there[-1].write(b"x")
 

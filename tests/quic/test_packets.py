@@ -1,30 +1,27 @@
 """What a dial and an exchange cost over QUIC: round trips, and datagrams of each side."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any
 
 import pytest
-from aioquic.quic.events import HandshakeCompleted, StreamDataReceived
+from aioquic.quic.congestion.base import QuicRttMonitor
+from aioquic.quic.events import HandshakeCompleted, QuicEvent, StreamDataReceived
 from libp2p.custom_types import TProtocol
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import host_lifecycle, multiplexer, streams
 from spacedrive_node.actors.swarm.library.connection_limits import limit_inbound_connections
 from spacedrive_node.actors.swarm.quic.bounded_quic import BoundedQuic
+from spacedrive_node.actors.swarm.quic.congestion import RttMonitor
+from spacedrive_node.actors.swarm.quic.receive_credit import STREAM_WINDOW_BYTES
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, Open, our_host
-from spacedrive_node.tests.harness.quic_endpoints import identity, peers, until
+from spacedrive_node.tests.harness.quic_endpoints import peers, until
+from spacedrive_node.tests.harness.quic_path import QuicPath
 
 LOCAL = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
-THERE = ("192.0.2.1", 1)
-
-
-def own(name: str) -> tuple[Any, Any]:
-    """What a connection needs of the endpoint with this name."""
-    made = identity(name)
-    return made.own, made.tokens
 
 
 @contextmanager
@@ -47,7 +44,7 @@ async def test_a_dial_is_one_round_trip() -> None:
     async with peers("a", "b") as (a, b):
         with noted(dials=a.endpoint, listens=b.endpoint) as sent:
             await a.dial(b)
-            flights = [side for side, _ in groupby(sent)]
+            flights = [side for side, _ in itertools.groupby(sent)]
         # The third flight, the end of the handshake, and what answers it may leave before the dialler looks.
         assert flights[:3] == ["dials", "listens", "dials"]
         assert len(flights) <= 4
@@ -55,30 +52,79 @@ async def test_a_dial_is_one_round_trip() -> None:
 
 def test_what_follows_the_handshake_does_not_wait() -> None:
     """In virtual time, 50 ms each way: a request and its answer cross in one flight each, without pauses."""
-    dials, answered_at = BoundedQuic(*own("a"), is_client=True), None
-    first = dials.original_destination_connection_id
-    listens = BoundedQuic(*own("b"), is_client=False, original_destination_connection_id=first)
-    under_way: list[tuple[float, BoundedQuic, bytes]] = []
-    dials.connect(THERE, now=0.0)
-    for now in (number / 1000 for number in range(400)):
-        arriving = [one for one in under_way if one[0] <= now]
-        under_way = [one for one in under_way if one[0] > now]
-        for _at, side, datagram in arriving:
-            side.receive_datagram(datagram, THERE, now=now)
-        for side, other in ((dials, listens), (listens, dials)):
-            if side is listens and not side.has_heard:
-                continue
-            if (side.get_timer() or now + 1) <= now:
-                side.handle_timer(now=now)
-            while (event := side.next_event()) is not None:
-                if isinstance(event, HandshakeCompleted) and side is dials:
-                    dials.send_stream_data(0, bytes(1000), end_stream=True)
-                elif isinstance(event, StreamDataReceived) and event.end_stream and side is listens:
-                    listens.send_stream_data(0, bytes(6000), end_stream=True)
-                elif isinstance(event, StreamDataReceived) and event.end_stream:
-                    answered_at = now
-            under_way += [(now + 0.05, other, sent) for sent, _to in side.datagrams_to_send(now=now)]
-    assert answered_at == pytest.approx(0.2, abs=0.003)
+    path = QuicPath(0.05)
+
+    def handle(side: BoundedQuic, event: QuicEvent) -> bool:
+        if isinstance(event, HandshakeCompleted) and side is path.dials:
+            side.send_stream_data(0, bytes(1000), end_stream=True)
+        elif isinstance(event, StreamDataReceived) and event.end_stream:
+            if side is path.dials:
+                return True
+            side.send_stream_data(0, bytes(6000), end_stream=True)
+        return False
+
+    assert path.run(handle) == pytest.approx(0.2, abs=0.003)
+
+
+@pytest.mark.parametrize("from_dialler", [True, False])
+def test_bulk_is_not_slowed_by_a_peer_that_is_busy_for_a_moment(from_dialler: bool) -> None:
+    """In virtual time, 4 MB after small exchanges, of which the later take three milliseconds instead of one.
+
+    A window of credit takes two round trips at the most, and there is the start. The library takes the longer
+    ones for a queue, and adds but a packet to its first window with each from then on.
+    """
+    path = QuicPath(0.0005)
+    giver, taker = (path.dials, path.listens) if from_dialler else (path.listens, path.dials)
+    taken, small, big = 0, 120, 4_000_000
+    begun = 0.0
+
+    def handle(side: BoundedQuic, event: QuicEvent) -> bool:
+        nonlocal taken, begun, small
+        if isinstance(event, HandshakeCompleted) and side is path.dials:
+            side.send_stream_data(0, b"x")
+        elif isinstance(event, StreamDataReceived):
+            side.credit.read(0, len(event.data))
+            if small:
+                small -= 1
+                path.delay_s = 0.0005 if small > 80 else 0.0015
+                side.send_stream_data(0, b"x")
+            elif not begun:
+                begun = path.now
+                giver.send_stream_data(0, bytes(big))
+            elif side is taker:
+                taken += len(event.data)
+        return taken >= big
+
+    took = path.run(handle) - begun
+    assert took < 3 * 0.003 * big / STREAM_WINDOW_BYTES
+    assert path.sent[taker] < path.sent[giver] / 4
+
+
+def test_a_message_of_several_flights_is_acknowledged_as_it_comes() -> None:
+    """64 KB are ten packets, twenty, and the rest: three round trips, and no pause between."""
+    path = QuicPath(0.0005)
+
+    def handle(side: BoundedQuic, event: QuicEvent) -> bool:
+        if isinstance(event, HandshakeCompleted) and side is path.dials:
+            side.send_stream_data(0, bytes(64_000), end_stream=True)
+        return isinstance(event, StreamDataReceived) and event.end_stream
+
+    assert path.run(handle) < 0.001 + 3 * 0.0015
+
+
+def test_round_trips_grow_when_a_queue_does() -> None:
+    """The window stops doubling when a round trip takes a quarter more, if that is four milliseconds."""
+
+    def notices(before: float, after: float, monitor: QuicRttMonitor) -> bool:
+        times = [before] * 20 + [after] * 20
+        found = [monitor.is_rtt_increasing(now=number / 100, rtt=rtt) for number, rtt in enumerate(times)]
+        return any(found)
+
+    assert notices(0.001, 0.003, QuicRttMonitor())  # the defect
+    assert not notices(0.001, 0.003, RttMonitor())
+    assert notices(0.001, 0.021, RttMonitor())
+    assert not notices(0.05, 0.06, RttMonitor())
+    assert notices(0.05, 0.065, RttMonitor())
 
 
 async def test_an_exchange_is_four_datagrams() -> None:

@@ -375,6 +375,7 @@ def test_a_vault_that_cannot_complete_leaves_the_rest_to_settling(side: int) -> 
     """Its session ends at once and says so; the other side is paired, and at the next contact both are."""
     two = pair()
     two.nodes[side].vault.full = True
+    two.nodes[side].decide_delay = 5.0  # the other user first: this side has to confirm
     two.begin()
     two.run(limit=60.0)
     assert two.nodes[side].outcome == "lost_contact"
@@ -408,7 +409,7 @@ def test_forgetting_ends_the_pairing_under_way(side: int, phase: str, seed: int)
     """
     two = pair(seed, accept=(phase != "REJECTING", phase != "REJECTING"))
     forgetful, other = two.nodes[side], two.nodes[1 - side]
-    late = phase in ("PEER_ACCEPTED", "STORING_BEFORE_SEND", "AWAITING_ACK")
+    late = phase in ("PEER_ACCEPTED", "STORING_BEFORE_SEND", "AWAITING_ACK", "CONFIRMING")
     forgetful.decide_delay, other.decide_delay = (5.0, 0.0) if late else (0.0, 5.0)
     two.begin()
 

@@ -34,9 +34,18 @@ def test_every_name_is_used() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_paired_only_after_confirming_and_sending_only_after_storing(role: str) -> None:
-    """What safety hangs on: one way to `confirmed`, and only `stored` sends after STORING_BEFORE_SEND."""
+    """What safety hangs on: two ways to `confirmed`, both with the peer's acceptance and neither before it is
+    stored; and only `stored` sends after STORING_BEFORE_SEND.
+    """
     rows = transitions.TRANSITIONS[role]
-    assert [phase for phase, row in rows.items() if "confirmed" in row] == ["CONFIRMING"]
+    assert {phase for phase, row in rows.items() if "confirmed" in row} == {
+        "STORING_AFTER_SEND",
+        "CONFIRMING",
+    }
+    leading = [
+        (phase, event) for phase, row in rows.items() for event in row if row[event] == "STORING_AFTER_SEND"
+    ]
+    assert leading == [("ACCEPTED", "peer accepts"), ("STORING_AFTER_SEND", "acknowledged")]
     assert [phase for phase, row in rows.items() if "CONFIRMING" in row.values()] == ["AWAITING_ACK"]
     into = {phase for phase, row in rows.items() if row.get("stored") == "AWAITING_ACK"}
     assert into == {"STORING_BEFORE_SEND", "STORING_AFTER_SEND"}

@@ -56,11 +56,13 @@ class Story:
 
     def __init__(self, other: Any) -> None:
         # No clock is stated, so these are pairings that overlap: the greater transcript is the one in use.
-        self.old, self.new = sorted((other.pairing(), other.pairing()), key=lambda pairing: pairing.th3)
+        self.old, self.direct, self.new = sorted(
+            (other.pairing() for _ in range(3)), key=lambda pairing: pairing.th3
+        )
         dropped = other.pairing()
         device = other.device_id
         inputs: list[tuple[str, Message, Message | None]] = []
-        for pairing in (self.old, self.new, dropped):
+        for pairing in (self.old, self.direct, self.new, dropped):
             inputs += [
                 (pairing.sender, pairing.sign(), ANY),
                 ("gateway", pairing.accept(), None),
@@ -72,6 +74,7 @@ class Story:
             (self.old.sender, self.old.store(), Stored(7, "unconfirmed")),
             (self.old.sender, ConfirmDevice(1, self.old.th3), Stored(1, "paired")),
             ("gateway", RenameDevice(2, device, "Attic"), DeviceChanged(2)),
+            (self.direct.sender, self.direct.store(acknowledged=True), Stored(7, "paired")),
             (self.new.sender, self.new.store(), Stored(7, "unconfirmed")),
             ("swarm", Settled(other.peer, confirmed), None),
             (dropped.sender, dropped.store(), Stored(7, "unconfirmed")),
@@ -85,9 +88,9 @@ class Story:
         assert device.fingerprint == fingerprint(self.new.secret)
         assert host.known == {other.peer: None}
         states = [record.state for record in host.vault._store.all_records()[0]]
-        assert states == ["replaced", "paired"]
+        assert states == ["replaced", "replaced", "paired"]
         rows = host.vault._store._run("SELECT seq FROM sqlite_sequence WHERE name = 'devices'")
-        assert rows == [(3,)], "a device was stored twice"
+        assert rows == [(4,)], "a device was stored twice"
 
 
 @pytest.mark.parametrize("first", range(1, PARTS + 1))

@@ -276,6 +276,31 @@ def test_a_vault_that_was_killed_takes_back_what_it_stored_late(ada: VaultDevice
     assert bob.known == {}
 
 
+@pytest.mark.parametrize("paired_before", [False, True])
+def test_what_was_stored_as_paired_is_taken_back_too(
+    ada: VaultDevice, bob: VaultDevice, paired_before: bool
+) -> None:
+    """The same where the acknowledgement came first; the pairing whose place it took is in use again."""
+    former, latter, id = PairingOfTwo(ada, bob), PairingOfTwo(ada, bob), b"i" * 16
+    if paired_before:
+        former.complete()
+    latter.sign()
+    latter.accept(bob)
+    deadline = bob.now + 1
+    checkpoint = bob.checkpoint
+    assert latter.store(bob, deadline, id, acknowledged=True) == Stored(7, "paired")
+    assert bob.in_use(ada) == latter.th3
+    bob.checkpoint = checkpoint
+    bob.restart()
+    assert latter.store(bob, deadline, id, acknowledged=True) == Stored(7, "paired")
+    bob.restart()
+    bob.now = deadline
+    assert isinstance(latter.store(bob, deadline, id, acknowledged=True), StoreRefused)
+    assert bob.in_use(ada) == (former.th3 if paired_before else None)
+    assert bob.states(ada) == (["paired"] if paired_before else [])
+    assert bool(bob.known) == paired_before
+
+
 def test_a_replaced_record_is_kept_from_when_it_was_replaced(ada: VaultDevice, bob: VaultDevice) -> None:
     """A pairing that was in use for a year answers repeats for seven days more, not for an hour."""
     former, latter = PairingOfTwo(ada, bob), PairingOfTwo(ada, bob)

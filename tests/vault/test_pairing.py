@@ -66,6 +66,18 @@ def test_a_pairing_from_store_to_paired(host: Any, other: Any) -> None:
     assert [device.state for device in host.devices()] == ["paired"]
 
 
+def test_what_is_acknowledged_is_stored_as_paired(host: Any, other: Any) -> None:
+    """In one transaction: nothing is missing, so there is nothing to confirm."""
+    pairing = other.pairing()
+    host.admit(pairing)
+    assert host.request(pairing.sender, pairing.store(acknowledged=True)) == Stored(7, "paired")
+    assert host.known == {other.peer: None}
+    (device,) = host.devices()
+    assert (device.state, device.fingerprint) == ("paired", fingerprint(pairing.secret))
+    _left(host, pairing)
+    assert host.known == {other.peer: None}
+
+
 def test_what_a_session_left_unconfirmed_is_settled(host: Any, other: Any) -> None:
     """While the session lives, delivering its decision is its own affair; then it is the swarm's, also
     after a restart of the whole node, which knows of no session.

@@ -18,6 +18,7 @@ from multiaddr import Multiaddr
 from spacedrive_node.actors.swarm.library.connection_limits import limit_inbound_connections
 from spacedrive_node.actors.swarm.library.connections import address_block_of, host_of, is_alive, transport_of
 from spacedrive_node.actors.swarm.library.dialing import OtherPeerAnsweredError
+from spacedrive_node.actors.swarm.library.muxed_streams import MAX_HALF_CLOSED_STREAMS
 from spacedrive_node.actors.swarm.webrtc import frames
 from spacedrive_node.actors.swarm.webrtc.certificate import (
     certhash,
@@ -28,7 +29,7 @@ from spacedrive_node.actors.swarm.webrtc.certificate import (
 from spacedrive_node.actors.swarm.webrtc.connection import Sides
 from spacedrive_node.actors.swarm.webrtc.sctp_receiver import WINDOW_BYTES
 from spacedrive_node.actors.swarm.webrtc.stream import WebRtcStream
-from spacedrive_node.actors.swarm.webrtc.stream_table import MAX_HALF_CLOSED_STREAMS, MAX_STREAMS_OF_PEER
+from spacedrive_node.actors.swarm.webrtc.stream_table import MAX_STREAMS_OF_PEER
 from spacedrive_node.actors.swarm.webrtc.wire import WebRtcError
 from spacedrive_node.tests.harness.library_hosts import Open, our_host, running
 from spacedrive_node.tests.harness.webrtc_endpoints import DEADLINE, connected, peers, until

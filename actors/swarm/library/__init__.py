@@ -16,6 +16,8 @@ connections.py        one connection: is it alive, of which kind, from where; ho
 notifications.py      the library's events of connections, as two callbacks
 tcp_sockets.py        TCP over IPv6: listeners of IPv6 alone, link-local addresses with their zone
 udp_sockets.py        sockets of the transports over UDP
+muxed_connection.py   what connections over UDP have in common: a multiplexed connection of the library
+muxed_streams.py      the same of their streams, and which there are
 dialing.py            switches off the library's own dialing
 identify.py           identify: bounded, repeated when it failed, with a callback after it
 ping.py               ping, which forgets who has pinged

@@ -11,7 +11,6 @@ from typing import Any, Final
 from aioquic import tls
 from aioquic.buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.congestion.base import K_INITIAL_WINDOW
 from aioquic.quic.connection import (
     CONNECTION_LIMIT_FRAME_CAPACITY,
     MAX_STREAM_DATA_FRAME_CAPACITY,
@@ -22,12 +21,13 @@ from aioquic.quic.connection import (
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
 from ..library.handshake_limits import RateLimit
 from .certificates import OwnCertificate
+from .congestion import Pacer, RttMonitor
 from .receive_credit import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, ReceiveCredit
 from .reset_tokens import CONNECTION_ID_BYTES, ResetTokens
 
@@ -38,6 +38,8 @@ DATAGRAM_BYTES: Final = 1232
 """The largest that every path with IPv6 carries (RFC 8200, 5): 1280 bytes without the headers."""
 ACKNOWLEDGE_AFTER_S: Final = 0.004
 """So that an answer that is ready by then carries the acknowledgement of its request."""
+ACKNOWLEDGE_AFTER_PACKETS: Final = 4
+"""Of so many the peer learns at once: between the flights of a longer message there would else be a pause."""
 MAX_STREAMS: Final = 128
 """That the peer may have open at once."""
 STREAMS_PER_S: Final = 300.0
@@ -92,9 +94,9 @@ class BoundedQuic(QuicConnection):
     Defect (tls.py:1307): a server asks for no certificate.
     Defect (quic/connection.py:278): what comes is acknowledged after a millisecond, and then once more with
     the answer, which takes longer than that. Here it waits some milliseconds.
-    Defect (quic/recovery.py:104): of the first packets after the first round trip two leave at once, and each
-    further one a tenth of a round trip later, among them the request for which a connection is made. Here as
-    many leave at once as before it, which is the burst that RFC 9002, 7.7 allows.
+    Defect (quic/connection.py:1192): what comes is acknowledged after that time only, however much it is,
+    though the window of the sender may be empty by then (RFC 9000, 13.2.2). Here it is after some packets.
+    And those of congestion.py.
     """
 
     def __init__(self, own: OwnCertificate, tokens: ResetTokens, *, is_client: bool, **more: Any) -> None:
@@ -103,7 +105,8 @@ class BoundedQuic(QuicConnection):
         self.credit = ReceiveCredit()
         self._tokens = tokens
         self._ack_delay = ACKNOWLEDGE_AFTER_S
-        self._loss._pacer = _Pacer(max_datagram_size=DATAGRAM_BYTES)
+        self._loss._pacer = Pacer(max_datagram_size=DATAGRAM_BYTES)
+        self._loss._cc._rtt_monitor = RttMonitor()  # type: ignore[attr-defined]
         first = self._host_cids[0]
         first.stateless_reset_token = None if is_client else tokens.token(first.cid)  # type: ignore[assignment]
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = MAX_STREAMS
@@ -114,6 +117,8 @@ class BoundedQuic(QuicConnection):
         self._ended_streams = 0
         """Streams in whose place no new one has been granted yet."""
         self._grants = RateLimit(STREAMS_PER_S, MAX_STREAMS)
+        self._unacknowledged = 0
+        """Packets whose acknowledgement is due."""
         self._now = 0.0
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
 
@@ -293,9 +298,20 @@ class BoundedQuic(QuicConnection):
             self._granted += granted
             streams.value = self._granted
 
+    def _payload_received(self, *arguments: Any, **more: Any) -> tuple[bool, bool]:
+        found: tuple[bool, bool] = super()._payload_received(*arguments, **more)
+        self._unacknowledged += found[0]
+        return found
+
+    def _write_ack_frame(self, builder: QuicPacketBuilder, space: QuicPacketSpace, now: float) -> None:
+        super()._write_ack_frame(builder, space, now)
+        self._unacknowledged = 0
+
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """Return what is to be sent, with its addresses."""
         self._now = now
+        if self._unacknowledged >= ACKNOWLEDGE_AFTER_PACKETS:
+            self.acknowledge_now(now)
         return super().datagrams_to_send(now)
 
     def get_timer(self) -> float | None:
@@ -304,15 +320,6 @@ class BoundedQuic(QuicConnection):
         if timer is None or self._ended_streams < _GRANT_STREAMS:
             return timer
         return min(timer, self._now + _GRANT_STREAMS / STREAMS_PER_S)
-
-
-class _Pacer(QuicPacketPacer):
-    """Spreads packets over a round trip, but for a burst of the first window's size."""
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        """Take the new size of the window and time of a round trip."""
-        super().update_rate(congestion_window, smoothed_rtt)
-        self.bucket_max = max(self.bucket_max, K_INITIAL_WINDOW * (self.packet_time or 0.0))
 
 
 BAD_CERTIFICATE: Final = QuicErrorCode.CRYPTO_ERROR + tls.AlertDescription.bad_certificate

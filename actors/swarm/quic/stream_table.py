@@ -1,44 +1,24 @@
-"""The streams of one connection: opened here or by the peer, until both sides have closed them.
+"""The streams of one QUIC connection: opened here or by the peer, until both sides have closed them.
 
-Owns which streams there are, which of them wait to be accepted, and when a stream that the peer never closes
-is given up. The bytes of a stream are stream.py's, its packets bounded_quic.py's.
+Owns which streams of the peer are new, and what it is told of those that nobody here reads. The bytes of a
+stream are stream.py's, its packets bounded_quic.py's.
 """
 
-import weakref
-from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import trio
-
+from ..library import muxed_streams
 from .stream import QuicStream
 
 if TYPE_CHECKING:
     from .connection import QuicConnection
 
-MAX_HALF_CLOSED_STREAMS: Final = 64
-"""Streams that this side has closed and the peer has not; of more, the oldest is given up."""
 
-
-class StreamTable:
+class StreamTable(muxed_streams.StreamTable["QuicConnection", QuicStream]):
     """The open streams of a connection."""
 
     def __init__(self, connection: "QuicConnection") -> None:
-        self._reference = weakref.ref(connection)
+        super().__init__(connection)
         self._core = connection.core
-        self._streams: dict[int, QuicStream] = {}
-        self._half_closed: dict[int, QuicStream] = {}
-        self._incoming: deque[QuicStream] = deque()
-        self._accepting = trio.lowlevel.ParkingLot()
-
-    @property
-    def _connection(self) -> "QuicConnection":
-        """Its owner, which is freed without a search for cycles when it has ended."""
-        connection = self._reference()
-        assert connection is not None
-        return connection
-
-    def __len__(self) -> int:
-        return len(self._streams)
 
     def open(self) -> QuicStream:
         """Return a new stream; the peer learns of it with the first bytes."""
@@ -47,32 +27,18 @@ class StreamTable:
         stream = self._streams[stream_id] = QuicStream(self._connection, stream_id)
         return stream
 
-    async def accept(self) -> QuicStream | None:
-        """Return the next stream that the peer has opened, or None when the connection has ended."""
-        while not self._incoming:
-            if self._connection.is_closed:
-                return None
-            await self._accepting.park()
-        return self._incoming.popleft()
-
     def receive_data(self, stream_id: int, data: bytes, *, is_last: bool) -> None:
         """Stream data has arrived, in order."""
-        stream = self._streams.get(stream_id) or self._add_of_peer(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is None and self._core.is_new_stream_of_peer(stream_id):
+            stream = QuicStream(self._connection, stream_id)
+            self._offer(stream)
         if stream is None:  # given up here, and the peer does not know it yet
             self._core.stop_reading(stream_id)
             return
         stream.receive(data, is_last=is_last)
         if stream.is_done:
             self.forget(stream)
-
-    def _add_of_peer(self, stream_id: int) -> QuicStream | None:
-        """Return a stream that the peer opens with this packet, or None if it is an old one."""
-        if not self._core.is_new_stream_of_peer(stream_id):
-            return None
-        stream = self._streams[stream_id] = QuicStream(self._connection, stream_id)
-        self._incoming.append(stream)
-        self._accepting.unpark()
-        return stream
 
     def receive_reset(self, stream_id: int) -> None:
         """The peer has given up its half."""
@@ -90,18 +56,6 @@ class StreamTable:
             if stream.is_done:
                 self.forget(stream)
 
-    def half_closed(self, stream: QuicStream) -> None:
-        """Keep a stream that this side has closed until the peer does; of too many, give up the oldest."""
-        if stream.is_done:
-            self.forget(stream)
-        elif stream.stream_id in self._streams:
-            self._half_closed[stream.stream_id] = stream
-            if len(self._half_closed) > MAX_HALF_CLOSED_STREAMS:
-                oldest = next(iter(self._half_closed.values()))
-                self.forget(oldest)
-                self._core.stop_reading(oldest.stream_id)
-                oldest.give_up()
-
     def abandon(self, stream: QuicStream) -> None:
         """This side neither sends nor reads this stream any more: tell the peer, unless both had ended."""
         was_open = not (self._connection.is_closed or stream.is_done)
@@ -115,16 +69,6 @@ class StreamTable:
         self.forget(stream)
         self._core.credit.forget(stream.stream_id)
 
-    def forget(self, stream: QuicStream) -> None:
-        """Nothing more comes and nothing more goes on this stream."""
-        self._streams.pop(stream.stream_id, None)
-        self._half_closed.pop(stream.stream_id, None)
-
-    def end(self) -> None:
-        """The connection has ended: what has arrived can be read, and nobody waits any more."""
-        for stream in (*self._streams.values(), *self._incoming):
-            stream.wake()
-        self._streams.clear()
-        self._half_closed.clear()
-        self._incoming.clear()
-        self._accepting.unpark_all()
+    def _give_up(self, stream: QuicStream) -> None:
+        super()._give_up(stream)
+        self._core.stop_reading(stream.stream_id)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 from ....messages.errors import SpacedriveNodeError
+from ..library import muxed_connection
 from ..library.udp_sockets import SocketAddress
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ class QuicError(SpacedriveNodeError, OSError):
     """The connection was not made, or has ended. The text is short and quotes nothing of the peer."""
 
 
-class Wire(Protocol):
+class Wire(muxed_connection.Wire, Protocol):
     """What a connection needs of its endpoint."""
 
     @property
@@ -29,9 +30,3 @@ class Wire(Protocol):
 
     def drop_route(self, connection_id: bytes) -> None:
         """Deliver them no more."""
-
-    def handle_ready(self, connection: "QuicConnection") -> None:
-        """The peer has proved its id."""
-
-    def handle_end(self, connection: "QuicConnection") -> None:
-        """The connection has ended."""

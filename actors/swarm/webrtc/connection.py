@@ -1,29 +1,21 @@
 """One WebRTC connection, as the library expects a multiplexed connection (IMuxedConn).
 
-Owns the way to a connection (STUN, DTLS, SCTP, Noise), its timer, and who the peer is. Datagrams come from
+Owns the way to a connection (STUN, DTLS, SCTP, Noise), and finds out who the peer is. Datagrams come from
 and go to the endpoint. Never reads a socket. Bounds: docs/protocol.md, "Limits".
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import trio
-from libp2p.abc import IMuxedConn
-from libp2p.connection_types import ConnectionType
 from libp2p.crypto.keys import KeyPair, PrivateKey
-from libp2p.peer.id import ID
-from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
-from multiaddr import Multiaddr
 
-from ..dial.addresses import block_of
 from ..library.connections import WebRtcAddress
 from ..library.dialing import OtherPeerAnsweredError
 from ..library.handshake_limits import HANDSHAKE_TIMEOUT_S
+from ..library.muxed_connection import MuxedConnection
 from ..library.udp_sockets import SocketAddress
-from ..library.unread_bytes import largest_if_too_much
 from . import frames, stun
 from .dtls import DtlsSession
 from .noise_handshake import HandshakeChannel, prove
@@ -37,8 +29,6 @@ _ASK_AGAIN_S: Final = 0.25
 _CONSENT_S: Final = 10.0
 """How often a dialer asks by STUN whether the path is there, which some listeners wait for (RFC 7675)."""
 _TRANSACTION_BYTES: Final = 12
-_COUNT_STEP_BYTES: Final = 64 * 1024
-"""After so many unread bytes more, those of all connections are counted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +42,18 @@ class Sides:
     peer: bytes | None = None
 
 
-class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
+class WebRtcConnection(MuxedConnection[WebRtcStream]):
     """A connection of an endpoint. It is dialled if `sides` names a peer."""
 
     transport = "webrtc"
-    peer_id: ID
+    error = WebRtcError
+    streams: StreamTable
+    _wire: Wire
 
     def __init__(self, wire: Wire, dtls: DtlsSession, address: SocketAddress, sides: Sides) -> None:
-        self.began = trio.current_time()
-        self.event_started = trio.Event()
-        self.settled = trio.Event()
-        """The peer has proved its id, or the connection has ended."""
-        self.ended = trio.Event()
-        self.failure: Exception | None = None
-        """Why it has ended."""
-        self.acknowledged = trio.lowlevel.ParkingLot()
-        """Here writers wait until the peer has taken what they wrote."""
-        self.address = address
-        self.address_block = block_of(str(address[0]))
-        self._wire = wire
+        super().__init__(wire, address, is_initiator=sides.peer is not None)
         self._dtls = dtls
         self._sides = sides
-        self._is_initiator = sides.peer is not None
-        self._is_ready = False
         self._name = stun.new_name()
         self._transaction = b""
         self._ask_at = self.began if self._is_initiator else float("inf")
@@ -83,70 +62,15 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
         self._handshake = HandshakeChannel(self._send_handshake, is_initiator=not self._is_initiator)
         self._is_associated = trio.Event()
         self.streams = StreamTable(self, is_client=self._is_initiator)
-        self._batching: set[int] = set()
-        """Streams in whose `batch` something is being written."""
-        self._has_unsent = False
-        self._timer = trio.CancelScope()
-        self._counted = 0
-        """Unread bytes when those of all connections were last counted."""
-
-    # What the library calls
 
     @property
-    def is_initiator(self) -> bool:
-        """Whether this side has dialled."""
-        return self._is_initiator
-
-    @property
-    def is_established(self) -> bool:
-        """Whether the peer has proved its id."""
-        return self._is_ready
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection has ended."""
-        return self.ended.is_set()
-
-    async def start(self) -> None:
-        """Be there until the connection ends; it has been running since its handshake."""
-        self.event_started.set()
-        await self.ended.wait()
-
-    async def close(self) -> None:
-        """Close the connection and tell the peer."""
-        self.end(WebRtcError("closed here"))
-        await trio.lowlevel.checkpoint()
-
-    async def open_stream(self) -> WebRtcStream:
-        """Open a stream; the peer learns of it with the first bytes. Raises MuxedConnUnavailable."""
-        if self.is_closed:
-            raise MuxedConnUnavailable("the connection has ended")
-        try:
-            stream = self.streams.open()
-        except WebRtcError as error:
-            raise MuxedConnUnavailable(str(error)) from None
-        await trio.lowlevel.checkpoint()
-        return stream
-
-    async def accept_stream(self) -> WebRtcStream:
-        """Return the next stream that the peer has opened. Raises MuxedConnUnavailable."""
-        await trio.lowlevel.checkpoint()
-        stream = await self.streams.accept()
-        if stream is None:
-            raise MuxedConnUnavailable("the connection has ended")
-        return stream
+    def unread(self) -> int:
+        """Bytes that the peer has sent and nobody here has read."""
+        return 0 if self.is_closed or self._association is None else self._association.receiver.held
 
     def get_remote_address(self) -> WebRtcAddress:
         """Return (IP address, port) of the peer."""
         return WebRtcAddress.of(self.address)
-
-    def get_transport_addresses(self) -> list[Multiaddr]:
-        """Return the peer's address as a multiaddr."""
-        return [self.get_remote_address().multiaddr()]
-
-    def get_connection_type(self) -> ConnectionType:
-        """It runs over no relay."""
-        return ConnectionType.DIRECT
 
     # What its streams call
 
@@ -190,27 +114,6 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
         if self._has_unsent and not self.is_closed:
             self.flush()
 
-    @asynccontextmanager
-    async def batch(self, stream_id: int) -> AsyncIterator[None]:
-        """Send what is written to a stream in this block at its end, or before a wait for the peer."""
-        self._batching.add(stream_id)
-        try:
-            yield
-        finally:
-            self._batching.discard(stream_id)
-        self.flush_unsent()
-
-    # What the counts of all connections need (library/unread_bytes.py)
-
-    @property
-    def unread(self) -> int:
-        """Bytes that the peer has sent and nobody here has read."""
-        return 0 if self.is_closed or self._association is None else self._association.receiver.held
-
-    def drop(self) -> None:
-        """End this connection, which holds too much."""
-        self.end(WebRtcError("too many unread bytes"))
-
     # What the endpoint calls
 
     def receive(self, datagram: bytes) -> None:
@@ -251,32 +154,30 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
             self.acknowledged.unpark_all()
         self._timer.deadline = self._next_time()
 
-    def end(self, why: Exception, *, silently: bool = False) -> None:
-        """End the connection, telling the peer unless `silently`."""
-        if self.is_closed:
-            return
-        self.failure = why
-        self.ended.set()
-        if not silently:
-            self._say_goodbye()
-        self.settled.set()
-        self._wire.handle_end(self)
-        self._handshake.end()
-        self.streams.end()
-        self.acknowledged.unpark_all()
-        self._association = None
-        self._dtls.free()
-
     async def run(self) -> None:
-        """Watch the time until the connection ends."""
+        """Watch the time, and let the peer prove its id, until the connection ends."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._authenticate)
-            while not self.is_closed:
-                with trio.CancelScope(deadline=self._next_time()) as self._timer:
-                    await self.ended.wait()
-                if not self.is_closed:
-                    self._handle_time(trio.current_time())
+            await super().run()
             nursery.cancel_scope.cancel()
+
+    # What the base calls
+
+    def _say_goodbye(self, _code: int | None) -> None:
+        try:
+            if self._association is not None:
+                self._association.abort()
+            self._send_datagrams()
+            self._dtls.shut_down()
+            for datagram in self._dtls.datagrams():
+                self._wire.send(datagram, self.address)
+        except WebRtcError:
+            return
+
+    def _drop_state(self) -> None:
+        self._handshake.end()
+        self._association = None
+        self._dtls.free()
 
     # Inside
 
@@ -295,17 +196,6 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
                 self._dtls.send(packet)
         for datagram in self._dtls.datagrams():
             self._wire.send(datagram, self.address)
-
-    def _say_goodbye(self) -> None:
-        try:
-            if self._association is not None:
-                self._association.abort()
-            self._send_datagrams()
-            self._dtls.shut_down()
-            for datagram in self._dtls.datagrams():
-                self._wire.send(datagram, self.address)
-        except WebRtcError:
-            return
 
     def _begin_association(self) -> None:
         """DTLS stands: go on with SCTP, if the certificate is the one that was named. Raises WebRtcError."""
@@ -346,10 +236,7 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
             self.end(OtherPeerAnsweredError(peer.to_bytes()))
             return
         if not self.is_closed:
-            self.peer_id = peer
-            self._is_ready = True
-            self.settled.set()
-            self._wire.handle_ready(self)
+            self._become_ready(peer)
 
     def _next_time(self) -> float:
         times = [self._ask_at]
@@ -378,14 +265,3 @@ class WebRtcConnection(IMuxedConn):  # type: ignore[misc]
             self.end(error)
             return
         self.flush()
-
-    def _count_unread(self) -> None:
-        """Count the unread bytes of all connections, once this one holds some more."""
-        unread = self.unread
-        if unread > self._counted + _COUNT_STEP_BYTES:
-            self._counted = unread
-            largest = largest_if_too_much(self)
-            if largest is not None:
-                largest.drop()
-        elif unread < self._counted:
-            self._counted = unread

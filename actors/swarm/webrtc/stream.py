@@ -1,15 +1,13 @@
-"""One stream of a WebRTC connection, on a data channel of its own, as the library expects a stream.
+"""One stream of a WebRTC connection, on a data channel of its own.
 
-As with Yamux, closing ends this side's half, and the other half can still be read. Owns what has arrived and
-was not read yet, which the window of the connection bounds. Never touches a socket: connection.py sends.
+Owns the beginning of a message that is not whole yet. Never touches a socket: connection.py sends.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
-from libp2p.abc import IMuxedStream
-from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 
+from ..library.muxed_streams import MuxedStream
 from . import frames
 
 if TYPE_CHECKING:
@@ -19,36 +17,18 @@ _MAX_QUEUED_BYTES: Final = 64 * 1024
 """What the writers of a connection may be ahead of what was sent."""
 
 
-class WebRtcStream(IMuxedStream):  # type: ignore[misc]
-    """A stream; `conn` and `stream_id` are named as Yamux names them."""
+class WebRtcStream(MuxedStream):
+    """A stream of a WebRTC connection."""
+
+    conn: "WebRtcConnection"
+    max_piece_bytes = frames.MAX_PAYLOAD_BYTES
 
     def __init__(self, connection: "WebRtcConnection", stream_id: int) -> None:
-        self.muxed_conn = connection
-        self.conn = connection
-        self.stream_id = stream_id
+        super().__init__(connection, stream_id)
         self._raw = bytearray()
         """The beginning of a message."""
-        self._arrived = bytearray()
-        self._has_ended = False
-        """The peer has closed its half."""
-        self._was_reset = False
-        """The peer has given up its half."""
-        self._is_given_up = False
-        """This side has given up both halves."""
-        self._has_closed = False
-        """This side has closed its half."""
         self._close_has_arrived = False
-        """The peer has acknowledged that."""
-        self._is_unwanted = False
-        """The peer does not read what is written."""
-        self._waiting = trio.lowlevel.ParkingLot()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing will come and nothing will go."""
-        nothing_comes = self._has_ended or self._was_reset
-        nothing_goes = self._close_has_arrived or self._is_unwanted
-        return self._is_given_up or (nothing_comes and nothing_goes)
+        """The peer has acknowledged that this half is closed."""
 
     @property
     def held(self) -> int:
@@ -72,7 +52,7 @@ class WebRtcStream(IMuxedStream):  # type: ignore[misc]
             self.conn.give_back(ignored)
             if flag is not None:
                 self._receive_flag(flag)
-        self._waiting.unpark_all()
+        self.wake()
 
     def _receive_flag(self, flag: int) -> None:
         if flag == frames.FIN:
@@ -89,67 +69,15 @@ class WebRtcStream(IMuxedStream):  # type: ignore[misc]
         """The peer has ended the data channel. What has arrived can be read."""
         self._was_reset |= not self._has_ended
         self._is_unwanted = True
-        self._waiting.unpark_all()
+        self.wake()
 
     def give_up(self) -> None:
         """Nobody here reads or writes any more."""
-        self._is_given_up = self._was_reset = True
         self.conn.give_back(self.held)
         self._raw.clear()
-        self._arrived.clear()
-        self._waiting.unpark_all()
-
-    def wake(self) -> None:
-        """Let a reader look again: the connection has ended."""
-        self._waiting.unpark_all()
+        super().give_up()
 
     # What the library calls
-
-    async def read(self, n: int | None = None) -> bytes:
-        """Return what has arrived, at most `n` bytes. Raises MuxedStreamEOF, MuxedStreamReset."""
-        while not self._arrived and n != 0:
-            if self._has_ended and not self._was_reset:
-                raise MuxedStreamEOF("the peer has closed its half")
-            if self._was_reset or self.conn.is_closed:
-                raise MuxedStreamReset("the stream was reset")
-            self.conn.flush_unsent()
-            await self._waiting.park()
-        size = len(self._arrived) if n is None or n < 0 else min(n, len(self._arrived))
-        data = bytes(self._arrived[:size])
-        del self._arrived[:size]
-        self.conn.give_back(size, tell_peer=True)
-        await trio.lowlevel.checkpoint()
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """Write all of `data`, as fast as the peer takes it. Raises MuxedStreamClosed, MuxedStreamReset."""
-        for start in range(0, len(data), frames.MAX_PAYLOAD_BYTES):
-            self._check_writable()
-            while self.conn.queued >= _MAX_QUEUED_BYTES:
-                self.conn.flush_unsent()
-                await self.conn.acknowledged.park()
-                self._check_writable()
-            piece = data[start : start + frames.MAX_PAYLOAD_BYTES]
-            self.conn.send_frame(self.stream_id, frames.encode(piece))
-        await trio.lowlevel.checkpoint()
-
-    def _check_writable(self) -> None:
-        if self._is_given_up or self.conn.is_closed:
-            raise MuxedStreamReset("the stream was reset")
-        if self._has_closed or self._is_unwanted:
-            raise MuxedStreamClosed("this half is closed")
-
-    async def close_write(self) -> None:
-        """Close this side's half. Does nothing if it is closed, or of no use any more."""
-        if not (self._has_closed or self._is_given_up or self._is_unwanted or self.conn.is_closed):
-            self.conn.send_frame(self.stream_id, frames.encode(flag=frames.FIN))
-        self._has_closed = True
-        self.conn.streams.half_closed(self)
-        await trio.lowlevel.checkpoint()
-
-    async def close(self) -> None:
-        """Close this side's half; what the peer still sends can be read."""
-        await self.close_write()
 
     async def reset(self) -> None:
         """Give up both halves, and tell the peer."""
@@ -160,17 +88,21 @@ class WebRtcStream(IMuxedStream):  # type: ignore[misc]
         self.conn.streams.forget(self)
         await trio.lowlevel.checkpoint()
 
-    def set_deadline(self, ttl: int) -> None:
-        """Callers set their own deadlines."""
+    # What the base calls
 
-    def get_remote_address(self) -> tuple[str, int] | None:
-        """Return (IP address, port) of the peer."""
-        return self.conn.get_remote_address()
+    @property
+    def _nothing_goes(self) -> bool:
+        return self._close_has_arrived or self._is_unwanted
 
-    async def __aenter__(self) -> "WebRtcStream":
-        """Return the stream."""
-        return self
+    @property
+    def _is_ahead(self) -> bool:
+        return self.conn.queued >= _MAX_QUEUED_BYTES
 
-    async def __aexit__(self, *_error: Any) -> None:
-        """Close it."""
-        await self.close()
+    def _send(self, piece: bytes) -> None:
+        self.conn.send_frame(self.stream_id, frames.encode(piece))
+
+    def _send_end(self) -> None:
+        self.conn.send_frame(self.stream_id, frames.encode(flag=frames.FIN))
+
+    def _give_credit(self, size: int) -> None:
+        self.conn.give_back(size, tell_peer=True)

@@ -1,15 +1,13 @@
-"""The streams of one connection, each a data channel with an id, until both sides have let go of it.
+"""The streams of one WebRTC connection, each a data channel with an id, until both sides have let go of it.
 
-Owns which streams there are, which of them wait to be accepted, and which ids may be used: one is free again
-when both halves were reset (RFC 8831, 6.7). The dialer's ids are even, the listener's odd; channel 0 is that
-of the handshake. The bytes of a stream are stream.py's.
+Owns which ids may be used: one is free again when both halves were reset (RFC 8831, 6.7). The dialer's ids
+are even, the listener's odd; channel 0 is that of the handshake. The bytes of a stream are stream.py's.
 """
 
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import trio
-
+from ..library import muxed_streams
 from . import frames
 from .sctp_association import Event, ResetDone, StreamReset
 from .sctp_chunks import Data
@@ -22,32 +20,23 @@ if TYPE_CHECKING:
 HANDSHAKE_STREAM: Final = 0
 MAX_STREAMS_OF_PEER: Final = 256
 """Open at once; what is opened beyond is reset at once."""
-MAX_HALF_CLOSED_STREAMS: Final = 64
-"""Streams that this side has closed and the peer has not; of more, the oldest is given up."""
 _MAX_LEAVING: Final = 1024
 _MAX_CONTROL_BYTES: Final = 1024
 _OURS_IS_RESET, _PEERS_IS_RESET = 1, 2
 
 
-class StreamTable:
+class StreamTable(muxed_streams.StreamTable["WebRtcConnection", WebRtcStream]):
     """The open streams of a connection."""
 
     def __init__(self, connection: "WebRtcConnection", *, is_client: bool) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._parity = 0 if is_client else 1
         self._next_id = 2 if is_client else 1
         self._free: deque[int] = deque()
-        self._streams: dict[int, WebRtcStream] = {}
-        self._half_closed: dict[int, WebRtcStream] = {}
         self._leaving: dict[int, int] = {}
         """Ids that are not free yet: which halves were reset."""
-        self._incoming: deque[WebRtcStream] = deque()
-        self._accepting = trio.lowlevel.ParkingLot()
         self._control: dict[int, bytearray] = {}
         """Messages of the channel itself that are not whole yet."""
-
-    def __len__(self) -> int:
-        return len(self._streams)
 
     def open(self) -> WebRtcStream:
         """Return a new stream; the peer learns of it with the first bytes. Raises WebRtcError."""
@@ -61,14 +50,6 @@ class StreamTable:
         self._connection.send_control(stream_id, frames.OPEN)
         stream = self._streams[stream_id] = WebRtcStream(self._connection, stream_id)
         return stream
-
-    async def accept(self) -> WebRtcStream | None:
-        """Return the next stream that the peer has opened, or None when the connection has ended."""
-        while not self._incoming:
-            if self._connection.is_closed:
-                return None
-            await self._accepting.park()
-        return self._incoming.popleft()
 
     def receive(self, event: Event) -> None:
         """Take what SCTP reports. Raises MalformedError, WebRtcError."""
@@ -115,16 +96,14 @@ class StreamTable:
         if sum(one % 2 != self._parity for one in self._streams) >= MAX_STREAMS_OF_PEER:
             self._reset_channel(stream_id, 0)
             return
-        stream = self._streams[stream_id] = WebRtcStream(self._connection, stream_id)
+        self._offer(WebRtcStream(self._connection, stream_id))
         self._connection.send_control(stream_id, frames.ACK)
-        self._incoming.append(stream)
-        self._accepting.unpark()
 
     def _receive_reset(self, stream_id: int) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None:
             stream.receive_channel_end()
-            self._drop(stream)
+            super().forget(stream)
             self._reset_channel(stream_id, _PEERS_IS_RESET)
         else:
             self._leave(stream_id, _PEERS_IS_RESET)
@@ -147,34 +126,14 @@ class StreamTable:
             if stream_id % 2 == self._parity:
                 self._free.append(stream_id)
 
-    def half_closed(self, stream: WebRtcStream) -> None:
-        """Keep a stream that this side has closed until the peer does; of too many, give up the oldest."""
-        if stream.is_done:
-            self.forget(stream)
-        elif stream.stream_id in self._streams:
-            self._half_closed[stream.stream_id] = stream
-            if len(self._half_closed) > MAX_HALF_CLOSED_STREAMS:
-                oldest = next(iter(self._half_closed.values()))
-                oldest.give_up()
-                self.forget(oldest)
-
     def forget(self, stream: WebRtcStream) -> None:
         """Nothing more comes or goes on this stream: close its channel. It can still be read."""
         if self._streams.get(stream.stream_id) is stream:
-            self._drop(stream)
+            super().forget(stream)
             if not self._connection.is_closed:
                 self._reset_channel(stream.stream_id, 0)
 
-    def _drop(self, stream: WebRtcStream) -> None:
-        self._streams.pop(stream.stream_id, None)
-        self._half_closed.pop(stream.stream_id, None)
-
     def end(self) -> None:
         """The connection has ended: what has arrived can be read, and nobody waits any more."""
-        for stream in (*self._streams.values(), *self._incoming):
-            stream.wake()
-        self._streams.clear()
-        self._half_closed.clear()
+        super().end()
         self._leaving.clear()
-        self._incoming.clear()
-        self._accepting.unpark_all()

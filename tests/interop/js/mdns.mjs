@@ -5,8 +5,7 @@
 //   announce  `instance`: answers who asks for the service, with its own peer id and addresses
 //   visitor   gives the first peer that connects
 
-import readline from 'node:readline'
-import './with_resolvers.mjs'
+import { runPeer } from './json_lines.mjs'
 
 const { createLibp2p } = await import('libp2p')
 const { noise } = await import('@chainsafe/libp2p-noise')
@@ -65,15 +64,4 @@ const commands = {
   }
 }
 
-const say = (what) => process.stdout.write(JSON.stringify(what) + '\n')
-say({ event: 'ready', peer: node.peerId.toString(), addresses: node.getMultiaddrs().map(String) })
-const lines = readline.createInterface({ input: process.stdin })
-lines.on('line', async (line) => {
-  const command = JSON.parse(line)
-  try {
-    say({ ...await commands[command.op](command), id: command.id })
-  } catch (error) {
-    say({ error: String(error.message ?? error), id: command.id })
-  }
-})
-lines.on('close', () => process.exit(0))
+runPeer(node, commands)
