@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "messages": {"messages"},
     "protocol": {"messages", "protocol"},
     "supervisor": {"messages", "supervisor"},
-    "actors.base": {"messages", "supervisor.channel"},
+    "actors.base": {"messages", "supervisor.channel", "supervisor.process_title"},
     "actors.histogram": {"messages"},
     "config.paths": {"config.paths", "messages.errors"},
     "config.control_socket": {"config.control_socket", "config.paths"},
