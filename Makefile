@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc
+.PHONY: help demo test test-net fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -118,6 +118,9 @@ lock: ## write the locked requirements anew (maintainers; needs uv)
 	$(LOCK) requirements/webrtc.in -c requirements/runtime.txt -o requirements/webrtc.txt
 	$(LOCK) requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(LOCK) requirements/bench.in -o requirements/bench.txt
+
+control-protocol: $(STAMP) ## write the message types into docs/control-protocol.md and its JSON Schema
+	@$(BIN)/python -m spacedrive_node.messages.control_schema docs
 
 clean: ## remove environments and results
 	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -12,18 +12,22 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .client.embedded import Node, NodeStartError, open_node
     from .client.errors import ControlError, NodeEndedError, NodeGoneError
-    from .client.node_client import (
-        Code,
-        Confirmation,
-        NodeClient,
-        Pairing,
-        PairingFailedError,
-        open_client,
-    )
+    from .client.node_client import NodeClient, open_client
+    from .client.pairing import Code, Confirmation, Pairing, PairingFailedError
     from .config.paths import UnsafePathError
-    from .config.running_nodes import NoNodeRunningError, SeveralNodesError
+    from .config.running_nodes import (
+        NoNodeRunningError,
+        RunningNode,
+        SeveralNodesError,
+        choose_node,
+        running_nodes,
+    )
     from .config.settings import NodeConfig
+    from .messages.control_protocol import NodeStatus, SessionState, ShownDevice
     from .messages.errors import SpacedriveNodeError
+    from .messages.peer_id_text import peer_id_text
+    from .messages.to_gateway import ActorInfo, Device
+    from .protocol.peer_ids import peer_id_from_text
 
     NoNodeRunning = NoNodeRunningError
     NodeGone = NodeGoneError
@@ -33,9 +37,11 @@ if TYPE_CHECKING:
     UnsafePath = UnsafePathError
 
 _MODULES = {
-    "Code": "client.node_client",
-    "Confirmation": "client.node_client",
+    "ActorInfo": "messages.to_gateway",
+    "Code": "client.pairing",
+    "Confirmation": "client.pairing",
     "ControlError": "client.errors",
+    "Device": "messages.to_gateway",
     "NoNodeRunningError": "config.running_nodes",
     "Node": "client.embedded",
     "NodeClient": "client.node_client",
@@ -43,13 +49,21 @@ _MODULES = {
     "NodeEndedError": "client.errors",
     "NodeGoneError": "client.errors",
     "NodeStartError": "client.embedded",
-    "Pairing": "client.node_client",
-    "PairingFailedError": "client.node_client",
+    "NodeStatus": "messages.control_protocol",
+    "Pairing": "client.pairing",
+    "PairingFailedError": "client.pairing",
+    "RunningNode": "config.running_nodes",
+    "SessionState": "messages.control_protocol",
     "SeveralNodesError": "config.running_nodes",
+    "ShownDevice": "messages.control_protocol",
     "SpacedriveNodeError": "messages.errors",
     "UnsafePathError": "config.paths",
+    "choose_node": "config.running_nodes",
     "open_client": "client.node_client",
     "open_node": "client.embedded",
+    "peer_id_from_text": "protocol.peer_ids",
+    "peer_id_text": "messages.peer_id_text",
+    "running_nodes": "config.running_nodes",
 }
 
 # Former names, which stay valid.
@@ -63,9 +77,11 @@ _ALIASES = {
 }
 
 __all__ = [
+    "ActorInfo",
     "Code",
     "Confirmation",
     "ControlError",
+    "Device",
     "NoNodeRunning",
     "NoNodeRunningError",
     "Node",
@@ -76,17 +92,25 @@ __all__ = [
     "NodeGoneError",
     "NodeStartError",
     "NodeStartFailed",
+    "NodeStatus",
     "Pairing",
     "PairingFailed",
     "PairingFailedError",
+    "RunningNode",
+    "SessionState",
     "SeveralNodes",
     "SeveralNodesError",
+    "ShownDevice",
     "SpacedriveNodeError",
     "UnsafePath",
     "UnsafePathError",
     "__version__",
+    "choose_node",
     "open_client",
     "open_node",
+    "peer_id_from_text",
+    "peer_id_text",
+    "running_nodes",
 ]
 
 

@@ -35,6 +35,7 @@ from ..messages.child_protocol import (
 from ..messages.errors import SpacedriveNodeError
 from ..messages.types import Instant, LogField, Outcome
 from ..supervisor.channel import Channel
+from ..supervisor.process_title import set_title
 
 Inbox = TypeVar("Inbox")
 InboxCo = TypeVar("InboxCo", covariant=True)
@@ -234,9 +235,13 @@ async def receive_start(channel: ActorChannel) -> Start:
 
 
 def require_start(frame: ToChild) -> Start:
-    """Return a frame that is to be the Start. Raises RuntimeError if it is not."""
+    """Return a frame that is to be the Start, by whose name this process is shown from now on.
+
+    Raises RuntimeError if it is none.
+    """
     if not isinstance(frame, Start):
         raise RuntimeError(f"expected Start, got {type(frame).__name__}")
+    set_title(frame.name)
     return frame
 
 

@@ -1,7 +1,7 @@
 """Which running node a command talks to: the one named, or the only one there is.
 
 Owns the options --data-dir and --control of every command but `up`. Never starts a node. The register of
-running nodes is config/running_nodes.py's.
+running nodes, and the variables that name one, are config/running_nodes.py's.
 """
 
 import os
@@ -37,13 +37,7 @@ def choose_control(data_dir: str | None, control: str | None) -> "Path":
     """
     from ..config.running_nodes import choose_node
 
-    if data_dir is None and control is None:
-        control = _read("SDNODE_CONTROL", os.environ.get("SDNODE_CONTROL") or None)
-        if control is None:
-            data_dir = _read("SDNODE_DATA_DIR", os.environ.get("SDNODE_DATA_DIR") or None)
-    else:
-        data_dir, control = _read("--data-dir", data_dir), _read("--control", control)
-    return choose_node(data_dir, control)
+    return choose_node(_read("--data-dir", data_dir), _read("--control", control))
 
 
 def _read(name: str, value: str | None) -> str | None:

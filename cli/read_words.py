@@ -45,9 +45,8 @@ def read_code_text(words: tuple[str, ...], *, interactive: bool) -> str:
 def hide_arguments(secrets: tuple[str, ...]) -> None:
     """Overwrite these arguments of this process, which every user of the machine can read with `ps`.
 
-    /proc/PID/cmdline is no copy: the kernel reads it from the process's memory, where it put the arguments
-    when the program began. /proc/self/stat gives the addresses (arg_start and arg_end), and the strings
-    there are replaced by asterisks of the same length. Python works with copies, so nothing else changes.
+    They are replaced by asterisks of the same length in the memory from which the kernel shows them
+    (supervisor/process_title.py). Python works with copies, so nothing else changes.
 
     Until here, for some hundredths of a second, the words could be read, and a shell may keep them in its
     history. The prompt and standard input have neither weakness. Does nothing where the addresses are not
@@ -55,16 +54,12 @@ def hide_arguments(secrets: tuple[str, ...]) -> None:
     """
     import ctypes
 
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            # The name of the program comes second, in parentheses, and may itself hold spaces and
-            # parentheses: the fields are counted from behind it, where the third of proc(5) is the first.
-            fields = file.read().rpartition(b")")[2].split()
-        begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc(5)
-    except (OSError, IndexError, ValueError):
+    from ..supervisor.process_title import argument_memory
+
+    memory = argument_memory()
+    if memory is None:
         return
-    if not 0 < begin < end:
-        return
+    begin, end = memory
     hidden = {os.fsencode(secret) for secret in secrets}
     arguments = ctypes.string_at(begin, end - begin).split(b"\0")
     shown = b"\0".join(b"*" * len(one) if one in hidden else one for one in arguments)

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import trio
+import anyio
+from anyio.abc import UNIXSocketStream
 
 from ..config.paths import check_socket_path
 from ..config.running_nodes import NoNodeRunningError
@@ -47,7 +48,7 @@ class _PendingCall:
     request: Message
     reply_if_gone: Message | None
     """The reply when nothing listens any more (None: keep waiting for a node)."""
-    done: trio.Event = field(default_factory=trio.Event)
+    done: anyio.Event = field(default_factory=anyio.Event)
     result: "Reply | Exception | None" = None
 
     def resolve(self, result: "Reply | Exception") -> None:
@@ -59,7 +60,10 @@ class _PendingCall:
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """The callbacks for one session's states; it ends by itself after the state with the outcome."""
+    """The callbacks for the states of one session, or of all.
+
+    That of one session ends by itself after the state with the outcome.
+    """
 
     request: Subscribe
     on_state: Callable[[SessionState], None]
@@ -72,15 +76,16 @@ class ControlConnection:
 
     def __init__(self, control: Path) -> None:
         self._control = control
-        self._stream: trio.SocketStream | None = None
+        self._stream: UNIXSocketStream | None = None
         self._last_id = 0
         self._calls: dict[int, _PendingCall] = {}
         self._subscriptions: dict[int, Subscription] = {}
         self._outgoing: deque[bytes] = deque()
-        self._has_outgoing = trio.Event()
-        self._call_slots = trio.Semaphore(_MAX_OPEN_CALLS)
+        self._has_outgoing = anyio.Event()
+        self._call_slots = anyio.Semaphore(_MAX_OPEN_CALLS)
         self._given_up = False
         self._end_error: Callable[[], Exception] | None = None
+        self._node_has_ended = False
         self._frames_received = 0
         self._is_connected = True
         self.on_connection_change: Callable[[bool], None] | None = None
@@ -98,7 +103,7 @@ class ControlConnection:
         reply.
         """
         async with self._call_slots:
-            if self._end_error is not None and reply_if_gone is not None:
+            if self._node_has_ended and reply_if_gone is not None:
                 return reply_if_gone
             if self._given_up:
                 raise self._gone_error()
@@ -108,7 +113,7 @@ class ControlConnection:
             call = self._calls[id] = _PendingCall(request, reply_if_gone)
             try:
                 self._enqueue(call.request)
-                with trio.move_on_after(errors.REPLY_TIMEOUT_S):
+                with anyio.move_on_after(errors.REPLY_TIMEOUT_S):
                     await call.done.wait()
             finally:
                 del self._calls[id]
@@ -119,9 +124,14 @@ class ControlConnection:
         return result_of(call.result, expected)
 
     def subscribe(
-        self, session: str, on_state: Callable[[SessionState], None], on_error: Callable[[Exception], None]
+        self,
+        session: str | None,
+        on_state: Callable[[SessionState], None],
+        on_error: Callable[[Exception], None],
     ) -> Subscription:
-        """Have `on_state` called with each state of a session, across reconnections; `on_error` at most once.
+        """Have `on_state` called with each state of a session (None: of all), across reconnections.
+
+        `on_error` is called at most once, and ends it.
 
         After a reconnection the present state comes again. Raises ControlError for what is no session id.
         """
@@ -137,7 +147,7 @@ class ControlConnection:
 
     def end(self, make_error: Callable[[], Exception]) -> None:
         """Fail everything that waits, and all that comes, with this error: the node will not come back."""
-        self._end_error = make_error
+        self._end_error, self._node_has_ended = make_error, True
         for call in self._calls.values():
             if call.reply_if_gone is not None:
                 call.resolve(call.reply_if_gone)  # type: ignore[arg-type]
@@ -148,13 +158,13 @@ class ControlConnection:
 
     async def connect(self) -> None:
         """Connect for the first time. Raises NoNodeRunningError."""
-        deadline = trio.current_time() + _CONNECT_TIMEOUT_S
+        deadline = anyio.current_time() + _CONNECT_TIMEOUT_S
         while self._stream is None:
             try:
                 self._stream = await _connect(self._control)
             except OSError as error:
-                if isinstance(error, BlockingIOError) and trio.current_time() < deadline:
-                    await trio.sleep(_FIRST_PAUSE_S)  # many connect at once: the listener's queue is full
+                if isinstance(error, BlockingIOError) and anyio.current_time() < deadline:
+                    await anyio.sleep(_FIRST_PAUSE_S)  # many connect at once: the listener's queue is full
                     continue
                 raise NoNodeRunningError(
                     f"no node answers on {self._control} ({error.strerror or error}); "
@@ -163,34 +173,37 @@ class ControlConnection:
 
     async def run(self) -> None:
         """Exchange frames, and reconnect for as long as it takes; returns only by cancellation."""
-        down_since = trio.current_time()
+        down_since = anyio.current_time()
         pause = _FIRST_PAUSE_S
         while True:
             stream, self._stream = self._stream, None
             if self._end_error is not None:
-                await trio.sleep_forever()
+                await anyio.sleep_forever()
             if stream is None:
                 with suppress(OSError):
                     stream = await self._reconnect()
             if stream is not None and await self._exchange_frames(stream):
                 # It was of use and is lost now. A node that restarts is back within moments: try at once.
-                down_since = trio.current_time()
+                down_since = anyio.current_time()
                 pause = _FIRST_PAUSE_S
                 self._report_connected(False)
                 continue
-            if trio.current_time() - down_since > errors.RECONNECT_TIMEOUT_S:
+            if anyio.current_time() - down_since > errors.RECONNECT_TIMEOUT_S:
                 # Everything that waits fails. Attempts go on: a later call may find the node running again.
                 self._give_up()
             # The pause between two attempts is the backoff; nothing announces that a node is back.
-            await trio.sleep(pause)
+            await anyio.sleep(pause)
             pause = min(pause * 2, _MAX_PAUSE_S)
 
     async def aclose(self) -> None:
-        """Close a connection that `run` has not taken over."""
+        """Fail what still waits, and close a connection that `run` has not taken over."""
+        if self._end_error is None:
+            self._end_error = lambda: NodeGoneError("this client is closed")
+            self._give_up()
         if self._stream is not None:
-            await trio.aclose_forcefully(self._stream)
+            await anyio.aclose_forcefully(self._stream)
 
-    async def _reconnect(self) -> trio.SocketStream:
+    async def _reconnect(self) -> UNIXSocketStream:
         """Connect and queue everything that is open once more. Raises OSError."""
         try:
             stream = await _connect(self._control)
@@ -239,43 +252,40 @@ class ControlConnection:
 
     # -- Frames ----------------------------------------------------------------------------------------
 
-    async def _exchange_frames(self, stream: trio.SocketStream) -> bool:
+    async def _exchange_frames(self, stream: UNIXSocketStream) -> bool:
         """Write and read frames until the connection ends; return whether it was of any use."""
-        begin, frames_before = trio.current_time(), self._frames_received
+        begin, frames_before = anyio.current_time(), self._frames_received
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, stream, nursery.cancel_scope)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write, stream, tasks.cancel_scope)
                 await self._read(stream)
-                nursery.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
         finally:
-            await trio.aclose_forcefully(stream)
-        return self._frames_received > frames_before or trio.current_time() - begin > _USEFUL_CONNECTION_S
+            await anyio.aclose_forcefully(stream)
+        return self._frames_received > frames_before or anyio.current_time() - begin > _USEFUL_CONNECTION_S
 
-    async def _write(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    async def _write(self, stream: UNIXSocketStream, scope: anyio.CancelScope) -> None:
         while True:
             while self._outgoing:
                 try:
-                    await stream.send_all(self._outgoing.popleft())
-                except trio.BrokenResourceError:
+                    await stream.send(self._outgoing.popleft())
+                except anyio.BrokenResourceError:
                     scope.cancel()
                     return
-            self._has_outgoing = trio.Event()
+            self._has_outgoing = anyio.Event()
             await self._has_outgoing.wait()
 
-    async def _read(self, stream: trio.SocketStream) -> None:
+    async def _read(self, stream: UNIXSocketStream) -> None:
         """Handle frames until the connection ends or breaks its format."""
         reader = FrameReader(CONTROL_LIMIT)
         while True:
             try:
-                data = await stream.receive_some(_CHUNK_BYTES)
-                if not data:
-                    return
-                reader.feed(data)
+                reader.feed(await stream.receive(_CHUNK_BYTES))
                 while (payload := reader.next_frame()) is not None:
                     self._frames_received += 1
                     self._report_connected(True)
                     self._dispatch(decode_reply(payload))
-            except (trio.BrokenResourceError, MalformedMessageError):
+            except (anyio.EndOfStream, anyio.BrokenResourceError, MalformedMessageError):
                 return
 
     def _dispatch(self, reply: Reply) -> None:
@@ -296,7 +306,7 @@ class ControlConnection:
         match reply:
             case SessionEvent(state=state):
                 subscription.has_received = True
-                if state.outcome is not None:
+                if state.outcome is not None and subscription.request.session is not None:
                     del self._subscriptions[reply.id]
                 subscription.on_state(state)
             case Error(code="no_such_session") if subscription.has_received:
@@ -318,25 +328,16 @@ class ControlConnection:
         self._has_outgoing.set()
 
 
-async def _connect(control: Path) -> trio.SocketStream:
+async def _connect(control: Path) -> UNIXSocketStream:
     """Connect. Raises OSError: BlockingIOError when the listener's queue is full, which is worth a retry."""
     check_socket_path(control)
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        await sock.connect(str(control))
-        _check_connected(sock)
+        sock.setblocking(False)
+        # On a Unix socket this succeeds or fails at once. An event loop's own connect would take a full queue
+        # (EAGAIN) for a connection that is under way.
+        sock.connect(str(control))
+        return await UNIXSocketStream.from_socket(sock)
     except BaseException:
         sock.close()
         raise
-    return trio.SocketStream(sock)
-
-
-def _check_connected(sock: trio.socket.SocketType) -> None:
-    # A full queue gives EAGAIN on Unix sockets; trio takes it for a connection that is under way, and so
-    # reports success on a socket that is not connected at all.
-    try:
-        sock.getpeername()
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            raise
-        raise BlockingIOError(errno.EAGAIN, "the node is busy") from None

@@ -17,6 +17,7 @@ import msgspec
 from ..messages.errors import SpacedriveNodeError
 from .control_socket import is_listening, remove_control
 from .paths import (
+    UnsafePathError,
     check_private_directory,
     check_socket_path,
     control_path,
@@ -124,8 +125,12 @@ def running_nodes() -> list[RunningNode]:
 def choose_node(data_dir: Path | str | None = None, control: Path | str | None = None) -> Path:
     """Return the control socket of the node that is meant: the one named, or else the only one that runs.
 
-    Raises NoNodeRunningError, SeveralNodesError, UnsafePathError.
+    Without arguments the variables SDNODE_CONTROL and SDNODE_DATA_DIR count, as for every command. Raises
+    NoNodeRunningError, SeveralNodesError, UnsafePathError.
     """
+    if data_dir is None and control is None:
+        control = _path_in("SDNODE_CONTROL")
+        data_dir = _path_in("SDNODE_DATA_DIR") if control is None else None
     if control is not None:
         path = check_socket_path(Path(expand_user(control)))
         if not is_listening(path):
@@ -144,6 +149,16 @@ def choose_node(data_dir: Path | str | None = None, control: Path | str | None =
     if len(nodes) > 1:
         raise SeveralNodesError(nodes)
     return nodes[0].control
+
+
+def _path_in(variable: str) -> str | None:
+    """Return the absolute path that a variable of the environment holds; None if it is empty or not set."""
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    if not value.strip():
+        raise UnsafePathError(f"{variable} must not be empty")
+    return os.path.abspath(expand_user(value.strip()))
 
 
 def _control_of(data_dir: Path | str) -> Path:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .base import Decoder, Message
+from .peer_id_text import peer_id_text
 from .secret_struct import RedactedStruct
 from .to_gateway import ActorInfo, Device, Fingerprint
 from .types import (
@@ -196,6 +197,11 @@ class ShownDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peer: PeerId
     public_key: Bytes32
 
+    @property
+    def peer_id(self) -> str:
+        """The peer id as text, "12D3Koo…"; `peer` has its bytes."""
+        return peer_id_text(self.peer)
+
 
 class SessionState(RedactedStruct):
     """A session as a client sees it. Its stage never goes back.
@@ -269,6 +275,11 @@ class NodeStatus(Message):
     mdns_interfaces: int = 0
     lan_only: bool = False
     offline: bool = False
+
+    @property
+    def peer_id(self) -> str:
+        """The peer id as text, "12D3Koo…"; `peer` has its bytes."""
+        return peer_id_text(self.peer)
 
 
 class ActorList(Message):

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from .base import Decoder, Message
 from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded, Undeliverable
+from .peer_id_text import peer_id_text
 from .types import (
     Addresses,
     Bytes16,
@@ -132,6 +133,11 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: DeviceState
     paired_at: float
     fingerprint: Fingerprint
+
+    @property
+    def peer_id(self) -> str:
+        """The peer id as text, "12D3Koo…"; `peer` has its bytes."""
+        return peer_id_text(self.peer)
 
 
 class Devices(Message):

@@ -9,6 +9,10 @@ from typing import Final
 
 import base58
 
+from ..messages.peer_id_text import peer_id_text
+
+__all__ = ["peer_id_from_any_text", "peer_id_from_text", "peer_id_of", "peer_id_text"]
+
 _ED25519_PREFIX: Final = bytes.fromhex("002408011220")
 """Identity multihash of a protobuf PublicKey{type = Ed25519, data = 32 bytes} (libp2p spec, peer-ids)."""
 _SHA256_PREFIX: Final = bytes.fromhex("1220")
@@ -23,11 +27,6 @@ def peer_id_of(public_key: bytes) -> bytes:
     if len(public_key) != 32:
         raise ValueError("an Ed25519 public key has 32 bytes")
     return _ED25519_PREFIX + public_key
-
-
-def peer_id_text(peer: bytes) -> str:
-    """Return the text of a binary peer id as people and multiaddrs write it: base58btc, "12D3Koo…"."""
-    return base58.b58encode(peer).decode("ascii")
 
 
 def peer_id_from_text(text: str) -> bytes:

@@ -31,6 +31,7 @@ child_process      one forked child: pidfd, channel, exit status
 fork_protocol      the messages between the supervisor and the fork server
 fork_server        the fork server's process, and what it does in each child before the actor runs
 memory_handover    how each child's own view of its memory gets to the supervisor
+process_title      the names by which ps and top show a process
 actor_entry        loads and runs an actor's entry, and reports its crash without quoting values
 task_spawner       the same actors as trio tasks, for tests
 

@@ -92,9 +92,10 @@ class ForkClient:
         """The fork server's process id."""
         return self.process.pid
 
-    async def fork(self, spec: ChildSpec, urgency: int) -> tuple[ForkedChild, socket.socket]:
+    async def fork(self, spec: ChildSpec, urgency: int, title: str) -> tuple[ForkedChild, socket.socket]:
         """Have a child forked when it is its turn; return it with this side's end of its channel.
 
+        Until its Start it is shown as `title`.
         Raises SpawnError (the system made no process, or no socket), ForkServerLostError, OSError (the
         request was not sent).
         """
@@ -108,16 +109,16 @@ class ForkClient:
         child_end.setblocking(False)
         try:
             with child_end:
-                pending = await self._request(spec, child_end)
+                pending = await self._request(spec, title, child_end)
             return await self._reply(pending), supervisor_end
         except BaseException:
             supervisor_end.close()
             raise
 
-    async def _request(self, spec: ChildSpec, channel: socket.socket) -> _PendingFork:
+    async def _request(self, spec: ChildSpec, title: str, channel: socket.socket) -> _PendingFork:
         """Send a request, whose turn ends with its reply; or at once, if it was not sent."""
         self._last_number += 1
-        request = Fork(self._last_number, spec.entry, spec.sandbox)
+        request = Fork(self._last_number, spec.kind, title, spec.entry, spec.sandbox)
         pending = self.pending[request.number] = _PendingFork()
         try:
             await self._send(encode(request), [channel.fileno(), *spec.fds])

@@ -11,9 +11,14 @@ MAX_PACKET_BYTES = 64 * 1024
 
 
 class Fork(Message):
-    """Request: fork a child. The attached descriptors are its channel and ChildSpec.fds."""
+    """Request: fork a child. The attached descriptors are its channel and ChildSpec.fds.
+
+    `kind` and `title` are how the system shows it (process_title.py) until its Start names it.
+    """
 
     number: int
+    kind: str
+    title: str
     entry: str
     sandbox: Sandbox | None
 

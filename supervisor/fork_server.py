@@ -52,9 +52,11 @@ from .fork_protocol import (
 from .libc import die_with_parent, set_dumpable
 from .memory_handover import MemoryHandover, hand_over_memory_file, open_memory_file, send_fds
 from .namespaces import make_namespaces
+from .process_title import claim_title, set_command_name, set_title
 from .sandbox import enter_sandbox, severity
 from .seccomp import filter_for
 
+_NAME = "zygote"
 _CHANNEL_FD = 3
 _FIRST_PARKED_FD = 200
 """Descriptors wait from this number on, while those of a child get their final numbers."""
@@ -78,6 +80,9 @@ _PRELOAD = (
 
 def serve(control: socket.socket) -> NoReturn:
     """Fork on request and report every exit, until the supervisor is gone."""
+    claim_title()  # after the warm-ups, in which actors are started as in a child
+    set_command_name(_NAME)
+    set_title(_NAME)
     readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writable)  # each SIGCHLD writes a byte, which ends the select below
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -176,6 +181,8 @@ def _run_child(
     status = CRASH_STATUS
     try:
         die_with_parent(parent)
+        set_command_name(request.kind)
+        set_title(request.title)
         hand_over_memory_file(sender)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

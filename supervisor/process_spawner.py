@@ -25,6 +25,7 @@ from .fork_queue import urgency
 from .restart_policy import Cause, ExitHistory, GiveUp, cause_of
 from .spawner import (
     HEARTBEAT_INTERVAL_S,
+    SPARE_NAME,
     ForkServerLostError,
     Spare,
     SpawnerBrokenError,
@@ -133,7 +134,9 @@ class ProcessSpawner:
     async def _fork(self, spec: ChildSpec, *, spare: bool = False) -> ChildProcess:
         fork_server = await self._running_fork_server()
         try:
-            forked, supervisor_end = await fork_server.fork(spec, urgency(spec, spare=spare))
+            forked, supervisor_end = await fork_server.fork(
+                spec, urgency(spec, spare=spare), SPARE_NAME if spare else spec.kind
+            )
         except OSError:
             fork_server.process.kill()
             raise ForkServerLostError from None

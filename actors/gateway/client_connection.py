@@ -89,7 +89,9 @@ class ClientConnection:
                 return
             except MalformedMessageError:
                 id = 0 if payload is None else _id_of(payload)
-                self._reply(Error(id, "bad_request", "not a request as docs/interfaces.md describes it"))
+                self._reply(
+                    Error(id, "bad_request", "not a request as docs/control-protocol.md describes it")
+                )
                 return
             await self._begin(request, serve)
 

@@ -168,7 +168,7 @@ def test_running_nodes(start, short_folder, runtime):
     assert running_nodes() == [RunningNode(control_one, one), RunningNode(control_two, two)]
 
 
-def test_choosing(start, short_folder):
+def test_choosing(start, short_folder, monkeypatch):
     """The only one, the one named; none and several are errors that help."""
     with pytest.raises(NoNodeRunningError, match="sdnode up"):
         choose_node()
@@ -180,6 +180,15 @@ def test_choosing(start, short_folder):
     assert [node.data_dir for node in several.value.nodes] == [one, two]
     assert choose_node(data_dir=two) == control_two
     assert choose_node(control=control_one) == control_one
+    with monkeypatch.context() as variables:
+        variables.setenv("SDNODE_DATA_DIR", str(two))
+        assert choose_node() == control_two
+        variables.setenv("SDNODE_CONTROL", str(control_one))
+        assert choose_node() == control_one
+        assert choose_node(data_dir=two) == control_two
+        variables.setenv("SDNODE_CONTROL", " ")
+        with pytest.raises(UnsafePathError, match="SDNODE_CONTROL"):
+            choose_node()
     with pytest.raises(NoNodeRunningError, match="three"):
         choose_node(data_dir=short_folder / "three")
     with pytest.raises(NoNodeRunningError):

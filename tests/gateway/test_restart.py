@@ -206,3 +206,46 @@ def test_stage_order_is_that_of_the_messages() -> None:
     assert STAGE_ORDER == ("waiting", "searching", "connecting", "proving", "deciding", "storing")
     for earlier, later in combinations(STAGE_ORDER, 2):
         assert later_stage(earlier, later) == later_stage(later, earlier) == later
+
+
+async def test_all_sessions_are_followed_across_a_restart(node, client, nursery, code, proven_device):
+    """Nothing is repeated, what changed meanwhile comes, and a later iterator begins with what is there."""
+    seen = []
+    with trio.fail_after(20):
+        first, second = [(await start(node, client, code)).id, (await start(node, client, code)).id]
+        states = client.all_states()
+        for _ in range(2):
+            seen.append(await anext(states))
+        await node.kill()
+        await node.show_session(second, "deciding", confirmation=proven_device)
+        await node.run_gateway(nursery)
+        seen.append(await anext(states))
+        await node.show_session(first, "waiting", outcome="cancelled")
+        seen.append(await anext(states))
+        present = client.all_states()
+        again = [await anext(present) for _ in range(2)]
+    assert [state.session for state in seen] == [first, second, second, first]
+    assert [state.stage for state in seen] == ["waiting", "waiting", "deciding", "waiting"]
+    assert [state.session for state in again] == [second, first]
+    assert again == seen[2:]
+
+
+async def test_a_closed_client_lets_nobody_wait(node, code):
+    """What other tasks still wait for fails at once when the block ends, and so does a later call."""
+    failures = []
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery, open_client(node.control) as client:
+            states = client.all_states()
+
+            async def follow() -> None:
+                try:
+                    await anext(states)
+                except NodeGoneError as error:
+                    failures.append(error)
+
+            nursery.start_soon(follow)
+            await client.status()
+        assert len(failures) == 1
+        for call in (client.status, client.shutdown):
+            with pytest.raises(NodeGoneError, match="closed"):
+                await call()
