@@ -85,7 +85,7 @@ class SwarmNode:
             host,
             config,
             nursery,
-            self._existing,
+            lambda peer: self.dialer.existing(peer),
             self.start_task,
             self._reports.count,
             self._roles_changed,
@@ -164,10 +164,6 @@ class SwarmNode:
 
         Raises FatalActorError when it cannot listen.
         """
-
-        async def write_log(level: str, text: str) -> None:
-            await mailbox.log(level, text)
-
         async with (
             open_host(
                 seed,
@@ -179,7 +175,7 @@ class SwarmNode:
             trio.open_nursery() as nursery,
         ):
             node = cls(mailbox, config, routing, nursery, host)
-            await host.listen(config, former, write_log)
+            await host.listen(config, former, mailbox.log)
             node._dht_client = DhtClient(
                 node.dialer,
                 config.dht_protocol,
@@ -380,9 +376,6 @@ class SwarmNode:
         if self._host.announced != self._announced:
             self._announced = self._host.announced
             await self._mailbox.send("discovery", self._swarm_up(is_update=True))
-
-    def _existing(self, peer: bytes) -> Any | None:
-        return self.dialer.existing(peer)
 
     def _status(self) -> SwarmStatus:
         host = self._host

@@ -229,10 +229,7 @@ class Dialer:
         self._history.forget_failures()
 
     async def drop(self, connection: Any) -> None:
-        """Close a connection that has failed, so that `existing` does not return it again.
-
-        If this side has made it through a relay, other relays come before that one from now on.
-        """
+        """Close a connection that has failed, and dial its relay, if it was made through one, last."""
         endpoint = self._dialled.get(connection)
         if endpoint is not None and endpoint.relay is not None:
             peer = connection.muxed_conn.peer_id.to_bytes()
