@@ -41,7 +41,7 @@ READY_TIMEOUT_S = 20.0
 """Until who shows the words can be reached."""
 PAIRING_TIMEOUT_S = 60.0
 STATUS_INTERVAL_S = 0.05
-SEEN_DIRECT_TIMEOUT_S = 3.0
+SEEN_DIRECT_TIMEOUT_S = 8.0
 """How long a direct connection is waited for after a relayed pairing."""
 
 

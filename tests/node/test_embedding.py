@@ -138,7 +138,8 @@ def test_a_task_of_asyncio_that_is_cancelled_ends_its_node(folder: Path) -> None
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 from spacedrive_node import NodeConfig, open_node, sync
 config = NodeConfig(data_dir=sys.argv[2], listen=("/ip4/127.0.0.1/tcp/0",), metrics_listen=None, mdns=False)
 
