@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 BARE_PIP := python -m pip install --quiet --disable-pip-version-check --no-deps
 PIP    := $(BIN)/$(BARE_PIP)
-JOBS   ?= 3
+JOBS   ?= 4
 PAIRINGS ?= 100
 FUZZ   ?= 100000
 CONNECTIONS ?= 1000
@@ -33,7 +33,7 @@ demo: $(STAMP) ## two nodes on this machine pair before your eyes (the default)
 	@$(BIN)/sdnode demo
 
 # What concerns connections runs over TCP, QUIC and WebRTC; TRANSPORT=quic, webrtc, ws or both: all over that alone.
-test: $(DEV) ## all tests, in three processes (JOBS=3, TRANSPORT=quic)
+test: $(DEV) ## all tests, in four processes (JOBS=4, TRANSPORT=quic)
 	@$(if $(TRANSPORT),TEST_TRANSPORT=$(TRANSPORT)) $(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
 
 # Root, nftables, /dev/net/tun. What is done is kept in .networks and not done again; CELLS='cone+*@50ms-0%' for a part.

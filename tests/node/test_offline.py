@@ -193,7 +193,7 @@ def test_the_check_finds_other_sockets(tmp_path: Path) -> None:
     with sdnode_up(tmp_path, "anna", listen="/ip4/0.0.0.0/tcp/0") as a:
         watch = Watch(a)
         watch.look()
-        assert {what for _pid, what in watch.foreign} == {"tcp 0.0.0.0 0.0.0.0"}
+        assert {what for _pid, what in watch.foreign} == {"tcp 0.0.0.0 0.0.0.0", "netlink"}
     own = os.getpid()
     before = foreign_sockets(own)
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as datagrams, socket.socket(16, 3, 0) as netlink:
