@@ -202,5 +202,5 @@ def test_where_a_peer_that_dials_at_the_same_time_may_reach_this_node() -> None:
         "/ip4/45.77.1.1/udp/4444/quic-v1",
         "/ip4/45.77.1.1/tcp/7520",
     ]
-    core.network_changed()
+    core.network_changed([])
     assert core.offers(1.0) == ()
