@@ -34,7 +34,8 @@ demo: $(STAMP) ## two nodes on this machine pair before your eyes (the default)
 
 # What concerns connections runs over TCP, QUIC and WebRTC; TRANSPORT=quic, webrtc, ws or both: all over that alone.
 test: $(DEV) ## all tests, in four processes (JOBS=4, TRANSPORT=quic)
-	@$(if $(TRANSPORT),TEST_TRANSPORT=$(TRANSPORT)) $(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS)
+	@$(if $(TRANSPORT),TEST_TRANSPORT=$(TRANSPORT)) $(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS) \
+		--maxschedchunk 4
 
 # Root, nftables, /dev/net/tun. What is done is kept in .networks and not done again; CELLS='cone+*@50ms-0%' for a part.
 test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10)
