@@ -89,4 +89,4 @@ def until(node: UpCommand, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline
-        node.run("status")
+        node.run("actors")  # not status, which fails while discovery is away
