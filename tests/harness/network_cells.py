@@ -41,7 +41,7 @@ READY_TIMEOUT_S = 20.0
 """Until who shows the words can be reached."""
 PAIRING_TIMEOUT_S = 60.0
 STATUS_INTERVAL_S = 0.05
-SEEN_DIRECT_TIMEOUT_S = 8.0
+SEEN_DIRECT_TIMEOUT_S = 5.0
 """How long a direct connection is waited for after a relayed pairing."""
 
 
@@ -266,18 +266,22 @@ def _is_reachable(address: str) -> bool:
 
 
 async def _path_after(ups: dict[int, UpCommand], hosts: Sequence[LabHost]) -> str:
-    """Return over what the two nodes are connected, some time after they have paired."""
+    """Return whether the two nodes have come to a direct connection, some time after they have paired.
+
+    That no relayed one is left shows nothing: nobody keeps it once the pairing is over.
+    """
     deadline = time.monotonic() + SEEN_DIRECT_TIMEOUT_S
-    while any([await trio.to_thread.run_sync(_relayed, ups[place], hosts[place]) for place in range(2)]):
+    while not any([await trio.to_thread.run_sync(_upgrades, ups[place], hosts[place]) for place in range(2)]):
         if time.monotonic() > deadline:
             return "relayed"
         await trio.sleep(STATUS_INTERVAL_S)
     return "direct"
 
 
-def _relayed(up: UpCommand, host: LabHost) -> int:
-    """Return how many relayed connections a node has."""
-    return _metric(up, host, "spacedrive_node_connections{", 'path="relayed"')
+def _upgrades(up: UpCommand, host: LabHost) -> int:
+    """Return how many relayed connections of a node were followed by a direct one."""
+    outcomes = ("tcp", "quic", "dialled")
+    return sum(_metric(up, host, "spacedrive_node_hole_punch_total{", f'outcome="{one}"') for one in outcomes)
 
 
 def _announced(up: UpCommand, host: LabHost) -> int:
