@@ -4,6 +4,7 @@ Used by lan and by the swarm, which both watch what changes. Owns the form of th
 kernel and from nobody else, and the sockets. Never waits for longer than two seconds, nor changes anything.
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -51,8 +52,10 @@ class ChangeWatch:
                 data = self.socket.recv(_ANSWER_BYTES)
             except BlockingIOError:
                 return found if is_complete else None
-            except OSError:  # ENOBUFS: more changes than the buffer holds
-                is_complete = False
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # the socket is gone, and says nothing more
+                    return None
+                is_complete = False  # more changes than the buffer holds; those after them are read on
                 continue
             is_complete = is_complete and len(found) < _MAX_CHANGES
             if is_complete:

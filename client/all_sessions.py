@@ -1,7 +1,7 @@
 """All sessions of a node, followed by one subscription of a connection and read by any number of iterators.
 
 Owns the newest state of each session, numbered in order of arrival, so that an iterator which is slow misses
-states in between and never makes a queue grow. Never keeps more sessions than a node reports.
+states in between and never makes a queue grow. Never keeps more than 4096 sessions.
 """
 
 from collections import deque
@@ -14,6 +14,8 @@ from .tasks import Change
 
 _MAX_ENDED_SESSIONS = 1024
 """Kept to recognize what a reconnection repeats; a node repeats 128 at most."""
+_MAX_SESSIONS = 4096
+"""Four times what a node runs at once: of those that were lost with a node's restart nobody tells the end."""
 
 
 class AllSessions:
@@ -60,6 +62,8 @@ class AllSessions:
         self._last_number += 1
         self._states.pop(state.session, None)
         self._states[state.session] = self._last_number, following
+        if len(self._states) > _MAX_SESSIONS:
+            del self._states[next(iter(self._states))]
         if following.outcome is not None and (known is None or known[1].outcome is None):
             self._ended.append(state.session)
             if len(self._ended) > _MAX_ENDED_SESSIONS:

@@ -5,6 +5,7 @@ import socket
 from ipaddress import ip_address, ip_interface
 
 import psutil
+import pytest
 
 from spacedrive_node.actors.lan import packet_filter
 from spacedrive_node.actors.lan.dns_messages import MAX_PACKET_BYTES
@@ -44,6 +45,13 @@ def test_nothing_has_changed_at_first() -> None:
     watch = ChangeWatch(INTERFACE_CHANGES)
     watch.drain()
     watch.close()
+
+
+@pytest.mark.timeout(10)
+def test_a_socket_that_is_gone_tells_that_all_may_have_changed() -> None:
+    watch = ChangeWatch(INTERFACE_CHANGES)
+    watch.close()
+    assert watch.drain() is None
 
 
 def test_what_an_interface_reaches() -> None:

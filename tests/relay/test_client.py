@@ -1,10 +1,12 @@
 """A client of relays that work, die, are silent, lie or play: what it believes, and what that costs it."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p.host.ping import ID as PING_ID
 
 from spacedrive_node.actors.swarm.dial.dialer import UnreachableError
@@ -313,7 +315,17 @@ async def test_circuits_come_only_from_relays_that_are_kept(hosts: RelayHosts) -
 async def test_a_relay_that_holds_circuits_open_gets_a_share(
     hosts: RelayHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It announces circuits and says nothing on them: there is a bound, and their time for Noise runs out."""
+    """It announces circuits and says nothing on them: there is a bound, and their time for Noise runs out.
+
+    All are announced before any is answered.
+    """
+    answer_now = client.streams.write
+
+    async def answer_late(stream: Any, data: bytes) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        await answer_now(stream, data)
+
+    monkeypatch.setattr(client.streams, "write", answer_late)
     monkeypatch.setattr(client, "MAX_CIRCUITS_PER_RELAY", 5)
     relay = await hosts.relay()
     target = await hosts.client(relay)
@@ -321,13 +333,11 @@ async def test_a_relay_that_holds_circuits_open_gets_a_share(
         assert connection_kind(connection) == "direct"
     target.network.connection_config.inbound_upgrade_timeout = 1.0
     (connection,) = relay.network.get_connections(target.host.get_id())
-    statuses, held = [], []
-    for number in range(7):
-        request = messages.stop_request(bytes(37) + bytes([number]))
-        stream = await begin_stream(connection, messages.STOP_PROTOCOL, request)
-        statuses.append(messages.read_stop_answer(await read_varint_message(stream, 4096)).status)
-        held.append(stream)
-    assert statuses == [Status.OK] * 5 + [Status.RESOURCE_LIMIT_EXCEEDED] * 2
+    requests = [messages.stop_request(bytes(37) + bytes([number])) for number in range(7)]
+    held = [await begin_stream(connection, messages.STOP_PROTOCOL, request) for request in requests]
+    answers = [messages.read_stop_answer(await read_varint_message(stream, 4096)) for stream in held]
+    statuses = Counter(answer.status for answer in answers)
+    assert statuses == {Status.OK: 5, Status.RESOURCE_LIMIT_EXCEEDED: 2}
     for stream in held:
         with pytest.raises(StreamError):  # after what the target has to say of Noise
             await read_exactly(stream, 4096)

@@ -48,9 +48,10 @@ async def close_unless_answered(connections: Iterable[Any]) -> None:
 
 
 def made_before(network: Any, connection: Any) -> list[Any]:
-    """Return the other connections that the peer of one it has just made had made before.
+    """Return the older connections of a peer that has just made this one; none if this side has made it.
 
-    Who has one makes another only from another network, or through a NAT that has forgotten the first.
+    A peer that has a connection makes another only from another network, or when its NAT has forgotten the
+    first: so the older ones may be dead.
     """
 
     def is_peers(one: Any) -> bool:

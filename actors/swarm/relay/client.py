@@ -6,7 +6,9 @@ block that is counted (library/connections.py). Implements docs/protocol.md, "Re
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import trio
@@ -88,7 +90,7 @@ class RelayClient:
         self._changed = changed
         self._behaved = behaved
         self._wake = trio.Event()
-        self._incoming: dict[bytes, int] = {}
+        self._incoming: Counter[bytes] = Counter()
         """By relay: circuits through it that have come in, or are being set up."""
         self._watched: set[bytes] = set()
         self._is_serving = False
@@ -259,34 +261,42 @@ class RelayClient:
         relay: bytes = stream.muxed_conn.peer_id.to_bytes()
         try:
             with trio.fail_after(STOP_TIMEOUT_S):
-                request = messages.read_stop_request(
-                    await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
-                )
-                status = self._admit(relay, stream)
-                await streams.write(stream, messages.stop_status(status))
+                data = await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
+            request = messages.read_stop_request(data)
+            with self._place(relay, stream) as status:
+                with trio.fail_after(STOP_TIMEOUT_S):
+                    await streams.write(stream, messages.stop_status(status))
+                if status is not messages.Status.OK:
+                    await streams.close(stream)
+                    return
+                address = Multiaddr(f"/p2p/{stream.muxed_conn.peer_id}/p2p-circuit")
+                circuit = CircuitStream(stream, _behind(stream), request.peer)
+                try:
+                    await serve_inbound(self._host.get_network(), circuit, address)
+                finally:
+                    await streams.reset(stream)
         except (streams.StreamError, messages.RelayMessageError, trio.TooSlowError):
             await streams.reset(stream)
+
+    @contextmanager
+    def _place(self, relay: bytes, stream: Any) -> Iterator[messages.Status]:
+        """Give the answer to an announcement, and keep the place of its circuit, if it is one.
+
+        The place is taken before anything waits: a relay may announce any number at once.
+        """
+        if not self._choice.keeps(relay) or connection_kind(stream) == "relayed":
+            yield messages.Status.PERMISSION_DENIED
             return
-        if status is not messages.Status.OK:
-            await streams.close(stream)
+        if self._incoming[relay] >= MAX_CIRCUITS_PER_RELAY:
+            yield messages.Status.RESOURCE_LIMIT_EXCEEDED
             return
-        self._incoming[relay] = self._incoming.get(relay, 0) + 1
+        self._incoming[relay] += 1
         try:
-            address = Multiaddr(f"/p2p/{stream.muxed_conn.peer_id}/p2p-circuit")
-            circuit = CircuitStream(stream, _behind(stream), request.peer)
-            await serve_inbound(self._host.get_network(), circuit, address)
+            yield messages.Status.OK
         finally:
             self._incoming[relay] -= 1
             if not self._incoming[relay]:
                 del self._incoming[relay]
-            await streams.reset(stream)
-
-    def _admit(self, relay: bytes, stream: Any) -> messages.Status:
-        if not self._choice.keeps(relay) or connection_kind(stream) == "relayed":
-            return messages.Status.PERMISSION_DENIED
-        if self._incoming.get(relay, 0) >= MAX_CIRCUITS_PER_RELAY:
-            return messages.Status.RESOURCE_LIMIT_EXCEEDED
-        return messages.Status.OK
 
 
 async def _close_when_idle(connection: Any, circuit: CircuitStream) -> None:

@@ -170,8 +170,9 @@ class RelayService:
     async def _carry(self, circuit: Circuit, one: Any, other: Any) -> str:
         """Carry bytes both ways, within both limits; return how that ended. The streams are reset then.
 
-        No task is cancelled while it writes: half a packet on a connection, which others share, ends all of
-        it. A stream that is reset lets go of whoever reads or writes it.
+        Nobody is cancelled before both streams are reset, which lets go of whoever reads or writes them: who
+        has its turn to write would hold this circuit's end up until its peer takes the packet
+        (library/packet_writer.py).
         """
         ends: list[str] = []
         over, both_over = trio.Event(), trio.Event()
