@@ -5,8 +5,7 @@ Two homes behind NATs, with two relays that serve the DHT between them.
 
 import os
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,29 +15,13 @@ import pytest
 import trio
 
 from spacedrive_node.client.node_client import NodeClient, Pairing, open_client
-from spacedrive_node.tests.harness import nat_lab
-from spacedrive_node.tests.harness.nat_lab import Home, LabHost, NatKind, NatLab, open_lab
+from spacedrive_node.tests.harness.nat_lab import Home, LabHost, NatKind, NatLab
 from spacedrive_node.tests.harness.node_commands import DEADLINE, UpCommand, sdnode_up
 
 AWAY_S = 12.0
 """For how long the network is away: longer than any exchange of a pairing takes."""
 FOUND_AGAIN_S = 10.0
 ADDRESS = "/ip4/{}/tcp/7520"
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def lab() -> Iterator[NatLab]:
-    if problem := nat_lab.missing():
-        pytest.skip(problem)
-    with open_lab() as made:
-        yield made
 
 
 @dataclass
@@ -144,12 +127,12 @@ def stop_all(up: UpCommand, how: signal.Signals) -> None:
         os.kill(one.pid, how)
 
 
-async def test_the_cable_of_either_is_out_while_the_users_decide(tmp_path: Path, lab: NatLab) -> None:
+async def test_the_cable_of_either_is_out_while_the_users_decide(short_path: Path, lab: NatLab) -> None:
     """Both go on where they were: nobody sees an error, and the digits stay.
 
     Who was away is announced again within ten seconds, by itself.
     """
-    async with scene(tmp_path, lab, ("cone", "symmetric")) as found:
+    async with scene(short_path, lab, ("cone", "symmetric")) as found:
         for device in (found.anna, found.bruno):
             pairings = await begin(found)
             device.host.unplug()
@@ -159,9 +142,9 @@ async def test_the_cable_of_either_is_out_while_the_users_decide(tmp_path: Path,
             await device.until(reserved(2), FOUND_AGAIN_S)
 
 
-async def test_the_cable_is_out_while_a_code_is_shown(tmp_path: Path, lab: NatLab) -> None:
+async def test_the_cable_is_out_while_a_code_is_shown(short_path: Path, lab: NatLab) -> None:
     """Whoever enters it in the meantime waits, and finds it when it is back."""
-    async with scene(tmp_path, lab, ("cone", "cone")) as found:
+    async with scene(short_path, lab, ("cone", "cone")) as found:
         shown = await found.anna.client.start_pairing()
         found.anna.host.unplug()
         joined = await found.bruno.client.join_pairing(" ".join(shown.code.words), timeout=DEADLINE)
@@ -172,12 +155,12 @@ async def test_the_cable_is_out_while_a_code_is_shown(tmp_path: Path, lab: NatLa
         await end(shown, joined)
 
 
-async def test_another_network_with_another_nat(tmp_path: Path, lab: NatLab) -> None:
+async def test_another_network_with_another_nat(short_path: Path, lab: NatLab) -> None:
     """Each in turn goes to another home in mid-pairing, where its address may be the same: other Wi-Fi.
 
     It is announced there within ten seconds. The other side finds out when an exchange gets no answer.
     """
-    async with scene(tmp_path, lab, ("cone", "cone")) as found:
+    async with scene(short_path, lab, ("cone", "cone")) as found:
         for device in (found.anna, found.bruno):
             elsewhere = lab.home("symmetric")
             if device is found.bruno:
@@ -189,9 +172,9 @@ async def test_another_network_with_another_nat(tmp_path: Path, lab: NatLab) -> 
             await end(*pairings)
 
 
-async def test_the_router_forgets_its_mappings(tmp_path: Path, lab: NatLab) -> None:
+async def test_the_router_forgets_its_mappings(short_path: Path, lab: NatLab) -> None:
     """Nothing on the host changes, and what comes in is dropped: the node notices by itself."""
-    async with scene(tmp_path, lab, ("symmetric", "cone")) as found:
+    async with scene(short_path, lab, ("symmetric", "cone")) as found:
         pairings = await begin(found)
         found.anna.home.restart_router()
         await end(*pairings)
@@ -202,9 +185,9 @@ async def test_the_router_forgets_its_mappings(tmp_path: Path, lab: NatLab) -> N
         await end(*pairings)
 
 
-async def test_both_relays_are_dead_for_a_while(tmp_path: Path, lab: NatLab) -> None:
+async def test_both_relays_are_dead_for_a_while(short_path: Path, lab: NatLab) -> None:
     """The pairing waits for them; both devices are reserved again soon after they are back."""
-    async with scene(tmp_path, lab, ("cone", "cone")) as found:
+    async with scene(short_path, lab, ("cone", "cone")) as found:
         pairings = await begin(found)
         for up in found.relays:
             stop_all(up, signal.SIGKILL)
@@ -221,9 +204,9 @@ async def test_both_relays_are_dead_for_a_while(tmp_path: Path, lab: NatLab) -> 
 
 
 @pytest.mark.parametrize("who", ["anna", "bruno", "both"])
-async def test_a_laptop_is_suspended_while_the_users_decide(tmp_path: Path, lab: NatLab, who: str) -> None:
+async def test_a_laptop_is_suspended_while_the_users_decide(short_path: Path, lab: NatLab, who: str) -> None:
     """All of its processes stand still, and go on where they were."""
-    async with scene(tmp_path, lab, ("cone", "symmetric")) as found:
+    async with scene(short_path, lab, ("cone", "symmetric")) as found:
         pairings = await begin(found)
         asleep = [found.anna, found.bruno] if who == "both" else [getattr(found, who)]
         for device in asleep:

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,13 +36,6 @@ LISTEN: dict[Addressing, str | None] = {
 """None: as a node does by default."""
 SILENCE_SECONDS = 2.5
 """Long enough for the second question and the second announcement."""
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture
@@ -83,14 +75,14 @@ def actor(up: UpCommand, name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("addressing", ["ip4", "ip6", "link", "both"])
 async def test_two_nodes_pair_by_words_alone(
-    tmp_path: Path, network: CableNetwork, addressing: Addressing
+    short_path: Path, network: CableNetwork, addressing: Addressing
 ) -> None:
     one, other = await network.host(addressing), await network.host(addressing)
 
     def run() -> None:
         with (
-            node(tmp_path, "anna", one, addressing=addressing) as a,
-            node(tmp_path, "bruno", other, addressing=addressing) as b,
+            node(short_path, "anna", one, addressing=addressing) as a,
+            node(short_path, "bruno", other, addressing=addressing) as b,
         ):
             pair(a, b)
             pair(b, a)
@@ -98,7 +90,7 @@ async def test_two_nodes_pair_by_words_alone(
     await in_thread(run)
 
 
-async def test_every_interface_is_spoken_on(tmp_path: Path, network: CableNetwork) -> None:
+async def test_every_interface_is_spoken_on(short_path: Path, network: CableNetwork) -> None:
     """A host between two networks: a device in either finds its code, at the address that it has there.
 
     Which of its addresses others are told otherwise does not matter, nor that the second came later.
@@ -108,9 +100,9 @@ async def test_every_interface_is_spoken_on(tmp_path: Path, network: CableNetwor
 
     def run() -> None:
         with (
-            node(tmp_path, "anna", middle) as a,
-            node(tmp_path, "bruno", near) as b,
-            node(tmp_path, "carla", far) as c,
+            node(short_path, "anna", middle) as a,
+            node(short_path, "bruno", near) as b,
+            node(short_path, "carla", far) as c,
         ):
             pair(a, b)
             trio.from_thread.run(network.second_cable, middle, far)
@@ -130,14 +122,16 @@ def until_carrier(host: Host) -> None:
         assert time.monotonic() < deadline
 
 
-async def test_a_flood_and_a_broken_responder_prevent_nothing(tmp_path: Path, network: CableNetwork) -> None:
+async def test_a_flood_and_a_broken_responder_prevent_nothing(
+    short_path: Path, network: CableNetwork
+) -> None:
     """All the time one says useless things as fast as it can, and another what is no message, or loops."""
     hosts = [await network.host() for _ in range(4)]
 
     def run() -> None:
         with (
-            node(tmp_path, "anna", hosts[0]) as a,
-            node(tmp_path, "bruno", hosts[1]) as b,
+            node(short_path, "anna", hosts[0]) as a,
+            node(short_path, "bruno", hosts[1]) as b,
             stranger("flood", hosts[2].command),
             stranger("garbage", hosts[3].command),
         ):
@@ -150,7 +144,7 @@ async def test_a_flood_and_a_broken_responder_prevent_nothing(tmp_path: Path, ne
     await in_thread(run)
 
 
-async def test_killed_and_cut_off_during_a_search(tmp_path: Path, network: CableNetwork) -> None:
+async def test_killed_and_cut_off_during_a_search(short_path: Path, network: CableNetwork) -> None:
     """While the device that shows the code has no cable, actors of both are killed; then the cable is back.
 
     So each of them has learned anew what to do, and has noticed that the network is back.
@@ -159,8 +153,8 @@ async def test_killed_and_cut_off_during_a_search(tmp_path: Path, network: Cable
 
     def run() -> None:
         with ExitStack() as stack:
-            a = stack.enter_context(node(tmp_path, "anna", one))
-            b = stack.enter_context(node(tmp_path, "bruno", other))
+            a = stack.enter_context(node(short_path, "anna", one))
+            b = stack.enter_context(node(short_path, "bruno", other))
             trio.from_thread.run(one.pull)
             words, showing = stack.enter_context(sdnode_pair(a))
             joining = stack.enter_context(sdnode_started(b, "join", "--yes", *words.split()))
@@ -185,15 +179,15 @@ def until_searching(up: UpCommand) -> None:
         assert time.monotonic() < deadline
 
 
-async def test_a_node_speaks_only_while_a_code_is_shown(tmp_path: Path, network: CableNetwork) -> None:
+async def test_a_node_speaks_only_while_a_code_is_shown(short_path: Path, network: CableNetwork) -> None:
     """One without mDNS never; one with it announces the code, and takes it back afterwards."""
     hosts = [await network.host() for _ in range(3)]
 
     def run() -> None:
         with (
             stranger("listen", hosts[2].command) as listener,
-            node(tmp_path, "carla", hosts[1], "--no-mdns") as c,
-            node(tmp_path, "anna", hosts[0]) as a,
+            node(short_path, "carla", hosts[1], "--no-mdns") as c,
+            node(short_path, "anna", hosts[0]) as a,
         ):
             with sdnode_pair(c) as (_words, _showing), sdnode_started(c, "join", *["abandon"] * 11, "about"):
                 assert list(heard(listener, SILENCE_SECONDS)) == []
@@ -231,12 +225,12 @@ def heard(listener: "subprocess.Popen[bytes]", seconds: float) -> Iterator[tuple
         yield text.ttl, tuple(string.decode() for string in text.strings)
 
 
-async def test_status_says_what_mdns_does(tmp_path: Path, network: CableNetwork) -> None:
+async def test_status_says_what_mdns_does(short_path: Path, network: CableNetwork) -> None:
     """And lan says it again when it was killed."""
     host, other = await network.host(), await network.host()
 
     def run() -> None:
-        with node(tmp_path, "anna", host) as a, node(tmp_path, "carla", other, "--no-mdns") as c:
+        with node(short_path, "anna", host) as a, node(short_path, "carla", other, "--no-mdns") as c:
             until_mdns(a, "idle", 0)
             assert c.run("status")[0]["mdns"] == {"state": "off", "interfaces": 0}
             with sdnode_pair(a) as (_words, showing):
@@ -267,11 +261,11 @@ def until_mdns(up: UpCommand, state: str, interfaces: int) -> None:
         assert time.monotonic() < deadline, found
 
 
-async def test_who_asks_by_plain_dns_is_answered(tmp_path: Path, network: CableNetwork) -> None:
+async def test_who_asks_by_plain_dns_is_answered(short_path: Path, network: CableNetwork) -> None:
     one, other = await network.host(), await network.host()
 
     def run() -> None:
-        with node(tmp_path, "anna", one) as a, sdnode_pair(a), stranger("ask", other.command) as asking:
+        with node(short_path, "anna", one) as a, sdnode_pair(a), stranger("ask", other.command) as asking:
             assert asking.stdout is not None
             assert select.select([asking.stdout], [], [], DEADLINE)[0]
             message = decode(bytes.fromhex(asking.stdout.readline().decode()))
@@ -281,7 +275,7 @@ async def test_who_asks_by_plain_dns_is_answered(tmp_path: Path, network: CableN
     await in_thread(run)
 
 
-async def test_another_program_with_mdns_on_the_same_host(tmp_path: Path, network: CableNetwork) -> None:
+async def test_another_program_with_mdns_on_the_same_host(short_path: Path, network: CableNetwork) -> None:
     """It has the port too, on both hosts: the nodes pair all the same, and it hears of the codes."""
     one, other = await network.host(), await network.host()
 
@@ -289,8 +283,8 @@ async def test_another_program_with_mdns_on_the_same_host(tmp_path: Path, networ
         with (
             stranger("zeroconf", one.command) as here,
             stranger("zeroconf", other.command) as there,
-            node(tmp_path, "anna", one) as a,
-            node(tmp_path, "bruno", other) as b,
+            node(short_path, "anna", one) as a,
+            node(short_path, "bruno", other) as b,
         ):
             pair(a, b)
             pair(b, a)

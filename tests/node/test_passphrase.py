@@ -5,9 +5,7 @@ import re
 import resource
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,15 +25,8 @@ CHEAP = Argon2Costs(memory=8, passes=1, lanes=1)
 
 
 @pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def phrase(tmp_path: Path) -> Path:
-    path = tmp_path / "phrase"
+def phrase(short_path: Path) -> Path:
+    path = short_path / "phrase"
     path.touch(0o600)
     path.write_bytes(PHRASE + b"\n")
     collector.add_passphrase_of(["--passphrase-file", str(path)])
@@ -90,9 +81,9 @@ def vault_pid(node: UpCommand) -> int:
     raise AssertionError("the vault does not run")
 
 
-def test_a_killed_vault_comes_back_unasked(tmp_path: Path, phrase: Path) -> None:
+def test_a_killed_vault_comes_back_unasked(short_path: Path, phrase: Path) -> None:
     """SIGKILL three times, the file with the passphrase being gone: the same device answers."""
-    with sdnode_up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
+    with sdnode_up(short_path, "anna", "--passphrase-file", str(phrase)) as a:
         phrase.unlink()
         for _ in range(3):
             pid = vault_pid(a)
@@ -101,13 +92,13 @@ def test_a_killed_vault_comes_back_unasked(tmp_path: Path, phrase: Path) -> None
             assert vault_pid(a) != pid
         assert a.run("status")[0]["peer_id"] == a.ready["peer_id"]
         assert a.stop() == 0
-    assert not would_seal(tmp_path / "anna")
-    assert "sealed with a passphrase" in refused(tmp_path)
+    assert not would_seal(short_path / "anna")
+    assert "sealed with a passphrase" in refused(short_path)
 
 
-def test_a_lost_fork_server_brings_the_vault_back_too(tmp_path: Path, phrase: Path) -> None:
+def test_a_lost_fork_server_brings_the_vault_back_too(short_path: Path, phrase: Path) -> None:
     """A new fork server gets the descriptor from the supervisor again."""
-    with sdnode_up(tmp_path, "anna", "--passphrase-file", str(phrase)) as a:
+    with sdnode_up(short_path, "anna", "--passphrase-file", str(phrase)) as a:
         pid = vault_pid(a)
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         zygote = int(stat[1])
@@ -117,9 +108,9 @@ def test_a_lost_fork_server_brings_the_vault_back_too(tmp_path: Path, phrase: Pa
         assert vault_pid(a) != pid
 
 
-def test_the_passphrase_is_nowhere_to_be_seen(tmp_path: Path, phrase: Path) -> None:
+def test_the_passphrase_is_nowhere_to_be_seen(short_path: Path, phrase: Path) -> None:
     """Not in arguments, environments, files or the log; nor in the memory of any process but the vault's."""
-    with sdnode_up(tmp_path, "anna", "--passphrase-file", str(phrase), "--log-level", "debug") as a:
+    with sdnode_up(short_path, "anna", "--passphrase-file", str(phrase), "--log-level", "debug") as a:
         phrase.unlink()
         vault_pid(a)
         pids = {str(row["actor"]): int(str(row["pid"])) for row in a.run("actors")}
@@ -132,14 +123,14 @@ def test_the_passphrase_is_nowhere_to_be_seen(tmp_path: Path, phrase: Path) -> N
                 if name != "vault":
                     assert not in_memory(pid, PHRASE), name
         assert a.stop() == 0
-    for path in tmp_path.rglob("*"):
+    for path in short_path.rglob("*"):
         assert not path.is_file() or PHRASE not in path.read_bytes(), path
 
 
 @pytest.mark.skipif(IS_ROOT, reason="root may look into every process")
-def test_no_process_of_the_node_can_be_looked_into(tmp_path: Path) -> None:
+def test_no_process_of_the_node_can_be_looked_into(short_path: Path) -> None:
     """Not by the user whose node it is: neither the supervisor, nor the fork server, nor any actor."""
-    with sdnode_up(tmp_path, "anna") as a:
+    with sdnode_up(short_path, "anna") as a:
         pids = [int(str(row["pid"])) for row in a.run("actors")]
         assert len(pids) == 7
         assert Path("/proc/self/environ").read_bytes()
@@ -170,20 +161,20 @@ def in_memory(pid: int, wanted: bytes) -> bool:
     return False
 
 
-def test_mistakes_with_a_sealed_identity(tmp_path: Path, phrase: Path) -> None:
+def test_mistakes_with_a_sealed_identity(short_path: Path, phrase: Path) -> None:
     """None and a wrong one: one message each, and the file stays as it is."""
-    before = identity(tmp_path / "anna", PHRASE)
-    assert "--ask-passphrase, --passphrase-file FILE or --passphrase-fd N" in refused(tmp_path)
+    before = identity(short_path / "anna", PHRASE)
+    assert "--ask-passphrase, --passphrase-file FILE or --passphrase-fd N" in refused(short_path)
     phrase.write_bytes(PHRASE[:-1])
-    assert "does not open" in refused(tmp_path, "--passphrase-file", str(phrase))
-    assert (tmp_path / "anna" / "identity.key").read_bytes() == before
+    assert "does not open" in refused(short_path, "--passphrase-file", str(phrase))
+    assert (short_path / "anna" / "identity.key").read_bytes() == before
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_an_identity_that_cannot_be_used(tmp_path: Path, phrase: Path, sealed: bool) -> None:
+def test_an_identity_that_cannot_be_used(short_path: Path, phrase: Path, sealed: bool) -> None:
     """Empty, cut, damaged, of a newer version, readable by others, a link: one message, no change."""
-    whole = identity(tmp_path / "anna", PHRASE if sealed else None)
-    path = tmp_path / "anna" / "identity.key"
+    whole = identity(short_path / "anna", PHRASE if sealed else None)
+    path = short_path / "anna" / "identity.key"
     newer = whole.replace(b"version" + (b"\x02" if sealed else b"\x01"), b"version\x09", 1)
     for content, said in (
         (b"", "damaged"),
@@ -193,65 +184,65 @@ def test_an_identity_that_cannot_be_used(tmp_path: Path, phrase: Path, sealed: b
         (newer, "version 9, made by a newer program"),
     ):
         path.write_bytes(content)
-        assert said in refused(tmp_path, "--passphrase-file", str(phrase))
+        assert said in refused(short_path, "--passphrase-file", str(phrase))
         assert path.read_bytes() == content
     path.write_bytes(whole)
     path.chmod(0o644)
-    assert "chmod 600" in refused(tmp_path, "--passphrase-file", str(phrase))
+    assert "chmod 600" in refused(short_path, "--passphrase-file", str(phrase))
     path.chmod(0o600)
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
-    assert "symbolic link" in refused(tmp_path, "--passphrase-file", str(phrase))
+    assert "symbolic link" in refused(short_path, "--passphrase-file", str(phrase))
     assert path.with_name("elsewhere").read_bytes() == whole
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["elsewhere", "identity.key", "lock"]
 
 
-def test_a_disk_that_takes_no_identity(tmp_path: Path, phrase: Path) -> None:
+def test_a_disk_that_takes_no_identity(short_path: Path, phrase: Path) -> None:
     """Files may have 200 bytes, so each write stops in the middle: a new identity is not half made, and an
     open one that was to be sealed stays as it was.
     """
-    assert "cannot write" in refused(tmp_path, largest=200)
-    assert [path.name for path in (tmp_path / "anna").iterdir()] == ["lock"]
-    before = identity(tmp_path / "anna")
-    message = refused(tmp_path, "--passphrase-file", str(phrase), largest=200)
+    assert "cannot write" in refused(short_path, largest=200)
+    assert [path.name for path in (short_path / "anna").iterdir()] == ["lock"]
+    before = identity(short_path / "anna")
+    message = refused(short_path, "--passphrase-file", str(phrase), largest=200)
     assert "nothing was changed" in message
-    assert (tmp_path / "anna" / "identity.key").read_bytes() == before
+    assert (short_path / "anna" / "identity.key").read_bytes() == before
 
 
-def test_a_disk_that_takes_no_database(tmp_path: Path) -> None:
+def test_a_disk_that_takes_no_database(short_path: Path) -> None:
     """The identity fits and the store does not."""
-    assert "devices.db" in refused(tmp_path, "--name", "Anna", largest=1000)
+    assert "devices.db" in refused(short_path, "--name", "Anna", largest=1000)
 
 
-def test_a_data_directory_that_cannot_be(tmp_path: Path, phrase: Path) -> None:
+def test_a_data_directory_that_cannot_be(short_path: Path, phrase: Path) -> None:
     """Below a file, below what is no disk: one message that says what to do."""
     for data_dir in (phrase / "data", Path("/proc/self/none")):
-        assert "choose another with --data-dir" in refused(tmp_path, data_dir=data_dir)
+        assert "choose another with --data-dir" in refused(short_path, data_dir=data_dir)
 
 
 @pytest.mark.skipif(IS_ROOT, reason="nothing is closed to root")
-def test_a_data_directory_that_is_closed(tmp_path: Path) -> None:
+def test_a_data_directory_that_is_closed(short_path: Path) -> None:
     """Not ours to write, or its identity not ours to read."""
-    before = identity(tmp_path / "anna")
-    (tmp_path / "anna" / "identity.key").chmod(0)
-    assert "cannot read" in refused(tmp_path)
-    (tmp_path / "anna" / "identity.key").chmod(0o600)
-    assert (tmp_path / "anna" / "identity.key").read_bytes() == before
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert "cannot use the data directory" in refused(tmp_path, data_dir=tmp_path / "closed")
+    before = identity(short_path / "anna")
+    (short_path / "anna" / "identity.key").chmod(0)
+    assert "cannot read" in refused(short_path)
+    (short_path / "anna" / "identity.key").chmod(0o600)
+    assert (short_path / "anna" / "identity.key").read_bytes() == before
+    (short_path / "closed").mkdir(mode=0o500)
+    assert "cannot use the data directory" in refused(short_path, data_dir=short_path / "closed")
 
 
-async def test_the_python_api_takes_a_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_python_api_takes_a_passphrase(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes through a pipe; a wrong one is a NodeStartError that says so."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_path))
     config = NodeConfig(
-        data_dir=str(tmp_path / "anna"), listen=("/ip4/127.0.0.1/tcp/0",), metrics_listen=None, mdns=False
+        data_dir=str(short_path / "anna"), listen=("/ip4/127.0.0.1/tcp/0",), metrics_listen=None, mdns=False
     )
     with trio.fail_after(DEADLINE):
         for _ in range(2):
             async with open_node(config, passphrase=PHRASE) as node:
                 assert await node.devices() == []
-            assert not would_seal(tmp_path / "anna")
+            assert not would_seal(short_path / "anna")
         with pytest.raises(NodeStartError, match="does not open"):
             async with open_node(config, passphrase=b"another"):
                 pass

@@ -3,9 +3,8 @@
 import json
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,28 +38,21 @@ os.execv(sys.argv[1], sys.argv[1:])
 """Runs a program on what looks to it like a kernel without Landlock that allows no namespaces."""
 
 
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
-
-
 def test_what_the_kernel_lacks_is_told_and_the_node_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A warning for each actor that could open files because of it, a remark for the others."""
     monkeypatch.setattr(node_commands, "SDNODE", [sys.executable, "-c", WITHOUT, *SDNODE])
     with (
-        sdnode_up(tmp_path, "anna", "--log-format", "json") as a,
-        sdnode_up(tmp_path, "bruno") as b,
+        sdnode_up(short_path, "anna", "--log-format", "json") as a,
+        sdnode_up(short_path, "bruno") as b,
     ):
         monkeypatch.undo()
         with sdnode_pair(a) as (words, _initiator):
             done = b.run("join", "--yes", *words if isinstance(words, list) else words.split())
             assert done[-1]["event"] == "paired"
         assert a.stop() == 0
-    lines = [json.loads(line) for line in (tmp_path / "anna.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (short_path / "anna.log").read_text().splitlines()]
     told = {line["actor"].partition("-")[0]: line for line in lines if line["event"] == "sandbox"}
     assert {kind: line["level"] for kind, line in told.items()} == {
         "vault": "warning", "swarm": "warning", "discovery": "warning",
@@ -72,10 +64,10 @@ def test_what_the_kernel_lacks_is_told_and_the_node_works(
         assert {line[step] for step in ("seccomp", "rlimits", "no_new_privs", "dumpable")} == {"ok"}
 
 
-def test_a_register_that_is_removed_is_made_again(tmp_path: Path) -> None:
+def test_a_register_that_is_removed_is_made_again(short_path: Path) -> None:
     """Whoever cleans up temporary directories takes it away; discovery itself may make no directory there."""
-    register = tmp_path / "spacedrive-node" / "nodes"
-    with sdnode_up(tmp_path, "anna") as a, sdnode_pair(a):  # while a pairing runs it looks every second
+    register = short_path / "spacedrive-node" / "nodes"
+    with sdnode_up(short_path, "anna") as a, sdnode_pair(a):  # while a pairing runs it looks every second
         until(a, lambda: bool(list(register.glob("*.node"))))
         shutil.rmtree(register)
         until(a, lambda: bool(list(register.glob("*.node"))))

@@ -1,7 +1,5 @@
 """A network that carries no UDP: whole nodes find out, dial TCP first, and try again on another network."""
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +15,12 @@ NOT_FOUND = 3
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
-
-
 def calls(node: UpCommand, hint: str) -> None:
     """Enter a code with a hint: the peer is reached, and shows no code."""
     node.run("join", f"spacedrive:pair?v=2&w={WORDS}&{hint}", "--timeout", "2", code=NOT_FOUND)
 
 
-async def test_udp_is_dialled_last_on_this_network_and_first_on_the_next(tmp_path: Path) -> None:
+async def test_udp_is_dialled_last_on_this_network_and_first_on_the_next(short_path: Path) -> None:
     """By a real swarm in its sandbox, which is told of no change: it looks when it dials."""
     async with open_network() as network:
         if not network.enter:
@@ -43,7 +34,7 @@ async def test_udp_is_dialled_last_on_this_network_and_first_on_the_next(tmp_pat
         def run(here: Host) -> None:
             with (
                 silent_udp_peers(ip, SILENT_PEERS + 2, there.command) as (hints, peers),
-                sdnode_up(tmp_path, "anna", "--no-same-host", command=here.command, listen=None) as node,
+                sdnode_up(short_path, "anna", "--no-same-host", command=here.command, listen=None) as node,
             ):
                 seen = []
                 for number, hint in enumerate(hints):

@@ -3,9 +3,8 @@
 The digits are shown over the relay; the users accept when the direct connection is there.
 """
 
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -14,27 +13,11 @@ import pytest
 import trio
 
 from spacedrive_node.client.node_client import open_client
-from spacedrive_node.tests.harness import nat_lab
-from spacedrive_node.tests.harness.nat_lab import LabHost, NatKind, NatLab, open_lab
+from spacedrive_node.tests.harness.nat_lab import LabHost, NatKind, NatLab
 from spacedrive_node.tests.harness.nat_nodes import knowing, lab_node, metric
 from spacedrive_node.tests.harness.node_commands import DEADLINE, UpCommand
 
 Place = NatKind | Literal["public"]
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def lab() -> Iterator[NatLab]:
-    if problem := nat_lab.missing():
-        pytest.skip(problem)
-    with open_lab() as made:
-        yield made
 
 
 def two_nodes(
@@ -102,22 +85,24 @@ async def pair(nodes: Sequence[tuple[UpCommand, LabHost]]) -> tuple[set[str], se
         (("fullcone", "symmetric"), "tcp"),
     ],
 )
-async def test_a_hole_is_punched(tmp_path: Path, lab: NatLab, kinds: Sequence[Place], transport: str) -> None:
+async def test_a_hole_is_punched(
+    short_path: Path, lab: NatLab, kinds: Sequence[Place], transport: str
+) -> None:
     """With one transport alone. Who shows the words is dialled through the relay, and so begins."""
     with ExitStack() as stack:
-        nodes = two_nodes(stack, tmp_path, lab, kinds, blocked={"quic": "tcp", "tcp": "udp"}[transport])
+        nodes = two_nodes(stack, short_path, lab, kinds, blocked={"quic": "tcp", "tcp": "udp"}[transport])
         assert await pair(nodes) == ({transport}, {"direct"})
 
 
-async def test_a_port_restricted_and_a_symmetric_nat_stay_relayed(tmp_path: Path, lab: NatLab) -> None:
+async def test_a_port_restricted_and_a_symmetric_nat_stay_relayed(short_path: Path, lab: NatLab) -> None:
     with ExitStack() as stack:
-        nodes = two_nodes(stack, tmp_path, lab, ("cone", "symmetric"))
+        nodes = two_nodes(stack, short_path, lab, ("cone", "symmetric"))
         assert await pair(nodes) == ({"failed"}, {"relayed"})
 
 
 async def test_a_public_node_that_joins_is_reached_without_a_relay_afterwards(
-    tmp_path: Path, lab: NatLab
+    short_path: Path, lab: NatLab
 ) -> None:
     with ExitStack() as stack:
-        _outcomes, paths = await pair(two_nodes(stack, tmp_path, lab, ("symmetric", "public")))
+        _outcomes, paths = await pair(two_nodes(stack, short_path, lab, ("symmetric", "public")))
         assert paths == {"direct"}

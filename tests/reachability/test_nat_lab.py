@@ -14,14 +14,6 @@ SILENCE_S = 0.3
 ROUND_TRIP_S = 0.05
 
 
-@pytest.fixture
-def lab() -> Iterator[NatLab]:
-    if problem := nat_lab.missing():
-        pytest.skip(problem)
-    with open_lab() as made:
-        yield made
-
-
 def udp(host: LabHost, port: int) -> socket.socket:
     made = host.socket(socket.SOCK_DGRAM, port)
     made.settimeout(5.0)

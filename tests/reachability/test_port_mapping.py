@@ -4,15 +4,12 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from spacedrive_node.tests.harness import nat_lab
 from spacedrive_node.tests.harness.mapping_gateway import mapping_gateway
-from spacedrive_node.tests.harness.nat_lab import NatLab, open_lab
+from spacedrive_node.tests.harness.nat_lab import NatLab
 from spacedrive_node.tests.harness.nat_nodes import (
     knowing,
     lab_node,
@@ -26,33 +23,18 @@ from spacedrive_node.tests.harness.node_commands import DEADLINE, sdnode_pair
 SILENCE_S = 3.0
 
 
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def lab() -> Iterator[NatLab]:
-    if problem := nat_lab.missing():
-        pytest.skip(problem)
-    with open_lab() as made:
-        yield made
-
-
 @pytest.mark.parametrize("dialect", ["pcp", "nat-pmp"])
 def test_a_home_becomes_public_and_pairs_with_one_behind_a_symmetric_nat(
-    tmp_path: Path, lab: NatLab, dialect: str
+    short_path: Path, lab: NatLab, dialect: str
 ) -> None:
     """The port is announced once AutoNAT has come through; given back at the end, and not left open."""
     home, other_home = lab.home("cone"), lab.home("symmetric")
     host, other = home.host(), other_home.host()
-    with three_servers(tmp_path, lab) as servers, mapping_gateway(home, dialect) as gateway:
+    with three_servers(short_path, lab) as servers, mapping_gateway(home, dialect) as gateway:
         flags = knowing(servers)
         with (
-            lab_node(tmp_path, "home", host, *flags) as up,
-            lab_node(tmp_path, "away", other, "--no-port-mapping", *flags) as away,
+            lab_node(short_path, "home", host, *flags) as up,
+            lab_node(short_path, "away", other, "--no-port-mapping", *flags) as away,
         ):
             for protocol in ("tcp", "udp"):
                 gateway.until(event="opened", protocol=protocol, port=31520)
@@ -68,15 +50,15 @@ def test_a_home_becomes_public_and_pairs_with_one_behind_a_symmetric_nat(
 
 
 def test_a_router_that_says_it_has_opened_a_port_and_has_not_is_not_believed(
-    tmp_path: Path, lab: NatLab
+    short_path: Path, lab: NatLab
 ) -> None:
     home = lab.home("symmetric")
     host = home.host()
-    with three_servers(tmp_path, lab) as servers:
+    with three_servers(short_path, lab) as servers:
         known = knowing(servers)
         with (
             mapping_gateway(home, "pcp", lies=True) as gateway,
-            lab_node(tmp_path, "home", host, *known) as up,
+            lab_node(short_path, "home", host, *known) as up,
         ):
             gateway.until(event="opened", protocol="tcp")
             until_metric(up, host, "reachability_checks_total", "unreached", 3)
@@ -85,12 +67,12 @@ def test_a_router_that_says_it_has_opened_a_port_and_has_not_is_not_believed(
             assert all(home.address not in address for address in found["addresses"])
 
 
-def test_a_router_behind_another_nat_is_useless(tmp_path: Path, lab: NatLab) -> None:
+def test_a_router_behind_another_nat_is_useless(short_path: Path, lab: NatLab) -> None:
     home = lab.home("cone")
     host = home.host()
     with (
         mapping_gateway(home, "pcp", address="100.64.1.1") as gateway,
-        lab_node(tmp_path, "home", host) as up,
+        lab_node(short_path, "home", host) as up,
     ):
         gateway.until(event="opened", protocol="tcp")
         gateway.until(event="closed", port=31520)
@@ -98,10 +80,10 @@ def test_a_router_behind_another_nat_is_useless(tmp_path: Path, lab: NatLab) -> 
 
 
 @pytest.mark.parametrize("dialect", ["pcp", "nat-pmp"])
-def test_a_router_that_was_restarted_is_asked_anew(tmp_path: Path, lab: NatLab, dialect: str) -> None:
+def test_a_router_that_was_restarted_is_asked_anew(short_path: Path, lab: NatLab, dialect: str) -> None:
     home = lab.home("cone")
     host = home.host()
-    with mapping_gateway(home, dialect) as gateway, lab_node(tmp_path, "home", host) as up:
+    with mapping_gateway(home, dialect) as gateway, lab_node(short_path, "home", host) as up:
         until_metric(up, host, "port_mappings", "mapped", 2)
         gateway.fail()
         gateway.until(event="restarted")
@@ -111,11 +93,13 @@ def test_a_router_that_was_restarted_is_asked_anew(tmp_path: Path, lab: NatLab, 
 
 
 @pytest.mark.parametrize("killed", ["lan", "swarm"])
-def test_an_actor_that_was_killed_finds_the_same_port_again(tmp_path: Path, lab: NatLab, killed: str) -> None:
+def test_an_actor_that_was_killed_finds_the_same_port_again(
+    short_path: Path, lab: NatLab, killed: str
+) -> None:
     """The router gives a port only to who names the mapping as before: the transport key does."""
     home = lab.home("cone")
     host = home.host()
-    with mapping_gateway(home, "pcp") as gateway, lab_node(tmp_path, "home", host) as up:
+    with mapping_gateway(home, "pcp") as gateway, lab_node(short_path, "home", host) as up:
         until_metric(up, host, "port_mappings", "mapped", 2)
         (row,) = [row for row in up.run("actors") if row["actor"] == killed]
         os.kill(int(str(row["pid"])), signal.SIGKILL)
@@ -128,34 +112,34 @@ def test_an_actor_that_was_killed_finds_the_same_port_again(tmp_path: Path, lab:
     gateway.until(event="closed", port=31520)
 
 
-def test_a_node_that_is_to_open_nothing_says_nothing(tmp_path: Path, lab: NatLab) -> None:
+def test_a_node_that_is_to_open_nothing_says_nothing(short_path: Path, lab: NatLab) -> None:
     home = lab.home("cone")
     host = home.host()
     announced = ("--announce", f"/ip4/{home.address}/tcp/443")
     with mapping_gateway(home, "pcp") as gateway:
         for flags in (("--no-port-mapping",), ("--lan-only",), ("--offline",), announced):
             name = flags[0].strip("-")
-            with lab_node(tmp_path, name, host, *flags, offline=name == "offline") as up:
+            with lab_node(short_path, name, host, *flags, offline=name == "offline") as up:
                 assert "lan" not in [row["actor"] for row in up.run("actors")]
                 assert gateway.heard_within(SILENCE_S) is None
-        with lab_node(tmp_path, "control", host):
+        with lab_node(short_path, "control", host):
             gateway.until(event="opened", protocol="tcp")
 
 
-def test_a_router_of_the_trade(tmp_path: Path, lab: NatLab) -> None:
+def test_a_router_of_the_trade(short_path: Path, lab: NatLab) -> None:
     """miniupnpd, which many home routers run."""
     if shutil.which("miniupnpd") is None:
         pytest.skip("needs miniupnpd: apt install miniupnpd miniupnpd-nftables")
     home = lab.home("cone")
     host = home.host()
     home.run("nft", "-f", "-", stdin=MINIUPNPD_TABLES)
-    file = tmp_path / "miniupnpd.conf"
+    file = short_path / "miniupnpd.conf"
     file.write_text(MINIUPNPD)
-    command = [*home.command, "miniupnpd", "-d", "-f", str(file), "-P", str(tmp_path / "pid")]
-    with three_servers(tmp_path, lab) as servers:
+    command = [*home.command, "miniupnpd", "-d", "-f", str(file), "-P", str(short_path / "pid")]
+    with three_servers(short_path, lab) as servers:
         router = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            with lab_node(tmp_path, "home", host, *knowing(servers)) as up:
+            with lab_node(short_path, "home", host, *knowing(servers)) as up:
                 found = until(up, reachability="public", dht_mode="server")
                 assert found["addresses"][0].startswith(f"/ip4/{home.address}/tcp/")
                 assert "dnat" in home.run("nft", "list", "chain", "inet", "upnp", "upnp_incoming")

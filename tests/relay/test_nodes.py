@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,13 +19,6 @@ from spacedrive_node.tests.harness.faults.parted_network import (
     parted_network,
 )
 from spacedrive_node.tests.harness.node_commands import DEADLINE, UpCommand, sdnode_pair, sdnode_up
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A short one, for the paths of sockets."""
-    with tempfile.TemporaryDirectory(prefix="sdnode-") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture
@@ -93,15 +85,15 @@ async def confirmed(*pairings: Pairing) -> list[str | None]:
         return [(await one.paired()).path for one in pairings]
 
 
-def test_two_homes_pair_by_words_alone(tmp_path: Path, network: PartedNetwork) -> None:
+def test_two_homes_pair_by_words_alone(short_path: Path, network: PartedNetwork) -> None:
     """Each in turn shows the words, one that was told of a relay, and one that has found it in the DHT.
 
     The path of the confirmation is a relayed one on both sides.
     """
     with ExitStack() as stack:
-        _relay, at = stack.enter_context(relay_node(tmp_path, network))
+        _relay, at = stack.enter_context(relay_node(short_path, network))
         nodes = [
-            stack.enter_context(node(tmp_path, name, network.home(), "--bootstrap", at, *flags))
+            stack.enter_context(node(short_path, name, network.home(), "--bootstrap", at, *flags))
             for name, flags in (("anna", ("--relay", at)), ("bruno", ()))
         ]
         for one, other in (nodes, reversed(nodes)):
@@ -114,7 +106,7 @@ def test_two_homes_pair_by_words_alone(tmp_path: Path, network: PartedNetwork) -
 
 
 async def test_relays_die_while_a_code_is_shown_and_while_the_users_decide(
-    tmp_path: Path, network: PartedNetwork
+    short_path: Path, network: PartedNetwork
 ) -> None:
     """First one of two, after the code was announced; then the other, when the first has come back.
 
@@ -122,14 +114,14 @@ async def test_relays_die_while_a_code_is_shown_and_while_the_users_decide(
     other side has told it of its new address, while there was a connection.
     """
     with ExitStack() as stack:
-        one, at_one = stack.enter_context(relay_node(tmp_path, network))
+        one, at_one = stack.enter_context(relay_node(short_path, network))
         other, at_other = stack.enter_context(
-            relay_node(tmp_path, network, "--bootstrap", at_one, ip=OTHER_SERVER_IP)
+            relay_node(short_path, network, "--bootstrap", at_one, ip=OTHER_SERVER_IP)
         )
         servers = ("--bootstrap", at_one, "--bootstrap", at_other)
         relays = ("--relay", at_one, "--relay", at_other)
-        anna = stack.enter_context(node(tmp_path, "anna", network.home(), *servers, *relays))
-        bruno = stack.enter_context(node(tmp_path, "bruno", network.home(), *servers))
+        anna = stack.enter_context(node(short_path, "anna", network.home(), *servers, *relays))
+        bruno = stack.enter_context(node(short_path, "bruno", network.home(), *servers))
         async with (
             open_client(Path(anna.ready["control"])) as showing,
             open_client(Path(bruno.ready["control"])) as joining,
@@ -146,20 +138,20 @@ async def test_relays_die_while_a_code_is_shown_and_while_the_users_decide(
             second = await showing.start_pairing()  # who joins hears of the other relay alone
             joined = await joining.join_pairing(" ".join(second.code.words), timeout=DEADLINE)
             await shown_devices(second, joined)
-            stack.enter_context(relay_node(tmp_path, network))
+            stack.enter_context(relay_node(short_path, network))
             await until(showing, leads_through(SERVER_IP))
             kill(other)
             assert await confirmed(second, joined) == ["relayed", "relayed"]
 
 
 async def test_the_swarms_of_all_three_are_killed_while_a_code_is_shown(
-    tmp_path: Path, network: PartedNetwork
+    short_path: Path, network: PartedNetwork
 ) -> None:
     """Each comes back as it was, reserves again and is found again; the users notice nothing."""
     with ExitStack() as stack:
-        relay, at = stack.enter_context(relay_node(tmp_path, network))
+        relay, at = stack.enter_context(relay_node(short_path, network))
         anna, bruno = [
-            stack.enter_context(node(tmp_path, name, network.home(), "--bootstrap", at))
+            stack.enter_context(node(short_path, name, network.home(), "--bootstrap", at))
             for name in ("anna", "bruno")
         ]
         async with (
