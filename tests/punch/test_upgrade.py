@@ -138,6 +138,25 @@ async def test_an_initiator_whose_syn_is_faster_is_met_by_a_client(hosts: PunchH
         assert connection.muxed_conn.is_initiator == (one is late)
 
 
+@pytest.mark.parametrize("is_first_until", ["the look", "the handshake"])
+async def test_an_inbound_one_that_comes_after_another_connection_is_closed(
+    hosts: PunchHosts, is_first_until: str
+) -> None:
+    """QUIC may have made a connection while the one over TCP was looked at, or shook hands."""
+    early, late = await hosts.make("tcp", punches=False), await hosts.make("tcp", punches=False)
+    late.host.inbound_roles.expect(
+        early.peer,
+        [early.own[0].host],
+        lambda connection: connection is None and is_first_until == "the handshake",
+    )
+    source = early.host.source_of("ip4")
+    assert source is not None
+    made = TrioTCPStream(await connect_from(source, (late.own[0].host, late.own[0].port)))
+    await serve_inbound(early.host.network, made, Multiaddr(str(late.own[0])))  # until its end
+    await late.until(lambda one: not one.kinds(early))
+    assert not early.kinds(late)
+
+
 async def test_no_more_than_so_many_run_at_once(hosts: PunchHosts, monkeypatch: pytest.MonkeyPatch) -> None:
     """One with each peer, and a number in all; whoever comes then stays relayed."""
     monkeypatch.setattr(upgrade, "MAX_UPGRADES", 1)

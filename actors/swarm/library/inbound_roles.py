@@ -5,7 +5,8 @@ peer's SYN was faster, or comes from another port, it arrives at the listener, a
 the same. Owns the peers from which that is expected. Implements docs/protocol.md, "Direct upgrade".
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
@@ -13,7 +14,7 @@ from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
 
 from ..dial.addresses import ip_of
-from .connections import transport_of
+from .connections import close_connection, transport_of
 
 LOOK_S: Final = 0.25
 """So long it is looked whether the other side proposes something by itself, and so is a client: js-libp2p
@@ -26,30 +27,51 @@ class InboundRoles:
     """The roles of one host."""
 
     def __init__(self) -> None:
-        self._expected: dict[str, bytes] = {}
+        self._expected: dict[str, _Expected] = {}
         """By IP address: the peer whose SYN may come from there."""
 
-    def expect(self, peer: bytes, hosts: Iterable[str]) -> None:
-        """Be the client on connections from these IP addresses, to this peer."""
-        self._expected |= dict.fromkeys(hosts, peer)
+    def expect(
+        self, peer: bytes, hosts: Iterable[str], comes_first: Callable[[Any], bool] = lambda _connection: True
+    ) -> None:
+        """Be the client on connections from these IP addresses, to this peer.
+
+        `comes_first` says of such a connection whether no other direct one was there before it; None stands
+        for one that is still to be made. It is asked after `expect_no_more` too.
+        """
+        self._expected |= dict.fromkeys(hosts, _Expected(peer, comes_first))
 
     def expect_no_more(self, peer: bytes) -> None:
         """The upgrade with this peer is over."""
-        self._expected = {host: one for host, one in self._expected.items() if one != peer}
+        self._expected = {host: one for host, one in self._expected.items() if one.peer != peer}
 
     async def upgrade(self, network: Any, stream: Any, address: Any) -> Any:
-        """Return the multiplexed connection of an inbound one. Raises what the library raises."""
-        peer = self._client_to(stream)
-        if peer is None or await _proposes(stream):
+        """Return the multiplexed connection of an inbound one.
+
+        Raises what the library raises; ConnectionAbortedError: another connection came first.
+        """
+        expected = self._expected_from(stream)
+        if expected is None or await _proposes(stream):
             return await network.upgrade_inbound_raw_conn(RawConnection(stream, False), address)
-        connection = await network.upgrade_outbound_raw_conn(RawConnection(stream, True), ID(peer))
+        # The look and the handshake take time, in which QUIC may have made a connection.
+        if not expected.comes_first(None):
+            raise ConnectionAbortedError
+        connection = await network.upgrade_outbound_raw_conn(RawConnection(stream, True), ID(expected.peer))
+        if not expected.comes_first(connection):
+            await close_connection(connection)
+            raise ConnectionAbortedError
         return connection.muxed_conn
 
-    def _client_to(self, stream: Any) -> bytes | None:
+    def _expected_from(self, stream: Any) -> "_Expected | None":
         remote = stream.get_remote_address()
         if not self._expected or remote is None or transport_of(stream) != "tcp":
             return None
         return self._expected.get(str(ip_of(str(remote[0]))))
+
+
+@dataclass(frozen=True)
+class _Expected:
+    peer: bytes
+    comes_first: Callable[[Any], bool]
 
 
 async def _proposes(stream: Any) -> bool:

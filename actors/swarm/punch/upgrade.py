@@ -166,7 +166,7 @@ class DirectUpgrade:
             else:
                 # From now on, for the other side's SYN may be here before its SYNC.
                 hosts = {one.host for one in self._filtered(answer.theirs, upgrade.relayed)}
-                self._host.inbound_roles.expect(upgrade.peer, hosts)
+                self._host.inbound_roles.expect(upgrade.peer, hosts, upgrade.is_first)
                 await streams.write(stream, answer.data)
 
     # Dials
@@ -271,6 +271,10 @@ class _Upgrade:
             self.direct.set()
         if self.attempt is not None:
             self.attempt.connected(connection)
+
+    def is_first(self, connection: Any | None) -> bool:
+        """Return whether no direct connection came before this one; None: one that is still to be made."""
+        return self._connection is None or self._connection is connection
 
     @property
     def outcome(self) -> HolePunchOutcome:

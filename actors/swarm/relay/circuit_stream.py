@@ -4,15 +4,13 @@ Owns the stream to the relay on which the circuit runs, from the relay's OK on. 
 what Noise has sealed.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import trio
 from libp2p.io.abc import ReadWriteCloser
 
 from ..library import streams
 from ..library.connections import RelayedAddress
-
-WRITE_TIMEOUT_S: Final = 10.0
 
 
 class CircuitStream(ReadWriteCloser):  # type: ignore[misc]
@@ -40,18 +38,14 @@ class CircuitStream(ReadWriteCloser):  # type: ignore[misc]
     async def write(self, data: bytes) -> None:
         """Write all of `data`. Raises ConnectionResetError, as a socket does.
 
-        Whoever gives up waits for it: half a packet would end the connection with the relay, which other
-        circuits share. A relay that takes nothing for ten seconds loses this circuit.
+        How long that may take, and that it is not given up half way, is up to the muxers above and below
+        (library/packet_writer.py).
         """
         self.used_at = trio.current_time()
-        with streams.shielded(WRITE_TIMEOUT_S) as limit:
-            try:
-                await self._stream.write(data)
-            except Exception as error:  # as in read
-                raise ConnectionResetError("the circuit has ended") from error
-        if limit.cancelled_caught:
-            await self.close()
-            raise ConnectionResetError("the relay takes nothing")
+        try:
+            await self._stream.write(data)
+        except Exception as error:  # as in read
+            raise ConnectionResetError("the circuit has ended") from error
 
     async def close(self) -> None:
         """End the circuit."""

@@ -16,6 +16,7 @@ from typing import Literal
 
 import trio
 
+from spacedrive_node.tests.harness.faults.namespace_holder import hold
 from spacedrive_node.tests.harness.faults.relays import Relay, RelayedTransport, listen_address, relay_of
 
 PORT = 7520
@@ -96,7 +97,7 @@ class CableNetwork:
             return _Relayed(
                 (), loopback + listen_address(transport, 0), loopback + listen_address(transport, port), relay
             )
-        holder = _hold(*self.enter, "unshare", "--net")
+        holder = hold(*self.enter, "unshare", "--net")
         self.holders.append(holder)
         ip4, ip6 = f"10.77.{number >> 7}.{1 + (number & 0x7F)}", f"fd77::{number:x}"
         mac = f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
@@ -157,7 +158,7 @@ async def open_network() -> AsyncIterator[CableNetwork]:
 async def _namespaces(nursery: trio.Nursery) -> CableNetwork | None:
     for options in (("--net",), ("--user", "--map-root-user", "--net")):
         try:
-            hub = _hold("unshare", *options)
+            hub = hold("unshare", *options)
         except (OSError, ValueError):
             continue
         user = ("--user", "--preserve-credentials") if "--user" in options else ()
@@ -175,22 +176,6 @@ async def _namespaces(nursery: trio.Nursery) -> CableNetwork | None:
             continue
         return network
     return None
-
-
-def _hold(*command: str) -> "subprocess.Popen[bytes]":
-    """Start a process that keeps its namespaces until its input is closed. Raises ValueError."""
-    script = "echo here; exec cat"
-    holder = subprocess.Popen(
-        [*command, "sh", "-c", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert holder.stdout is not None
-    if holder.stdout.readline() != b"here\n":
-        holder.communicate()
-        raise ValueError("no namespace")
-    return holder
 
 
 def _entering(holder: "subprocess.Popen[bytes]", enter: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from spacedrive_node.tests.harness.faults.namespace_holder import hold
+
 SERVER_IP = "45.83.104.7"
 OTHER_SERVER_IP = "45.91.20.9"
 PORT = 7520
@@ -46,7 +48,7 @@ class PartedNetwork:
         return home
 
     def _namespace(self) -> tuple[str, ...]:
-        holder = _hold(*self._outer, "unshare", "--net")
+        holder = hold(*self._outer, "unshare", "--net")
         self._holders.append(holder)
         inside = ("nsenter", f"--target={holder.pid}", *self._outer[2:])
         _run(*inside, "ip", "link", "set", "lo", "up")
@@ -73,7 +75,7 @@ def parted_network() -> Iterator[PartedNetwork]:
 def _open(holders: list["subprocess.Popen[bytes]"]) -> PartedNetwork:
     for options in (("--net",), ("--user", "--map-root-user", "--net")):
         try:
-            outer = _hold("unshare", *options)
+            outer = hold("unshare", *options)
         except (OSError, ValueError):
             continue
         holders.append(outer)
@@ -88,21 +90,6 @@ def _open(holders: list["subprocess.Popen[bytes]"]) -> PartedNetwork:
             continue
         return network
     raise NoNamespacesError
-
-
-def _hold(*command: str) -> "subprocess.Popen[bytes]":
-    """Start a process that keeps its namespaces until it is killed. Raises ValueError."""
-    holder = subprocess.Popen(
-        [*command, "sh", "-c", "echo here; exec cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert holder.stdout is not None
-    if holder.stdout.readline() != b"here\n":
-        holder.communicate()
-        raise ValueError("no namespace")
-    return holder
 
 
 def _run(*command: str) -> None:

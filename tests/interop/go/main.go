@@ -71,12 +71,17 @@ func echo(stream network.Stream) {
 	}
 }
 
-func (p *peerProgram) connect(ctx context.Context, address string) (answer, error) {
+// infoOf reads an address that ends with a peer id.
+func infoOf(address string) (*peer.AddrInfo, error) {
 	parsed, err := multiaddr.NewMultiaddr(address)
 	if err != nil {
 		return nil, err
 	}
-	info, err := peer.AddrInfoFromP2pAddr(parsed)
+	return peer.AddrInfoFromP2pAddr(parsed)
+}
+
+func (p *peerProgram) connect(ctx context.Context, address string) (answer, error) {
+	info, err := infoOf(address)
 	if err != nil {
 		return nil, err
 	}
@@ -89,11 +94,7 @@ func (p *peerProgram) connect(ctx context.Context, address string) (answer, erro
 
 // reserve makes a reservation at a relay, which checks its answer.
 func (p *peerProgram) reserve(ctx context.Context, address string) (answer, error) {
-	parsed, err := multiaddr.NewMultiaddr(address)
-	if err != nil {
-		return nil, err
-	}
-	info, err := peer.AddrInfoFromP2pAddr(parsed)
+	info, err := infoOf(address)
 	if err != nil {
 		return nil, err
 	}
