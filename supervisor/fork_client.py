@@ -25,6 +25,7 @@ from .child_specs import ChildSpec
 from .fork_protocol import MAX_PACKET_BYTES, Exited, Fork, Forked, ForkFailed, Serving, decode_reply
 from .fork_queue import ForkQueue
 from .memory_usage import forget_memory_file, memory_files
+from .process_usage import forget_stat_file, stat_files
 from .spawner import ForkServerLostError, SpawnError
 
 ForkedChild = tuple[int, int, int | None]
@@ -223,7 +224,9 @@ class ForkClient:
             case Serving():
                 self._serves = True
                 if fds:
-                    memory_files[self.pid] = fds[0]
+                    stat_files[self.pid] = fds[0]
+                if fds[1:]:
+                    memory_files[self.pid] = fds[1]
             case ForkFailed():
                 pending = self._take_pending(reply.number)
                 pending.errno = reply.errno
@@ -254,6 +257,7 @@ class ForkClient:
         trio.lowlevel.notify_closing(self._control)
         self._control.close()
         forget_memory_file(self.pid)
+        forget_stat_file(self.pid)
         if self.process.poll() is None:
             pidfd = os.pidfd_open(self.pid)
             try:

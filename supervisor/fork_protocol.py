@@ -24,7 +24,7 @@ class Fork(Message):
 
 
 class Serving(Message):
-    """The fork server takes requests. Attached: its smaps_rollup, where the kernel has one."""
+    """The fork server takes requests. Attached: its stat and, where there is one, its smaps_rollup."""
 
 
 class Forked(Message):

@@ -87,7 +87,8 @@ def serve(control: socket.socket) -> NoReturn:
     signal.set_wakeup_fd(writable)  # each SIGCHLD writes a byte, which ends the select below
     signal.signal(signal.SIGCHLD, lambda *_: None)
     namespaces = _park(make_namespaces())
-    send_fds(control, encode(Serving()), open_memory_file())
+    stat = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    send_fds(control, encode(Serving()), [stat, *open_memory_file()])
     gc.disable()
     gc.collect()
     _fillers.extend(_fill_gaps())

@@ -18,6 +18,8 @@ _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _KINDS = ("net", "ipc", "uts")
+_FLAGS = (_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC, _CLONE_NEWUTS)
+"""Of the set in its order; a set that root has made begins with the second."""
 _TIMEOUT_S = 10.0
 """For the child that makes them, on a slow and busy machine."""
 
@@ -50,9 +52,12 @@ def make_namespaces() -> list[int]:
 
 
 def enter_namespaces(namespaces: Sequence[int]) -> None:
-    """Move this process, which must have a single thread, into them for good. Raises OSError."""
-    for namespace in namespaces:
-        check(libc.setns(namespace, 0), "setns")
+    """Move this process, which must have a single thread, into them for good. Raises OSError.
+
+    Each by its kind: systemd's RestrictNamespaces refuses a call that leaves the kind open.
+    """
+    for namespace, flag in zip(namespaces, _FLAGS[len(_FLAGS) - len(namespaces) :], strict=True):
+        check(libc.setns(namespace, flag), "setns")
 
 
 def _isolate() -> None:

@@ -1,11 +1,13 @@
-"""Processor time of the node's processes, and what the supervisor's own process uses. Reads /proc.
+"""Processor time of the node's processes, and what the supervisor's own process uses.
 
 Why the readings need a memory: a process takes its times with it when it ends. Owns the sums by kind of
-actor.
+actor. Never looks up another process in /proc: there a process that cannot be dumped is invisible under
+ProtectProc=invisible of the unit (proc(5), hidepid). Its clock stays readable.
 """
 
 import os
 import resource
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,18 +18,46 @@ from ..messages.to_metrics import Sample
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _GRAIN_S = 0.1
 """Times are rounded down to it, so that an idle node has nothing new to report."""
-_UTIME, _CUTIME, _START_TIME, _VIRTUAL_SIZE = 11, 13, 19, 20
+_CUTIME, _START_TIME, _VIRTUAL_SIZE = 13, 19, 20
 """Fields of /proc/PID/stat behind the name of the program (proc(5))."""
+
+
+_BOOT_TIME_S = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+"""When the machine was started: read once, or it would differ a little each time."""
+_STAT_BYTES = 4096
+"""More than /proc/PID/stat ever has."""
+
+stat_files: dict[int, int] = {}
+"""By pid: the descriptor of the fork server's /proc/PID/stat, which it has opened itself."""
+
+
+def forget_stat_file(pid: int) -> None:
+    """Close the stat of a fork server that has ended, if there is one."""
+    fd = stat_files.pop(pid, None)
+    if fd is not None:
+        os.close(fd)
 
 
 def _stat(pid: int) -> list[int]:
     """Return the numbers behind name and state; nothing when there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+        if pid in stat_files:
+            text = os.pread(stat_files[pid], _STAT_BYTES, 0).decode("ascii", "replace")
+        else:
+            text = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except OSError:
         return []
     _state, *numbers = text.rpartition(")")[2].split()
     return [0, *map(int, numbers)]
+
+
+def _used(pid: int) -> float | None:
+    """Return the processor time of a process in seconds, by its clock; None when there is no such process."""
+    clock = ~pid << 3 | 2  # clock_getcpuclockid(3), which Python has for threads only: CPUCLOCK_SCHED
+    try:
+        return time.clock_gettime(clock)
+    except OSError:
+        return None
 
 
 class ProcessorTimes:
@@ -47,8 +77,7 @@ class ProcessorTimes:
         """Read the times of all that run; `processes` are the kinds by pid, the fork server's included."""
         present: dict[int, float] = {}
         for pid, kind in processes.items():
-            if times := _stat(pid):
-                used = sum(times[_UTIME:_CUTIME]) / _TICKS_PER_S
+            if (used := _used(pid)) is not None:
                 before = self._read.get(pid, 0.0)
                 self._totals[kind] += used - before if used >= before else used
                 present[pid] = used
@@ -78,18 +107,10 @@ def own_process(resident: int) -> list[Sample]:
     }
     if stat:
         values["process_virtual_memory_bytes"] = float(stat[_VIRTUAL_SIZE])
-        values["process_start_time_seconds"] = _boot_time() + stat[_START_TIME] / _TICKS_PER_S
+        values["process_start_time_seconds"] = round(_BOOT_TIME_S + stat[_START_TIME] / _TICKS_PER_S, 2)
     with suppress(OSError):
         values["process_open_fds"] = float(len(os.listdir("/proc/self/fd")) - 1)  # without the one that reads
     return [Sample(name, (), value) for name, value in values.items()]  # type: ignore[arg-type]
-
-
-def _boot_time() -> float:
-    try:
-        lines = Path("/proc/stat").read_text("ascii").splitlines()
-    except OSError:
-        return 0.0
-    return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), 0.0)
 
 
 def _round(seconds: float) -> float:

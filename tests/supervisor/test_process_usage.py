@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+from spacedrive_node.supervisor import process_usage
 from spacedrive_node.supervisor.process_usage import ProcessorTimes, own_process
 
 _BUSY = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\nimport sys\nsys.stdin.read()"
@@ -20,6 +22,17 @@ def test_the_time_of_a_process_counts_once_whatever_kind_it_becomes() -> None:
         process.stdin.close()
     assert values["spare"] >= 0.4
     assert values["session"] <= 0.1
+
+
+def test_the_time_is_known_where_proc_hides_the_process(monkeypatch) -> None:
+    """ProtectProc=invisible hides an actor, which is not dumpable, from its own user too."""
+    monkeypatch.setattr(process_usage, "Path", lambda _: Path("/nonexistent"))
+    times = ProcessorTimes()
+    with subprocess.Popen([sys.executable, "-c", _BUSY], stdin=-1, stdout=-1) as process:
+        process.stdout.readline()
+        times.read(0, {process.pid: "vault"})
+        process.stdin.close()
+    assert [sample.value >= 0.4 for sample in times.samples()] == [True]
 
 
 def test_what_ended_between_two_readings_counts_for_sessions() -> None:
