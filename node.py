@@ -109,7 +109,7 @@ async def serve(
         try:
             sockets = stack.enter_context(node_sockets)
         except NodeSocketError as error:
-            raise NodeFailedError(str(error)) from None
+            raise NodeFailedError(str(error), is_temporary=error.is_temporary) from None
         if sockets.taken_port is not None and sockets.metrics is not None:
             ports = {"wanted": sockets.taken_port, "instead": sockets.metrics.getsockname()[1]}
             log("supervisor", "warning", "metrics port taken", ports)

@@ -32,7 +32,7 @@ from ..messages.child_protocol import (
     Stop,
     ToChild,
 )
-from ..messages.errors import SpacedriveNodeError
+from ..messages.errors import ReportedError
 from ..messages.types import Instant, LogField, Outcome
 from ..supervisor.channel import Channel
 from ..supervisor.process_title import set_title
@@ -47,8 +47,8 @@ IDENTITY_IN_USE = "another node has this node's identity: was its data directory
 """Said by whoever notices it: discovery on this host, the swarm anywhere else."""
 
 
-class FatalActorError(SpacedriveNodeError):
-    """The actor cannot do its work and a restart would not help; the text is for the user."""
+class FatalActorError(ReportedError):
+    """The actor cannot do its work, and its restart would not help; it ends a node that is starting."""
 
 
 def now() -> Instant:
@@ -278,7 +278,7 @@ async def report_fatal(channel: ActorChannel, error: BaseException) -> bool:
 def fatal_frame(error: BaseException) -> Fatal | None:
     """Return the frame for a FatalActorError, also within a group; None for any other exception."""
     failure = _find_fatal_error(error)
-    return None if failure is None else Fatal(message=str(failure)[:1000])
+    return None if failure is None else Fatal(str(failure)[:1000], failure.is_temporary)
 
 
 def _find_fatal_error(error: BaseException) -> FatalActorError | None:

@@ -112,7 +112,7 @@ def _report_node_error(error: BaseException) -> int:
 
         if isinstance(error, UnsafePathError):
             print_to_stderr(str(error))
-            return exit_codes.USAGE
+            return exit_codes.of_refusal(error)
     if "spacedrive_node.config.running_nodes" in sys.modules:
         from ..config.running_nodes import NoNodeRunningError, SeveralNodesError
 

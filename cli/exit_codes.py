@@ -3,6 +3,7 @@
 docs/interfaces.md, "Stages and outcomes".
 """
 
+from ..messages.errors import ReportedError
 from ..messages.types import Outcome
 
 OK = 0
@@ -38,6 +39,11 @@ _BY_ERROR = {
     "not_ready": LOST,
     "stopping": NO_NODE,
 }
+
+
+def of_refusal(error: ReportedError) -> int:
+    """Return the exit code of what was not begun: it may work later, or is for the user to change."""
+    return LOST if error.is_temporary else USAGE
 
 
 def of_outcome(outcome: Outcome) -> int:

@@ -220,9 +220,10 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
         failure = root_cause(error)
         if not isinstance(failure, NodeFailedError):
             raise
-        # What keeps a node from starting is for the user to change (2); what ends a running one is a failure
-        # (1).
-        raise CommandError(str(failure), exit_codes.INTERNAL if is_ready else exit_codes.USAGE) from None
+        # What ends a running node is a failure. What keeps one from starting is for the user to change, or
+        # may work later: systemd tries that again, and not the other (RestartPreventExitStatus).
+        code = exit_codes.INTERNAL if is_ready else exit_codes.of_refusal(failure)
+        raise CommandError(str(failure), code) from None
     finally:
         out.close()
         log.close()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..messages.errors import is_temporary
 from .paths import (
     UnsafePathError,
     check_socket_path,
@@ -75,7 +76,8 @@ def _listen(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise UnsafePathError(
-            f"cannot listen on {path}: {error.strerror}; choose another with --control"
+            f"cannot listen on {path}: {error.strerror}; choose another with --control",
+            is_temporary=is_temporary(error),
         ) from None
     return listener
 
@@ -107,6 +109,7 @@ def _remove_stale(path: Path) -> None:
     if is_listening(path):
         raise UnsafePathError(
             f"a node is already listening on {path}: run a second one on another data directory, with "
-            "--data-dir (or, if the directories differ, choose another path with --control)"
+            "--data-dir (or, if the directories differ, choose another path with --control)",
+            is_temporary=True,
         )
     path.unlink(missing_ok=True)

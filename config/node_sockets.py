@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-from ..messages.errors import SpacedriveNodeError
+from ..messages.errors import ReportedError, is_temporary
 from .control_socket import bind_control, remove_control
 from .paths import (
     UnsafePathError,
@@ -28,8 +28,8 @@ from .settings import NodeConfig
 _METRICS_BACKLOG = 64
 
 
-class NodeSocketError(SpacedriveNodeError):
-    """A socket cannot be opened, or the node not registered; the text is for the user."""
+class NodeSocketError(ReportedError):
+    """A socket cannot be opened, or the node not registered."""
 
 
 class OpenSockets(NamedTuple):
@@ -82,11 +82,12 @@ class NodeSockets:
             register_node(self._data_dir, self._control_path)
         except UnsafePathError as error:
             self._undo()
-            raise NodeSocketError(str(error)) from None
+            raise NodeSocketError(str(error), is_temporary=error.is_temporary) from None
         except OSError as error:
             self._undo()
             raise NodeSocketError(
-                f"cannot register the node beside {self._control_path}: {error.strerror}"
+                f"cannot register the node beside {self._control_path}: {error.strerror}",
+                is_temporary=is_temporary(error),
             ) from None
         except BaseException:
             self._undo()
@@ -138,7 +139,9 @@ class NodeSockets:
             try:
                 one.mkdir(mode=0o700)
             except OSError as error:
-                raise UnsafePathError(f"cannot make {one}: {error.strerror}") from None
+                raise UnsafePathError(
+                    f"cannot make {one}: {error.strerror}", is_temporary=is_temporary(error)
+                ) from None
             self._made.append(one)
 
     def _undo(self) -> None:
@@ -165,7 +168,8 @@ class NodeSockets:
             if error.errno != errno.EADDRINUSE or not may_fall_back:
                 raise NodeSocketError(
                     f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
-                    "choose another address with --metrics-listen, or --metrics-listen off"
+                    "choose another address with --metrics-listen, or --metrics-listen off",
+                    is_temporary=is_temporary(error),
                 ) from None
             listener, taken_port = _listen(host, 0), port
         self._open.append(listener)

@@ -11,14 +11,14 @@ import os
 import stat
 from pathlib import Path
 
-from ..messages.errors import SpacedriveNodeError
+from ..messages.errors import ReportedError, is_temporary
 
 _NAME = "spacedrive-node"
 MAX_SOCKET_PATH_BYTES = 100
 """Of a Unix socket's path. The kernel allows 107; the rest is room for temporary names in the same folder."""
 
 
-class UnsafePathError(SpacedriveNodeError):
+class UnsafePathError(ReportedError):
     """A directory or socket that must not be used; the text says why and what to do."""
 
 
@@ -126,7 +126,9 @@ def make_private_directory(path: Path) -> None:
     except FileNotFoundError:
         raise UnsafePathError(f"cannot make {path}: its parent directory does not exist") from None
     except OSError as error:
-        raise UnsafePathError(f"cannot make {path}: {error.strerror}") from None
+        raise UnsafePathError(
+            f"cannot make {path}: {error.strerror}", is_temporary=is_temporary(error)
+        ) from None
     check_private_directory(path)
 
 

@@ -78,6 +78,7 @@ class Fatal(Message):
     """
 
     message: Annotated[str, Meta(max_length=1000)]
+    is_temporary: bool = False
 
 
 FromChild = Ready | Step | Pong | Log | Fatal

@@ -26,7 +26,7 @@ import trio
 
 from ..messages.base import encode
 from ..messages.child_protocol import Fatal, FromChild, Log, Ready, Step, Stop
-from ..messages.errors import SpacedriveNodeError
+from ..messages.errors import ReportedError
 from ..messages.to_gateway import SessionLimit
 from ..messages.to_session import CancelPairing
 from ..messages.types import LogField
@@ -53,8 +53,8 @@ STOP_TIMEOUT_S = 4.0
 """How long an orderly stop may take before every process that is left is killed."""
 
 
-class NodeFailedError(SpacedriveNodeError):
-    """The node cannot go on; the text is for the user."""
+class NodeFailedError(ReportedError):
+    """The node cannot go on."""
 
 
 async def run_tree(
@@ -77,9 +77,9 @@ async def run_tree(
     try:
         await tree.run(on_ready)
     except* SpawnerBrokenError as broken:
-        tree.failure = tree.failure or str(broken.exceptions[0])
+        tree.failure = tree.failure or NodeFailedError(str(broken.exceptions[0]), is_temporary=True)
     if tree.failure is not None:
-        raise NodeFailedError(tree.failure)
+        raise tree.failure
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class _Tree:
     on_log: OnLog
     stop: trio.Event
     heartbeat: float
-    failure: str | None = None
+    failure: NodeFailedError | None = None
     children: dict[str, Child] = field(default_factory=dict)
     outboxes: OutboxBatch = field(default_factory=OutboxBatch)
     starting_sessions: trio.Semaphore = field(
@@ -214,7 +214,7 @@ class _Tree:
             self.metrics.record_crashed_session(child)
             self._apply_effects(self.ledger.end_session(child.name, "crashed", poison=poison))
         elif child.spec.restart == "permanent":
-            self._fail_node(f"{child.name}: {why}")
+            self._fail_node(NodeFailedError(f"{child.name}: {why}", is_temporary=True))
         child.retired = True
         child.ready.set()  # so that those that start after it do not wait for ever
 
@@ -237,7 +237,7 @@ class _Tree:
                 if child.channel is not None:
                     child.channel.kill("exit")
             case Fatal():
-                self._fail_node(frame.message)
+                self._fail_node(NodeFailedError(frame.message, is_temporary=frame.is_temporary))
 
     def _log_for(
         self, child: Child, budget: LogBudget, level: str, event: str, fields: Mapping[str, LogField]
@@ -346,8 +346,8 @@ class _Tree:
             if child.channel is not None:
                 child.channel.mark_lost()
 
-    def _fail_node(self, message: str) -> None:
-        self.failure = self.failure or message
+    def _fail_node(self, failure: NodeFailedError) -> None:
+        self.failure = self.failure or failure
         self.stop.set()
 
     async def _stop_all(self) -> None:

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "actors.histogram": {"messages"},
     "actors.netlink": set(),
     "config.paths": {"config.paths", "messages.errors"},
-    "config.control_socket": {"config.control_socket", "config.paths"},
+    "config.control_socket": {"config.control_socket", "config.paths", "messages.errors"},
     "config.running_nodes": {
         "config.running_nodes",
         "config.control_socket",

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,20 @@ def test_a_start_that_is_refused_ends_with_that_code(tmp_path):
     argv += ["--passphrase-file", str(tmp_path / "none")]
     done = subprocess.run(argv, capture_output=True, check=False)
     assert done.returncode == exit_codes.USAGE
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--metrics-listen"])
+def test_a_start_that_may_succeed_later_ends_with_another_code(tmp_path, flag):
+    """A port that is taken: systemd tries again."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        host, port = holder.getsockname()
+        ports = {"--listen": f"/ip4/{host}/tcp/{free_port()}", "--metrics-listen": "off"}
+        ports[flag] = f"/ip4/{host}/tcp/{port}" if flag == "--listen" else f"{host}:{port}"
+        argv = [sys.executable, "-m", "spacedrive_node", "up", "--offline", "--data-dir", str(tmp_path)]
+        argv += ["--control", str(tmp_path / "control"), *(word for pair in ports.items() for word in pair)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == exit_codes.LOST, done.stderr
+    assert str(port) in done.stderr
 
 
 def test_the_environment_file_names_settings():

@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from ...messages.actor_configs import SwarmConfig
+from ...messages.errors import is_temporary
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
@@ -158,14 +159,17 @@ async def _listen_on_one_port(
         except OSError as error:
             raise FatalActorError(
                 f"cannot listen on {group[0].with_port(port)}: {error.strerror or error}; "
-                "choose another with --listen"
+                "choose another with --listen",
+                is_temporary=is_temporary(error),
             ) from None
         if reason is not None:
             instead = " and ".join(dict.fromkeys(str(one.port) for one in listening))
             await write_log("warning", f"port {choices[0][0]} is taken, listening on port {instead}")
         return listening
     why = reason.strerror if reason else "unknown"
-    raise FatalActorError(f"port {configured} is taken: {why}; choose another with --listen")
+    raise FatalActorError(
+        f"port {configured} is taken: {why}; choose another with --listen", is_temporary=True
+    )
 
 
 async def _wait_until_free(group: Sequence[Endpoint], port: int, patience: float) -> int:

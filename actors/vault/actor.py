@@ -71,7 +71,8 @@ def open_vault(
         )
     except sqlite3.OperationalError as error:
         raise FatalActorError(
-            f"cannot use {database}: {error}; make room, or choose another data directory with --data-dir"
+            f"cannot use {database}: {error}; make room, or choose another data directory with --data-dir",
+            is_temporary=True,
         ) from None
 
 

@@ -12,6 +12,7 @@ import stat
 import time
 from pathlib import Path
 
+from ...messages.errors import is_temporary
 from ..base import FatalActorError
 
 LOCK_FILE = "lock"
@@ -38,7 +39,8 @@ class DataDirectory:
             )
         except OSError as error:
             raise FatalActorError(
-                f"cannot use the data directory {path}: {error.strerror}; choose another with --data-dir"
+                f"cannot use the data directory {path}: {error.strerror}; choose another with --data-dir",
+                is_temporary=is_temporary(error),
             ) from None
         try:
             self._acquire_lock()
@@ -55,11 +57,13 @@ class DataDirectory:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise FatalActorError(
-                        f"{self.path} is in use by another node; choose another with --data-dir"
+                        f"{self.path} is in use by another node; choose another with --data-dir",
+                        is_temporary=True,
                     ) from None
             except OSError as error:
                 raise FatalActorError(
-                    f"cannot lock {self.path}: {error.strerror}; choose a local disk with --data-dir"
+                    f"cannot lock {self.path}: {error.strerror}; choose a local disk with --data-dir",
+                    is_temporary=is_temporary(error),
                 ) from None
             # flock has no time-out, so try again. Nothing else runs in the vault before it has the lock.
             time.sleep(_LOCK_RETRY_S)

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from ...messages.errors import is_temporary
 from ..base import FatalActorError
 from .data_directory import check_private
 
@@ -82,14 +83,16 @@ def open_database(path: Path) -> sqlite3.Connection:
             os.close(fd)
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
     except OSError as error:
-        raise FatalActorError(f"cannot open {path}: {error.strerror}; {_ADVICE}") from None
+        raise FatalActorError(
+            f"cannot open {path}: {error.strerror}; {_ADVICE}", is_temporary=is_temporary(error)
+        ) from None
     except sqlite3.Error as error:
-        raise FatalActorError(f"cannot open {path}: {error}; {_ADVICE}") from None
+        raise FatalActorError(f"cannot open {path}: {error}; {_ADVICE}", is_temporary=True) from None
     try:
         _prepare(connection, path)
     except sqlite3.OperationalError as error:
         connection.close()
-        raise FatalActorError(f"cannot use {path}: {error}; {_ADVICE}") from None
+        raise FatalActorError(f"cannot use {path}: {error}; {_ADVICE}", is_temporary=True) from None
     except sqlite3.DatabaseError:
         connection.close()
         raise FatalActorError(

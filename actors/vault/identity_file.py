@@ -17,6 +17,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ...messages.base import Decoder, MalformedMessageError, encode
+from ...messages.errors import is_temporary
 from ...messages.secret_struct import SecretStruct
 from ...messages.types import Bytes32
 from ...protocol.identity import device_id
@@ -114,7 +115,8 @@ def open_identity(
         content = directory.read(KEY_FILE)
     except OSError as error:
         raise FatalActorError(
-            f"cannot read {path}: {error.strerror}; the node must run as its owner, on a disk that works"
+            f"cannot read {path}: {error.strerror}; the node must run as its owner, on a disk that works",
+            is_temporary=is_temporary(error),
         ) from None
     try:
         if content is not None:
@@ -128,7 +130,9 @@ def open_identity(
             f"{path} is damaged; restore it from a backup, or start as a new device with another --data-dir"
         ) from None
     except MemoryError:
-        raise FatalActorError(f"there is not enough memory to open {path}; end other programs") from None
+        raise FatalActorError(
+            f"there is not enough memory to open {path}; end other programs", is_temporary=True
+        ) from None
     raise FatalActorError(
         f"{path} is missing, but devices were stored with it; restore it from a backup, "
         "or start as a new device with another --data-dir"
@@ -279,5 +283,6 @@ def _write(
     except OSError as error:
         raise FatalActorError(
             f"cannot write {directory.path / KEY_FILE}: {error.strerror}; nothing was changed: "
-            "make room, or choose another data directory with --data-dir"
+            "make room, or choose another data directory with --data-dir",
+            is_temporary=is_temporary(error),
         ) from None

@@ -230,7 +230,7 @@ async def quiet_swarm(channel):
     async def run(mailbox, start):
         append_to_trail(start, "start")
         if msgspec.msgpack.decode(start.config, type=TinyConfig).fail == "fatal":
-            raise FatalActorError("port 1 is not yours")
+            raise FatalActorError("port 1 is not yours", is_temporary=True)
         async for _ in mailbox:
             pass
         append_to_trail(start, "stop")

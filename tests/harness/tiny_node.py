@@ -130,7 +130,7 @@ async def node(
                 heartbeat=heartbeat,
             )
         except NodeFailedError as error:
-            gateway.failure = str(error)
+            gateway.failure = error
         finally:
             ready.set()
             gateway.over.set()

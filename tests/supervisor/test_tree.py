@@ -255,7 +255,8 @@ async def test_fatal():
     async with node(singletons=[spec("swarm", "quiet_swarm", TinyConfig(fail="fatal"))]) as gateway:
         with trio.fail_after(20):
             await gateway.over.wait()
-    assert gateway.failure == "port 1 is not yours"
+    assert str(gateway.failure) == "port 1 is not yours"
+    assert gateway.failure.is_temporary
 
 
 async def test_stubborn_child_is_killed_at_stop():

@@ -166,7 +166,7 @@ class DirectUpgrade:
             else:
                 # From now on, for the other side's SYN may be here before its SYNC.
                 hosts = {one.host for one in self._filtered(answer.theirs, upgrade.relayed)}
-                self._host.inbound_roles.expect(upgrade.peer, hosts, upgrade.is_first)
+                self._host.inbound_roles.expect(upgrade.peer, hosts, upgrade.comes_first)
                 await streams.write(stream, answer.data)
 
     # Dials
@@ -272,7 +272,7 @@ class _Upgrade:
         if self.attempt is not None:
             self.attempt.connected(connection)
 
-    def is_first(self, connection: Any | None) -> bool:
+    def comes_first(self, connection: Any | None) -> bool:
         """Return whether no direct connection came before this one; None: one that is still to be made."""
         return self._connection is None or self._connection is connection
 
