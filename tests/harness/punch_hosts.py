@@ -52,6 +52,10 @@ class PunchHost:
         self.changed.set()
         self.changed = trio.Event()
 
+    def note_dial(self, to: Endpoint, is_from_listening_port: bool) -> None:
+        self.dialled.append((to, is_from_listening_port))
+        self.note_change()
+
     def count(self, outcome: str) -> None:
         self.outcomes.append(outcome)
         self.note_change()
@@ -113,7 +117,7 @@ class PunchHosts:
                     dialer,
                     self.nursery.start_soon,
                     offers=lambda: made.offers(),
-                    about_to_dial=lambda *what: made.dialled.append(what),
+                    about_to_dial=lambda *what: made.note_dial(*what),
                     count=made.count,
                     may_dial=lambda ip: ip.is_loopback,
                 )
