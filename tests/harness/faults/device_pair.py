@@ -80,11 +80,7 @@ async def open_device_pair(
         await devices[1].start()
         warm = await pair.descriptors()
         yield pair
-        now = await pair.descriptors()
-        for device, before, after in zip(devices, warm, now, strict=True):
-            more = {a: (before[a], n) for a, n in after.items() if n > before[a] + _DESCRIPTORS_MORE}
-            if more:
-                left.append(f"{device.name}: descriptors then and now: {more}")
+        left += await _descriptors_left(pair, warm)
         for device in devices:
             if status := await device.end():
                 left.append(f"{device.name} ended with {status}")
@@ -95,6 +91,23 @@ async def open_device_pair(
             for device in devices:
                 await device.kill()
     left += [f"a file: {file}" for file in files_left(folder)]
+
+
+async def _descriptors_left(pair: DevicePair, warm: list[dict[str, int]]) -> list[str]:
+    """Return which actors have more descriptors than before, when their connections have had time to end.
+
+    Over WebRTC each that a node has dialled has one, also to a peer that was killed, until that is noticed.
+    """
+    deadline = trio.current_time() + _QUIET
+    while True:
+        left = []
+        for device, before, after in zip(pair.devices, warm, await pair.descriptors(), strict=True):
+            more = {a: (before[a], n) for a, n in after.items() if n > before[a] + _DESCRIPTORS_MORE}
+            if more:
+                left.append(f"{device.name}: descriptors then and now: {more}")
+        if not left or trio.current_time() > deadline:
+            return left
+        await trio.sleep(_POLL)
 
 
 def _descriptors(pid: int) -> int:
