@@ -78,7 +78,8 @@ class NodeSockets:
             self._make_control_directory()
             control = bind_control(self._control_path)
             self._open.append(control)
-            metrics, taken_port = self._bind_metrics()
+            metrics, taken_port = _bind_metrics(self._config)
+            self._open += [] if metrics is None else [metrics]
             register_node(self._data_dir, self._control_path)
         except UnsafePathError as error:
             self._undo()
@@ -93,6 +94,19 @@ class NodeSockets:
             self._undo()
             raise
         return OpenSockets(self._control_path, control, metrics, taken_port)
+
+    def open_metrics(self, config: NodeConfig) -> socket.socket | None:
+        """Return a listening socket for metrics as another configuration wants it; None for no HTTP.
+
+        It is the caller's until `replace_metrics`. Raises NodeSocketError.
+        """
+        return _bind_metrics(config)[0]
+
+    def replace_metrics(self, listener: socket.socket | None) -> None:
+        """Make a socket of `open_metrics` the node's, and close the one that it had."""
+        for former in self._open[1:]:
+            former.close()
+        self._open[1:] = [] if listener is None else [listener]
 
     @property
     def control_path(self) -> Path:
@@ -156,24 +170,25 @@ class NodeSockets:
         for listener in self._open:
             listener.close()
 
-    def _bind_metrics(self) -> tuple[socket.socket | None, int | None]:
-        wanted = self._config.metrics_endpoint
-        if wanted is None:
-            return None, None
-        host, port, may_fall_back = wanted
-        taken_port = None
-        try:
-            listener = _listen(host, port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not may_fall_back:
-                raise NodeSocketError(
-                    f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
-                    "choose another address with --metrics-listen, or --metrics-listen off",
-                    is_temporary=is_temporary(error),
-                ) from None
-            listener, taken_port = _listen(host, 0), port
-        self._open.append(listener)
-        return listener, taken_port
+
+def _bind_metrics(config: NodeConfig) -> tuple[socket.socket | None, int | None]:
+    """Return the listening socket, and the port that was wanted if it was taken. Raises NodeSocketError."""
+    wanted = config.metrics_endpoint
+    if wanted is None:
+        return None, None
+    host, port, may_fall_back = wanted
+    taken_port = None
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not may_fall_back:
+            raise NodeSocketError(
+                f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
+                "choose another address with --metrics-listen, or --metrics-listen off",
+                is_temporary=is_temporary(error),
+            ) from None
+        listener, taken_port = _listen(host, 0), port
+    return listener, taken_port
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -18,6 +18,7 @@ from ..messages.base import INTERNAL_LIMIT, Message, encode
 from ..messages.child_protocol import Outgoing, Start, Step
 from ..messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
 from ..messages.session_names import is_session_actor, session_of_actor
+from ..messages.to_gateway import SessionLimit
 from ..messages.types import LogField, Outcome, Role
 from .actor_record import ActorRecord
 from .child_specs import SESSION
@@ -69,12 +70,22 @@ class Ledger:
         """How many sessions may run at once."""
         return self._max_sessions
 
+    def limit_sessions(self, limit: int) -> list[Effect]:
+        """Let so many sessions run at once, and tell the gateway. Those that run go on."""
+        self._max_sessions = limit
+        return self.post("gateway", SessionLimit(limit=limit), standing=True)
+
     # the life of an actor
 
     def add_actor(self, name: str, *, stepping: bool, role: Role | None = None) -> None:
         """Add an actor that is about to be started for the first time; `role` if it is a session."""
         self._actors[name] = ActorRecord(name, actor_kind(name), stepping, role)
         self._sessions += actor_kind(name) == SESSION
+
+    def remove_actor(self, name: str) -> None:
+        """Forget a singleton that has ended and is not started again, with its standing messages."""
+        self._actors.pop(name, None)
+        self._standing.drop_actor(name)
 
     def begin_incarnation(self, name: str, config: msgspec.Raw) -> Start:
         """Begin an incarnation; return its first frame, with the last checkpoint."""
