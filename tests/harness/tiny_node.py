@@ -99,6 +99,7 @@ async def node(
     trail="",
     max_sessions=4,
     heartbeat=2.0,
+    reloads=None,
     **session_options,
 ):
     """Run a node of tiny actors and yield its GatewayDriver. At the end stop the node."""
@@ -128,6 +129,7 @@ async def node(
                 on_ready=ready.set,
                 stop=stop,
                 heartbeat=heartbeat,
+                reloads=reloads,
             )
         except NodeFailedError as error:
             gateway.failure = error
