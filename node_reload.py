@@ -96,6 +96,8 @@ class Reloader:
             return _report("refused", reasons=error.problems)
         except UnsafePathError as error:
             return _report("refused", reasons=[str(error)])
+        except Exception as error:  # whatever a file may hold, it must not end a node that runs
+            return _report("refused", reasons=[f"the settings cannot be read: {type(error).__name__}"])
         if fixed := [change.key for change in changes if change.needs_restart]:
             reasons = [f"{key} cannot change while the node runs: restart the node" for key in fixed]
             return _report("refused", changes, reasons=reasons)
