@@ -15,6 +15,7 @@ from ...messages.to_metrics import (
     BUCKETS,
     ActorKind,
     CheckOutcome,
+    CircuitEnd,
     DialBackOutcome,
     HolePunchOutcome,
     MdnsOutcome,
@@ -154,6 +155,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "relay_circuits_ended_total", "counter", ("end",), "Circuits that it was asked for, by their end."
     ),
     Metric("relay_bytes_total", "counter", (), "Bytes that it has relayed, in either direction."),
+    Metric("udp_blocked", "gauge", (), "1 when UDP gets no answer on this network, where TCP does."),
 )
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
@@ -220,7 +222,11 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
         "mdns_packets_total": tuple(product(get_args(MdnsOutcome))),
         "dht_routing_table_peers": ((),),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
-        "relay_reservations": (("held",),),
+        "relay_reservations": (("held",), ("granted",)),
+        "relay_circuits": ((),),
+        "relay_circuits_ended_total": tuple(product(get_args(CircuitEnd))),
+        "relay_bytes_total": ((),),
+        "udp_blocked": ((),),
         "handshake_seconds": tuple(product(get_args(Transport), ("ok", "failed"))),
         "reachability": tuple((state.replace(" ", "_"),) for state in get_args(Reachability)),
         "reachability_checks_total": tuple(product(get_args(CheckOutcome))),

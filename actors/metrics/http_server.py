@@ -118,6 +118,7 @@ class HttpServer:
                 metrics.totals,
                 metrics.version,
                 openmetrics=openmetrics,
+                alive=alive,
                 ready=metrics.ready and alive,
                 created=metrics.created,
             )

@@ -24,6 +24,7 @@ from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import (
     BUCKETS,
     ActorKind,
+    CircuitEnd,
     Distribution,
     Observed,
     RestartReason,
@@ -270,6 +271,12 @@ def test_every_series_of_a_closed_set_is_there_before_its_first_event() -> None:
     for actor, reason in product(get_args(ActorKind), get_args(RestartReason)):
         if actor != "supervisor" and (actor, reason) != ("zygote", "zygote"):
             assert f'{PREFIX}actor_restarts_total{{actor="{actor}",reason="{reason}"}} 0.0' in lines
+    for side in ("held", "granted"):
+        assert f'{PREFIX}relay_reservations{{side="{side}"}} 0.0' in lines
+    for end in get_args(CircuitEnd):
+        assert f'{PREFIX}relay_circuits_ended_total{{end="{end}"}} 0.0' in lines
+    for metric in ("relay_circuits", "relay_bytes_total", "udp_blocked"):
+        assert f"{PREFIX}{metric} 0.0" in lines
     for reason in get_args(RefusalReason):
         assert f'{PREFIX}pairing_refusals_total{{reason="{reason}"}} 0.0' in lines
     for metric in CATALOGUE:
