@@ -228,10 +228,11 @@ def test_alive_leaves_the_state_alone() -> None:
 
 def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
     """Every metric is there with its help and type, also before its first value; values are equal."""
-    machine = step(Metrics("1.2.3"), "swarm", durations({0: 2, len(BUCKETS): 1}, 301.0))
+    version = '1.2.3+"a\\b"'
+    machine = step(Metrics(version), "swarm", durations({0: 2, len(BUCKETS): 1}, 301.0))
     machine = step(machine, "supervisor", counted(3))
     for openmetrics, parser in ((True, parse_openmetrics), (False, parse_text)):
-        body, content_type = render(machine.totals, "1.2.3", openmetrics=openmetrics)
+        body, content_type = render(machine.totals, version, openmetrics=openmetrics)
         assert ("openmetrics-text; version=1.0.0" in content_type) is openmetrics
         families = {family.name: family for family in parser(body.decode())}
         for metric in CATALOGUE:
@@ -242,7 +243,7 @@ def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
             for family in families.values()
             for sample in family.samples
         }
-        assert samples[f"{PREFIX}build_info", (("version", "1.2.3"),)] == 1
+        assert samples[f"{PREFIX}build_info", (("version", version),)] == 1
         assert samples[f"{PREFIX}actor_restarts_total", (("actor", "swarm"), ("reason", "killed"))] == 3
         tcp = (("outcome", "ok"), ("transport", "tcp"))
         assert samples[f"{PREFIX}handshake_seconds_count", tcp] == 3
