@@ -208,7 +208,7 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
             if stage not in _NOT_OF_ROLE[role]
         ),
         "pairing_refusals_total": tuple(product(get_args(RefusalReason))),
-        "actor_up": tuple((kind,) for kind in actors if kind != "lan"),  # which a node may do without
+        "actor_up": tuple((kind,) for kind in actors if kind not in _NOT_IN_EVERY_NODE),
         "actor_restarts_total": tuple(labels for labels in restarts if labels != ("zygote", "zygote")),
         "actor_memory_bytes": tuple(product((*actors, "spare"))),
         "actor_mailbox_depth": tuple(product(kind for kind in actors if kind not in _WITHOUT_MAILBOX)),
@@ -239,6 +239,8 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
 
 _WITHOUT_MAILBOX: tuple[ActorKind, ...] = ("supervisor", "zygote", "metrics")
 """Those that have no inbox in the supervisor; that of metrics would always hold the message that tells it."""
+_NOT_IN_EVERY_NODE = ("lan", "web")
+"""Those without which a node may do; a series of theirs that is 0 would look like an actor that is down."""
 _NOT_OF_ROLE: dict[str, tuple[Stage, ...]] = {
     "initiator": ("searching", "connecting"),
     "joiner": ("waiting",),

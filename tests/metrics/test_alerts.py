@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from spacedrive_node.actors.metrics.catalogue import KNOWN_SERIES
+
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/spacedrive-node.rules.yml"
 CASES = Path(__file__).with_name("alerts.yml")
 OPERATIONS = ROOT / "docs/operations.md"
 SEVERITIES = {"critical", "warning", "info"}
+
+
+def test_no_alert_asks_for_an_actor_that_a_node_may_do_without() -> None:
+    """A series that is 0 from the start would be one that is down."""
+    assert {actor for (actor,) in KNOWN_SERIES["actor_up"]}.isdisjoint({"lan", "web"})
 
 
 def test_each_alert_says_how_bad_it_is_and_what_to_do() -> None:
