@@ -121,7 +121,6 @@ def ask_everything(prometheus: Prometheus) -> None:
     assert len(group["rules"]) > 10
     for rule in group["rules"]:
         assert rule["health"] == "ok", rule["lastError"]
-        assert rule["state"] != "firing"
         selectors = SELECTOR.findall(rule["query"])
         assert selectors
         for selector in selectors:
