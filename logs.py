@@ -9,7 +9,6 @@ the whole supervisor still. LineWriter queues a line and writes it on a thread o
 queue full is dropped and counted, and the count is logged when lines flow again.
 """
 
-import importlib
 import logging
 import math
 import os
@@ -21,28 +20,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TextIO
+from types import TracebackType
+from typing import Literal, Self, TextIO
 
+from .import_stubs import stub_unused_modules
 from .messages.types import LogField
 
-
-def _import_structlog_without_rich() -> ModuleType:
-    """Import structlog without rich, which takes 3 MiB and would only print tracebacks: a log has none."""
-    was_imported = "rich" in sys.modules
-    if not was_imported:
-        sys.modules["rich"] = None  # type: ignore[assignment] # its import fails
-    try:
-        return importlib.import_module("structlog")
-    finally:
-        if not was_imported:
-            del sys.modules["rich"]
-
-
-if TYPE_CHECKING:
+# 4.5 MiB: rich prints tracebacks, of which a log has none; with asyncio structlog would log from coroutines.
+with stub_unused_modules(("asyncio", "rich")):
     import structlog
-else:
-    structlog = _import_structlog_without_rich()
 
 LogFormat = Literal["console", "json"]
 WriteLog = Callable[[str, str, str, Mapping[str, LogField]], None]

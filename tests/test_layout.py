@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": {"client", "config", "messages", "protocol"},
 }
 ACTOR_MAY_IMPORT = {
+    "import_stubs",
     "messages",
     "protocol",
     "actors.base",
