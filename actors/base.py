@@ -43,7 +43,7 @@ ActorChannel = Channel[ToChild]
 
 MAX_BUFFERED_INPUTS = 4096
 """Deliveries that an actor reads ahead of the one that it handles."""
-IDENTITY_IN_USE = "another node has this node's identity: was its data directory copied? stop one of them"
+IDENTITY_IN_USE = "another node has this node's identity: stop one of them"
 """Said by whoever notices it: discovery on this host, the swarm anywhere else."""
 
 
@@ -175,7 +175,7 @@ class Mailbox(Generic[Inbox]):
         """Send several messages as one step: the supervisor applies all of them, in this order, or none."""
         await self._channel.send(step_frame(0, Effects(out=list(sends))))
 
-    async def log(self, level: str, event: str, **fields: LogField) -> None:
+    async def log(self, level: str, event: str, /, **fields: LogField) -> None:
         """Write one log line. Fields are bounded and never secret."""
         await self._channel.send(log_frame(level, event, fields))
 
