@@ -24,6 +24,7 @@ from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TextIO
 
+from .messages.session_names import is_session_actor, session_of_actor
 from .messages.types import LogField
 
 
@@ -230,7 +231,7 @@ class NodeLog:
 
     def _line(self, actor: str, level: str, event: str, fields: Mapping[str, LogField]) -> str:
         safe: dict[str, LogField] = {_safe_key(key): _escape(value) for key, value in fields.items()}
-        entry = {"actor": actor, **safe, "event": _escape(event), "level": level}
+        entry = {"actor": actor, **safe, **_session(actor, safe), "event": _escape(event), "level": level}
         text = self._form(None, level, self._add_time(None, level, entry))
         return f"{text}\n"  # type: ignore[str-bytes-safe]
 
@@ -249,6 +250,17 @@ def _line_writer(out: TextIO, notice: Callable[[int], str]) -> LineWriter | None
     except (OSError, AttributeError):  # io.UnsupportedOperation is an OSError
         return None
     return LineWriter(descriptor, out.encoding or "utf-8", notice)
+
+
+def _session(actor: str, fields: Mapping[str, LogField]) -> dict[str, LogField]:
+    """Return the field with the id of the session that a line is about, by whose actor it names.
+
+    What a session says is about itself, whatever it says.
+    """
+    for name in (actor, fields.get("from"), fields.get("to")):
+        if isinstance(name, str) and is_session_actor(name):
+            return {"session": session_of_actor(name)}
+    return {}
 
 
 _RESERVED_KEYS = {"event", "level", "timestamp", "actor", "exception", "exc_info", "stack", "stack_info"}

@@ -130,6 +130,7 @@ async def serve(
                 max_sessions=config.max_sessions,
                 on_log=log,
                 stop=stop,
+                debug=config.log_level == "debug",
             )
             nursery.cancel_scope.cancel()
 

@@ -6,11 +6,17 @@ there: what varies is in fields, so that a line can be searched for and counted 
 
 import ast
 import re
+import types
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pytest
 
+from spacedrive_node.messages.types import Reason, SessionId
+from spacedrive_node.tests.harness.message_unions import UNIONS, members
 from spacedrive_node.tests.test_layout import ROOT, sources
 
 PAGE = ROOT / "docs" / "events.md"
@@ -44,13 +50,14 @@ WRITERS = {
     "log_frame": Form(event=1, level=0, fields=2),
     "Log": Form(event=1, level=0, fields=2),
     "_log_for": Form(event=3, level=2, fields=4),
+    "_on_log": Form(event=2, level=1, fields=3, actor=0),
     "Warn": Form(event=1, level="error", fields=2),
     "_warn": Form(event=0, level="warning", fields=1),
     "_warn_rarely": Form(event=0, level="warning"),
 }
 ABOUT = {"about"}
 """Arguments by name that are no fields."""
-CALLABLES = {"WriteLog": {"log", "write_log"}, "OnLog": {"on_log"}, "Warn": {"warn"}}
+CALLABLES = {"WriteLog": {"log", "write_log"}, "OnLog": {"on_log"}, "LogFor": {"log_for"}, "Warn": {"warn"}}
 """What a parameter of such a type is called, so that calls of it are found."""
 
 
@@ -71,6 +78,8 @@ def documented() -> dict[str, Known]:
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if not line.startswith("- **`"):
             continue
+        if line.endswith(","):  # its fields go on
+            line = f"{line} {following.strip()}"
         entry = ENTRY.match(line)
         assert entry is not None, line
         assert following.startswith("  "), f"nothing is said about {entry['event']}"
@@ -122,7 +131,7 @@ class Source:
         given = {keyword.arg: keyword.value for keyword in call.keywords}
         event = given.get("event", arguments[form.event] if form.event < len(arguments) else None)
         if event is None:
-            if name not in ("log", "Log"):  # math.log, and a frame that is matched
+            if name not in ("log", "Log", "_on_log"):  # math.log, a matched frame, a line for a program
                 self._complain(call, "no event")
             return
         if self._passes_on(event, functions):
@@ -283,6 +292,32 @@ def test_level_actor_and_fields_are_as_documented(event: str) -> None:
     else:
         assert (said.levels, said.fields) == (known.levels, known.fields)
     assert said.levels <= {"debug", "info", "warning", "error"}
+
+
+def test_what_the_log_shows_of_messages_is_documented_and_no_secret() -> None:
+    """Words of closed lists, yes and no, ids of sessions, and short reasons: at most four of each message."""
+    kinds = {kind for union, _decode in UNIONS.values() for kind in members(union)}
+    shown = {(kind, name) for kind in kinds for name in getattr(kind, "_logged", ())}
+    assert {name for _kind, name in shown} <= documented()["message"].fields
+    assert len(shown) > 10
+    for kind, name in shown:
+        assert len(kind._logged) <= 4
+        assert name not in kind._secret
+        field = next(one for one in msgspec.structs.fields(kind) if one.name == name)
+        options = typing.get_args(field.type) if _is_union(field.type) else (field.type,)
+        assert all(_may_be_shown(option) for option in options), (kind, name)
+
+
+def _is_union(kind: object) -> bool:
+    return isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
+
+
+def _may_be_shown(kind: object) -> bool:
+    if typing.get_origin(kind) is Annotated and kind not in (Reason, SessionId):
+        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is tuple:
+        return all(option is ... or _may_be_shown(option) for option in typing.get_args(kind))
+    return kind in (bool, type(None), Reason, SessionId) or typing.get_origin(kind) is typing.Literal
 
 
 @pytest.mark.parametrize(

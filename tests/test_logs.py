@@ -36,6 +36,28 @@ def test_json_lines_carry_actor_level_event_and_fields() -> None:
     )
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.parametrize(
+    ("actor", "fields", "found"),
+    [
+        ("session-" + "a" * 16, {}, "a" * 16),
+        ("session-" + "a" * 16, {"session": "b" * 16}, "a" * 16),
+        ("vault", {"from": "session-" + "a" * 16}, "a" * 16),
+        ("gateway", {"to": "session-" + "a" * 16}, "a" * 16),
+        ("swarm", {"session": "a" * 16}, "a" * 16),
+        ("swarm", {"from": "session-x", "to": 7}, None),
+    ],
+)
+def test_a_line_about_a_session_has_its_id(form, actor, fields, found) -> None:
+    """From the name of its actor, wherever the line has it; what a session says is about itself."""
+    out = io.StringIO()
+    make_log(form, "info", out)(actor, "info", "said", fields)
+    if form == "json":
+        assert json.loads(out.getvalue()).get("session") == found
+    else:
+        assert (f" session={found}" in out.getvalue()) is (found is not None)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_json_does_not_have_is_a_text_there(value: float) -> None:
     """A line that a log shipper cannot parse is a line that it drops."""
