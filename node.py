@@ -130,6 +130,7 @@ async def serve(
                 max_sessions=config.max_sessions,
                 on_log=log,
                 stop=stop,
+                debug=config.log_level == "debug",
             )
             nursery.cancel_scope.cancel()
 
@@ -341,10 +342,9 @@ async def _keep_sockets(sockets: NodeSockets, log: WriteLog) -> None:
         await trio.sleep(_REGISTER_INTERVAL_S)  # there is no event for it that works on every file system
         former, problem = problem, ""
         try:
-            for remark in sockets.keep():
-                log("supervisor", "warning", remark, {})
+            for what in sockets.keep():
+                log("supervisor", "warning", "runtime file was removed, made again", {"what": what})
         except (OSError, UnsafePathError) as error:
             problem = str(error)
         if problem and problem != former:
-            text = "commands may not find this node any more: restart it"
-            log("supervisor", "warning", text, {"reason": problem})
+            log("supervisor", "warning", "commands may not find this node any more", {"reason": problem})

@@ -145,6 +145,11 @@ def _place(error: BaseException) -> str:
 
 def print_to_stderr(message: str) -> None:
     """Write an error, or a remark that must not be mixed with the output, to stderr."""
-    lines = "\n".join(printable(line) for line in message.split("\n"))
+    lines = [printable(line) for line in f"sdnode: {message}".split("\n")]
     with suppress(OSError, ValueError):  # its reader is gone
-        print(f"sdnode: {lines}", file=sys.stderr, flush=True)
+        if "JOURNAL_STREAM" in os.environ:
+            from ..config import journal
+
+            mark = journal.priority("error") if journal.is_journal(sys.stderr.fileno()) else ""
+            lines = [f"{mark}{line}" for line in lines]
+        print("\n".join(lines), file=sys.stderr, flush=True)

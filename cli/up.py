@@ -182,16 +182,13 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
     forbid_core_dumps()  # the passphrase may be typed now, and Ctrl-\ is near
     log = make_log(config.log_format, config.log_level)
     for remark in loaded.remarks:
-        log("supervisor", "warning", remark, {})
+        log("supervisor", "warning", "configuration remark", {"remark": remark})
     if source.file is not None and readable_by_others(source.file):
-        log(
-            "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
-        )
+        log("supervisor", "warning", "passphrase is readable by all users", {"file": source.file})
     if environment := os.environ.get("XDG_RUNTIME_DIR"):
         instead = runtime_dirs()[0]
         if instead.parent != Path(environment):
-            remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
-            log("supervisor", "warning", remark, {"instead": str(instead)})
+            log("supervisor", "warning", "XDG_RUNTIME_DIR is not this user's", {"instead": str(instead)})
     is_ready = False
     out = LineWriter(sys.stdout.fileno(), sys.stdout.encoding)
 

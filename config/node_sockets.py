@@ -109,9 +109,9 @@ class NodeSockets:
         made = []
         if not os.path.lexists(self._control_path):
             self._listen_anew()
-            made.append("the control socket's file was removed, and is made again")
+            made.append("control socket")
         if keep_registered(self._data_dir, self._control_path):
-            made.append("the runtime record was removed, and is written again")
+            made.append("runtime record")
         return made
 
     def _listen_anew(self) -> None:

@@ -64,6 +64,8 @@ class SessionView(Message):
     people; then also `fingerprint`, `seconds`, `path` and `transport` if it is `paired`.
     """
 
+    _logged = ("stage", "accepted", "outcome")
+
     session: SessionId
     role: Role
     stage: Stage
