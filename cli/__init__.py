@@ -8,7 +8,8 @@ The frame:
     choose_node      --data-dir and --control: which running node a command talks to
     output           what the locale cannot print, and what must not command a terminal, is escaped
     json_output      --json: one object per line
-    tables           tables, sizes and time spans for people
+    text_layout      lines, fields and tables on so many columns
+    tables           … printed; sizes and time spans for people
 
 The commands:
     up               `sdnode up`: the node itself

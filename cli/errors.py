@@ -14,7 +14,8 @@ import click
 
 from ..messages.errors import SpacedriveNodeError
 from . import exit_codes
-from .output import discard_stdout, open_standard_streams, printable
+from .output import discard_stdout, open_standard_streams, shown, terminal_columns
+from .text_layout import wrapped
 
 
 class CommandError(SpacedriveNodeError):
@@ -145,6 +146,13 @@ def _place(error: BaseException) -> str:
 
 def print_to_stderr(message: str) -> None:
     """Write an error, or a remark that must not be mixed with the output, to stderr."""
-    lines = "\n".join(printable(line) for line in message.split("\n"))
+    columns = None
+    with suppress(ValueError):  # it is closed
+        columns = terminal_columns(sys.stderr)
+    lines = [
+        part
+        for line in f"sdnode: {message}".split("\n")
+        for part in wrapped(shown(line, sys.stderr), columns)
+    ]
     with suppress(OSError, ValueError):  # its reader is gone
-        print(f"sdnode: {lines}", file=sys.stderr, flush=True)
+        print("\n".join(lines), file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from . import exit_codes
 from .click_commands import Command
 from .errors import CommandError
 from .json_output import json_line, json_option, print_json
+from .output import terminal_columns
 from .public_network import PUBLIC_HELP, PUBLIC_IS_USED
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
             (
                 json_line(ready_event(line))
                 if as_json
-                else ready_text(line, config.data_dir, public=config.public)
+                else ready_text(line, config.data_dir, terminal_columns(), public=config.public)
             )
             + "\n"
         )
@@ -245,19 +246,24 @@ def ready_event(line: "Ready") -> dict[str, object]:
     }
 
 
-def ready_text(line: "Ready", data_dir: str | None, *, public: bool = False) -> str:
-    """Return what people read when the node is ready."""
+def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, public: bool = False) -> str:
+    """Return what people read when the node is ready, on so many columns."""
     from ..config.paths import default_data_dir
     from ..protocol.peer_ids import peer_id_text
+    from .text_layout import field_lines, wrapped
 
-    rows = [
-        ("peer id", peer_id_text(line.peer)),
-        *((("addresses" if index == 0 else ""), address) for index, address in enumerate(line.addresses)),
-        ("data", data_dir or str(default_data_dir())),
-        ("metrics", line.metrics or "off"),
-        *([("public", PUBLIC_IS_USED)] if public else []),
+    fields = [
+        ("  peer id", [peer_id_text(line.peer)]),
+        ("  addresses", list(line.addresses)),
+        ("  data", [data_dir or str(default_data_dir())]),
+        ("  metrics", [line.metrics or "off"]),
+        *([("  public", [PUBLIC_IS_USED])] if public else []),
     ]
-    lines = [f"{line.name} is ready", *(f"  {left:<10}{right}" for left, right in rows)]
-    return "\n".join(
-        [*lines, "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node"]
-    )
+    lines = [
+        *wrapped(f"{line.name} is ready", columns),
+        *field_lines(fields, columns),
+        *wrapped(
+            "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node", columns
+        ),
+    ]
+    return "\n".join(lines)
