@@ -28,6 +28,12 @@ The commands:
     devices          `sdnode devices`: list, rename, forget
     status           `sdnode status`
     actors           `sdnode actors`
+    doctor           `sdnode doctor`
+    doctor_facts     … what it knows, as values
+    doctor_gather    … from where: the node, files, the clock
+    doctor_probe     … and the kernel
+    doctor_findings  … what follows from it
+    doctor_bundle    … and what goes into a bug report
     help_and_version `sdnode help` and `sdnode version`
     demo             `sdnode demo`: the command
     demo_run         … its course

@@ -33,9 +33,9 @@ def print_fields(fields: Sequence[Field]) -> None:
         write_line(line)
 
 
-def print_text(text: str) -> None:
-    """Print a paragraph."""
-    for line in wrapped(shown(text), terminal_columns(), ""):
+def print_text(text: str, hanging: str = "") -> None:
+    """Print a paragraph; all of its lines but the first begin with `hanging`."""
+    for line in wrapped(shown(text), terminal_columns(), hanging):
         write_line(line)
 
 
