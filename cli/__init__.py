@@ -34,6 +34,8 @@ The commands:
     doctor_probe     … and the kernel
     doctor_findings  … what follows from it
     doctor_bundle    … and what goes into a bug report
+    completion       `sdnode completion`: the scripts of shells
+    complete_values  … and what they offer
     help_and_version `sdnode help` and `sdnode version`
     demo             `sdnode demo`: the command
     demo_run         … its course

@@ -55,6 +55,9 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command. Raises UsageError."""
+        if ctx.resilient_parsing:  # a shell completes what is being typed
+            known = self.get_command(ctx, args[0])
+            return args[0], known, args[1:]
         names = self.list_commands(ctx)
         if args and args[0] not in names and not args[0].startswith("-"):
             if len(args[0]) > _MAX_SHOWN_CHARS:
@@ -70,4 +73,6 @@ def _expected_value(param: click.Parameter | None) -> str:
     kind = param.type if param is not None else None
     if isinstance(kind, click.IntRange | click.FloatRange):
         return f"a number from {kind.min:g} to {kind.max:g} is needed"
+    if isinstance(kind, click.Choice):
+        return f"one of {', '.join(kind.choices)} is needed"
     return "a number is needed" if kind in (click.INT, click.FLOAT) else "this cannot be used"

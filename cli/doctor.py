@@ -12,19 +12,26 @@ import click
 from . import exit_codes
 from .choose_node import node_options
 from .click_commands import Command
+from .complete_values import files
 from .errors import CommandError, print_to_stderr
 from .json_output import json_option, print_json
 from .output import write_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .doctor_findings import Finding
+
+
+def _file_option(name: str, text: str) -> "Callable[[Callable[..., int]], Callable[..., int]]":
+    return click.option(name, metavar="FILE", shell_complete=files, help=text)
 
 
 @click.command(cls=Command)
 @node_options
-@click.option("--config", metavar="FILE", help="TOML file with the settings of the node.")
-@click.option("--bundle", metavar="FILE", help="Write a tar.gz for a bug report; it holds no secrets.")
-@click.option("--log", metavar="FILE", help="The node's log, whose end goes into the bundle.")
+@_file_option("--config", "TOML file with the settings of the node.")
+@_file_option("--bundle", "Write a tar.gz for a bug report; it holds no secrets.")
+@_file_option("--log", "The node's log, whose end goes into the bundle.")
 @json_option
 def doctor(
     data_dir: str | None,

@@ -48,6 +48,11 @@ def run_guarded(argv: list[str]) -> int:
     try:
         from .main import cli
 
+        if "_SDNODE_COMPLETE" in os.environ:  # a shell asks: see completion.py
+            from .completion import register_shells
+
+            register_shells()
+
         result = cli.main(args=argv, prog_name="sdnode", standalone_mode=False)
         code = result if isinstance(result, int) else exit_codes.OK
         sys.stdout.flush()

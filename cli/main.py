@@ -17,6 +17,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "actors": ("actors", "actors", "Show the node's processes, with restarts and memory."),
     "doctor": ("doctor", "doctor", "Look for what is wrong, and say what to do."),
     "demo": ("demo", "demo", "Pair two nodes on this machine before your eyes."),
+    "completion": ("completion", "completion", "Print the completion script of a shell."),
     "help": ("help_and_version", "help_command", "Show this, or the help of a command."),
     "version": ("help_and_version", "version", "Show the version."),
 }

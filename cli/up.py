@@ -14,6 +14,7 @@ import click
 
 from . import exit_codes
 from .click_commands import Command
+from .complete_values import Completer, directories, files, one_of
 from .errors import CommandError
 from .json_output import json_line, json_option, print_json
 from .output import terminal_columns
@@ -77,15 +78,34 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+_COMPLETERS: dict[str, Completer] = {
+    "--data-dir": directories,
+    **dict.fromkeys(
+        ("--passphrase-file", "--control", "--tls-certificate", "--tls-key", "--tls-ca"), files
+    ),
+    "--metrics-listen": one_of("127.0.0.1:9464", "off"),
+    "--listen": one_of("/ip4/0.0.0.0/tcp/7520", "/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/tcp/7520",
+                       "/ip6/::/udp/7520/quic-v1"),
+    "--dht-mode": one_of("auto", "server", "client"),
+    "--log-format": one_of("console", "json"),
+    "--log-level": one_of("debug", "info", "warning", "error"),
+}  # fmt: skip
+
+
 def _configuration_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, details in reversed(_FLAGS):
-        command = click.option(name, **details)(command)
+        command = click.option(name, shell_complete=_COMPLETERS.get(name), **details)(command)
     return command
 
 
 @click.command(cls=Command)
 @click.option(
-    "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
+    "--config",
+    "file",
+    metavar="FILE",
+    envvar="SDNODE_CONFIG",
+    shell_complete=files,
+    help="TOML file, keys as the flags.",
 )
 @_configuration_flags
 @click.option("--passphrase-fd", type=int, metavar="N", help="Read the passphrase from this descriptor.")
