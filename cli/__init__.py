@@ -36,6 +36,7 @@ The commands:
     doctor_bundle    … and what goes into a bug report
     completion       `sdnode completion`: the scripts of shells
     complete_values  … and what they offer
+    man_pages        manual pages, at build time
     help_and_version `sdnode help` and `sdnode version`
     demo             `sdnode demo`: the command
     demo_run         … its course

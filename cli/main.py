@@ -8,7 +8,7 @@ from .. import __version__
 from .click_commands import Group
 
 # name: (module, attribute, description). The descriptions are here so that --help imports no command.
-_COMMANDS: dict[str, tuple[str, str, str]] = {
+COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("up", "up", "Run the node in the foreground."),
     "pair": ("pair_and_join", "pair", "Show twelve words for another device to enter."),
     "join": ("pair_and_join", "join", "Enter the twelve words that another device shows."),
@@ -25,19 +25,19 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 
 class _LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, attribute, _ = _COMMANDS[cmd_name]
+        module, attribute, _ = COMMANDS[cmd_name]
         command = getattr(import_module(f".{module}", __package__), attribute)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
 @click.group(
