@@ -16,6 +16,7 @@ The commands:
     passphrase       … where its passphrase comes from
     terminal_lines   … typed without echo, and the terminal left as it was
     pair_and_join    `sdnode pair` and `sdnode join`: their options
+    accept_rules     … which device is accepted unasked
     read_words       … the words of a code, from arguments, standard input or a prompt
     follow_pairing   … the pairing, from its start to its exit code
     pairing_events   … what happens in it, as events for scripts

@@ -71,6 +71,8 @@ class Group(click.Group):
 def _expected_value(param: click.Parameter | None) -> str:
     """Return what a parameter accepts, in place of click's message, which quotes the value."""
     kind = param.type if param is not None else None
+    if expected := getattr(kind, "expected", ""):
+        return str(expected)
     if isinstance(kind, click.IntRange | click.FloatRange):
         return f"a number from {kind.min:g} to {kind.max:g} is needed"
     if isinstance(kind, click.Choice):
