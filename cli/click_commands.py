@@ -6,6 +6,7 @@ Owns these messages and nothing else.
 """
 
 import math
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,8 +27,22 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class _HelpFormatter(click.HelpFormatter):
+    """Help whose options leave room for their text, on a narrow terminal too."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write options and what they do, in two columns."""
+        super().write_dl(rows, min(col_max, self.width // 2), col_spacing)
+
+
+class _Context(click.Context):
+    formatter_class = _HelpFormatter
+
+
 class Command(click.Command):
     """A command whose usage errors name what is wrong and not what was given."""
+
+    context_class = _Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse. Raises UsageError."""
@@ -50,6 +65,7 @@ class Group(click.Group):
     """A group of such commands; an unknown name is repeated only if it is short enough to be a mistake."""
 
     command_class = Command
+    context_class = _Context
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

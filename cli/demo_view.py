@@ -20,6 +20,9 @@ from .tables import size_text
 from .text_layout import record_lines, table_lines, wrapped
 from .views import STAGE_TEXTS, columns_that_fit, word_rows
 
+_TREE_COLUMNS = ([0, 1, 2, 6, 7], [0, 1, 7], [0, 7])
+"""Of the table of actors: as many as fit."""
+
 
 @dataclass(frozen=True)
 class PairingResult:
@@ -154,8 +157,9 @@ class TextDemoView:
         self._color = sys.stdout.isatty()
 
     def _line(self, text: str = "", hanging: str | None = None, **style: Any) -> None:
-        for line in wrapped(text, terminal_columns(), hanging):
-            write_line(click.style(line, **style) if self._color and style else line)
+        for paragraph in text.split("\n"):
+            for line in wrapped(paragraph, terminal_columns(), hanging):
+                write_line(click.style(line, **style) if self._color and style else line)
 
     def starting(self, server: str, names: Sequence[str]) -> None:
         """Print what is about to happen."""
@@ -192,12 +196,15 @@ class TextDemoView:
             self._line(f"  stored   {device.name}, {device.state}, fingerprint {device.fingerprint}")
 
     def _show_tree(self, name: str, actors: Sequence[ActorInfo]) -> None:
-        shown = [0, 1, 2, 6, 7]
-        header, *rows = ([row[column] for column in shown] for row in (ACTOR_HEADER, *actor_rows(actors)))
+        rows = [ACTOR_HEADER, *actor_rows(actors)]
         self._line(f"\n{name}, in the middle of the pairing: one process for each actor")
         columns = terminal_columns()
         room = None if columns is None else columns - 2
-        for line in table_lines(header, rows, (), room) or record_lines(header, rows, room or 0):
+        for shown in _TREE_COLUMNS:
+            header, *others = ([row[column] for column in shown] for row in rows)
+            if lines := table_lines(header, others, (), room):
+                break
+        for line in lines or record_lines(header, others, room or 0):
             self._line("  " + line)
         self._line(f"  private memory of all: {size_text(sum(actor.private_bytes for actor in actors))}")
 

@@ -6,6 +6,7 @@ import click
 
 from .. import __version__
 from .click_commands import Group
+from .output import terminal_columns
 
 # name: (module, attribute, description). The descriptions are here so that --help imports no command.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -40,10 +41,20 @@ class _LazyGroup(Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
+def _help_columns() -> int | None:
+    """Return the width of help on a narrow terminal: click alone would take no fewer than 50 columns."""
+    columns = terminal_columns()
+    return None if columns is None or columns >= 52 else max(columns - 2, 20)
+
+
 @click.group(
     cls=_LazyGroup,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "terminal_width": _help_columns(),
+    },
     epilog="Every command takes --json (one object per line) and --debug (details of an unexpected error).",
 )
 @click.version_option(__version__, prog_name="sdnode", message="%(prog)s %(version)s")

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 
-from spacedrive_node.cli import run
+from spacedrive_node.cli import demo_view, run
 from spacedrive_node.cli.text_layout import cell_width, field_lines, record_lines, table_lines, wrapped
 from spacedrive_node.messages.to_gateway import ActorInfo
 from spacedrive_node.protocol.peer_ids import peer_id_text
@@ -111,6 +111,26 @@ def test_the_line_of_a_node_that_is_ready(columns):
     ready = Ready(WIDE_NAME, PEER, ("/ip4/127.0.0.1/tcp/7520", "/ip6/::1/udp/7520/quic-v1"), "c", None)
     lines = ready_text(ready, "/srv/anna/data", columns, public=True).splitlines()
     check(lines, columns, peer_id_text(PEER), "/ip6/::1/udp/7520/quic-v1", "/srv/anna/data")
+
+
+@NARROW
+@pytest.mark.parametrize("command", ["", "up"])
+def test_help(terminal, columns, command):
+    lines = lines_of(terminal(*command.split(), "--help", columns=columns))
+    check(lines, columns, "Usage: sdnode", "--help")
+
+
+@NARROW
+def test_the_tree_of_the_demo(many, monkeypatch, capsys, columns):
+    """With as many of its columns as fit, and no line that is blank in the middle."""
+    monkeypatch.setattr(demo_view, "terminal_columns", lambda: columns)
+    view = demo_view.TextDemoView()
+    view.process_tree("desktop", many.actors)
+    view.stored_devices("desktop", many.devices)
+    lines = capsys.readouterr().out.splitlines()
+    check(lines, columns, "session-0123456789abcdef", "128.0 MiB", "in the middle of the")
+    assert [number for number, line in enumerate(lines) if not line] == [0]
+    assert len([line for line in lines if "session" in line or "vault" in line]) == 2
 
 
 def test_widths_agree_with_those_of_rich():
