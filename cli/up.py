@@ -14,8 +14,10 @@ import click
 
 from . import exit_codes
 from .click_commands import Command
+from .complete_values import Completer, directories, files, one_of
 from .errors import CommandError
 from .json_output import json_line, json_option, print_json
+from .output import terminal_columns
 from .public_network import PUBLIC_HELP, PUBLIC_IS_USED
 
 if TYPE_CHECKING:
@@ -76,15 +78,34 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+_COMPLETERS: dict[str, Completer] = {
+    "--data-dir": directories,
+    **dict.fromkeys(
+        ("--passphrase-file", "--control", "--tls-certificate", "--tls-key", "--tls-ca"), files
+    ),
+    "--metrics-listen": one_of("127.0.0.1:9464", "off"),
+    "--listen": one_of("/ip4/0.0.0.0/tcp/7520", "/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/tcp/7520",
+                       "/ip6/::/udp/7520/quic-v1"),
+    "--dht-mode": one_of("auto", "server", "client"),
+    "--log-format": one_of("console", "json"),
+    "--log-level": one_of("debug", "info", "warning", "error"),
+}  # fmt: skip
+
+
 def _configuration_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, details in reversed(_FLAGS):
-        command = click.option(name, **details)(command)
+        command = click.option(name, shell_complete=_COMPLETERS.get(name), **details)(command)
     return command
 
 
 @click.command(cls=Command)
 @click.option(
-    "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
+    "--config",
+    "file",
+    metavar="FILE",
+    envvar="SDNODE_CONFIG",
+    shell_complete=files,
+    help="TOML file, keys as the flags.",
 )
 @_configuration_flags
 @click.option("--passphrase-fd", type=int, metavar="N", help="Read the passphrase from this descriptor.")
@@ -199,7 +220,7 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
             (
                 json_line(ready_event(line))
                 if as_json
-                else ready_text(line, config.data_dir, public=config.public)
+                else ready_text(line, config.data_dir, terminal_columns(), public=config.public)
             )
             + "\n"
         )
@@ -242,19 +263,24 @@ def ready_event(line: "Ready") -> dict[str, object]:
     }
 
 
-def ready_text(line: "Ready", data_dir: str | None, *, public: bool = False) -> str:
-    """Return what people read when the node is ready."""
+def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, public: bool = False) -> str:
+    """Return what people read when the node is ready, on so many columns."""
     from ..config.paths import default_data_dir
     from ..protocol.peer_ids import peer_id_text
+    from .text_layout import field_lines, wrapped
 
-    rows = [
-        ("peer id", peer_id_text(line.peer)),
-        *((("addresses" if index == 0 else ""), address) for index, address in enumerate(line.addresses)),
-        ("data", data_dir or str(default_data_dir())),
-        ("metrics", line.metrics or "off"),
-        *([("public", PUBLIC_IS_USED)] if public else []),
+    fields = [
+        ("  peer id", [peer_id_text(line.peer)]),
+        ("  addresses", list(line.addresses)),
+        ("  data", [data_dir or str(default_data_dir())]),
+        ("  metrics", [line.metrics or "off"]),
+        *([("  public", [PUBLIC_IS_USED])] if public else []),
     ]
-    lines = [f"{line.name} is ready", *(f"  {left:<10}{right}" for left, right in rows)]
-    return "\n".join(
-        [*lines, "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node"]
-    )
+    lines = [
+        *wrapped(f"{line.name} is ready", columns),
+        *field_lines(fields, columns),
+        *wrapped(
+            "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node", columns
+        ),
+    ]
+    return "\n".join(lines)

@@ -79,7 +79,9 @@ class NodeSockets:
             control = bind_control(self._control_path)
             self._open.append(control)
             metrics, taken_port = self._bind_metrics()
-            register_node(self._data_dir, self._control_path)
+            sockets = OpenSockets(self._control_path, control, metrics, taken_port)
+            self._metrics = sockets.metrics_endpoint
+            register_node(self._data_dir, self._control_path, self._metrics)
         except UnsafePathError as error:
             self._undo()
             raise NodeSocketError(str(error), is_temporary=error.is_temporary) from None
@@ -92,7 +94,7 @@ class NodeSockets:
         except BaseException:
             self._undo()
             raise
-        return OpenSockets(self._control_path, control, metrics, taken_port)
+        return sockets
 
     @property
     def control_path(self) -> Path:
@@ -110,7 +112,7 @@ class NodeSockets:
         if not os.path.lexists(self._control_path):
             self._listen_anew()
             made.append("control socket")
-        if keep_registered(self._data_dir, self._control_path):
+        if keep_registered(self._data_dir, self._control_path, self._metrics):
             made.append("runtime record")
         return made
 
