@@ -49,6 +49,8 @@ test-rust: $(DEV) ## the Rust client against real nodes, and its example server 
 	@cd clients/rust && $(CARGO) clippy --quiet --all-targets --jobs $(JOBS) -- --deny warnings
 	@cd clients/rust && RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --quiet --no-deps --jobs $(JOBS)
 	@cd clients/rust && $(CARGO) test --jobs $(JOBS) -- --test-threads $(JOBS)
+	@RUST_SERVER=build/rust/debug/examples/server \
+		$(BIN)/python -m pytest -c tests/pytest.ini tests/node/test_server_example.py
 
 # A hundred thousand hostile byte strings at each decoder and socket; the tests take a few thousand.
 fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)

@@ -47,3 +47,8 @@ pub use ids::{DeviceId, PeerId, PublicKey, SessionId};
 pub use messages::{ActorInfo, Device, NodeStatus, SessionState, ShownDevice};
 pub use node::{Node, NodeConfig};
 pub use pairing::{Code, Confirmation, Pairing, States};
+
+/// The program in README.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

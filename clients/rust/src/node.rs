@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -68,7 +68,7 @@ pub struct Node {
     pub addresses: Vec<String>,
     /// The control socket, for [`NodeClient::connect`] and for commands.
     pub control: PathBuf,
-    stop: Option<oneshot::Sender<()>>,
+    stop: watch::Sender<bool>,
     end: watch::Receiver<Option<Error>>,
 }
 
@@ -99,7 +99,7 @@ impl Node {
             }
         };
         let client = NodeClient::connect(&ready.control).await?;
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = watch::channel(false);
         let (ended, end) = watch::channel(None);
         tokio::spawn(async move { tokio::io::copy(&mut lines, &mut tokio::io::sink()).await });
         tokio::spawn(watch_over(child, words, stopped, client.clone(), ended));
@@ -109,7 +109,7 @@ impl Node {
             peer_id: ready.peer_id,
             addresses: ready.addresses,
             control: ready.control,
-            stop: Some(stop),
+            stop,
             end,
         })
     }
@@ -121,9 +121,9 @@ impl Node {
         found.unwrap_or(Error::Closed)
     }
 
-    /// Drains and stops the node; after 5 s it is killed. Returns how it ended.
-    pub async fn stop(mut self) -> Error {
-        drop(self.stop.take());
+    /// Drains and stops the node; after 5 s it is killed. Returns how it ended, an [`Error::NodeEnded`].
+    pub async fn stop(&self) -> Error {
+        self.stop.send_replace(true);
         self.ended().await
     }
 }
@@ -171,28 +171,32 @@ async fn ready_line(lines: &mut (impl AsyncBufReadExt + Unpin)) -> Option<ReadyL
 async fn watch_over(
     mut child: Child,
     words: JoinHandle<Vec<u8>>,
-    stopped: oneshot::Receiver<()>,
+    mut stopped: watch::Receiver<bool>,
     client: NodeClient,
-    ended: watch::Sender<Option<Error>>,
+    end: watch::Sender<Option<Error>>,
 ) {
     let stdin = child.stdin.take();
-    let status = tokio::select! {
-        status = child.wait() => status,
-        _ = stopped => {
+    let ended = tokio::select! {
+        status = child.wait() => Some(status),
+        // It was asked for, or the `Node` was dropped.
+        _ = stopped.wait_for(|is_wanted| *is_wanted) => None,
+    };
+    let status = match ended {
+        Some(status) => status,
+        None => {
             drop(stdin);
-            match timeout(STOP_TIMEOUT, child.wait()).await {
-                Ok(status) => status,
-                Err(_) => {
-                    let _ = child.start_kill();
-                    child.wait().await
-                }
+            if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
+                status
+            } else {
+                let _ = child.start_kill();
+                child.wait().await
             }
         }
     };
     let exit_code = status.ok().and_then(|status| status.code());
-    let end = Error::NodeEnded { exit_code, last_lines: last_words(words).await };
-    client.end(end.clone()).await;
-    ended.send_replace(Some(end));
+    let error = Error::NodeEnded { exit_code, last_lines: last_words(words).await };
+    client.end(error.clone()).await;
+    end.send_replace(Some(error));
 }
 
 /// Copies the node's log to this program's standard error, and returns its last part.
