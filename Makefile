@@ -15,7 +15,6 @@ JOBS   ?= 4
 PAIRINGS ?= 100
 FUZZ   ?= 100000
 CONNECTIONS ?= 1000
-CARGO  := CARGO_TARGET_DIR=../../build/rust cargo
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
@@ -46,9 +45,9 @@ test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs
 # Needs cargo, which fetches what clients/rust/Cargo.toml pins. The example server is driven by the tests of the Python one.
 test-rust: $(DEV) ## the Rust client against real nodes, and its example server (needs cargo)
 	@cd clients/rust && cargo fmt --check
-	@cd clients/rust && $(CARGO) clippy --quiet --all-targets --jobs $(JOBS) -- --deny warnings
-	@cd clients/rust && RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --quiet --no-deps --jobs $(JOBS)
-	@cd clients/rust && $(CARGO) test --jobs $(JOBS) -- --test-threads $(JOBS)
+	@cd clients/rust && cargo clippy --quiet --all-targets --jobs $(JOBS) -- --deny warnings
+	@cd clients/rust && RUSTDOCFLAGS='--deny warnings' cargo doc --quiet --no-deps --jobs $(JOBS)
+	@cd clients/rust && cargo test --jobs $(JOBS) -- --test-threads $(JOBS)
 	@RUST_SERVER=build/rust/debug/examples/server \
 		$(BIN)/python -m pytest -c tests/pytest.ini tests/node/test_server_example.py
 

@@ -40,7 +40,7 @@ pub enum Error {
     #[error("the node has not answered for 60 s")]
     NoReply,
     /// The node that this program started has ended; no other comes in its place.
-    #[error("the node has ended with {}\n{last_lines}", how(*exit_code))]
+    #[error("the node has ended {}\n{last_lines}", how(*exit_code))]
     NodeEnded {
         /// The exit code of its process; None if a signal ended it.
         exit_code: Option<i32>,
@@ -78,5 +78,5 @@ impl Error {
 }
 
 fn how(exit_code: Option<i32>) -> String {
-    exit_code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"))
+    exit_code.map_or_else(|| "by a signal".to_owned(), |code| format!("with exit code {code}"))
 }
