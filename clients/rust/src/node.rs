@@ -52,6 +52,7 @@ struct ReadyLine {
     peer_id: String,
     addresses: Vec<String>,
     control: PathBuf,
+    metrics: Option<String>,
 }
 
 /// A running node that this program has started. Its log goes to this program's standard error.
@@ -68,6 +69,8 @@ pub struct Node {
     pub addresses: Vec<String>,
     /// The control socket, for [`NodeClient::connect`] and for commands.
     pub control: PathBuf,
+    /// `HOST:PORT` of the metrics; None when there are none.
+    pub metrics: Option<String>,
     stop: watch::Sender<bool>,
     end: watch::Receiver<Option<Error>>,
 }
@@ -109,6 +112,7 @@ impl Node {
             peer_id: ready.peer_id,
             addresses: ready.addresses,
             control: ready.control,
+            metrics: ready.metrics,
             stop,
             end,
         })

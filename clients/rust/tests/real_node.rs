@@ -127,6 +127,7 @@ async fn two_nodes_pair_and_part() {
         let status = anna.status().await.unwrap();
         assert_eq!((status.name.as_str(), status.ready, status.offline), ("anna", true, true));
         assert_eq!(status.addresses, anna.addresses);
+        assert!(anna.metrics.as_ref().is_some_and(|address| address.starts_with("127.0.0.1:")));
         let end = anna.stop().await;
         assert!(matches!(end, Error::NodeEnded { exit_code: Some(0), .. }), "{end}");
     })
