@@ -215,8 +215,9 @@ class HttpServer:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch, nursery.cancel_scope)
-            await answer.stream(send)
-            await _send(stream, connection.send(h11.EndOfMessage()) or b"")
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the client went away
+                await answer.stream(send)
+                await _send(stream, connection.send(h11.EndOfMessage()) or b"")
             nursery.cancel_scope.cancel()
 
 
