@@ -19,7 +19,8 @@ import trio
 from . import __version__, sandbox_profiles
 from .config.multiaddrs import named_peers
 from .config.node_sockets import NodeSocketError, NodeSockets
-from .config.paths import UnsafePathError, default_data_dir, runtime_dir
+from .config.page_token import PageTokenError, page_token
+from .config.paths import UnsafePathError, default_data_dir, readable_by_others, runtime_dir
 from .config.settings import NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
@@ -30,6 +31,8 @@ from .messages.actor_configs import (
     SessionConfig,
     SwarmConfig,
     VaultConfig,
+    WebConfig,
+    page_token_digest,
 )
 from .node_status import Ready, ready_line, report_status
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
@@ -104,6 +107,18 @@ async def serve(
     if problems := config.contradictions():
         raise NodeFailedError("\n".join(text for _key, text in problems))
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
+    try:
+        token = page_token(config)
+    except PageTokenError as error:
+        raise NodeFailedError(str(error), is_temporary=error.is_temporary) from None
+    token_file = config.web_token_file
+    if token is not None and token_file is not None and readable_by_others(token_file):
+        log(
+            "supervisor",
+            "warning",
+            "everyone on this machine can read the page's token",
+            {"file": token_file},
+        )
     with ExitStack() as stack:
         node_sockets = NodeSockets(config, data_dir)
         try:
@@ -120,8 +135,11 @@ async def serve(
             None if sockets.metrics is None else sockets.metrics.fileno(),
             passphrase_fd=passphrase_fd,
         )
+        if sockets.web is not None and token is not None:
+            specs.append(page_spec(sockets.web.fileno(), token))
+        made_token = None if token_file else token
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(report_status, node_sockets, sockets, ready, log, on_status)
+            nursery.start_soon(report_status, node_sockets, sockets, made_token, ready, log, on_status)
             nursery.start_soon(_keep_sockets, node_sockets, log)
             await run_tree(
                 specs,
@@ -235,6 +253,19 @@ def child_specs(
             -1, ChildSpec("lan", _entry("lan"), LanConfig(), sandbox=sandbox_profiles.LAN, preload=True)
         )
     return specs
+
+
+def page_spec(socket_fd: int, token: str) -> ChildSpec:
+    """Return the actor of the page, the last to start. The node goes on without one that keeps dying."""
+    return ChildSpec(
+        kind="web",
+        entry=_entry("web"),
+        config=WebConfig(socket_fd=FIRST_EXTRA_FD, token_digest=page_token_digest(token.encode())),
+        restart="transient",
+        fds=(socket_fd,),
+        sandbox=sandbox_profiles.WEB,
+        preload=True,
+    )
 
 
 def session_spec() -> ChildSpec:

@@ -6,7 +6,7 @@ the node counts as ready. Never decides anything for the node.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -31,7 +31,8 @@ _NO_REPLY = (OSError, trio.EndOfChannel, trio.BrokenResourceError, MalformedMess
 class Ready:
     """What is reported when the node takes pairings: who it is, and where it can be reached.
 
-    `control` is the path of the control socket, `metrics` `HOST:PORT` or None.
+    `control` is the path of the control socket, `metrics` `HOST:PORT` or None. `page` is the address of the
+    page, or None; `page_token`, a secret, its token if it was made for this start.
     """
 
     name: str
@@ -39,17 +40,20 @@ class Ready:
     addresses: tuple[str, ...]
     control: str
     metrics: str | None
+    page: str | None = None
+    page_token: str | None = field(default=None, repr=False)
 
 
 async def report_status(
     node_sockets: NodeSockets,
     sockets: OpenSockets,
+    page_token: str | None,
     ready: Callable[[Ready], None],
     log: WriteLog,
     on_status: Callable[[str], None] | None,
 ) -> None:
     """Call `ready` when the node is, and `on_status` from then on."""
-    await _report_when_ready(sockets, ready, log)
+    await _report_when_ready(sockets, page_token, ready, log)
     give_back_free_memory()  # of the imports; the node runs for months
     while on_status is not None:
         await trio.sleep(_STATUS_INTERVAL_S)
@@ -94,7 +98,9 @@ async def _status_requests(control_path: Path) -> AsyncIterator[Callable[[], Awa
         await channel.aclose()
 
 
-async def _report_when_ready(sockets: OpenSockets, ready: Callable[[Ready], None], log: WriteLog) -> None:
+async def _report_when_ready(
+    sockets: OpenSockets, page_token: str | None, ready: Callable[[Ready], None], log: WriteLog
+) -> None:
     """Request the status from the gateway, as any client does, until the node listens; then call `ready`.
 
     Meanwhile, log now and then what is missing.
@@ -120,5 +126,7 @@ async def _report_when_ready(sockets: OpenSockets, ready: Callable[[Ready], None
             addresses=status.addresses,
             control=str(sockets.control_path),
             metrics=sockets.metrics_endpoint,
+            page=sockets.page_address,
+            page_token=page_token,
         )
     )

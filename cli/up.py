@@ -39,6 +39,8 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--name", {"metavar": "TEXT", "help": "Name of this device, as others see it."}),
     ("--control", {"metavar": "PATH", "help": "Control socket."}),
     ("--metrics-listen", {"metavar": "HOST:PORT", "help": "Metrics over HTTP, or off. [127.0.0.1:9464]"}),
+    ("--web", {"metavar": "HOST:PORT", "help": "A page for a browser on this host, or off. [off]"}),
+    ("--web-token-file", {"metavar": "FILE", "help": "Its token is in this file, and is not printed."}),
     ("--listen", {**_MULTI, "help": "Listen here; may be repeated. [IPv4 and IPv6, port 7520]"}),
     ("--quic/--no-quic", {"default": None, "help": "Without --listen, listen on QUIC too. [yes]"}),
     ("--websocket-path", {"metavar": "PATH", "help": "Of WebSocket listeners. [/]"}),
@@ -192,12 +194,12 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
 
     import trio
 
-    from ..config.paths import runtime_dirs
+    from ..config.paths import readable_by_others, runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
     from .core_dumps import forbid_core_dumps
     from .errors import root_cause
-    from .passphrase import open_passphrase, readable_by_others
+    from .passphrase import open_passphrase
 
     config = loaded.config
     forbid_core_dumps()  # the passphrase may be typed now, and Ctrl-\ is near
@@ -260,6 +262,8 @@ def ready_event(line: "Ready") -> dict[str, object]:
         "dial": [f"{address}/p2p/{peer_id_text(line.peer)}" for address in line.addresses],
         "control": line.control,
         "metrics": line.metrics,
+        **({} if line.page is None else {"page": line.page}),
+        **({} if line.page_token is None else {"page_token": line.page_token}),
     }
 
 
@@ -274,6 +278,7 @@ def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, publ
         ("  addresses", list(line.addresses)),
         ("  data", [data_dir or str(default_data_dir())]),
         ("  metrics", [line.metrics or "off"]),
+        *([] if line.page is None else [("  page", [_page_link(line.page, line.page_token)])]),
         *([("  public", [PUBLIC_IS_USED])] if public else []),
     ]
     lines = [
@@ -284,3 +289,8 @@ def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, publ
         ),
     ]
     return "\n".join(lines)
+
+
+def _page_link(page: str, token: str | None) -> str:
+    """Return the address for a browser. What follows `#` stays in it: no request contains that."""
+    return page if token is None else f"{page}#{token}"

@@ -1,8 +1,8 @@
-"""The sockets of a node that outlive its actors: the control socket and the metrics socket.
+"""The sockets of a node that outlive its actors: those of control, metrics and the page.
 
-The supervisor's process opens them before any actor exists and hands copies to the gateway and to metrics, at
-each of their starts: so a client that connects while one of them restarts waits a moment and is not refused.
-Owns opening them, the node's entry in the register of running nodes, and undoing both. Never accepts a
+The supervisor's process opens them before any actor exists and hands copies to the gateway, metrics and web,
+at each of their starts: so a client that connects while one of them restarts waits and is not refused. Owns
+opening them, the node's entry in the register of running nodes, and undoing both. Never accepts a
 connection, and never writes to the log: node.py does.
 """
 
@@ -25,7 +25,7 @@ from .paths import (
 from .running_nodes import keep_registered, register_node, unregister_node
 from .settings import NodeConfig
 
-_METRICS_BACKLOG = 64
+_HTTP_BACKLOG = 64
 
 
 class NodeSocketError(ReportedError):
@@ -33,7 +33,7 @@ class NodeSocketError(ReportedError):
 
 
 class OpenSockets(NamedTuple):
-    """The listening sockets of a node; `metrics` is None when no HTTP is wanted.
+    """The listening sockets of a node; `metrics` is None when no HTTP is wanted, `web` when no page is.
 
     `taken_port`: the metrics port that was wanted and is taken, so that `metrics` has another; else None.
     """
@@ -42,14 +42,17 @@ class OpenSockets(NamedTuple):
     control: socket.socket
     metrics: socket.socket | None
     taken_port: int | None
+    web: socket.socket | None = None
 
     @property
     def metrics_endpoint(self) -> str | None:
         """`HOST:PORT` of the metrics, None when there are none."""
-        if self.metrics is None:
-            return None
-        host, port = self.metrics.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return None if self.metrics is None else _endpoint_of(self.metrics)
+
+    @property
+    def page_address(self) -> str | None:
+        """The address of the page for a browser, None when there is none."""
+        return None if self.web is None else f"http://{_endpoint_of(self.web)}/"
 
 
 def wanted_control(config: NodeConfig, data_dir: Path) -> Path:
@@ -79,7 +82,8 @@ class NodeSockets:
             control = bind_control(self._control_path)
             self._open.append(control)
             metrics, taken_port = self._bind_metrics()
-            sockets = OpenSockets(self._control_path, control, metrics, taken_port)
+            web = self._bind_web()
+            sockets = OpenSockets(self._control_path, control, metrics, taken_port, web)
             self._metrics = sockets.metrics_endpoint
             register_node(self._data_dir, self._control_path, self._metrics)
         except UnsafePathError as error:
@@ -177,6 +181,27 @@ class NodeSockets:
         self._open.append(listener)
         return listener, taken_port
 
+    def _bind_web(self) -> socket.socket | None:
+        wanted = self._config.web_endpoint
+        if wanted is None:
+            return None
+        host, port = wanted
+        try:
+            listener = _listen(host, port)
+        except OSError as error:
+            raise NodeSocketError(
+                f"the page cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
+                "choose another address with --web",
+                is_temporary=is_temporary(error),
+            ) from None
+        self._open.append(listener)
+        return listener
+
+
+def _endpoint_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
 
 def _listen(host: str, port: int) -> socket.socket:
     family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -184,7 +209,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(_METRICS_BACKLOG)
+        listener.listen(_HTTP_BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()

@@ -4,6 +4,7 @@ They are known when the node starts and do not change while it runs; everything 
 descriptor or a file name stands where a secret is needed.
 """
 
+import hashlib
 from typing import Annotated, dataclass_transform
 
 import msgspec
@@ -21,6 +22,8 @@ __all__ = [
     "SessionConfig",
     "SwarmConfig",
     "VaultConfig",
+    "WebConfig",
+    "page_token_digest",
 ]
 
 PASSPHRASE_LIMIT = 1024
@@ -130,6 +133,22 @@ class MetricsConfig(ActorConfig):
 
     socket_fd: int | None
     version: str
+
+
+class WebConfig(ActorConfig):
+    """For web. `socket_fd` is the listening TCP socket, kept by the supervisor.
+
+    `token_digest` is the SHA-256 of the token that whoever uses the page has to show; the token itself, of
+    256 random bits or from a file, stays with the supervisor.
+    """
+
+    socket_fd: int
+    token_digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+def page_token_digest(token: bytes) -> str:
+    """Return by what the token of the page is recognized. Of a random token it says nothing."""
+    return hashlib.sha256(token).hexdigest()
 
 
 def decoder(config: type[M]) -> Decoder[M]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from .base import Decoder, Message
+from .base import CONTROL_LIMIT, LENGTH_BYTES, Decoder, Message
 from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded, Undeliverable
 from .peer_id_text import peer_id_text
 from .types import (
@@ -190,6 +190,22 @@ class SessionLimit(Message):
     limit: int
 
 
+class PageFrames(Message):
+    """From web: one request of the control protocol, in its frame, on this connection of the page.
+
+    A connection begins with its first frame, and ends with the first frame of the next one.
+    """
+
+    connection: RequestId
+    frames: Annotated[bytes, Meta(max_length=CONTROL_LIMIT + LENGTH_BYTES)]
+
+
+class FramesRead(Message):
+    """From web: it has read the last GatewayFrames of that connection, and takes the next."""
+
+    connection: RequestId
+
+
 GatewayInbox = (
     SessionView
     | NodeIdentity
@@ -206,5 +222,7 @@ GatewayInbox = (
     | ActorRestarted
     | Alive
     | Undeliverable
+    | PageFrames
+    | FramesRead
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

@@ -52,7 +52,7 @@ Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
 """Values, in the order of the labels in docs/operations.md, "Watching"; never ids, codes or names."""
 
 ActorKind = Literal[
-    "supervisor", "zygote", "vault", "metrics", "gateway", "discovery", "lan", "swarm", "session"
+    "supervisor", "zygote", "vault", "metrics", "gateway", "discovery", "lan", "swarm", "web", "session"
 ]
 MdnsOutcome = Literal["read", "other_service", "off_link", "too_many", "malformed"]
 """What became of a packet of mDNS: read, or dropped, and why."""
