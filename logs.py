@@ -184,16 +184,21 @@ class NodeLog:
 
     def __init__(self, form: LogFormat, level: str, stream: TextIO | None = None) -> None:
         out = sys.stderr if stream is None else stream
-        self._form: structlog.typing.Processor = (
-            structlog.processors.JSONRenderer()
-            if form == "json"
-            else structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=30)
-        )
+        self._has_colors = out.isatty()
         self._add_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
-        self._level = _LEVELS[level]
+        self.change(form, level)
         self._is_journal = _is_journal(out)
         self._writer = _line_writer(out, self._dropped_notice)
         self._write = out.write if self._writer is None else self._writer.write
+
+    def change(self, form: LogFormat, level: str) -> None:
+        """Write the lines from now on in this form, those of at least this level."""
+        self._form: structlog.typing.Processor = (
+            structlog.processors.JSONRenderer()
+            if form == "json"
+            else structlog.dev.ConsoleRenderer(colors=self._has_colors, pad_event_to=30)
+        )
+        self._level = _LEVELS[level]
 
     def __call__(self, actor: str, level: str, event: str, fields: Mapping[str, LogField]) -> None:
         """Write one line, if its level is high enough. Raises nothing: what reports cannot be reported."""

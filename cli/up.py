@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,8 +139,9 @@ def up(
     from ..config.paths import default_data_dir
     from .passphrase import choose_source
 
+    load = partial(load_config, flags, dict(os.environ), file)
     try:
-        loaded = load_config(flags, os.environ, file)
+        loaded = load()
     except ConfigError as error:
         raise CommandError(
             "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
@@ -154,7 +156,7 @@ def up(
     if check_config:
         _print_configuration(loaded, data_dir, control, as_json=as_json)
         return exit_codes.OK
-    return _run_node(loaded, source, as_json=as_json, lifeline=lifeline)
+    return _run_node(loaded, load, source, has_file=file is not None, as_json=as_json, lifeline=lifeline)
 
 
 def _print_configuration(loaded: "LoadedConfig", data_dir: Path, control: Path, *, as_json: bool) -> None:
@@ -189,14 +191,22 @@ def _own_bootstrap_remarks(loaded: "LoadedConfig", data_dir: Path) -> list[str]:
     ]
 
 
-def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bool, lifeline: bool) -> int:
-    from functools import partial
-
+def _run_node(
+    loaded: "LoadedConfig",
+    load: "Callable[[], LoadedConfig]",
+    source: "PassphraseSource",
+    *,
+    has_file: bool,
+    as_json: bool,
+    lifeline: bool,
+) -> int:
+    """Run a node; `load` reads its configuration again."""
     import trio
 
     from ..config.paths import readable_by_others, runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
+    from ..node_reload import SettingsSource
     from .core_dumps import forbid_core_dumps
     from .errors import root_cause
     from .passphrase import open_passphrase
@@ -235,7 +245,9 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
 
     try:
         with open_passphrase(source, is_new) as fd:
-            trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline, passphrase_fd=fd))
+            settings = SettingsSource(load, log.change, has_file)
+            run = partial(run_node, config, ready=ready, log=log, lifeline=lifeline, settings=settings)
+            trio.run(partial(run, passphrase_fd=fd))
     except BaseException as error:
         failure = root_cause(error)
         if not isinstance(failure, NodeFailedError):

@@ -29,7 +29,7 @@ class SessionLog:
     def __init__(self, on_log: OnLog, log_for: LogFor, *, is_debug: bool) -> None:
         self._on_log = on_log
         self._log_for = log_for
-        self._is_debug = is_debug
+        self.is_debug = is_debug
         self._began: dict[str, float] = {}
 
     def started(self, spawn: Spawn) -> None:
@@ -59,7 +59,7 @@ class SessionLog:
 
     def sends(self, child: Child, step: Step) -> None:
         """A child wants these messages sent."""
-        if not self._is_debug:
+        if not self.is_debug:
             return
         for out in step.out:
             note = out.note or {}

@@ -13,6 +13,7 @@ import trio
 
 from ...messages.actor_configs import SwarmConfig
 from ...messages.errors import is_temporary
+from ...messages.to_swarm import Listening
 from ...messages.types import LogField
 from ..base import FatalActorError
 from .dial import addresses
@@ -56,6 +57,25 @@ async def listen(
     listening = [found[index] for index in range(len(wanted))]
     await _say_what_is_missing(listening, write_log)
     return listening
+
+
+def chosen(config: SwarmConfig) -> tuple[str, ...]:
+    """Return the addresses that the user has chosen to listen on; empty if that was left to the node."""
+    return () if config.default_port else config.listen
+
+
+def still_wanted(former: Listening, config: SwarmConfig) -> tuple[str, ...]:
+    """Return the addresses from before a restart whose listeners are configured as they were.
+
+    A port that was found for another configuration must not take the place of the one that is configured now.
+    """
+    now = chosen(config)
+    if former.wanted is None or former.wanted == now:
+        return former.addresses
+    same = {addresses.parse(text).with_port(0) for text in now if text in former.wanted}
+    return tuple(
+        text for text in former.addresses if addresses.parse(text).with_certhash("").with_port(0) in same
+    )
 
 
 def listen_endpoint(text: str) -> Endpoint:

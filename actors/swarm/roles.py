@@ -130,7 +130,7 @@ class Roles:
 
     def set_mappings(self, mappings: Iterable[PortMapping]) -> None:
         """The gateway has opened these for this node, and no others."""
-        if self._watch is not None:
+        if self._watch is not None and self._config.port_mapping:
             self._watch.set_mappings(mapped_ports.endpoints(mappings, self._listening()))
 
     def network_changed(self) -> None:
