@@ -14,7 +14,7 @@ import pytest
 from trio.to_thread import run_sync as to_thread
 
 from spacedrive_node.actors.metrics.catalogue import CATALOGUE
-from spacedrive_node.tests.harness.nodes import pair, two_nodes
+from spacedrive_node.tests.harness.nodes import free_port, pair, running_node
 from spacedrive_node.tests.harness.prometheus import Prometheus, running_prometheus
 
 GRAFANA = Path(__file__).parents[2] / "deploy/grafana"
@@ -133,9 +133,12 @@ def ask_everything(prometheus: Prometheus) -> None:
 
 async def test_a_real_prometheus_has_data_for_everything_that_is_asked(short_path: Path) -> None:
     """It scrapes two nodes from before their first pairing, and sees that one in each."""
-    async with two_nodes(short_path, metrics_listen="127.0.0.1:0") as (a, b):
-        targets = [node.ready.metrics for node in (a, b)]
-        with running_prometheus(short_path / "prometheus", [one for one in targets if one]) as prometheus:
+    anna, bruno = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    with running_prometheus(short_path / "prometheus", (anna, bruno)) as prometheus:
+        async with (
+            running_node(short_path, "anna", metrics_listen=anna) as a,
+            running_node(short_path, "bruno", metrics_listen=bruno, bootstrap=(a.bootstrap,)) as b,
+        ):
             await to_thread(prometheus.wait_for, "spacedrive_node_ready == 1", 2)
             await pair(a, b)
             for expression in (PAIRED, PROCESS_IS_SEEN):
