@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net test-rust fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol sbom
+.PHONY: help demo test test-net test-rust fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -131,6 +131,9 @@ lock: ## write the locked requirements anew (maintainers; needs uv)
 
 control-protocol: $(STAMP) ## write the message types into docs/control-protocol.md and its JSON Schema
 	@$(BIN)/python -m spacedrive_node.messages.control_schema docs
+
+man: $(STAMP) ## write the manual pages of all commands into dist/man
+	@$(BIN)/python -m spacedrive_node.cli.man_pages dist/man
 
 sbom: ## write what a node consists of, from the lock, into dist/sbom.cdx.json (CycloneDX)
 	@$(PYTHON) requirements/sbom.py dist/sbom.cdx.json
