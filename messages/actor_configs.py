@@ -1,6 +1,7 @@
 """What each actor is given at its start: plain values, no secrets.
 
-They are known when the node starts and do not change while it runs; everything else comes as a message. A
+They are known when the actor starts and do not change while it runs, though its next process may have others
+(docs/decisions/0021-reload.md); everything else comes as a message. A
 descriptor or a file name stands where a secret is needed.
 """
 
@@ -95,7 +96,13 @@ class DiscoveryConfig(ActorConfig):
 
 
 class LanConfig(ActorConfig):
-    """For lan: nothing, because what it does is told by discovery."""
+    """For lan: whether it is there for mDNS and for mapping ports. What is in each, it is told by others.
+
+    What is not wanted is not heeded either: it may be left over from before a reload.
+    """
+
+    mdns: bool = True
+    port_mapping: bool = True
 
 
 class SessionConfig(ActorConfig):

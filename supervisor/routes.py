@@ -46,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     Route("RenameDevice", ("gateway",), "vault"),
     Route("ForgetDevice", ("gateway",), "vault"),
     Route("ListActors", ("gateway",), "supervisor"),
+    Route("Reload", ("gateway",), "supervisor"),
     Route("Shutdown", ("gateway",), "supervisor"),
     # a session and its peer
     Route("Serve", ("session",), "swarm", standing=True),
