@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom
+.PHONY: help demo test test-net test-rust fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -41,6 +41,15 @@ test: $(DEV) ## all tests, in four processes (JOBS=4, TRANSPORT=quic)
 test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10)
 	@$(BIN)/python tests/networks/run.py $(if $(CELLS),--cells '$(CELLS)') \
 		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS))
+
+# Needs cargo, which fetches what clients/rust/Cargo.toml pins. The example server is driven by the tests of the Python one.
+test-rust: $(DEV) ## the Rust client against real nodes, and its example server (needs cargo)
+	@cd clients/rust && cargo fmt --check
+	@cd clients/rust && cargo clippy --quiet --all-targets --jobs $(JOBS) -- --deny warnings
+	@cd clients/rust && RUSTDOCFLAGS='--deny warnings' cargo doc --quiet --no-deps --jobs $(JOBS)
+	@cd clients/rust && cargo test --jobs $(JOBS) -- --test-threads $(JOBS)
+	@RUST_SERVER=build/rust/debug/examples/server \
+		$(BIN)/python -m pytest -c tests/pytest.ini tests/node/test_server_example.py
 
 # A hundred thousand hostile byte strings at each decoder and socket; the tests take a few thousand.
 fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)

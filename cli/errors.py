@@ -160,4 +160,9 @@ def print_to_stderr(message: str) -> None:
         for part in wrapped(shown(line, sys.stderr), columns)
     ]
     with suppress(OSError, ValueError):  # its reader is gone
+        if "JOURNAL_STREAM" in os.environ:
+            from ..config import journal
+
+            mark = journal.priority("error") if journal.is_journal(sys.stderr.fileno()) else ""
+            lines = [f"{mark}{line}" for line in lines]
         print("\n".join(lines), file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "join": ("pair_and_join", "join", "Enter the twelve words that another device shows."),
     "devices": ("devices", "devices", "List, rename and forget trusted devices."),
     "status": ("status", "status", "Show addresses, reachability and sessions of the node."),
+    "reload": ("reload", "reload_command", "Have the node read its configuration file again."),
     "actors": ("actors", "actors", "Show the node's processes, with restarts and memory."),
     "doctor": ("doctor", "doctor", "Look for what is wrong, and say what to do."),
     "demo": ("demo", "demo", "Pair two nodes on this machine before your eyes."),

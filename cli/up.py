@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--name", {"metavar": "TEXT", "help": "Name of this device, as others see it."}),
     ("--control", {"metavar": "PATH", "help": "Control socket."}),
     ("--metrics-listen", {"metavar": "HOST:PORT", "help": "Metrics over HTTP, or off. [127.0.0.1:9464]"}),
+    ("--web", {"metavar": "HOST:PORT", "help": "A page for a browser on this host, or off. [off]"}),
+    ("--web-token-file", {"metavar": "FILE", "help": "Its token is in this file, and is not printed."}),
     ("--listen", {**_MULTI, "help": "Listen here; may be repeated. [IPv4 and IPv6, port 7520]"}),
     ("--quic/--no-quic", {"default": None, "help": "Without --listen, listen on QUIC too. [yes]"}),
     ("--websocket-path", {"metavar": "PATH", "help": "Of WebSocket listeners. [/]"}),
@@ -136,8 +139,9 @@ def up(
     from ..config.paths import default_data_dir
     from .passphrase import choose_source
 
+    load = partial(load_config, flags, dict(os.environ), file)
     try:
-        loaded = load_config(flags, os.environ, file)
+        loaded = load()
     except ConfigError as error:
         raise CommandError(
             "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
@@ -152,7 +156,7 @@ def up(
     if check_config:
         _print_configuration(loaded, data_dir, control, as_json=as_json)
         return exit_codes.OK
-    return _run_node(loaded, source, as_json=as_json, lifeline=lifeline)
+    return _run_node(loaded, load, source, has_file=file is not None, as_json=as_json, lifeline=lifeline)
 
 
 def _print_configuration(loaded: "LoadedConfig", data_dir: Path, control: Path, *, as_json: bool) -> None:
@@ -187,32 +191,37 @@ def _own_bootstrap_remarks(loaded: "LoadedConfig", data_dir: Path) -> list[str]:
     ]
 
 
-def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bool, lifeline: bool) -> int:
-    from functools import partial
-
+def _run_node(
+    loaded: "LoadedConfig",
+    load: "Callable[[], LoadedConfig]",
+    source: "PassphraseSource",
+    *,
+    has_file: bool,
+    as_json: bool,
+    lifeline: bool,
+) -> int:
+    """Run a node; `load` reads its configuration again."""
     import trio
 
-    from ..config.paths import runtime_dirs
+    from ..config.paths import readable_by_others, runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
+    from ..node_reload import SettingsSource
     from .core_dumps import forbid_core_dumps
     from .errors import root_cause
-    from .passphrase import open_passphrase, readable_by_others
+    from .passphrase import open_passphrase
 
     config = loaded.config
     forbid_core_dumps()  # the passphrase may be typed now, and Ctrl-\ is near
     log = make_log(config.log_format, config.log_level)
     for remark in loaded.remarks:
-        log("supervisor", "warning", remark, {})
+        log("supervisor", "warning", "configuration remark", {"remark": remark})
     if source.file is not None and readable_by_others(source.file):
-        log(
-            "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
-        )
+        log("supervisor", "warning", "passphrase is readable by all users", {"file": source.file})
     if environment := os.environ.get("XDG_RUNTIME_DIR"):
         instead = runtime_dirs()[0]
         if instead.parent != Path(environment):
-            remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
-            log("supervisor", "warning", remark, {"instead": str(instead)})
+            log("supervisor", "warning", "XDG_RUNTIME_DIR is not this user's", {"instead": str(instead)})
     is_ready = False
     out = LineWriter(sys.stdout.fileno(), sys.stdout.encoding)
 
@@ -236,7 +245,9 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
 
     try:
         with open_passphrase(source, is_new) as fd:
-            trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline, passphrase_fd=fd))
+            settings = SettingsSource(load, log.change, has_file)
+            run = partial(run_node, config, ready=ready, log=log, lifeline=lifeline, settings=settings)
+            trio.run(partial(run, passphrase_fd=fd))
     except BaseException as error:
         failure = root_cause(error)
         if not isinstance(failure, NodeFailedError):
@@ -263,6 +274,8 @@ def ready_event(line: "Ready") -> dict[str, object]:
         "dial": [f"{address}/p2p/{peer_id_text(line.peer)}" for address in line.addresses],
         "control": line.control,
         "metrics": line.metrics,
+        **({} if line.page is None else {"page": line.page}),
+        **({} if line.page_token is None else {"page_token": line.page_token}),
     }
 
 
@@ -277,6 +290,7 @@ def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, publ
         ("  addresses", list(line.addresses)),
         ("  data", [data_dir or str(default_data_dir())]),
         ("  metrics", [line.metrics or "off"]),
+        *([] if line.page is None else [("  page", [_page_link(line.page, line.page_token)])]),
         *([("  public", [PUBLIC_IS_USED])] if public else []),
     ]
     lines = [
@@ -287,3 +301,8 @@ def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, publ
         ),
     ]
     return "\n".join(lines)
+
+
+def _page_link(page: str, token: str | None) -> str:
+    """Return the address for a browser. What follows `#` stays in it: no request contains that."""
+    return page if token is None else f"{page}#{token}"

@@ -5,19 +5,22 @@ Pure: reads the totals and returns the body; http_server.py sends it.
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
-
+from ...import_stubs import stub_unused_modules
 from ..histogram import Histogram
 from .catalogue import CATALOGUE, KNOWN_SERIES, PREFIX
 from .totals import Totals
+
+# What prometheus_client's own servers and clients need; http_server.py serves.
+with stub_unused_modules(("http.server", "urllib.request", "wsgiref")):
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        InfoMetricFamily,
+        Metric,
+    )
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

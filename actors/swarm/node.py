@@ -36,6 +36,7 @@ from .kad.routing_table import RoutingTable
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
+from .listening import chosen
 from .metrics import Measurements
 from .names.resolver import DnsaddrResolver
 from .pairing.ban_list import BanList
@@ -224,7 +225,7 @@ class SwarmNode:
         host = self._host
         self._announced = host.announced
         sends = [
-            Send("swarm", Listening(host.listening)),
+            Send("swarm", Listening(host.listening, chosen(self._config))),
             Send("discovery", self._swarm_up()),
             Send("gateway", self._status()),
             *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),

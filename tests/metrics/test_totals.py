@@ -31,7 +31,7 @@ from spacedrive_node.messages.to_metrics import (
     decode,
 )
 from spacedrive_node.messages.types import Outcome, Role
-from spacedrive_node.node import child_specs, session_spec
+from spacedrive_node.node import child_specs, page_spec, session_spec
 from spacedrive_node.supervisor.ledger import SUPERVISOR
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import FORK_SERVER_NAME
@@ -252,7 +252,7 @@ def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
 
 def test_the_closed_sets_of_labels_are_those_of_the_node() -> None:
     """Every kind of actor that a node has, and every cause of a restart."""
-    specs = [*child_specs(NodeConfig(), Path("/nowhere"), 0, None), session_spec()]
+    specs = [*child_specs(NodeConfig(), Path("/nowhere"), 0, None), page_spec(0, "x"), session_spec()]
     assert set(get_args(ActorKind)) == {SUPERVISOR, FORK_SERVER_NAME, *(spec.kind for spec in specs)}
     assert get_args(RestartReason) == get_args(Cause)
 
