@@ -44,7 +44,7 @@ def test_the_swarm_does_not_import_what_it_does_not_use() -> None:
     [
         (
             "actors.metrics.exposition",
-            ["email", "http.client", "prometheus_client", "urllib.request", "wsgiref"],
+            ["email", "http.client", "urllib.request", "wsgiref"],
         ),
         ("node", ["anyio", "asyncio", "concurrent", "libp2p", "prometheus_client", "rich"]),
     ],

@@ -1,21 +1,85 @@
-"""Writes totals as Prometheus text (0.0.4) or OpenMetrics (1.0.0).
+"""Writes totals as Prometheus text or OpenMetrics, by means of prometheus_client.
 
-By itself, because a scrape is made of a thousand lines: what a series is called is put together once, and a
-scrape only writes values behind names. Pure: reads the totals and returns the body; http_server.py sends it.
+Pure: reads the totals and returns the body; http_server.py sends it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 
+from ...import_stubs import stub_unused_modules
 from ..histogram import Histogram
-from .catalogue import BY_NAME, CATALOGUE, KNOWN_SERIES, PREFIX
+from .catalogue import CATALOGUE, KNOWN_SERIES, PREFIX
 from .totals import Totals
 
-_TEXT = "text/plain; version=0.0.4; charset=utf-8"
-_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-_MAX_NAMES = 4096
-"""More than there can be: totals.py bounds the series of each metric."""
+# What prometheus_client's own servers and clients need; http_server.py serves.
+with stub_unused_modules(("http.server", "urllib.request", "wsgiref")):
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        InfoMetricFamily,
+        Metric,
+    )
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector
+
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+class TotalsCollector(Collector):
+    """Passes the totals to prometheus_client: every metric of the catalogue, in its order.
+
+    `alive` is whether the supervisor answers, `ready` whether the node is. `created` is the Unix time at
+    which counting began, None to leave it out: only OpenMetrics has a place for it.
+    """
+
+    def __init__(
+        self, totals: Totals, version: str, *, alive: bool, ready: bool, created: float | None
+    ) -> None:
+        self._totals = totals
+        self._version = version
+        self._alive = alive
+        self._ready = ready
+        self._created = created
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        yield InfoMetricFamily(f"{PREFIX}build", "The program that runs.", {"version": self._version})
+        yield GaugeMetricFamily(
+            f"{PREFIX}alive", "Whether the supervisor answers, as /livez says.", float(self._alive)
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}ready", "Whether the node is ready, as /readyz says.", float(self._ready)
+        )
+        yield from self._families()
+
+    def _families(self) -> Iterator[Metric]:
+        numbers, histograms = self._totals.numbers(), self._totals.histograms()
+        for metric in CATALOGUE:
+            name, known = metric.full_name, KNOWN_SERIES.get(metric.name, ())
+            if metric.kind == "histogram":
+                family = HistogramMetricFamily(name, metric.help, labels=metric.labels, unit=metric.unit)
+                counted = {labels: h for (of, labels), h in histograms.items() if of == metric.name}
+                for labels, histogram in (dict.fromkeys(known, Histogram()) | counted).items():
+                    running = histogram.cumulative()
+                    buckets = [(bound, running[index]) for index, bound in metric.bounds]
+                    family.add_metric(labels, buckets, histogram.total)
+                    if self._created is not None:
+                        names = dict(zip(metric.labels, labels, strict=True))
+                        family.add_sample(f"{name}_created", names, self._created)
+                yield family
+                continue
+            present = {labels: value for (of, labels), value in numbers.items() if of == metric.name}
+            values = dict.fromkeys(known, 0.0) | present
+            if metric.kind == "counter":
+                counter = CounterMetricFamily(name, metric.help, labels=metric.labels, unit=metric.unit)
+                for labels, value in values.items():
+                    counter.add_metric(labels, value, created=self._created)
+                yield counter
+                continue
+            gauge = GaugeMetricFamily(name, metric.help, labels=metric.labels, unit=metric.unit)
+            for labels, value in values.items():
+                gauge.add_metric(labels, value)
+            yield gauge
 
 
 def render(
@@ -27,112 +91,10 @@ def render(
     ready: bool = False,
     created: float = 0.0,
 ) -> tuple[bytes, str]:
-    """Return the body and its content type: OpenMetrics 1.0.0 or Prometheus text.
-
-    `alive` is whether the supervisor answers, `ready` whether the node is. `created` is the Unix time at
-    which counting began: only OpenMetrics has a place for it.
-    """
-    lines = [
-        *_of_the_node(version, alive=alive, ready=ready, openmetrics=openmetrics),
-        *_of_the_totals(totals, created if openmetrics else None),
-    ]
-    if openmetrics:
-        lines.append("# EOF")
-    return "\n".join((*lines, "")).encode(), _OPENMETRICS if openmetrics else _TEXT
-
-
-def _of_the_node(version: str, *, alive: bool, ready: bool, openmetrics: bool) -> Iterator[str]:
-    name = f"{PREFIX}build" if openmetrics else f"{PREFIX}build_info"
-    yield f"# HELP {name} The program that runs."
-    yield f"# TYPE {name} {'info' if openmetrics else 'gauge'}"
-    yield f"{PREFIX}build_info{_labels(('version',), (version,))} 1.0"
-    yield f"# HELP {PREFIX}alive Whether the supervisor answers, as /livez says."
-    yield f"# TYPE {PREFIX}alive gauge"
-    yield f"{PREFIX}alive {float(alive)}"
-    yield f"# HELP {PREFIX}ready Whether the node is ready, as /readyz says."
-    yield f"# TYPE {PREFIX}ready gauge"
-    yield f"{PREFIX}ready {float(ready)}"
-
-
-def _of_the_totals(totals: Totals, created: float | None) -> Iterator[str]:
-    """Write every metric of the catalogue, in its order; `created` is None in Prometheus text."""
-    numbers: dict[str, dict[tuple[str, ...], float]] = {}
-    for (name, labels), value in totals.numbers().items():
-        numbers.setdefault(name, {})[labels] = value
-    histograms: dict[str, dict[tuple[str, ...], Histogram]] = {}
-    for (name, labels), histogram in totals.histograms().items():
-        histograms.setdefault(name, {})[labels] = histogram
-    for metric in CATALOGUE:
-        known = KNOWN_SERIES.get(metric.name, ())
-        yield _head(metric.name, created is not None)
-        if metric.kind == "histogram":
-            counted = dict.fromkeys(known, Histogram()) | histograms.get(metric.name, {})
-            for labels, histogram in counted.items():
-                yield from _histogram(_histogram_names(metric.name, labels), histogram, created)
-            continue
-        for labels, value in (dict.fromkeys(known, 0.0) | numbers.get(metric.name, {})).items():
-            names = _number_names(metric.name, labels)
-            yield f"{names.value} {float(value)!r}"
-            if created is not None and metric.kind == "counter":
-                yield f"{names.created} {created!r}"
-
-
-@dataclass(frozen=True, slots=True)
-class _NumberNames:
-    """What stands before the values of one series: its names with its labels."""
-
-    value: str
-    created: str
-
-
-@dataclass(frozen=True, slots=True)
-class _HistogramNames:
-    """The same of a histogram, whose buckets are each an index of Histogram.cumulative and a name."""
-
-    buckets: tuple[tuple[int, str], ...]
-    count: str
-    total: str
-    created: str
-
-
-def _histogram(names: _HistogramNames, histogram: Histogram, created: float | None) -> Iterator[str]:
-    running = histogram.cumulative()
-    for index, name in names.buckets:
-        yield f"{name} {float(running[index])!r}"
-    yield f"{names.count} {float(running[-1])!r}"
-    yield f"{names.total} {float(histogram.total)!r}"
-    if created is not None:
-        yield f"{names.created} {created!r}"
-
-
-@lru_cache(_MAX_NAMES)
-def _head(metric_name: str, openmetrics: bool) -> str:
-    metric = BY_NAME[metric_name]
-    name = metric.full_name.removesuffix("_total") if openmetrics else metric.full_name
-    unit = f"\n# UNIT {name} {metric.unit}" if openmetrics and metric.unit else ""
-    return f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}{unit}"
-
-
-@lru_cache(_MAX_NAMES)
-def _number_names(metric_name: str, labels: tuple[str, ...]) -> _NumberNames:
-    metric = BY_NAME[metric_name]
-    of = _labels(metric.labels, labels)
-    return _NumberNames(metric.full_name + of, metric.full_name.removesuffix("_total") + "_created" + of)
-
-
-@lru_cache(_MAX_NAMES)
-def _histogram_names(metric_name: str, labels: tuple[str, ...]) -> _HistogramNames:
-    metric = BY_NAME[metric_name]
-    name, of = metric.full_name, _labels(metric.labels, labels)
-    buckets = tuple(
-        (index, f"{name}_bucket{_labels((*metric.labels, 'le'), (*labels, bound))}")
-        for index, bound in metric.bounds
+    """Return the body and its content type: OpenMetrics 1.0.0 or Prometheus text."""
+    # Not the client's Accept header itself: prometheus_client copies parameters of it into the answer.
+    encode, content_type = choose_encoder(_OPENMETRICS if openmetrics else "")
+    collector = TotalsCollector(
+        totals, version, alive=alive, ready=ready, created=created if openmetrics else None
     )
-    return _HistogramNames(buckets, f"{name}_count{of}", f"{name}_sum{of}", f"{name}_created{of}")
-
-
-def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    """Return the labels as both formats write them, in order of their names; nothing, if there are none."""
-    escaped = [value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"") for value in values]
-    pairs = sorted(zip(names, escaped, strict=True))
-    return "{" + ",".join(f'{name}="{value}"' for name, value in pairs) + "}" if pairs else ""
+    return encode(collector), content_type
