@@ -21,7 +21,8 @@ import trio
 from . import __version__, sandbox_profiles
 from .config.multiaddrs import named_peers
 from .config.node_sockets import NodeSocketError, NodeSockets
-from .config.paths import UnsafePathError, default_data_dir, runtime_dir
+from .config.page_token import PageTokenError, page_token
+from .config.paths import UnsafePathError, default_data_dir, readable_by_others, runtime_dir
 from .config.settings import NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
@@ -32,6 +33,8 @@ from .messages.actor_configs import (
     SessionConfig,
     SwarmConfig,
     VaultConfig,
+    WebConfig,
+    page_token_digest,
 )
 from .node_reload import Reloader, SettingsSource
 from .node_status import Ready, ready_line, report_status
@@ -112,6 +115,18 @@ async def serve(
     if problems := config.contradictions():
         raise NodeFailedError("\n".join(text for _key, text in problems))
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
+    try:
+        token = page_token(config)
+    except PageTokenError as error:
+        raise NodeFailedError(str(error), is_temporary=error.is_temporary) from None
+    token_file = config.web_token_file
+    if token is not None and token_file is not None and readable_by_others(token_file):
+        log(
+            "supervisor",
+            "warning",
+            "page token is readable by all users",
+            {"file": token_file},
+        )
     with ExitStack() as stack:
         node_sockets = NodeSockets(config, data_dir)
         try:
@@ -121,11 +136,14 @@ async def serve(
         if sockets.taken_port is not None and sockets.metrics is not None:
             ports = {"wanted": sockets.taken_port, "instead": sockets.metrics.getsockname()[1]}
             log("supervisor", "warning", "metrics port taken", ports)
+        page = None if sockets.web is None or token is None else page_spec(sockets.web.fileno(), token)
+        made_token = None if token_file else token
 
         def compose(config: NodeConfig, metrics: socket.socket | None) -> list[ChildSpec]:
             metrics_fd = None if metrics is None else metrics.fileno()
             control_fd = sockets.control.fileno()
-            return child_specs(config, data_dir, control_fd, metrics_fd, passphrase_fd=passphrase_fd)
+            specs = child_specs(config, data_dir, control_fd, metrics_fd, passphrase_fd=passphrase_fd)
+            return specs if page is None else [*specs, page]
 
         reloads = reloads or ReloadDesk()
         if settings is not None:
@@ -134,7 +152,7 @@ async def serve(
                 config, sockets.metrics, settings, compose, node_sockets, limit_files, log
             ).reload
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(report_status, node_sockets, sockets, ready, log, on_status)
+            nursery.start_soon(report_status, node_sockets, sockets, made_token, ready, log, on_status)
             nursery.start_soon(_keep_sockets, node_sockets, log)
             await run_tree(
                 compose(config, sockets.metrics),
@@ -143,6 +161,7 @@ async def serve(
                 max_sessions=config.max_sessions,
                 on_log=log,
                 stop=stop,
+                debug=config.log_level == "debug",
                 reloads=reloads,
             )
             nursery.cancel_scope.cancel()
@@ -258,6 +277,19 @@ def child_specs(
     return specs
 
 
+def page_spec(socket_fd: int, token: str) -> ChildSpec:
+    """Return the actor of the page, the last to start. The node goes on without one that keeps dying."""
+    return ChildSpec(
+        kind="web",
+        entry=_entry("web"),
+        config=WebConfig(socket_fd=FIRST_EXTRA_FD, token_digest=page_token_digest(token.encode())),
+        restart="transient",
+        fds=(socket_fd,),
+        sandbox=sandbox_profiles.WEB,
+        preload=True,
+    )
+
+
 def session_spec() -> ChildSpec:
     """Return the specification that all pairing sessions have in common."""
     return ChildSpec(
@@ -358,10 +390,9 @@ async def _keep_sockets(sockets: NodeSockets, log: WriteLog) -> None:
         await trio.sleep(_REGISTER_INTERVAL_S)  # there is no event for it that works on every file system
         former, problem = problem, ""
         try:
-            for remark in sockets.keep():
-                log("supervisor", "warning", remark, {})
+            for what in sockets.keep():
+                log("supervisor", "warning", "runtime file was removed, made again", {"what": what})
         except (OSError, UnsafePathError) as error:
             problem = str(error)
         if problem and problem != former:
-            text = "commands may not find this node any more: restart it"
-            log("supervisor", "warning", text, {"reason": problem})
+            log("supervisor", "warning", "commands may not find this node any more", {"reason": problem})

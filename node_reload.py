@@ -3,7 +3,7 @@
 All of it or nothing. The settings are read and checked as at the start; one that cannot change while the node
 runs is named, and the rest waits with it; an actor that does not get to work with the new settings brings all
 actors back to the former ones. Which actor a setting concerns is not listed anywhere: it is the one whose
-specification comes out different (node.py). docs/decisions/0020-reload.md.
+specification comes out different (node.py). docs/decisions/0021-reload.md.
 
 Owns what the node runs with. Never starts or stops an actor: supervisor/reconfiguration.py does.
 """
@@ -147,6 +147,7 @@ class Reloader:
         self._limit_files(new.max_sessions)
         if new.max_sessions != self._config.max_sessions:
             tree.limit_sessions(new.max_sessions)
+        tree.log_messages(new.log_level == "debug")
         self._source.change_log(new.log_format, new.log_level)
         self._config, self._files = new, files
         return _report("applied", changes, different.actors)

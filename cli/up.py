@@ -15,8 +15,10 @@ import click
 
 from . import exit_codes
 from .click_commands import Command
+from .complete_values import Completer, directories, files, one_of
 from .errors import CommandError
 from .json_output import json_line, json_option, print_json
+from .output import terminal_columns
 from .public_network import PUBLIC_HELP, PUBLIC_IS_USED
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--name", {"metavar": "TEXT", "help": "Name of this device, as others see it."}),
     ("--control", {"metavar": "PATH", "help": "Control socket."}),
     ("--metrics-listen", {"metavar": "HOST:PORT", "help": "Metrics over HTTP, or off. [127.0.0.1:9464]"}),
+    ("--web", {"metavar": "HOST:PORT", "help": "A page for a browser on this host, or off. [off]"}),
+    ("--web-token-file", {"metavar": "FILE", "help": "Its token is in this file, and is not printed."}),
     ("--listen", {**_MULTI, "help": "Listen here; may be repeated. [IPv4 and IPv6, port 7520]"}),
     ("--quic/--no-quic", {"default": None, "help": "Without --listen, listen on QUIC too. [yes]"}),
     ("--websocket-path", {"metavar": "PATH", "help": "Of WebSocket listeners. [/]"}),
@@ -77,15 +81,34 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+_COMPLETERS: dict[str, Completer] = {
+    "--data-dir": directories,
+    **dict.fromkeys(
+        ("--passphrase-file", "--control", "--tls-certificate", "--tls-key", "--tls-ca"), files
+    ),
+    "--metrics-listen": one_of("127.0.0.1:9464", "off"),
+    "--listen": one_of("/ip4/0.0.0.0/tcp/7520", "/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/tcp/7520",
+                       "/ip6/::/udp/7520/quic-v1"),
+    "--dht-mode": one_of("auto", "server", "client"),
+    "--log-format": one_of("console", "json"),
+    "--log-level": one_of("debug", "info", "warning", "error"),
+}  # fmt: skip
+
+
 def _configuration_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, details in reversed(_FLAGS):
-        command = click.option(name, **details)(command)
+        command = click.option(name, shell_complete=_COMPLETERS.get(name), **details)(command)
     return command
 
 
 @click.command(cls=Command)
 @click.option(
-    "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
+    "--config",
+    "file",
+    metavar="FILE",
+    envvar="SDNODE_CONFIG",
+    shell_complete=files,
+    help="TOML file, keys as the flags.",
 )
 @_configuration_flags
 @click.option("--passphrase-fd", type=int, metavar="N", help="Read the passphrase from this descriptor.")
@@ -180,28 +203,25 @@ def _run_node(
     """Run a node; `load` reads its configuration again."""
     import trio
 
-    from ..config.paths import runtime_dirs
+    from ..config.paths import readable_by_others, runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
     from ..node_reload import SettingsSource
     from .core_dumps import forbid_core_dumps
     from .errors import root_cause
-    from .passphrase import open_passphrase, readable_by_others
+    from .passphrase import open_passphrase
 
     config = loaded.config
     forbid_core_dumps()  # the passphrase may be typed now, and Ctrl-\ is near
     log = make_log(config.log_format, config.log_level)
     for remark in loaded.remarks:
-        log("supervisor", "warning", remark, {})
+        log("supervisor", "warning", "configuration remark", {"remark": remark})
     if source.file is not None and readable_by_others(source.file):
-        log(
-            "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
-        )
+        log("supervisor", "warning", "passphrase is readable by all users", {"file": source.file})
     if environment := os.environ.get("XDG_RUNTIME_DIR"):
         instead = runtime_dirs()[0]
         if instead.parent != Path(environment):
-            remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
-            log("supervisor", "warning", remark, {"instead": str(instead)})
+            log("supervisor", "warning", "XDG_RUNTIME_DIR is not this user's", {"instead": str(instead)})
     is_ready = False
     out = LineWriter(sys.stdout.fileno(), sys.stdout.encoding)
 
@@ -212,7 +232,7 @@ def _run_node(
             (
                 json_line(ready_event(line))
                 if as_json
-                else ready_text(line, config.data_dir, public=config.public)
+                else ready_text(line, config.data_dir, terminal_columns(), public=config.public)
             )
             + "\n"
         )
@@ -254,22 +274,35 @@ def ready_event(line: "Ready") -> dict[str, object]:
         "dial": [f"{address}/p2p/{peer_id_text(line.peer)}" for address in line.addresses],
         "control": line.control,
         "metrics": line.metrics,
+        **({} if line.page is None else {"page": line.page}),
+        **({} if line.page_token is None else {"page_token": line.page_token}),
     }
 
 
-def ready_text(line: "Ready", data_dir: str | None, *, public: bool = False) -> str:
-    """Return what people read when the node is ready."""
+def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, public: bool = False) -> str:
+    """Return what people read when the node is ready, on so many columns."""
     from ..config.paths import default_data_dir
     from ..protocol.peer_ids import peer_id_text
+    from .text_layout import field_lines, wrapped
 
-    rows = [
-        ("peer id", peer_id_text(line.peer)),
-        *((("addresses" if index == 0 else ""), address) for index, address in enumerate(line.addresses)),
-        ("data", data_dir or str(default_data_dir())),
-        ("metrics", line.metrics or "off"),
-        *([("public", PUBLIC_IS_USED)] if public else []),
+    fields = [
+        ("  peer id", [peer_id_text(line.peer)]),
+        ("  addresses", list(line.addresses)),
+        ("  data", [data_dir or str(default_data_dir())]),
+        ("  metrics", [line.metrics or "off"]),
+        *([] if line.page is None else [("  page", [_page_link(line.page, line.page_token)])]),
+        *([("  public", [PUBLIC_IS_USED])] if public else []),
     ]
-    lines = [f"{line.name} is ready", *(f"  {left:<10}{right}" for left, right in rows)]
-    return "\n".join(
-        [*lines, "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node"]
-    )
+    lines = [
+        *wrapped(f"{line.name} is ready", columns),
+        *field_lines(fields, columns),
+        *wrapped(
+            "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node", columns
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _page_link(page: str, token: str | None) -> str:
+    """Return the address for a browser. What follows `#` stays in it: no request contains that."""
+    return page if token is None else f"{page}#{token}"

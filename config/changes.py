@@ -11,8 +11,8 @@ from .node_sockets import wanted_control
 from .paths import default_data_dir
 from .settings import SETTINGS, NodeConfig, Setting, number_text
 
-_FIXED = frozenset({"data-dir", "control", "passphrase-file"})
-"""The node would be another one, be found nowhere by those who use it, or lose its key."""
+_FIXED = frozenset({"data-dir", "control", "passphrase-file", "web", "web-token-file"})
+"""The node would be another one, be found nowhere by those who use it, or lose its key or its page."""
 _MAX_SHOWN_BYTES = 256
 _CUT = "..."
 

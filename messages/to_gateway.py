@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .base import Decoder, Message
+from .base import CONTROL_LIMIT, LENGTH_BYTES, Decoder, Message
 from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded, Undeliverable
 from .peer_id_text import peer_id_text
 from .types import (
@@ -66,6 +66,8 @@ class SessionView(Message):
     code is claimed or the session ends. `stage` never goes back. `outcome` is set once, with `message` for
     people; then also `fingerprint`, `seconds`, `path` and `transport` if it is `paired`.
     """
+
+    _logged = ("stage", "accepted", "outcome")
 
     session: SessionId
     role: Role
@@ -191,6 +193,22 @@ class SessionLimit(Message):
     limit: int
 
 
+class PageFrames(Message):
+    """From web: one request of the control protocol, in its frame, on this connection of the page.
+
+    A connection begins with its first frame, and ends with the first frame of the next one.
+    """
+
+    connection: RequestId
+    frames: Annotated[bytes, Meta(max_length=CONTROL_LIMIT + LENGTH_BYTES)]
+
+
+class FramesRead(Message):
+    """From web: it has read the last GatewayFrames of that connection, and takes the next."""
+
+    connection: RequestId
+
+
 class SettingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A setting whose value is another one than the node runs with, as texts; long ones are cut.
 
@@ -243,5 +261,7 @@ GatewayInbox = (
     | ActorRestarted
     | Alive
     | Undeliverable
+    | PageFrames
+    | FramesRead
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

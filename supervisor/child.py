@@ -82,6 +82,8 @@ class Child:
         """For its own lines."""
         self.warn_budget = LogBudget()
         """For lines about it, which its own must not push out."""
+        self.message_budget = LogBudget()
+        """For lines about each message that it sends."""
         self.has_sent_step = False
         """The present incarnation works: a Fatal from it does not end the node any more."""
         self.next_spec: ChildSpec | None = None

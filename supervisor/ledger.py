@@ -54,11 +54,15 @@ MAX_CHECKPOINT_BYTES = INTERNAL_LIMIT - 128 * 1024
 
 
 class Ledger:
-    """The inboxes and checkpoints of one node. `new_id` makes the ids of the supervisor's own messages."""
+    """The inboxes and checkpoints of one node. `new_id` makes the ids of the supervisor's own messages.
 
-    def __init__(self, *, max_sessions: int, new_id: Callable[[], bytes]) -> None:
+    `debug`: actors are told that the log has that level.
+    """
+
+    def __init__(self, *, max_sessions: int, new_id: Callable[[], bytes], debug: bool = False) -> None:
         self._max_sessions = max_sessions
         self._new_id = new_id
+        self.debug = debug
         self._actors: dict[str, ActorRecord] = {}
         self._sessions = 0
         self._standing = StandingMessages()
@@ -93,7 +97,7 @@ class Ledger:
         actor.incarnation += 1
         actor.state = "starting"
         actor.overflowed = actor.refused = False
-        return Start(name=name, incarnation=actor.incarnation, config=config, checkpoint=actor.checkpoint)
+        return Start(name, actor.incarnation, config, actor.checkpoint, self.debug)
 
     def mark_ready(self, name: str) -> list[Effect]:
         """Deliver the inbox of an actor that has started, standing messages first; inform its watchers."""
@@ -173,7 +177,7 @@ class Ledger:
         effects: list[Effect] = []
         for watcher in SESSION_END_WATCHERS:
             effects += self.post(watcher, ended, slot=session.encode(), standing=watcher == "gateway")
-        return [*effects, Retire(name)]
+        return [*effects, Retire(name, actor.role, outcome)]
 
     def role(self, name: str) -> Role | None:
         """Return the role of a session; None if there is no such session."""
@@ -256,7 +260,7 @@ class Ledger:
                 return self._undeliverable(sender, out, busy=True, reason=reason)
             self.add_actor(out.to, stepping=True, role=route.spawns)
             receiver = self._actors[out.to]
-            effects.append(Spawn(out.to))
+            effects.append(Spawn(out.to, route.spawns))
         if route.withdraws is not None:
             self._standing.withdraw(out.to, sender.name, route.withdraws, out.slot)
         if route.standing and not self._standing.keep(out.to, out.slot, envelope, retained=route.retained):

@@ -5,7 +5,7 @@ all go back to what they were. An actor is ended as by a crash, of which the oth
 (docs/architecture.md, "Restarts"), and what it died of is `reload`: no exit to its restart policy.
 
 Owns the order of such a change and the time that a trial may take. Never decides what is to change:
-node_reload.py does, with the settings. docs/decisions/0020-reload.md.
+node_reload.py does, with the settings. docs/decisions/0021-reload.md.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -71,7 +71,8 @@ class Reconfiguration:
     """The running tree, as far as it can be changed. One change at a time: the caller sees to that.
 
     `specs` and `children` are the tree's own. `start` adds a singleton and has it supervised, as a trial;
-    `retire` has one stopped for good; `limit_sessions` sets how many sessions may run.
+    `retire` has one stopped for good; `limit_sessions` sets how many sessions may run;
+    `log_messages` whether those of each session are logged, with what is in them for actors that start then.
     """
 
     specs: list[ChildSpec]
@@ -80,6 +81,7 @@ class Reconfiguration:
     start: Callable[[ChildSpec], Child]
     retire: Callable[[Child], None]
     limit_sessions: Callable[[int], None]
+    log_messages: Callable[[bool], None]
 
     async def switch(
         self, wanted: Sequence[ChildSpec], changes: Changes, progress: Callable[[str], None]

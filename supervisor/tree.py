@@ -39,11 +39,9 @@ from .metrics import SupervisorMetrics
 from .reconfiguration import Reconfiguration
 from .reload_desk import ReloadDesk
 from .restart_policy import Cause, GiveUp
+from .session_log import OnLog, SessionLog
 from .spawner import HEARTBEAT_INTERVAL_S, ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
 from .stopping import stop_all
-
-OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
-"""Called with actor, level, event and fields."""
 
 MAX_STARTING_SESSIONS = 16
 """Sessions that start at once, from the request for a process to Ready. A thousand of them, which start again
@@ -64,16 +62,18 @@ async def run_tree(
     on_ready: Callable[[], None] | None = None,
     stop: trio.Event,
     heartbeat: float = HEARTBEAT_INTERVAL_S,
+    debug: bool = False,
     reloads: ReloadDesk | None = None,
 ) -> None:
     """Run a node until `stop` is set (by the caller, or by a Shutdown). Raises NodeFailedError.
 
     `specs` are the singletons in the order of their start. `on_ready` is called once, when all are ready.
     `heartbeat` is the interval of the heartbeat in seconds; a child that misses three is killed as hanging.
+    `debug` has the messages of each session logged.
     `reloads` carries out reloads, and takes those that are asked for by other ways than the gateway.
     """
     reloads = reloads or ReloadDesk()
-    tree = _Tree(list(specs), session_spec, spawner, max_sessions, on_log, stop, heartbeat, reloads)
+    tree = _Tree(list(specs), session_spec, spawner, max_sessions, on_log, stop, heartbeat, debug, reloads)
     try:
         await tree.run(on_ready)
     except* SpawnerBrokenError as broken:
@@ -91,6 +91,7 @@ class _Tree:
     on_log: OnLog
     stop: trio.Event
     heartbeat: float
+    debug: bool
     reloads: ReloadDesk
     failure: NodeFailedError | None = None
     children: dict[str, Child] = field(default_factory=dict)
@@ -101,12 +102,14 @@ class _Tree:
     ledger: Ledger = field(init=False)
     metrics: SupervisorMetrics = field(init=False)
     info: SupervisorInfo = field(init=False)
+    sessions: SessionLog = field(init=False)
     nursery: trio.Nursery = field(init=False)
 
     async def run(self, on_ready: Callable[[], None] | None) -> None:
-        self.ledger = Ledger(max_sessions=self.max_sessions, new_id=lambda: os.urandom(16))
+        self.ledger = Ledger(max_sessions=self.max_sessions, new_id=lambda: os.urandom(16), debug=self.debug)
         self.metrics = SupervisorMetrics(self.ledger, self.children, self.spawner)
         self.info = SupervisorInfo(self.ledger, self.children, self.spawner, self.metrics, self.reloads)
+        self.sessions = SessionLog(self.on_log, self._log_for, is_debug=self.debug)
         for spec in self.specs:
             self._add_child(spec)
         self._apply_effects(self.ledger.limit_sessions(self.max_sessions))
@@ -141,7 +144,12 @@ class _Tree:
         def limit_sessions(limit: int) -> None:
             self._apply_effects(self.ledger.limit_sessions(limit))
 
-        return Reconfiguration(self.specs, self.children, self.ledger, start, self._retire, limit_sessions)
+        def log_messages(wanted: bool) -> None:
+            self.ledger.debug = self.sessions.is_debug = wanted
+
+        return Reconfiguration(
+            self.specs, self.children, self.ledger, start, self._retire, limit_sessions, log_messages
+        )
 
     # one child
 
@@ -168,6 +176,7 @@ class _Tree:
         self._apply_effects(self.ledger.mark_down(child.name))
         child.gone.set()
         if child.is_session:
+            self.sessions.gone(child.name)
             self.children.pop(child.name, None)
 
     async def _wait_for_predecessors(self, child: Child) -> None:
@@ -260,6 +269,7 @@ class _Tree:
             case Step():
                 if not child.has_sent_step:
                     child.mark_step()
+                self.sessions.sends(child, frame)
                 self._apply_effects(self.ledger.apply_step(child.name, frame))
             case Log():
                 self._log_for(child, child.log_budget, frame.level, frame.event, frame.fields)
@@ -301,8 +311,10 @@ class _Tree:
                 case Spawn():
                     child = Child(effect.name, self.session_spec, random.random, self.starting_sessions)
                     self.children[effect.name] = child
+                    self.sessions.started(effect)
                     self.nursery.start_soon(self._supervise, child)
                 case Retire():
+                    self.sessions.ended(effect)
                     self._retire(self.children[effect.name])
                 case Kill():
                     channel = self.children[effect.name].channel

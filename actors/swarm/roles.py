@@ -30,10 +30,7 @@ from .reachability.dial_back import DialBack
 from .reachability.judgement import fixed, serves_dht
 from .reachability.watch import ReachabilityWatch
 
-NOTHING_TO_TELL: Final = (
-    "no public address and no relay: in the public network this node finds others and is not found; "
-    "see --announce, --relay"
-)
+NOTHING_TO_TELL: Final = "no public address and no relay: see --announce, --relay"
 FIRST_RELAY_S: Final = 30.0
 """After so long a node of the public network has found a relay, if it finds any soon."""
 

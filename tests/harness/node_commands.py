@@ -65,6 +65,8 @@ class UpCommand:
             self.process.stdout.close()
             raise AssertionError(self.log())
         self.ready = json.loads(line)
+        if "page_token" in self.ready:
+            collector.add_secret("token of the page", self.ready["page_token"].encode())
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
         done = subprocess.run(

@@ -32,6 +32,7 @@ from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import RunningChild, Spare, Spawner
+from spacedrive_node.tests.harness.raw_http import PageClient
 from spacedrive_node.tests.harness.secret_sweep import collector
 from spacedrive_node.tests.harness.transports import listen_addresses
 
@@ -204,6 +205,13 @@ class Node:
     def bootstrap(self) -> str:
         return f"{self.ready.addresses[0]}/p2p/{peer_id_text(self.ready.peer)}"
 
+    @property
+    def page(self) -> PageClient:
+        """A client of the page, if the node has one."""
+        assert self.ready.page is not None
+        assert self.ready.page_token is not None
+        return PageClient(int(self.ready.page.rstrip("/").rpartition(":")[2]), self.ready.page_token)
+
     async def pids(self) -> dict[str, int]:
         return {row.actor: row.pid for row in await self.client.actors()}
 
@@ -261,6 +269,8 @@ async def running_node(
 
     def on_ready(line: Ready) -> None:
         ready.append(line)
+        if line.page_token is not None:
+            collector.add_secret("token of the page", line.page_token.encode())
         is_ready.set()
 
     async with trio.open_nursery() as nursery:
