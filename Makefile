@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net test-rust fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom
+.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -72,6 +72,15 @@ turnover: $(DEV) ## 1 000 connections over each transport come and go (CONNECTIO
 interop: $(DEV) ## with go-, rust- and js-libp2p, which it builds (some minutes); writes docs/interoperability.md
 	@tests/interop/build.sh
 	@INTEROP_TABLE=docs/interoperability.md $(BIN)/python -m pytest -c tests/pytest.ini tests/interop -n $(JOBS)
+
+# Needs npm and Debian's chromium. The pictures of docs/pictures are written anew with PICTURES=docs/pictures.
+test-web: $(DEV) .web/.installed ## the page in a real browser, with axe-core (some minutes; PICTURES=DIR)
+	@WEB_BROWSER=1 PICTURES=$(PICTURES) $(BIN)/python -m pytest -c tests/pytest.ini tests/web_browser --timeout=600
+
+.web/.installed: tests/web_browser/package.json
+	@mkdir -p .web && cp $< .web/
+	@cd .web && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 # Needs spin, a Debian package; says so and checks nothing without it.
 prove: $(STAMP) ## the formal models of the ending and of the steps, with spin (LONG=1: the long ones too)
@@ -139,4 +148,4 @@ sbom: ## write what a node consists of, from the lock, into dist/sbom.cdx.json (
 	@$(PYTHON) requirements/sbom.py dist/sbom.cdx.json
 
 clean: ## remove environments and results
-	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks .web build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -124,7 +124,7 @@ async def serve(
         log(
             "supervisor",
             "warning",
-            "everyone on this machine can read the page's token",
+            "page token is readable by all users",
             {"file": token_file},
         )
     with ExitStack() as stack:

@@ -9,6 +9,7 @@ connection, and never writes to the log: node.py does.
 import errno
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 

@@ -169,7 +169,7 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
         parts = path.relative_to(ROOT).parts
         if (
             not path.is_file()
-            or parts[0] in {".git", ".venv", ".venv-bench", ".interop", "build"}
+            or parts[0] in {".git", ".venv", ".venv-bench", ".interop", ".web", "build"}
             or "__pycache__" in parts
         ):
             continue
