@@ -21,6 +21,8 @@ OTHERS = {
     "metrics_listen": "127.0.0.1:1",
     "listen": ("/ip4/127.0.0.1/tcp/1",),
     "quic": False,
+    "web": "127.0.0.1:1",
+    "web_token_file": "/token",
     "websocket_path": "/p2p",
     "websocket_proxies": ("10.0.0.0/8",),
     "tls_certificate": "/cert",
@@ -44,7 +46,7 @@ OTHERS = {
     "log_format": "json",
     "log_level": "debug",
 }
-FIXED = {"data_dir", "control", "passphrase_file"}
+FIXED = {"data_dir", "control", "passphrase_file", "web", "web_token_file"}
 OF_NO_ACTOR = FIXED | {"max_sessions", "log_format", "log_level", "metrics_listen"}
 """What metrics listen on is a socket, which is given to them."""
 
