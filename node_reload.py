@@ -77,14 +77,24 @@ class Reloader:
         """Carry out one reload, and log what has come of it; with `check` only say what would."""
         report = await self._reload(tree, check, progress)
         if not check:
-            level, event = _LOG_LINES[report.state]
             fields: dict[str, LogField] = {
                 "settings": ", ".join(change.key for change in report.changes),
                 "actors": ", ".join(report.actors),
                 "why": "; ".join(report.reasons)[:300],
             }
-            self._log(SUPERVISOR, level, event, {key: value for key, value in fields.items() if value})
+            self._log_end(report.state, {key: value for key, value in fields.items() if value})
         return report
+
+    def _log_end(self, state: ReloadState, fields: dict[str, LogField]) -> None:
+        match state:
+            case "unchanged":
+                self._log(SUPERVISOR, "info", "reloaded, nothing has changed", fields)
+            case "applied":
+                self._log(SUPERVISOR, "info", "reloaded", fields)
+            case "refused":
+                self._log(SUPERVISOR, "warning", "reload refused, nothing was changed", fields)
+            case "undone":
+                self._log(SUPERVISOR, "error", "reload failed, the former settings are back", fields)
 
     async def _reload(
         self, tree: Reconfiguration, check: bool, progress: Callable[[str], None]
@@ -152,12 +162,6 @@ class Reloader:
 
 
 _NO_FILE = "the node was started without a configuration file, which alone could say anything new"
-_LOG_LINES: dict[ReloadState, tuple[str, str]] = {
-    "unchanged": ("info", "reloaded, nothing has changed"),
-    "applied": ("info", "reloaded"),
-    "refused": ("warning", "reload refused, nothing was changed"),
-    "undone": ("error", "reload failed, the former settings are back"),
-}
 
 
 def _report(
