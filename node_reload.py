@@ -8,11 +8,11 @@ specification comes out different (node.py). docs/decisions/0021-reload.md.
 Owns what the node runs with. Never starts or stops an actor: supervisor/reconfiguration.py does.
 """
 
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .config.certificates import FIELDS, problems_of_files, states_of_files
 from .config.changes import changes_of
 from .config.loading import ConfigError, LoadedConfig
 from .config.node_sockets import NodeSocketError, NodeSockets
@@ -27,7 +27,6 @@ from .supervisor.reconfiguration import Reconfiguration, SwitchFailedError, chan
 
 _MAX_REASONS = 32
 _MAX_REASON_BYTES = 500
-_TLS_FIELDS = ("tls_certificate", "tls_key", "tls_ca")
 
 ComposeSpecs = Callable[[NodeConfig, socket.socket | None], Sequence[ChildSpec]]
 """Returns the specifications of the singletons; the socket is that of metrics."""
@@ -70,7 +69,7 @@ class Reloader:
         self._sockets = sockets
         self._limit_files = limit_files
         self._log = log
-        self._files = _states_of_files(config)
+        self._files = states_of_files(config)
 
     async def reload(
         self, tree: Reconfiguration, check: bool, progress: Callable[[str], None]
@@ -100,13 +99,15 @@ class Reloader:
         if fixed := [change.key for change in changes if change.needs_restart]:
             reasons = [f"{key} cannot change while the node runs: restart the node" for key in fixed]
             return _report("refused", changes, reasons=reasons)
-        files = _states_of_files(new)
+        files = states_of_files(new)
         renewed = files != self._files and new.uses_websocket
         changes += tuple(
             SettingChange(key.replace("_", "-"), str(getattr(new, key)), "the same file, written anew")
-            for key in _TLS_FIELDS
+            for key in FIELDS
             if renewed and getattr(new, key) == getattr(self._config, key) and files[key] != self._files[key]
         )
+        if problems := problems_of_files(new):
+            return _report("refused", changes, reasons=problems)
         if not changes:
             return _report("unchanged", reasons=() if self._source.has_file else [_NO_FILE])
         anew = {"swarm"} if renewed else set()
@@ -168,16 +169,3 @@ def _report(
     """Return a report, with its texts cut to their bounds."""
     cut = [one.encode()[:_MAX_REASON_BYTES].decode(errors="ignore") for one in reasons[:_MAX_REASONS]]
     return ReloadReport(state, tuple(changes), tuple(actors), tuple(cut))
-
-
-def _states_of_files(config: NodeConfig) -> dict[str, object]:
-    """Return what tells, of each file that the swarm reads at its start, whether it was written since."""
-    states: dict[str, object] = {}
-    for name in _TLS_FIELDS:
-        path = getattr(config, name)
-        try:
-            found = os.stat(path) if path else None
-        except OSError:
-            found = None
-        states[name] = found and (found.st_ino, found.st_mtime_ns, found.st_size)
-    return states

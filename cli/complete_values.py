@@ -5,36 +5,39 @@ anything and never raises: somebody is in the middle of typing a line.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
-Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 _NODE_TIMEOUT_S = 1.0
 _SHORT_ID_DIGITS = 12
 
 
-def directories(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+def directories(ctx: click.Context, param: click.Parameter, typed: str) -> "list[CompletionItem]":
     """Have the shell offer directories."""
-    return [CompletionItem(typed, type="dir")]
+    return [_item(typed, type="dir")]
 
 
-def files(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+def files(ctx: click.Context, param: click.Parameter, typed: str) -> "list[CompletionItem]":
     """Have the shell offer files."""
-    return [CompletionItem(typed, type="file")]
+    return [_item(typed, type="file")]
 
 
 def one_of(*values: str) -> Completer:
     """Return a function that offers these values."""
 
-    def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
-        return [CompletionItem(value) for value in values if value.startswith(typed)]
+    def complete(ctx: click.Context, param: click.Parameter, typed: str) -> "list[CompletionItem]":
+        return [_item(value) for value in values if value.startswith(typed)]
 
     return complete
 
 
-def device_ids(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+def device_ids(ctx: click.Context, param: click.Parameter, typed: str) -> "list[CompletionItem]":
     """Offer the ids of the devices whose id or name begins so, as the node knows them that would be asked.
 
     None if no node answers in time, or several run and none is named.
@@ -54,11 +57,11 @@ def device_ids(ctx: click.Context, param: click.Parameter, typed: str) -> list[C
         full = device.device_id.hex()
         if full.startswith(wanted) or device.name.casefold().startswith(wanted):
             shown = full if len(wanted) > _SHORT_ID_DIGITS else full[:_SHORT_ID_DIGITS]
-            found.append(CompletionItem(shown, help=printable(device.name)))
+            found.append(_item(shown, help=printable(device.name)))
     return found
 
 
-def command_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+def command_names(ctx: click.Context, param: click.Parameter, typed: str) -> "list[CompletionItem]":
     """Offer the commands of which `sdnode help` tells."""
     assert ctx.parent is not None
     group = ctx.parent.command
@@ -66,7 +69,13 @@ def command_names(ctx: click.Context, param: click.Parameter, typed: str) -> lis
         if isinstance(group, click.Group):
             group = group.get_command(ctx, name) or group
     names = group.list_commands(ctx) if isinstance(group, click.Group) else []
-    return [CompletionItem(name) for name in names if name.startswith(typed)]
+    return [_item(name) for name in names if name.startswith(typed)]
+
+
+def _item(value: str, **details: str) -> "CompletionItem":
+    from click.shell_completion import CompletionItem  # no command but one that completes needs it
+
+    return CompletionItem(value, **details)
 
 
 def _given(ctx: click.Context, name: str) -> str | None:

@@ -65,7 +65,11 @@ def gather(
     try:
         socket = choose_control(data_dir, control)
         record = record_of(socket)
-        node, scrape = _node(socket, record)
+        status = call(socket, NodeStatus, Status, _ANSWER_TIMEOUT_S)
+        actors = _actors(socket)
+        record = record or _record_by_process(socket, actors)
+        scrape = None if record is None or record.metrics is None else scrape_metrics(record.metrics)
+        node = _node(status, actors, record, scrape)
     except NoNodeRunningError as error:
         node = NoNode(str(error), is_expected=not was_named)
     except (SeveralNodesError, UnsafePathError, ControlError, NodeGoneError) as error:
@@ -87,23 +91,23 @@ def gather(
     )
 
 
-def _node(socket: Path, record: NodeRecord | None) -> tuple[NodeFacts, bytes | None]:
-    status = call(socket, NodeStatus, Status, _ANSWER_TIMEOUT_S)
-    actors: list[ActorInfo] = []
+def _actors(socket: Path) -> list[ActorInfo]:
     with suppress(ControlError, NodeGoneError, NoNodeRunningError):  # then without; the status says enough
-        actors = fetch_actors(socket, _ANSWER_TIMEOUT_S)
-    scrape = None if record is None or record.metrics is None else scrape_metrics(record.metrics)
+        return fetch_actors(socket, _ANSWER_TIMEOUT_S)
+    return []
+
+
+def _node(
+    status: NodeStatus, actors: list[ActorInfo], record: NodeRecord | None, scrape: bytes | None
+) -> NodeFacts:
     samples = None if scrape is None else read_samples(scrape.decode(errors="replace"))
     boxes = [box for actor in actors if (box := _sandbox_of(actor)) is not None]
-    return (
-        NodeFacts(
-            status=status,
-            actors=tuple(actors),
-            samples=samples,
-            sandboxes=tuple(boxes) or None,
-            clock_jump_s=_clock_jump(record, samples),
-        ),
-        scrape,
+    return NodeFacts(
+        status=status,
+        actors=tuple(actors),
+        samples=samples,
+        sandboxes=tuple(boxes) or None,
+        clock_jump_s=_clock_jump(record, samples),
     )
 
 
@@ -178,13 +182,42 @@ def _settings(
     """Return the effective settings, what is wrong with them, and whose they are."""
     flags = None if record is None else _flags_of(record.pid)
     source = "as the node that runs was started" if flags is not None else "as sdnode up would have them here"
-    flags = flags or {}
+    if flags is not None and record is not None:
+        environment = _variables_of(record.pid) or environment
+    flags = dict(flags or {})
     given = file or flags.pop("file", None) or environment.get("SDNODE_CONFIG") or None
     try:
         loaded = load_config(flags, environment, str(given) if given else None)
     except ConfigError as error:
         return None, error.problems, source
     return effective_settings(loaded, {}), (), source
+
+
+def _record_by_process(socket: Path, actors: list[ActorInfo]) -> NodeRecord | None:
+    """Return what a node would have registered, for one whose register this user does not look into.
+
+    As root does, who looks after the node of a service: from the arguments and variables of its process.
+    """
+    pid = next((actor.pid for actor in actors if actor.actor == "supervisor"), 0)
+    if not pid or _flags_of(pid) is None:
+        return None
+    settings, _, _ = _settings(NodeRecord("", str(socket), pid), None, {})
+    data_dir, metrics = ((settings or {}).get(key, {}) for key in ("data-dir", "metrics-listen"))
+    if not data_dir.get("value"):
+        return None
+    # By default it may listen on another port, where another node may be on this one.
+    known = metrics.get("source") != "default" and metrics.get("value") != "off"
+    return NodeRecord(str(data_dir["value"]), str(socket), pid, str(metrics["value"]) if known else None)
+
+
+def _variables_of(pid: int) -> dict[str, str]:
+    """Return the settings among the variables of a node's process; only root may look into it."""
+    try:
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    variables = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+    return {name: value for name, value in variables.items() if name.startswith("SDNODE_")}
 
 
 def _flags_of(pid: int) -> dict[str, object] | None:
@@ -237,8 +270,8 @@ def _files(directory: Path | None, record: NodeRecord | None) -> Iterator[FileFa
             ("the list of peers", "peers.db"),
         ):
             yield _file(what, directory / name, owner)
-    for runtime in runtime_dirs()[:1]:
-        yield _file("the runtime directory", runtime, os.geteuid(), is_directory=True)
+    if owner == os.geteuid():
+        yield _file("the runtime directory", runtime_dirs()[0], owner, is_directory=True)
     if record is not None:
         yield _file("the control socket", Path(record.control), owner)
 

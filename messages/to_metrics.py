@@ -46,6 +46,7 @@ MetricName = Literal[
     "relay_circuits",
     "relay_circuits_ended_total",
     "relay_bytes_total",
+    "udp_blocked",
 ]
 LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
@@ -63,6 +64,8 @@ DialBackOutcome = Literal["dialled", "dial_error", "dial_back_error", "dial_refu
 HolePunchOutcome = Literal["tcp", "quic", "dialled", "failed", "refused", "limited"]
 """What became of the upgrade of a relayed connection: over what the hole was punched; `dialled`: none was
 needed; `refused`: the peer does not do it; `limited`: there were too many at once."""
+CircuitEnd = Literal["closed", "data", "duration", "failed", "refused"]
+"""How a circuit through this relay ended; `data` and `duration` are its limits."""
 PortMappingState = Literal["asked", "mapped", "useless"]
 """Of a port that the gateway was asked to open; `useless`: it opened one at an address that is not public."""
 RestartReason = Literal["exit", "signal", "killed", "hang", "zygote", "reload"]

@@ -42,7 +42,10 @@ def test_the_swarm_does_not_import_what_it_does_not_use() -> None:
 @pytest.mark.parametrize(
     ("module", "unused"),
     [
-        ("actors.metrics.exposition", ["email", "http.client", "urllib.request", "wsgiref"]),
+        (
+            "actors.metrics.exposition",
+            ["email", "http.client", "urllib.request", "wsgiref"],
+        ),
         ("node", ["anyio", "asyncio", "concurrent", "libp2p", "prometheus_client", "rich"]),
     ],
 )

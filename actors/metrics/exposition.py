@@ -28,19 +28,25 @@ _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 class TotalsCollector(Collector):
     """Passes the totals to prometheus_client: every metric of the catalogue, in its order.
 
-    `ready` is whether the node is. `created` is the Unix time at which counting began, None to leave it out:
-    only OpenMetrics has a place for it.
+    `alive` is whether the supervisor answers, `ready` whether the node is. `created` is the Unix time at
+    which counting began, None to leave it out: only OpenMetrics has a place for it.
     """
 
-    def __init__(self, totals: Totals, version: str, ready: bool, created: float | None) -> None:
+    def __init__(
+        self, totals: Totals, version: str, *, alive: bool, ready: bool, created: float | None
+    ) -> None:
         self._totals = totals
         self._version = version
+        self._alive = alive
         self._ready = ready
         self._created = created
 
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client."""
         yield InfoMetricFamily(f"{PREFIX}build", "The program that runs.", {"version": self._version})
+        yield GaugeMetricFamily(
+            f"{PREFIX}alive", "Whether the supervisor answers, as /livez says.", float(self._alive)
+        )
         yield GaugeMetricFamily(
             f"{PREFIX}ready", "Whether the node is ready, as /readyz says.", float(self._ready)
         )
@@ -77,9 +83,18 @@ class TotalsCollector(Collector):
 
 
 def render(
-    totals: Totals, version: str, *, openmetrics: bool, ready: bool = False, created: float = 0.0
+    totals: Totals,
+    version: str,
+    *,
+    openmetrics: bool,
+    alive: bool = False,
+    ready: bool = False,
+    created: float = 0.0,
 ) -> tuple[bytes, str]:
     """Return the body and its content type: OpenMetrics 1.0.0 or Prometheus text."""
     # Not the client's Accept header itself: prometheus_client copies parameters of it into the answer.
     encode, content_type = choose_encoder(_OPENMETRICS if openmetrics else "")
-    return encode(TotalsCollector(totals, version, ready, created if openmetrics else None)), content_type
+    collector = TotalsCollector(
+        totals, version, alive=alive, ready=ready, created=created if openmetrics else None
+    )
+    return encode(collector), content_type

@@ -54,6 +54,7 @@ class MetricsPages:
                 metrics.totals,
                 metrics.version,
                 openmetrics=openmetrics,
+                alive=alive,
                 ready=metrics.ready and alive,
                 created=metrics.created,
             )

@@ -37,7 +37,7 @@ from .library.connections import close_connection, host_of
 from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
 from .listening import chosen
-from .metrics import Measurements
+from .metrics import Measurements, udp_sample
 from .names.resolver import DnsaddrResolver
 from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
@@ -103,6 +103,7 @@ class SwarmNode:
             other_peer_answered=self._identity_watch.other_peer_answered,
             reached=self.remembering.reached,
             about_to_dial=self.roles.dialling,
+            udp_changed=self._reports.mark_changed,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -394,5 +395,5 @@ class SwarmNode:
             self._host.network.get_connections(),
             self._routing_table.size,
             self.roles.reachability,
-            self._relaying.samples(),
+            [*self._relaying.samples(), udp_sample(self.dialer.udp_is_blocked)],
         )

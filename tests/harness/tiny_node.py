@@ -106,6 +106,7 @@ async def node(
     max_sessions=4,
     heartbeat=2.0,
     debug=False,
+    reloads=None,
     **session_options,
 ):
     """Run a node of tiny actors and yield its GatewayDriver. At the end stop the node."""
@@ -136,6 +137,7 @@ async def node(
                 stop=stop,
                 heartbeat=heartbeat,
                 debug=debug,
+                reloads=reloads,
             )
         except NodeFailedError as error:
             gateway.failure = error

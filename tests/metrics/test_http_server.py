@@ -167,6 +167,14 @@ async def test_what_is_not_alive_is_not_ready(monkeypatch: pytest.MonkeyPatch) -
         status, _, body = await node.get("/readyz")
         assert status == 503
         assert body.startswith(b"supervisor: not ready")
+        page = (await node.get("/metrics"))[2]
+        assert b"spacedrive_node_alive 0.0\n" in page
+        assert b"spacedrive_node_ready 0.0\n" in page
+        monkeypatch.setattr(http_server, "ALIVE_SECONDS", 10.0)
+        node.alive = True
+        page = (await node.get("/metrics"))[2]
+        assert b"spacedrive_node_alive 1.0\n" in page
+        assert b"spacedrive_node_ready 1.0\n" in page
 
 
 async def test_readyz_says_what_is_missing() -> None:

@@ -37,6 +37,10 @@ def test_a_node_that_is_well_and_then_is_not(tmp_path: Path) -> None:
     """Every area is looked at; then others may enter its directory, and a file is from a time to come."""
     with sdnode_up(tmp_path, "anna", "--metrics-listen", "127.0.0.1:0") as anna:
         well = run(tmp_path, "doctor", "--json")
+        elsewhere = tmp_path / "elsewhere"  # another register, as root has one who looks after a service
+        elsewhere.mkdir(mode=0o700)
+        found = levels(run(elsewhere, "doctor", "--json", "--control", str(anna.ready["control"])))
+        assert found["permissions", "the_identity"] == "ok"
         anna.data_dir.chmod(0o755)
         os.utime(anna.data_dir / "identity.key", (4e9, 4e9))
         ill = run(tmp_path, "doctor", "--json")

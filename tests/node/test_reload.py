@@ -1,12 +1,14 @@
 """A node whose settings change while it runs: pairings under way go on, and nothing is applied by halves."""
 
 import socket
+import ssl
 from pathlib import Path
 
 import trio
 from msgspec import structs
 
 from spacedrive_node.tests.harness.nodes import DEADLINE, Node, free_port, running_node, two_nodes
+from spacedrive_node.tests.harness.websocket_hosts import make_certificate
 
 
 async def restarts(node: Node) -> dict[str, int]:
@@ -121,3 +123,27 @@ async def test_an_actor_comes_and_goes(tmp_path: Path) -> None:
         assert (await a.client.status()).mdns == "off"
         assert [line for line in a.logs if line[1] == "error"] == []
         await showing.cancel()
+
+
+async def test_a_renewed_certificate_is_served_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    """The settings are the same; of broken files the swarm, which has the good ones, hears nothing."""
+    made = make_certificate(tmp_path, ["127.0.0.1"])
+    port = free_port()
+    files = {"tls_certificate": made.certificate, "tls_key": made.key}
+    async with running_node(tmp_path, "anna", listen=(f"/ip4/127.0.0.1/tcp/{port}/tls/ws",), **files) as a:
+        former = await served_certificate(port)
+        make_certificate(tmp_path, ["127.0.0.1"])
+        report = await a.reload()
+        assert (report.state, report.actors) == ("applied", ("swarm",))
+        assert [change.key for change in report.changes] == ["tls-certificate", "tls-key"]
+        renewed = await served_certificate(port)
+        assert renewed != former
+        (tmp_path / "key.pem").write_text("no key")
+        report = await a.reload()
+        assert report.state == "refused"
+        assert str(made.key) in report.reasons[0]
+        assert await served_certificate(port) == renewed
+
+
+async def served_certificate(port: int) -> str:
+    return await trio.to_thread.run_sync(ssl.get_server_certificate, ("127.0.0.1", port))

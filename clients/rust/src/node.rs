@@ -1,11 +1,13 @@
 //! A node inside a program: it runs as a child process, and ends with the program however that ends.
 //!
 //! Owns the process and its pipes; what the node does is NodeClient's. The child's standard input is a pipe
-//! that only this program holds open, and its end stops the node.
+//! that only this program holds open, and its end stops the node, in order: it is killed only when it does not
+//! stop in time.
 
+use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -78,7 +80,8 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it is ready, 30 s at most. Fails with [`Error::NotStarted`].
     ///
-    /// Must be called within a tokio runtime with its I/O and time enabled. Dropping the future kills the node.
+    /// Must be called within a tokio runtime with its I/O and time enabled. The node of a future that is
+    /// dropped stops.
     pub async fn start(config: &NodeConfig) -> Result<Self, Error> {
         let mut child = spawn(config).map_err(|error| Error::NotStarted {
             exit_code: None,
@@ -92,11 +95,12 @@ impl Node {
         let ready = match timeout(START_TIMEOUT, ready_line(&mut lines)).await {
             Ok(Some(ready)) => ready,
             Ok(None) => {
-                let exit_code = child.wait().await.ok().and_then(|status| status.code());
+                let exit_code = end_of(&mut child).await.ok().and_then(|status| status.code());
                 return Err(Error::NotStarted { exit_code, message: last_words(words).await });
             }
             Err(_) => {
-                let _ = child.kill().await;
+                drop(child.stdin.take());
+                let _ = end_of(&mut child).await;
                 let message = format!("it was not ready within 30 s\n{}", last_words(words).await);
                 return Err(Error::NotStarted { exit_code: None, message });
             }
@@ -140,7 +144,7 @@ impl Deref for Node {
     }
 }
 
-fn spawn(config: &NodeConfig) -> std::io::Result<Child> {
+fn spawn(config: &NodeConfig) -> io::Result<Child> {
     Command::new(&config.program)
         .arg("up")
         .arg("--data-dir")
@@ -153,7 +157,6 @@ fn spawn(config: &NodeConfig) -> std::io::Result<Child> {
         .stderr(Stdio::piped())
         // The terminal's Ctrl-C is for this program, which then stops the node.
         .process_group(0)
-        .kill_on_drop(true)
         .spawn()
 }
 
@@ -189,18 +192,22 @@ async fn watch_over(
         Some(status) => status,
         None => {
             drop(stdin);
-            if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
-                status
-            } else {
-                let _ = child.start_kill();
-                child.wait().await
-            }
+            end_of(&mut child).await
         }
     };
     let exit_code = status.ok().and_then(|status| status.code());
     let error = Error::NodeEnded { exit_code, last_lines: last_words(words).await };
     client.end(error.clone()).await;
     end.send_replace(Some(error));
+}
+
+/// Waits for the end of a process that has reason to end, and kills it after 5 s.
+async fn end_of(child: &mut Child) -> io::Result<ExitStatus> {
+    if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
+        return status;
+    }
+    child.start_kill()?;
+    child.wait().await
 }
 
 /// Copies the node's log to this program's standard error, and returns its last part.

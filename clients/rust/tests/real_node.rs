@@ -12,6 +12,9 @@ use spacedrive_node_client::{
     States,
 };
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -219,6 +222,32 @@ async fn the_end_of_the_own_node_is_told_at_once() {
         }
         anna.shutdown().await.unwrap();
         assert!(!*anna.connection().borrow());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_ends_stops_its_node_in_order() {
+    within_deadline(async {
+        let folder = TempDir::new().unwrap();
+        let config = config(folder.path(), "anna");
+        let (ready, is_ready) = oneshot::channel();
+        let (end, is_over) = oneshot::channel::<()>();
+        let program = spawn_blocking(move || {
+            let runtime = Runtime::new().unwrap();
+            let node = runtime.block_on(Node::start(&config)).unwrap();
+            ready.send(node.control.clone()).unwrap();
+            is_over.blocking_recv().unwrap();
+            // As at the end of a program that has not called `stop`.
+            runtime.shutdown_background();
+        });
+        let client = NodeClient::connect(is_ready.await.unwrap()).await.unwrap();
+        let shown = client.start_pairing(None).await.unwrap();
+        end.send(()).unwrap();
+        program.await.unwrap();
+        // A node that is killed has no time to say so.
+        let end = shown.paired().await;
+        assert!(matches!(end, Err(Error::PairingFailed { outcome: Outcome::LostContact, .. })), "{end:?}");
     })
     .await;
 }
