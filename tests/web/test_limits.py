@@ -1,13 +1,16 @@
 """What one client can make the page's actor hold is bounded: bytes, time, connections, open pages."""
 
 import json
+from contextlib import suppress
 from functools import partial
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spacedrive_node.actors import http_server
-from spacedrive_node.actors.web import event_stream, gateway_client
+from spacedrive_node.actors.web import event_stream, gateway_client, watcher
 from spacedrive_node.messages.control_protocol import Error, SessionState
 from spacedrive_node.messages.from_supervisor import ActorRestarted
 from spacedrive_node.tests.harness.raw_http import read_answer, request_bytes, send_raw
@@ -15,7 +18,8 @@ from spacedrive_node.tests.harness.web_actor import running_web
 
 KEY = "0" * 32
 OTHER_KEY = "1" * 32
-STATES = 3000
+STATES = 1600
+PATHS = ["/api/start", "/api/join", "/api/decide", "/api/cancel", "/api/rename", "/api/forget"]
 
 
 async def test_a_request_that_is_too_large_is_refused() -> None:
@@ -39,6 +43,22 @@ async def test_a_body_that_is_none_is_refused(body: bytes) -> None:
         answer = await send_raw(web.port, request_bytes("POST", "/api/join", web.headers(), body))
         assert (answer.status, answer.json["error"]) == (400, "bad_request")
         assert web.requests == []
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200), st.sampled_from(PATHS))
+async def test_any_bytes_are_answered_or_cut_off(raw: bytes, body: bytes, path: str) -> None:
+    """As a request and as a body with the token; the actor lives on, and nothing reaches the node."""
+    async with running_web() as web:
+        async with await trio.open_tcp_stream("127.0.0.1", web.port) as stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(raw)
+                await stream.send_eof()
+                while await stream.receive_some():
+                    pass
+        answer = await send_raw(web.port, request_bytes("POST", path, web.headers(), body))
+        assert answer.status == 400
+        assert web.requests == []
+        assert (await web.get("/", Origin=None)).status == 200
 
 
 async def test_a_slow_request_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +151,7 @@ async def test_a_gateway_that_was_restarted_gets_again_what_is_open() -> None:
 
 async def test_a_gateway_that_does_not_answer_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_client, "REPLY_SECONDS", 0.1)
+    monkeypatch.setattr(watcher, "STATUS_SECONDS", 0.1)
     async with running_web() as web:
         web.silent = True
         answer = await web.post("/api/start", {"key": KEY})

@@ -2,18 +2,24 @@
 
 import os
 import signal
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+import spacedrive_node.node as node_module
 from spacedrive_node.config.page_token import PageTokenError, read_token
+from spacedrive_node.node import page_spec
 from spacedrive_node.tests.harness.node_commands import sdnode_up
 from spacedrive_node.tests.harness.nodes import DEADLINE, running_node, two_nodes
 from spacedrive_node.tests.harness.raw_http import Events, PageClient
 
 WEB = "127.0.0.1:0"
+OWN_TOKEN = "of-my-own-0123456789abcdefghijkl"
 
 
 def new_key() -> str:
@@ -116,6 +122,22 @@ async def test_kills_are_not_noticed(tmp_path: Path) -> None:
             assert [state.session for state in await a.client.sessions()] == [first]
 
 
+async def test_a_page_that_keeps_dying_is_given_up_and_the_node_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is no part of what makes a node: without it the node is ready, and pairs."""
+    impatient = partial(replace, intensity=(2, 60.0))
+    monkeypatch.setattr(node_module, "page_spec", lambda *given: impatient(page_spec(*given)))
+    async with running_node(tmp_path, "anna", web=WEB) as a:
+        with trio.fail_after(DEADLINE):
+            while not any(line[:1] + line[2:3] == ("web", "given up") for line in a.logs):
+                if pid := (await a.pids()).get("web"):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            assert (await a.client.status()).ready
+            await a.client.start_pairing()
+
+
 async def test_without_the_setting_there_is_no_page(tmp_path: Path) -> None:
     """No process, and nothing of it imported in the fork server: what it costs then is nothing."""
     async with running_node(tmp_path, "anna") as a:
@@ -137,18 +159,35 @@ def test_the_token_is_printed_once_and_nowhere_else(short_path: Path) -> None:
                 assert token not in Path(f"/proc/{pid}/{name}").read_bytes()
 
 
-def test_the_token_of_a_file_is_not_printed(short_path: Path) -> None:
-    """For a service, whose output is a journal; a file that others can read is warned of."""
-    file = short_path / "token"
-    file.write_text("of-my-own-0123456789abcdefghijkl\n")
-    file.chmod(0o644)
-    with sdnode_up(short_path, "anna", "--web", WEB, "--web-token-file", str(file)) as a:
+def test_the_token_of_a_file_is_not_printed_and_outlives_a_reload(short_path: Path) -> None:
+    """For a service, whose output is a journal; a file that others can read is warned of.
+
+    A reload starts the gateway again, with other settings, and leaves the page as it is.
+    """
+    token, file = short_path / "token", short_path / "node.toml"
+    token.write_text(OWN_TOKEN + "\n")
+    token.chmod(0o644)
+    settings = f'web = "{WEB}"\nweb-token-file = "token"\ncode-lifetime = '
+    file.write_text(settings + "300\n")
+    with sdnode_up(short_path, "anna", "--config", str(file)) as a:
         assert "page_token" not in a.ready
         assert "page token is readable by all users" in a.log()
-        port = int(str(a.ready["page"]).rstrip("/").rpartition(":")[2])
-        page = PageClient(port, "of-my-own-0123456789abcdefghijkl")
-        assert trio.run(page.post, "/api/start", {"key": new_key()}).status == 200
-        assert "of-my-own" not in a.log()
+        page = PageClient(int(str(a.ready["page"]).rstrip("/").rpartition(":")[2]), OWN_TOKEN)
+        before = {row["actor"]: row["pid"] for row in a.run("actors")}
+        file.write_text(settings + "600\n")
+        a.run("reload")
+        after = {row["actor"]: row["pid"] for row in a.run("actors")}
+        assert before["web"] == after["web"]
+        assert before["gateway"] != after["gateway"]
+
+        async def shown() -> dict[str, Any]:
+            with trio.fail_after(DEADLINE):
+                async with page.events() as events:
+                    session = await started(page, "start")
+                    return dict(await events.until("session", session=session))
+
+        assert trio.run(shown)["expires_in"] > 500
+        assert OWN_TOKEN not in a.log()
 
 
 @pytest.mark.parametrize("content", ["", "short\n", "x" * 300, "blank in the middle of it all", "é" * 30])
