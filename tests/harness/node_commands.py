@@ -18,8 +18,8 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 class UpCommand:
     """A running `sdnode up`. Raises AssertionError with its log if it does not become ready.
 
-    `command` runs it and what is run against it, in a network namespace for example; `listen` and `metrics`
-    None leave the choice to the node.
+    `command` runs it and what is run against it, in a network namespace for example; `listen` None leaves the
+    choice to the node.
     """
 
     def __init__(
@@ -30,7 +30,6 @@ class UpCommand:
         variables: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
         listen: str | None = "/ip4/127.0.0.1/tcp/0",
-        metrics: str | None = "127.0.0.1:0",
     ) -> None:
         self.folder, self.data_dir = folder, folder / name
         self.sdnode = [*command, *SDNODE]
@@ -47,7 +46,8 @@ class UpCommand:
                 "--name",
                 name,
                 *([] if listen is None else ["--listen", listen]),
-                *([] if metrics is None else ["--metrics-listen", metrics]),
+                "--metrics-listen",
+                "127.0.0.1:0",
                 "--no-mdns",
                 "--no-port-mapping",
                 *flags,
@@ -118,11 +118,8 @@ def sdnode_up(
     variables: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
     listen: str | None = "/ip4/127.0.0.1/tcp/0",
-    metrics: str | None = "127.0.0.1:0",
 ) -> Iterator[UpCommand]:
-    node = UpCommand(
-        folder, name, *flags, variables=variables, command=command, listen=listen, metrics=metrics
-    )
+    node = UpCommand(folder, name, *flags, variables=variables, command=command, listen=listen)
     try:
         yield node
     finally:

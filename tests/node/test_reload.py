@@ -4,6 +4,7 @@ import socket
 import ssl
 from pathlib import Path
 
+import pytest
 import trio
 from msgspec import structs
 
@@ -109,20 +110,33 @@ async def test_a_port_that_is_taken_brings_the_former_settings_back(tmp_path: Pa
         assert (await a.client.status()).addresses[0] == a.ready.addresses[0]
 
 
-async def test_an_actor_comes_and_goes(tmp_path: Path) -> None:
-    """lan is there while mDNS is wanted; pairings by it go on, and nothing of it stays."""
-    async with running_node(tmp_path, "anna") as a:
+async def test_an_actor_comes_and_goes_and_one_moves(tmp_path: Path) -> None:
+    """lan is there while mDNS is wanted, and nothing of it stays. Metrics go on at another port."""
+    async with running_node(tmp_path, "anna", metrics_listen="127.0.0.1:0") as a:
         report = await a.reload(mdns=True)
         assert report.state == "applied"
         assert set(report.actors) == {"lan", "discovery", "gateway"}
         assert (await a.client.status()).mdns == "idle"
         showing = await a.client.start_pairing()
         await a.spawner.wait_until_delivered("lan", "Announce", 1)
-        assert (await a.reload(mdns=False)).state == "applied"
+        port = free_port()
+        report = await a.reload(mdns=False, metrics_listen=f"127.0.0.1:{port}")
+        assert report.state == "applied"
+        assert set(report.actors) == {"lan", "discovery", "gateway", "metrics"}
         assert "lan" not in await a.pids()
         assert (await a.client.status()).mdns == "off"
+        assert 'actor_restarts_total{actor="metrics",reason="reload"}' in await scrape(f"127.0.0.1:{port}")
+        with pytest.raises(OSError, match="all attempts"):
+            await scrape(str(a.ready.metrics))
         assert [line for line in a.logs if line[1] == "error"] == []
         await showing.cancel()
+
+
+async def scrape(endpoint: str) -> str:
+    host, _, port = endpoint.rpartition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return b"".join([piece async for piece in stream]).decode()
 
 
 async def test_a_renewed_certificate_is_served_and_a_broken_one_is_not(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -119,26 +118,3 @@ def test_people_read_what_has_changed(node: UpCommand, file: Path) -> None:
         "changed",
         "actors started again: discovery",
     ]
-
-
-def test_metrics_move_to_another_port(folder: Path) -> None:
-    """The totals go on, a planned start is no crash, and the former port is free."""
-    with socket.create_server(("127.0.0.1", 0)) as first:
-        port = first.getsockname()[1]
-    file = folder / "other.toml"
-    file.write_text('metrics-listen = "127.0.0.1:0"\n')
-    with sdnode_up(folder, "bruno", "--config", str(file), "--no-same-host", metrics=None) as node:
-        former = node.ready["metrics"]
-        file.write_text(f'metrics-listen = "127.0.0.1:{port}"\n')
-        assert node.run("reload")[0]["actors"] == ["metrics"]
-        text = scrape(port)
-        assert 'actor_restarts_total{actor="metrics",reason="reload"}' in text
-        host, _, old_port = str(former).rpartition(":")
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((host, int(old_port))).close()
-
-
-def scrape(port: int) -> str:
-    with socket.create_connection(("127.0.0.1", port)) as sock:
-        sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
