@@ -20,7 +20,6 @@ from .config.paths import UnsafePathError
 from .config.settings import NodeConfig
 from .logs import LogFormat, WriteLog
 from .messages.to_gateway import ReloadReport, ReloadState, SettingChange
-from .messages.types import LogField
 from .supervisor.child_specs import ChildSpec
 from .supervisor.ledger import SUPERVISOR
 from .supervisor.reconfiguration import Reconfiguration, SwitchFailedError, changes_between
@@ -77,14 +76,21 @@ class Reloader:
         """Carry out one reload, and log what has come of it; with `check` only say what would."""
         report = await self._reload(tree, check, progress)
         if not check:
-            level, event = _LOG_LINES[report.state]
-            fields: dict[str, LogField] = {
-                "settings": ", ".join(change.key for change in report.changes),
-                "actors": ", ".join(report.actors),
-                "why": "; ".join(report.reasons)[:300],
-            }
-            self._log(SUPERVISOR, level, event, {key: value for key, value in fields.items() if value})
+            self._write_log(report)
         return report
+
+    def _write_log(self, report: ReloadReport) -> None:
+        log, why = self._log, "; ".join(report.reasons)[:300]
+        match report.state:
+            case "unchanged":
+                log(SUPERVISOR, "info", "reloaded, nothing has changed", {})
+            case "applied":
+                settings, actors = (change.key for change in report.changes), ", ".join(report.actors)
+                log(SUPERVISOR, "info", "reloaded", {"settings": ", ".join(settings), "actors": actors})
+            case "refused":
+                log(SUPERVISOR, "warning", "reload refused, nothing was changed", {"why": why})
+            case "undone":
+                log(SUPERVISOR, "error", "reload failed, the former settings are back", {"why": why})
 
     async def _reload(
         self, tree: Reconfiguration, check: bool, progress: Callable[[str], None]
@@ -96,6 +102,8 @@ class Reloader:
             return _report("refused", reasons=error.problems)
         except UnsafePathError as error:
             return _report("refused", reasons=[str(error)])
+        except Exception as error:  # whatever a file may hold, it must not end a node that runs
+            return _report("refused", reasons=[f"the settings cannot be read: {type(error).__name__}"])
         if fixed := [change.key for change in changes if change.needs_restart]:
             reasons = [f"{key} cannot change while the node runs: restart the node" for key in fixed]
             return _report("refused", changes, reasons=reasons)
@@ -152,12 +160,6 @@ class Reloader:
 
 
 _NO_FILE = "the node was started without a configuration file, which alone could say anything new"
-_LOG_LINES: dict[ReloadState, tuple[str, str]] = {
-    "unchanged": ("info", "reloaded, nothing has changed"),
-    "applied": ("info", "reloaded"),
-    "refused": ("warning", "reload refused, nothing was changed"),
-    "undone": ("error", "reload failed, the former settings are back"),
-}
 
 
 def _report(

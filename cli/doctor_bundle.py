@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _MAX_LOG_BYTES = 512 * 1024
 _HIDDEN = "[hidden]"
-_HIDDEN_SETTINGS = frozenset({"passphrase-file", "websocket-path"})
+_HIDDEN_SETTINGS = frozenset({"passphrase-file", "web-token-file", "websocket-path"})
 _SECRET_VARIABLE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH|SDNODE_WORDS", re.IGNORECASE)
 _MIN_SECRET_CHARACTERS = 6
 _MIN_WORDS = 6

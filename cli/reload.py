@@ -13,7 +13,6 @@ from . import exit_codes
 from .choose_node import choose_control, node_options
 from .click_commands import Command
 from .json_output import json_option, print_json
-from .output import printable, write_line
 
 if TYPE_CHECKING:
     from ..messages.to_gateway import ReloadReport, SettingChange
@@ -28,12 +27,15 @@ _CODES = {"refused": exit_codes.USAGE, "undone": exit_codes.LOST}
 def reload_command(data_dir: str | None, control: str | None, check: bool, as_json: bool) -> int:
     """Have the node read its configuration file again, without an interruption of pairings.
 
-    All of it takes effect, or nothing. Exit codes: 0 it has, or nothing has changed; 2 it is refused, as at a
-    start; 6 the node could not work with it, and has its former settings again.
+    All of it takes effect, or nothing.
+
+    Exit codes: 0 it has, or nothing has changed; 2 it is refused, as at a start; 6 the node could not work
+    with it, and has its former settings again.
     """
     from ..client.one_shot import call
     from ..messages.control_protocol import Reload, Reloaded
     from .errors import print_to_stderr
+    from .tables import print_text
 
     node, key = choose_control(data_dir, control), os.urandom(16)
     turn = ""
@@ -45,7 +47,7 @@ def reload_command(data_dir: str | None, control: str | None, check: bool, as_js
         print_json(report_object(report))
     else:
         for line in report_lines(report):
-            write_line(printable(line))
+            print_text(line, "  ")
         for reason in report.reasons:
             print_to_stderr(reason)
     return _CODES.get(report.state, exit_codes.OK)

@@ -83,9 +83,8 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 _COMPLETERS: dict[str, Completer] = {
     "--data-dir": directories,
-    **dict.fromkeys(
-        ("--passphrase-file", "--control", "--tls-certificate", "--tls-key", "--tls-ca"), files
-    ),
+    **dict.fromkeys(("--passphrase-file", "--web-token-file", "--control"), files),
+    **dict.fromkeys(("--tls-certificate", "--tls-key", "--tls-ca"), files),
     "--metrics-listen": one_of("127.0.0.1:9464", "off"),
     "--listen": one_of("/ip4/0.0.0.0/tcp/7520", "/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/tcp/7520",
                        "/ip6/::/udp/7520/quic-v1"),

@@ -95,6 +95,7 @@ class Reconfiguration:
         replaced: list[str] = []
         try:
             for spec in changes.come:
+                self._refuse_while_stopping(spec.kind)
                 progress(spec.kind)
                 came.append(spec.kind)
                 self._place(spec, wanted)
@@ -102,6 +103,7 @@ class Reconfiguration:
                 assert child.trial is not None
                 await self._wait_tried(child, child.trial)
             for spec in changes.replaced:
+                self._refuse_while_stopping(spec.kind)
                 progress(spec.kind)
                 replaced.append(spec.kind)
                 await self._replace(self.children[spec.kind], spec)
@@ -114,6 +116,10 @@ class Reconfiguration:
             await self._remove(name)
         self.specs[:] = wanted
 
+    def _refuse_while_stopping(self, name: str) -> None:
+        if self.ledger.stopping:
+            raise SwitchFailedError(name, "the node is stopping")
+
     def _place(self, spec: ChildSpec, wanted: Sequence[ChildSpec]) -> None:
         """Give a new actor its place in the order of start: behind the last that is there before it."""
         kinds = [one.kind for one in self.specs]
@@ -121,8 +127,6 @@ class Reconfiguration:
         self.specs.insert(kinds.index(before[-1]) + 1 if before else 0, spec)
 
     async def _replace(self, child: Child, spec: ChildSpec) -> None:
-        if self.ledger.stopping:
-            raise SwitchFailedError(child.name, "the node is stopping")
         trial = child.begin_trial(spec)
         await self._end_incarnation(child)
         await self._wait_tried(child, trial)

@@ -39,8 +39,9 @@ async def stop_all(
         async with trio.open_nursery() as nursery:
             for child in sessions:
                 nursery.start_soon(_stop_child, child, SESSION_STOP_TIMEOUT_S, kill_after_grace)
-        for spec in reversed(specs):
-            await _stop_child(children[spec.kind], spec.stop_grace, kill_after_grace)
+        for spec in tuple(reversed(specs)):
+            if spec.kind in children:  # otherwise a reload that is under way has just removed it
+                await _stop_child(children[spec.kind], spec.stop_grace, kill_after_grace)
 
 
 async def _cancel_pairings(sessions: Sequence[Child], ledger: Ledger, apply_effects: ApplyEffects) -> None:

@@ -43,6 +43,7 @@ class Form:
 
 WRITERS = {
     "log": Form(event=2, level=1, fields=3, actor=0),
+    "_log": Form(event=2, level=1, fields=3, actor=0),
     "on_log": Form(event=2, level=1, fields=3, actor=0),
     "_line": Form(event=2, level=1, fields=3, actor=0),
     "mailbox.log": Form(event=1, level=0),
@@ -111,6 +112,10 @@ class Source:
             self._check_names(node)
         if isinstance(node, ast.Call):
             self._read_call(node, functions)
+        if isinstance(node, ast.Assign) and _name(node.value) in set().union(*CALLABLES.values()):
+            for target in node.targets:
+                if _name(target) not in WRITERS:
+                    self._complain(target, f"a log that is called {_name(target)}")
         for child in ast.iter_child_nodes(node):
             self._visit(child, functions)
 
@@ -327,6 +332,7 @@ def _may_be_shown(kind: object) -> bool:
         ("log_frame(level, remark, {})", "an event that varies"),
         ("async def f(self, event): await self._mailbox.log('info', event)", "an event that varies"),
         ("def f(tell: WriteLog): tell('swarm', 'info', 'new', {})", "a WriteLog that is called tell"),
+        ("def f(self, log: WriteLog): self._tell = log", "a log that is called _tell"),
     ],
 )
 def test_an_event_that_varies_is_found(text: str, problem: str) -> None:

@@ -114,6 +114,24 @@ def test_what_is_no_secret_is_left(text):
     assert Redaction({}, ()).in_text(text) == text
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "aI3Qu6IeTuglXKtkQ6oUZWciUxZyFSkBxvS7AGJC3jw",
+        "0123456789abcdef0123456789abcdef",
+        "spacedrive:pair?v=2&w=abandon-ability",
+        WORDS.upper(),
+        WORDS.replace(" ", "\n  "),
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden(secret):
+    """The token of the page, an id or a key, a QR text, words in any form; and nothing around it."""
+    assert (
+        Redaction({}, ()).in_text(f"at http://127.0.0.1:1/#{secret} (12)")
+        == "at http://127.0.0.1:1/#[hidden] (12)"
+    )
+
+
 def test_homes_are_shortened():
     """Only where the name of a directory ends; and the longest one counts."""
     hidden = Redaction({}, ("/srv/anna/own", "/srv/anna"))

@@ -3,6 +3,7 @@
 import pytest
 from msgspec import structs
 
+from spacedrive_node.cli import exit_codes, run
 from spacedrive_node.cli.reload import report_lines
 from spacedrive_node.config.changes import changes_of
 from spacedrive_node.config.paths import default_data_dir
@@ -21,6 +22,8 @@ OTHERS = {
     "metrics_listen": "127.0.0.1:1",
     "listen": ("/ip4/127.0.0.1/tcp/1",),
     "quic": False,
+    "web": "127.0.0.1:7530",
+    "web_token_file": "/token",
     "websocket_path": "/p2p",
     "websocket_proxies": ("10.0.0.0/8",),
     "tls_certificate": "/cert",
@@ -44,7 +47,7 @@ OTHERS = {
     "log_format": "json",
     "log_level": "debug",
 }
-FIXED = {"data_dir", "control", "passphrase_file"}
+FIXED = {"data_dir", "control", "passphrase_file", "web", "web_token_file"}
 OF_NO_ACTOR = FIXED | {"max_sessions", "log_format", "log_level", "metrics_listen"}
 """What metrics listen on is a socket, which is given to them."""
 
@@ -103,3 +106,27 @@ def test_no_line_for_people_is_wider_than_a_narrow_terminal(state):
     lines = report_lines(report)
     assert lines[:3] == ["log-level", "  was  info", "  now  debug"]
     assert max(map(len, lines)) <= 60
+
+
+def test_the_command_asks_again_and_says_whose_turn_it_is(node, capfd):
+    """With one key, so that it is one reload."""
+    running = [ReloadReport("running", actors=(actor,)) for actor in ("swarm", "swarm", "gateway")]
+    node.reports = [ReloadReport("running"), *running, ReloadReport("applied", actors=("swarm", "gateway"))]
+    assert run(["reload", "--control", str(node.path)]) == exit_codes.OK
+    out, err = capfd.readouterr()
+    assert err.splitlines() == [
+        f"sdnode: {name} starts with the new settings ..." for name in ("swarm", "gateway")
+    ]
+    assert out.splitlines()[-1] == "actors started again: swarm, gateway"
+    keys = [node.requests.get_nowait().key for _ in range(5)]
+    assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("unchanged", 0), ("possible", 0), ("refused", exit_codes.USAGE), ("undone", exit_codes.LOST)],
+)
+def test_the_exit_code_is_the_verdict(node, capfd, state, code):
+    node.reports = [ReloadReport(state, reasons=("node.toml:2: because",))]
+    assert run(["reload", "--control", str(node.path)]) == code
+    assert capfd.readouterr().err == "sdnode: node.toml:2: because\n"

@@ -18,6 +18,8 @@ from spacedrive_node.tests.harness.nodes import free_port, pair, running_node
 from spacedrive_node.tests.harness.prometheus import Prometheus, running_prometheus
 
 GRAFANA = Path(__file__).parents[2] / "deploy/grafana"
+PROVISIONING = GRAFANA / "provisioning"
+OPERATIONS = GRAFANA.parents[1] / "docs/operations.md"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(GRAFANA.glob("*.json"))}
 COLUMNS = 24
 MAX_UID = 40
@@ -92,6 +94,19 @@ def test_the_dashboards_are_two_and_lead_to_each_other() -> None:
     for name, dashboard in DASHBOARDS.items():
         (other,) = set(uids) - {name}
         assert [link["url"] for link in dashboard["links"]] == [f"/d/{uids[other]}"]
+
+
+def test_what_is_provisioned_is_what_the_dashboards_begin_with() -> None:
+    """The Prometheus that is chosen at first, and the folder that docs/operations.md fills."""
+    (uid,) = re.findall(
+        r"^ +uid: (\S+)$", (PROVISIONING / "datasources/spacedrive-node.yml").read_text(), re.M
+    )
+    for dashboard in DASHBOARDS.values():
+        assert dashboard["templating"]["list"][0]["current"]["value"] == uid
+    (path,) = re.findall(
+        r"^ +path: (\S+)$", (PROVISIONING / "dashboards/spacedrive-node.yml").read_text(), re.M
+    )
+    assert f"install -D -m 644 -t {path} deploy/grafana/*.json" in OPERATIONS.read_text()
 
 
 def test_every_metric_is_on_a_dashboard() -> None:

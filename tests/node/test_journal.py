@@ -1,6 +1,5 @@
-"""A node whose standard error is systemd's journal: each line has its priority, the last word too."""
+"""A node that cannot start says why in the journal as an error (test_session_log.py: its other lines)."""
 
-import json
 import os
 import socket
 import subprocess
@@ -8,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE, sdnode_up
-
-PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE
 
 
 @pytest.mark.parametrize("is_journal", [True, False])
@@ -31,16 +28,3 @@ def test_a_node_that_is_not_started_says_why_as_an_error(short_path: Path, is_jo
     assert len(lines) > 1
     assert [line.startswith("<3>") for line in lines] == [is_journal] * len(lines)
     assert "sdnode: " in lines[0]
-
-
-def test_the_lines_of_a_node_have_the_priorities_of_their_levels(short_path: Path) -> None:
-    """Those of all its processes: the supervisor writes them."""
-    status = os.fstat((log := (short_path / "anna.log").open("xb")).fileno())
-    log.close()
-    variables = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-    flags = ("--log-level", "debug", "--log-format", "json")
-    with sdnode_up(short_path, "anna", *flags, variables=variables) as node:
-        assert node.stop() == 0
-    lines = node.log().splitlines()
-    assert {json.loads(line[3:])["actor"] for line in lines} >= {"supervisor", "vault", "swarm"}
-    assert [line[:3] for line in lines] == [PRIORITIES[json.loads(line[3:])["level"]] for line in lines]

@@ -30,6 +30,7 @@ STORY = {
 """What the other actors say of it, among much else, in this order."""
 
 
+PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
 LINE = re.compile(r"\S+ \[(?P<level>\w+) *\] (?P<event>.*?) +(?P<fields>actor=.*)")
 
 
@@ -45,9 +46,15 @@ def read(line: str) -> dict[str, Any]:
 
 
 def test_every_line_about_a_session_has_its_id(short_path: Path) -> None:
-    """At level debug, in both forms: each actor that has to do with it speaks of it by the same id."""
+    """At level debug, in both forms: each actor that has to do with it speaks of it by the same id.
+
+    The one's log is a stream to systemd's journal besides, which each of its lines tells its level.
+    """
+    (short_path / "anna.log").touch()
+    status = (short_path / "anna.log").stat()
+    journal = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
     with (
-        sdnode_up(short_path, "anna", "--log-level", "debug", "--log-format", "json") as a,
+        sdnode_up(short_path, "anna", "--log-level", "debug", "--log-format", "json", variables=journal) as a,
         sdnode_up(short_path, "bruno", "--log-level", "debug", "--log-format", "console") as b,
     ):
         with sdnode_pair(a) as (words, shown):
@@ -57,7 +64,11 @@ def test_every_line_about_a_session_has_its_id(short_path: Path) -> None:
         assert a.stop() == b.stop() == 0
     for node, role in ((a, "initiator"), (b, "joiner")):
         text = node.log().splitlines()
-        lines = [read(line) for line in text]
+        if node is a:
+            lines = [read(line[3:]) for line in text]
+            assert [line[:3] for line in text] == [PRIORITIES[line["level"]] for line in lines]
+        else:
+            lines = [read(line) for line in text]
         (started,) = [line for line in lines if line["event"] == "session started"]
         session, actor = started["session"], f"session-{started['session']}"
         story = [line for line, written in zip(lines, text, strict=True) if session in written]
