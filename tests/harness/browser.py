@@ -26,7 +26,9 @@ _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--no-default-browser-check", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--disable-extensions", "--disable-default-apps", "--hide-scrollbars", "--mute-audio",
-    "--force-color-profile=srgb", "--remote-debugging-pipe", f"--host-resolver-rules={_RULES}",
+    "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows", "--force-color-profile=srgb", "--remote-debugging-pipe",
+    f"--host-resolver-rules={_RULES}",
 )  # fmt: skip
 _KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), " ": (32, " ")}
 _WAIT = """
@@ -96,6 +98,8 @@ class Browser:
         page = self._pages[attached["sessionId"]] = Page(self, attached["sessionId"])
         for domain in ("Page", "Runtime", "Log", "Network"):
             await page.send(f"{domain}.enable")
+        # Several pages are open at once, and each has the keys of a person of its own.
+        await page.send("Emulation.setFocusEmulationEnabled", enabled=True)
         await page.resize(1100, 800)
         return page
 

@@ -78,6 +78,19 @@ async def test_two_nodes_pair_through_their_pages(tmp_path: Path) -> None:
                 assert await a.client.devices() == []
                 gone = await a.page.post("/api/forget", {**change, "key": new_key()})
                 assert (gone.status, gone.json["error"]) == (404, "no_such_device")
+                # Once more, and now A refuses.
+                showing = await started(a.page, "start")
+                shown = await at_a.until("session", session=showing)
+                joining = await started(b.page, "join", code=" ".join(shown["words"]))
+                while shown["device"] is None:
+                    shown = await at_a.until("session", session=showing)
+                refusal = {"session": showing, "accept": False, "public_key": shown["device"]["public_key"]}
+                assert (await a.page.post("/api/decide", {"key": new_key(), **refusal})).status == 200
+                assert (await at_a.until("session", session=showing, outcome="rejected"))[
+                    "fingerprint"
+                ] is None
+                await at_b.until("session", session=joining, outcome="rejected")
+                assert await a.client.devices() == []
 
 
 async def test_what_others_do_is_seen_and_can_be_decided(tmp_path: Path) -> None:

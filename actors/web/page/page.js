@@ -1,7 +1,7 @@
 // The page: what is shown where, and what each button does. Talks to the node through node.js only.
 
 import { RefusedError, change, follow, forgetToken, keepToken, takeToken } from "./node.js";
-import { deviceParts, element, outcomeText, processTree, sessionParts, statusParts, checkText } from "./views.js";
+import { deviceParts, element, outcomeText, sessionParts, showProcesses, statusParts, checkText } from "./views.js";
 
 const byId = (id) => document.getElementById(id);
 const cards = new Map(); // by session or device id: { item, shown }
@@ -101,11 +101,23 @@ function showDevices({ devices, total }) {
   byId("devices-title").textContent = total > devices.length ? `Devices (${devices.length} of ${total})` : "Devices";
 }
 
-// Opens a dialog; the browser gives the focus back to the button that opened it.
+let settleDialog = null; // of the dialog that is open
+
+// Opens a dialog and returns whether it was affirmed; the browser gives the focus back to the button that opened it.
 function openDialog(dialog) {
+  settleDialog?.(false);
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((done) => (settleDialog = done));
+}
+
+for (const dialog of document.querySelectorAll("dialog")) {
+  // The event comes late: the dialog may be open again by then.
+  dialog.addEventListener("close", () => {
+    if (dialog.open) return;
+    settleDialog?.(dialog.returnValue === "yes");
+    settleDialog = null;
+  });
 }
 
 async function openRename(device) {
@@ -131,16 +143,20 @@ async function openForget(device) {
   }
 }
 
+let shownStatus = "";
+
 const views = {
   session: showSession,
   devices: showDevices,
   status(status) {
+    if (JSON.stringify(status) === shownStatus) return;
+    shownStatus = JSON.stringify(status);
     byId("node-name").textContent = status.name;
     document.title = `${status.name} – Spacedrive node`;
     byId("status").replaceChildren(...statusParts(status));
   },
   processes(list) {
-    byId("processes").replaceChildren(processTree(list));
+    showProcesses(byId("processes"), list);
   },
   answers({ answers, message }) {
     showConnection(answers, answers ? "Connected." : message);

@@ -129,16 +129,35 @@ function span(seconds) {
   return seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} d`;
 }
 
-function processItem(process, below) {
+function numbersText(process) {
   const restarts = process.restarts === 1 ? "1 restart" : `${process.restarts} restarts`;
-  const numbers = [process.state, restarts, span(process.uptime_seconds), `${(process.private_bytes / 1048576).toFixed(1)} MB`];
-  const item = element("li", {}, element("strong", {}, process.actor), " ", element("span", { class: "numbers" }, numbers.join(" · ")));
+  return [process.state, restarts, span(process.uptime_seconds), `${(process.private_bytes / 1048576).toFixed(1)} MB`].join(" · ");
+}
+
+function processItem(process, below) {
+  const numbers = element("span", { class: "numbers", "data-actor": process.actor }, numbersText(process));
+  const item = element("li", {}, element("strong", {}, process.actor), " ", numbers);
   if (below.length) item.append(element("ul", {}, ...below));
   return item;
 }
 
+// Shows the processes; while they are the same ones, only their numbers change, so that whoever reads or listens to
+// the tree keeps their place.
+export function showProcesses(place, list) {
+  const numbers = [...place.querySelectorAll("[data-actor]")];
+  const now = new Map(list.processes.map((process) => [process.actor, process]));
+  if (numbers.length !== now.size || numbers.some((one) => !now.has(one.dataset.actor))) {
+    place.replaceChildren(processTree(list));
+    return;
+  }
+  for (const one of numbers) {
+    const text = numbersText(now.get(one.dataset.actor));
+    if (one.textContent !== text) one.textContent = text;
+  }
+}
+
 // The supervisor starts the zygote, which forks all others.
-export function processTree({ processes, total }) {
+function processTree({ processes, total }) {
   const leaves = processes.filter((p) => !SINGLETONS.has(p.actor)).map((p) => processItem(p, []));
   if (total > processes.length) leaves.push(element("li", {}, `and ${total - processes.length} more`));
   const named = (name) => processes.find((p) => p.actor === name);
