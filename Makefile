@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol sbom deb test-deb
+.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -42,6 +42,15 @@ test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs
 	@$(BIN)/python tests/networks/run.py $(if $(CELLS),--cells '$(CELLS)') \
 		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS))
 
+# Needs cargo, which fetches what clients/rust/Cargo.toml pins. The example server is driven by the tests of the Python one.
+test-rust: $(DEV) ## the Rust client against real nodes, and its example server (needs cargo)
+	@cd clients/rust && cargo fmt --check
+	@cd clients/rust && cargo clippy --quiet --all-targets --jobs $(JOBS) -- --deny warnings
+	@cd clients/rust && RUSTDOCFLAGS='--deny warnings' cargo doc --quiet --no-deps --jobs $(JOBS)
+	@cd clients/rust && cargo test --jobs $(JOBS) -- --test-threads $(JOBS)
+	@RUST_SERVER=build/rust/debug/examples/server \
+		$(BIN)/python -m pytest -c tests/pytest.ini tests/node/test_server_example.py
+
 # A hundred thousand hostile byte strings at each decoder and socket; the tests take a few thousand.
 fuzz: $(DEV) ## hostile bytes, 100 000 at each decoder and socket (FUZZ=100000)
 	@FUZZ=$(FUZZ) $(BIN)/python -m pytest -c tests/pytest.ini tests/bytes -n $(JOBS) --timeout=3600
@@ -63,6 +72,15 @@ turnover: $(DEV) ## 1 000 connections over each transport come and go (CONNECTIO
 interop: $(DEV) ## with go-, rust- and js-libp2p, which it builds (some minutes); writes docs/interoperability.md
 	@tests/interop/build.sh
 	@INTEROP_TABLE=docs/interoperability.md $(BIN)/python -m pytest -c tests/pytest.ini tests/interop -n $(JOBS)
+
+# Needs npm and Debian's chromium. The pictures of docs/pictures are written anew with PICTURES=docs/pictures.
+test-web: $(DEV) .web/.installed ## the page in a real browser, with axe-core (some minutes; PICTURES=DIR)
+	@WEB_BROWSER=1 PICTURES=$(PICTURES) $(BIN)/python -m pytest -c tests/pytest.ini tests/web_browser --timeout=600
+
+.web/.installed: tests/web_browser/package.json
+	@mkdir -p .web && cp $< .web/
+	@cd .web && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 # Needs spin, a Debian package; says so and checks nothing without it.
 prove: $(STAMP) ## the formal models of the ending and of the steps, with spin (LONG=1: the long ones too)
@@ -123,6 +141,9 @@ lock: ## write the locked requirements anew (maintainers; needs uv)
 control-protocol: $(STAMP) ## write the message types into docs/control-protocol.md and its JSON Schema
 	@$(BIN)/python -m spacedrive_node.messages.control_schema docs
 
+man: $(STAMP) ## write the manual pages of all commands into dist/man
+	@$(BIN)/python -m spacedrive_node.cli.man_pages dist/man
+
 sbom: ## write what a node consists of, from the lock, into dist/sbom.cdx.json (CycloneDX)
 	@$(PYTHON) requirements/sbom.py dist/sbom.cdx.json
 
@@ -134,4 +155,4 @@ test-deb: $(DEV) ## install, use, upgrade, remove and purge the Debian package i
 	@$(if $(DEB),DEB=$(DEB)) $(BIN)/python -m pytest -c tests/pytest.ini tests/debian/package.py tests/debian/unit.py --timeout=1800
 
 clean: ## remove environments and results
-	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks .web build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

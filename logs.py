@@ -1,15 +1,14 @@
 """The node's log: one writer for the lines of all its processes, on standard error.
 
 Actors send their lines to the supervisor as typed frames (messages/child_protocol.py); only here do they
-get a time and a form. Owns the escaping: a line may quote a peer. A line never holds a secret, because its
-fields are short scalars that the sender has chosen one by one.
+get a time, a form and, for systemd's journal, a priority. Owns the escaping: a line may quote a peer. A line
+never holds a secret, because its fields are short scalars that the sender has chosen one by one.
 
 Never makes its caller wait: a terminal that was stopped with Ctrl-S, or a pipe that nobody reads, would stand
 the whole supervisor still. LineWriter queues a line and writes it on a thread of its own; what finds the
 queue full is dropped and counted, and the count is logged when lines flow again.
 """
 
-import importlib
 import logging
 import math
 import os
@@ -21,28 +20,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TextIO
+from types import TracebackType
+from typing import Literal, Self, TextIO
 
+from .config import journal
+from .import_stubs import stub_unused_modules
+from .messages.session_names import is_session_actor, session_of_actor
 from .messages.types import LogField
 
-
-def _import_structlog_without_rich() -> ModuleType:
-    """Import structlog without rich, which takes 3 MiB and would only print tracebacks: a log has none."""
-    was_imported = "rich" in sys.modules
-    if not was_imported:
-        sys.modules["rich"] = None  # type: ignore[assignment] # its import fails
-    try:
-        return importlib.import_module("structlog")
-    finally:
-        if not was_imported:
-            del sys.modules["rich"]
-
-
-if TYPE_CHECKING:
+# 4.5 MiB: rich prints tracebacks, of which a log has none; with asyncio structlog would log from coroutines.
+with stub_unused_modules(("asyncio", "rich")):
     import structlog
-else:
-    structlog = _import_structlog_without_rich()
 
 LogFormat = Literal["console", "json"]
 WriteLog = Callable[[str, str, str, Mapping[str, LogField]], None]
@@ -196,15 +184,21 @@ class NodeLog:
 
     def __init__(self, form: LogFormat, level: str, stream: TextIO | None = None) -> None:
         out = sys.stderr if stream is None else stream
+        self._has_colors = out.isatty()
+        self._add_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        self.change(form, level)
+        self._is_journal = _is_journal(out)
+        self._writer = _line_writer(out, self._dropped_notice)
+        self._write = out.write if self._writer is None else self._writer.write
+
+    def change(self, form: LogFormat, level: str) -> None:
+        """Write the lines from now on in this form, those of at least this level."""
         self._form: structlog.typing.Processor = (
             structlog.processors.JSONRenderer()
             if form == "json"
-            else structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=30)
+            else structlog.dev.ConsoleRenderer(colors=self._has_colors, pad_event_to=30)
         )
-        self._add_time = structlog.processors.TimeStamper(fmt="iso", utc=True)
         self._level = _LEVELS[level]
-        self._writer = _line_writer(out, self._dropped_notice)
-        self._write = out.write if self._writer is None else self._writer.write
 
     def __call__(self, actor: str, level: str, event: str, fields: Mapping[str, LogField]) -> None:
         """Write one line, if its level is high enough. Raises nothing: what reports cannot be reported."""
@@ -230,9 +224,10 @@ class NodeLog:
 
     def _line(self, actor: str, level: str, event: str, fields: Mapping[str, LogField]) -> str:
         safe: dict[str, LogField] = {_safe_key(key): _escape(value) for key, value in fields.items()}
-        entry = {"actor": actor, **safe, "event": _escape(event), "level": level}
+        entry = {"actor": actor, **safe, **_session(actor, safe), "event": _escape(event), "level": level}
         text = self._form(None, level, self._add_time(None, level, entry))
-        return f"{text}\n"  # type: ignore[str-bytes-safe]
+        priority = journal.priority(level) if self._is_journal else ""
+        return f"{priority}{text}\n"  # type: ignore[str-bytes-safe]
 
     def _dropped_notice(self, lines: int) -> str:
         return self._line("supervisor", "warning", "log lines dropped, nobody read them", {"lines": lines})
@@ -244,11 +239,31 @@ def make_log(form: LogFormat, level: str, stream: TextIO | None = None) -> NodeL
 
 
 def _line_writer(out: TextIO, notice: Callable[[int], str]) -> LineWriter | None:
+    descriptor = _descriptor(out)
+    return None if descriptor is None else LineWriter(descriptor, out.encoding or "utf-8", notice)
+
+
+def _is_journal(out: TextIO) -> bool:
+    descriptor = _descriptor(out)
+    return descriptor is not None and journal.is_journal(descriptor)
+
+
+def _descriptor(out: TextIO) -> int | None:
     try:
-        descriptor = out.fileno()
+        return out.fileno()
     except (OSError, AttributeError):  # io.UnsupportedOperation is an OSError
         return None
-    return LineWriter(descriptor, out.encoding or "utf-8", notice)
+
+
+def _session(actor: str, fields: Mapping[str, LogField]) -> dict[str, LogField]:
+    """Return the field with the id of the session that a line is about, by whose actor it names.
+
+    What a session says is about itself, whatever it says.
+    """
+    for name in (actor, fields.get("from"), fields.get("to")):
+        if isinstance(name, str) and is_session_actor(name):
+            return {"session": session_of_actor(name)}
+    return {}
 
 
 _RESERVED_KEYS = {"event", "level", "timestamp", "actor", "exception", "exc_info", "stack", "stack_info"}

@@ -1,17 +1,19 @@
 """Composition: which actors a node has, and with which configuration (docs/architecture.md, "The tree").
 
-Owns the limits of the supervisor's process, and its signals. The sockets that outlive actors are
-config/node_sockets.py's, what each actor may do is sandbox_profiles.py's, what is told of the node's state is
-node_status.py's.
+Owns the signals of the supervisor's process. The sockets that outlive actors are config/node_sockets.py's,
+what each actor may do is sandbox_profiles.py's, what is told of the node's state is node_status.py's, and how
+another configuration takes effect is node_reload.py's.
 Decides nothing about pairings.
 """
 
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -19,7 +21,8 @@ import trio
 from . import __version__, sandbox_profiles
 from .config.multiaddrs import named_peers
 from .config.node_sockets import NodeSocketError, NodeSockets
-from .config.paths import UnsafePathError, default_data_dir, runtime_dir
+from .config.page_token import PageTokenError, page_token
+from .config.paths import UnsafePathError, default_data_dir, readable_by_others, runtime_dir
 from .config.settings import NodeConfig
 from .logs import WriteLog
 from .messages.actor_configs import (
@@ -30,21 +33,21 @@ from .messages.actor_configs import (
     SessionConfig,
     SwarmConfig,
     VaultConfig,
+    WebConfig,
+    page_token_digest,
 )
+from .node_reload import Reloader, SettingsSource
 from .node_status import Ready, ready_line, report_status
+from .open_files import raise_descriptor_limit
 from .supervisor.child_specs import FIRST_EXTRA_FD, SESSION_INTENSITY, ChildSpec
 from .supervisor.libc import set_dumpable
 from .supervisor.process_spawner import ProcessSpawner
+from .supervisor.reload_desk import ReloadDesk
 from .supervisor.spawner import Spawner
 from .supervisor.systemd_notify import ServiceManager
 from .supervisor.tree import NodeFailedError, run_tree
 
 _REGISTER_INTERVAL_S = 2.0
-_OWN_DESCRIPTORS, _DESCRIPTORS_PER_SESSION = 128, 3
-"""Open in the supervisor's process: without any session, with room to spare, and for each session."""
-_MIN_DESCRIPTORS = 256
-"""With fewer the fork server, which keeps some above 200, cannot start."""
-
 __all__ = ["NodeFailedError", "Ready", "run_node", "serve"]
 
 
@@ -55,26 +58,29 @@ async def run_node(
     log: WriteLog,
     lifeline: bool = False,
     passphrase_fd: int | None = None,
+    settings: SettingsSource | None = None,
 ) -> None:
     """Run a node in this process until a signal stops it, or with `lifeline` until standard input ends.
 
-    Signals are SIGTERM, SIGINT, and SIGHUP unless it is ignored (nohup). `ready` is called once, when the
-    node listens. `passphrase_fd` is a descriptor that holds the passphrase of the identity, which only the
-    vault reads (VaultConfig). Raises NodeFailedError with a text for the user when the node cannot run: a
-    port or data directory in use, a damaged identity, an actor that keeps dying.
+    Signals are SIGTERM, SIGINT, and SIGHUP, the end of the terminal: unless it is ignored (nohup), and where
+    there is no terminal it has the settings read again. They come from `settings`; without, no reload is
+    possible. `ready` is called once, when the node listens. `passphrase_fd` is a descriptor that holds the
+    passphrase of the identity, which only the vault reads (VaultConfig). Raises NodeFailedError with a text
+    for the user when the node cannot run: a port or data directory in use, a damaged identity, an actor that
+    keeps dying.
     """
     # No core dump of this process, or of any that it starts: they would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     set_dumpable(False)
-    _raise_descriptor_limit(config.max_sessions, log)
-    stop = trio.Event()
+    raise_descriptor_limit(config.max_sessions, log)
+    stop, reloads = trio.Event(), ReloadDesk()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch_signals, stop, log)
+        nursery.start_soon(_watch_signals, stop, reloads, log)
         on_ready, on_status = ready, None
         if lifeline:
             nursery.start_soon(_watch_lifeline, stop)
         else:  # otherwise the service, if there is one, is the program that started this node
-            on_ready, on_status = _notify_service_manager(nursery, stop, ready)
+            on_ready, on_status = _notify_service_manager(nursery, stop, reloads, ready)
         await serve(
             config,
             spawner=ProcessSpawner(),
@@ -83,6 +89,8 @@ async def run_node(
             log=log,
             passphrase_fd=passphrase_fd,
             on_status=on_status,
+            settings=settings,
+            reloads=reloads,
         )
         nursery.cancel_scope.cancel()
 
@@ -96,14 +104,29 @@ async def serve(
     log: WriteLog,
     passphrase_fd: int | None = None,
     on_status: Callable[[str], None] | None = None,
+    settings: SettingsSource | None = None,
+    reloads: ReloadDesk | None = None,
 ) -> None:
     """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError.
 
-    Once it is ready, `on_status` is called every few seconds with a line that says how the node is.
+    Clients, and `reloads`, have `settings` read again. Once it is ready, `on_status` is called every few
+    seconds with a line that says how the node is.
     """
     if problems := config.contradictions():
         raise NodeFailedError("\n".join(text for _key, text in problems))
     data_dir = Path(config.data_dir) if config.data_dir else default_data_dir()
+    try:
+        token = page_token(config)
+    except PageTokenError as error:
+        raise NodeFailedError(str(error), is_temporary=error.is_temporary) from None
+    token_file = config.web_token_file
+    if token is not None and token_file is not None and readable_by_others(token_file):
+        log(
+            "supervisor",
+            "warning",
+            "page token is readable by all users",
+            {"file": token_file},
+        )
     with ExitStack() as stack:
         node_sockets = NodeSockets(config, data_dir)
         try:
@@ -113,23 +136,33 @@ async def serve(
         if sockets.taken_port is not None and sockets.metrics is not None:
             ports = {"wanted": sockets.taken_port, "instead": sockets.metrics.getsockname()[1]}
             log("supervisor", "warning", "metrics port taken", ports)
-        specs = child_specs(
-            config,
-            data_dir,
-            sockets.control.fileno(),
-            None if sockets.metrics is None else sockets.metrics.fileno(),
-            passphrase_fd=passphrase_fd,
-        )
+        page = None if sockets.web is None or token is None else page_spec(sockets.web.fileno(), token)
+        made_token = None if token_file else token
+
+        def compose(config: NodeConfig, metrics: socket.socket | None) -> list[ChildSpec]:
+            metrics_fd = None if metrics is None else metrics.fileno()
+            control_fd = sockets.control.fileno()
+            specs = child_specs(config, data_dir, control_fd, metrics_fd, passphrase_fd=passphrase_fd)
+            return specs if page is None else [*specs, page]
+
+        reloads = reloads or ReloadDesk()
+        if settings is not None:
+            limit_files = partial(raise_descriptor_limit, log=log)
+            reloads.carry_out = Reloader(
+                config, sockets.metrics, settings, compose, node_sockets, limit_files, log
+            ).reload
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(report_status, node_sockets, sockets, ready, log, on_status)
+            nursery.start_soon(report_status, node_sockets, sockets, made_token, ready, log, on_status)
             nursery.start_soon(_keep_sockets, node_sockets, log)
             await run_tree(
-                specs,
+                compose(config, sockets.metrics),
                 session_spec(),
                 spawner=spawner,
                 max_sessions=config.max_sessions,
                 on_log=log,
                 stop=stop,
+                debug=config.log_level == "debug",
+                reloads=reloads,
             )
             nursery.cancel_scope.cancel()
 
@@ -231,9 +264,30 @@ def child_specs(
     ]
     if config.needs_lan:
         specs.insert(
-            -1, ChildSpec("lan", _entry("lan"), LanConfig(), sandbox=sandbox_profiles.LAN, preload=True)
+            -1,
+            ChildSpec(
+                kind="lan",
+                entry=_entry("lan"),
+                config=LanConfig(mdns=config.mdns and not config.offline, port_mapping=config.maps_ports),
+                sandbox=sandbox_profiles.LAN,
+                preload=True,
+                takes_back=True,
+            ),
         )
     return specs
+
+
+def page_spec(socket_fd: int, token: str) -> ChildSpec:
+    """Return the actor of the page, the last to start. The node goes on without one that keeps dying."""
+    return ChildSpec(
+        kind="web",
+        entry=_entry("web"),
+        config=WebConfig(socket_fd=FIRST_EXTRA_FD, token_digest=page_token_digest(token.encode())),
+        restart="transient",
+        fds=(socket_fd,),
+        sandbox=sandbox_profiles.WEB,
+        preload=True,
+    )
 
 
 def session_spec() -> ChildSpec:
@@ -279,25 +333,8 @@ def _swarm_entry(config: NodeConfig) -> str:
     return _entry(_SWARM_ENTRIES[config.uses_quic, config.uses_websocket, config.uses_webrtc])
 
 
-def _raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:
-    """Raise this process's soft limit of open files to what its sessions need; its actors have their own."""
-    needed = _OWN_DESCRIPTORS + _DESCRIPTORS_PER_SESSION * max_sessions
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if allowed < _MIN_DESCRIPTORS:
-        raise NodeFailedError(
-            f"a process may open {allowed} files here, and a node needs {_MIN_DESCRIPTORS} at least: "
-            "raise the limit (ulimit -n; LimitNOFILE= of a systemd unit)"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < needed:
-        sessions = max(allowed - _OWN_DESCRIPTORS, 0) // _DESCRIPTORS_PER_SESSION
-        log("supervisor", "warning", "open files are limited: fewer sessions", {"sessions": sessions})
-
-
-async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
+async def _watch_signals(stop: trio.Event, reloads: ReloadDesk, log: WriteLog) -> None:
+    has_terminal = _has_terminal()
     numbers = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is ignored, and stays so
         numbers.append(signal.SIGHUP)
@@ -305,12 +342,23 @@ async def _watch_signals(stop: trio.Event, log: WriteLog) -> None:
         async for number in signals:
             if stop.is_set():
                 continue  # already stopping, which takes five seconds at most
+            if number == signal.SIGHUP and not has_terminal:
+                reloads.ask_by_signal()
+                continue
             log("supervisor", "info", "stopping", {"signal": signal.Signals(number).name})
             stop.set()
 
 
+def _has_terminal() -> bool:
+    """Return whether this process has a controlling terminal, so that SIGHUP means that it has ended."""
+    with suppress(OSError):
+        os.close(os.open(os.ctermid(), os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        return True
+    return False
+
+
 def _notify_service_manager(
-    nursery: trio.Nursery, stop: trio.Event, ready: Callable[[Ready], None]
+    nursery: trio.Nursery, stop: trio.Event, reloads: ReloadDesk, ready: Callable[[Ready], None]
 ) -> tuple[Callable[[Ready], None], Callable[[str], None] | None]:
     """Have the service manager told how the node is.
 
@@ -318,6 +366,7 @@ def _notify_service_manager(
     """
     service_manager = ServiceManager()
     nursery.start_soon(service_manager.run, stop)
+    reloads.on_change = service_manager.reloading
 
     def on_ready(line: Ready) -> None:
         service_manager.ready(ready_line(line.addresses))
@@ -341,10 +390,9 @@ async def _keep_sockets(sockets: NodeSockets, log: WriteLog) -> None:
         await trio.sleep(_REGISTER_INTERVAL_S)  # there is no event for it that works on every file system
         former, problem = problem, ""
         try:
-            for remark in sockets.keep():
-                log("supervisor", "warning", remark, {})
+            for what in sockets.keep():
+                log("supervisor", "warning", "runtime file was removed, made again", {"what": what})
         except (OSError, UnsafePathError) as error:
             problem = str(error)
         if problem and problem != former:
-            text = "commands may not find this node any more: restart it"
-            log("supervisor", "warning", text, {"reason": problem})
+            log("supervisor", "warning", "commands may not find this node any more", {"reason": problem})

@@ -25,6 +25,10 @@ METRICS = Sandbox(reach="accept", descriptors=256, memory=512 * _MIB)
 GATEWAY = Sandbox(reach="accept", descriptors=512, memory=512 * _MIB)
 """Answers clients, 128 at once, on the control socket that it is given."""
 
+WEB = Sandbox(reach="accept", descriptors=128, memory=256 * _MIB)
+"""Answers browsers, 64 connections at once, on the listening socket that it is given. It reaches the gateway
+by messages: the grant of a Unix socket would be one of all Unix sockets of the user."""
+
 LAN = Sandbox(reach="datagrams", descriptors=32, memory=256 * _MIB)
 """Sends and reads mDNS, over UDP; lists the network interfaces. It parses what anybody on the LAN sends."""
 

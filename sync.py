@@ -197,6 +197,8 @@ class Node(NodeClient):
         self.control = node.control
         self.metrics = node.metrics
         """`HOST:PORT` of the metrics, None when there are none."""
+        self.page, self.page_token = node.page, node.page_token
+        """Address of the page and what it asks for; None when there is no page, or its token is in a file."""
 
     @property
     def end(self) -> NodeEndedError | None:

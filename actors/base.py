@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -43,8 +44,10 @@ ActorChannel = Channel[ToChild]
 
 MAX_BUFFERED_INPUTS = 4096
 """Deliveries that an actor reads ahead of the one that it handles."""
-IDENTITY_IN_USE = "another node has this node's identity: was its data directory copied? stop one of them"
+IDENTITY_IN_USE = "another node has this node's identity: stop one of them"
 """Said by whoever notices it: discovery on this host, the swarm anywhere else."""
+_is_debug: ContextVar[bool] = ContextVar("is_debug", default=False)
+"""Whether the log has the level debug (Start)."""
 
 
 class FatalActorError(ReportedError):
@@ -99,7 +102,15 @@ def _envelope(send: Send) -> Outgoing:
         id=os.urandom(16) if send.id is None else send.id,
         body=msgspec.Raw(encode(send.message)),
         slot=send.slot,
+        note=_note(send.message) if _is_debug.get() else None,
     )
+
+
+def _note(message: Message) -> dict[str, LogField] | None:
+    """Return what the log is to show of a message."""
+    values = {name: getattr(message, name) for name in message._logged}
+    texts = {name: " ".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: value for name, value in texts.items() if value is not None} or None
 
 
 def step_frame(number: int, effects: Effects) -> Step:
@@ -175,7 +186,7 @@ class Mailbox(Generic[Inbox]):
         """Send several messages as one step: the supervisor applies all of them, in this order, or none."""
         await self._channel.send(step_frame(0, Effects(out=list(sends))))
 
-    async def log(self, level: str, event: str, **fields: LogField) -> None:
+    async def log(self, level: str, event: str, /, **fields: LogField) -> None:
         """Write one log line. Fields are bounded and never secret."""
         await self._channel.send(log_frame(level, event, fields))
 
@@ -242,6 +253,7 @@ def require_start(frame: ToChild) -> Start:
     if not isinstance(frame, Start):
         raise RuntimeError(f"expected Start, got {type(frame).__name__}")
     set_title(frame.name)
+    _is_debug.set(frame.debug)
     return frame
 
 

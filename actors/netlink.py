@@ -5,10 +5,11 @@ kernel and from nobody else, and the sockets. Never waits for longer than two se
 """
 
 import errno
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 NEW_LINK, DELETED_LINK, GET_LINK = 16, 17, 18
 NEW_ADDRESS, DELETED_ADDRESS, GET_ADDRESS = 20, 21, 22
@@ -29,8 +30,18 @@ _DONE, _ERROR = 3, 2
 _REQUEST_DUMP: Final = 0x1 | 0x300
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _KIND_OF_ATTRIBUTE: Final = 0x3FFF
 """Without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
+
+
+class InterfaceAddress(NamedTuple):
+    """An address of this host: the number of its interface, its prefix in bits, its IFA_F flags."""
+
+    interface: int
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    prefix_bits: int
+    flags: int
 
 
 class ChangeWatch:
@@ -105,6 +116,21 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & _KIND_OF_ATTRIBUTE, data[at + _ATTRIBUTE.size : at + size]
         at += (size + 3) & ~3
+
+
+def read_address(body: bytes) -> InterfaceAddress | None:
+    """Return what the body of an RTM_NEWADDR says, None if it is of another family or too short.
+
+    On a point-to-point link IFA_ADDRESS is the peer's and IFA_LOCAL this host's.
+    """
+    if len(body) < ADDRESS.size:
+        return None
+    family, prefix_bits, flags, _scope, interface = ADDRESS.unpack_from(body)
+    of_address = dict(attributes(body[ADDRESS.size :]))
+    raw = of_address.get(_IFA_LOCAL, of_address.get(_IFA_ADDRESS, b""))
+    if (family, len(raw)) not in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        return None
+    return InterfaceAddress(interface, ipaddress.ip_address(raw), prefix_bits, flags)
 
 
 def _ended(data: bytes) -> bool:

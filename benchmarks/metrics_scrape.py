@@ -15,7 +15,7 @@ async def metric_value(node: Node, name: str, **labels: str) -> float:
     The node must have been started with `metrics_listen`.
     """
     assert node.metrics is not None
-    text = await _get(node.metrics)
+    text = await scrape(node.metrics)
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -24,13 +24,15 @@ async def metric_value(node: Node, name: str, **labels: str) -> float:
     )
 
 
-async def _get(endpoint: str) -> str:
+async def scrape(endpoint: str, accept: str = "text/plain") -> str:
+    """Return the page of metrics."""
     host, _, port = endpoint.rpartition(":")
     received = bytearray()
     with trio.fail_after(_DEADLINE):
         async with await trio.open_tcp_stream(host.strip("[]"), int(port)) as stream:
             await stream.send_all(
-                f"GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+                f"GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+                f"Accept: {accept}\r\n\r\n".encode()
             )
             while data := await stream.receive_some(1 << 16):
                 received += data

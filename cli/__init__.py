@@ -8,13 +8,15 @@ The frame:
     choose_node      --data-dir and --control: which running node a command talks to
     output           what the locale cannot print, and what must not command a terminal, is escaped
     json_output      --json: one object per line
-    tables           tables, sizes and time spans for people
+    text_layout      lines, fields and tables on so many columns
+    tables           … printed; sizes and time spans for people
 
 The commands:
     up               `sdnode up`: the node itself
     passphrase       … where its passphrase comes from
     terminal_lines   … typed without echo, and the terminal left as it was
     pair_and_join    `sdnode pair` and `sdnode join`: their options
+    accept_rules     … which device is accepted unasked
     read_words       … the words of a code, from arguments, standard input or a prompt
     follow_pairing   … the pairing, from its start to its exit code
     pairing_events   … what happens in it, as events for scripts
@@ -27,6 +29,15 @@ The commands:
     devices          `sdnode devices`: list, rename, forget
     status           `sdnode status`
     actors           `sdnode actors`
+    doctor           `sdnode doctor`
+    doctor_facts     … what it knows, as values
+    doctor_gather    … from where: the node, files, the clock
+    doctor_probe     … and the kernel
+    doctor_findings  … what follows from it
+    doctor_bundle    … and what goes into a bug report
+    completion       `sdnode completion`: the scripts of shells
+    complete_values  … and what they offer
+    man_pages        manual pages, at build time
     help_and_version `sdnode help` and `sdnode version`
     demo             `sdnode demo`: the command
     demo_run         … its course

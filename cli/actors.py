@@ -11,6 +11,8 @@ from .click_commands import Command
 from .json_output import json_option, print_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..messages.to_gateway import ActorInfo
 
 ACTOR_HEADER = ("actor", "pid", "state", "restarts", "up", "mailbox", "resident", "private")
@@ -21,16 +23,7 @@ ACTOR_HEADER = ("actor", "pid", "state", "restarts", "up", "mailbox", "resident"
 @json_option
 def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:
     """Show the node's processes, with restarts and memory."""
-    from ..client.one_shot import call
-    from ..messages.control_protocol import ActorList, ListActors
-
-    node = choose_control(data_dir, control)
-    page = call(node, ActorList, ListActors)
-    found = list(page.actors)
-    while page.more is True and page.actors:
-        last = page.actors[-1].actor
-        page = call(node, ActorList, lambda id, last=last: ListActors(id, last))  # type: ignore[misc]
-        found += page.actors
+    found = fetch_actors(choose_control(data_dir, control))
     if as_json:
         for actor in found:
             print_json(actor_object(actor))
@@ -39,6 +32,20 @@ def actors(data_dir: str | None, control: str | None, as_json: bool) -> int:
 
         print_table(ACTOR_HEADER, actor_rows(found), right=ACTOR_HEADER[1:2] + ACTOR_HEADER[3:])
     return exit_codes.OK
+
+
+def fetch_actors(node: "Path", timeout: float | None = None) -> "list[ActorInfo]":
+    """Return all processes of a node, requested page after page; each page within `timeout`."""
+    from ..client.one_shot import call
+    from ..messages.control_protocol import ActorList, ListActors
+
+    page = call(node, ActorList, ListActors, timeout)
+    found = list(page.actors)
+    while page.more is True and page.actors:
+        last = page.actors[-1].actor
+        page = call(node, ActorList, lambda id, last=last: ListActors(id, last), timeout)  # type: ignore[misc]
+        found += page.actors
+    return found
 
 
 def actor_rows(found: "Sequence[ActorInfo]") -> list[tuple[str, ...]]:

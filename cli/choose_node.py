@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from . import exit_codes
+from .complete_values import directories, files
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def node_options(command: F) -> F:
     """Add --data-dir and --control to a command."""
-    command = click.option("--control", metavar="PATH", help="Control socket of the node to talk to.")(
-        command
-    )
-    return click.option("--data-dir", metavar="DIR", help="Data directory of the node to talk to.")(command)
+    command = click.option(
+        "--control", metavar="PATH", shell_complete=files, help="Control socket of the node to talk to."
+    )(command)
+    return click.option(
+        "--data-dir", metavar="DIR", shell_complete=directories, help="Data directory of the node to talk to."
+    )(command)
 
 
 def choose_control(data_dir: str | None, control: str | None) -> "Path":

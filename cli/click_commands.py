@@ -6,6 +6,7 @@ Owns these messages and nothing else.
 """
 
 import math
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,8 +27,22 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class _HelpFormatter(click.HelpFormatter):
+    """Help whose options leave room for their text, on a narrow terminal too."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write options and what they do, in two columns."""
+        super().write_dl(rows, min(col_max, self.width // 2), col_spacing)
+
+
+class _Context(click.Context):
+    formatter_class = _HelpFormatter
+
+
 class Command(click.Command):
     """A command whose usage errors name what is wrong and not what was given."""
+
+    context_class = _Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse. Raises UsageError."""
@@ -50,11 +65,15 @@ class Group(click.Group):
     """A group of such commands; an unknown name is repeated only if it is short enough to be a mistake."""
 
     command_class = Command
+    context_class = _Context
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command. Raises UsageError."""
+        if ctx.resilient_parsing:  # a shell completes what is being typed
+            known = self.get_command(ctx, args[0])
+            return args[0], known, args[1:]
         names = self.list_commands(ctx)
         if args and args[0] not in names and not args[0].startswith("-"):
             if len(args[0]) > _MAX_SHOWN_CHARS:
@@ -68,6 +87,10 @@ class Group(click.Group):
 def _expected_value(param: click.Parameter | None) -> str:
     """Return what a parameter accepts, in place of click's message, which quotes the value."""
     kind = param.type if param is not None else None
+    if expected := getattr(kind, "expected", ""):
+        return str(expected)
     if isinstance(kind, click.IntRange | click.FloatRange):
         return f"a number from {kind.min:g} to {kind.max:g} is needed"
+    if isinstance(kind, click.Choice):
+        return f"one of {', '.join(kind.choices)} is needed"
     return "a number is needed" if kind in (click.INT, click.FLOAT) else "this cannot be used"

@@ -33,7 +33,9 @@ def demo(as_json: bool, pairs: int) -> int:
     """Pair two nodes on this machine before your eyes.
 
     The nodes run in temporary directories, the second knows the first as DHT bootstrap node only, and all are
-    stopped and removed at the end. Exit codes: 0 all paired, 1 not, 130 interrupted.
+    stopped and removed at the end.
+
+    Exit codes: 0 all paired, 1 not, 130 interrupted.
     """
     import trio
 

@@ -3,7 +3,6 @@
 A view shows what demo_run.py reports, and decides nothing.
 """
 
-import shutil
 import statistics
 import sys
 from collections.abc import Sequence
@@ -16,9 +15,13 @@ from ..messages.to_gateway import ActorInfo, Device
 from .actors import ACTOR_HEADER, actor_object, actor_rows
 from .errors import print_to_stderr
 from .json_output import print_json
-from .output import write_line
+from .output import terminal_columns, write_line
 from .tables import size_text
+from .text_layout import record_lines, table_lines, wrapped
 from .views import STAGE_TEXTS, columns_that_fit, word_rows
+
+_TREE_COLUMNS = ([0, 1, 2, 6, 7], [0, 1, 7], [0, 7])
+"""Of the table of actors: as many as fit."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,10 @@ class TextDemoView:
         self._trees: dict[str, Sequence[ActorInfo]] = {}
         self._color = sys.stdout.isatty()
 
-    def _line(self, text: str = "", **style: Any) -> None:
-        write_line(click.style(text, **style) if self._color and style else text)
+    def _line(self, text: str = "", hanging: str | None = None, **style: Any) -> None:
+        for paragraph in text.split("\n"):
+            for line in wrapped(paragraph, terminal_columns(), hanging):
+                write_line(click.style(line, **style) if self._color and style else line)
 
     def starting(self, server: str, names: Sequence[str]) -> None:
         """Print what is about to happen."""
@@ -163,13 +168,12 @@ class TextDemoView:
 
     def node_ready(self, name: str, ready: dict[str, Any], pid: int) -> None:
         """Show the id, process and address of the node."""
-        self._line(f"  {name:<9} {ready['peer_id']}  pid {pid}  {ready['addresses'][0]}")
+        self._line(f"  {name:<9} {ready['peer_id']}  pid {pid}  {ready['addresses'][0]}", " " * 4)
 
     def code_shown(self, words: str) -> None:
         """Show the code."""
         self._line("\ndesktop shows twelve words:")
-        width = shutil.get_terminal_size().columns if self._color else 80
-        for row in word_rows(words, columns_that_fit(width - 4)):
+        for row in word_rows(words, columns_that_fit((terminal_columns() or 80) - 4)):
             self._line(f"    {row}", bold=True)
         self._line("\nphone enters them, and finds desktop by a Kademlia lookup (milliseconds since then):")
 
@@ -192,13 +196,16 @@ class TextDemoView:
             self._line(f"  stored   {device.name}, {device.state}, fingerprint {device.fingerprint}")
 
     def _show_tree(self, name: str, actors: Sequence[ActorInfo]) -> None:
-        rows = actor_rows(actors)
+        rows = [ACTOR_HEADER, *actor_rows(actors)]
         self._line(f"\n{name}, in the middle of the pairing: one process for each actor")
-        shown = [0, 1, 2, 6, 7]
-        widths = [max(len(row[column]) for row in (ACTOR_HEADER, *rows)) for column in shown]
-        for row in (ACTOR_HEADER, *rows):
-            cells = [row[column].ljust(width) for column, width in zip(shown, widths, strict=True)]
-            self._line("  " + "  ".join(cells).rstrip())
+        columns = terminal_columns()
+        room = None if columns is None else columns - 2
+        for shown in _TREE_COLUMNS:
+            header, *others = ([row[column] for column in shown] for row in rows)
+            if lines := table_lines(header, others, (), room):
+                break
+        for line in lines or record_lines(header, others, room or 0):
+            self._line("  " + line)
         self._line(f"  private memory of all: {size_text(sum(actor.private_bytes for actor in actors))}")
 
     def result(self, result: PairingResult) -> None:

@@ -10,6 +10,7 @@ import click
 from . import exit_codes
 from .choose_node import choose_control, node_options
 from .click_commands import Group
+from .complete_values import device_ids
 from .errors import CommandError, print_to_stderr
 from .json_output import json_option, print_json
 from .output import printable, write_line
@@ -60,7 +61,7 @@ def list_devices(group: Options, data_dir: str | None, control: str | None, as_j
 
 
 @devices.command()
-@click.argument("id")
+@click.argument("id", shell_complete=device_ids)
 @click.argument("name")
 @node_options
 @json_option
@@ -82,7 +83,7 @@ def rename(
 
 
 @devices.command()
-@click.argument("id")
+@click.argument("id", shell_complete=device_ids)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @node_options
 @json_option
@@ -112,8 +113,11 @@ def forget(
     return exit_codes.OK
 
 
-def fetch_devices(node: "Path") -> "list[Device]":
-    """Return all trusted devices of a node, requested page after page, in order of device id."""
+def fetch_devices(node: "Path", timeout: float | None = None) -> "list[Device]":
+    """Return all trusted devices of a node, requested page after page, in order of device id.
+
+    Each page within `timeout`, if one is given.
+    """
     from ..client.one_shot import call
     from ..messages.control_protocol import DeviceList, ListDevices
 
@@ -121,7 +125,7 @@ def fetch_devices(node: "Path") -> "list[Device]":
     more = True
     while more:
         after = found[-1].device_id if found else b""
-        page = call(node, DeviceList, lambda id, after=after: ListDevices(id, after))  # type: ignore[misc]
+        page = call(node, DeviceList, lambda id, after=after: ListDevices(id, after), timeout)  # type: ignore[misc]
         found += page.devices
         more = page.more and bool(page.devices)
     return found

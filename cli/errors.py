@@ -14,7 +14,8 @@ import click
 
 from ..messages.errors import SpacedriveNodeError
 from . import exit_codes
-from .output import discard_stdout, open_standard_streams, printable
+from .output import discard_stdout, open_standard_streams, shown, terminal_columns
+from .text_layout import wrapped
 
 
 class CommandError(SpacedriveNodeError):
@@ -46,6 +47,11 @@ def run_guarded(argv: list[str]) -> int:
     open_standard_streams()
     try:
         from .main import cli
+
+        if "_SDNODE_COMPLETE" in os.environ:  # a shell asks: see completion.py
+            from .completion import register_shells
+
+            register_shells()
 
         result = cli.main(args=argv, prog_name="sdnode", standalone_mode=False)
         code = result if isinstance(result, int) else exit_codes.OK
@@ -145,6 +151,18 @@ def _place(error: BaseException) -> str:
 
 def print_to_stderr(message: str) -> None:
     """Write an error, or a remark that must not be mixed with the output, to stderr."""
-    lines = "\n".join(printable(line) for line in message.split("\n"))
+    columns = None
+    with suppress(ValueError):  # it is closed
+        columns = terminal_columns(sys.stderr)
+    lines = [
+        part
+        for line in f"sdnode: {message}".split("\n")
+        for part in wrapped(shown(line, sys.stderr), columns)
+    ]
     with suppress(OSError, ValueError):  # its reader is gone
-        print(f"sdnode: {lines}", file=sys.stderr, flush=True)
+        if "JOURNAL_STREAM" in os.environ:
+            from ..config import journal
+
+            mark = journal.priority("error") if journal.is_journal(sys.stderr.fileno()) else ""
+            lines = [f"{mark}{line}" for line in lines]
+        print("\n".join(lines), file=sys.stderr, flush=True)

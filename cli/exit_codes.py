@@ -15,6 +15,8 @@ REJECTED = 5
 LOST = 6
 NO_NODE = 7
 NOT_READY = 8
+FINDINGS = 9
+"""Of `sdnode doctor`: it found a problem."""
 INTERRUPTED = 130
 
 _BY_OUTCOME: dict[Outcome, int] = {

@@ -19,6 +19,7 @@ from ..client.node_client import NodeClient, Pairing
 from ..messages.control_protocol import SessionState
 from ..messages.outcome_texts import CANCELLED_BY_CTRL_C
 from . import exit_codes
+from .accept_rules import Rule, are_fit
 from .errors import root_cause
 from .pairing_events import EventMaker, failed_event
 from .prompts import NobodyToAskError, answer_source, discard_typeahead, read_yes
@@ -34,9 +35,12 @@ _CANCEL_GRACE_S = 3.0
 class Follower:
     """One pairing from its start to its exit code."""
 
-    def __init__(self, client: NodeClient, view: View, *, yes: bool, check: bool, script: bool) -> None:
+    def __init__(
+        self, client: NodeClient, view: View, *, rules: tuple[Rule, ...] | None, check: bool, script: bool
+    ) -> None:
+        """`rules`: accept a device that fits one of them, and no other, unasked; None: ask."""
         self._client, self._view = client, view
-        self._yes, self._check, self._script = yes, check, script
+        self._rules, self._check, self._script = rules, check, script
         self._maker = EventMaker()
         self._pairing: Pairing | None = None
         self._start_scope = trio.CancelScope(shield=True)
@@ -96,8 +100,11 @@ class Follower:
     async def _decide(self, state: SessionState) -> None:
         """Get the user's decision about the device shown, and send it to the node."""
         assert self._pairing is not None
-        accept = self._yes
-        if not self._yes:
+        if self._rules is not None:
+            accept = are_fit(self._rules, state.device)
+            if not accept:
+                self._view.show_remark("declined: this device fits no --accept")
+        else:
             answer = None
             with trio.CancelScope() as self._question_scope:
                 answer = await self._ask_user(state)

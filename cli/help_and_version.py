@@ -5,12 +5,13 @@ import click
 from .. import __version__
 from . import exit_codes
 from .click_commands import Command, Group
+from .complete_values import command_names
 from .json_output import json_option, print_json
 from .output import write_line
 
 
 @click.command("help", cls=Command)
-@click.argument("command", nargs=-1)
+@click.argument("command", nargs=-1, shell_complete=command_names)
 @click.pass_context
 def help_command(ctx: click.Context, command: tuple[str, ...]) -> int:
     """Show the help of sdnode, or of a COMMAND."""

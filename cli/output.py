@@ -13,7 +13,8 @@ from typing import Any, TextIO
 
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
+_USUAL_COLUMNS = 80
+"""Of a terminal that does not say how wide it is."""
 
 _closed_streams: set[int] = set()
 """Of the standard descriptors, those that were closed when the command began, by whoever started it."""
@@ -64,6 +65,29 @@ def printable(text: str) -> str:
     return "".join(
         char.encode("unicode_escape").decode() if commands_terminal(char) else char for char in text
     )
+
+
+def shown(text: str, stream: TextIO | None = None) -> str:
+    """Return printable text as standard output (or `stream`) shows it: with escapes for what it lacks."""
+    stream = sys.stdout if stream is None else stream
+    if is_unicode(stream):
+        return printable(text)
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def terminal_columns(stream: TextIO | None = None) -> int | None:
+    """Return how wide the terminal is on which standard output (or `stream`) is shown; None: it is none."""
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        return None
+    with suppress(ValueError):
+        if (wanted := int(os.environ.get("COLUMNS", ""))) > 0:
+            return wanted
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
 
 
 def write_line(text: str) -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from . import exit_codes
+from .accept_rules import Rule, RuleType, check_rules
 from .choose_node import choose_control, connect, node_options
 from .click_commands import Command, FiniteRange
+from .complete_values import files, one_of
 from .core_dumps import forbid_core_dumps
 from .errors import CommandError
 from .json_output import json_option
@@ -26,21 +28,40 @@ def _pairing_options(command: Callable[..., int]) -> Callable[..., int]:
     command = click.option("--check", is_flag=True, help="Show six digits to compare on both devices.")(
         command
     )
+    command = click.option(
+        "--accept",
+        "rules",
+        type=RuleType(),
+        multiple=True,
+        metavar="RULE",
+        shell_complete=one_of("any", "name=", "id=", "peer="),
+        help="Accept a device that fits, and no other: any, name=, id= or peer=; may be repeated.",
+    )(command)
     command = click.option("--yes", is_flag=True, help="Accept whatever device knows the words.")(command)
     return json_option(node_options(command))
 
 
 @click.command(cls=Command)
+@click.option("--once", is_flag=True, help="Show one code and end with it, as it does anyway; for scripts.")
 @_pairing_options
-def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, check: bool) -> int:
+def pair(
+    data_dir: str | None,
+    control: str | None,
+    as_json: bool,
+    yes: bool,
+    rules: tuple[Rule, ...],
+    check: bool,
+    once: bool,
+) -> int:
     """Show twelve words for another device to enter.
 
-    Asks before the device is trusted; with --json the answer, y or n, is a line on standard input.
+    Asks before the device is trusted; with --json the answer, y or n, is a line on standard input. Where
+    nobody answers, --accept says which device is trusted; every other is declined.
 
     Exit codes: 0 paired, 1 no output, 2 usage, 4 expired, 5 rejected, 6 lost, crashed or busy, 7 no node,
     130 interrupted.
     """
-    _check_contradiction(yes, check)
+    accepted = check_rules(rules, yes=yes, check=check)
     if stdout_is_closed():
         raise CommandError(
             "standard output is closed, so nobody would see the words; nothing was started",
@@ -52,7 +73,7 @@ def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, ch
         data_dir=data_dir,
         control=control,
         as_json=as_json,
-        yes=yes,
+        rules=accepted,
         check=check,
     )
 
@@ -62,46 +83,54 @@ def pair(data_dir: str | None, control: str | None, as_json: bool, yes: bool, ch
 @click.option(
     "--timeout", type=FiniteRange(1, 3600), default=60.0, metavar="SECONDS", help="Search so long. [60]"
 )
+@click.option(
+    "--words-file", metavar="FILE", shell_complete=files, help="Read the words, or QR text, from this file."
+)
+@click.option(
+    "--words-fd", type=click.IntRange(0, 65535), metavar="N", help="Read them from this descriptor."
+)
 @_pairing_options
 def join(
     words: tuple[str, ...],
     timeout: float,
+    words_file: str | None,
+    words_fd: int | None,
     data_dir: str | None,
     control: str | None,
     as_json: bool,
     yes: bool,
+    rules: tuple[Rule, ...],
     check: bool,
 ) -> int:
     """Enter the words that another device shows: as WORDS, the text of its QR code, or - for standard input.
 
     Without WORDS it asks for them, which is best where others use the machine: until they are hidden, all of
     its users can see arguments. Asks before the device is trusted; with --json the answer, y or n, is a
-    line on standard input.
+    line on standard input. Where nobody answers, --accept says which device is trusted; every other is
+    declined.
 
     Exit codes: 0 paired, 2 usage or words that cannot be a code, 3 not found, 4 wrong code or expired,
     5 rejected, 6 lost, crashed or busy, 7 no node, 130 interrupted.
     """
-    _check_contradiction(yes, check)
+    accepted = check_rules(rules, yes=yes, check=check)
     forbid_core_dumps()
-    if words in ((), ("-",)) and sys.stdin.isatty():
-        choose_control(data_dir, control)  # raises if no node runs: nobody types twelve words for nothing
-    from .read_words import read_code_text
+    from .read_words import read_code_source, read_code_text
 
-    text = read_code_text(words, interactive=not as_json and sys.stdin.isatty())
+    if words_file is not None or words_fd is not None:
+        text = read_code_source(words, words_file, words_fd)
+    else:
+        if words in ((), ("-",)) and sys.stdin.isatty():
+            choose_control(data_dir, control)  # raises if no node runs: nobody types twelve words for nothing
+        text = read_code_text(words, interactive=not as_json and sys.stdin.isatty())
     return _run_pairing(
         lambda client: client.join_pairing(text, timeout),
         data_dir=data_dir,
         control=control,
         as_json=as_json,
-        yes=yes,
+        rules=accepted,
         check=check,
         search=timeout,
     )
-
-
-def _check_contradiction(yes: bool, check: bool) -> None:
-    if yes and check:
-        raise click.UsageError("--yes asks nothing, so --check cannot ask for the digits; give one of them")
 
 
 def _run_pairing(
@@ -110,7 +139,7 @@ def _run_pairing(
     data_dir: str | None,
     control: str | None,
     as_json: bool,
-    yes: bool,
+    rules: tuple[Rule, ...] | None,
     check: bool,
     search: float | None = None,
 ) -> int:
@@ -124,7 +153,7 @@ def _run_pairing(
     async def main() -> int:
         async with connect(data_dir, control) as client:
             client.watch_connection(view.connection_changed)
-            return await Follower(client, view, yes=yes, check=check, script=as_json).run(start)
+            return await Follower(client, view, rules=rules, check=check, script=as_json).run(start)
 
     try:
         return trio.run(main)

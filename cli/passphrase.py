@@ -8,7 +8,6 @@ argument, the environment or an error.
 import errno
 import fcntl
 import os
-import stat
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,15 +73,6 @@ def open_passphrase(source: PassphraseSource, is_new: Callable[[], bool]) -> Ite
         yield fd
     finally:
         os.close(fd)
-
-
-def readable_by_others(file: str) -> bool:
-    """Return whether a plain file can be read by everyone on this machine."""
-    try:
-        mode = os.stat(file).st_mode
-    except OSError:
-        return False
-    return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
 
 
 def _store_in_memfd(secret: memoryview) -> int:

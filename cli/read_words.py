@@ -8,14 +8,16 @@ of the list of processes.
 import codecs
 import os
 import select
+import stat
 import sys
 import termios
 from contextlib import suppress
 
+from ..config.paths import expand_user
 from ..protocol.code import CodeError, complete, parse_code
 from ..protocol.words import WORD_COUNT, are_enough, begins_anew, count_words, words_before
 from . import exit_codes
-from .errors import CommandError
+from .errors import CommandError, print_to_stderr
 from .output import write_line
 from .terminal_lines import read_edited
 
@@ -40,6 +42,49 @@ def read_code_text(words: tuple[str, ...], *, interactive: bool) -> str:
             "no words: give them as arguments, or - to read them from standard input", exit_codes.USAGE
         )
     return _prompt()
+
+
+def read_code_source(words: tuple[str, ...], file: str | None, descriptor: int | None) -> str:
+    """Return the text of a well-formed code from --words-file or --words-fd, whichever is given.
+
+    A descriptor is read to its end and closed; 0 is standard input, read as with `-`. Raises CommandError
+    (exit 2).
+    """
+    if words:
+        hide_arguments(words)
+    if sum((bool(words), file is not None, descriptor is not None)) > 1:
+        raise CommandError("give one of WORDS, --words-file and --words-fd", exit_codes.USAGE)
+    if file is not None:
+        return _validated(_decoded(_read_file(file)))
+    assert descriptor is not None
+    if descriptor == 0:
+        return _validated(_read_stdin())
+    if descriptor < 3:
+        raise CommandError(
+            "--words-fd: give 0, or a descriptor from 3 on that is open for reading", exit_codes.USAGE
+        )
+    try:
+        with open(descriptor, "rb") as opened:
+            return _validated(_decoded(opened.read(_MAX_INPUT_BYTES)))
+    except OSError as error:
+        raise CommandError(
+            f"--words-fd {descriptor} cannot be read: {error.strerror}", exit_codes.USAGE
+        ) from None
+
+
+def _read_file(name: str) -> bytes:
+    """Read a file, or a pipe that has a name, as far as a code may reach. Raises CommandError (exit 2)."""
+    try:
+        with open(expand_user(name), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(_MAX_INPUT_BYTES)
+    except OSError as error:
+        raise CommandError(
+            f"--words-file {name} cannot be read: {error.strerror}", exit_codes.USAGE
+        ) from None
+    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+        print_to_stderr(f"everyone on this machine can read the words in {name}")
+    return data
 
 
 def hide_arguments(secrets: tuple[str, ...]) -> None:

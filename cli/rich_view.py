@@ -15,10 +15,11 @@ from rich.text import Text
 
 from .code_layout import code_lines
 from .errors import print_to_stderr
-from .output import TolerantStream, is_unicode, printable
+from .output import TolerantStream, is_unicode, shown
 from .pairing_events import Event
 from .prompts import write_question
 from .public_network import NOT_FOUND_ELSEWHERE
+from .text_layout import wrapped
 from .views import STAGE_TEXTS, device_lines, failure_text, plain_lines
 
 
@@ -55,7 +56,7 @@ class RichView:
                 self._stop_live()
                 first, *rest = plain_lines(event)
                 mark = "✓ " if is_unicode(sys.stdout) else ""
-                self._console.print(Text(mark + printable(first), style="bold green"))
+                self._print(mark + first, style="bold green")
                 for line in rest:
                     self._print(line)
             case "failed":
@@ -80,7 +81,8 @@ class RichView:
     def show_question(self, question: str) -> None:
         """Show the question, in place of the live line."""
         self._stop_live()
-        self._question = printable(question)
+        # The answer is typed behind it, in the same line.
+        self._question = "\n".join(wrapped(shown(question), self._console.width - len("yes"))) + " "
         write_question(self._question)
 
     def question_answered(self) -> None:
@@ -147,6 +149,7 @@ class RichView:
         self._spinner.update(text=Text(text))
         return self._spinner
 
-    def _print(self, text: str) -> None:
-        # As Text: what another device calls itself must not be read as markup.
-        self._console.print(Text(printable(text)))
+    def _print(self, text: str, style: str = "") -> None:
+        for line in wrapped(shown(text), self._console.width):
+            # As Text: what another device calls itself must not be read as markup.
+            self._console.print(Text(line, style=style), soft_wrap=True)

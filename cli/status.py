@@ -8,7 +8,7 @@ from . import exit_codes
 from .choose_node import choose_control, node_options
 from .click_commands import Command
 from .json_output import json_option, print_json
-from .output import printable, write_line
+from .output import write_line
 
 if TYPE_CHECKING:
     from ..messages.control_protocol import NodeStatus
@@ -29,8 +29,11 @@ def status(data_dir: str | None, control: str | None, as_json: bool) -> int:
     if as_json:
         print_json(status_object(found))
     else:
-        for line in status_lines(found):
-            write_line(printable(line))
+        from .tables import print_fields, print_text
+
+        print_fields(status_fields(found))
+        write_line("")
+        print_text(who_can_pair(found))
     return exit_codes.OK if found.ready else exit_codes.NOT_READY
 
 
@@ -55,23 +58,24 @@ def status_object(found: "NodeStatus") -> dict[str, object]:
     }
 
 
-def status_lines(found: "NodeStatus") -> list[str]:
-    """Return the status as people read it."""
-    rows = [
-        ("name", found.name),
-        ("state", "ready" if found.ready else "not ready: " + ", ".join(found.missing or ("starting",))),
-        ("peer id", _peer_text(found.peer)),
-        *((("addresses" if index == 0 else ""), address) for index, address in enumerate(found.addresses)),
-        *((f"on {transport}", ", ".join(texts)) for transport, texts in listening(found).items()),
-        ("mdns", _mdns_text(found)),
-        ("reachability", ": ".join(filter(None, (found.reachability, _meaning(found.reachability))))),
-        *([("network", "off (--offline)")] if found.offline else []),
-        *([("network", "local only (--lan-only)")] if found.lan_only else []),
-        ("dht", f"{found.dht_mode}, {found.dht_peers} peer{'' if found.dht_peers == 1 else 's'}"),
-        ("sessions", f"{found.sessions_active} of at most {found.sessions_limit}"),
-        ("version", found.version),
+def status_fields(found: "NodeStatus") -> list[tuple[str, list[str]]]:
+    """Return the status as people read it: labels, and what stands beside them."""
+    state = "ready" if found.ready else "not ready: " + ", ".join(found.missing or ("starting",))
+    reachability = ": ".join(filter(None, (found.reachability, _meaning(found.reachability))))
+    return [
+        ("name", [found.name]),
+        ("state", [state]),
+        ("peer id", [_peer_text(found.peer)]),
+        *([("addresses", list(found.addresses))] if found.addresses else []),
+        *((f"on {transport}", [", ".join(texts)]) for transport, texts in listening(found).items()),
+        ("mdns", [_mdns_text(found)]),
+        ("reachability", [reachability]),
+        *([("network", ["off (--offline)"])] if found.offline else []),
+        *([("network", ["local only (--lan-only)"])] if found.lan_only else []),
+        ("dht", [f"{found.dht_mode}, {found.dht_peers} peer{'' if found.dht_peers == 1 else 's'}"]),
+        ("sessions", [f"{found.sessions_active} of at most {found.sessions_limit}"]),
+        ("version", [found.version]),
     ]
-    return [*(f"{left:<14}{right}" for left, right in rows), "", who_can_pair(found)]
 
 
 def listening(found: "NodeStatus") -> dict[str, list[str]]:

@@ -1,40 +1,42 @@
-"""What people read in columns: tables (with rich on a terminal, plain elsewhere), sizes and time spans."""
+"""What people read in columns, on standard output: tables and fields, as wide as the terminal; sizes, spans.
 
-import sys
+How they stand there is text_layout.py's.
+"""
+
+import os
 from collections.abc import Sequence
 
-from .output import printable, write_line
+from .output import shown, terminal_columns, write_line
+from .text_layout import Field, Row, field_lines, record_lines, table_lines, wrapped
 
-Row = Sequence[str]
+_BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 
 
 def print_table(header: Row, rows: Sequence[Row], *, right: Sequence[str] = ()) -> None:
-    """Print rows under a header; columns named in `right` are aligned to the right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich(header, rows, right)
-        return
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    for row in (header, *rows):
-        cells = [
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(header, row, widths, strict=True)
-        ]
-        write_line("  ".join(cells).rstrip())
+    """Print rows under a header, or as records where they are wider than the terminal.
+
+    Columns named in `right` are aligned to the right.
+    """
+    rows = [[shown(cell) for cell in row] for row in rows]
+    columns = terminal_columns()
+    lines = table_lines(header, rows, right, columns)
+    if lines and columns is not None and os.environ.get("TERM", "dumb") != "dumb":
+        lines[0] = f"{_BOLD}{lines[0]}{_RESET}"
+    for line in lines or record_lines(header, rows, columns or 0):
+        write_line(line)
 
 
-def _print_rich(header: Row, rows: Sequence[Row], right: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_fields(fields: Sequence[Field]) -> None:
+    """Print labels and their values."""
+    safe = [(label, [shown(value) for value in values]) for label, values in fields]
+    for line in field_lines(safe, terminal_columns()):
+        write_line(line)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        # As Text: what another device calls itself must not be read as markup.
-        table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+
+def print_text(text: str, hanging: str = "") -> None:
+    """Print a paragraph; all of its lines but the first begin with `hanging`."""
+    for line in wrapped(shown(text), terminal_columns(), hanging):
+        write_line(line)
 
 
 def size_text(count: int) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ import click
 
 from . import exit_codes
 from .click_commands import Command
+from .complete_values import Completer, directories, files, one_of
 from .errors import CommandError
 from .json_output import json_line, json_option, print_json
+from .output import terminal_columns
 from .public_network import PUBLIC_HELP, PUBLIC_IS_USED
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--name", {"metavar": "TEXT", "help": "Name of this device, as others see it."}),
     ("--control", {"metavar": "PATH", "help": "Control socket."}),
     ("--metrics-listen", {"metavar": "HOST:PORT", "help": "Metrics over HTTP, or off. [127.0.0.1:9464]"}),
+    ("--web", {"metavar": "HOST:PORT", "help": "A page for a browser on this host, or off. [off]"}),
+    ("--web-token-file", {"metavar": "FILE", "help": "Its token is in this file, and is not printed."}),
     ("--listen", {**_MULTI, "help": "Listen here; may be repeated. [IPv4 and IPv6, port 7520]"}),
     ("--quic/--no-quic", {"default": None, "help": "Without --listen, listen on QUIC too. [yes]"}),
     ("--websocket-path", {"metavar": "PATH", "help": "Of WebSocket listeners. [/]"}),
@@ -76,15 +81,33 @@ _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+_COMPLETERS: dict[str, Completer] = {
+    "--data-dir": directories,
+    **dict.fromkeys(("--passphrase-file", "--web-token-file", "--control"), files),
+    **dict.fromkeys(("--tls-certificate", "--tls-key", "--tls-ca"), files),
+    "--metrics-listen": one_of("127.0.0.1:9464", "off"),
+    "--listen": one_of("/ip4/0.0.0.0/tcp/7520", "/ip4/0.0.0.0/udp/7520/quic-v1", "/ip6/::/tcp/7520",
+                       "/ip6/::/udp/7520/quic-v1"),
+    "--dht-mode": one_of("auto", "server", "client"),
+    "--log-format": one_of("console", "json"),
+    "--log-level": one_of("debug", "info", "warning", "error"),
+}  # fmt: skip
+
+
 def _configuration_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, details in reversed(_FLAGS):
-        command = click.option(name, **details)(command)
+        command = click.option(name, shell_complete=_COMPLETERS.get(name), **details)(command)
     return command
 
 
 @click.command(cls=Command)
 @click.option(
-    "--config", "file", metavar="FILE", envvar="SDNODE_CONFIG", help="TOML file, keys as the flags."
+    "--config",
+    "file",
+    metavar="FILE",
+    envvar="SDNODE_CONFIG",
+    shell_complete=files,
+    help="TOML file, keys as the flags.",
 )
 @_configuration_flags
 @click.option("--passphrase-fd", type=int, metavar="N", help="Read the passphrase from this descriptor.")
@@ -115,8 +138,9 @@ def up(
     from ..config.paths import default_data_dir
     from .passphrase import choose_source
 
+    load = partial(load_config, flags, dict(os.environ), file)
     try:
-        loaded = load_config(flags, os.environ, file)
+        loaded = load()
     except ConfigError as error:
         raise CommandError(
             "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
@@ -131,7 +155,7 @@ def up(
     if check_config:
         _print_configuration(loaded, data_dir, control, as_json=as_json)
         return exit_codes.OK
-    return _run_node(loaded, source, as_json=as_json, lifeline=lifeline)
+    return _run_node(loaded, load, source, has_file=file is not None, as_json=as_json, lifeline=lifeline)
 
 
 def _print_configuration(loaded: "LoadedConfig", data_dir: Path, control: Path, *, as_json: bool) -> None:
@@ -166,32 +190,37 @@ def _own_bootstrap_remarks(loaded: "LoadedConfig", data_dir: Path) -> list[str]:
     ]
 
 
-def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bool, lifeline: bool) -> int:
-    from functools import partial
-
+def _run_node(
+    loaded: "LoadedConfig",
+    load: "Callable[[], LoadedConfig]",
+    source: "PassphraseSource",
+    *,
+    has_file: bool,
+    as_json: bool,
+    lifeline: bool,
+) -> int:
+    """Run a node; `load` reads its configuration again."""
     import trio
 
-    from ..config.paths import runtime_dirs
+    from ..config.paths import readable_by_others, runtime_dirs
     from ..logs import LineWriter, make_log
     from ..node import NodeFailedError, run_node
+    from ..node_reload import SettingsSource
     from .core_dumps import forbid_core_dumps
     from .errors import root_cause
-    from .passphrase import open_passphrase, readable_by_others
+    from .passphrase import open_passphrase
 
     config = loaded.config
     forbid_core_dumps()  # the passphrase may be typed now, and Ctrl-\ is near
     log = make_log(config.log_format, config.log_level)
     for remark in loaded.remarks:
-        log("supervisor", "warning", remark, {})
+        log("supervisor", "warning", "configuration remark", {"remark": remark})
     if source.file is not None and readable_by_others(source.file):
-        log(
-            "supervisor", "warning", "everyone on this machine can read the passphrase", {"file": source.file}
-        )
+        log("supervisor", "warning", "passphrase is readable by all users", {"file": source.file})
     if environment := os.environ.get("XDG_RUNTIME_DIR"):
         instead = runtime_dirs()[0]
         if instead.parent != Path(environment):
-            remark = "XDG_RUNTIME_DIR is not a directory of this user, and is not used"
-            log("supervisor", "warning", remark, {"instead": str(instead)})
+            log("supervisor", "warning", "XDG_RUNTIME_DIR is not this user's", {"instead": str(instead)})
     is_ready = False
     out = LineWriter(sys.stdout.fileno(), sys.stdout.encoding)
 
@@ -202,7 +231,7 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
             (
                 json_line(ready_event(line))
                 if as_json
-                else ready_text(line, config.data_dir, public=config.public)
+                else ready_text(line, config.data_dir, terminal_columns(), public=config.public)
             )
             + "\n"
         )
@@ -215,7 +244,9 @@ def _run_node(loaded: "LoadedConfig", source: "PassphraseSource", *, as_json: bo
 
     try:
         with open_passphrase(source, is_new) as fd:
-            trio.run(partial(run_node, config, ready=ready, log=log, lifeline=lifeline, passphrase_fd=fd))
+            settings = SettingsSource(load, log.change, has_file)
+            run = partial(run_node, config, ready=ready, log=log, lifeline=lifeline, settings=settings)
+            trio.run(partial(run, passphrase_fd=fd))
     except BaseException as error:
         failure = root_cause(error)
         if not isinstance(failure, NodeFailedError):
@@ -242,22 +273,35 @@ def ready_event(line: "Ready") -> dict[str, object]:
         "dial": [f"{address}/p2p/{peer_id_text(line.peer)}" for address in line.addresses],
         "control": line.control,
         "metrics": line.metrics,
+        **({} if line.page is None else {"page": line.page}),
+        **({} if line.page_token is None else {"page_token": line.page_token}),
     }
 
 
-def ready_text(line: "Ready", data_dir: str | None, *, public: bool = False) -> str:
-    """Return what people read when the node is ready."""
+def ready_text(line: "Ready", data_dir: str | None, columns: int | None, *, public: bool = False) -> str:
+    """Return what people read when the node is ready, on so many columns."""
     from ..config.paths import default_data_dir
     from ..protocol.peer_ids import peer_id_text
+    from .text_layout import field_lines, wrapped
 
-    rows = [
-        ("peer id", peer_id_text(line.peer)),
-        *((("addresses" if index == 0 else ""), address) for index, address in enumerate(line.addresses)),
-        ("data", data_dir or str(default_data_dir())),
-        ("metrics", line.metrics or "off"),
-        *([("public", PUBLIC_IS_USED)] if public else []),
+    fields = [
+        ("  peer id", [peer_id_text(line.peer)]),
+        ("  addresses", list(line.addresses)),
+        ("  data", [data_dir or str(default_data_dir())]),
+        ("  metrics", [line.metrics or "off"]),
+        *([] if line.page is None else [("  page", [_page_link(line.page, line.page_token)])]),
+        *([("  public", [PUBLIC_IS_USED])] if public else []),
     ]
-    lines = [f"{line.name} is ready", *(f"  {left:<10}{right}" for left, right in rows)]
-    return "\n".join(
-        [*lines, "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node"]
-    )
+    lines = [
+        *wrapped(f"{line.name} is ready", columns),
+        *field_lines(fields, columns),
+        *wrapped(
+            "next: sdnode pair (show words) or sdnode join (enter words); Ctrl-C stops the node", columns
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _page_link(page: str, token: str | None) -> str:
+    """Return the address for a browser. What follows `#` stays in it: no request contains that."""
+    return page if token is None else f"{page}#{token}"

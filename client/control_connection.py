@@ -33,7 +33,7 @@ from .errors import ControlError, NodeGoneError, check_request, no_reply_error, 
 _FIRST_PAUSE_S = 0.02
 _MAX_PAUSE_S = 0.5
 _USEFUL_CONNECTION_S = 1.0
-"""A connection that lasted so long, or brought a frame, was more than a refusal: the backoff begins anew."""
+"""A connection that lasted so long, or brought an answer, was more than a refusal: backoff begins anew."""
 _CONNECT_TIMEOUT_S = 5.0
 _CHUNK_BYTES = 64 * 1024
 _MAX_OPEN_CALLS = 32
@@ -86,7 +86,7 @@ class ControlConnection:
         self._given_up = False
         self._end_error: Callable[[], Exception] | None = None
         self._node_has_ended = False
-        self._frames_received = 0
+        self._answers_received = 0
         self._is_connected = True
         self.on_connection_change: Callable[[bool], None] | None = None
         """Called with False when the connection is lost and with True when a node answers again."""
@@ -182,12 +182,15 @@ class ControlConnection:
             if stream is None:
                 with suppress(OSError):
                     stream = await self._reconnect()
-            if stream is not None and await self._exchange_frames(stream):
-                # It was of use and is lost now. A node that restarts is back within moments: try at once.
-                down_since = anyio.current_time()
-                pause = _FIRST_PAUSE_S
+            if stream is not None:
+                is_useful, is_breach = await self._exchange_frames(stream)
                 self._report_connected(False)
-                continue
+                if is_useful:
+                    down_since = anyio.current_time()
+                    if not is_breach:
+                        # A node that restarts is back within moments: try at once.
+                        pause = _FIRST_PAUSE_S
+                        continue
             if anyio.current_time() - down_since > errors.RECONNECT_TIMEOUT_S:
                 # Everything that waits fails. Attempts go on: a later call may find the node running again.
                 self._give_up()
@@ -252,17 +255,22 @@ class ControlConnection:
 
     # -- Frames ----------------------------------------------------------------------------------------
 
-    async def _exchange_frames(self, stream: UNIXSocketStream) -> bool:
-        """Write and read frames until the connection ends; return whether it was of any use."""
-        begin, frames_before = anyio.current_time(), self._frames_received
+    async def _exchange_frames(self, stream: UNIXSocketStream) -> tuple[bool, bool]:
+        """Write and read frames until the connection ends.
+
+        Return whether it was of use, and whether the node broke the format, which a repeat may bring again.
+        """
+        begin, answers_before = anyio.current_time(), self._answers_received
+        is_breach = False
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write, stream, tasks.cancel_scope)
-                await self._read(stream)
+                is_breach = await self._read(stream)
                 tasks.cancel_scope.cancel()
         finally:
             await anyio.aclose_forcefully(stream)
-        return self._frames_received > frames_before or anyio.current_time() - begin > _USEFUL_CONNECTION_S
+        has_lasted = anyio.current_time() - begin > _USEFUL_CONNECTION_S
+        return self._answers_received > answers_before or has_lasted, is_breach
 
     async def _write(self, stream: UNIXSocketStream, scope: anyio.CancelScope) -> None:
         while True:
@@ -275,18 +283,22 @@ class ControlConnection:
             self._has_outgoing = anyio.Event()
             await self._has_outgoing.wait()
 
-    async def _read(self, stream: UNIXSocketStream) -> None:
-        """Handle frames until the connection ends or breaks its format."""
+    async def _read(self, stream: UNIXSocketStream) -> bool:
+        """Handle frames until the connection ends; return whether it did so by breaking its format."""
         reader = FrameReader(CONTROL_LIMIT)
         while True:
             try:
                 reader.feed(await stream.receive(_CHUNK_BYTES))
                 while (payload := reader.next_frame()) is not None:
-                    self._frames_received += 1
-                    self._report_connected(True)
-                    self._dispatch(decode_reply(payload))
-            except (anyio.EndOfStream, anyio.BrokenResourceError, MalformedMessageError):
-                return
+                    reply = decode_reply(payload)
+                    if reply.id != 0:  # which is that of a refusal of the connection itself
+                        self._answers_received += 1
+                        self._report_connected(True)
+                    self._dispatch(reply)
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return False
+            except MalformedMessageError:
+                return True
 
     def _dispatch(self, reply: Reply) -> None:
         """Hand a reply to the call or the subscription that has its id."""

@@ -55,6 +55,8 @@ class ReadyLine(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     control: str
     metrics: str | None = None
+    page: str | None = None
+    page_token: str | None = None
 
 
 class Node(NodeClient):
@@ -70,6 +72,10 @@ class Node(NodeClient):
         self.control = Path(ready.control)
         self.metrics = ready.metrics
         """`HOST:PORT` of the metrics, None when there are none."""
+        self.page = ready.page
+        """The address of the page, None when there is none."""
+        self.page_token = ready.page_token
+        """What the page asks for; None when there is no page, or its token is in a file."""
 
     @property
     def end(self) -> NodeEndedError | None:

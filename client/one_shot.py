@@ -34,18 +34,21 @@ class _ConnectionLostError(SpacedriveNodeError):
     """The node has closed the connection."""
 
 
-def call(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _R:
+def call(
+    control: Path, expected: type[_R], make: Callable[[int], Message], timeout: float | None = None
+) -> _R:
     """Send one request and return its reply, of the type `expected`; `make` builds the request from its id.
 
     Raises NoNodeRunningError when nothing listens at first, ControlError when the node refuses, and
-    NodeGoneError when it goes away for RECONNECT_TIMEOUT_S or does not reply for REPLY_TIMEOUT_S.
+    NodeGoneError when it goes away for RECONNECT_TIMEOUT_S or does not reply for REPLY_TIMEOUT_S; with a
+    `timeout` of less, when so many seconds have passed.
     """
     request = make(_REQUEST_ID)
     check_request(request)
     data = frame(encode(request), CONTROL_LIMIT)
-    deadline = time.monotonic() + errors.REPLY_TIMEOUT_S
+    deadline = time.monotonic() + (errors.REPLY_TIMEOUT_S if timeout is None else timeout)
     try:
-        sock = _connect(control)
+        sock = _connect(control, timeout)
     except OSError as error:
         raise NoNodeRunningError(
             f"no node answers on {control} ({error.strerror or error}); start one with: sdnode up"
@@ -60,7 +63,7 @@ def call(control: Path, expected: type[_R], make: Callable[[int], Message]) -> _
         except (_ConnectionLostError, MalformedMessageError, OSError):
             now = time.monotonic()
             give_up_at = give_up_at or now + errors.RECONNECT_TIMEOUT_S  # counts from the first loss
-            if now > give_up_at:
+            if now > give_up_at or (timeout is not None and now > deadline):
                 raise node_gone_error() from None
         # The pause between two attempts is the backoff; nothing announces that a node is back.
         time.sleep(pause)
@@ -97,19 +100,25 @@ def _set_timeout(sock: socket.socket, deadline: float) -> None:
     sock.settimeout(left)
 
 
-def _connect(control: Path) -> socket.socket:
+def _connect(control: Path, timeout: float | None = None) -> socket.socket:
     """Connect. Raises OSError, also when the listener's queue stays full."""
     check_socket_path(control)
+    longest = _CONNECT_TIMEOUT_S if timeout is None else min(timeout, _CONNECT_TIMEOUT_S)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # With settimeout the socket would not block, and a full queue would be an error at once; with the
         # kernel's own timeout, connect waits for room.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _CONNECT_TIMEOUT_S, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *_whole_and_micro(longest)))
         sock.connect(str(control))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _whole_and_micro(seconds: float) -> tuple[int, int]:
+    """Return seconds as a struct timeval has them."""
+    return int(seconds), int(seconds % 1 * 1_000_000)
 
 
 def _reconnect(control: Path) -> socket.socket:

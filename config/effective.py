@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from .loading import LoadedConfig
 from .settings import SETTINGS, number_text
 
+_SWITCHED_OFF = ("metrics-listen", "web")
+"""Settings whose None is written `off`."""
+
 
 def to_toml(loaded: LoadedConfig, defaults: Mapping[str, str]) -> str:
     """Return the configuration as a TOML file that would give it again, with the source of each value.
@@ -27,7 +30,7 @@ def to_toml(loaded: LoadedConfig, defaults: Mapping[str, str]) -> str:
             rows.append((f"# {key} = {_toml_value(value)}", f"{source}, or a free port"))
         elif value is None and setting.is_path and key not in defaults:
             continue
-        elif value is None and key != "metrics-listen":
+        elif value is None and key not in _SWITCHED_OFF:
             rows.append((f"# {key} = {_toml_value(defaults.get(key, ''))}", source))
         else:
             rows.append((f"{key} = {_toml_value('off' if value is None else value)}", source))
@@ -45,7 +48,7 @@ def effective_settings(loaded: LoadedConfig, defaults: Mapping[str, str]) -> dic
     for setting in SETTINGS.values():
         value = getattr(loaded.config, setting.field)
         if value is None:
-            value = "off" if setting.key == "metrics-listen" else defaults.get(setting.key)
+            value = "off" if setting.key in _SWITCHED_OFF else defaults.get(setting.key)
         found[setting.key] = {"value": value, "source": loaded.sources.get(setting.key, "default")}
     return found
 

@@ -1,14 +1,15 @@
-"""The sockets of a node that outlive its actors: the control socket and the metrics socket.
+"""The sockets of a node that outlive its actors: those of control, metrics and the page.
 
-The supervisor's process opens them before any actor exists and hands copies to the gateway and to metrics, at
-each of their starts: so a client that connects while one of them restarts waits a moment and is not refused.
-Owns opening them, the node's entry in the register of running nodes, and undoing both. Never accepts a
+The supervisor's process opens them before any actor exists and hands copies to the gateway, metrics and web,
+at each of their starts: so a client that connects while one of them restarts waits and is not refused. Owns
+opening them, the node's entry in the register of running nodes, and undoing both. Never accepts a
 connection, and never writes to the log: node.py does.
 """
 
 import errno
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from .paths import (
 from .running_nodes import keep_registered, register_node, unregister_node
 from .settings import NodeConfig
 
-_METRICS_BACKLOG = 64
+_HTTP_BACKLOG = 64
 
 
 class NodeSocketError(ReportedError):
@@ -33,7 +34,7 @@ class NodeSocketError(ReportedError):
 
 
 class OpenSockets(NamedTuple):
-    """The listening sockets of a node; `metrics` is None when no HTTP is wanted.
+    """The listening sockets of a node; `metrics` is None when no HTTP is wanted, `web` when no page is.
 
     `taken_port`: the metrics port that was wanted and is taken, so that `metrics` has another; else None.
     """
@@ -42,14 +43,17 @@ class OpenSockets(NamedTuple):
     control: socket.socket
     metrics: socket.socket | None
     taken_port: int | None
+    web: socket.socket | None = None
 
     @property
     def metrics_endpoint(self) -> str | None:
         """`HOST:PORT` of the metrics, None when there are none."""
-        if self.metrics is None:
-            return None
-        host, port = self.metrics.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return None if self.metrics is None else _endpoint_of(self.metrics)
+
+    @property
+    def page_address(self) -> str | None:
+        """The address of the page for a browser, None when there is none."""
+        return None if self.web is None else f"http://{_endpoint_of(self.web)}/"
 
 
 def wanted_control(config: NodeConfig, data_dir: Path) -> Path:
@@ -70,6 +74,7 @@ class NodeSockets:
     def __init__(self, config: NodeConfig, data_dir: Path) -> None:
         self._config, self._data_dir = config, data_dir
         self._open: list[socket.socket] = []
+        self._metrics_listener: socket.socket | None = None
         self._made: list[Path] = []
 
     def __enter__(self) -> OpenSockets:
@@ -78,8 +83,14 @@ class NodeSockets:
             self._make_control_directory()
             control = bind_control(self._control_path)
             self._open.append(control)
-            metrics, taken_port = self._bind_metrics()
-            register_node(self._data_dir, self._control_path)
+            metrics, taken_port = _bind_metrics(self._config)
+            self._metrics_listener = metrics
+            self._open += [] if metrics is None else [metrics]
+            web = _bind_web(self._config)
+            self._open += [] if web is None else [web]
+            sockets = OpenSockets(self._control_path, control, metrics, taken_port, web)
+            self._metrics = sockets.metrics_endpoint
+            register_node(self._data_dir, self._control_path, self._metrics)
         except UnsafePathError as error:
             self._undo()
             raise NodeSocketError(str(error), is_temporary=error.is_temporary) from None
@@ -92,7 +103,25 @@ class NodeSockets:
         except BaseException:
             self._undo()
             raise
-        return OpenSockets(self._control_path, control, metrics, taken_port)
+        return sockets
+
+    def open_metrics(self, config: NodeConfig) -> socket.socket | None:
+        """Return a listening socket for metrics as another configuration wants it; None for no HTTP.
+
+        It is the caller's until `replace_metrics`. Raises NodeSocketError.
+        """
+        return _bind_metrics(config)[0]
+
+    def replace_metrics(self, listener: socket.socket | None) -> None:
+        """Make a socket of `open_metrics` the node's, and close the one that it had."""
+        if (former := self._metrics_listener) is not None:
+            former.close()
+            self._open.remove(former)
+        self._open += [] if listener is None else [listener]
+        self._metrics_listener = listener
+        self._metrics = None if listener is None else _endpoint_of(listener)
+        with suppress(OSError, UnsafePathError):  # `keep` says it if it lasts
+            register_node(self._data_dir, self._control_path, self._metrics)
 
     @property
     def control_path(self) -> Path:
@@ -109,9 +138,9 @@ class NodeSockets:
         made = []
         if not os.path.lexists(self._control_path):
             self._listen_anew()
-            made.append("the control socket's file was removed, and is made again")
-        if keep_registered(self._data_dir, self._control_path):
-            made.append("the runtime record was removed, and is written again")
+            made.append("control socket")
+        if keep_registered(self._data_dir, self._control_path, self._metrics):
+            made.append("runtime record")
         return made
 
     def _listen_anew(self) -> None:
@@ -156,24 +185,46 @@ class NodeSockets:
         for listener in self._open:
             listener.close()
 
-    def _bind_metrics(self) -> tuple[socket.socket | None, int | None]:
-        wanted = self._config.metrics_endpoint
-        if wanted is None:
-            return None, None
-        host, port, may_fall_back = wanted
-        taken_port = None
-        try:
-            listener = _listen(host, port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not may_fall_back:
-                raise NodeSocketError(
-                    f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
-                    "choose another address with --metrics-listen, or --metrics-listen off",
-                    is_temporary=is_temporary(error),
-                ) from None
-            listener, taken_port = _listen(host, 0), port
-        self._open.append(listener)
-        return listener, taken_port
+
+def _bind_metrics(config: NodeConfig) -> tuple[socket.socket | None, int | None]:
+    """Return the listening socket, and the port that was wanted if it was taken. Raises NodeSocketError."""
+    wanted = config.metrics_endpoint
+    if wanted is None:
+        return None, None
+    host, port, may_fall_back = wanted
+    taken_port = None
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not may_fall_back:
+            raise NodeSocketError(
+                f"metrics cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
+                "choose another address with --metrics-listen, or --metrics-listen off",
+                is_temporary=is_temporary(error),
+            ) from None
+        listener, taken_port = _listen(host, 0), port
+    return listener, taken_port
+
+
+def _bind_web(config: NodeConfig) -> socket.socket | None:
+    """Return the page's listening socket; None for no page. Raises NodeSocketError."""
+    wanted = config.web_endpoint
+    if wanted is None:
+        return None
+    host, port = wanted
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        raise NodeSocketError(
+            f"the page cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
+            "choose another address with --web",
+            is_temporary=is_temporary(error),
+        ) from None
+
+
+def _endpoint_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -182,7 +233,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(_METRICS_BACKLOG)
+        listener.listen(_HTTP_BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()

@@ -57,17 +57,20 @@ class RunningNode(NamedTuple):
     data_dir: Path
 
 
-class _NodeRecord(msgspec.Struct, frozen=True):
+class NodeRecord(msgspec.Struct, frozen=True):
+    """What a running node has registered; `metrics` is the `HOST:PORT` of its metrics, None without."""
+
     data_dir: str
     control: str
     pid: int
+    metrics: str | None = None
 
 
-def register_node(data_dir: Path | str, control: Path) -> None:
+def register_node(data_dir: Path | str, control: Path, metrics: str | None = None) -> None:
     """Write the record by which :func:`running_nodes` finds this process's node. Raises UnsafePathError."""
     folder = runtime_dir() / folder_name(data_dir)
     make_private_directory(folder)
-    record = _NodeRecord(data_dir=real_data_dir(data_dir), control=os.path.abspath(control), pid=os.getpid())
+    record = NodeRecord(real_data_dir(data_dir), os.path.abspath(control), os.getpid(), metrics)
     # Written to a temporary file and renamed, so that a reader never sees half of it.
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".node-")
     try:
@@ -79,7 +82,7 @@ def register_node(data_dir: Path | str, control: Path) -> None:
         raise
 
 
-def keep_registered(data_dir: Path | str, control: Path) -> bool:
+def keep_registered(data_dir: Path | str, control: Path, metrics: str | None = None) -> bool:
     """Write this process's record again if it is gone, and keep its files from looking old.
 
     Programs that clear temporary directories take what has not been touched for days. Returns whether the
@@ -89,7 +92,7 @@ def keep_registered(data_dir: Path | str, control: Path) -> bool:
     record = folder / _RECORD_NAME
     was_gone = not record.exists()
     if was_gone:
-        register_node(data_dir, control)
+        register_node(data_dir, control, metrics)
     elif time.time() - record.stat().st_mtime > _TOUCH_INTERVAL_S:
         for path in (record, folder, folder.parent):
             os.utime(path)
@@ -120,6 +123,18 @@ def running_nodes() -> list[RunningNode]:
             if record is not None and is_listening(Path(record.control)):
                 found.append(RunningNode(Path(record.control), Path(record.data_dir)))
     return sorted(found, key=lambda node: node.data_dir)
+
+
+def record_of(control: Path) -> NodeRecord | None:
+    """Return what the node with this control socket has registered, or None. Raises UnsafePathError."""
+    wanted = os.path.abspath(control)
+    for directory in runtime_dirs():
+        check_private_directory(directory, missing_ok=True)
+        for folder in _node_folders(directory):
+            record = _read_record(folder)
+            if record is not None and record.control == wanted:
+                return record
+    return None
 
 
 def choose_node(data_dir: Path | str | None = None, control: Path | str | None = None) -> Path:
@@ -181,9 +196,9 @@ def _node_folders(directory: Path) -> list[Path]:
     return [directory / name for name in sorted(names)[:_MAX_NODES]]
 
 
-def _read_record(folder: Path) -> _NodeRecord | None:
+def _read_record(folder: Path) -> NodeRecord | None:
     try:
         with open(folder / _RECORD_NAME, "rb") as file:
-            return msgspec.json.decode(file.read(_MAX_RECORD_BYTES), type=_NodeRecord)
+            return msgspec.json.decode(file.read(_MAX_RECORD_BYTES), type=NodeRecord)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -58,6 +58,10 @@ def _endpoints(addresses: Iterable[str]) -> list[Endpoint]:
     return [parse(address) for address in addresses if not address.startswith("/dnsaddr/")]
 
 
+def _is_loopback_host(host: str) -> bool:
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a node. Holds no secret. The defaults suit a computer at home.
 
@@ -78,6 +82,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     metrics_listen: "host:port"; None for no HTTP.
     metrics_fallback: whether a free port replaces that of DEFAULT_METRICS when it is taken; False when the
     user has asked for exactly that one.
+    web: "host:port" of the page, on loopback; None for no page. web_token_file: a file with its token, in
+    place of one that is made at each start.
     code_lifetime: seconds that a code may be used.
     """
 
@@ -87,6 +93,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     control: str | None = None
     metrics_listen: str | None = DEFAULT_METRICS
     metrics_fallback: bool = True
+    web: str | None = None
+    web_token_file: str | None = None
     listen: tuple[str, ...] = ()
     quic: bool = True
     websocket_path: str = "/"
@@ -119,6 +127,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return None
         host, port = split_endpoint(self.metrics_listen)
         return host, port, self.metrics_fallback and self.metrics_listen == DEFAULT_METRICS
+
+    @property
+    def web_endpoint(self) -> tuple[str, int] | None:
+        """Host and port of the page; None for no page."""
+        return None if self.web is None else split_endpoint(self.web)
 
     @property
     def listen_addresses(self) -> tuple[str, ...]:
@@ -219,6 +232,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 for key, is_wrong in what
                 if is_wrong
             ]
+        if self.web_endpoint is not None and not _is_loopback_host(self.web_endpoint[0]):
+            text = "the page has no TLS and listens on loopback only, as on 127.0.0.1:7521"
+            found.append(("web", f"{text}; from elsewhere it is reached through a tunnel (ssh -L)"))
         return found + (self._beyond_this_host() if self.offline else [])
 
     def _beyond_this_host(self) -> list[tuple[str, str]]:
@@ -231,7 +247,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "relay": bool(self.relay),
             "relay-service": self.relay_service,
             "listen": not all(is_loopback_address(text) for text in self.listen),
-            "metrics-listen": host != "localhost" and not ipaddress.ip_address(host).is_loopback,
+            "metrics-listen": not _is_loopback_host(host),
         }
         reasons = {
             "bootstrap": "a node that is offline has no DHT beyond this host",
@@ -302,6 +318,8 @@ SETTINGS: dict[str, Setting] = {
         Setting("name", device_name),
         Setting("control", socket_path, is_path=True),
         Setting("metrics-listen", endpoint),
+        Setting("web", endpoint),
+        Setting("web-token-file", absolute_path, is_path=True),
         Setting("listen", list_of(listen_address, 16)),
         Setting("quic", switch),
         Setting("websocket-path", url_path),

@@ -1,9 +1,11 @@
 """What each actor is given at its start: plain values, no secrets.
 
-They are known when the node starts and do not change while it runs; everything else comes as a message. A
+They are known when the actor starts and do not change while it runs, though its next process may have others
+(docs/decisions/0021-reload.md); everything else comes as a message. A
 descriptor or a file name stands where a secret is needed.
 """
 
+import hashlib
 from typing import Annotated, dataclass_transform
 
 import msgspec
@@ -21,6 +23,8 @@ __all__ = [
     "SessionConfig",
     "SwarmConfig",
     "VaultConfig",
+    "WebConfig",
+    "page_token_digest",
 ]
 
 PASSPHRASE_LIMIT = 1024
@@ -92,7 +96,13 @@ class DiscoveryConfig(ActorConfig):
 
 
 class LanConfig(ActorConfig):
-    """For lan: nothing, because what it does is told by discovery."""
+    """For lan: whether it is there for mDNS and for mapping ports. What is in each, it is told by others.
+
+    What is not wanted is not heeded either: it may be left over from before a reload.
+    """
+
+    mdns: bool = True
+    port_mapping: bool = True
 
 
 class SessionConfig(ActorConfig):
@@ -130,6 +140,22 @@ class MetricsConfig(ActorConfig):
 
     socket_fd: int | None
     version: str
+
+
+class WebConfig(ActorConfig):
+    """For web. `socket_fd` is the listening TCP socket, kept by the supervisor.
+
+    `token_digest` is the SHA-256 of the token that whoever uses the page has to show; the token itself, of
+    256 random bits or from a file, stays with the supervisor.
+    """
+
+    socket_fd: int
+    token_digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+def page_token_digest(token: bytes) -> str:
+    """Return by what the token of the page is recognized. Of a random token it says nothing."""
+    return hashlib.sha256(token).hexdigest()
 
 
 def decoder(config: type[M]) -> Decoder[M]:

@@ -5,7 +5,7 @@ A frame is a big-endian u32 length and then one map. Decoding foreign bytes rais
 limits of frames; knows no single message.
 """
 
-from typing import Any, Generic, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -28,6 +28,10 @@ class MalformedMessageError(SpacedriveNodeError, ValueError):
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Message(RedactedStruct, frozen=True, tag=True, tag_field="t"):
     """Base of every message: immutable, tagged with its class name, refusing unknown fields."""
+
+    _logged: ClassVar[tuple[str, ...]] = ()
+    """Names of fields that the log shows at level debug: words of closed lists, and reasons; nothing secret,
+    and nothing of a peer's. At most four."""
 
 
 M = TypeVar("M")

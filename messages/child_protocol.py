@@ -17,11 +17,15 @@ ActorName = Annotated[str, Meta(pattern="^[a-z]+(-[0-9a-f]{16})?$", max_length=6
 KindName = Annotated[str, Meta(pattern="^[A-Z][A-Za-z]+$", max_length=64)]
 
 
-class Outgoing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+LogKey = Annotated[str, Meta(pattern=r"^[a-z_]{1,32}\Z")]
+LogValue = Annotated[str, Meta(max_length=1000)] | int | float | bool | None
+
+
+class Outgoing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One envelope as its sender writes it; the supervisor adds the sender.
 
     `slot` (at most 80 bytes) matters for standing messages only. The supervisor keeps one message for each
-    (sender, receiver, kind, slot), the latest, until it is withdrawn.
+    (sender, receiver, kind, slot), the latest, until it is withdrawn. `note` is for the log, at level debug.
     """
 
     to: ActorName
@@ -29,6 +33,7 @@ class Outgoing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Bytes16
     body: msgspec.Raw
     slot: Annotated[bytes, Meta(max_length=80)] = b""
+    note: Annotated[dict[LogKey, LogValue], Meta(max_length=4)] | None = None
 
 
 class Step(Message):
@@ -52,10 +57,6 @@ class Ready(Message):
 
 class Pong(Message):
     """From a child: the answer to Ping, which shows that it still handles messages."""
-
-
-LogKey = Annotated[str, Meta(pattern=r"^[a-z_]{1,32}\Z")]
-LogValue = Annotated[str, Meta(max_length=1000)] | int | float | bool | None
 
 
 class Log(Message):
@@ -87,13 +88,14 @@ FromChild = Ready | Step | Pong | Log | Fatal
 class Start(Message):
     """To a child, as its first frame: its name, its configuration, and the checkpoint it continues from.
 
-    `incarnation` counts the processes that have run this actor, from 1.
+    `incarnation` counts the processes that have run this actor, from 1. `debug`: the log has that level.
     """
 
     name: ActorName
     incarnation: Annotated[int, Meta(ge=1)]
     config: msgspec.Raw
     checkpoint: bytes | None = None
+    debug: bool = False
 
 
 class Deliver(Message):

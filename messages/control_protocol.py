@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from .base import Decoder, Message
 from .peer_id_text import peer_id_text
 from .secret_struct import RedactedStruct
-from .to_gateway import ActorInfo, Device, Fingerprint
+from .to_gateway import ActorInfo, Device, Fingerprint, ReloadReport
 from .types import (
     MAX_CODE_LIFETIME_SECONDS,
     MIN_CODE_LIFETIME_SECONDS,
@@ -141,6 +141,17 @@ class ListActors(Message):
     after: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
 
 
+class Reload(Message):
+    """From a client: read the settings again, and change what differs. Reply: Reloaded, within some seconds.
+
+    With `check` nothing is changed. While the report says `running`, repeat it with the same key.
+    """
+
+    id: RequestId
+    key: Bytes16
+    check: bool = False
+
+
 class Subscribe(Message):
     """From a client: report the states of a session, or of all. Reply: Done, then SessionEvents.
 
@@ -169,6 +180,7 @@ Request = (
     | ForgetDevice
     | Status
     | ListActors
+    | Reload
     | Subscribe
     | Shutdown
 )
@@ -290,6 +302,13 @@ class ActorList(Message):
     more: bool | UnsetType = UNSET
 
 
+class Reloaded(Message):
+    """Reply to Reload."""
+
+    id: RequestId
+    report: ReloadReport
+
+
 class Error(Message):
     """Reply: the request was refused. `message` says why and what to do, and holds no secret."""
 
@@ -298,5 +317,7 @@ class Error(Message):
     message: Reason
 
 
-Reply = SessionStarted | Done | Sessions | SessionEvent | DeviceList | NodeStatus | ActorList | Error
+Reply = (
+    SessionStarted | Done | Sessions | SessionEvent | DeviceList | NodeStatus | ActorList | Reloaded | Error
+)
 decode_reply: Decoder[Reply] = Decoder(Reply)

@@ -42,7 +42,7 @@ class ActorDown(Message):
 class ActorRestarted(Message):
     """To sessions and discovery: the actor restarted and lost the requests that it had not answered.
 
-    The receiver sends them again. To gateway and metrics: it is back (ActorDown).
+    The receiver sends them again. To gateway and metrics: it is back (ActorDown). To web: so is the gateway.
     """
 
     actor: ActorName
@@ -61,7 +61,7 @@ class Alive(Message):
 
 
 class Undeliverable(Message):
-    """To the gateway or the swarm: the envelope `id` of theirs was not delivered."""
+    """To the gateway, the swarm or web: the envelope `id` of theirs was not delivered."""
 
     to: ActorName
     kind: KindName

@@ -1,11 +1,11 @@
 """What the gateway accepts: the states of sessions and node that it shows, and answers to its requests."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from .base import Decoder, Message
+from .base import CONTROL_LIMIT, LENGTH_BYTES, Decoder, Message
 from .from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded, Undeliverable
 from .peer_id_text import peer_id_text
 from .types import (
@@ -31,6 +31,9 @@ from .types import (
 
 MAX_LAN_INTERFACES = 16
 """On so many interfaces lan multicasts, at most."""
+ReloadState = Literal["running", "unchanged", "possible", "applied", "refused", "undone"]
+ChangedValue = Annotated[str, Meta(max_length=256)]
+ReloadReason = Annotated[str, Meta(max_length=500)]
 Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
@@ -63,6 +66,8 @@ class SessionView(Message):
     code is claimed or the session ends. `stage` never goes back. `outcome` is set once, with `message` for
     people; then also `fingerprint`, `seconds`, `path` and `transport` if it is `paired`.
     """
+
+    _logged = ("stage", "accepted", "outcome")
 
     session: SessionId
     role: Role
@@ -188,6 +193,57 @@ class SessionLimit(Message):
     limit: int
 
 
+class PageFrames(Message):
+    """From web: one request of the control protocol, in its frame, on this connection of the page.
+
+    A connection begins with its first frame, and ends with the first frame of the next one.
+    """
+
+    connection: RequestId
+    frames: Annotated[bytes, Meta(max_length=CONTROL_LIMIT + LENGTH_BYTES)]
+
+
+class FramesRead(Message):
+    """From web: it has read the last GatewayFrames of that connection, and takes the next."""
+
+    connection: RequestId
+
+
+class SettingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A setting whose value is another one than the node runs with, as texts; long ones are cut.
+
+    `needs_restart`: it cannot change while the node runs.
+    """
+
+    key: ShortText
+    former: ChangedValue
+    new: ChangedValue
+    needs_restart: bool = False
+
+
+class ReloadReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a reload has come to.
+
+    `state`: `running`, ask again with the same key; `unchanged`, the settings are those that the node runs
+    with; `possible`, they could be changed, and only that was asked; `applied`; `refused`, nothing was
+    changed; `undone`, an actor did not get to work with the new settings, and all have the former ones again.
+    `actors` have been started again, started or stopped, or would be; while it is running, the one whose turn
+    it is. `reasons` say why, a line each.
+    """
+
+    state: ReloadState
+    changes: Annotated[tuple[SettingChange, ...], Meta(max_length=32)] = ()
+    actors: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
+    reasons: Annotated[tuple[ReloadReason, ...], Meta(max_length=32)] = ()
+
+
+class Reloaded(Message):
+    """From the supervisor: the answer to Reload, within a second; then its state may be `running`."""
+
+    request: RequestId
+    report: ReloadReport
+
+
 GatewayInbox = (
     SessionView
     | NodeIdentity
@@ -198,11 +254,14 @@ GatewayInbox = (
     | DeviceChanged
     | VaultError
     | Actors
+    | Reloaded
     | SessionLimit
     | SessionEnded
     | ActorDown
     | ActorRestarted
     | Alive
     | Undeliverable
+    | PageFrames
+    | FramesRead
 )
 decode: Decoder[GatewayInbox] = Decoder(GatewayInbox)

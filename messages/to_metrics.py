@@ -46,13 +46,14 @@ MetricName = Literal[
     "relay_circuits",
     "relay_circuits_ended_total",
     "relay_bytes_total",
+    "udp_blocked",
 ]
 LabelValue = Annotated[str, Meta(max_length=32)]
 Labels = Annotated[tuple[LabelValue, ...], Meta(max_length=3)]
 """Values, in the order of the labels in docs/operations.md, "Watching"; never ids, codes or names."""
 
 ActorKind = Literal[
-    "supervisor", "zygote", "vault", "metrics", "gateway", "discovery", "lan", "swarm", "session"
+    "supervisor", "zygote", "vault", "metrics", "gateway", "discovery", "lan", "swarm", "web", "session"
 ]
 MdnsOutcome = Literal["read", "other_service", "off_link", "too_many", "malformed"]
 """What became of a packet of mDNS: read, or dropped, and why."""
@@ -63,9 +64,11 @@ DialBackOutcome = Literal["dialled", "dial_error", "dial_back_error", "dial_refu
 HolePunchOutcome = Literal["tcp", "quic", "dialled", "failed", "refused", "limited"]
 """What became of the upgrade of a relayed connection: over what the hole was punched; `dialled`: none was
 needed; `refused`: the peer does not do it; `limited`: there were too many at once."""
+CircuitEnd = Literal["closed", "data", "duration", "failed", "refused"]
+"""How a circuit through this relay ended; `data` and `duration` are its limits."""
 PortMappingState = Literal["asked", "mapped", "useless"]
 """Of a port that the gateway was asked to open; `useless`: it opened one at an address that is not public."""
-RestartReason = Literal["exit", "signal", "killed", "hang", "zygote"]
+RestartReason = Literal["exit", "signal", "killed", "hang", "zygote", "reload"]
 
 BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,

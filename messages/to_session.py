@@ -56,11 +56,15 @@ class JoinPairing(Message):
 class Decide(Message):
     """From the gateway: the user's decision. The first is final; a later, contrary one is ignored."""
 
+    _logged = ("accept",)
+
     accept: bool
 
 
 class CancelPairing(Message):
     """From the gateway: the user cancels. From the supervisor: the node stops. Ignored after accepting."""
+
+    _logged = ("node_stops",)
 
     node_stops: bool = False
 
@@ -72,6 +76,8 @@ class PeerRequest(Message):
     the connection.
     """
 
+    _logged = ("path", "transport")
+
     request: RequestId
     peer: PeerId
     frame: WireFrame
@@ -82,6 +88,8 @@ class PeerRequest(Message):
 class PeerAnswer(Message):
     """From the swarm: the frame with which the peer of an Ask answered."""
 
+    _logged = ("path", "transport")
+
     request: RequestId
     frame: WireFrame
     path: ConnectionKind
@@ -91,12 +99,16 @@ class PeerAnswer(Message):
 class PeerUnreachable(Message):
     """From the swarm: an Ask got no answer: no address works, the stream was reset, or time ran out."""
 
+    _logged = ("reason",)
+
     request: RequestId
     reason: Reason
 
 
 class CandidateFound(Message):
     """From discovery: a peer that may be showing the code. May repeat with more addresses or finders."""
+
+    _logged = ("finders",)
 
     peer: PeerId
     addresses: Addresses
@@ -120,12 +132,16 @@ class Stored(Message):
     ConfirmDevice that could not be written: the record stays, and settles later.
     """
 
+    _logged = ("state",)
+
     request: RequestId
     state: Literal["unconfirmed", "paired"]
 
 
 class StoreRefused(Message):
     """From the vault: the device was not stored; `reason` says why, for the log."""
+
+    _logged = ("reason",)
 
     request: RequestId
     reason: Reason

@@ -14,6 +14,16 @@ class ListActors(Message):
     memory: bool = True
 
 
+class Reload(Message):
+    """From the gateway: read the settings again, and change what differs. Answer: to_gateway.Reloaded.
+
+    A repeat has the same `request` and gets the same answer. With `check` nothing is changed.
+    """
+
+    request: RequestId
+    check: bool = False
+
+
 class Shutdown(Message):
     """From the gateway: end the sessions and stop the node. No answer. `reason` goes into the log."""
 
@@ -26,5 +36,5 @@ class AreYouAlive(Message):
     request: RequestId
 
 
-SupervisorInbox = ListActors | Shutdown | AreYouAlive
+SupervisorInbox = ListActors | Reload | Shutdown | AreYouAlive
 decode: Decoder[SupervisorInbox] = Decoder(SupervisorInbox)

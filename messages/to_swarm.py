@@ -124,9 +124,13 @@ class ClosestServers(Message):
 
 
 class Listening(Message):
-    """From the swarm to itself (standing): where it listens, to take the same ports after a restart."""
+    """From the swarm to itself (standing): where it listens, to take the same ports after a restart.
+
+    `wanted` is what was configured, empty for the default; None: what is configured now.
+    """
 
     addresses: Addresses
+    wanted: Addresses | None = None
 
 
 class RecalledPeers(Message):

@@ -38,6 +38,8 @@ class SignIdentity(Message):
     (docs/protocol.md, "Identity").
     """
 
+    _logged = ("role",)
+
     request: RequestId
     role: Role
     th: Bytes32
@@ -100,6 +102,8 @@ class PeerEvidence(Message):
     not from the session, because a session that has been taken over could name any peer.
     """
 
+    _logged = ("session",)
+
     session: SessionId
     peer: PeerId
 
@@ -131,6 +135,8 @@ class Accept(Message):
     The first of a session is final. It names the very key, so that no other device can be stored for it. No
     answer.
     """
+
+    _logged = ("session",)
 
     session: SessionId
     public_key: Bytes32

@@ -44,15 +44,16 @@ def load_entry(entry: str) -> Entry:
     return found
 
 
-def warm_up(module: str) -> None:
+def warm_up(module: str) -> bool:
     """Import a module and call its `warm_up`, if it has one, which imports what is imported at first use.
 
-    Does nothing the second time.
+    Does nothing the second time; return whether it was the first.
     """
     if module in _warmed_up:
-        return
+        return False
     getattr(importlib.import_module(module), "warm_up", lambda: None)()
     _warmed_up.add(module)
+    return True
 
 
 async def run_entry(find: Callable[[], Entry], channel: Channel[ToChild]) -> int:

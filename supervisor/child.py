@@ -6,6 +6,7 @@ keeps one for each singleton and one for each session. Never does I/O.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import trio
 
@@ -33,6 +34,20 @@ class StartTurn:
         if self._turns is not None and self._has_turn:
             self._has_turn = False
             self._turns.release()
+
+
+@dataclass(slots=True, eq=False)
+class Trial:
+    """A start with another specification, until the child works, or has failed to.
+
+    `former`: what it goes back to; None: it has not been there before. `why`: why it failed, else empty.
+    `is_return`: it goes back now, and a failure is one of the node as at any other restart.
+    """
+
+    former: ChildSpec | None
+    is_return: bool = False
+    over: trio.Event = field(default_factory=trio.Event)
+    why: str = ""
 
 
 class Child:
@@ -67,8 +82,14 @@ class Child:
         """For its own lines."""
         self.warn_budget = LogBudget()
         """For lines about it, which its own must not push out."""
+        self.message_budget = LogBudget()
+        """For lines about each message that it sends."""
         self.has_sent_step = False
         """The present incarnation works: a Fatal from it does not end the node any more."""
+        self.next_spec: ChildSpec | None = None
+        """The specification of the next incarnation, for which the present one is ended."""
+        self.trial: Trial | None = None
+        """Of the next incarnation, or of the present one."""
 
     @property
     def is_session(self) -> bool:
@@ -102,6 +123,52 @@ class Child:
         self._turns_of_start = 0
         self.has_sent_step = False
 
+    def mark_step(self) -> None:
+        """Record that the present incarnation has sent a step."""
+        self.has_sent_step = True
+        self._end_trial()
+
+    # other settings
+
+    def begin_trial(self, spec: ChildSpec) -> Trial:
+        """Have the next incarnation start with another specification; the caller ends the present one."""
+        self.next_spec = spec
+        self.trial = Trial(self.spec)
+        return self.trial
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether the present incarnation is a trial that is not over."""
+        return self.trial is not None and not self.trial.is_return and self.next_spec is None
+
+    def fail_trial(self, why: str) -> None:
+        """Go back to the former specification, or come to an end if there was none; `why` is for people."""
+        trial, self.trial = self.trial, None
+        assert trial is not None
+        if trial.former is None:
+            self.retired = True
+        else:
+            self.go_back(trial.former)
+        trial.why = why
+        trial.over.set()
+
+    def go_back(self, former: ChildSpec) -> None:
+        """Have the next incarnation start as before a trial; the caller ends the present one."""
+        self.next_spec = former
+        self.trial = Trial(former, is_return=True)
+
+    def adopt_next_spec(self) -> None:
+        """Be about to start, with the next specification if there is one."""
+        if self.next_spec is not None:
+            self.spec, self.next_spec = self.next_spec, None
+
+    def _end_trial(self) -> None:
+        if (
+            self.trial is not None and self.next_spec is None
+        ):  # otherwise it is the former incarnation that works
+            self.trial.over.set()
+            self.trial = None
+
     def count_turn_of_start(self) -> int:
         """Count one turn of the heartbeat in which it was not ready; return how many complete ones it was.
 
@@ -115,6 +182,8 @@ class Child:
         self._started = time.monotonic()
         self.ready.set()
         self.start_turn.end()
+        if self.spec.stepping:
+            self._end_trial()
 
     def mark_not_ready(self) -> None:
         """Have tasks that wait for it to be ready wait for the next incarnation."""

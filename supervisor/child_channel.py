@@ -92,6 +92,10 @@ class ChildChannel:
         """Whether the child answers heartbeats from the beginning, before it is ready."""
         return self._running.was_spare
 
+    async def wait_ended(self) -> None:
+        """Wait until the child's process has ended."""
+        await self._running.wait()
+
     def enqueue(self, message: Start | Deliver | Ping | Stop) -> None:
         """Append a frame to the outbox."""
         number = message.input if isinstance(message, Deliver) else 0

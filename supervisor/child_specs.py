@@ -68,6 +68,8 @@ class ChildSpec:
     preload          its module is imported and warmed up by the fork server, which makes its start faster
     start_deadline   seconds from the fork to Ready
     stop_grace       seconds from Stop to SIGKILL
+    takes_back       at its Stop it takes back what others were told: a reload sends it one. Any other actor
+                     is killed by a reload, since a Stop means to it that the node ends
     """
 
     kind: str
@@ -83,6 +85,7 @@ class ChildSpec:
     spare: bool = False
     start_deadline: float = 30.0
     stop_grace: float = 2.0
+    takes_back: bool = False
 
     @property
     def module(self) -> str:

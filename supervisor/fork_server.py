@@ -49,7 +49,7 @@ from .fork_protocol import (
     Serving,
     decode_request,
 )
-from .libc import die_with_parent, set_dumpable
+from .libc import die_with_parent, give_back_free_memory, set_dumpable
 from .memory_handover import MemoryHandover, hand_over_memory_file, open_memory_file, send_fds
 from .namespaces import make_namespaces
 from .process_title import claim_title, set_command_name, set_title
@@ -236,8 +236,8 @@ def _run_actor(request: Fork, parent: int, namespaces: Sequence[int]) -> int:
     channel = BlockingChannel(sock, decode_to_child)
     try:
         entry = load_entry(request.entry)
-        if request.sandbox is not None:
-            warm_up(request.entry.partition(":")[0])
+        if request.sandbox is not None and warm_up(request.entry.partition(":")[0]):
+            give_back_free_memory()
 
         def give_up_rights() -> Log | None:
             """Enter the sandbox: after the imports and after the start of trio, both of which open files."""

@@ -1,4 +1,4 @@
-"""Answers the requests that actors send to the supervisor itself: ListActors, Shutdown, AreYouAlive.
+"""Answers the requests that actors send to the supervisor itself: ListActors, Reload, Shutdown, AreYouAlive.
 
 Owns the rows of `sdnode actors`. Never starts or stops an actor: an answer is an effect, like any message,
 and Shutdown only sets the event that stops the node. Never holds up the loop: a list, for which the memory of
@@ -15,12 +15,13 @@ import trio
 from ..messages.base import MalformedMessageError
 from ..messages.from_supervisor import Alive
 from ..messages.to_gateway import ActorInfo, Actors
-from ..messages.to_supervisor import AreYouAlive, ListActors, Shutdown, decode
+from ..messages.to_supervisor import AreYouAlive, ListActors, Reload, Shutdown, decode
 from .child import Child
 from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Effect, Warn
 from .memory_usage import last_known_memory_of, memory_of
 from .metrics import SupervisorMetrics
+from .reload_desk import ReloadDesk
 from .spawner import FORK_SERVER_NAME, SPARE_NAME, Spawner
 from .standing_messages import Envelope
 
@@ -35,12 +36,18 @@ class SupervisorInfo:
     """Answers from what the ledger, the children and the spawner know at the moment of the request."""
 
     def __init__(
-        self, ledger: Ledger, children: dict[str, Child], spawner: Spawner, metrics: SupervisorMetrics
+        self,
+        ledger: Ledger,
+        children: dict[str, Child],
+        spawner: Spawner,
+        metrics: SupervisorMetrics,
+        reloads: ReloadDesk,
     ) -> None:
         self._ledger = ledger
         self._children = children
         self._spawner = spawner
         self._metrics = metrics
+        self._reloads = reloads
         self._started = time.monotonic()
         self._waiting: dict[tuple[str, int], None] = {}
         """Sender and number of each request for a list with memory."""
@@ -71,6 +78,8 @@ class SupervisorInfo:
                     self._asked.set()
             case AreYouAlive():
                 return self._ledger.post(envelope.sender, self._alive(message.request))
+            case Reload():
+                return self._reloads.ask(envelope.sender, message, self._ledger)
             case Shutdown():
                 stop.set()
         return []

@@ -18,6 +18,7 @@ from ..messages.base import INTERNAL_LIMIT, Message, encode
 from ..messages.child_protocol import Outgoing, Start, Step
 from ..messages.from_supervisor import ActorDown, ActorRestarted, SessionEnded, Undeliverable
 from ..messages.session_names import is_session_actor, session_of_actor
+from ..messages.to_gateway import SessionLimit
 from ..messages.types import LogField, Outcome, Role
 from .actor_record import ActorRecord
 from .child_specs import SESSION
@@ -53,11 +54,15 @@ MAX_CHECKPOINT_BYTES = INTERNAL_LIMIT - 128 * 1024
 
 
 class Ledger:
-    """The inboxes and checkpoints of one node. `new_id` makes the ids of the supervisor's own messages."""
+    """The inboxes and checkpoints of one node. `new_id` makes the ids of the supervisor's own messages.
 
-    def __init__(self, *, max_sessions: int, new_id: Callable[[], bytes]) -> None:
+    `debug`: actors are told that the log has that level.
+    """
+
+    def __init__(self, *, max_sessions: int, new_id: Callable[[], bytes], debug: bool = False) -> None:
         self._max_sessions = max_sessions
         self._new_id = new_id
+        self.debug = debug
         self._actors: dict[str, ActorRecord] = {}
         self._sessions = 0
         self._standing = StandingMessages()
@@ -69,6 +74,11 @@ class Ledger:
         """How many sessions may run at once."""
         return self._max_sessions
 
+    def limit_sessions(self, limit: int) -> list[Effect]:
+        """Let so many sessions run at once, and tell the gateway. Those that run go on."""
+        self._max_sessions = limit
+        return self.post("gateway", SessionLimit(limit=limit), standing=True)
+
     # the life of an actor
 
     def add_actor(self, name: str, *, stepping: bool, role: Role | None = None) -> None:
@@ -76,13 +86,18 @@ class Ledger:
         self._actors[name] = ActorRecord(name, actor_kind(name), stepping, role)
         self._sessions += actor_kind(name) == SESSION
 
+    def remove_actor(self, name: str) -> None:
+        """Forget a singleton that has ended and is not started again, with its standing messages."""
+        self._actors.pop(name, None)
+        self._standing.drop_actor(name)
+
     def begin_incarnation(self, name: str, config: msgspec.Raw) -> Start:
         """Begin an incarnation; return its first frame, with the last checkpoint."""
         actor = self._actors[name]
         actor.incarnation += 1
         actor.state = "starting"
         actor.overflowed = actor.refused = False
-        return Start(name=name, incarnation=actor.incarnation, config=config, checkpoint=actor.checkpoint)
+        return Start(name, actor.incarnation, config, actor.checkpoint, self.debug)
 
     def mark_ready(self, name: str) -> list[Effect]:
         """Deliver the inbox of an actor that has started, standing messages first; inform its watchers."""
@@ -162,7 +177,7 @@ class Ledger:
         effects: list[Effect] = []
         for watcher in SESSION_END_WATCHERS:
             effects += self.post(watcher, ended, slot=session.encode(), standing=watcher == "gateway")
-        return [*effects, Retire(name)]
+        return [*effects, Retire(name, actor.role, outcome)]
 
     def role(self, name: str) -> Role | None:
         """Return the role of a session; None if there is no such session."""
@@ -245,7 +260,7 @@ class Ledger:
                 return self._undeliverable(sender, out, busy=True, reason=reason)
             self.add_actor(out.to, stepping=True, role=route.spawns)
             receiver = self._actors[out.to]
-            effects.append(Spawn(out.to))
+            effects.append(Spawn(out.to, route.spawns))
         if route.withdraws is not None:
             self._standing.withdraw(out.to, sender.name, route.withdraws, out.slot)
         if route.standing and not self._standing.keep(out.to, out.slot, envelope, retained=route.retained):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..messages.child_protocol import Deliver
-from ..messages.types import LogField
+from ..messages.types import LogField, Outcome, Role
 from .restart_policy import Cause
 from .standing_messages import Envelope
 
@@ -24,6 +24,7 @@ class Spawn:
     """Start the session `name`; its first message is in its inbox."""
 
     name: str
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Retire:
     """Stop the process of the session `name`, which is over, and do not start it again."""
 
     name: str
+    role: Role
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)

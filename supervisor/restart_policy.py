@@ -10,6 +10,7 @@ the child caused it and a restart may meet it again:
     killed   SIGKILL or another signal from outside                no               yes
     zygote   the fork server ended, and all children with it       no               no, but in the history of
                                                                                     the fork server
+    reload   it was ended to start with other settings             no               no: no exit at all here
 
 Three self-inflicted exits over the same input make that input poison. An actor that fails at each start is
 given up by MAX_QUICK_FAILURES, because backoff keeps it below its intensity.
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-Cause = Literal["exit", "signal", "killed", "hang", "zygote"]
+Cause = Literal["exit", "signal", "killed", "hang", "zygote", "reload"]
 
 SELF_INFLICTED: frozenset[Cause] = frozenset({"exit", "signal", "hang"})
 POISON_EXITS = 3

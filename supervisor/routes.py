@@ -46,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     Route("RenameDevice", ("gateway",), "vault"),
     Route("ForgetDevice", ("gateway",), "vault"),
     Route("ListActors", ("gateway",), "supervisor"),
+    Route("Reload", ("gateway",), "supervisor"),
     Route("Shutdown", ("gateway",), "supervisor"),
     # a session and its peer
     Route("Serve", ("session",), "swarm", standing=True),
@@ -78,6 +79,10 @@ ROUTES: tuple[Route, ...] = (
     Route("Devices", ("vault",), "gateway"),
     Route("DeviceChanged", ("vault",), "gateway"),
     Route("VaultError", ("vault",), "gateway"),
+    # the page, a client of the gateway
+    Route("PageFrames", ("web",), "gateway"),
+    Route("FramesRead", ("web",), "gateway"),
+    Route("GatewayFrames", ("gateway",), "web"),
     # swarm, vault and discovery
     Route("SwarmIdentity", ("vault",), "swarm", standing=True),
     Route("KnownPeer", ("vault",), "swarm", standing=True),
@@ -119,6 +124,7 @@ RESTART_WATCHERS: dict[ActorKind, tuple[ActorKind, ...]] = {
     "swarm": ("session", "discovery", "gateway", "metrics"),
     "discovery": ("lan", "gateway", "metrics"),
     "lan": ("discovery",),
+    "gateway": ("web",),
 }
 """The kinds that get ActorRestarted when an actor is back and has lost what it had not answered."""
 
@@ -130,7 +136,7 @@ SESSION_END_WATCHERS: tuple[ActorKind, ...] = ("vault", "swarm", "discovery", "g
 """The kinds that get SessionEnded when a session is over (for the gateway it is retained)."""
 
 Refusal = Literal["refuse", "kill"]
-OVERFLOW: dict[ActorKind, Refusal] = {"gateway": "refuse", "swarm": "refuse"}
+OVERFLOW: dict[ActorKind, Refusal] = {"gateway": "refuse", "swarm": "refuse", "web": "refuse"}
 """What happens to a message for a full inbox: these senders get Undeliverable; a message from any other
 sender kills the receiver. A session that floods a receiver is killed itself, long before that (ledger.py,
 MAX_SESSION_MESSAGES)."""

@@ -87,6 +87,14 @@ class StandingMessages:
         for key in [key for key in self._by_receiver.get(to, {}) if key[:2] == (sender, kind)]:
             self._drop(to, key)
 
+    def drop_actor(self, name: str) -> None:
+        """Drop what an actor has sent, and what is kept for it: it will not be there any more."""
+        for to, key in list(self._by_sender.pop(name, {})):
+            self._forget(to, key)
+        for key in list(self._by_receiver.get(name, {})):
+            self._drop(name, key)
+        self._by_receiver.pop(name, None)
+
     def for_receiver(self, receiver: str) -> list[Envelope]:
         """Return the standing messages for `receiver`, in the order in which they were sent."""
         return list(self._by_receiver.get(receiver, {}).values())

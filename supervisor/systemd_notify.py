@@ -1,6 +1,7 @@
 """Tells the service manager how the node is: sd_notify(3), for systemd's Type=notify and WatchdogSec.
 
-READY=1 when the node takes pairings, STOPPING=1 when it stops, STATUS for `systemctl status` as it changes,
+READY=1 when the node takes pairings, RELOADING=1 and READY=1 around a reload, STOPPING=1 when it stops,
+STATUS for `systemctl status` as it changes,
 and WATCHDOG=1 from the supervisor's own loop: a supervisor that hangs sends none, and systemd starts the
 node again. No library does this better than these lines.
 
@@ -9,6 +10,7 @@ Owns the notification socket's address. Never waits: a datagram that finds no ro
 
 import os
 import socket
+import time
 from contextlib import suppress
 
 import trio
@@ -39,6 +41,16 @@ class ServiceManager:
         """Say that the node takes pairings; `status` is one line for people."""
         self._status = status
         self._send("READY=1", f"STATUS={status}")
+
+    def reloading(self, begins: bool) -> None:
+        """Say that the node changes its settings, or has changed them; before it is ready, nothing."""
+        if not self._status:
+            return
+        if begins:
+            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            self._send("RELOADING=1", f"MONOTONIC_USEC={now}")
+        else:
+            self._send("READY=1", f"STATUS={self._status}")
 
     def status(self, line: str) -> None:
         """Say in one line how the node is now, if that has changed."""

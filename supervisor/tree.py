@@ -27,10 +27,8 @@ import trio
 from ..messages.base import encode
 from ..messages.child_protocol import Fatal, FromChild, Log, Ready, Step, Stop
 from ..messages.errors import ReportedError
-from ..messages.to_gateway import SessionLimit
-from ..messages.to_session import CancelPairing
 from ..messages.types import LogField
-from .child import Child
+from .child import Child, Trial
 from .child_channel import ChildChannel, OutboxBatch
 from .child_specs import ChildSpec
 from .introspection import SupervisorInfo
@@ -38,19 +36,16 @@ from .ledger import SUPERVISOR, Ledger
 from .ledger_effects import Discard, Effect, Forward, HandleRequest, Kill, Retire, Spawn, Warn
 from .log_budget import LogBudget
 from .metrics import SupervisorMetrics
+from .reconfiguration import Reconfiguration
+from .reload_desk import ReloadDesk
 from .restart_policy import Cause, GiveUp
+from .session_log import OnLog, SessionLog
 from .spawner import HEARTBEAT_INTERVAL_S, ForkServerLostError, Spawner, SpawnerBrokenError, SpawnError
-
-OnLog = Callable[[str, str, str, Mapping[str, LogField]], None]
-"""Called with actor, level, event and fields."""
+from .stopping import stop_all
 
 MAX_STARTING_SESSIONS = 16
 """Sessions that start at once, from the request for a process to Ready. A thousand of them, which start again
 after the loss of the fork server, must not starve the singletons that they need."""
-SESSION_STOP_TIMEOUT_S = 1.0
-"""For sessions to cancel their pairings, and again for their processes to end."""
-STOP_TIMEOUT_S = 4.0
-"""How long an orderly stop may take before every process that is left is killed."""
 
 
 class NodeFailedError(ReportedError):
@@ -67,13 +62,18 @@ async def run_tree(
     on_ready: Callable[[], None] | None = None,
     stop: trio.Event,
     heartbeat: float = HEARTBEAT_INTERVAL_S,
+    debug: bool = False,
+    reloads: ReloadDesk | None = None,
 ) -> None:
     """Run a node until `stop` is set (by the caller, or by a Shutdown). Raises NodeFailedError.
 
     `specs` are the singletons in the order of their start. `on_ready` is called once, when all are ready.
     `heartbeat` is the interval of the heartbeat in seconds; a child that misses three is killed as hanging.
+    `debug` has the messages of each session logged.
+    `reloads` carries out reloads, and takes those that are asked for by other ways than the gateway.
     """
-    tree = _Tree(specs, session_spec, spawner, max_sessions, on_log, stop, heartbeat)
+    reloads = reloads or ReloadDesk()
+    tree = _Tree(list(specs), session_spec, spawner, max_sessions, on_log, stop, heartbeat, debug, reloads)
     try:
         await tree.run(on_ready)
     except* SpawnerBrokenError as broken:
@@ -84,13 +84,15 @@ async def run_tree(
 
 @dataclass(slots=True)
 class _Tree:
-    specs: Sequence[ChildSpec]
+    specs: list[ChildSpec]
     session_spec: ChildSpec
     spawner: Spawner
     max_sessions: int
     on_log: OnLog
     stop: trio.Event
     heartbeat: float
+    debug: bool
+    reloads: ReloadDesk
     failure: NodeFailedError | None = None
     children: dict[str, Child] = field(default_factory=dict)
     outboxes: OutboxBatch = field(default_factory=OutboxBatch)
@@ -100,16 +102,17 @@ class _Tree:
     ledger: Ledger = field(init=False)
     metrics: SupervisorMetrics = field(init=False)
     info: SupervisorInfo = field(init=False)
+    sessions: SessionLog = field(init=False)
     nursery: trio.Nursery = field(init=False)
 
     async def run(self, on_ready: Callable[[], None] | None) -> None:
-        self.ledger = Ledger(max_sessions=self.max_sessions, new_id=lambda: os.urandom(16))
+        self.ledger = Ledger(max_sessions=self.max_sessions, new_id=lambda: os.urandom(16), debug=self.debug)
         self.metrics = SupervisorMetrics(self.ledger, self.children, self.spawner)
-        self.info = SupervisorInfo(self.ledger, self.children, self.spawner, self.metrics)
+        self.info = SupervisorInfo(self.ledger, self.children, self.spawner, self.metrics, self.reloads)
+        self.sessions = SessionLog(self.on_log, self._log_for, is_debug=self.debug)
         for spec in self.specs:
-            self.ledger.add_actor(spec.kind, stepping=spec.stepping)
-            self.children[spec.kind] = Child(spec.kind, spec, random.random)
-        self._apply_effects(self.ledger.post("gateway", SessionLimit(limit=self.max_sessions), standing=True))
+            self._add_child(spec)
+        self._apply_effects(self.ledger.limit_sessions(self.max_sessions))
         preload = [spec.module for spec in (*self.specs, self.session_spec) if spec.preload]
         async with (
             self.spawner.opened(preload=preload, on_lost=self._on_fork_server_lost),
@@ -121,8 +124,32 @@ class _Tree:
             self.nursery.start_soon(self.info.make_lists, self._apply_effects)
             self.nursery.start_soon(self._report_ready, on_ready)
             await self.stop.wait()
-            await self._stop_all()
+            await stop_all(
+                self.specs, self.children, self.ledger, self._apply_effects, self._kill_after_grace
+            )
             self.nursery.cancel_scope.cancel()
+
+    def _add_child(self, spec: ChildSpec) -> Child:
+        self.ledger.add_actor(spec.kind, stepping=spec.stepping)
+        child = self.children[spec.kind] = Child(spec.kind, spec, random.random)
+        return child
+
+    def _reconfiguration(self) -> Reconfiguration:
+        def start(spec: ChildSpec) -> Child:
+            child = self._add_child(spec)
+            child.trial = Trial(former=None)
+            self.nursery.start_soon(self._supervise, child)
+            return child
+
+        def limit_sessions(limit: int) -> None:
+            self._apply_effects(self.ledger.limit_sessions(limit))
+
+        def log_messages(wanted: bool) -> None:
+            self.ledger.debug = self.sessions.is_debug = wanted
+
+        return Reconfiguration(
+            self.specs, self.children, self.ledger, start, self._retire, limit_sessions, log_messages
+        )
 
     # one child
 
@@ -131,23 +158,34 @@ class _Tree:
         with child.scope:
             await self._wait_for_predecessors(child)
             while not child.retired:
+                child.adopt_next_spec()
                 cause = await self._run_incarnation(child)
                 input_number = self.ledger.unacknowledged_input(child.name)
                 self._apply_effects(self.ledger.mark_down(child.name))
+                if child.is_tried and cause != "zygote":
+                    child.fail_trial(f"it ended at its start ({cause})")
                 if child.retired or self.stop.is_set():
                     break
+                if child.next_spec is not None and cause != "zygote":
+                    self.metrics.record_exit(child, "reload")
+                    self.on_log(
+                        child.name, "info", "restarting", {"cause": "reload", "restarts": child.restarts}
+                    )
+                    continue
                 await self._apply_restart_policy(child, cause, input_number)
         self._apply_effects(self.ledger.mark_down(child.name))
         child.gone.set()
         if child.is_session:
+            self.sessions.gone(child.name)
             self.children.pop(child.name, None)
 
     async def _wait_for_predecessors(self, child: Child) -> None:
         """Wait until every singleton that starts before this child is ready."""
-        for spec in self.specs:
+        for spec in tuple(self.specs):
             if spec.kind == child.name:
                 return
-            await self.children[spec.kind].ready.wait()
+            if spec.kind in self.children:
+                await self.children[spec.kind].ready.wait()
 
     async def _run_incarnation(self, child: Child) -> Cause:
         """Run one incarnation, from its fork until its last frame is handled; return what it died of."""
@@ -176,6 +214,8 @@ class _Tree:
         channel.enqueue(start)
         if child.retired or self.stop.is_set():
             channel.enqueue(Stop())
+        if child.next_spec is not None:
+            channel.kill("reload")
         try:
             cause = await channel.run()
         finally:
@@ -227,7 +267,9 @@ class _Tree:
                 child.mark_ready()
                 self._apply_effects(self.ledger.mark_ready(child.name))
             case Step():
-                child.has_sent_step = True
+                if not child.has_sent_step:
+                    child.mark_step()
+                self.sessions.sends(child, frame)
                 self._apply_effects(self.ledger.apply_step(child.name, frame))
             case Log():
                 self._log_for(child, child.log_budget, frame.level, frame.event, frame.fields)
@@ -236,6 +278,9 @@ class _Tree:
                 self._log_for(child, child.log_budget, "error", "cannot go on", {"why": frame.message})
                 if child.channel is not None:
                     child.channel.kill("exit")
+            case Fatal() if child.is_tried and child.channel is not None:
+                child.fail_trial(frame.message)
+                child.channel.kill("reload")
             case Fatal():
                 self._fail_node(NodeFailedError(frame.message, is_temporary=frame.is_temporary))
 
@@ -266,8 +311,10 @@ class _Tree:
                 case Spawn():
                     child = Child(effect.name, self.session_spec, random.random, self.starting_sessions)
                     self.children[effect.name] = child
+                    self.sessions.started(effect)
                     self.nursery.start_soon(self._supervise, child)
                 case Retire():
+                    self.sessions.ended(effect)
                     self._retire(self.children[effect.name])
                 case Kill():
                     channel = self.children[effect.name].channel
@@ -308,6 +355,7 @@ class _Tree:
             await self.children[spec.kind].ready.wait()
         if on_ready is not None:
             on_ready()
+        await self.reloads.run(self._reconfiguration(), self.ledger, self._apply_effects)
 
     async def _run_heartbeat(self) -> None:
         """The supervisor's one clock: check every child, then report to metrics."""
@@ -349,37 +397,3 @@ class _Tree:
     def _fail_node(self, failure: NodeFailedError) -> None:
         self.failure = self.failure or failure
         self.stop.set()
-
-    async def _stop_all(self) -> None:
-        """Stop all sessions at once, then the singletons, last started first.
-
-        What is left after STOP_TIMEOUT_S is killed when the nursery and the spawner are closed.
-        """
-        self.ledger.stopping = True
-        with trio.move_on_after(STOP_TIMEOUT_S):
-            sessions = [child for child in self.children.values() if child.is_session]
-            await self._cancel_pairings(sessions)
-            async with trio.open_nursery() as nursery:
-                for child in sessions:
-                    nursery.start_soon(self._stop_child, child, SESSION_STOP_TIMEOUT_S)
-            for spec in reversed(self.specs):
-                await self._stop_child(self.children[spec.kind], spec.stop_grace)
-
-    async def _cancel_pairings(self, sessions: Sequence[Child]) -> None:
-        """Have sessions cancel, and inform the other device and the user, while all other actors still run.
-
-        A session whose user has accepted goes on meanwhile; what it leaves open is settled at the next
-        contact (docs/protocol.md, "Settling").
-        """
-        for child in sessions:
-            self._apply_effects(self.ledger.post(child.name, CancelPairing(node_stops=True)))
-        with trio.move_on_after(SESSION_STOP_TIMEOUT_S):
-            for child in sessions:
-                await child.gone.wait()
-
-    async def _stop_child(self, child: Child, grace: float) -> None:
-        if child.channel is not None:
-            child.channel.enqueue(Stop())
-            await self._kill_after_grace(child, grace)
-        elif not child.gone.is_set():
-            child.scope.cancel()

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINE = 120
-OUTSIDE = {".venv", ".venv-bench", ".interop", "build", "dist", ".git", ".hypothesis"}
+OUTSIDE = {".venv", ".venv-bench", ".interop", ".web", "build", "dist", ".git", ".hypothesis"}
 SECTION = re.compile(
     r'(?:docs/)?(?:(?P<page>[a-z]+)\.md|decisions/(?P<decision>\d{4})[-a-z]*(?:\.md)?)(?:,\s+)"(?P<section>[^"\n]+)"'
 )

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from spacedrive_node.config import journal
 from spacedrive_node.logs import CLOSE_TIMEOUT_S, MAX_QUEUED_BYTES, MAX_QUEUED_LINES, make_log
 
 HOSTILE = "x\n2026 [error] forged\x1b[2J\u202e\x07"
@@ -34,6 +35,28 @@ def test_json_lines_carry_actor_level_event_and_fields() -> None:
         "port taken",
         7520,
     )
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+@pytest.mark.parametrize(
+    ("actor", "fields", "found"),
+    [
+        ("session-" + "a" * 16, {}, "a" * 16),
+        ("session-" + "a" * 16, {"session": "b" * 16}, "a" * 16),
+        ("vault", {"from": "session-" + "a" * 16}, "a" * 16),
+        ("gateway", {"to": "session-" + "a" * 16}, "a" * 16),
+        ("swarm", {"session": "a" * 16}, "a" * 16),
+        ("swarm", {"from": "session-x", "to": 7}, None),
+    ],
+)
+def test_a_line_about_a_session_has_its_id(form, actor, fields, found) -> None:
+    """From the name of its actor, wherever the line has it; what a session says is about itself."""
+    out = io.StringIO()
+    make_log(form, "info", out)(actor, "info", "said", fields)
+    if form == "json":
+        assert json.loads(out.getvalue()).get("session") == found
+    else:
+        assert (f" session={found}" in out.getvalue()) is (found is not None)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -93,6 +116,36 @@ class _Pipe:
                 lines = [json.loads(line) for line in data.splitlines()]
                 if done(lines):
                     return lines
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_in_the_journal_each_line_has_its_priority(form, monkeypatch) -> None:
+    """Where standard error is the very stream that systemd has named, and only there."""
+    levels = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
+    for named in (True, False):
+        with _Pipe() as pipe:
+            status = os.fstat(pipe.stream.fileno())
+            inode = status.st_ino if named else status.st_ino + 1
+            monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{inode}")
+            with make_log(form, "debug", pipe.stream) as log:
+                for level in levels:
+                    log("swarm", level, HOSTILE, {"name": HOSTILE})
+            lines = os.read(pipe.reader, 65536).decode().splitlines()
+            assert len(lines) == len(levels)
+            assert [line[:3] in levels.values() for line in lines] == [named] * 4
+            if named:
+                assert [line[:3] for line in lines] == list(levels.values())
+
+
+@pytest.mark.parametrize("value", [None, "", "x", ":", "1:2:3", "8:-1"])
+def test_no_journal_that_is_named_wrongly_gets_priorities(value, monkeypatch) -> None:
+    with _Pipe() as pipe:
+        monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+        if value is not None:
+            monkeypatch.setenv("JOURNAL_STREAM", value)
+        assert not journal.is_journal(pipe.stream.fileno())
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    assert not journal.is_journal(-1)  # standard error is closed
 
 
 @pytest.mark.parametrize("field", ["", "x" * 10_000], ids=["many lines", "many bytes"])

@@ -59,6 +59,14 @@ def test_only_what_a_restart_cannot_mend_is_not_restarted():
     assert "usage" in table[str(exit_codes.USAGE)]
 
 
+def test_a_reload_is_the_command_at_the_socket_of_the_unit():
+    """Whose exit code is the verdict, which a signal would not have."""
+    (start,), (reload,) = service(UNIT)["ExecStart"], service(UNIT)["ExecReload"]
+    program, command, *node = reload.split()
+    assert (program, command) == (start.split()[0], "reload")
+    assert " ".join(node) in start
+
+
 def test_a_start_that_is_refused_ends_with_that_code(tmp_path):
     """A passphrase that cannot be read, as when the credential is missing."""
     argv = [sys.executable, "-m", "spacedrive_node", "up", "--offline", "--data-dir", str(tmp_path)]

@@ -2,6 +2,7 @@
 
 actor              the entry point: accepts clients, publishes the states of sessions to them
 client_connection  one client: reads requests, runs them, writes replies and events
+page_connection    the connection of the page, over messages in place of a socket
 outbox             what one client still has to be sent
 handlers           what each request does and replies
 actor_requests     requests to other actors, and waiting for what comes of them

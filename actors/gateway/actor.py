@@ -19,13 +19,14 @@ from ...messages.actor_configs import decoder as config_decoder
 from ...messages.base import CONTROL_LIMIT, encode, frame
 from ...messages.child_protocol import Start
 from ...messages.control_protocol import Error
-from ...messages.to_gateway import GatewayInbox, decode
+from ...messages.to_gateway import FramesRead, GatewayInbox, PageFrames, decode
 from ...messages.to_supervisor import ListActors
 from ..base import ActorChannel, FatalActorError, Mailbox, now, run_live_actor
 from .actor_requests import ActorClient, RequestRefusedError
 from .client_connection import ClientConnection
 from .handlers import Settings
 from .node_state import NodeState
+from .page_connection import PageConnection, PageStream
 
 MAX_CLIENTS = 128
 _DRAIN_SECONDS = 0.5
@@ -83,6 +84,9 @@ class Gateway:
             NodeState(config.version, mdns=config.mdns, lan_only=config.lan_only, offline=config.offline),
         )
         self._connections: set[ClientConnection] = set()
+        self._page = PageConnection(self._actors.send, self._serve_page)
+        self._is_complete = trio.Event()
+        """The read model is: all standing messages have been applied."""
 
     async def run(self) -> None:
         """Serve until the node stops."""
@@ -90,8 +94,12 @@ class Gateway:
             nursery.start_soon(self._actors.run_writer)
             nursery.start_soon(self._accept, nursery.cancel_scope)
             async for incoming in self._mailbox:
+                if isinstance(incoming.message, PageFrames | FramesRead):
+                    self._page.handle(incoming.message, nursery)
+                    continue
                 for session in self._actors.handle(incoming):
                     self._publish(session)
+            self._page.close()  # its messages are read no more
             await self._drain()
             nursery.cancel_scope.cancel()
 
@@ -117,6 +125,7 @@ class Gateway:
         The supervisor shuts it down then (config/node_sockets.py); the next incarnation gets the other one.
         """
         await self._wait_for_standing_messages()
+        self._is_complete.set()
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.lowlevel.wait_readable(self._listener)
@@ -157,9 +166,15 @@ class Gateway:
                 with trio.move_on_after(1), gone:
                     await trio.SocketStream(sock).send_all(frame(encode(refusal), CONTROL_LIMIT))
                 return
-            connection = ClientConnection(trio.SocketStream(sock), self._actors, self._settings)
-            self._connections.add(connection)
-            try:
-                await connection.run()
-            finally:
-                self._connections.discard(connection)
+            await self._serve_client(ClientConnection(trio.SocketStream(sock), self._actors, self._settings))
+
+    async def _serve_page(self, stream: PageStream) -> None:
+        await self._is_complete.wait()
+        await self._serve_client(ClientConnection(stream, self._actors, self._settings, may_stop_node=False))
+
+    async def _serve_client(self, connection: ClientConnection) -> None:
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)

@@ -22,7 +22,15 @@ import trio
 from ...messages.base import Message
 from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import Alive, Undeliverable
-from ...messages.to_gateway import ActorInfo, Actors, DeviceChanged, Devices, GatewayInbox, VaultError
+from ...messages.to_gateway import (
+    ActorInfo,
+    Actors,
+    DeviceChanged,
+    Devices,
+    GatewayInbox,
+    Reloaded,
+    VaultError,
+)
 from ...messages.to_supervisor import AreYouAlive
 from ...messages.types import SessionId
 from ..base import Incoming, Mailbox, Send
@@ -34,7 +42,7 @@ ALIVE_SECONDS = 1.0
 """Time that the supervisor has to answer AreYouAlive."""
 _MAX_QUEUED_STEPS = 64
 
-Answer = Devices | DeviceChanged | VaultError | Actors | Alive
+Answer = Devices | DeviceChanged | VaultError | Actors | Alive | Reloaded
 
 
 class RequestRefusedError(SpacedriveNodeError):
@@ -86,7 +94,7 @@ class ActorClient:
         message = incoming.message
         changed: tuple[SessionId, ...] = ()
         match message:
-            case Devices() | DeviceChanged() | VaultError() | Actors() | Alive():
+            case Devices() | DeviceChanged() | VaultError() | Actors() | Alive() | Reloaded():
                 call = self._calls.get(message.request)
                 if call is not None:
                     call.answer = message

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message
-from ...messages.control_protocol import Error, Request, SessionState, Subscribe, decode_request
+from ...messages.control_protocol import Error, Request, SessionState, Shutdown, Subscribe, decode_request
 from ..base import now
 from .actor_requests import ActorClient
 from .handlers import Settings, handle_request
@@ -33,10 +33,21 @@ _decode_request_id = msgspec.msgpack.Decoder(_RequestId)
 
 
 class ClientConnection:
-    """One client. `run` returns when the client has gone, or has broken the protocol."""
+    """One client. `run` returns when the client has gone, or has broken the protocol.
 
-    def __init__(self, stream: trio.SocketStream, actors: ActorClient, settings: Settings) -> None:
+    `may_stop_node`: whether its Shutdown is obeyed.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        actors: ActorClient,
+        settings: Settings,
+        *,
+        may_stop_node: bool = True,
+    ) -> None:
         self._stream = stream
+        self._may_stop_node = may_stop_node
         self._actors = actors
         self._settings = settings
         self._outbox = Outbox(lambda: actors.state.subscription_limit)
@@ -45,6 +56,7 @@ class ClientConnection:
         self._request_closed = trio.lowlevel.ParkingLot()
         self._stopping = False
         self._writing = False
+        self._has_gone = False
         self._all_written = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
@@ -70,8 +82,8 @@ class ClientConnection:
         self._stopping = True
 
     async def flush(self) -> None:
-        """Wait until everything in the outbox has been written."""
-        while self._writing or self._outbox.pending:
+        """Wait until everything in the outbox has been written, or the client has gone."""
+        while not self._has_gone and (self._writing or self._outbox.pending):
             await self._all_written.park()
 
     async def _read(self, serve: Callable[[Request], None]) -> None:
@@ -101,6 +113,8 @@ class ClientConnection:
             self._reply(Error(request.id, "stopping", "the node is stopping"))
         elif isinstance(request, Subscribe):
             self._subscribe(request)
+        elif isinstance(request, Shutdown) and not self._may_stop_node:
+            self._reply(Error(request.id, "bad_request", "the page cannot stop the node"))
         else:
             self._running_requests += 1
             serve(request)
@@ -138,6 +152,8 @@ class ClientConnection:
                     with trio.fail_after(_WRITE_TIMEOUT_SECONDS):
                         await self._stream.send_all(data)
                 except (trio.BrokenResourceError, trio.TooSlowError):
+                    self._has_gone = True
+                    self._all_written.unpark_all()
                     scope.cancel()
                     return
             self._writing = False

@@ -16,7 +16,7 @@ from ...messages import control_protocol as c
 from ...messages import to_session, to_supervisor, to_vault
 from ...messages.base import CONTROL_LIMIT, Message, encode
 from ...messages.session_names import actor_of_session
-from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity, VaultError
+from ...messages.to_gateway import Actors, DeviceChanged, Devices, NodeIdentity, Reloaded, VaultError
 from ...messages.types import SessionId
 from ...protocol.code import CodeError, parse_code
 from ..base import Send, now
@@ -80,6 +80,8 @@ async def _handle(request: c.Request, actors: ActorClient, settings: Settings) -
             return actors.state.status(request.id, await actors.ask_supervisor())
         case c.ListActors():
             return await _list_actors(request, actors)
+        case c.Reload():
+            return await _reload(request, actors)
         case c.Shutdown():
             await actors.send(Send("supervisor", to_supervisor.Shutdown("asked for on the control socket")))
             return c.Done(request.id)
@@ -269,6 +271,19 @@ async def _list_actors(request: c.ListActors, actors: ActorClient) -> Message:
     return _fit_into_frame(
         lambda count: c.ActorList(request.id, found[:count], count < len(found) or UNSET), len(found)
     )
+
+
+async def _reload(request: c.Reload, actors: ActorClient) -> Message:
+    """Have the settings read again. The supervisor answers a repeated key from its record."""
+    answer = await actors.call(
+        "supervisor",
+        lambda number: to_supervisor.Reload(number, request.check),
+        number=number_of_key(request.key),
+        id=request.key,
+    )
+    if isinstance(answer, Reloaded):
+        return c.Reloaded(request.id, answer.report)
+    return c.Error(request.id, "not_ready", "the node is still starting; try again")
 
 
 def _fit_into_frame(make: Callable[[int], Message], count: int) -> Message:

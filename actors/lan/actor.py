@@ -16,6 +16,8 @@ from contextlib import suppress
 
 import trio
 
+from ...messages.actor_configs import LanConfig
+from ...messages.actor_configs import decoder as config_decoder
 from ...messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Stop, ToChild
 from ...messages.to_gateway import LanStatus
 from ...messages.to_lan import MapPorts, decode
@@ -48,6 +50,8 @@ _SETTLE_SECONDS = 0.1
 _MAX_WAIT_SECONDS = 5.0
 """No wait is longer, so that time spent in suspend, which poll(2) does not count, is noticed."""
 
+_decode_config = config_decoder(LanConfig)
+
 
 class LanEntry:
     """The entry of lan, which runs in a process of its own only."""
@@ -57,9 +61,9 @@ class LanEntry:
         try:
             while isinstance(first := channel.receive(), Ping):
                 channel.send(Pong())
-            require_start(first)
+            start = require_start(first)
             channel.send(Ready())
-            _Loop(channel).run()
+            _Loop(channel, _decode_config(start.config)).run()
         except trio.EndOfChannel:
             return  # the supervisor is gone
 
@@ -68,8 +72,9 @@ main = LanEntry()
 
 
 class _Loop:
-    def __init__(self, channel: BlockingChannel[ToChild]) -> None:
+    def __init__(self, channel: BlockingChannel[ToChild], config: LanConfig) -> None:
         self._channel = channel
+        self._config = config
         self._lan = Lan(random.random)
         self._ports = PortMappingDriver(random.random)
         self._sockets = MdnsSockets()
@@ -134,8 +139,9 @@ class _Loop:
                     if incoming is None:
                         self._channel.send(malformed_delivery_log(frame))
                     elif isinstance(incoming.message, MapPorts):
-                        self._ports.want(incoming.message, now())
-                    else:
+                        if self._config.port_mapping:
+                            self._ports.want(incoming.message, now())
+                    elif self._config.mdns:
                         self._lan.handle(incoming.message, now())
                 case Ping():
                     self._channel.send(Pong())

@@ -4,7 +4,6 @@ Reads the answers to RTM_GETLINK and RTM_GETADDR (rtnetlink(7)). Pure; actors/ne
 """
 
 import ipaddress
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -18,9 +17,9 @@ from ..netlink import (
     LINK,
     NEW_ADDRESS,
     NEW_LINK,
-    attributes,
     dump_request,
     messages,
+    read_address,
 )
 
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -31,7 +30,6 @@ _UP, _LOOPBACK, _POINT_TO_POINT, _RUNNING, _MULTICAST = 0x1, 0x8, 0x10, 0x40, 0x
 _USELESS: Final = 0x20 | 0x40 | 0x08
 """Addresses that are deprecated, not yet, or not at all, this host's own (IFA_F_DEPRECATED, _TENTATIVE,
 _DADFAILED)."""
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,9 @@ def parse(answers: Iterable[bytes]) -> tuple[Interface, ...]:
                 if flags & wanted == wanted and not flags & (_LOOPBACK | _POINT_TO_POINT):
                     usable.add(index)
             elif kind == NEW_ADDRESS:
-                family, prefix, flags, _scope, index = ADDRESS.unpack_from(body)
-                of_address = dict(attributes(body[ADDRESS.size :]))
-                raw = of_address.get(_IFA_LOCAL, of_address.get(_IFA_ADDRESS, b""))
-                if family in (socket.AF_INET, socket.AF_INET6) and len(raw) in (4, 16):
-                    useless = family == socket.AF_INET6 and flags & _USELESS
-                    if not useless:
-                        networks.setdefault(index, []).append(ipaddress.ip_interface((raw, prefix)))
+                address = read_address(body)
+                if address is not None and not (address.ip.version == 6 and address.flags & _USELESS):
+                    network = ipaddress.ip_interface((address.ip, address.prefix_bits))
+                    networks.setdefault(address.interface, []).append(network)
     found = [Interface(index, tuple(networks[index])) for index in sorted(usable & networks.keys())]
     return tuple(found[:MAX_INTERFACES])

@@ -4,7 +4,7 @@ catalogue    every metric: type, labels, help, who may report it
 totals       adds up the values of all senders, across their restarts and those of metrics itself (checkpoint)
 machine      the stepping actor: totals and readiness
 exposition   totals as Prometheus text and OpenMetrics
-http_server  HTTP/1.1 for /metrics, /livez, /readyz
+http_server  what /metrics, /livez and /readyz answer
 actor        the entry point
 """
 

@@ -10,8 +10,9 @@ from ...messages.actor_configs import MetricsConfig, decoder
 from ...messages.child_protocol import Start
 from ...messages.to_metrics import decode
 from ..base import ActorChannel, Send
+from ..http_server import HttpServer
 from ..stepping import run_stepping_actor
-from .http_server import HttpServer
+from .http_server import MetricsPages
 from .machine import Metrics
 
 _decode_config = decoder(MetricsConfig)
@@ -29,6 +30,6 @@ async def main(channel: ActorChannel) -> None:
 
     async def serve(metrics: Metrics, send: Callable[[Send], Awaitable[None]]) -> None:
         if socket_fd is not None:
-            await HttpServer(metrics, send).serve(socket_fd)
+            await HttpServer(MetricsPages(metrics, send).answer).serve(socket_fd)
 
     await run_stepping_actor(channel, decode, make, background=serve)

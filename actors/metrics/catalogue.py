@@ -15,6 +15,7 @@ from ...messages.to_metrics import (
     BUCKETS,
     ActorKind,
     CheckOutcome,
+    CircuitEnd,
     DialBackOutcome,
     HolePunchOutcome,
     MdnsOutcome,
@@ -154,6 +155,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "relay_circuits_ended_total", "counter", ("end",), "Circuits that it was asked for, by their end."
     ),
     Metric("relay_bytes_total", "counter", (), "Bytes that it has relayed, in either direction."),
+    Metric("udp_blocked", "gauge", (), "1 when UDP gets no answer on this network, where TCP does."),
 )
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in CATALOGUE}
@@ -206,7 +208,7 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
             if stage not in _NOT_OF_ROLE[role]
         ),
         "pairing_refusals_total": tuple(product(get_args(RefusalReason))),
-        "actor_up": tuple((kind,) for kind in actors if kind != "lan"),  # which a node may do without
+        "actor_up": tuple((kind,) for kind in actors if kind not in _NOT_IN_EVERY_NODE),
         "actor_restarts_total": tuple(labels for labels in restarts if labels != ("zygote", "zygote")),
         "actor_memory_bytes": tuple(product((*actors, "spare"))),
         "actor_mailbox_depth": tuple(product(kind for kind in actors if kind not in _WITHOUT_MAILBOX)),
@@ -220,7 +222,11 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
         "mdns_packets_total": tuple(product(get_args(MdnsOutcome))),
         "dht_routing_table_peers": ((),),
         "discovery_first_candidate_seconds": tuple(product(get_args(Finder))),
-        "relay_reservations": (("held",),),
+        "relay_reservations": (("held",), ("granted",)),
+        "relay_circuits": ((),),
+        "relay_circuits_ended_total": tuple(product(get_args(CircuitEnd))),
+        "relay_bytes_total": ((),),
+        "udp_blocked": ((),),
         "handshake_seconds": tuple(product(get_args(Transport), ("ok", "failed"))),
         "reachability": tuple((state.replace(" ", "_"),) for state in get_args(Reachability)),
         "reachability_checks_total": tuple(product(get_args(CheckOutcome))),
@@ -233,6 +239,8 @@ def _known_series() -> dict[str, tuple[tuple[str, ...], ...]]:
 
 _WITHOUT_MAILBOX: tuple[ActorKind, ...] = ("supervisor", "zygote", "metrics")
 """Those that have no inbox in the supervisor; that of metrics would always hold the message that tells it."""
+_NOT_IN_EVERY_NODE = ("lan", "web")
+"""Those without which a node may do; a series of theirs that is 0 would look like an actor that is down."""
 _NOT_OF_ROLE: dict[str, tuple[Stage, ...]] = {
     "initiator": ("searching", "connecting"),
     "joiner": ("waiting",),

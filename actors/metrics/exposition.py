@@ -5,19 +5,22 @@ Pure: reads the totals and returns the body; http_server.py sends it.
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
-
+from ...import_stubs import stub_unused_modules
 from ..histogram import Histogram
 from .catalogue import CATALOGUE, KNOWN_SERIES, PREFIX
 from .totals import Totals
+
+# What prometheus_client's own servers and clients need; http_server.py serves.
+with stub_unused_modules(("http.server", "urllib.request", "wsgiref")):
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        InfoMetricFamily,
+        Metric,
+    )
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -25,19 +28,25 @@ _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 class TotalsCollector(Collector):
     """Passes the totals to prometheus_client: every metric of the catalogue, in its order.
 
-    `ready` is whether the node is. `created` is the Unix time at which counting began, None to leave it out:
-    only OpenMetrics has a place for it.
+    `alive` is whether the supervisor answers, `ready` whether the node is. `created` is the Unix time at
+    which counting began, None to leave it out: only OpenMetrics has a place for it.
     """
 
-    def __init__(self, totals: Totals, version: str, ready: bool, created: float | None) -> None:
+    def __init__(
+        self, totals: Totals, version: str, *, alive: bool, ready: bool, created: float | None
+    ) -> None:
         self._totals = totals
         self._version = version
+        self._alive = alive
         self._ready = ready
         self._created = created
 
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client."""
         yield InfoMetricFamily(f"{PREFIX}build", "The program that runs.", {"version": self._version})
+        yield GaugeMetricFamily(
+            f"{PREFIX}alive", "Whether the supervisor answers, as /livez says.", float(self._alive)
+        )
         yield GaugeMetricFamily(
             f"{PREFIX}ready", "Whether the node is ready, as /readyz says.", float(self._ready)
         )
@@ -74,9 +83,18 @@ class TotalsCollector(Collector):
 
 
 def render(
-    totals: Totals, version: str, *, openmetrics: bool, ready: bool = False, created: float = 0.0
+    totals: Totals,
+    version: str,
+    *,
+    openmetrics: bool,
+    alive: bool = False,
+    ready: bool = False,
+    created: float = 0.0,
 ) -> tuple[bytes, str]:
     """Return the body and its content type: OpenMetrics 1.0.0 or Prometheus text."""
     # Not the client's Accept header itself: prometheus_client copies parameters of it into the answer.
     encode, content_type = choose_encoder(_OPENMETRICS if openmetrics else "")
-    return encode(TotalsCollector(totals, version, ready, created if openmetrics else None)), content_type
+    collector = TotalsCollector(
+        totals, version, alive=alive, ready=ready, created=created if openmetrics else None
+    )
+    return encode(collector), content_type

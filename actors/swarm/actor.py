@@ -31,6 +31,7 @@ from ...messages.to_swarm import (
 )
 from ...supervisor.channel import Channel
 from ..base import Incoming, Mailbox, Send, run_live_actor
+from .listening import still_wanted
 from .node import SwarmNode
 from .pairing.frame_routing import FrameRouting, TableFullError
 
@@ -101,8 +102,8 @@ class SwarmActor:
         match incoming.message:
             case SwarmIdentity(seed=seed):
                 return seed
-            case Listening(addresses=addresses):
-                self._former = addresses
+            case Listening() as listening:
+                self._former = still_wanted(listening, self._config)
             case _ if not self._update_routing(incoming) and len(self._waiting) < _MAX_WAITING_MESSAGES:
                 self._waiting.append(incoming)
         return None

@@ -54,10 +54,10 @@ class IdentityWatch:
         """Another peer than the one that was dialled has proved its peer id at `endpoint`."""
         if actual == self._own_peer:
             if endpoint.with_zone("") not in self._own_endpoints():
-                self._say(IDENTITY_IN_USE, str(endpoint), at=str(endpoint), seen="by a dial")
+                self._warn_rarely(IDENTITY_IN_USE, str(endpoint), at=str(endpoint), seen="by a dial")
         elif named in self._bootstrap_peers:
-            self._say(
-                "a bootstrap peer has another peer id than was named: correct --bootstrap",
+            self._warn_rarely(
+                "a bootstrap peer has another peer id: correct --bootstrap",
                 str(endpoint),
                 at=str(endpoint),
                 named=peer_id_text(named),
@@ -66,14 +66,14 @@ class IdentityWatch:
 
     def own_peer_connected(self, host: str | None) -> None:
         """A peer at the IP address `host` has connected and proved this node's own peer id."""
-        self._say(IDENTITY_IN_USE, f"from {host}", at=f"{host}", seen="by a connection from there")
+        self._warn_rarely(IDENTITY_IN_USE, f"from {host}", at=f"{host}", seen="by a connection from there")
 
     def own_peer_provides(self, texts: Sequence[str]) -> None:
         """A DHT server names this node as the provider of a key that this node does not provide."""
         foreign = self.elsewhere(texts)
         if foreign:
             at = ", ".join(map(str, foreign))
-            self._say(IDENTITY_IN_USE, at, at=at, seen="in the DHT")
+            self._warn_rarely(IDENTITY_IN_USE, at, at=at, seen="in the DHT")
 
     def to_check(self, texts: Sequence[str], source: str | None, *, lan_only: bool) -> list[Endpoint]:
         """Return where to look who answers: a DHT server with the IP address `source` names this node there.
@@ -96,7 +96,7 @@ class IdentityWatch:
         own = self._own_endpoints() if usable else ()
         return [one for one in usable if one.with_zone("") not in own][:MAX_CHECKED_ADDRESSES]
 
-    def _say(self, event: str, about: str, **fields: str) -> None:
+    def _warn_rarely(self, event: str, about: str, **fields: str) -> None:
         now, key = self._clock(), (event, about)
         if now - self._warned.get(key, -REPEAT_INTERVAL_S) < REPEAT_INTERVAL_S:
             return

@@ -6,13 +6,15 @@ IPv6 as a whole: then the other listeners do. Never dials. Implements docs/archi
 """
 
 import errno
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
 
 import trio
 
 from ...messages.actor_configs import SwarmConfig
 from ...messages.errors import is_temporary
+from ...messages.to_swarm import Listening
+from ...messages.types import LogField
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
@@ -25,8 +27,13 @@ _RETRY_PAUSE_S = 0.05
 _MAX_TRIES = 16
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
-WriteLog = Callable[[str, str], Awaitable[None]]
-"""Writes a log line: level, text."""
+
+class WriteLog(Protocol):
+    """Writes a log line, as base.Mailbox.log."""
+
+    def __call__(self, level: str, event: str, /, **fields: LogField) -> Awaitable[None]:
+        """Write it."""
+        ...
 
 
 async def listen(
@@ -50,6 +57,25 @@ async def listen(
     listening = [found[index] for index in range(len(wanted))]
     await _say_what_is_missing(listening, write_log)
     return listening
+
+
+def chosen(config: SwarmConfig) -> tuple[str, ...]:
+    """Return the addresses that the user has chosen to listen on; empty if that was left to the node."""
+    return () if config.default_port else config.listen
+
+
+def still_wanted(former: Listening, config: SwarmConfig) -> tuple[str, ...]:
+    """Return the addresses from before a restart whose listeners are configured as they were.
+
+    A port that was found for another configuration must not take the place of the one that is configured now.
+    """
+    now = chosen(config)
+    if former.wanted is None or former.wanted == now:
+        return former.addresses
+    same = {addresses.parse(text).with_port(0) for text in now if text in former.wanted}
+    return tuple(
+        text for text in former.addresses if addresses.parse(text).with_certhash("").with_port(0) in same
+    )
 
 
 def listen_endpoint(text: str) -> Endpoint:
@@ -108,8 +134,7 @@ async def _possible(wanted: list[Endpoint], by_default: bool, write_log: WriteLo
                 if error.errno in _NO_SUCH_FAMILY:
                     if endpoint.family not in missing:
                         missing.add(endpoint.family)
-                        text = f"this host has no {_version(endpoint)}: not listening on it"
-                        await write_log("warning", text)
+                        await write_log("warning", "IP version missing", version=_version(endpoint))
                     continue
         possible.append(endpoint)
     if not possible:
@@ -124,7 +149,7 @@ async def _say_what_is_missing(listening: Sequence[Endpoint], write_log: WriteLo
     for endpoint in anywhere:
         if endpoint.family not in present:
             present.add(endpoint.family)
-            await write_log("info", f"this host has no {_version(endpoint)} address now")
+            await write_log("info", "no address of an IP version now", version=_version(endpoint))
 
 
 def _version(endpoint: Endpoint) -> str:
@@ -164,7 +189,7 @@ async def _listen_on_one_port(
             ) from None
         if reason is not None:
             instead = " and ".join(dict.fromkeys(str(one.port) for one in listening))
-            await write_log("warning", f"port {choices[0][0]} is taken, listening on port {instead}")
+            await write_log("warning", "port taken", wanted=choices[0][0], instead=instead)
         return listening
     why = reason.strerror if reason else "unknown"
     raise FatalActorError(

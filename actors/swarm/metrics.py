@@ -14,6 +14,11 @@ from ..histogram import Histogram
 from .library.connections import connection_kind, transport_of
 
 
+def udp_sample(is_blocked: bool) -> Sample:
+    """Return whether UDP is blocked on this network."""
+    return Sample("udp_blocked", (), float(is_blocked))
+
+
 class Measurements:
     """Counts of this incarnation of the swarm."""
 

@@ -36,7 +36,8 @@ from .kad.routing_table import RoutingTable
 from .library.connections import close_connection, host_of
 from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
-from .metrics import Measurements
+from .listening import chosen
+from .metrics import Measurements, udp_sample
 from .names.resolver import DnsaddrResolver
 from .pairing.ban_list import BanList
 from .pairing.frame_routing import FrameRouting
@@ -102,6 +103,7 @@ class SwarmNode:
             other_peer_answered=self._identity_watch.other_peer_answered,
             reached=self.remembering.reached,
             about_to_dial=self.roles.dialling,
+            udp_changed=self._reports.mark_changed,
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -224,7 +226,7 @@ class SwarmNode:
         host = self._host
         self._announced = host.announced
         sends = [
-            Send("swarm", Listening(host.listening)),
+            Send("swarm", Listening(host.listening, chosen(self._config))),
             Send("discovery", self._swarm_up()),
             Send("gateway", self._status()),
             *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),
@@ -393,5 +395,5 @@ class SwarmNode:
             self._host.network.get_connections(),
             self._routing_table.size,
             self.roles.reachability,
-            self._relaying.samples(),
+            [*self._relaying.samples(), udp_sample(self.dialer.udp_is_blocked)],
         )

@@ -30,10 +30,7 @@ from .reachability.dial_back import DialBack
 from .reachability.judgement import fixed, serves_dht
 from .reachability.watch import ReachabilityWatch
 
-NOTHING_TO_TELL: Final = (
-    "no public address and no relay: in the public network this node finds others and is not found; "
-    "see --announce, --relay"
-)
+NOTHING_TO_TELL: Final = "no public address and no relay: see --announce, --relay"
 FIRST_RELAY_S: Final = 30.0
 """After so long a node of the public network has found a relay, if it finds any soon."""
 
@@ -133,7 +130,7 @@ class Roles:
 
     def set_mappings(self, mappings: Iterable[PortMapping]) -> None:
         """The gateway has opened these for this node, and no others."""
-        if self._watch is not None:
+        if self._watch is not None and self._config.port_mapping:
             self._watch.set_mappings(mapped_ports.endpoints(mappings, self._listening()))
 
     def network_changed(self) -> None:

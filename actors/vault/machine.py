@@ -250,7 +250,7 @@ class Vault:
                 out.append(Send(incoming.sender, denied.answer))
             return out
         except sqlite3.OperationalError as error:  # for instance, the disk is full; nothing was changed
-            out = self._health.report_failure(error)
+            out = self._health.report_failure(error, incoming.sender)
             match message:
                 case StoreDevice(request=request):
                     out.append(Send(incoming.sender, StoreRefused(request, "the store cannot be written")))
@@ -336,7 +336,7 @@ class Vault:
                 for record in late:
                     self._records_in_use.take_back(record)
         except sqlite3.OperationalError as error:
-            return self._health.report_failure(error) + out
+            return self._health.report_failure(error, sender) + out
         return self._records_in_use.peer_updates(peers_of(*late)) + out
 
     def _confirm_device(self, sender: str, message: ConfirmDevice) -> RecordedEffect:

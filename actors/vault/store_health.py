@@ -55,13 +55,13 @@ class StoreHealth:
             return self.report_failure(error)
         return self.report_success()
 
-    def report_failure(self, error: sqlite3.OperationalError) -> list[Send]:
-        """The store could not be used. Return what to send, nothing if the same was sent before."""
+    def report_failure(self, error: sqlite3.OperationalError, sender: str = "vault") -> list[Send]:
+        """The store could not be used, for `sender`. Return what to send: nothing, if it was sent before."""
         failure = f"the store cannot be written: {error}"[:_MAX_DETAIL_CHARACTERS]
         if failure == self._failure:
             return []
         self._failure = failure
-        self._logs.append(log_frame("error", "store failed", {"detail": failure}))
+        self._logs.append(log_frame("error", "store failed", {"detail": failure, "from": sender}))
         return readiness(False, failure)
 
     def report_success(self) -> list[Send]:

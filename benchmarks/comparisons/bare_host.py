@@ -48,7 +48,7 @@ async def _serve(host: Host) -> None:
             await streams.write_frame(stream, bytes(int.from_bytes(frame[:2], "big")))
             await stream.close()
 
-    async def note(level: str, text: str) -> None:
+    async def note(level: str, event: str, /, **fields: object) -> None:
         return
 
     host.libp2p.set_stream_handler(TProtocol(PROTOCOL), answer)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from spacedrive_node.cli import errors, exit_codes, run
-from spacedrive_node.cli.status import status_lines, status_object
+from spacedrive_node.cli.status import status_object, who_can_pair
 from spacedrive_node.config.running_nodes import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
 from spacedrive_node.messages.to_gateway import ActorInfo
@@ -183,7 +183,7 @@ def test_people_see_status_and_tree(node, capfd):
 def test_status_says_what_follows_from_it(changes, sentence):
     """One sentence: which devices this node can pair with, and by what."""
     found = msgspec.structs.replace(status(1), **changes)
-    assert status_lines(found)[-1] == status_object(found)["who_can_pair"] == sentence
+    assert who_can_pair(found) == status_object(found)["who_can_pair"] == sentence
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from spacedrive_node.cli.passphrase import (
     PassphraseSource,
     choose_source,
     open_passphrase,
-    readable_by_others,
 )
+from spacedrive_node.config.paths import readable_by_others
 from spacedrive_node.tests.harness.fake_node import DEADLINE
 
 PHRASE = "correct horse"

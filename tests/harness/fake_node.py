@@ -26,6 +26,8 @@ from spacedrive_node.messages.control_protocol import (
     ListActors,
     ListDevices,
     NodeStatus,
+    Reload,
+    Reloaded,
     RenameDevice,
     Request,
     SessionEvent,
@@ -36,7 +38,7 @@ from spacedrive_node.messages.control_protocol import (
     Status,
     Subscribe,
 )
-from spacedrive_node.messages.to_gateway import ActorInfo, Device
+from spacedrive_node.messages.to_gateway import ActorInfo, Device, ReloadReport
 from spacedrive_node.protocol.code import qr_payload, words_of
 from spacedrive_node.protocol.identity import device_id
 from spacedrive_node.protocol.peer_ids import peer_id_of
@@ -117,6 +119,8 @@ class FakeNode:
         self.after_decision: list[SessionState] = []
         self.missing: tuple[str, ...] = ()
         """What it lacks to be ready."""
+        self.reports: list[ReloadReport] = []
+        """The answers to Reload, in their order."""
         self.requests: queue.Queue[Message] = queue.Queue()
         self._states: list[SessionState] = []
         self._subscribers: list[tuple[socket.socket, int]] = []
@@ -221,6 +225,8 @@ class FakeNode:
             case ListDevices(after=after):
                 rest = [one for one in self.devices if one.device_id > after]
                 self._send(connection, DeviceList(id, tuple(rest[:2]), len(rest) > 2))
+            case Reload():
+                self._send(connection, Reloaded(id, self.reports.pop(0)))
             case Status():
                 self._send(connection, status(id, self.missing))
             case ListActors(after=after):

@@ -14,6 +14,7 @@ from spacedrive_node.messages import (
     to_supervisor,
     to_swarm,
     to_vault,
+    to_web,
 )
 from spacedrive_node.messages.base import Decoder
 
@@ -25,6 +26,7 @@ UNIONS: dict[str, tuple[Any, Decoder[Any]]] = {
     "lan": (to_lan.LanInbox, to_lan.decode),
     "gateway": (to_gateway.GatewayInbox, to_gateway.decode),
     "metrics": (to_metrics.MetricsInbox, to_metrics.decode),
+    "web": (to_web.WebInbox, to_web.decode),
     "supervisor": (to_supervisor.SupervisorInbox, to_supervisor.decode),
     "from child": (child_protocol.FromChild, child_protocol.decode_from_child),
     "to child": (child_protocol.ToChild, child_protocol.decode_to_child),

@@ -18,8 +18,8 @@ SDNODE = [sys.executable, "-m", "spacedrive_node"]
 class UpCommand:
     """A running `sdnode up`. Raises AssertionError with its log if it does not become ready.
 
-    `command` runs it and what is run against it, in a network namespace for example; `listen` None leaves the
-    choice to the node.
+    `command` runs it and what is run against it, in a network namespace for example; `listen` and `metrics`
+    None leave the choice to the node.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class UpCommand:
         variables: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
         listen: str | None = "/ip4/127.0.0.1/tcp/0",
+        metrics: str | None = "127.0.0.1:0",
     ) -> None:
         self.folder, self.data_dir = folder, folder / name
         self.sdnode = [*command, *SDNODE]
@@ -46,8 +47,7 @@ class UpCommand:
                 "--name",
                 name,
                 *([] if listen is None else ["--listen", listen]),
-                "--metrics-listen",
-                "127.0.0.1:0",
+                *([] if metrics is None else ["--metrics-listen", metrics]),
                 "--no-mdns",
                 "--no-port-mapping",
                 *flags,
@@ -65,6 +65,8 @@ class UpCommand:
             self.process.stdout.close()
             raise AssertionError(self.log())
         self.ready = json.loads(line)
+        if "page_token" in self.ready:
+            collector.add_secret("token of the page", self.ready["page_token"].encode())
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
         done = subprocess.run(
@@ -83,7 +85,25 @@ class UpCommand:
 
     def log(self) -> str:
         """What the node has logged so far, and before."""
-        return (self.folder / f"{self.data_dir.name}.log").read_text()
+        return self._log_path.read_text()
+
+    @property
+    def _log_path(self) -> Path:
+        return self.folder / f"{self.data_dir.name}.log"
+
+    def wait_logged(self, event: str, after: int = 0) -> dict[str, object]:
+        """Wait for a line of this event in a log that is JSON, behind so many bytes; return it."""
+        tail = ["timeout", str(DEADLINE), "tail", "-c", f"+{after + 1}", "-F", str(self._log_path)]
+        with subprocess.Popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    found: dict[str, object] = json.loads(line)
+                    if found["event"] == event:
+                        return found
+            finally:
+                process.terminate()
+        raise AssertionError(f"{event!r} is not in the log:\n{self.log()}")
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -98,8 +118,11 @@ def sdnode_up(
     variables: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
     listen: str | None = "/ip4/127.0.0.1/tcp/0",
+    metrics: str | None = "127.0.0.1:0",
 ) -> Iterator[UpCommand]:
-    node = UpCommand(folder, name, *flags, variables=variables, command=command, listen=listen)
+    node = UpCommand(
+        folder, name, *flags, variables=variables, command=command, listen=listen, metrics=metrics
+    )
     try:
         yield node
     finally:

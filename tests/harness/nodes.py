@@ -5,6 +5,7 @@ children, and can kill a child at a chosen frame: after its input was written, o
 The product knows nothing of it.
 """
 
+import os
 import random
 import socket
 from collections import Counter
@@ -14,18 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
+from msgspec import structs
 
 from spacedrive_node.client.node_client import NodeClient, Pairing, open_client
+from spacedrive_node.client.one_shot import call
+from spacedrive_node.config.loading import LoadedConfig
 from spacedrive_node.config.settings import NodeConfig
 from spacedrive_node.messages.base import FrameReader, encode, frame
 from spacedrive_node.messages.child_protocol import Deliver, FromChild, Start, Step, decode_to_child
-from spacedrive_node.messages.control_protocol import SessionState
+from spacedrive_node.messages.control_protocol import Reload, Reloaded, SessionState
+from spacedrive_node.messages.to_gateway import ReloadReport
 from spacedrive_node.node import Ready, serve
+from spacedrive_node.node_reload import SettingsSource
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.supervisor.child_specs import ChildSpec
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import RunningChild, Spare, Spawner
+from spacedrive_node.tests.harness.raw_http import PageClient
 from spacedrive_node.tests.harness.secret_sweep import collector
 from spacedrive_node.tests.harness.transports import listen_addresses
 
@@ -182,10 +189,28 @@ class Node:
     spawner: InterceptingSpawner
     stop: trio.Event
     logs: list[tuple[str, str, str, dict[str, object]]]
+    settings: list[NodeConfig]
+    """The last of them is what the node finds when it reads its settings again."""
+
+    async def reload(self, *, check: bool = False, **changes: object) -> ReloadReport:
+        """Have the node read its settings again, with these changed, as `sdnode reload` does."""
+        self.settings.append(structs.replace(self.settings[-1], **changes))
+        control, key = Path(self.ready.control), os.urandom(16)
+        while True:
+            reply = await trio.to_thread.run_sync(call, control, Reloaded, lambda id: Reload(id, key, check))
+            if reply.report.state != "running":
+                return reply.report
 
     @property
     def bootstrap(self) -> str:
         return f"{self.ready.addresses[0]}/p2p/{peer_id_text(self.ready.peer)}"
+
+    @property
+    def page(self) -> PageClient:
+        """A client of the page, if the node has one."""
+        assert self.ready.page is not None
+        assert self.ready.page_token is not None
+        return PageClient(int(self.ready.page.rstrip("/").rpartition(":")[2]), self.ready.page_token)
 
     async def pids(self) -> dict[str, int]:
         return {row.actor: row.pid for row in await self.client.actors()}
@@ -215,7 +240,10 @@ def free_port() -> int:
 async def running_node(
     folder: Path, name: str, *, spawner: InterceptingSpawner | None = None, **settings: object
 ) -> AsyncIterator[Node]:
-    """Run a node on loopback with its files in `folder`. At the end stop it; it must end cleanly."""
+    """Run a node on loopback with its files in `folder`. At the end stop it; it must end cleanly.
+
+    What `Node.reload` has changed of its settings is what it finds when it reads them again.
+    """
     spawner = spawner or InterceptingSpawner()
     stop, is_ready, ready = trio.Event(), trio.Event(), []
     logs: list[tuple[str, str, str, dict[str, object]]] = []
@@ -231,6 +259,7 @@ async def running_node(
         **settings,
     }
     config = NodeConfig(**options)  # type: ignore[arg-type]
+    changed = [config]
     collector.add_folder(folder)
 
     def log(actor: str, level: str, event: str, fields: dict[str, object]) -> None:
@@ -240,20 +269,23 @@ async def running_node(
 
     def on_ready(line: Ready) -> None:
         ready.append(line)
+        if line.page_token is not None:
+            collector.add_secret("token of the page", line.page_token.encode())
         is_ready.set()
 
     async with trio.open_nursery() as nursery:
         finished = trio.Event()
 
         async def run() -> None:
-            await serve(config, spawner=spawner, stop=stop, ready=on_ready, log=log)
+            source = SettingsSource(lambda: LoadedConfig(changed[-1], {}), lambda *_: None)
+            await serve(config, spawner=spawner, stop=stop, ready=on_ready, log=log, settings=source)
             finished.set()
 
         nursery.start_soon(run)
         with trio.fail_after(DEADLINE):
             await is_ready.wait()
         async with open_client(Path(ready[0].control)) as client:
-            yield Node(ready[0], client, spawner, stop, logs)
+            yield Node(ready[0], client, spawner, stop, logs, changed)
         stop.set()
         with trio.fail_after(DEADLINE):
             await finished.wait()

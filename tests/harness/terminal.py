@@ -93,6 +93,11 @@ class Terminal:
                 return self.process.wait(0.2)
         raise AssertionError("Ctrl-C did not end the prompt")
 
+    def hang_up(self):
+        """Close the terminal, as when its window is closed; return the exit code of the command."""
+        os.close(self._master)
+        return self.process.wait(DEADLINE)
+
     def close(self):
         """Kill it if it still runs."""
         if self.process.poll() is None:

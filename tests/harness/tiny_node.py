@@ -46,6 +46,12 @@ class GatewayDriver:
         self.over = trio.Event()
         self.failure = None
 
+    @property
+    def unusual(self):
+        """The lines of the log without those that every session has."""
+        usual = ("session started", "session ended", "session stopped")
+        return [line for line in self.logs if line[2] not in usual]
+
     async def send(self, *messages, to=FIRST_SESSION, id=None, kind=None):
         orders = [SendOrder(to, kind or type(m).__name__, id or os.urandom(16), encode(m)) for m in messages]
         await self.sock.send(encode_all(orders))
@@ -99,6 +105,8 @@ async def node(
     trail="",
     max_sessions=4,
     heartbeat=2.0,
+    debug=False,
+    reloads=None,
     **session_options,
 ):
     """Run a node of tiny actors and yield its GatewayDriver. At the end stop the node."""
@@ -128,6 +136,8 @@ async def node(
                 on_ready=ready.set,
                 stop=stop,
                 heartbeat=heartbeat,
+                debug=debug,
+                reloads=reloads,
             )
         except NodeFailedError as error:
             gateway.failure = error

@@ -12,6 +12,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacedrive_node.actors import http_server as connections
 from spacedrive_node.actors.metrics import http_server, main
 from spacedrive_node.messages.actor_configs import MetricsConfig
 from spacedrive_node.messages.base import encode
@@ -166,6 +167,14 @@ async def test_what_is_not_alive_is_not_ready(monkeypatch: pytest.MonkeyPatch) -
         status, _, body = await node.get("/readyz")
         assert status == 503
         assert body.startswith(b"supervisor: not ready")
+        page = (await node.get("/metrics"))[2]
+        assert b"spacedrive_node_alive 0.0\n" in page
+        assert b"spacedrive_node_ready 0.0\n" in page
+        monkeypatch.setattr(http_server, "ALIVE_SECONDS", 10.0)
+        node.alive = True
+        page = (await node.get("/metrics"))[2]
+        assert b"spacedrive_node_alive 1.0\n" in page
+        assert b"spacedrive_node_ready 1.0\n" in page
 
 
 async def test_readyz_says_what_is_missing() -> None:
@@ -245,8 +254,8 @@ def test_any_bytes(chunks: list[bytes]) -> None:
 
 async def test_slow_clients_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never sends and one that never finishes its header are closed at their deadlines."""
-    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.05)
     async with running() as node:
         for beginning in (b"", b"GET /metrics HT"):
             async with await node.connect() as stream:
@@ -256,7 +265,7 @@ async def test_slow_clients_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection ends; the others are answered all the while."""
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.2)
     async with running() as node:
         async with await node.connect() as stream:
             ended = False
@@ -271,7 +280,7 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
 
 async def test_the_oldest_connection_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many hold connections open, a new one is served."""
-    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     async with running() as node:
         held = [await node.connect() for _ in range(10)]
         for stream in held:

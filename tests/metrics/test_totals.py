@@ -24,6 +24,7 @@ from spacedrive_node.messages.to_gateway import Readiness
 from spacedrive_node.messages.to_metrics import (
     BUCKETS,
     ActorKind,
+    CircuitEnd,
     Distribution,
     Observed,
     RestartReason,
@@ -31,7 +32,7 @@ from spacedrive_node.messages.to_metrics import (
     decode,
 )
 from spacedrive_node.messages.types import Outcome, Role
-from spacedrive_node.node import child_specs, session_spec
+from spacedrive_node.node import child_specs, page_spec, session_spec
 from spacedrive_node.supervisor.ledger import SUPERVISOR
 from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import FORK_SERVER_NAME
@@ -227,10 +228,11 @@ def test_alive_leaves_the_state_alone() -> None:
 
 def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
     """Every metric is there with its help and type, also before its first value; values are equal."""
-    machine = step(Metrics("1.2.3"), "swarm", durations({0: 2, len(BUCKETS): 1}, 301.0))
+    version = '1.2.3+"a\\b"'
+    machine = step(Metrics(version), "swarm", durations({0: 2, len(BUCKETS): 1}, 301.0))
     machine = step(machine, "supervisor", counted(3))
     for openmetrics, parser in ((True, parse_openmetrics), (False, parse_text)):
-        body, content_type = render(machine.totals, "1.2.3", openmetrics=openmetrics)
+        body, content_type = render(machine.totals, version, openmetrics=openmetrics)
         assert ("openmetrics-text; version=1.0.0" in content_type) is openmetrics
         families = {family.name: family for family in parser(body.decode())}
         for metric in CATALOGUE:
@@ -241,7 +243,7 @@ def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
             for family in families.values()
             for sample in family.samples
         }
-        assert samples[f"{PREFIX}build_info", (("version", "1.2.3"),)] == 1
+        assert samples[f"{PREFIX}build_info", (("version", version),)] == 1
         assert samples[f"{PREFIX}actor_restarts_total", (("actor", "swarm"), ("reason", "killed"))] == 3
         tcp = (("outcome", "ok"), ("transport", "tcp"))
         assert samples[f"{PREFIX}handshake_seconds_count", tcp] == 3
@@ -252,7 +254,7 @@ def test_both_forms_parse_and_hold_the_whole_catalogue() -> None:
 
 def test_the_closed_sets_of_labels_are_those_of_the_node() -> None:
     """Every kind of actor that a node has, and every cause of a restart."""
-    specs = [*child_specs(NodeConfig(), Path("/nowhere"), 0, None), session_spec()]
+    specs = [*child_specs(NodeConfig(), Path("/nowhere"), 0, None), page_spec(0, "x"), session_spec()]
     assert set(get_args(ActorKind)) == {SUPERVISOR, FORK_SERVER_NAME, *(spec.kind for spec in specs)}
     assert get_args(RestartReason) == get_args(Cause)
 
@@ -270,6 +272,12 @@ def test_every_series_of_a_closed_set_is_there_before_its_first_event() -> None:
     for actor, reason in product(get_args(ActorKind), get_args(RestartReason)):
         if actor != "supervisor" and (actor, reason) != ("zygote", "zygote"):
             assert f'{PREFIX}actor_restarts_total{{actor="{actor}",reason="{reason}"}} 0.0' in lines
+    for side in ("held", "granted"):
+        assert f'{PREFIX}relay_reservations{{side="{side}"}} 0.0' in lines
+    for end in get_args(CircuitEnd):
+        assert f'{PREFIX}relay_circuits_ended_total{{end="{end}"}} 0.0' in lines
+    for metric in ("relay_circuits", "relay_bytes_total", "udp_blocked"):
+        assert f"{PREFIX}{metric} 0.0" in lines
     for reason in get_args(RefusalReason):
         assert f'{PREFIX}pairing_refusals_total{{reason="{reason}"}} 0.0' in lines
     for metric in CATALOGUE:

@@ -20,6 +20,7 @@ from spacedrive_node.tests.harness.command_runner import (
     run,
 )
 from spacedrive_node.tests.harness.node_commands import UpCommand, sdnode_up
+from spacedrive_node.tests.harness.terminal import Terminal
 
 
 async def _no_session(node: UpCommand) -> None:
@@ -57,11 +58,22 @@ def signal_action(number: signal.Signals, action: signal.Handlers) -> Iterator[N
 
 
 def test_a_terminal_that_closes_stops_the_node_in_order(folder: Path) -> None:
-    """SIGHUP: exit code 0, and no runtime files."""
-    with signal_action(signal.SIGHUP, signal.SIG_DFL), sdnode_up(folder, "anna") as a:
-        a.process.send_signal(signal.SIGHUP)
-        assert a.process.wait(DEADLINE) == 0
-        assert not Path(str(a.ready["control"])).exists()
+    """SIGHUP from the kernel: exit code 0, and no runtime files."""
+    control = folder / "control"
+    flags = [
+        "--data-dir",
+        str(folder / "anna"),
+        "--control",
+        str(control),
+        "--offline",
+        "--metrics-listen",
+        "off",
+    ]
+    terminal = Terminal(["up", *flags, "--listen", "/ip4/127.0.0.1/tcp/0"], environment(folder))
+    terminal.expect("is ready")
+    assert control.exists()
+    assert terminal.hang_up() == 0
+    assert not control.exists()
 
 
 def test_a_node_that_was_started_with_nohup_outlives_its_terminal(folder: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_cleaner_removes_the_runtime_record(folder: Path) -> None:
         assert peer_of(folder, "--data-dir", str(a.data_dir)) == a.ready["peer_id"]
         os.utime(record, (0, 0))
         (folder / "own.sock").unlink()
-        wait_for_line(folder / "anna.log", "warning", "socket's file")
+        wait_for_line(folder / "anna.log", "warning", "control socket")
         assert peer_of(folder) == a.ready["peer_id"]
         assert record.stat().st_mtime > 0
     assert not record.parent.exists()
@@ -156,7 +156,7 @@ async def test_a_pairing_goes_on_when_a_cleaner_removes_the_runtime_directory(fo
             shutil.rmtree(folder / "spacedrive-node")
             for name in ("anna", "bruno"):
                 log = folder / f"{name}.log"
-                await trio.to_thread.run_sync(wait_for_line, log, "warning", "socket's file")
+                await trio.to_thread.run_sync(wait_for_line, log, "warning", "control socket")
             joined = await trio.to_thread.run_sync(
                 run, folder, "join", "--yes", "--json", "--data-dir", str(b.data_dir), words
             )
@@ -178,12 +178,12 @@ def test_a_runtime_directory_that_goes_away_for_good(folder: Path) -> None:
     where = {"XDG_RUNTIME_DIR": str(session)}
     with sdnode_up(folder, "anna", variables=where) as a:
         shutil.rmtree(session)
-        wait_for_line(folder / "anna.log", "warning", "socket's file")
+        wait_for_line(folder / "anna.log", "warning", "control socket")
         assert peer_of(folder, "--data-dir", str(a.data_dir), **where) == a.ready["peer_id"]
     (folder / "run").mkdir()
     with sdnode_up(folder, "bruno", "--control", str(folder / "run" / "c")):
         shutil.rmtree(folder / "run")
-        wait_for_line(folder / "bruno.log", "warning", "restart it", "does not exist")
+        wait_for_line(folder / "bruno.log", "warning", "may not find this node", "does not exist")
 
 
 def test_a_control_socket_inside_a_data_directory_to_be_made(folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import trio
 
@@ -70,9 +71,10 @@ async def test_two_nodes_in_one_program_pair(folder: Path) -> None:
 
 def test_threads_pair_two_nodes(folder: Path) -> None:
     """Each side in a thread of its own; a third follows all sessions until the client is closed."""
+    with_page = msgspec.structs.replace(config_of(folder, "anna"), web="127.0.0.1:0")
     with (
         ThreadPoolExecutor(3) as threads,
-        sync.open_node(config_of(folder, "anna")) as a,
+        sync.open_node(with_page) as a,
         sync.open_node(config_of(folder, "bruno")) as b,
     ):
 
@@ -83,6 +85,10 @@ def test_threads_pair_two_nodes(folder: Path) -> None:
                     seen.append(state)
             return seen
 
+        assert str(a.page).startswith("http://127.0.0.1:")
+        assert a.page_token is not None
+        assert (b.page, b.page_token) == (None, None)
+        collector.add_secret("token of the page", a.page_token.encode())
         with sync.open_client(a.control) as other:
             followed = threads.submit(follow)
             showing = a.start_pairing()

@@ -21,17 +21,17 @@ def shown(pid: int) -> tuple[str, str]:
 
 
 async def names(node: Node) -> dict[str, int]:
-    """Return the pids of all actors, once a session and a spare are among them."""
+    """Return the pids of all actors, once a session, a spare and the page are among them."""
     while True:
         rows = {row.actor: row.pid for row in await node.client.actors() if row.pid}
-        if "spare" in rows and any(name.startswith("session-") for name in rows):
+        if {"spare", "web"} <= rows.keys() and any(name.startswith("session-") for name in rows):
             return rows
         await trio.lowlevel.checkpoint()
 
 
 async def test_each_process_has_the_name_of_its_actor(tmp_path: Path) -> None:
     """Also a session that was a spare before; the command name is cut to the kernel's 15 bytes."""
-    async with running_node(tmp_path, "anna") as node:
+    async with running_node(tmp_path, "anna", web="127.0.0.1:0") as node:
         with trio.fail_after(DEADLINE):
             session = await node.client.start_pairing()
             code = set(session.code.words)

@@ -44,7 +44,7 @@ def test_what_the_kernel_lacks_is_told_and_the_node_works(
     """A warning for each actor that could open files because of it, a remark for the others."""
     monkeypatch.setattr(node_commands, "SDNODE", [sys.executable, "-c", WITHOUT, *SDNODE])
     with (
-        sdnode_up(short_path, "anna", "--log-format", "json") as a,
+        sdnode_up(short_path, "anna", "--log-format", "json", "--web", "127.0.0.1:0") as a,
         sdnode_up(short_path, "bruno") as b,
     ):
         monkeypatch.undo()
@@ -56,7 +56,7 @@ def test_what_the_kernel_lacks_is_told_and_the_node_works(
     told = {line["actor"].partition("-")[0]: line for line in lines if line["event"] == "sandbox"}
     assert {kind: line["level"] for kind, line in told.items()} == {
         "vault": "warning", "swarm": "warning", "discovery": "warning",
-        "gateway": "info", "metrics": "info", "session": "info",
+        "gateway": "info", "metrics": "info", "session": "info", "web": "info",
     }  # fmt: skip
     for kind, line in told.items():
         assert line["landlock"].endswith("Function not implemented")

@@ -1,42 +1,52 @@
-"""examples/server_asyncio.py: two servers that embed a node each pair over HTTP, as their users would."""
+"""The example servers, which embed a node each: two of them pair over HTTP, as their users would.
+
+examples/server_asyncio.py, and clients/rust/examples/server.rs where RUST_SERVER names its program, as
+`make test-rust` does.
+"""
 
 import base64
 import http.client
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from spacedrive_node.tests.harness.node_commands import DEADLINE
+import pytest
+
+from spacedrive_node.tests.harness.node_commands import DEADLINE, SDNODE
 from spacedrive_node.tests.harness.secret_sweep import collector
 
 SERVER = Path(__file__).resolve().parent.parent.parent / "examples" / "server_asyncio.py"
+COMMANDS = {"asyncio": [sys.executable, str(SERVER)]}
+if "RUST_SERVER" in os.environ:
+    COMMANDS["rust"] = [os.environ["RUST_SERVER"]]
 LOGIN = "Basic " + base64.b64encode(b"admin:secret").decode()
 
 
 class Server:
-    """One server, started as its docstring says."""
+    """One server, started as its documentation says."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        variables = {
+    def __init__(self, command: list[str], folder: Path, name: str, **variables: str) -> None:
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "XDG_RUNTIME_DIR": str(folder),
             "DATA_DIR": str(folder / name),
             "PORT": "0",
             "SD_AUTH": "admin:secret",
             "SD_P2P": "false",
+            **variables,
         }
-        self.process = subprocess.Popen(
-            [sys.executable, str(SERVER)],
-            env={**os.environ, "XDG_RUNTIME_DIR": str(folder), **variables},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -67,6 +77,17 @@ class Server:
         finally:
             connection.close()
 
+    def node_pid(self) -> int:
+        done = subprocess.run(
+            [*SDNODE, "actors", "--json", "--data-dir", self.environment["DATA_DIR"]],
+            capture_output=True,
+            env=self.environment,
+            timeout=DEADLINE,
+            check=True,
+        )
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        return next(row["pid"] for row in rows if row["actor"] == "supervisor")
+
     def follow(self) -> dict[str, Any]:
         """Accept the device that the events show, and return the last of them."""
         for state in self.events():
@@ -79,12 +100,10 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path, name: str) -> Iterator[Server]:
-    started = Server(folder, name)
+def server(command: list[str], folder: Path, name: str, **variables: str) -> Iterator[Server]:
+    started = Server(command, folder, name, **variables)
     try:
         yield started
-        started.process.send_signal(signal.SIGTERM)
-        assert started.process.wait(DEADLINE) == 0
     finally:
         if started.process.poll() is None:
             started.process.kill()
@@ -93,16 +112,33 @@ def server(folder: Path, name: str) -> Iterator[Server]:
         started.process.stdout.close()
 
 
-def test_two_servers_pair_over_http() -> None:
-    """Start, join, confirm, list, revoke; who has no password gets nothing, and SIGTERM ends it in order."""
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sdnode-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(params=COMMANDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_two_servers_pair_over_http(kind: str, folder: Path) -> None:
+    """Start, join, confirm, list, revoke; who has no password gets nothing, and a signal ends it in order."""
     with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sdnode-")))
-        a, b = [stack.enter_context(server(folder, name)) for name in ("anna", "bruno")]
-        assert a.request("GET", "/devices", login="Basic bm8=")[0] == 401
+        a, b = [stack.enter_context(server(COMMANDS[kind], folder, name)) for name in ("anna", "bruno")]
+        for login in ("Basic bm8=", "", LOGIN[:-1], LOGIN + "="):
+            assert a.request("GET", "/devices", login=login)[0] == 401
+            assert a.request("GET", "/nothing", login=login)[0] == 401
         assert a.request("GET", "/events", login="")[0] == 401
         assert a.request("GET", "/nothing")[0] == 404
+        assert a.request("PUT", "/devices")[0] == 404
         assert a.request("POST", "/pairings", {"code": "twelve words"})[0] == 400
+        assert a.request("POST", "/pairings", {"code": "x" * 20_000})[0] in (400, 413)
         assert a.request("DELETE", "/pairings/0123456789abcdef")[0] == 404
+        assert a.request("POST", "/pairings/0123456789abcdef/accept")[0] == 404
+        assert a.request("DELETE", "/devices/no-id")[0] == 400
+        assert a.request("DELETE", f"/devices/{'0' * 32}")[0] == 404
         status, shown = a.request("POST", "/pairings", {})
         assert status == 201
         collector.add_code(shown["words"])
@@ -112,11 +148,45 @@ def test_two_servers_pair_over_http() -> None:
         assert [end["outcome"] for end in ends] == ["paired", "paired"]
         assert ends[0]["fingerprint"] == ends[1]["fingerprint"]
         assert [end["session"] for end in ends] == [shown["session"], joined["session"]]
+        assert a.request("POST", f"/pairings/{shown['session']}/reject")[0] == 409
         _, (device,) = a.request("GET", "/devices")
         assert device["name"] == ends[0]["device"]
         assert a.request("DELETE", f"/devices/{device['id']}")[0] == 200
         assert a.request("GET", "/devices") == (200, [])
         assert a.request("GET", "/health")[0] == 200
+        for one, which in ((a, signal.SIGTERM), (b, signal.SIGINT)):
+            one.process.send_signal(which)
+            assert one.process.wait(DEADLINE) == 0
+
+
+def test_a_node_that_is_killed(kind: str, folder: Path) -> None:
+    """The server of asyncio ends with it. That of Rust starts another, which its event streams go on with.
+
+    And a node ends with its server, when that is killed.
+    """
+    with server(COMMANDS[kind], folder, "anna", SD_AUTH="disabled") as a:
+        events = a.events()
+        first = a.request("POST", "/pairings", login="")[1]
+        collector.add_code(first["words"])
+        assert next(events)["session"] == first["session"]
+        os.kill(a.node_pid(), signal.SIGKILL)
+        if kind == "asyncio":
+            assert a.process.wait(DEADLINE) == 1
+            return
+        deadline = time.monotonic() + DEADLINE
+        status, second = a.request("POST", "/pairings", {})
+        while status == 503 and time.monotonic() < deadline:
+            status, second = a.request("POST", "/pairings", {})
+        assert status == 201
+        collector.add_code(second["words"])
+        assert second["session"] in (event["session"] for event in events)
+        node = os.pidfd_open(a.node_pid())
+        try:
+            a.process.kill()
+            ended, _, _ = select.select([node], [], [], DEADLINE)
+            assert ended
+        finally:
+            os.close(node)
 
 
 def test_it_is_short() -> None:

@@ -42,7 +42,7 @@ async def test_a_field_may_have_any_name_and_a_line_may_fail():
     async with node(session="rogue") as gateway:
         await misbehave(gateway, 1)
         await gateway.view()
-        assert [set(line[3]) for line in gateway.logs] == [{"self", "event", "method_name", "level"}]
+        assert [set(line[3]) for line in gateway.unusual] == [{"self", "event", "method_name", "level"}]
         gateway.logs = BrokenLog()
         await misbehave(gateway, 1)
         await gateway.view()
@@ -57,7 +57,7 @@ async def test_a_field_that_no_actor_writes_kills_its_sender(how):
         await misbehave(gateway, how)
         ended = await gateway.next(to_gateway.SessionEnded)
         assert ended.outcome == "crashed"
-        assert {line[2] for line in gateway.logs} == {"malformed frame", "restarting", "given up"}
+        assert {line[2] for line in gateway.unusual} == {"malformed frame", "restarting", "given up"}
         await the_node_works(gateway)
 
 
@@ -90,7 +90,7 @@ async def test_fatal_of_a_session_is_a_crash_of_that_session():
         with trio.fail_after(30):
             while not [line for line in gateway.logs if line[2] == "restarting"]:
                 await trio.lowlevel.checkpoint()
-        assert gateway.logs[0][2:] == ("cannot go on", {"why": "the end of the node"})
+        assert gateway.unusual[0][2:] == ("cannot go on", {"why": "the end of the node"})
         await the_node_works(gateway)
     assert gateway.failure is None
 

@@ -135,4 +135,4 @@ async def test_a_suspend_kills_nobody(mock_clock):
         assert {name: row.pid for name, row in after.items()} == {
             name: row.pid for name, row in before.items()
         }
-        assert gateway.logs == []
+        assert gateway.unusual == []

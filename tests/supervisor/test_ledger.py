@@ -53,7 +53,7 @@ def ledger():
 @pytest.fixture
 def with_session(ledger):
     """The same with one session, which has acknowledged its first message."""
-    assert Spawn(A) in ledger.apply_step("gateway", step(out(A, "StartPairing")))
+    assert Spawn(A, "initiator") in ledger.apply_step("gateway", step(out(A, "StartPairing")))
     _, given = start(ledger, A)
     ledger.apply_step(A, step(input=frames(given, A)[0].input, checkpoint=b"1"))
     return ledger
@@ -143,7 +143,7 @@ def test_session_end(with_session):
     """At its end, standing messages are dropped, the last view stays, and the watchers are informed."""
     with_session.apply_step(A, step(out("swarm", "Serve"), out("gateway", "SessionView", b"\x01")))
     effects = with_session.apply_step(A, step(out("gateway", "SessionView", b"\x02"), end="cancelled"))
-    assert effects[-1] == Retire(A)
+    assert effects[-1] == Retire(A, "initiator", "cancelled")
     for watcher in ("vault", "swarm", "discovery", "gateway", "metrics"):
         assert kinds(effects, watcher)[-1] == "SessionEnded"
     for name in ("swarm", "gateway"):
@@ -185,7 +185,7 @@ def test_ended_sessions_are_bounded(ledger):
 def test_sessions_are_bounded(ledger):
     """No more sessions than allowed are started; the gateway gets Undeliverable."""
     for name in (A, B):
-        assert Spawn(name) in ledger.apply_step("gateway", step(out(name, "JoinPairing")))
+        assert Spawn(name, "joiner") in ledger.apply_step("gateway", step(out(name, "JoinPairing")))
     third = out("session-00000000000000cc", "StartPairing")
     assert kinds(ledger.apply_step("gateway", step(third)), "gateway") == ["Undeliverable"]
     assert kinds(ledger.apply_step("gateway", step(out("session", "StartPairing"))), "gateway") == [

@@ -22,6 +22,7 @@ ACTORS = {
     "metrics": sandbox_profiles.METRICS,
     "gateway": sandbox_profiles.GATEWAY,
     "discovery": sandbox_profiles.discovery_sandbox(Path("/run")),
+    "web": sandbox_profiles.WEB,
     "lan": sandbox_profiles.LAN,
     "swarm": sandbox_profiles.SWARM,
 }

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,24 @@ def test_a_supervisor_that_stands_still_sends_no_watchdog(manager, node_process)
     node_process.send_signal(signal.SIGCONT)
     sock.settimeout(DEADLINE_S)
     receive(sock, "WATCHDOG=1")
+
+
+def test_a_reload_is_announced_and_then_over(manager, monkeypatch):
+    """With the time by which systemd tells one from another (Type=notify-reload); not before READY=1."""
+    sock, name = manager
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    service_manager = ServiceManager()
+    service_manager.reloading(True)
+    service_manager.reloading(False)
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    service_manager.ready("ready")
+    assert sock.recv(4096) == b"READY=1\nSTATUS=ready"
+    service_manager.reloading(True)
+    first, _, usec = sock.recv(4096).decode().partition("\nMONOTONIC_USEC=")
+    assert first == "RELOADING=1"
+    assert before <= int(usec) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    service_manager.reloading(False)
+    assert sock.recv(4096) == b"READY=1\nSTATUS=ready"
 
 
 async def test_without_a_service_manager_nothing_is_sent(monkeypatch):

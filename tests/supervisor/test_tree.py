@@ -297,4 +297,4 @@ async def test_body_of_another_kind():
         await gateway.send(to_session.CancelPairing(), kind="Decide")
         await gateway.send(ACCEPT)
         await gateway.view(message="signed 1")
-        assert [line[3] for line in gateway.logs] == [{"kind": "Decide", "from": "gateway"}]
+        assert [line[3] for line in gateway.unusual] == [{"kind": "Decide", "from": "gateway"}]

@@ -52,22 +52,30 @@ def test_udp_that_nobody_answers() -> None:
     silence(seen, history.SILENT_PEERS - 1)
     seen.udp_was_silent(HOME, peer(0), 0.0)
     assert not seen.known(HOME, peer(9), 1.0).udp_is_silent
+    assert not seen.udp_is_blocked
     silence(seen, history.SILENT_PEERS)
     assert seen.known(HOME, peer(9), 1.0).udp_is_silent
+    assert seen.udp_is_blocked
     assert not seen.known(CAFE, peer(9), 1.0).udp_is_silent
     later = history.UDP_RETRY_S
     assert not seen.known(HOME, peer(9), later).udp_is_silent
     assert seen.known(HOME, peer(9), later).udp_is_silent
+    assert seen.udp_is_blocked
+    seen.forget_failures()
+    assert not seen.udp_is_blocked
 
 
 def test_one_answer_over_udp_is_enough() -> None:
-    """All that was noted before says nothing any more."""
-    seen = DialHistory()
+    """All that was noted before says nothing any more, and whoever reports it hears of it."""
+    changes: list[bool] = []
+    seen = DialHistory(lambda: changes.append(seen.udp_is_blocked))
     silence(seen, history.SILENT_PEERS)
     seen.worked(HOME, peer(9), A, 0.1)
     assert seen.known(HOME, peer(9), 1.0).udp_is_silent
+    assert changes[-1]
     seen.worked(HOME, peer(9), QUIC, 0.1)
     assert not seen.known(HOME, peer(9), 1.0).udp_is_silent
+    assert not changes[-1]
     silence(seen, 1)
     assert not seen.known(HOME, peer(9), 1.0).udp_is_silent
 

@@ -1,10 +1,13 @@
 """Which addresses of this host come first: by a tree of files, and in a network namespace."""
 
+import ipaddress
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from spacedrive_node.actors.swarm.dial import interfaces
@@ -132,3 +135,17 @@ def test_real_interfaces() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["192.0.2.7", "10.9.9.9", "172.17.0.1"]
+
+
+def test_the_addresses_are_those_that_psutil_lists() -> None:
+    """The kernel's answers are read as the C library reads them for psutil."""
+    listed = {
+        (name, entry.address.partition("%")[0])
+        for name, entries in psutil.net_if_addrs().items()
+        for entry in entries
+        if entry.family in (socket.AF_INET, socket.AF_INET6)
+    }
+    ips = {ipaddress.ip_address(text) for _name, text in listed}
+    usable = {ip for ip in ips if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)}
+    assert {one.ip for one in interfaces.addresses()} == usable
+    assert set(interfaces.link_local_addresses()) == {ip for ip in ips if ip.is_link_local}

@@ -73,6 +73,8 @@ def test_a_disk_that_was_full_for_a_moment(cramped: VaultHost, other: OtherDevic
     effects = cramped.step(pairing.sender, pairing.store())
     assert [ready for ready, _ in said(effects)] == [False]
     assert any(isinstance(send.message, StoreRefused) for send in effects.out)
+    (log,) = effects.logs
+    assert (log.event, log.fields["from"]) == ("store failed", pairing.sender)  # and so its session
     for _ in range(3):
         assert not any(ready for ready, _ in readiness(cramped))
     assert readiness(cramped) == []  # what has not changed is not said again

@@ -15,7 +15,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import trio
-from libp2p.identity.identify.identify import ID as IDENTIFY_ID
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
@@ -24,7 +23,7 @@ from ....messages.types import Transport
 from ....protocol.peer_ids import peer_id_from_text
 from ..library.connections import close_connection, connection_kind, is_alive, transport_of
 from ..library.dialing import peer_that_answered
-from ..library.streams import StreamError, open_stream
+from ..library.streams import wait_until_noticed
 from ..library.tcp_sockets import with_zone
 from . import addresses, interfaces
 from .addresses import Endpoint
@@ -72,6 +71,7 @@ class Dialer:
         other_peer_answered: Callable[[bytes, Endpoint, bytes], None] = lambda _named, _at, _actual: None,
         reached: Callable[[bytes, Endpoint], None] = lambda _peer, _endpoint: None,
         about_to_dial: Callable[[Endpoint, bool], None] = lambda _endpoint, _from_listening_port: None,
+        udp_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._network = network
         self._own_peer = own_peer
@@ -86,7 +86,7 @@ class Dialer:
         self._races: dict[bytes, Race] = {}
         self._limiter = trio.CapacityLimiter(_MAX_ATTEMPTS)
         self._resolver = Resolver()
-        self._history = DialHistory()
+        self._history = DialHistory(udp_changed)
         self._seen_network: tuple[float, Network] = (-_NETWORK_CHECK_S, None)
         self._open_circuit: OpenCircuit | None = None
         self._source_of: Callable[[str], Source | None] = lambda _family: None
@@ -96,6 +96,11 @@ class Dialer:
         self._dialled: WeakKeyDictionary[Any, Endpoint] = WeakKeyDictionary()
         """To which address a connection was dialled."""
         self._from_listening_port: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+    @property
+    def udp_is_blocked(self) -> bool:
+        """Whether UDP gets no answer on this network, where TCP does."""
+        return self._history.udp_is_blocked
 
     def use_circuits(
         self,
@@ -219,7 +224,7 @@ class Dialer:
                 made = await self._dial(self._own_peer, Target(endpoint, is_hearsay=True))
                 if made is not None:
                     self._other_peer_answered(self._own_peer, endpoint, self._own_peer)
-                    await _wait_until_noticed(made.connection)
+                    await wait_until_noticed(made.connection)
                     await close_connection(made.connection)
             await trio.sleep_until(next_at)
 
@@ -385,15 +390,6 @@ def _target(endpoint: Endpoint, is_hearsay: bool = False) -> Target:
 def _with_peer(endpoint: Endpoint, peer: ID) -> Multiaddr:
     """Return what the library dials."""
     return with_zone(f"{endpoint.with_zone('')}/p2p/{peer}", endpoint.zone)
-
-
-async def _wait_until_noticed(connection: Any) -> None:
-    """Wait until the other side has the connection too; a dial is over before (library/negotiation.py)."""
-    try:
-        async with open_stream(connection, IDENTIFY_ID):
-            return
-    except StreamError:  # it has closed the connection, because it has noticed
-        return
 
 
 async def _discard(made: Made) -> None:

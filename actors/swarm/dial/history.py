@@ -2,10 +2,11 @@
 
 Also whether UDP gets any answer on a network. Only the order of later dials follows from it (plan.py): no
 address is ever left out because of it. Bounded: what was used longest ago is forgotten. Pure; the caller
-gives the network and the time. Implements docs/protocol.md, "Finding and dialling".
+gives the network and the time, and hears when UDP is blocked or works again. Implements docs/protocol.md,
+"Finding and dialling".
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from ....messages.types import Instant
@@ -43,9 +44,10 @@ class _Udp:
 
 
 class DialHistory:
-    """The memory of one dialler."""
+    """The memory of one dialler. `udp_changed` is called when `udp_is_blocked` has another value."""
 
-    def __init__(self) -> None:
+    def __init__(self, udp_changed: Callable[[], None] = lambda: None) -> None:
+        self._udp_changed = udp_changed
         self._peers: dict[tuple[Network, bytes], _Peer] = {}
         self._udp: dict[Network, _Udp] = {}
 
@@ -63,8 +65,8 @@ class DialHistory:
         record.worked = [endpoint, *(one for one in record.worked if one != endpoint)][:MAX_ENDPOINTS]
         record.failed.pop(endpoint, None)
         record.round_trip_s = took_s / ROUND_TRIPS[endpoint.transport]
-        if endpoint.is_udp:
-            self._udp.pop(network, None)
+        if endpoint.is_udp and self._udp.pop(network, None) is not None:
+            self._udp_changed()
 
     def recall(self, network: Network, peer: bytes, endpoints: Sequence[Endpoint]) -> None:
         """Note addresses that worked before this process, the newest first; on which network is not known."""
@@ -95,6 +97,7 @@ class DialHistory:
             record.failed.clear()
             record.bad_relays.clear()
         self._udp.clear()
+        self._udp_changed()
 
     def udp_was_silent(self, network: Network, peer: bytes, now: Instant) -> None:
         """Note that UDP got no answer from a peer to which another way has led meanwhile."""
@@ -104,7 +107,13 @@ class DialHistory:
             del self._udp[next(iter(self._udp))]
         if len(udp.silent_peers) < SILENT_PEERS:
             udp.silent_peers.add(peer)
+            self._udp_changed()
         udp.retry_at = now + UDP_RETRY_S
+
+    @property
+    def udp_is_blocked(self) -> bool:
+        """Whether UDP gets no answer on the network on which it was last found silent, and not since."""
+        return any(len(udp.silent_peers) >= SILENT_PEERS for udp in list(self._udp.values())[-1:])
 
     def _udp_is_silent(self, network: Network, now: Instant) -> bool:
         udp = self._udp.get(network)

@@ -14,16 +14,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import psutil  # type: ignore[import-untyped]
-
 from ....protocol.multiaddrs import IpAddress
+from ... import netlink
 
 DEFAULT_ROUTE, ORDINARY, BRIDGE, NO_CARRIER = range(4)
 _MAX_INTERFACES: Final = 1024
 _MAX_FILE_CHARACTERS: Final = 1 << 20
 _UP: Final = 0x1
 """Flag of a route (linux/route.h, RTF_UP)."""
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 _remembered: dict[str, int] | None = None
 
@@ -107,13 +105,16 @@ def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int])
 
 
 def _found() -> list[tuple[str, str]]:
-    """Return (interface, address without its zone) of every address of this host."""
-    return [
-        (name, address.address.partition("%")[0])
-        for name, entries in psutil.net_if_addrs().items()
-        for address in entries
-        if address.family in _FAMILIES
-    ]
+    """Return (interface, address without its zone) of every address of this host. Raises OSError."""
+    names = dict(socket.if_nameindex())
+    answers = netlink.ask(netlink.dump_request(netlink.GET_ADDRESS, netlink.ADDRESS.size))
+    told = (
+        netlink.read_address(body)
+        for answer in answers
+        for kind, body in netlink.messages(answer)
+        if kind == netlink.NEW_ADDRESS
+    )
+    return [(names[one.interface], str(one.ip)) for one in told if one is not None and one.interface in names]
 
 
 def _ranks() -> dict[str, int]:

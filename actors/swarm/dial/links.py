@@ -5,7 +5,6 @@ cable that is plugged in or out, or another default route; not what containers d
 nor a new temporary address in the same IPv6 network. Pure; network_watch.py asks.
 """
 
-import ipaddress
 import socket
 import sys
 from collections.abc import Collection, Iterable
@@ -27,12 +26,12 @@ from ...netlink import (
     attributes,
     dump_request,
     messages,
+    read_address,
 )
 from .interfaces import BRIDGE, DEFAULT_ROUTE, NO_CARRIER, ORDINARY
 
 MAX_INTERFACES: Final = 1024
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_INFO_SLAVE_KIND = 3, 18, 1, 4
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 4, 5, 6
 _UP, _LOOPBACK, _LOWER_UP = 0x1, 0x8, 0x10000
 _TENTATIVE, _DAD_FAILED = 0x40, 0x08
@@ -85,7 +84,7 @@ def parse(answers: Iterable[bytes]) -> Networks:
         for kind, body in messages(answer):
             if kind == NEW_LINK and len(body) >= LINK.size and len(found.links) < MAX_INTERFACES:
                 _read_link(found, body)
-            elif kind == NEW_ADDRESS and len(body) >= ADDRESS.size:
+            elif kind == NEW_ADDRESS:
                 _read_address(found, body)
             elif kind == NEW_ROUTE and len(body) >= ROUTE.size:
                 _read_route(found, body)
@@ -150,15 +149,13 @@ def _read_link(found: _Found, body: bytes) -> None:
 
 
 def _read_address(found: _Found, body: bytes) -> None:
-    family, _prefix, flags, _scope, index = ADDRESS.unpack_from(body)
-    of_address = dict(attributes(body[ADDRESS.size :]))
-    raw = of_address.get(_IFA_LOCAL, of_address.get(_IFA_ADDRESS, b""))
-    if (family, len(raw)) not in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+    address = read_address(body)
+    if address is None or address.ip.is_loopback or address.ip.is_link_local:
         return
-    ip = ipaddress.ip_address(raw)
-    if ip.is_loopback or ip.is_link_local or (ip.version == 6 and flags & (_TENTATIVE | _DAD_FAILED)):
+    ip = address.ip
+    if ip.version == 6 and address.flags & (_TENTATIVE | _DAD_FAILED):
         return
-    found.addresses.append((index, str(ip) if ip.version == 4 else raw[:8].hex()))
+    found.addresses.append((address.interface, str(ip) if ip.version == 4 else ip.packed[:8].hex()))
 
 
 def _read_route(found: _Found, body: bytes) -> None:

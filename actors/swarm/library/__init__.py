@@ -30,5 +30,5 @@ stream_handlers.py    keeps exceptions and too many streams away from the host
 streams.py            one stream: opened, read exactly, written, closed
 library_logs.py       silences the library's log
 lazy_imports.py       imports early what the library imports at first use
-import_stubs.py       leaves unused parts out while libp2p is imported
+unused_modules.py     what is left out while libp2p is imported
 """

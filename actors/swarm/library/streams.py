@@ -12,6 +12,7 @@ from typing import Any
 import trio
 import varint
 from libp2p.custom_types import TProtocol
+from libp2p.identity.identify.identify import ID as IDENTIFY_ID
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
@@ -191,6 +192,15 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
         raise
     else:
         await close(stream)
+
+
+async def wait_until_noticed(connection: Any) -> None:
+    """Wait until the other side has the connection too; a dial is over before (negotiation.py)."""
+    try:
+        async with open_stream(connection, IDENTIFY_ID):
+            return
+    except StreamError:  # it has closed the connection, because it has noticed
+        return
 
 
 async def begin_stream(connection: Any, protocol: str, request: bytes) -> Any:

@@ -18,9 +18,9 @@ reset_tokens.py      stateless resets, by which a restart is noticed
 certificates.py      the libp2p TLS extension
 """
 
+from ....import_stubs import stub_unused_modules
 from .. import main
 from .. import warm_up as warm_up_swarm
-from ..library.import_stubs import stub_unused_modules
 
 __all__ = ["UNUSED_BY_AIOQUIC", "main", "warm_up"]
 

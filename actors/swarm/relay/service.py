@@ -9,12 +9,13 @@ docs/protocol.md, "Relays"; libp2p specs, relay/circuit-v2.
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import trio
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamEOF
 
+from ....messages.to_metrics import CircuitEnd
 from ....protocol.peer_ids import peer_id_text
 from ...base import now
 from ..library import streams
@@ -33,7 +34,7 @@ CHUNK_BYTES: Final = 16 * 1024
 MAX_WAITING: Final = 128
 MAX_WAITING_PER_PEER: Final = 8
 """HOP streams whose request has not come completely."""
-ENDS = ("closed", "data", "duration", "failed", "refused")
+ENDS = get_args(CircuitEnd)
 """How a circuit ends, or does not come about."""
 
 

@@ -1,0 +1,58 @@
+"""The entry point of web: a page for one node, served over HTTP, which is a client of the gateway.
+
+Owns the parts and their tasks. Keeps no checkpoint and no secret but what it has just been sent: a restarted
+web has it from the gateway again, and a page that is open connects again with its token. Never opens a
+socket: it accepts on the one that it is given.
+"""
+
+import trio
+
+from ...messages.actor_configs import WebConfig
+from ...messages.actor_configs import decoder as config_decoder
+from ...messages.child_protocol import Start
+from ...messages.control_protocol import SessionState
+from ...messages.to_web import WebInbox, decode
+from ..base import ActorChannel, Mailbox, now, run_live_actor
+from ..http_server import HttpServer
+from .access import SECURITY_HEADERS
+from .event_stream import EventStreams
+from .gateway_client import GatewayClient
+from .live_state import LiveState
+from .page_json import session_body, without_clock
+from .routes import MAX_BODY_BYTES, Routes
+from .watcher import Watcher
+
+_decode_config = config_decoder(WebConfig)
+
+
+def warm_up() -> None:
+    """Import what is imported at first use otherwise: in the sandbox no module can be opened."""
+    from .page_json import qr_path
+
+    qr_path(None, " ".join(["abandon"] * 12))
+
+
+async def main(channel: ActorChannel) -> None:
+    """Run web over its channel with the supervisor."""
+    await run_live_actor(channel, decode, _run)
+
+
+async def _run(mailbox: Mailbox[WebInbox], start: Start) -> None:
+    config = _decode_config(start.config)
+    live = LiveState()
+
+    def on_state(state: SessionState) -> None:
+        body = session_body(state, now(), now)
+        live.put_session(state.session, body, without_clock(state), ended=state.outcome is not None)
+        if state.outcome is not None:
+            watcher.devices_may_have_changed()
+
+    client = GatewayClient(mailbox, on_state)
+    watcher = Watcher(client, live)
+    routes = Routes(client, EventStreams(live, watcher), watcher, config.token_digest)
+    server = HttpServer(routes.answer, headers=SECURITY_HEADERS, max_body_bytes=MAX_BODY_BYTES)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher.run)
+        nursery.start_soon(server.serve, config.socket_fd)
+        await client.run()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,144 @@
+"""`sdnode reload`, SIGHUP and what systemd is told, with a real node and its configuration file."""
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spacedrive_node.tests.harness.node_commands import DEADLINE, UpCommand, sdnode_up
+
+BEFORE = 'log-level = "warning"\nmax-sessions = 20\n'
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A short one: the paths of sockets may have 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="sdrel-") as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def the_node(folder: Path) -> Iterator[UpCommand]:
+    """Without a controlling terminal, as a service has none."""
+    (folder / "node.toml").write_text(BEFORE)
+    flags = ["--config", str(folder / "node.toml"), "--log-format", "json"]
+    with sdnode_up(folder, "anna", *flags, command=["setsid"]) as one:
+        yield one
+
+
+@pytest.fixture
+def node(the_node: UpCommand, file: Path) -> UpCommand:
+    """With the settings of BEFORE."""
+    the_node.run("reload")
+    return the_node
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    path = folder / "node.toml"
+    path.write_text(BEFORE)
+    return path
+
+
+def test_the_log_level_changes_and_no_process_does(node: UpCommand, file: Path) -> None:
+    before = {row["actor"]: row["pid"] for row in node.run("actors")}
+    file.write_text('log-level = "info"\nmax-sessions = 20\n')
+    (done,) = node.run("reload")
+    assert done == {
+        "event": "reload",
+        "state": "applied",
+        "changes": [{"key": "log-level", "former": "warning", "new": "info", "needs_restart": False}],
+        "actors": [],
+        "reasons": [],
+    }
+    assert {row["actor"]: row["pid"] for row in node.run("actors")} == before
+    assert node.wait_logged("reloaded")["level"] == "info"
+    assert node.run("reload")[0]["state"] == "unchanged"
+
+
+def test_a_wrong_file_changes_nothing(node: UpCommand, file: Path) -> None:
+    """It names the line and the key, as at the start; the node goes on, and a mended file is taken."""
+    file.write_text('log-level = "debug"\nmax-sessions = "many"\n')
+    (done,) = node.run("reload", code=2)
+    assert done["state"] == "refused"
+    assert [f"{file}:2: max-sessions: " in reason for reason in done["reasons"]] == [True]
+    assert node.run("reload", "--check", code=2)[0]["reasons"] == done["reasons"]
+    file.write_text("log-level = [\n")
+    assert f"{file}:" in node.run("reload", code=2)[0]["reasons"][0]
+    file.write_text("name = " + "[" * 20_000)  # which the parser cannot follow
+    assert "settings" in node.run("reload", code=2)[0]["reasons"][0]
+    file.unlink()
+    assert "cannot be read" in node.run("reload", code=2)[0]["reasons"][0]
+    assert node.run("status")[0]["sessions"]["limit"] == 20
+    file.write_text('log-level = "debug"\nmax-sessions = 9\n')
+    assert [change["key"] for change in node.run("reload")[0]["changes"]] == ["max-sessions", "log-level"]
+    assert node.run("status")[0]["sessions"]["limit"] == 9
+
+
+def test_a_flag_still_counts_before_the_file(node: UpCommand, file: Path) -> None:
+    file.write_text('name = "bruno"\nmetrics-listen = "off"\n' + BEFORE)
+    assert node.run("reload")[0]["state"] == "unchanged"
+
+
+def test_sighup_reloads_where_there_is_no_terminal(node: UpCommand, file: Path) -> None:
+    """Several at once are one reload, or two: the last file is what counts."""
+    file.write_text('max-sessions = 9\nlog-level = "info"\n')
+    logged = len(node.log().encode())
+    for _ in range(5):
+        node.process.send_signal(signal.SIGHUP)
+    node.wait_logged("reloaded", logged)
+    assert node.run("status")[0]["sessions"]["limit"] == 9
+    file.write_text('max-sessions = 0\nlog-level = "info"\n')
+    logged = len(node.log().encode())
+    node.process.send_signal(signal.SIGHUP)
+    refused = node.wait_logged("reload refused, nothing was changed", logged)
+    assert "max-sessions" in str(refused["why"])
+    assert node.run("status")[0]["sessions"]["limit"] == 9
+    assert node.process.poll() is None
+
+
+def test_people_read_what_has_changed(node: UpCommand, file: Path) -> None:
+    file.write_text("same-host = false\n" + BEFORE)
+    done = subprocess.run(
+        [*node.sdnode[1:], "reload", "--data-dir", str(node.data_dir)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(node.folder)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "same-host",
+        "  was  yes",
+        "  now  no",
+        "changed",
+        "actors started again: discovery",
+    ]
+
+
+def test_metrics_move_to_another_port(folder: Path) -> None:
+    """The totals go on, a planned start is no crash, and the former port is free."""
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+    file = folder / "other.toml"
+    file.write_text('metrics-listen = "127.0.0.1:0"\n')
+    with sdnode_up(folder, "bruno", "--config", str(file), "--no-same-host", metrics=None) as node:
+        former = node.ready["metrics"]
+        file.write_text(f'metrics-listen = "127.0.0.1:{port}"\n')
+        assert node.run("reload")[0]["actors"] == ["metrics"]
+        text = scrape(port)
+        assert 'actor_restarts_total{actor="metrics",reason="reload"}' in text
+        host, _, old_port = str(former).rpartition(":")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(old_port))).close()
+
+
+def scrape(port: int) -> str:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()

@@ -1,0 +1,59 @@
+"""What a node's processes do not import, and what happens to whoever uses it all the same."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import json, sys
+from spacedrive_node import import_stubs
+from spacedrive_node.actors import swarm
+from spacedrive_node.actors.swarm.library.unused_modules import UNUSED_BY_LIBP2P as UNUSED
+
+swarm.warm_up()
+modules = len(sys.modules)
+there = [n for n in sys.modules if any(n == u or n.startswith(u + ".") for u in UNUSED)]
+import libp2p
+try:
+    libp2p.QUICTransport()
+    raised = ""
+except import_stubs.StubCalledError as error:
+    raised = str(error)
+from libp2p.transport.quic.config import QUICTransportConfig
+print(json.dumps([there, modules, raised, QUICTransportConfig().idle_timeout > 0]))
+"""
+
+
+def test_the_swarm_does_not_import_what_it_does_not_use() -> None:
+    """Fewer than a thousand modules; a use is an error with a name; a later import gets the true module."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    there, modules, raised, true_one = json.loads(done.stdout)
+    assert there == []
+    assert modules < 850
+    assert "QUICTransport" in raised
+    assert true_one
+
+
+@pytest.mark.parametrize(
+    ("module", "unused"),
+    [
+        (
+            "actors.metrics.exposition",
+            ["email", "http.client", "urllib.request", "wsgiref"],
+        ),
+        ("node", ["anyio", "asyncio", "concurrent", "libp2p", "prometheus_client", "rich"]),
+    ],
+)
+def test_what_a_process_does_not_need_is_not_in_it(module: str, unused: list[str]) -> None:
+    """Each of these is a MiB or more for as long as a node runs."""
+    program = f"import json, sys, spacedrive_node.{module}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [name for name in unused if name in json.loads(done.stdout)] == []
