@@ -5,7 +5,7 @@ its hashes, and links the Python of the distribution, which has to be of the ver
 target nothing is compiled or downloaded. Two builds of one source give the same bytes: every time is the
 change log's.
 
-Owns what lies where in the package. Never writes outside `build/debian` and the directory it is given.
+Owns what lies where in the package. Never writes outside `build/` and the directory it is given.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from email.parser import HeaderParser
@@ -32,6 +33,11 @@ _HOME = f"usr/lib/{_NAME}"
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _SITE = f"{_HOME}/lib/{_PYTHON}/site-packages"
 _DOC = f"usr/share/doc/{_NAME}"
+_COMPLETIONS = {
+    "bash": "usr/share/bash-completion/completions/sdnode",
+    "zsh": "usr/share/zsh/vendor-completions/_sdnode",
+    "fish": "usr/share/fish/vendor_completions.d/sdnode.fish",
+}
 _SCRIPT = f"""#!/{_HOME}/bin/python3 -P
 import sys
 
@@ -70,12 +76,15 @@ def _make_wheel(source: Path, work: Path) -> Path:
     """Build our own wheel from a copy, in which no former build has left anything."""
     copy, wheels = work / "source", work / "wheels"
     project = tomllib.loads((source / "pyproject.toml").read_text())
+    data = project["tool"]["setuptools"]["package-data"]
     for package in project["tool"]["setuptools"]["packages"]:
-        directory = Path(*package.split(".")[1:])
-        (copy / directory).mkdir(parents=True, exist_ok=True)
-        for file in (source / directory).glob("*.py"):
-            shutil.copy(file, copy / directory)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "py.typed"):
+        directory = source.joinpath(*package.split(".")[1:])
+        for pattern in ("*.py", *data.get(package, ())):
+            for file in directory.glob(pattern):
+                place = copy / file.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, place)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(source / name, copy)
     _pip("wheel", "--wheel-dir", wheels, copy)
     (wheel,) = wheels.glob("*.whl")
@@ -116,9 +125,24 @@ def _install_service(stage: Path) -> None:
     _write(stage / f"etc/default/{_NAME}", (systemd / f"{_NAME}.environment").read_text())
 
 
-def _install_documents(source: Path, stage: Path, changelog: str) -> None:
+def _install_for_shells(stage: Path) -> None:
+    """Write manual pages and completions, by the program that is packed; a former one may have none."""
+    site = stage / _SITE
+    own = {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    if not (site / "spacedrive_node/cli/completion.py").exists():
+        return
+    for shell, path in _COMPLETIONS.items():
+        _write(stage / path, _run(sys.executable, "-P", "-m", "spacedrive_node", "completion", shell, **own))
+    pages = stage / "usr/share/man/man1"
+    _run(sys.executable, "-P", "-m", "spacedrive_node.cli.man_pages", pages, **own)
+    for page in pages.glob("*.1"):
+        _write_gzip(page.with_name(f"{page.name}.gz"), page.read_text())
+        page.unlink()
+
+
+def _install_documents(source: Path, stage: Path) -> None:
     _write(stage / _DOC / "copyright", (_HERE / "copyright").read_text() + _bundled(stage / _SITE))
-    _write_gzip(stage / _DOC / "changelog.gz", changelog)
+    _write_gzip(stage / _DOC / "changelog.gz", (_HERE / "changelog").read_text())
     _write_gzip(stage / _DOC / "NEWS.md.gz", (source / "CHANGELOG.md").read_text())
     _write(stage / _DOC / "README.Debian", (_HERE / "README.Debian").read_text())
     for directory in ("firewall", "prometheus"):
@@ -213,24 +237,29 @@ def _date(changelog: str) -> int:
 
 def build(source: Path, target: Path, version: str | None, compression: str) -> Path:
     """Build the package of a source tree into a directory, and return its path."""
-    changelog = (_HERE / "changelog").read_text()
-    date = int(os.environ.get("SOURCE_DATE_EPOCH") or _date(changelog))
+    date = int(os.environ.get("SOURCE_DATE_EPOCH") or _date((_HERE / "changelog").read_text()))
     os.environ["SOURCE_DATE_EPOCH"] = str(date)
-    work = _ROOT / "build/debian"
-    shutil.rmtree(work, ignore_errors=True)
+    (_ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="debian-", dir=_ROOT / "build") as work:
+        return _build_in(Path(work), source, target, version, compression, date)
+
+
+def _build_in(
+    work: Path, source: Path, target: Path, version: str | None, compression: str, date: int
+) -> Path:
     stage = work / "stage"
-    stage.mkdir(parents=True)
+    stage.mkdir()
     version = version or tomllib.loads((source / "pyproject.toml").read_text())["project"]["version"]
     _install_environment(source, work, stage)
     _install_service(stage)
-    _install_documents(source, stage, changelog)
+    _install_for_shells(stage)
+    _install_documents(source, stage)
     _compile(stage, date)
     architecture = _run("dpkg", "--print-architecture").strip()
     _write_control(stage, version, architecture)
     target.mkdir(parents=True, exist_ok=True)
     package = target / f"{_NAME}_{version}_{architecture}.deb"
     _run("dpkg-deb", "--root-owner-group", f"-Z{compression}", "--build", stage, package)
-    shutil.rmtree(work)
     return package
 
 

@@ -22,10 +22,10 @@ def built(target: Path, *flags: str) -> Path:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """An empty directory for whole Debians, which the search for secrets would take minutes to read."""
+def folder() -> Iterator[str]:
+    """An empty directory for whole Debians. No Path: the search for secrets would read it for minutes."""
     with tempfile.TemporaryDirectory(prefix="sdnode-") as name:
-        yield Path(name)
+        yield name
 
 
 @pytest.fixture(scope="session")

@@ -30,15 +30,15 @@ def members(package: Path) -> dict[str, str]:
     }
 
 
-def test_two_builds_give_the_same_bytes(package: Path, folder: Path) -> None:
-    assert members(built(folder, "--compression", "none")) == members(package)
+def test_two_builds_give_the_same_bytes(package: Path, folder: str) -> None:
+    assert members(built(Path(folder), "--compression", "none")) == members(package)
 
 
-def test_nothing_names_the_machine_that_has_built_it(package: Path, folder: Path) -> None:
+def test_nothing_names_the_machine_that_has_built_it(package: Path, folder: str) -> None:
     """Neither its tree nor the home directory of whoever built it, in sources, bytecode or records."""
     subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
     names = [str(ROOT).encode(), os.path.realpath(shutil.which("python3") or "/nowhere").encode()]
-    found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    found = [path for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(found) > 3000
     for path in found:
         content = path.read_bytes()
@@ -54,8 +54,8 @@ def test_lintian_has_no_remark(package: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_needs_no_compiler_and_finds_all_its_libraries(installed: Sequence[Path], folder: Path) -> None:
-    with debian_machine(installed, folder / "upper") as machine:
+def test_it_needs_no_compiler_and_finds_all_its_libraries(installed: Sequence[Path], folder: str) -> None:
+    with debian_machine(installed, Path(folder, "upper")) as machine:
         assert machine.run("sdnode", "--version", user="anna").startswith("sdnode ")
         machine.run("sh", "-c", "! command -v gcc && ! command -v cc && ! command -v pip")
         libraries = "find /usr/lib/spacedrive-node -name '*.so*' -exec ldd {} +"
@@ -69,9 +69,9 @@ def test_it_needs_no_compiler_and_finds_all_its_libraries(installed: Sequence[Pa
         )
 
 
-def test_two_users_nodes_pair(installed: Sequence[Path], folder: Path) -> None:
+def test_two_users_nodes_pair(installed: Sequence[Path], folder: str) -> None:
     """On a machine that has its loopback alone; and one command shows a whole pairing."""
-    with debian_machine(installed, folder / "upper") as machine:
+    with debian_machine(installed, Path(folder, "upper")) as machine:
         assert "fingerprint" in machine.run("sdnode", "demo", user="bruno")
         first, second = ("anna", "/var/tmp/anna/one"), ("anna", "/var/tmp/anna/two")
         with sdnode_up(machine, *first) as ready, sdnode_up(machine, *second):
@@ -91,12 +91,12 @@ def former_source(folder: Path) -> Path:
     return folder / "former"
 
 
-def test_an_upgrade_keeps_devices_and_settings(
-    installed: Sequence[Path], package: Path, folder: Path
-) -> None:
+def test_an_upgrade_keeps_devices_and_settings(installed: Sequence[Path], package: Path, folder: str) -> None:
     """The database of a version with an older schema is migrated; a setting that somebody wrote stays."""
-    old = built(folder, "--compression", "none", "--version", "0.0.1", "--source", former_source(folder))
-    upper = folder / "upper"
+    old = built(
+        Path(folder), "--compression", "none", "--version", "0.0.1", "--source", former_source(Path(folder))
+    )
+    upper = Path(folder, "upper")
     (upper / "var").mkdir(parents=True)
     shutil.copy(old, upper / "var")
     first, second = ("anna", "/var/tmp/anna/one"), ("anna", "/var/tmp/anna/two")
@@ -113,8 +113,8 @@ def test_an_upgrade_keeps_devices_and_settings(
             assert pair(machine, second, first)["event"] == "paired"
 
 
-def test_removing_keeps_data_and_purging_deletes_it(installed: Sequence[Path], folder: Path) -> None:
-    with debian_machine(installed, folder / "upper") as machine:
+def test_removing_keeps_data_and_purging_deletes_it(installed: Sequence[Path], folder: str) -> None:
+    with debian_machine(installed, Path(folder, "upper")) as machine:
         data_dir = ("--data-dir", DATA)
         machine.run("install", "-d", "-o", "spacedrive", "-g", "spacedrive", "-m", "700", DATA)
         with sdnode_up(machine, "spacedrive", DATA):

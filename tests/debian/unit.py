@@ -14,8 +14,8 @@ PASSPHRASE = "four plain words together"
 
 
 @pytest.fixture
-def machine(installed: Sequence[Path], folder: Path) -> Iterator[SystemdMachine]:
-    with systemd_machine(installed, folder / "upper") as running:
+def machine(installed: Sequence[Path], folder: str) -> Iterator[SystemdMachine]:
+    with systemd_machine(installed, Path(folder, "upper")) as running:
         yield running
 
 
