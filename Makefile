@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb
+.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb test-readme
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -153,6 +153,10 @@ deb: $(STAMP) ## build the Debian package for this machine's Python into dist/ (
 # Root, debootstrap and Debian's archive; what is fetched is kept in build/debian-root. Nothing is installed here.
 test-deb: $(DEV) ## install, use, upgrade, remove and purge the Debian package in a Debian of its own; run its unit
 	@$(if $(DEB),DEB=$(DEB)) $(BIN)/python -m pytest -c tests/pytest.ini tests/debian/package.py tests/debian/unit.py --timeout=1800
+
+# As test-deb. What is committed is cloned; pip is given the PIP_* of the environment, and SSL_CERT_FILE.
+test-readme: $(DEV) ## do what README.md says, in a Debian of its own, up to the first pairing
+	@$(BIN)/python -m pytest -c tests/pytest.ini tests/debian/readme.py --timeout=1800
 
 clean: ## remove environments and results
 	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks .web build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -87,7 +87,8 @@ class DebianMachine:
     def __init__(self, holder: "subprocess.Popen[str]", first: int) -> None:
         self.holder, self.first = holder, first
 
-    def _argv(self, argv: Sequence[str], user: str) -> list[str]:
+    def argv(self, argv: Sequence[str], user: str) -> list[str]:
+        """Return the command that runs `argv` in this machine, in an environment of its own."""
         within = [
             "nsenter",
             f"--target={self.first}",
@@ -112,7 +113,7 @@ class DebianMachine:
     def started(self, *argv: str, user: str = "root") -> Iterator["subprocess.Popen[str]"]:
         """Run a command while the block runs, with pipes to write and read; it is killed at the end."""
         process = subprocess.Popen(
-            self._argv(argv, user),
+            self.argv(argv, user),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=sys.stderr,
@@ -129,7 +130,7 @@ class DebianMachine:
     def run(self, *argv: str, user: str = "root", stdin: str = "", code: int | None = 0) -> str:
         """Run a command to its end; return what it has printed, errors too. `code` None: any exit code."""
         done = subprocess.run(
-            self._argv(argv, user),
+            self.argv(argv, user),
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
