@@ -5,6 +5,7 @@ Its commands are taken out of its blocks of sh; here is only who types them wher
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,8 +67,9 @@ def set_up(machine: DebianMachine, variables: Mapping[str, str]) -> None:
     machine.run("sh", "-ec", packages.replace("sudo ", ""), stdin="y\n")
     machine.add_user(USER)
     machine.run("sh", "-ec", f"cd; git clone --quiet /var/tmp/source.bundle {CLONE}", user=USER)
-    environment = [f"{name}={value}" for name, value in variables.items()]
-    shown = machine.run("env", *environment, "sh", "-ec", f"cd ~/{CLONE}; {demo}", user=USER)
+    # On standard input, because an address of a registry may have a password in it.
+    settings = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    shown = machine.run("sh", "-ec", f'eval "$(cat)"; cd ~/{CLONE}; {demo}', user=USER, stdin=settings)
     assert len(re.findall(r"paired, direct over \w+, fingerprint [0-9a-f]{16}", shown)) == 2
     machine.run("sh", "-c", "! command -v gcc && ! command -v cc")
 
