@@ -18,7 +18,7 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb
+.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb test-container
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -153,6 +153,11 @@ deb: $(STAMP) ## build the Debian package for this machine's Python into dist/ (
 # Root, debootstrap and Debian's archive; what is fetched is kept in build/debian-root. Nothing is installed here.
 test-deb: $(DEV) ## install, use, upgrade, remove and purge the Debian package in a Debian of its own; run its unit
 	@$(if $(DEB),DEB=$(DEB)) $(BIN)/python -m pytest -c tests/pytest.ini tests/debian/package.py tests/debian/unit.py --timeout=1800
+
+# Root, buildah, debootstrap and Debian's archive. BUILD_FLAGS, for buildah, has what this host needs to reach packages,
+# such as a certificate (--volume FILE:FILE:ro).
+test-container: $(DEV) ## build the container image without an engine, and run a node in its root
+	@BUILD_FLAGS='$(BUILD_FLAGS)' $(BIN)/python -m pytest -c tests/pytest.ini tests/debian/image.py --timeout=3600
 
 clean: ## remove environments and results
 	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks .web build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
