@@ -89,7 +89,7 @@ async def running_node(folder: Path, name: str, bootstrap: str | None) -> AsyncI
 
 async def _spawn(folder: Path, name: str, bootstrap: str | None) -> trio.Process:
     command = [
-        *(sys.executable, "-m", __package__.rpartition(".")[0], "up", "--json", "--lifeline"),
+        *(sys.executable, "-P", "-m", __package__.rpartition(".")[0], "up", "--json", "--lifeline"),
         *("--data-dir", str(folder / "data"), "--name", name, "--control", str(folder / "control.sock")),
         *("--listen", "/ip4/127.0.0.1/tcp/0", "--metrics-listen", "127.0.0.1:0", "--dht-mode", "server"),
         *("--no-mdns", "--no-same-host", "--log-level", "warning"),

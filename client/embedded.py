@@ -139,7 +139,7 @@ async def open_node(
 def node_command(config: NodeConfig) -> list[str]:
     """Return the command that runs a node with this configuration, for as long as its input is open."""
     package = __name__.partition(".")[0]
-    return [sys.executable, "-m", package, "up", *config.to_argv(), "--json", "--lifeline"]
+    return [sys.executable, "-P", "-m", package, "up", *config.to_argv(), "--json", "--lifeline"]
 
 
 def _spawn(config: NodeConfig, passphrase: bytes | None, log: int) -> ChildProcess:

@@ -64,7 +64,7 @@ class ForkClient:
             # A worker thread ends when it has been idle for some seconds, and would take the fork server and
             # all actors with it.
             process = subprocess.Popen(  # noqa: S603, the arguments are all our own
-                [sys.executable, "-m", _MODULE, *arguments],
+                [sys.executable, "-P", "-m", _MODULE, *arguments],
                 pass_fds=[server_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -222,7 +222,7 @@ async def test_what_the_log_callback_raises_ends_the_block(node, run):
 def test_the_command_is_up_with_a_lifeline(tmp_path):
     """The configuration becomes flags; nothing else is needed on the command line."""
     argv = node_command(NodeConfig(data_dir=str(tmp_path), mdns=False))
-    assert argv[1:4] == ["-m", "spacedrive_node", "up"]
+    assert argv[1:5] == ["-P", "-m", "spacedrive_node", "up"]
     assert argv[-2:] == ["--json", "--lifeline"]
     assert "--no-mdns" in argv
 

@@ -1,8 +1,12 @@
 """Where a node runs: without a home, with few files, beside another user's directories and cleaners."""
 
+import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,3 +204,34 @@ def test_a_control_socket_inside_a_data_directory_to_be_made(folder: Path) -> No
     run(
         folder, "up", "--data-dir", str(folder / "new"), "--control", str(folder / "no" / "c"), *LOOPBACK
     ).expect_refusal(2, "does not exist")
+
+
+def test_no_module_is_taken_from_the_directory_in_which_it_is_started(folder: Path) -> None:
+    """Who may write into /tmp, for example, must not have a node that is started there run his code."""
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    for module in ("trio", "msgspec", "cryptography", "libp2p", "spacedrive_node"):
+        (elsewhere / f"{module}.py").write_text(
+            f"open({str(folder / 'ran')!r}, 'w').close()\nraise SystemExit\n"
+        )
+    up = subprocess.Popen(
+        [Path(sys.executable).with_name("sdnode"), "up", "--json", "--data-dir", folder / "anna", *LOOPBACK],
+        cwd=elsewhere,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killer = threading.Timer(60, up.kill)
+    killer.start()
+    try:
+        assert up.stdout is not None
+        ready = up.stdout.readline()
+    finally:
+        killer.cancel()
+        up.terminate()
+        _out, log = up.communicate(timeout=60)
+    assert ready, log
+    assert json.loads(ready)["event"] == "ready"
+    assert not (folder / "ran").exists()
+    assert up.returncode == 0
