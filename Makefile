@@ -18,11 +18,11 @@ CONNECTIONS ?= 1000
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb test-readme
+.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb test-readme test-container
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 install: $(STAMP) ## set up .venv, once
 
@@ -157,6 +157,11 @@ test-deb: $(DEV) ## install, use, upgrade, remove and purge the Debian package i
 # As test-deb. What is committed is cloned; pip is given the PIP_* of the environment, and SSL_CERT_FILE.
 test-readme: $(DEV) ## do what README.md says, in a Debian of its own, up to the first pairing
 	@$(BIN)/python -m pytest -c tests/pytest.ini tests/debian/readme.py --timeout=1800
+
+# Root, buildah, debootstrap and Debian's archive. BUILD_FLAGS, for buildah, has what this host needs to reach packages,
+# such as a certificate (--volume FILE:FILE:ro).
+test-container: $(DEV) ## build the container image without an engine, and run a node in its root
+	@BUILD_FLAGS='$(BUILD_FLAGS)' $(BIN)/python -m pytest -c tests/pytest.ini tests/debian/image.py --timeout=3600
 
 clean: ## remove environments and results
 	rm -rf $(VENV) $(BESIDE) benchmarks/results .networks .web build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
