@@ -11,6 +11,8 @@ import pytest
 
 from spacedrive_node.tests.harness.node_commands import DEADLINE, UpCommand, sdnode_up
 
+SERVICE = ("env", "--default-signal=HUP", "setsid")
+"""As a service is started: without a controlling terminal, and with SIGHUP not ignored, as nohup has it."""
 BEFORE = 'log-level = "warning"\nmax-sessions = 20\n'
 
 
@@ -23,10 +25,9 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def the_node(folder: Path) -> Iterator[UpCommand]:
-    """Without a controlling terminal, as a service has none."""
     (folder / "node.toml").write_text(BEFORE)
     flags = ["--config", str(folder / "node.toml"), "--log-format", "json"]
-    with sdnode_up(folder, "anna", *flags, command=["setsid"]) as one:
+    with sdnode_up(folder, "anna", *flags, command=[*SERVICE]) as one:
         yield one
 
 
@@ -104,7 +105,7 @@ def test_sighup_reloads_where_there_is_no_terminal(node: UpCommand, file: Path) 
 def test_people_read_what_has_changed(node: UpCommand, file: Path) -> None:
     file.write_text("same-host = false\n" + BEFORE)
     done = subprocess.run(
-        [*node.sdnode[1:], "reload", "--data-dir", str(node.data_dir)],
+        [*node.sdnode[len(SERVICE) :], "reload", "--data-dir", str(node.data_dir)],
         capture_output=True,
         text=True,
         timeout=DEADLINE,
