@@ -118,7 +118,7 @@ def test_the_command_asks_again_and_says_whose_turn_it_is(node, capfd):
         f"sdnode: {name} starts with the new settings ..." for name in ("swarm", "gateway")
     ]
     assert out.splitlines()[-1] == "actors started again: swarm, gateway"
-    keys = [node.requests.get_nowait().key for _ in range(5)]
+    keys = [node.requests.get(timeout=30).key for _ in range(5)]
     assert len(set(keys)) == 1
 
 

@@ -78,8 +78,8 @@ def test_every_line_about_a_session_has_its_id(short_path: Path) -> None:
         assert "discovery" in {line["actor"] for line in story} or role == "initiator"
 
         assert story[1] == started
-        # The joiner waits for a while, and may have been stopped with its node. What others had under way to the
-        # session may come after its end.
+        # The joiner waits for a while, and may have been stopped with its node. What others had under way to
+        # the session may come after its end.
         (end,) = [n for n, line in enumerate(story) if line["event"] in ("session ended", "session stopped")]
         assert actor not in {line["actor"] for line in story[end:]}
         said = iter((line["actor"], line.get("kind")) for line in story)
