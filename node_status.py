@@ -23,7 +23,14 @@ _READY_POLL_S = 0.05
 _STILL_STARTING_LOG_S = 10.0
 _STATUS_INTERVAL_S = 5.0
 _REPLY_TIMEOUT_S = 5.0
-_NO_REPLY = (OSError, trio.EndOfChannel, trio.BrokenResourceError, MalformedMessageError, ControlError)
+_NO_REPLY = (
+    OSError,
+    trio.EndOfChannel,
+    trio.BrokenResourceError,
+    trio.TooSlowError,
+    MalformedMessageError,
+    ControlError,
+)
 """What stands for a gateway that is not there, or is about to be another one."""
 
 
@@ -61,7 +68,7 @@ async def report_status(
         try:
             async with _status_requests(node_sockets.control_path) as request_status:
                 line = _status_line(await request_status())
-        except (*_NO_REPLY, trio.TooSlowError):
+        except _NO_REPLY:
             pass
         on_status(line)
 
@@ -82,7 +89,7 @@ async def _status_requests(control_path: Path) -> AsyncIterator[Callable[[], Awa
     """Connect to the gateway; what is given requests the status, once for each call.
 
     Without the public client, whose event-loop-neutral library would be a MiB of this process for as long as
-    the node runs. Both raise an exception of _NO_REPLY, or trio.TooSlowError.
+    the node runs. Both raise an exception of _NO_REPLY.
     """
     with trio.fail_after(_REPLY_TIMEOUT_S):
         channel = Channel(await trio.open_unix_socket(str(control_path)), decode_reply)
@@ -117,7 +124,7 @@ async def _report_when_ready(
                         log("supervisor", "warning", "still starting", {"missing": "; ".join(status.missing)})
                     await trio.sleep(_READY_POLL_S)
                     status = await request_status()
-        except (*_NO_REPLY, trio.TooSlowError):
+        except _NO_REPLY:
             await trio.sleep(_READY_POLL_S)
     ready(
         Ready(

@@ -26,7 +26,7 @@ from .actor_requests import ActorClient, RequestRefusedError
 from .client_connection import ClientConnection
 from .handlers import Settings
 from .node_state import NodeState
-from .page_connection import PageConnection, PageStream
+from .page_connection import PAGE_REQUESTS, PageConnection, PageStream
 
 MAX_CLIENTS = 128
 _DRAIN_SECONDS = 0.5
@@ -170,7 +170,9 @@ class Gateway:
 
     async def _serve_page(self, stream: PageStream) -> None:
         await self._is_complete.wait()
-        await self._serve_client(ClientConnection(stream, self._actors, self._settings, may_stop_node=False))
+        await self._serve_client(
+            ClientConnection(stream, self._actors, self._settings, allowed=PAGE_REQUESTS)
+        )
 
     async def _serve_client(self, connection: ClientConnection) -> None:
         self._connections.add(connection)

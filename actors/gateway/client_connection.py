@@ -5,12 +5,13 @@ decides what a request does (handlers.py) or what is written next (outbox.py).
 """
 
 from collections.abc import Callable
+from typing import get_args
 
 import msgspec
 import trio
 
 from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message
-from ...messages.control_protocol import Error, Request, SessionState, Shutdown, Subscribe, decode_request
+from ...messages.control_protocol import Error, Request, SessionState, Subscribe, decode_request
 from ..base import now
 from .actor_requests import ActorClient
 from .handlers import Settings, handle_request
@@ -35,7 +36,7 @@ _decode_request_id = msgspec.msgpack.Decoder(_RequestId)
 class ClientConnection:
     """One client. `run` returns when the client has gone, or has broken the protocol.
 
-    `may_stop_node`: whether its Shutdown is obeyed.
+    `allowed`: the requests that it may make; every other one is refused.
     """
 
     def __init__(
@@ -44,10 +45,10 @@ class ClientConnection:
         actors: ActorClient,
         settings: Settings,
         *,
-        may_stop_node: bool = True,
+        allowed: tuple[type[Request], ...] = get_args(Request),
     ) -> None:
         self._stream = stream
-        self._may_stop_node = may_stop_node
+        self._allowed = allowed
         self._actors = actors
         self._settings = settings
         self._outbox = Outbox(lambda: actors.state.subscription_limit)
@@ -111,10 +112,10 @@ class ClientConnection:
         """Start to serve a request, and return when the next one may be read."""
         if self._stopping:
             self._reply(Error(request.id, "stopping", "the node is stopping"))
+        elif not isinstance(request, self._allowed):
+            self._reply(Error(request.id, "bad_request", "this client may not ask for that"))
         elif isinstance(request, Subscribe):
             self._subscribe(request)
-        elif isinstance(request, Shutdown) and not self._may_stop_node:
-            self._reply(Error(request.id, "bad_request", "the page cannot stop the node"))
         else:
             self._running_requests += 1
             serve(request)

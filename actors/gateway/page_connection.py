@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from ...messages import control_protocol as c
 from ...messages.base import Message
 from ...messages.to_gateway import FramesRead, PageFrames
 from ...messages.to_web import GatewayFrames
@@ -18,6 +19,22 @@ from ..base import Send
 
 MAX_UNREAD_MESSAGES = 64
 """From web, of one connection: more than the requests that it may have open."""
+
+
+PAGE_REQUESTS = (
+    c.StartPairing,
+    c.JoinPairing,
+    c.Decide,
+    c.CancelPairing,
+    c.ListSessions,
+    c.ListDevices,
+    c.RenameDevice,
+    c.ForgetDevice,
+    c.Status,
+    c.ListActors,
+    c.Subscribe,
+)
+"""What a person does with the page. Not Shutdown, nor Reload, which restarts actors and tells settings."""
 
 
 class PageStream(trio.abc.Stream):

@@ -1,12 +1,14 @@
 """The connection of the page: control frames in messages, one batch under way; it cannot stop the node."""
 
 import os
+from typing import Any, get_args
 
+import pytest
 import trio
 import trio.testing
 
 from spacedrive_node.actors.gateway.client_connection import MAX_OPEN_REQUESTS
-from spacedrive_node.actors.gateway.page_connection import MAX_UNREAD_MESSAGES
+from spacedrive_node.actors.gateway.page_connection import MAX_UNREAD_MESSAGES, PAGE_REQUESTS
 from spacedrive_node.messages import control_protocol as c
 from spacedrive_node.messages import to_web
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, Message, encode, frame
@@ -61,14 +63,20 @@ async def test_the_next_batch_comes_when_the_last_was_read(node: GatewayHost) ->
         assert len(found) == 4
 
 
-async def test_the_page_cannot_stop_the_node(node: GatewayHost) -> None:
+@pytest.mark.parametrize("refused", [c.Shutdown, c.Reload])
+async def test_the_page_cannot_stop_the_node_nor_reload_it(node: GatewayHost, refused: Any) -> None:
     """A page that was taken over, or its token stolen: it pairs and forgets, but the node goes on."""
     with trio.fail_after(10):
-        await send(node, 1, c.Shutdown(5, os.urandom(16)))
+        await send(node, 1, refused(5, os.urandom(16)))
         (refusal,) = await replies(node, 1)
         assert isinstance(refusal, c.Error)
         assert (refusal.id, refusal.code) == (5, "bad_request")
-        assert not any(out.kind == "Shutdown" for step in node.steps for out in step)
+        assert not any(out.kind == refused.__name__ for step in node.steps for out in step)
+
+
+def test_every_request_is_one_of_the_page_or_is_refused_it() -> None:
+    """A request that is added later is refused until somebody decides."""
+    assert {*get_args(c.Request)} - {*PAGE_REQUESTS} == {c.Shutdown, c.Reload}
 
 
 async def test_a_new_connection_takes_the_place_of_the_former(node: GatewayHost) -> None:
