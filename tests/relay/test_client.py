@@ -9,6 +9,7 @@ import trio
 import trio.testing
 from libp2p.host.ping import ID as PING_ID
 
+from spacedrive_node.actors.swarm.dial import under_way
 from spacedrive_node.actors.swarm.dial.dialer import UnreachableError
 from spacedrive_node.actors.swarm.library.connections import connection_kind
 from spacedrive_node.actors.swarm.library.streams import (
@@ -65,8 +66,11 @@ async def test_a_relay_is_dialled_from_the_port_that_is_listened_on(hosts: Relay
         assert parse(party.address).port in ports
 
 
-async def test_dials_through_one_relay_share_a_connection_with_it(hosts: RelayHosts) -> None:
-    """Four peers are dialled at once."""
+async def test_dials_through_one_relay_share_a_connection_with_it(
+    hosts: RelayHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four peers are dialled at once, and the relay is slower than other dials are waited for."""
+    monkeypatch.setattr(under_way, "OTHER_ADDRESS_TIMEOUT_S", 0.0)
     relay = await hosts.relay()
     targets = [await hosts.client(relay) for _ in range(4)]
     source = await hosts.client()

@@ -32,6 +32,7 @@ from .history import DialHistory, Network
 from .plan import HEARSAY_TIMEOUT_S, STAGGER_S, Target, plan
 from .race import Made, Race
 from .resolver import Resolver
+from .under_way import DialsUnderWay
 
 __all__ = ["STAGGER_S", "Dialer", "NothingToDialError", "UnreachableError"]
 
@@ -91,8 +92,8 @@ class Dialer:
         self._open_circuit: OpenCircuit | None = None
         self._source_of: Callable[[str], Source | None] = lambda _family: None
         self._told_by: Callable[[bytes], Sequence[str]] = lambda _peer: ()
-        self._relay_dials: dict[bytes, trio.Event] = {}
-        """By relay, while it is dialled for a circuit."""
+        self._relay_dials = DialsUnderWay()
+        """For circuits."""
         self._dialled: WeakKeyDictionary[Any, Endpoint] = WeakKeyDictionary()
         """To which address a connection was dialled."""
         self._from_listening_port: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -302,31 +303,28 @@ class Dialer:
         began = trio.current_time()
         if self._open_circuit is None or relay in (peer, self._own_peer):
             return None
-        connection = self.direct(relay)
-        if connection is None and (other := self._relay_dials.get(relay)) is not None:
-            # Only a little, because the other dial may be trying a dead address of the relay.
-            with trio.move_on_after(_OTHER_RACE_TIMEOUT_S):
-                await other.wait()
-            connection = self.direct(relay)
+        connection = self.direct(relay) or await self._dial_relay(relay, target)
         if connection is None:
-            over = self._relay_dials[relay] = trio.Event()
-            try:
-                made = await self._dial(
-                    relay, Target(target.endpoint.direct, target.is_hearsay, leaves_from_listening_port=True)
-                )
-            finally:
-                over.set()
-                if self._relay_dials.get(relay) is over:
-                    del self._relay_dials[relay]
-            if made is None:
-                return None
-            connection = made.connection
+            return None
         try:
             through = await self._open_circuit(connection, peer)
         except Exception:  # as in _dial_endpoint
             return None
         self._dialled[through] = target.endpoint
         return Made(through, target, trio.current_time() - began)
+
+    async def _dial_relay(self, relay: bytes, target: Target) -> Any | None:
+        """Return a connection with the relay of a target: that of a dial under way, or a new one."""
+        endpoint = target.endpoint.direct
+        await self._relay_dials.wait(relay, endpoint)
+        connection = self.direct(relay)
+        if connection is not None:
+            return connection
+        with self._relay_dials.entered(relay, endpoint):
+            made = await self._dial(
+                relay, Target(endpoint, target.is_hearsay, leaves_from_listening_port=True)
+            )
+        return None if made is None else made.connection
 
     async def _dial_address(self, peer: ID, target: Target) -> Any:
         """Let the library dial one address; from any port where the one that is listened on does not do."""
