@@ -38,9 +38,10 @@ test: $(DEV) ## all tests, in four processes (JOBS=4, TRANSPORT=quic)
 		--maxschedchunk 4
 
 # Root, nftables, /dev/net/tun. What is done is kept in .networks and not done again; CELLS='cone+*@50ms-0%' for a part.
-test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10)
+test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10, JOBS=1)
 	@$(BIN)/python tests/networks/run.py $(if $(CELLS),--cells '$(CELLS)') \
-		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS))
+		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS)) \
+		$(if $(filter command line,$(origin JOBS)),--jobs $(JOBS))
 
 # Needs cargo, which fetches what clients/rust/Cargo.toml pins. The example server is driven by the tests of the Python one.
 test-rust: $(DEV) ## the Rust client against real nodes, and its example server (needs cargo)
