@@ -13,7 +13,6 @@ module gives the true one. Never decides what is unused: whoever imports the lib
 import sys
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 from typing import Any, NoReturn
@@ -60,8 +59,11 @@ class _StubModule(ModuleType):
         return found
 
 
-class _StubFinder(MetaPathFinder, Loader):
-    """Finds a stub for each unused module; first in sys.meta_path while the library is imported."""
+class _StubFinder:
+    """Finds a stub for each unused module; first in sys.meta_path while the library is imported.
+
+    It does not inherit from the classes of importlib.abc, with which importlib.resources would be imported.
+    """
 
     def __init__(self, unused: Sequence[str], used: Mapping[str, Mapping[str, object]]) -> None:
         self._unused = unused
@@ -71,7 +73,7 @@ class _StubFinder(MetaPathFinder, Loader):
         if fullname == "cffi":
             raise ModuleNotFoundError(fullname)
         if any(fullname == name or fullname.startswith(f"{name}.") for name in self._unused):
-            return ModuleSpec(fullname, self, is_package=True)
+            return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:

@@ -110,11 +110,12 @@ def test_the_supervisor_of_a_running_node_has_nothing_of_tls() -> None:
             "actors.metrics.exposition",
             ["email", "http.client", "urllib.request", "wsgiref"],
         ),
-        ("node", ["anyio", "asyncio", "concurrent", "libp2p", "prometheus_client", "rich"]),
+        ("import_stubs", ["importlib.resources", "tempfile"]),
+        ("node", ["anyio", "asyncio", "concurrent", "libp2p", "pickle", "prometheus_client", "rich"]),
     ],
 )
 def test_what_a_process_does_not_need_is_not_in_it(module: str, unused: list[str]) -> None:
-    """Each of these is a MiB or more for as long as a node runs."""
+    """Most of these are a MiB or more for as long as a node runs."""
     program = f"import json, sys, spacedrive_node.{module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
