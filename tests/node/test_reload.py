@@ -61,6 +61,25 @@ async def test_a_pairing_goes_on_over_a_change_of_transports_and_finders(tmp_pat
             assert status.dht_mode == "client"
 
 
+async def test_who_has_shown_the_code_moves_while_the_users_decide(tmp_path: Path) -> None:
+    """To another port: the DHT says where it is. The other device gives up a transport meanwhile."""
+    async with (
+        running_node(tmp_path, "server") as server,
+        running_node(tmp_path, "anna", bootstrap=(server.bootstrap,)) as a,
+        running_node(tmp_path, "bruno", bootstrap=(server.bootstrap,)) as b,
+    ):
+        showing = await a.client.start_pairing()
+        joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+        with trio.fail_after(DEADLINE):
+            await showing.confirmation()
+            await joining.confirmation()
+        moved = (f"/ip4/127.0.0.1/tcp/{free_port()}",)
+        assert (await a.reload(listen=moved)).state == "applied"
+        assert (await b.reload(listen=(f"/ip4/127.0.0.1/tcp/{free_port()}",))).state == "applied"
+        await finish(showing, joining)
+        assert (await a.client.status()).listening == moved
+
+
 async def test_what_is_not_to_change_does_not(tmp_path: Path) -> None:
     """No process, by settings of the supervisor itself; nothing, by a check or with a fixed setting."""
     async with running_node(tmp_path, "anna") as a:
