@@ -107,6 +107,44 @@ async def test_what_is_not_to_change_does_not(tmp_path: Path) -> None:
         assert (await a.client.status()).dht_mode != "client"
 
 
+NOTED = {
+    ("gateway", "Accept", "session"),
+    ("gateway", "Decide", "accept"),
+    ("session", "SessionView", "stage"),
+    ("swarm", "PeerRequest", "path"),
+    ("vault", "Stored", "state"),
+}
+"""Of the messages that the second half of a pairing causes: sender, kind, a field beside it."""
+
+
+async def test_after_a_reload_running_processes_log_as_if_started_so(tmp_path: Path) -> None:
+    """None of them starts again: at level debug each shows of its messages what it shows otherwise."""
+
+    def noted(node: Node) -> set[tuple[str, str, str]]:
+        lines = [
+            (actor.partition("-")[0], fields) for actor, _, event, fields in node.logs if event == "message"
+        ]
+        return {(actor, str(fields["kind"]), name) for actor, fields in lines for name in fields}
+
+    async with two_nodes(tmp_path) as (a, b):
+        showing = await a.client.start_pairing()
+        joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+        with trio.fail_after(DEADLINE):
+            await showing.confirmation()
+            await joining.confirmation()
+        assert noted(a) == set()
+        before = await a.pids()
+        assert (await a.reload(log_level="debug")).state == "applied"
+        await finish(showing, joining)
+        assert noted(a) >= NOTED
+        after = await a.pids()
+        assert all(after[name] == pid for name, pid in before.items() if name in after)
+        assert (await a.reload(log_level="info")).state == "applied"
+        a.logs.clear()
+        await (await a.client.start_pairing()).cancel()
+        assert noted(a) == set()
+
+
 async def test_a_port_that_is_taken_brings_the_former_settings_back(tmp_path: Path) -> None:
     """The swarm cannot listen; what was changed before it and after it is as it was, too."""
     async with running_node(tmp_path, "anna") as a:
