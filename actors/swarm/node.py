@@ -192,7 +192,7 @@ class SwarmNode:
             nursery.start_soon(node.remembering.run)
             node._relaying.start(is_public=node.roles.reachability == "public")
             if not config.offline:
-                nursery.start_soon(node._interruptions.run)
+                nursery.start_soon(node._interruptions.run, routing.joiners)
             node._reports.mark_changed()
             node._listening.set()
             try:

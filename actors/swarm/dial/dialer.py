@@ -133,6 +133,11 @@ class Dialer:
         """Return the address that was dialled for a connection; None if the peer has made it."""
         return self._dialled.get(connection)
 
+    def reached_at(self, peer: bytes) -> tuple[str, ...]:
+        """Return where a peer may be dialled again: where it was, and the circuits that it has told."""
+        dialled = (self._dialled.get(one) for one in self._network.get_connections(ID(peer)))
+        return tuple(dict.fromkeys([*(str(one) for one in dialled if one is not None), *self._told_by(peer)]))
+
     def recall(self, peer: bytes, texts: Sequence[str]) -> None:
         """Dial these addresses of a peer before others: they have worked before this process."""
         endpoints = [one for one in addresses.usable(texts) if one.transport in self._transports]
