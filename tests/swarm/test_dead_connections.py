@@ -98,7 +98,7 @@ async def test_one_reset_stream_does_not_cost_the_connection(swarm: Any) -> None
         await a.deliver(A, Ask(1, peer, addresses, REQUEST))
         await a.expect(PeerAnswer, A, lambda m: m.request == 1)
         await a.deliver(A, Ask(2, peer, addresses, REQUEST))
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await second.wait()
         await a.deliver(A, Ask(3, peer, addresses, REQUEST))
         await a.expect(PeerUnreachable, A, lambda m: m.request == 3)
@@ -162,7 +162,7 @@ async def test_settling_that_fails_is_repeated_on_the_same_connection(
         await a.deliver("vault", KnownPeer(host.get_id().to_bytes(), DECISION))
         connection = await dial(host, a)
         if not speaks:
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 await first_try.wait()
             host.set_stream_handler(PROTOCOL_ID, serve)
         settled = await a.expect(Settled, "vault")
@@ -175,7 +175,7 @@ async def test_after_a_change_of_network_only_what_answers_from_an_own_address_s
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One peer answers, one refuses to be pinged and so is there too, and one says nothing any more."""
-    monkeypatch.setattr(dead_connections, "PING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(dead_connections, "PING_TIMEOUT_S", 2.0)  # those that are there answer in it
     own, alive, refusing, silent = (our_host(number) for number in range(1, 5))
     async with running(alive, refusing, silent, own) as addresses:
         others = (alive, refusing, silent)
@@ -203,7 +203,7 @@ async def test_of_a_peer_that_connects_again_all_that_was_there_before_is_in_que
         await network.dial_addr(peer_address, peer.get_id())
         for host in (other, peer, peer):
             await host.get_network().dial_addr(own_address, own.get_id())
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while len(newest) < 4:
                 await trio.lowlevel.checkpoint()
         inbound = [one for one in newest if not one.muxed_conn.is_initiator]
