@@ -136,14 +136,14 @@ def up(
     With a passphrase the identity of this device is sealed, if it is not yet; without, only the mode of its
     file protects it.
     """
-    from ..config.loading import ConfigError, load_config
+    from ..config.loading import ConfigError, load_config, reader_again
     from ..config.node_sockets import wanted_control
     from ..config.paths import default_data_dir
     from .passphrase import choose_source
 
-    load = partial(load_config, flags, dict(os.environ), file)
+    sources = flags, dict(os.environ), file
     try:
-        loaded = load()
+        loaded = load_config(*sources)
     except ConfigError as error:
         raise CommandError(
             "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
@@ -158,6 +158,7 @@ def up(
     if check_config:
         _print_configuration(loaded, data_dir, control, as_json=as_json)
         return exit_codes.OK
+    load = reader_again(*sources)
     return _run_node(loaded, load, source, has_file=file is not None, as_json=as_json, lifeline=lifeline)
 
 

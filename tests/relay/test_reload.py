@@ -5,6 +5,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import trio
+
 from spacedrive_node.client.node_client import open_client
 from spacedrive_node.tests.harness.faults.parted_network import (
     OTHER_SERVER_IP,
@@ -13,6 +15,7 @@ from spacedrive_node.tests.harness.faults.parted_network import (
     PartedNetwork,
 )
 from spacedrive_node.tests.harness.node_commands import UpCommand
+from spacedrive_node.tests.harness.nodes import reload_node
 from spacedrive_node.tests.relay.test_nodes import (
     confirmed,
     kill,
@@ -57,12 +60,19 @@ def dht_server(folder: Path, network: PartedNetwork) -> Iterator[str]:
         yield f"{address}/p2p/{up.ready['peer_id']}"
 
 
-def reload(up: UpCommand, code: int = 0) -> tuple[object, list[object]]:
-    """Return the state that a reload ends with, and the settings that it names."""
-    (report,) = up.run("reload", code=code)
-    changes = report["changes"]
-    assert isinstance(changes, list)
-    return report["state"], [change["key"] for change in changes]
+async def reload(*nodes: UpCommand) -> tuple[str, list[str]]:
+    """Have nodes read their files, all at once; return what comes of it at each, and the settings named."""
+    found = []
+
+    async def one(up: UpCommand) -> None:
+        report = await reload_node(Path(up.ready["control"]))
+        found.append((report.state, [change.key for change in report.changes]))
+
+    async with trio.open_nursery() as nursery:
+        for up in nodes:
+            nursery.start_soon(one, up)
+    assert found == [found[0]] * len(nodes)
+    return found[0]
 
 
 async def test_another_relay_takes_the_place_of_the_one_in_use_and_then_more_changes(
@@ -96,15 +106,17 @@ async def test_another_relay_takes_the_place_of_the_one_in_use_and_then_more_cha
             joined = await joining.join_pairing(" ".join(shown.code.words), timeout=60.0)
             await shown_devices(shown, joined)
             kill(former)  # who is connected could still be told where this node goes
-            for up, file in nodes:
+            for _up, file in nodes:
                 file.write(at_other, LISTEN, QUIC)
-                assert reload(up) == ("applied", ["relay"])
+            assert await reload(anna, bruno) == ("applied", ["relay"])
             annas_file.write(at_former, NOT_OURS, sessions=3, level="debug")
-            assert reload(anna, code=6) == ("undone", ["listen", "relay", "max-sessions", "log-level"])
+            undone = await reload(anna)
+            assert undone == ("undone", ["listen", "relay", "max-sessions", "log-level"])
             assert (await showing.status()).sessions_limit == 20
-            for up, file in nodes:
+            for _up, file in nodes:
                 file.write(at_other, LISTEN, sessions=9, level="debug")
-                assert reload(up) == ("applied", ["listen", "max-sessions", "log-level"])
+            changed = ["listen", "max-sessions", "log-level"]
+            assert await reload(anna, bruno) == ("applied", changed)
             assert await confirmed(shown, joined) == ["relayed", "relayed"]
             for client, (up, _) in zip((showing, joining), nodes, strict=True):
                 await until(client, leads_through(OTHER_SERVER_IP))
