@@ -90,6 +90,7 @@ class SwarmNode:
             self._reports.count,
             self._roles_changed,
             self._warn,
+            partial(self.start_task, mailbox.send, "swarm"),
         )
         self.dialer = Dialer(
             host.network,
