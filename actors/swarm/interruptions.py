@@ -81,6 +81,7 @@ class Interruptions:
         await self._tell_addresses()
         await self._mailbox.send("discovery", NetworkChanged())
         await close_silent(self._host.network)
+        self._roles.interrupted()
         self._relaying.network_changed()
         self._show(former)
         await push_identify(self._host.libp2p)

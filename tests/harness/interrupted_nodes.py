@@ -50,6 +50,7 @@ class Scene:
     relays: list[UpCommand]
     relay_hosts: list[LabHost]
     start_relay: Callable[[int], UpCommand]
+    """By number; the first two are those that the devices are told of."""
 
 
 def reserved(least: int, most: int = 2) -> Callable[[tuple[str, ...]], bool]:
@@ -63,7 +64,7 @@ def reserved(least: int, most: int = 2) -> Callable[[tuple[str, ...]], bool]:
 
 @asynccontextmanager
 async def scene(folder: Path, lab: NatLab, kinds: tuple[NatKind, NatKind]) -> AsyncIterator[Scene]:
-    hosts = [lab.public(), lab.public()]
+    hosts = [lab.public(), lab.public(), lab.public()]
     known: list[str] = []
     with ExitStack() as stack:
 
@@ -81,7 +82,7 @@ async def scene(folder: Path, lab: NatLab, kinds: tuple[NatKind, NatKind]) -> As
             return node(f"relay{number}", host, *served, *others)
 
         relays = []
-        for number, host in enumerate(hosts):
+        for number, host in enumerate(hosts[:2]):
             relays.append(start_relay(number))
             known.append(f"{ADDRESS.format(host.address)}/p2p/{relays[-1].ready['peer_id']}")
         flags = [flag for one in known for flag in ("--bootstrap", one, "--relay", one)]
@@ -118,6 +119,13 @@ async def end(*pairings: Pairing, seconds: float = DEADLINE) -> None:
             await one.accept()
         results = [await one.paired() for one in pairings]
     assert len({one.fingerprint for one in results}) == 1
+
+
+def kill_all(relays: list[UpCommand]) -> None:
+    """Kill every process of nodes, for good."""
+    for up in relays:
+        signal_all(up, signal.SIGKILL)
+        up.process.wait(DEADLINE)
 
 
 def signal_all(up: UpCommand, how: signal.Signals) -> None:

@@ -14,6 +14,7 @@ from spacedrive_node.tests.harness.interrupted_nodes import (
     FOUND_AGAIN_S,
     begin,
     end,
+    kill_all,
     reserved,
     scene,
     see_each_other,
@@ -85,9 +86,7 @@ async def test_both_relays_are_dead_for_a_while(short_path: Path, lab: NatLab) -
     """The pairing waits for them; both devices are reserved again soon after they are back."""
     async with scene(short_path, lab, ("cone", "cone")) as found:
         pairings = await begin(found)
-        for up in found.relays:
-            signal_all(up, signal.SIGKILL)
-            up.process.wait(DEADLINE)
+        kill_all(found.relays)
         await found.anna.until(reserved(0, 0))
         await trio.sleep(AWAY_S)  # as above
         for number in range(2):
