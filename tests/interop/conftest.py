@@ -61,6 +61,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         "# Interoperability",
         "",
         "The last run of `make interop` ([tests/interop](../tests/interop/README.md)). Each row is a test.",
+        "What is missing where it says “partly” stands below.",
         "",
         f"| | {' | '.join(versions)} |",
         f"|---|{'---|' * len(versions)}",

@@ -90,7 +90,7 @@ def main() -> int:
             all_paired &= all(one.is_paired for one in results)
             seconds = time.monotonic() - began
             print(f"{seconds:6.0f} s: {place} of {len(chosen)}: {summary(cell, results)}", flush=True)
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         print("stopped; the same command goes on from here")
         all_paired = False
     finally:
