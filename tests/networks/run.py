@@ -136,7 +136,7 @@ def main() -> int:
             all_paired = run_side_by_side(arguments.jobs)
         else:
             all_paired = run_cells(chosen, arguments.results, arguments.pairings)
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         print("stopped; the same command goes on from here")
         all_paired = False
     finally:

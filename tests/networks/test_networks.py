@@ -82,10 +82,12 @@ def test_a_run_that_is_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> Non
     marked = {**os.environ, "NETWORKS_TEST": str(tmp_path)}
     with subprocess.Popen([*command, "--pairings", "2"], stdout=subprocess.PIPE, env=marked) as running:
         try:
-            while not any(b"lab_wire" in one for one in command_lines(str(tmp_path)).values()):
+            while not any(b"node1" in one for one in command_lines(str(tmp_path)).values()):
                 assert running.poll() is None
             running.send_signal(signal.SIGTERM)
             assert running.wait(60) == 1
+            assert running.stdout is not None
+            assert b"stopped; the same command goes on" in running.stdout.read()
         finally:
             running.kill()
     assert command_lines(str(tmp_path)) == {}
