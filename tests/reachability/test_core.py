@@ -1,6 +1,7 @@
 """What a node says of its reachability, from all evidence together; in virtual time, without sockets."""
 
 import ipaddress
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,14 @@ from spacedrive_node.actors.swarm.reachability.watch import ReachabilityWatch
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.to_gateway import SwarmStatus
-from spacedrive_node.messages.to_swarm import ReachabilityEvidence, UnaskedConnection, decode
+from spacedrive_node.messages.to_swarm import (
+    MappedSince,
+    ReachabilityEvidence,
+    ReachedAnswer,
+    SeenFrom,
+    UnaskedConnection,
+    decode,
+)
 from spacedrive_node.messages.types import DhtMode, Reachability
 from spacedrive_node.tests.harness.swarm_actors import open_swarm
 
@@ -244,7 +252,7 @@ def test_a_process_that_is_restarted_knows_what_the_former_one_knew() -> None:
     check_all(former, reached=True)
     kept = decode(encode(former.kept(["192.168.1.11"])))
     assert isinstance(kept, ReachabilityEvidence)
-    core.resume(kept)
+    core.resume(kept, 1.0)
     servers(core)
     assert core.confirmed(1.0) == former.confirmed(1.0) != ()
     assert core.begin_checks(1.0) == []
@@ -272,19 +280,48 @@ def test_a_former_process_knew_nothing_of_another_network() -> None:
     """Decided where the interfaces are known."""
     kept = ReachabilityEvidence(("198.51.100.1",), unasked=(UnaskedConnection("tcp", "ip4", now()),))
     for network, state in (({"198.51.100.1"}, "public"), ({"203.0.113.1"}, "unknown")):
-        watch = ReachabilityWatch(
-            _NoHost(),
-            listening=LISTENING,
-            announced=HOME,
-            is_configured=False,
-            fixed=None,
-            existing=lambda _peer: None,
-            start_task=lambda *_arguments: None,
-            changed=lambda: None,
-            network_of_host=lambda network=network: frozenset(network),
-        )
+        watch = watch_in(network)
         watch.resume(kept)
         assert watch.state == state
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        {"answers": (ReachedAnswer("x", "45.33", True, 1.0),)},
+        {"seen": (SeenFrom("45.33", "/ip4/1.2.3.4", True, 1.0),)},
+        {"mapped": (MappedSince("/tcp/1", 1.0),)},
+    ],
+)
+def test_rubbish_of_a_former_process_is_dropped(rubbish: Any) -> None:
+    """It may have been taken over: its successor begins anew, and does not end of it."""
+    unasked = (UnaskedConnection("tcp", "ip4", now()),)
+    watch = watch_in({"198.51.100.1"})
+    watch.resume(ReachabilityEvidence(("198.51.100.1",), unasked=unasked, **rubbish))
+    assert watch.state == "unknown"
+    assert watch._core.state(now()) == "unknown"
+
+
+def test_what_is_kept_counts_no_longer_than_if_it_were_new() -> None:
+    """Whatever time a former process has said."""
+    core = home()
+    core.resume(ReachabilityEvidence((), unasked=(UnaskedConnection("tcp", "ip4", 1e9),)), 100.0)
+    assert core.state(100.0 + UNSOLICITED_S - 1) == "public"
+    assert core.state(100.0 + UNSOLICITED_S) != "public"
+
+
+def watch_in(network: set[str]) -> ReachabilityWatch:
+    return ReachabilityWatch(
+        _NoHost(),
+        listening=LISTENING,
+        announced=HOME,
+        is_configured=False,
+        fixed=None,
+        existing=lambda _peer: None,
+        start_task=lambda *_arguments: None,
+        changed=lambda: None,
+        network_of_host=lambda: frozenset(network),
+    )
 
 
 async def test_a_swarm_that_is_restarted_says_what_the_former_one_said() -> None:

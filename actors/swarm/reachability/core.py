@@ -5,8 +5,17 @@ Sans-IO: watch.py drives it, and tests do. Implements docs/protocol.md, "Reachab
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
-from ....messages.to_swarm import MappedSince, ReachabilityEvidence, UnaskedConnection
+import msgspec
+
+from ....messages.to_swarm import (
+    MappedSince,
+    ReachabilityEvidence,
+    ReachedAnswer,
+    SeenFrom,
+    UnaskedConnection,
+)
 from ....messages.types import Instant, Reachability
 from ..dial.addresses import Endpoint, IpAddress, block_of, ip_of, parse
 from ..dial.hearsay import is_public
@@ -19,6 +28,8 @@ CHECKED_TRANSPORTS = ("tcp", "quic")
 """What AutoNAT servers dial."""
 MAX_KEPT_ANSWERS, MAX_KEPT_SEEN, MAX_KEPT_NETWORKS = 64, 32, 64
 """Over a restart of the actor, as much as its message takes."""
+
+_Kept = TypeVar("_Kept", ReachedAnswer, SeenFrom, UnaskedConnection, MappedSince)
 
 
 class ReachabilityCore:
@@ -119,12 +130,15 @@ class ReachabilityCore:
             mapped=tuple(MappedSince(str(one), at) for one, at in self._mappings.items()),
         )
 
-    def resume(self, kept: ReachabilityEvidence) -> None:
-        """Take up what a former process knew in the same network."""
-        self._checks.resume(kept.answers)
-        self._observed.resume(kept.seen)
-        self._unsolicited = {(one.transport, one.family): one.at for one in kept.unasked}
-        self._mappings = {parse(one.endpoint): one.at for one in kept.mapped}
+    def resume(self, kept: ReachabilityEvidence, now: Instant) -> None:
+        """Take up what a former process knew in the same network, and nothing of the future.
+
+        Raises AddressError if that process has kept rubbish.
+        """
+        self._checks.resume(_not_after(kept.answers, now))
+        self._observed.resume(_not_after(kept.seen, now))
+        self._unsolicited = {(one.transport, one.family): one.at for one in _not_after(kept.unasked, now)}
+        self._mappings = {parse(one.endpoint): one.at for one in _not_after(kept.mapped, now)}
 
     # Checks
 
@@ -208,3 +222,7 @@ class ReachabilityCore:
 
 def _port_of(endpoint: Endpoint) -> Port:
     return "udp" if endpoint.is_udp else "tcp"
+
+
+def _not_after(kept: Iterable[_Kept], now: Instant) -> list[_Kept]:
+    return [msgspec.structs.replace(one, at=min(one.at, now)) for one in kept]

@@ -141,10 +141,15 @@ class ReachabilityWatch:
 
     def resume(self, kept: ReachabilityEvidence) -> None:
         """Take up what was known before this process, unless that was in another network."""
-        if self._network is not None and kept.network == tuple(sorted(self._network))[:MAX_KEPT_NETWORKS]:
-            self._kept = kept
-            self._core.resume(kept)
-            self.state, self.confirmed = self._core.state(now()), self._core.confirmed(now())
+        if self._network is None or kept.network != tuple(sorted(self._network))[:MAX_KEPT_NETWORKS]:
+            return
+        try:
+            self._core.resume(kept, now())
+        except AddressError:  # that process was not what it should have been: all is found out anew
+            self._core.network_changed(self._announced)
+            return
+        self._kept = kept
+        self.state, self.confirmed = self._core.state(now()), self._core.confirmed(now())
 
     def offers(self) -> tuple[Endpoint, ...]:
         """Return where a peer that dials at the same time may reach this node."""
