@@ -90,7 +90,7 @@ async def test_a_name_with_a_dead_address_first(monkeypatch: pytest.MonkeyPatch)
     async with dialling() as (one, peer, address, _server):
         port = int(address.split("/")[4])
 
-        async def resolve(_host: str, _port: int) -> list[Any]:
+        async def resolve(_host: str, _port: int, **_options: Any) -> list[Any]:
             return [(0, 0, 0, "", (host, port)) for host in ("::1", "127.0.0.3", "127.0.0.1")]
 
         monkeypatch.setattr(one._resolver, "resolve", resolve)
@@ -108,7 +108,7 @@ async def test_a_name_without_addresses_fails_at_once(monkeypatch: pytest.Monkey
     async with dialling() as (one, peer, _address, _server):
         for result in ([], OSError("no such name")):
 
-            async def resolve(_host: str, _port: int, result: Any = result) -> list[Any]:
+            async def resolve(_host: str, _port: int, result: Any = result, **_options: Any) -> list[Any]:
                 if isinstance(result, OSError):
                     raise result
                 return list(result)
