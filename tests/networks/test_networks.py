@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node.tests.harness import nat_lab
+from spacedrive_node.tests.harness import nat_lab, network_cells
 from spacedrive_node.tests.harness.network_cells import (
     Cell,
     PairingResult,
@@ -39,7 +39,9 @@ def _needs_a_laboratory(request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.laboratory
 @pytest.mark.parametrize(("cell", "after"), SAMPLE.items(), ids=[cell.name for cell in SAMPLE])
-async def test_two_nodes_pair_by_words_alone(cell: Cell, after: str) -> None:
+async def test_two_nodes_pair_by_words_alone(cell: Cell, after: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if after == "direct":
+        monkeypatch.setattr(network_cells, "SEEN_DIRECT_TIMEOUT_S", 60.0)
     results: list[PairingResult] = []
     await run_cell(cell, 1, results.append)
     (result,) = results

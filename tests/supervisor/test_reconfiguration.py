@@ -17,9 +17,9 @@ from spacedrive_node.tests.harness.tiny_actors import TinyConfig
 from spacedrive_node.tests.harness.tiny_node import DEADLINE, node, session_name, spec
 
 WORKING = spec("swarm", "late_fatal", TinyConfig("other"))
+"""As a second process it works, and says so."""
 TRIAL_S = 2.0
 """What works gets ready in it; what is never ready costs it."""
-"""As a second process it works, and says so."""
 
 
 class Plans:

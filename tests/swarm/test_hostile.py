@@ -82,7 +82,7 @@ async def test_a_peer_without_the_protocol_is_unreachable(swarm: Any) -> None:
     async with swarm("a") as a, stranger_host() as host:
         await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
         addresses = tuple(str(address) for address in host.get_transport_addrs())
-        await a.deliver(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST, timeout=5.0))
+        await a.deliver(A, Ask(1, host.get_id().to_bytes(), addresses, REQUEST, timeout=60.0))
         assert (await a.expect(PeerUnreachable, A)).reason != "time-out"
 
 

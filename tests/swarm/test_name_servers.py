@@ -83,9 +83,12 @@ HOSTILE: list[Callable[[bytes], Sequence[bytes]]] = [
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-async def test_whatever_a_server_says_it_ends_in_time(hostile: Callable[[bytes], Sequence[bytes]]) -> None:
+async def test_whatever_a_server_says_it_ends_in_time(
+    hostile: Callable[[bytes], Sequence[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(name_servers, "ANSWER_TIMEOUT_S", 0.3)
     async with name_server({}, hostile) as server:
-        with trio.fail_after(5.0):
+        with trio.fail_after(60):
             try:
                 assert await NameServers([server.address]).texts(NAME) == ()
             except NameLookupError:
@@ -93,7 +96,7 @@ async def test_whatever_a_server_says_it_ends_in_time(hostile: Callable[[bytes],
 
 
 async def test_a_port_where_nothing_listens() -> None:
-    with trio.fail_after(5.0), pytest.raises(NameLookupError):
+    with trio.fail_after(60), pytest.raises(NameLookupError):
         await NameServers(["127.0.0.1:1", "[::1]:1"]).texts(NAME)
 
 
@@ -117,7 +120,7 @@ async def test_tcp_that_promises_much_and_sends_nothing() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
             nursery.start_soon(trio.serve_listeners, promise, listeners)
-            with trio.fail_after(10.0), pytest.raises(NameLookupError):
+            with trio.fail_after(60), pytest.raises(NameLookupError):
                 await NameServers([f"127.0.0.1:{port}"]).texts(NAME)
             nursery.cancel_scope.cancel()
 
@@ -171,7 +174,6 @@ async def test_a_name_leads_where_it_led_before_while_no_server_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server that says that there is no such name is believed."""
-    monkeypatch.setattr(name_servers, "ANSWER_TIMEOUT_S", 0.1)
     warnings: list[str] = []
     answers = True
     async with name_server({NAME: [record("/ip4/45.1.1.1/tcp/1")]}) as server:
@@ -180,8 +182,10 @@ async def test_a_name_leads_where_it_led_before_while_no_server_answers(
         found = await resolver.expand(PEER, ("/dnsaddr/boot.example",))
         assert found.addresses == ("/ip4/45.1.1.1/tcp/1",)
         answers = False
-        assert await resolver.expand(PEER, ("/dnsaddr/boot.example",)) == found
-        assert (await resolver.expand(OTHER_PEER, ("/dnsaddr/boot.example",))).addresses == ()
+        with monkeypatch.context() as silent:
+            silent.setattr(name_servers, "ANSWER_TIMEOUT_S", 0.1)
+            assert await resolver.expand(PEER, ("/dnsaddr/boot.example",)) == found
+            assert (await resolver.expand(OTHER_PEER, ("/dnsaddr/boot.example",))).addresses == ()
         assert warnings == ["a name leads to no address"]
         answers = True
         del server.zone[NAME]
@@ -243,7 +247,7 @@ async def test_a_swarm_whose_files_were_replaced_starts_again(
     async with swarm("a", SwarmConfig(listen=listen_addresses()), up=False) as a:
         await a.expect(SwarmUp)
         await a.deliver("discovery", Bootstrap(PEER, ("/dnsaddr/boot.example",)))
-        with trio.fail_after(10.0):
+        with trio.fail_after(60):
             await a.gone.wait()
         assert isinstance(a.crash, ExceptionGroup)
         assert a.crash.subgroup(ResolverFilesReplacedError) is not None
