@@ -60,6 +60,8 @@ class InterceptingSpawner:
     pids: dict[str, set[int]] = field(default_factory=dict)
     delivered: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Messages delivered so far, by (kind of actor, kind of message)."""
+    preloaded: Sequence[str] = ()
+    """Modules that the node had its fork server import."""
     _delivery: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     def record_delivery(self, kind: str, message: Deliver) -> None:
@@ -99,6 +101,7 @@ class InterceptingSpawner:
     def opened(
         self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
     ) -> AbstractAsyncContextManager[None]:
+        self.preloaded = preload
         return self.inner.opened(preload=preload, on_lost=on_lost)
 
     async def spawn(self, spec: ChildSpec) -> RunningChild:
