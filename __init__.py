@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .client.embedded import Node, NodeStartError, open_node
-    from .client.errors import ControlError, NodeEndedError, NodeGoneError
+    from .client.errors import ControlError, NodeEndedError, NodeGoneError, ReloadFailedError
     from .client.node_client import NodeClient, open_client
     from .client.pairing import Code, Confirmation, Pairing, PairingFailedError
     from .config.paths import UnsafePathError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .messages.control_protocol import NodeStatus, SessionState, ShownDevice
     from .messages.errors import SpacedriveNodeError
     from .messages.peer_id_text import peer_id_text
-    from .messages.to_gateway import ActorInfo, Device
+    from .messages.to_gateway import ActorInfo, Device, ReloadReport, SettingChange
     from .protocol.peer_ids import peer_id_from_text
 
     NoNodeRunning = NoNodeRunningError
@@ -52,8 +52,11 @@ _MODULES = {
     "NodeStatus": "messages.control_protocol",
     "Pairing": "client.pairing",
     "PairingFailedError": "client.pairing",
+    "ReloadFailedError": "client.errors",
+    "ReloadReport": "messages.to_gateway",
     "RunningNode": "config.running_nodes",
     "SessionState": "messages.control_protocol",
+    "SettingChange": "messages.to_gateway",
     "SeveralNodesError": "config.running_nodes",
     "ShownDevice": "messages.control_protocol",
     "SpacedriveNodeError": "messages.errors",
@@ -96,8 +99,11 @@ __all__ = [
     "Pairing",
     "PairingFailed",
     "PairingFailedError",
+    "ReloadFailedError",
+    "ReloadReport",
     "RunningNode",
     "SessionState",
+    "SettingChange",
     "SeveralNodes",
     "SeveralNodesError",
     "ShownDevice",

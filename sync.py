@@ -6,7 +6,7 @@ docs/interfaces.md, "Python".
 
 A thread that waits is woken by the end of the block: what still waits then, and what is called later,
 raises NodeGoneError. Ctrl-C in a thread that waits gives up what it waits for. Where a method takes
-`wait_seconds`, it raises TimeoutError after so long, and nothing at the node has changed.
+`wait_seconds`, it raises TimeoutError after so long, and nothing at the node has changed by that.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ from .client.pairing import Code, Confirmation
 from .client.pairing import Pairing as AsyncPairing
 from .config.settings import NodeConfig
 from .messages.control_protocol import NodeStatus, SessionState
-from .messages.to_gateway import ActorInfo, Device
+from .messages.to_gateway import ActorInfo, Device, ReloadReport
 from .messages.types import Role
 
 __all__ = ["Node", "NodeClient", "Pairing", "open_client", "open_node"]
@@ -179,6 +179,13 @@ class NodeClient:
     def actors(self) -> Sequence[ActorInfo]:
         """Return the processes of the node, in order of start."""
         return self._loop.call(self._client.actors)
+
+    def reload(self, *, check: bool = False, wait_seconds: float | None = None) -> ReloadReport:
+        """Have the node read its settings again and change what differs, all of it or nothing.
+
+        `check`: only say what would change. Raises ReloadFailedError. After `wait_seconds` it may go on.
+        """
+        return self._loop.call(lambda: self._client.reload(check=check), wait_seconds)
 
     def shutdown(self) -> None:
         """Drain and stop the node; returns when it has agreed, or is no longer there."""

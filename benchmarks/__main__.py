@@ -3,8 +3,8 @@
 See docs/performance.md. The benchmarks are not installed; they run from a clone of the repository.
 
 - benchmark_run: what every benchmark gets, and the rows of the table
-- pairing, commands, sessions, many_sessions, node, load, messages, transports, distance, discovery, dht_size:
-  the benchmarks
+- pairing, commands, sessions, many_sessions, node, watching, load, messages, transports, distance, discovery,
+  dht_size: the benchmarks
 - nodes, pairing_costs, pairing_path, traced_node: real nodes, and where the time of a pairing goes
 - virtual_dht: a DHT in virtual time
 - distant_hosts: network namespaces with a delay between them
@@ -36,6 +36,7 @@ ALL = {
     "sessions": 27,
     "many_sessions": 22,
     "node": 37,
+    "watching": 60,
     "load": 50,
     "messages": 10,
     "transports": 38,

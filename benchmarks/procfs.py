@@ -6,7 +6,8 @@ Otherwise a rough figure is read, and marked as such.
 
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def cpu_of_children(pid: int) -> float:
     stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     user, system = stat.rpartition(")")[2].split()[13:15]  # cutime and cstime of proc(5)
     return (int(user) + int(system)) / _TICK
+
+
+def cpu_of_all_children(pid: int, without: Collection[int]) -> float:
+    """Return the processor time in seconds of the children of a process, ended or not, but of some."""
+    while True:
+        before = cpu_of_children(pid)
+        running = 0.0
+        for child in children(pid):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                running += 0.0 if child in without else cpu(child)
+        if cpu_of_children(pid) == before:  # otherwise one has ended meanwhile, and is in both
+            return before + running
 
 
 def descendants(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ TITLES = {
     "commands": "Command lines",
     "sessions": "A process for each pairing",
     "node": "One node",
+    "watching": "What watching costs",
     "load": "Under load",
     "messages": "The supervisor",
     "transports": "Transports",

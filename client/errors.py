@@ -9,6 +9,7 @@ from typing import TypeVar
 from ..messages.base import MalformedMessageError, Message, encode
 from ..messages.control_protocol import Error, ErrorCode, RenameDevice, Reply, decode_request
 from ..messages.errors import SpacedriveNodeError
+from ..messages.to_gateway import ReloadReport
 
 RECONNECT_TIMEOUT_S = 30.0
 """After so long without a node, every request that waits for one fails."""
@@ -44,6 +45,17 @@ class ControlError(SpacedriveNodeError):
         super().__init__(message)
         self.code: ErrorCode = code
         self.message = message
+
+
+class ReloadFailedError(SpacedriveNodeError):
+    """The node runs with its former settings; `report` says what was to change, and why it did not.
+
+    `report.state` is `refused`, they are wrong or need a start, or `undone`, a part did not work with them.
+    """
+
+    def __init__(self, report: ReloadReport) -> None:
+        super().__init__("\n".join(report.reasons) or f"the reload was {report.state}")
+        self.report = report
 
 
 def check_request(request: Message) -> None:

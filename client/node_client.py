@@ -20,6 +20,8 @@ from ..messages.control_protocol import (
     ListDevices,
     ListSessions,
     NodeStatus,
+    Reload,
+    Reloaded,
     RenameDevice,
     Sessions,
     SessionStarted,
@@ -28,10 +30,10 @@ from ..messages.control_protocol import (
     StartPairing,
     Status,
 )
-from ..messages.to_gateway import ActorInfo, Device
+from ..messages.to_gateway import ActorInfo, Device, ReloadReport
 from .all_sessions import AllSessions
 from .control_connection import ControlConnection
-from .errors import ControlError, NodeGoneError
+from .errors import ControlError, NodeGoneError, ReloadFailedError
 from .pairing import Code, Confirmation, Pairing, PairingFailedError
 from .tasks import background_tasks
 
@@ -44,6 +46,7 @@ __all__ = [
     "NodeGoneError",
     "Pairing",
     "PairingFailedError",
+    "ReloadFailedError",
     "open_client",
 ]
 
@@ -153,6 +156,21 @@ class NodeClient:
             page = await self._connection.call(ActorList, lambda id, last=last: ListActors(id, last))  # type: ignore[misc]
             found += page.actors
         return found
+
+    async def reload(self, *, check: bool = False) -> ReloadReport:
+        """Have the node read its settings again and change what differs, all of it or nothing.
+
+        Returns when that is done: `report.state` is `applied` or `unchanged`; with `check`, which changes
+        nothing, `possible` or `unchanged`. No pairing is interrupted. Raises ReloadFailedError.
+        """
+        key = os.urandom(16)
+        state = "running"
+        while state == "running":  # the node answers within a second, however long it takes
+            reply = await self._connection.call(Reloaded, lambda id: Reload(id, key, check))
+            state = reply.report.state
+        if state in ("refused", "undone"):
+            raise ReloadFailedError(reply.report)
+        return reply.report
 
     async def shutdown(self) -> None:
         """Drain and stop the node; returns when it has agreed, or is no longer there."""

@@ -18,8 +18,8 @@ from .access import SECURITY_HEADERS
 from .event_stream import EventStreams
 from .gateway_client import GatewayClient
 from .live_state import LiveState
-from .page_json import session_body, without_clock
 from .routes import MAX_BODY_BYTES, Routes
+from .shown_sessions import ShownSessions
 from .watcher import Watcher
 
 _decode_config = config_decoder(WebConfig)
@@ -41,18 +41,20 @@ async def _run(mailbox: Mailbox[WebInbox], start: Start) -> None:
     config = _decode_config(start.config)
     live = LiveState()
 
+    sessions = ShownSessions(live, now)
+
     def on_state(state: SessionState) -> None:
-        body = session_body(state, now(), now)
-        live.put_session(state.session, body, without_clock(state), ended=state.outcome is not None)
+        sessions.show(state)
         if state.outcome is not None:
-            watcher.devices_may_have_changed()
+            watcher.session_ended()
 
     client = GatewayClient(mailbox, on_state)
-    watcher = Watcher(client, live)
+    watcher = Watcher(client, live, sessions)
     routes = Routes(client, EventStreams(live, watcher), watcher, config.token_digest)
     server = HttpServer(routes.answer, headers=SECURITY_HEADERS, max_body_bytes=MAX_BODY_BYTES)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher.run)
+        nursery.start_soon(sessions.draw_codes)
         nursery.start_soon(server.serve, config.socket_fd)
         await client.run()
         nursery.cancel_scope.cancel()

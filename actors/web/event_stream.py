@@ -16,6 +16,8 @@ from .watcher import Watcher
 MAX_OPEN_PAGES = 16
 HEARTBEAT_SECONDS = 10.0
 """A page that hears nothing for longer takes the connection for lost (page/node.js)."""
+_PART_BYTES = 16 * 1024
+"""Of events that are sent together: little enough for a slow line to take in time (actors/http_server.py)."""
 _HEARTBEAT = b": \n\n"
 
 
@@ -50,8 +52,12 @@ class EventStreams:
             if waiting.cancelled_caught:
                 await send(_HEARTBEAT)
                 continue
+            part = bytearray()
             for item in items:
-                await send(event(item.name, item.make()))
+                part += event(item.name, item.make())
+                if len(part) >= _PART_BYTES or item is items[-1]:
+                    await send(bytes(part))
+                    part.clear()
                 last = item.number
 
 

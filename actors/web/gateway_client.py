@@ -1,13 +1,15 @@
 """A client of the gateway whose connection is messages through the supervisor: requests, replies, states.
 
-Owns the requests that have no reply yet and the one subscription. When the gateway was restarted, all that is
-open is sent again on a new connection, in its first order; that is safe for the reason that
+Owns the requests that have no reply yet, the one subscription, and how soon the gateway may send again: of
+states that change quickly only the last is worth a message. When the gateway was restarted, all that is open
+is sent again on a new connection, in its first order; that is safe for the reason that
 docs/control-protocol.md gives: each request that changes something carries a key. Never knows a browser.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import TypeVar
 
 import trio
@@ -30,6 +32,12 @@ from ..base import Mailbox
 
 REPLY_SECONDS = 30.0
 """For one reply, a restart of the gateway included; it replies to every request within about 20."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
+"""Between two batches of states, unless a reply is due.
+
+The first is that after a quiet second; while they keep coming each is twice the former. So a person sees a
+stage at once, and programs that pair many times a second cost the node one batch a second.
+"""
 _MAX_OPEN_CALLS = 32
 """Below the number of open requests that the gateway takes from one connection."""
 _UNDELIVERED_PAUSE_SECONDS = 1.0
@@ -61,22 +69,35 @@ class GatewayClient:
         self._mailbox = mailbox
         self._on_state = on_state
         self._last_id = 0
-        self._subscription = Subscribe(self._next_id())
+        self._subscription: Subscribe | None = None
         self._calls: dict[int, _Call] = {}
+        self._reply_is_due = trio.Event()
+        self._pause = inf
+        self._taken_at = -inf
         self._call_slots = trio.Semaphore(_MAX_OPEN_CALLS)
         self._outgoing: deque[PageFrames | FramesRead] = deque()
         self._has_outgoing = trio.Event()
+        self._begin_connection()
+
+    def subscribe(self) -> None:
+        """Have `on_state` called from now on, first with the present state of every session."""
+        self._subscription = Subscribe(self._next_id())
+        self._enqueue(self._framed(self._subscription))
+
+    def unsubscribe(self) -> None:
+        """Have `on_state` called no more. Only a new connection is without the subscription of the former."""
+        self._subscription = None
+        self._connect()
 
     async def run(self) -> None:
         """Read what arrives, until the node stops."""
-        self._connect()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             async for incoming in self._mailbox:
                 match incoming.message:
                     case GatewayFrames() as arrived if arrived.connection == self._connection:
                         self._read(arrived.frames)
-                        self._enqueue(FramesRead(self._connection))
+                        nursery.start_soon(self._take_more, self._connection)
                     case ActorRestarted(actor="gateway"):
                         self._connect()
                     case Undeliverable():  # the gateway has too much to do, or is not there yet
@@ -88,12 +109,14 @@ class GatewayClient:
         async with self._call_slots:
             id = self._next_id()
             call = self._calls[id] = _Call(make(id))
+            self._reply_is_due.set()
             try:
                 self._enqueue(self._framed(call.request))
                 with trio.move_on_after(REPLY_SECONDS):
                     await call.done.wait()
             finally:
                 del self._calls[id]
+                self._note_whether_a_reply_is_due()
         if call.reply is None:
             self._connect()  # the gateway may have given the former connection up
             raise RefusedError("not_ready", "the node does not answer; try again")
@@ -107,12 +130,16 @@ class GatewayClient:
         self._last_id += 1
         return self._last_id
 
-    def _connect(self) -> None:
-        """Begin a connection: subscribe, and send again what is open."""
+    def _begin_connection(self) -> None:
         self._connection = int.from_bytes(os.urandom(7), "big")
         self._reader = FrameReader(CONTROL_LIMIT)
         self._outgoing.clear()
-        self._enqueue(self._framed(self._subscription))
+
+    def _connect(self) -> None:
+        """Begin a connection: subscribe, and send again what is open."""
+        self._begin_connection()
+        if self._subscription is not None:
+            self._enqueue(self._framed(self._subscription))
         for call in self._calls.values():
             self._enqueue(self._framed(call.request))
 
@@ -120,6 +147,20 @@ class GatewayClient:
         await trio.sleep(_UNDELIVERED_PAUSE_SECONDS)
         if connection == self._connection:
             self._connect()
+
+    async def _take_more(self, connection: int) -> None:
+        """Let the gateway send the next batch: at once if a reply is due, otherwise a moment later."""
+        is_quiet = trio.current_time() - self._taken_at > LONGEST_PAUSE_SECONDS
+        self._pause = FIRST_PAUSE_SECONDS if is_quiet else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        with trio.move_on_after(self._pause):
+            await self._reply_is_due.wait()
+        if connection == self._connection:
+            self._taken_at = trio.current_time()
+            self._enqueue(FramesRead(connection))
+
+    def _note_whether_a_reply_is_due(self) -> None:
+        if self._reply_is_due.is_set() and all(call.reply is not None for call in self._calls.values()):
+            self._reply_is_due = trio.Event()
 
     def _framed(self, request: Message) -> PageFrames:
         return PageFrames(self._connection, frame(encode(request), CONTROL_LIMIT))
@@ -150,3 +191,4 @@ class GatewayClient:
         if call is not None and call.reply is None:
             call.reply = reply
             call.done.set()
+            self._note_whether_a_reply_is_due()

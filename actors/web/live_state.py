@@ -56,12 +56,17 @@ class LiveState:
         if len(sessions) > MAX_SESSIONS:
             self._drop(sessions[0])
 
+    def drop_sessions(self) -> None:
+        """Show no session any more."""
+        for key in [key for key, item in self._items.items() if item.name == "session"]:
+            self._drop(key)
+
     def _drop(self, session: str) -> None:
         self._ended.pop(session, None)
         self._items.pop(session, None)
 
     async def after(self, number: int) -> list[Item]:
         """Wait until there are items with a higher number, and return them in order."""
-        while self._last_number <= number:
+        while not (items := [item for item in self._items.values() if item.number > number]):
             await self._changed.wait()
-        return [item for item in self._items.values() if item.number > number]
+        return items

@@ -17,10 +17,12 @@ MAX_SHOWN_PROCESSES = 300
 _QR_MARGIN_MODULES = 4
 
 
-def session_body(state: SessionState, read_at: float, now: Callable[[], float]) -> Callable[[], Body]:
+def session_body(
+    state: SessionState, qr: Body | None, read_at: float, now: Callable[[], float]
+) -> Callable[[], Body]:
     """Return what makes the body of a session: the seconds that its code has left are those of that moment.
 
-    `read_at` is when the state was read, on the clock `now`.
+    `qr` is its QR code, if it is drawn; `read_at` is when the state was read, on the clock `now`.
     """
     device = state.device
     body: Body = {
@@ -28,7 +30,7 @@ def session_body(state: SessionState, read_at: float, now: Callable[[], float]) 
         "role": state.role,
         "stage": state.stage,
         "words": None if state.words is None else state.words.split(),
-        "qr": None if state.words is None else qr_path(state.qr, state.words),
+        "qr": qr,
         "device": None
         if device is None
         else {

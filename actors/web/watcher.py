@@ -1,6 +1,7 @@
-"""Asks the node for what it does not report by itself: devices, processes and status, while a page is open.
+"""Asks the node for sessions, devices, processes and status, while a page is open.
 
-Owns how often. Without an open page it asks nothing, so that the page costs a node nothing then.
+Owns how often. Without an open page it asks nothing and hears of no session, so that the page costs a node
+nothing then.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,42 +13,61 @@ from ...messages.to_gateway import ActorInfo, Device
 from .gateway_client import GatewayClient, RefusedError
 from .live_state import LiveState
 from .page_json import MAX_SHOWN_DEVICES, MAX_SHOWN_PROCESSES, devices_body, processes_body, status_body
+from .shown_sessions import ShownSessions
 
 STATUS_SECONDS = 2.0
+PROCESSES_SECONDS = 10.0
+"""If the status misses no other parts than before: to read the memory of all processes takes 10 ms."""
 DEVICES_SECONDS = 15.0
 """Between two lists of devices if nothing here has changed them: another client may have."""
+_PAIRED_SECONDS = 1.0
+"""From the end of a pairing to the next list of devices, so that many have one together."""
 
 
 class Watcher:
     """Keeps the live state up to date while `open_pages` is more than 0."""
 
-    def __init__(self, client: GatewayClient, live: LiveState) -> None:
+    def __init__(self, client: GatewayClient, live: LiveState, sessions: ShownSessions) -> None:
         self._client = client
         self._live = live
+        self._sessions = sessions
         self._open_pages = 0
         self._page_opened = trio.lowlevel.ParkingLot()
         self._devices_changed = trio.Event()
+        self._session_ended = trio.Event()
+        self._missing: tuple[str, ...] = ()
+        self._parts_changed = trio.Event()
 
     def page_opened(self) -> None:
         """One more page is open."""
         self._open_pages += 1
+        if self._open_pages == 1:
+            self._client.subscribe()
         self._page_opened.unpark_all()
         self.devices_may_have_changed()
 
     def page_closed(self) -> None:
         """One page less is open."""
         self._open_pages -= 1
+        if not self._open_pages:
+            self._client.unsubscribe()
+            self._sessions.forget()
 
     def devices_may_have_changed(self) -> None:
         """List the devices now."""
         self._devices_changed.set()
 
+    def session_ended(self) -> None:
+        """List the devices soon."""
+        self._session_ended.set()
+
     async def run(self) -> None:
         """Ask, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._repeat, self._ask_status, STATUS_SECONDS, trio.sleep_forever)
-            nursery.start_soon(self._repeat, self._ask_processes, STATUS_SECONDS, trio.sleep_forever)
+            nursery.start_soon(self._repeat, self._ask_processes, PROCESSES_SECONDS, self._wait_for_parts)
             nursery.start_soon(self._repeat, self._ask_devices, DEVICES_SECONDS, self._wait_for_change)
+            nursery.start_soon(self._list_after_ends)
 
     async def _repeat(
         self, ask: Callable[[], Awaitable[None]], seconds: float, news: Callable[[], Awaitable[None]]
@@ -68,8 +88,23 @@ class Watcher:
     async def _wait_for_change(self) -> None:
         await self._devices_changed.wait()
 
+    async def _wait_for_parts(self) -> None:
+        await self._parts_changed.wait()
+        self._parts_changed = trio.Event()
+
+    async def _list_after_ends(self) -> None:
+        while True:
+            await self._session_ended.wait()
+            await trio.sleep(_PAIRED_SECONDS)
+            self._session_ended = trio.Event()
+            self._devices_changed.set()
+
     async def _ask_status(self) -> None:
-        body = status_body(await self._client.call(NodeStatus, Status))
+        status = await self._client.call(NodeStatus, Status)
+        if status.missing != self._missing:
+            self._missing = status.missing
+            self._parts_changed.set()
+        body = status_body(status)
         self._live.put("status", "status", lambda: body, body)
 
     async def _ask_processes(self) -> None:

@@ -16,13 +16,16 @@ from spacedrive_node.messages.base import CONTROL_LIMIT
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "clients" / "rust" / "src"
 SCHEMA: dict[str, Any] = json.loads((ROOT / "docs" / "control-protocol.schema.json").read_text())["$defs"]
-RECORDS = ["SessionState", "ShownDevice", "Device", "NodeStatus", "ActorInfo"]
+RECORDS = [
+    "SessionState", "ShownDevice", "Device", "NodeStatus", "ActorInfo", "ReloadReport", "SettingChange",
+]  # fmt: skip
 CLOSED_LISTS = {
     "Role": ("SessionState", "role"),
     "Stage": ("SessionState", "stage"),
     "Outcome": ("SessionState", "outcome"),
     "DeviceState": ("Device", "state"),
     "ErrorCode": ("Error", "code"),
+    "ReloadState": ("ReloadReport", "state"),
 }
 BYTES = {"Key": (16, 16), "DeviceId": (16, 16), "PublicKey": (32, 32), "PeerId": None, "Vec<u8>": None}
 

@@ -60,6 +60,8 @@ class InterceptingSpawner:
     pids: dict[str, set[int]] = field(default_factory=dict)
     delivered: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Messages delivered so far, by (kind of actor, kind of message)."""
+    preloaded: Sequence[str] = ()
+    """Modules that the node had its fork server import."""
     _delivery: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     def record_delivery(self, kind: str, message: Deliver) -> None:
@@ -99,6 +101,7 @@ class InterceptingSpawner:
     def opened(
         self, *, preload: Sequence[str], on_lost: Callable[[Cause], None]
     ) -> AbstractAsyncContextManager[None]:
+        self.preloaded = preload
         return self.inner.opened(preload=preload, on_lost=on_lost)
 
     async def spawn(self, spec: ChildSpec) -> RunningChild:
@@ -195,11 +198,7 @@ class Node:
     async def reload(self, *, check: bool = False, **changes: object) -> ReloadReport:
         """Have the node read its settings again, with these changed, as `sdnode reload` does."""
         self.settings.append(structs.replace(self.settings[-1], **changes))
-        control, key = Path(self.ready.control), os.urandom(16)
-        while True:
-            reply = await trio.to_thread.run_sync(call, control, Reloaded, lambda id: Reload(id, key, check))
-            if reply.report.state != "running":
-                return reply.report
+        return await reload_node(Path(self.ready.control), check=check)
 
     @property
     def bootstrap(self) -> str:
@@ -214,6 +213,15 @@ class Node:
 
     async def pids(self) -> dict[str, int]:
         return {row.actor: row.pid for row in await self.client.actors()}
+
+
+async def reload_node(control: Path, *, check: bool = False) -> ReloadReport:
+    """Have a node read its settings again; return what has come of it."""
+    key = os.urandom(16)
+    while True:
+        reply = await trio.to_thread.run_sync(call, control, Reloaded, lambda id: Reload(id, key, check))
+        if reply.report.state != "running":
+            return reply.report
 
 
 def free_port() -> int:

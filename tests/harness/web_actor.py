@@ -51,10 +51,13 @@ class WebHost(PageClient):
     def __init__(self, channel: Channel[Any], port: int) -> None:
         super().__init__(port, TOKEN)
         self.channel = channel
+        self.frames_sent = 0
         self.requests: list[Any] = []
         """Requests that change something."""
         self.connections: list[int] = []
         self.frames_read = 0
+        self.subscriptions = 0
+        """Of the present connection."""
         self.silent = False
         """The gateway answers nothing."""
         self._reader = FrameReader(CONTROL_LIMIT)
@@ -79,6 +82,7 @@ class WebHost(PageClient):
     async def _take(self, message: PageFrames) -> None:
         if message.connection not in self.connections:
             self.connections.append(message.connection)
+            self.subscriptions = 0
         self._reader.feed(message.frames)
         while (payload := self._reader.next_frame()) is not None:
             request = c.decode_request(payload)
@@ -91,6 +95,7 @@ class WebHost(PageClient):
         match request:
             case c.Subscribe():
                 self._subscription = request.id
+                self.subscriptions += 1
                 return c.Done(request.id)
             case c.Status():
                 return msgspec.structs.replace(STATUS, id=request.id)
@@ -103,13 +108,16 @@ class WebHost(PageClient):
             return c.SessionStarted(request.id, "0" * 16)
         return c.Done(request.id)
 
-    async def send(self, reply: Message) -> None:
-        """Send a frame of the gateway to web."""
-        frames = frame(encode(reply), CONTROL_LIMIT)
+    async def send(self, *replies: Message) -> None:
+        """Send frames of the gateway to web, as one batch."""
+        frames = b"".join(frame(encode(reply), CONTROL_LIMIT) for reply in replies)
+        self.frames_sent += 1
         await self.deliver("gateway", GatewayFrames(self.connections[-1], frames))
 
-    async def send_state(self, state: c.SessionState) -> None:
-        await self.send(c.SessionEvent(self._subscription, state))
+    async def send_state(self, *states: c.SessionState) -> None:
+        """Send states of sessions as one batch, once a page is open."""
+        await self.wait_until(lambda: self.subscriptions)
+        await self.send(*(c.SessionEvent(self._subscription, state) for state in states))
 
     async def deliver(self, sender: str, message: Message) -> None:
         self._inputs += 1
@@ -138,7 +146,6 @@ async def running_web() -> AsyncIterator[WebHost]:
             host = WebHost(channel, listening.getsockname()[1])
             async with trio.open_nursery() as own:
                 own.start_soon(host.run)
-                await host.wait_until(lambda: host.connections)
                 yield host
                 own.cancel_scope.cancel()
             await channel.send(Stop())

@@ -7,8 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
+from spacedrive_node import ReloadFailedError, ReloadReport, SettingChange, open_client, sync
+from spacedrive_node.tests.harness.loops import on_each_loop
 from spacedrive_node.tests.harness.node_commands import DEADLINE, UpCommand, sdnode_up
 
 SERVICE = ("env", "--default-signal=HUP", "setsid")
@@ -119,3 +122,39 @@ def test_people_read_what_has_changed(node: UpCommand, file: Path) -> None:
         "changed",
         "actors started again: discovery",
     ]
+
+
+def control_of(node: UpCommand) -> Path:
+    return Path(str(node.ready["control"]))
+
+
+@on_each_loop
+async def test_programs_have_it_reloaded(node: UpCommand, file: Path) -> None:
+    """The result is typed, and outlives the restart of the gateway; a refusal is an exception."""
+    write = anyio.Path(file).write_text
+    with anyio.fail_after(DEADLINE):
+        async with open_client(control_of(node)) as client:
+            assert (await client.reload()).state == "unchanged"
+            await write(BEFORE + "code-lifetime = 120\n")
+            possible = await client.reload(check=True)
+            assert (possible.state, possible.actors) == ("possible", ("gateway",))
+            report = await client.reload()
+            (change,) = report.changes
+            assert (report.state, report.actors) == ("applied", ("gateway",))
+            assert isinstance(report, ReloadReport)
+            assert isinstance(change, SettingChange)
+            assert (change.key, change.needs_restart) == ("code-lifetime", False)
+            await write(BEFORE + 'code-lifetime = "long"\n')
+            with pytest.raises(ReloadFailedError, match="code-lifetime") as failed:
+                await client.reload()
+            assert (failed.value.report.state, failed.value.report.changes) == ("refused", ())
+
+
+def test_threads_have_it_reloaded(node: UpCommand, file: Path) -> None:
+    with sync.open_client(control_of(node)) as client:
+        file.write_text(BEFORE + 'web = "127.0.0.1:0"\n')
+        with pytest.raises(ReloadFailedError) as failed:
+            client.reload(check=True, wait_seconds=DEADLINE)
+        assert [change.needs_restart for change in failed.value.report.changes] == [True]
+        file.write_text('log-level = "error"\n')
+        assert client.reload(wait_seconds=DEADLINE).state == "applied"

@@ -24,6 +24,7 @@ from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnr
 from spacedrive_node.messages.to_swarm import Ask, ClosestServers, ForgetPeer, KnownPeer, PeerReply, Serve
 from spacedrive_node.messages.to_vault import PeerEvidence, Settled, SettleRequest
 from spacedrive_node.protocol.code import code_id
+from spacedrive_node.tests.harness.swarm_actors import DEADLINE
 
 ROUTE_KEY = b"r" * 32
 A = "session-" + "a" * 16
@@ -111,7 +112,7 @@ async def test_a_decoy_s_decisions_are_strikes(swarm: Any) -> None:
         name = code_id(ROUTE_KEY, a.peer, b.peer)
         for number in range(30):
             frame = encode(PairingDecision(name, number.to_bytes(16, "big"), b"s" * 32))
-            answer = await ask(a, number, b, frame, A, timeout=3.0)
+            answer = await ask(a, number, b, frame, A, timeout=DEADLINE)
             if isinstance(answer, PeerUnreachable):
                 break
         assert number >= 28
@@ -287,7 +288,7 @@ async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:
     async with swarm("a") as a, swarm("b") as b:
         for number in range(30):
             frame = request_frame(a, b, attempt=number.to_bytes(16, "big"), route_key=b"x" * 32)
-            answer = await ask(b, number, a, frame, timeout=3.0)
+            answer = await ask(b, number, a, frame, timeout=DEADLINE)
             if isinstance(answer, PeerUnreachable):
                 break
         assert number >= 28

@@ -22,13 +22,14 @@ from spacedrive_node.tests.harness.transports import listen_addresses
 
 NAME = "_dnsaddr.boot.example"
 PEER = b"\x12\x20" + bytes(32)
+OTHER_PEER = b"\x12\x20" + bytes(31) + b"\x01"
 TEXT = ID(PEER).to_base58()
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is itself what is tested: half a second is enough for a server on this host."""
-    monkeypatch.setattr(name_servers, "ANSWER_TIMEOUT_S", 0.5)
+    """A server that is silent is given up soon; one that answers has to do it in this time."""
+    monkeypatch.setattr(name_servers, "ANSWER_TIMEOUT_S", 2.0)
 
 
 async def test_the_records_of_a_name() -> None:
@@ -164,6 +165,27 @@ async def test_what_a_name_leads_to_is_hearsay_and_said_once_if_it_is_nothing() 
         for _time in range(3):
             assert await resolver.expand(PEER, ("/dnsaddr/nobody.example",)) == PeerAddresses(PEER)
         assert [event for event, _ in warnings] == ["a name leads to no address"]
+
+
+async def test_a_name_leads_where_it_led_before_while_no_server_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that says that there is no such name is believed."""
+    monkeypatch.setattr(name_servers, "ANSWER_TIMEOUT_S", 0.1)
+    warnings: list[str] = []
+    answers = True
+    async with name_server({NAME: [record("/ip4/45.1.1.1/tcp/1")]}) as server:
+        server.hostile = lambda query: [server.answer(query)] if answers else []
+        resolver = DnsaddrResolver([server.address], lambda event, _fields: warnings.append(event))
+        found = await resolver.expand(PEER, ("/dnsaddr/boot.example",))
+        assert found.addresses == ("/ip4/45.1.1.1/tcp/1",)
+        answers = False
+        assert await resolver.expand(PEER, ("/dnsaddr/boot.example",)) == found
+        assert (await resolver.expand(OTHER_PEER, ("/dnsaddr/boot.example",))).addresses == ()
+        assert warnings == ["a name leads to no address"]
+        answers = True
+        del server.zone[NAME]
+        assert (await resolver.expand(PEER, ("/dnsaddr/boot.example",))).addresses == ()
 
 
 async def test_the_host_s_own_servers_are_not_believed_about_its_networks(

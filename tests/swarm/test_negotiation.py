@@ -21,7 +21,7 @@ from spacedrive_node.actors.swarm.library import host_lifecycle, negotiation, se
 from spacedrive_node.actors.swarm.library.connections import is_alive
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, keys, our_host, plain_host, running
 
-DEADLINE = 20
+DEADLINE = 60
 HEADER = encode_delim(b"/multistream/1.0.0")
 NOISE = encode_delim(b"/noise")
 NOT_AVAILABLE = encode_delim(b"na")

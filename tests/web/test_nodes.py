@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -53,6 +54,8 @@ async def test_two_nodes_pair_through_their_pages(tmp_path: Path) -> None:
                 shown = await at_a.until("session", session=showing)
                 assert len(shown["words"]) == 12
                 assert 0 < shown["expires_in"] <= 300
+                while shown["qr"] is None:  # it follows in a moment
+                    shown = await at_a.until("session", session=showing)
                 assert shown["qr"]["path"].startswith("M4 4h7v1h-7z")  # the corner, within its margin
                 joining = await started(b.page, "join", code=" ".join(shown["words"]))
                 ends: list[dict[str, Any]] = []
@@ -151,13 +154,22 @@ async def test_a_page_that_keeps_dying_is_given_up_and_the_node_goes_on(
             await a.client.start_pairing()
 
 
-async def test_without_the_setting_there_is_no_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize("web", [None, WEB])
+async def test_without_the_setting_there_is_no_page(tmp_path: Path, web: str | None) -> None:
     """No process, and nothing of it imported in the fork server: what it costs then is nothing."""
-    async with running_node(tmp_path, "anna") as a:
-        pids = await a.pids()
-        assert "web" not in pids
-        assert (a.ready.page, a.ready.page_token) == (None, None)
-        assert not any("web" in spec for spec in a.spawner.pids)
+    async with running_node(tmp_path, "anna", web=web) as a:
+        assert ("web" in await a.pids()) == (web is not None)
+        assert (a.ready.page is None, a.ready.page_token is None) == (web is None, web is None)
+        code = "import importlib, sys; [*map(importlib.import_module, sys.argv[1:])]; print(*sys.modules)"
+        done = await trio.run_process(
+            [sys.executable, "-P", "-c", code, *a.spawner.preloaded], capture_stdout=True
+        )
+        loaded = done.stdout.decode().split()
+        assert "spacedrive_node.actors.session" in loaded
+        of_page = {
+            name for name in loaded if name.startswith("spacedrive_node.actors.web") or name == "segno"
+        }
+        assert bool(of_page) == (web is not None), of_page
 
 
 def test_the_token_is_printed_once_and_nowhere_else(short_path: Path) -> None:

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use crate::all_sessions::{AllSessions, Events};
 use crate::connection::{connect, Call, Command, Connection, Subscription};
 use crate::ids::Key;
-use crate::messages::{ActorInfo, Device, NodeStatus, Reply, Request, SessionState};
+use crate::messages::{ActorInfo, Device, NodeStatus, ReloadReport, Reply, Request, SessionState};
 use crate::pairing::{Pairing, Seen};
-use crate::{DeviceId, Error, ErrorCode, SessionId};
+use crate::{DeviceId, Error, ErrorCode, ReloadState, SessionId};
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Below the number of open requests that a node takes from one connection.
@@ -204,6 +204,24 @@ impl NodeClient {
             found.extend(actors);
             if is_last {
                 return Ok(found);
+            }
+        }
+    }
+
+    /// Has the node read its settings again and change what differs, all of it or nothing; with `check` only say
+    /// what would change. Returns when that is done. Fails with [`Error::ReloadFailed`].
+    pub async fn reload(&self, check: bool) -> Result<ReloadReport, Error> {
+        let key = Key::random()?;
+        loop {
+            // The node answers within a second, however long it takes.
+            let reply = self.call(|id| Request::Reload { id, key, check }, false).await?;
+            let Reply::Reloaded { report, .. } = reply else {
+                return Err(Error::UnexpectedReply);
+            };
+            match report.state {
+                ReloadState::Running => {}
+                ReloadState::Refused | ReloadState::Undone => return Err(Error::ReloadFailed { report }),
+                _ => return Ok(*report),
             }
         }
     }

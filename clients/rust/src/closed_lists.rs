@@ -98,6 +98,24 @@ closed_list! {
 }
 
 closed_list! {
+    /// What a reload has come to.
+    ReloadState {
+        /// It is still under way; no report that a program gets says so.
+        Running = "running",
+        /// The settings are those that the node runs with.
+        Unchanged = "unchanged",
+        /// They could be changed, and only that was asked.
+        Possible = "possible",
+        /// They are changed.
+        Applied = "applied",
+        /// They are wrong, or need a start of the node; nothing was changed.
+        Refused = "refused",
+        /// A part of the node did not work with them; the former ones are back.
+        Undone = "undone",
+    }
+}
+
+closed_list! {
     /// Why a node refuses a request (docs/control-protocol.md, "Errors").
     ErrorCode {
         /// Not a request of the protocol.

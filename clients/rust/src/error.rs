@@ -1,6 +1,6 @@
 //! What can go wrong between a program and its node.
 
-use crate::{ErrorCode, Outcome};
+use crate::{ErrorCode, Outcome, ReloadReport};
 
 /// Every error of this crate. None holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,12 @@ pub enum Error {
         outcome: Outcome,
         /// More about that, for people; may be empty.
         message: String,
+    },
+    /// The node runs with its former settings: the new ones were refused, or undone.
+    #[error("{}", report.reasons.join("\n"))]
+    ReloadFailed {
+        /// What was to change, and why it did not.
+        report: Box<ReloadReport>,
     },
     /// A value that the node would refuse, and end the connection for. Nothing was sent.
     #[error("{0}")]

@@ -41,10 +41,12 @@ mod pairing;
 
 pub use all_sessions::Events;
 pub use client::NodeClient;
-pub use closed_lists::{DeviceState, ErrorCode, Outcome, Role, Stage};
+pub use closed_lists::{DeviceState, ErrorCode, Outcome, ReloadState, Role, Stage};
 pub use error::Error;
 pub use ids::{DeviceId, PeerId, PublicKey, SessionId};
-pub use messages::{ActorInfo, Device, NodeStatus, SessionState, ShownDevice};
+pub use messages::{
+    ActorInfo, Device, NodeStatus, ReloadReport, SessionState, SettingChange, ShownDevice,
+};
 pub use node::{Node, NodeConfig};
 pub use pairing::{Code, Confirmation, Pairing, States};
 

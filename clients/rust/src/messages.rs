@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::closed_lists::{DeviceState, ErrorCode, Outcome, Role, Stage};
+use crate::closed_lists::{DeviceState, ErrorCode, Outcome, ReloadState, Role, Stage};
 use crate::ids::{DeviceId, Key, PeerId, PublicKey, SessionId};
 
 /// What this client asks of a node. It has no `Debug`: one of them holds a code.
@@ -66,6 +66,11 @@ pub(crate) enum Request {
         #[serde(skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
+    Reload {
+        id: u64,
+        key: Key,
+        check: bool,
+    },
     Subscribe {
         id: u64,
         session: Option<SessionId>,
@@ -109,6 +114,10 @@ pub(crate) enum Reply {
         #[serde(default)]
         more: bool,
     },
+    Reloaded {
+        id: u64,
+        report: Box<ReloadReport>,
+    },
     Error {
         id: u64,
         code: ErrorCode,
@@ -128,6 +137,7 @@ impl Reply {
             | Self::SessionEvent { id, .. }
             | Self::DeviceList { id, .. }
             | Self::ActorList { id, .. }
+            | Self::Reloaded { id, .. }
             | Self::Error { id, .. } => Some(*id),
             Self::NodeStatus(status) => Some(status.id),
             Self::Unknown => None,
@@ -323,4 +333,36 @@ pub struct ActorInfo {
     /// Memory of its own; 0 where it was not asked for.
     #[serde(default)]
     pub private_bytes: i64,
+}
+
+/// What a reload has come to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct ReloadReport {
+    /// Whether the settings have changed.
+    pub state: ReloadState,
+    /// The settings whose values differ, at most 32.
+    #[serde(default)]
+    pub changes: Vec<SettingChange>,
+    /// The actors that were started again, started or stopped, or would be; at most 16.
+    #[serde(default)]
+    pub actors: Vec<String>,
+    /// Why it was refused or undone, a line each; at most 32.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+}
+
+/// A setting with another value than the node runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct SettingChange {
+    /// Its name, as in a configuration file.
+    pub key: String,
+    /// What the node runs with, for people.
+    pub former: String,
+    /// What the settings say now, for people.
+    pub new: String,
+    /// It cannot change while the node runs.
+    #[serde(default)]
+    pub needs_restart: bool,
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use spacedrive_node_client::{
-    Error, ErrorCode, Events, Node, NodeClient, NodeConfig, Outcome, Pairing, Role, SessionState, Stage,
-    States,
+    Error, ErrorCode, Events, Node, NodeClient, NodeConfig, Outcome, Pairing, ReloadState, Role,
+    SessionState, Stage, States,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -83,6 +83,38 @@ async fn last_word(states: &mut States) -> Result<Outcome, Error> {
 
 fn code<T>(result: Result<T, Error>) -> ErrorCode {
     result.err().and_then(|error| error.code()).expect("a refusal")
+}
+
+/// All of a change or nothing, also when the gateway, to which the client is connected, is started again.
+#[tokio::test]
+async fn settings_are_read_again() {
+    within_deadline(async {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("node.toml");
+        let write = |text: &str| std::fs::write(&file, text).unwrap();
+        write("code-lifetime = 200\n");
+        let mut config = config(folder.path(), "anna");
+        config.flags.extend(["--config".to_owned(), file.display().to_string()]);
+        let node = Node::start(&config).await.unwrap();
+        assert_eq!(node.reload(false).await.unwrap().state, ReloadState::Unchanged);
+        write("code-lifetime = 120\n");
+        assert_eq!(node.reload(true).await.unwrap().state, ReloadState::Possible);
+        let report = node.reload(false).await.unwrap();
+        assert_eq!((report.state, report.changes.len()), (ReloadState::Applied, 1));
+        assert_eq!(
+            (report.changes[0].key.as_str(), &*report.actors),
+            ("code-lifetime", &["gateway".to_owned()][..])
+        );
+        write("code-lifetime = \"long\"\n");
+        let Err(Error::ReloadFailed { report }) = node.reload(false).await else {
+            panic!("it must be refused");
+        };
+        assert_eq!(report.state, ReloadState::Refused);
+        assert!(report.reasons[0].contains("code-lifetime"));
+        assert!(node.status().await.unwrap().ready);
+        node.stop().await;
+    })
+    .await;
 }
 
 #[tokio::test]
