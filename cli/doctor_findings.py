@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .doctor_facts import AllFacts, DiskFacts, FileFacts, HostFacts, NodeFacts, NoNode, sample
-from .status import listening, who_can_pair
+from .status import SANDBOX_ADVICE, listening, sandbox_text, who_can_pair
 
 Area = Literal["node", "network", "clock", "permissions", "sandbox", "versions", "disk"]
 Level = Literal["ok", "note", "problem"]
@@ -281,34 +281,42 @@ def _of_sandbox(facts: AllFacts) -> Iterator[Finding]:
     if not steps:
         text = "the sandbox could not be tried here"
         yield Finding("sandbox", "steps", "problem", text, "include this in a report: --bundle FILE")
-    advice = 'docs/operations.md, "In a container", says what each step takes'
     for step, result in steps.items():
         if result == "ok":
             continue
         level: Level = "note" if step == "namespaces" else "problem"
         made_good = "; seccomp still refuses sockets" if step == "namespaces" else ""
-        yield Finding("sandbox", step, level, f"{step} is not to be had here: {result}{made_good}", advice)
+        yield Finding(
+            "sandbox", step, level, f"{step} is not to be had here: {result}{made_good}", SANDBOX_ADVICE
+        )
     in_force = [step for step, result in steps.items() if result == "ok"]
     if in_force:
         yield Finding("sandbox", "steps", "ok", f"in force for an actor started here: {', '.join(in_force)}")
     node = facts.node
-    if isinstance(node, NodeFacts) and node.sandboxes is not None:
+    if isinstance(node, NodeFacts):
         yield from _of_running_sandboxes(node)
 
 
 def _of_running_sandboxes(node: NodeFacts) -> Iterator[Finding]:
-    assert node.sandboxes is not None
+    gaps = node.status.sandbox_gaps
+    for gap in gaps:
+        level: Level = "note" if gap.is_made_good else "problem"
+        text = f"running: {sandbox_text(gap)}"
+        check = f"running_{gap.step}{'_made_good' if gap.is_made_good else ''}"
+        yield Finding("sandbox", check, level, text, SANDBOX_ADVICE)
+    if node.sandboxes is None:
+        return
     lacking = {
         step: [box.actor for box in node.sandboxes if not getattr(box, step)]
         for step in ("seccomp", "no_new_privs", "no_capabilities")
     }
     for step, actors in lacking.items():
-        if actors:
+        if actors and step not in {gap.step for gap in gaps}:
             text = f"running without {step}: {', '.join(actors)}"
             advice = "the log says at level warning why: look for `sandbox`"
             yield Finding("sandbox", f"running_{step}", "problem", text, advice)
-    if not any(lacking.values()) and node.sandboxes:
-        text = f"seccomp, no_new_privs and no capabilities hold for all {len(node.sandboxes)} actors that run"
+    if not gaps and not any(lacking.values()) and node.sandboxes:
+        text = f"all steps hold for the {len(node.sandboxes)} actors that run"
         yield Finding("sandbox", "running", "ok", text)
 
 

@@ -12,6 +12,9 @@ from .output import write_line
 
 if TYPE_CHECKING:
     from ..messages.control_protocol import NodeStatus
+    from ..messages.from_supervisor import SandboxGap
+
+SANDBOX_ADVICE = 'docs/operations.md, "In a container", says what each step takes'
 
 
 @click.command(cls=Command)
@@ -55,6 +58,10 @@ def status_object(found: "NodeStatus") -> dict[str, object]:
         "who_can_pair": who_can_pair(found),
         "ready": found.ready,
         "missing": list(found.missing),
+        "sandbox_gaps": [
+            {"step": gap.step, "why": gap.why, "actors": list(gap.actors), "is_made_good": gap.is_made_good}
+            for gap in found.sandbox_gaps
+        ],
     }
 
 
@@ -75,7 +82,19 @@ def status_fields(found: "NodeStatus") -> list[tuple[str, list[str]]]:
         ("dht", [f"{found.dht_mode}, {found.dht_peers} peer{'' if found.dht_peers == 1 else 's'}"]),
         ("sessions", [f"{found.sessions_active} of at most {found.sessions_limit}"]),
         ("version", [found.version]),
+        *([("sandbox", _sandbox_lines(found))] if found.sandbox_gaps else []),
     ]
+
+
+def sandbox_text(gap: "SandboxGap") -> str:
+    """Return, in a sentence, who runs without what, and whether something else does the same."""
+    made_good = "; other steps forbid them the same" if gap.is_made_good else ""
+    return f"{', '.join(gap.actors)} without {gap.step}: {gap.why}{made_good}"
+
+
+def _sandbox_lines(found: "NodeStatus") -> list[str]:
+    texts = [sandbox_text(gap) for gap in sorted(found.sandbox_gaps, key=lambda gap: gap.is_made_good)]
+    return [*texts, f"what to do: {SANDBOX_ADVICE}"]
 
 
 def listening(found: "NodeStatus") -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .base import Decoder, Message
+from .from_supervisor import SandboxGaps
 from .peer_id_text import peer_id_text
 from .secret_struct import RedactedStruct
 from .to_gateway import ActorInfo, Device, Fingerprint, ReloadReport
@@ -267,7 +268,7 @@ class NodeStatus(Message):
     """Reply to Status. A field is empty until the part of the node that knows it has reported.
 
     `addresses` are announced; `listening` are those of the listeners. `mdns_interfaces`: on so many a code is
-    announced or looked for.
+    announced or looked for. `sandbox_gaps`: which actors that run lack which step of their sandbox.
     """
 
     id: RequestId
@@ -287,6 +288,7 @@ class NodeStatus(Message):
     mdns_interfaces: int = 0
     lan_only: bool = False
     offline: bool = False
+    sandbox_gaps: SandboxGaps = ()
 
     @property
     def peer_id(self) -> str:

@@ -6,13 +6,29 @@ could not be delivered. The receivers' unions contain them.
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from .base import Message
 from .child_protocol import ActorName, KindName
-from .types import Bytes16, Outcome, Reason, RequestId, Role, SessionId
+from .types import Bytes16, Outcome, Reason, RequestId, Role, SessionId, ShortText
 
 ActorNames = Annotated[tuple[ActorName, ...], Meta(max_length=16)]
+
+
+class SandboxGap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Actors whose processes run without a step of their sandbox: `why` the system did not have it.
+
+    `actors`: their kinds. `is_made_good`: other steps forbid them the same.
+    """
+
+    step: ShortText
+    why: Annotated[str, Meta(max_length=64)]
+    actors: ActorNames
+    is_made_good: bool = False
+
+
+SandboxGaps = Annotated[tuple[SandboxGap, ...], Meta(max_length=16)]
 
 
 class SessionEnded(Message):
@@ -58,6 +74,7 @@ class Alive(Message):
     request: RequestId
     down: ActorNames = ()
     silent: ActorNames = ()
+    sandbox_gaps: SandboxGaps = ()
 
 
 class Undeliverable(Message):

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 
 import trio
 
+from ..messages.child_protocol import Log
 from .child_channel import ChildChannel
 from .child_specs import SESSION, ChildSpec
 from .log_budget import LogBudget
 from .restart_policy import Cause, ExitHistory, GiveUp, Verdict
+
+_STEP_CHARS, _WHY_CHARS = 32, 64
 
 
 class StartTurn:
@@ -84,6 +87,8 @@ class Child:
         """For lines about it, which its own must not push out."""
         self.message_budget = LogBudget()
         """For lines about each message that it sends."""
+        self.sandbox_gaps: tuple[tuple[str, str, bool], ...] = ()
+        """Steps of its sandbox that the present incarnation lacks: name, why, whether others make it good."""
         self.has_sent_step = False
         """The present incarnation works: a Fatal from it does not end the node any more."""
         self.next_spec: ChildSpec | None = None
@@ -122,6 +127,19 @@ class Child:
         self._lived = 0.0
         self._turns_of_start = 0
         self.has_sent_step = False
+        self.sandbox_gaps = ()
+
+    def note_sandbox(self, line: Log) -> None:
+        """Record the line in which an incarnation says what came of its sandbox, before it is ready."""
+        if line.event == "sandbox" and not self.ready.is_set():
+            missing = {
+                name: str(why).removeprefix(f"{name}: ") for name, why in line.fields.items() if why != "ok"
+            }
+            # As sandbox.severity has it: info, all is made good; otherwise what seccomp alone makes good is.
+            made_good = missing if line.level == "info" else set() if "seccomp" in missing else {"namespaces"}
+            self.sandbox_gaps = tuple(
+                (name[:_STEP_CHARS], why[:_WHY_CHARS], name in made_good) for name, why in missing.items()
+            )
 
     def mark_step(self) -> None:
         """Record that the present incarnation has sent a step."""

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from ..messages.base import MalformedMessageError
-from ..messages.from_supervisor import Alive
+from ..messages.from_supervisor import Alive, SandboxGap
 from ..messages.to_gateway import ActorInfo, Actors
 from ..messages.to_supervisor import AreYouAlive, ListActors, Reload, Shutdown, decode
 from .child import Child
@@ -27,6 +27,7 @@ from .standing_messages import Envelope
 
 _MAX_WAITING_REQUESTS = 128
 """For lists; as many as the gateway has clients. All that wait get the same list."""
+_MAX_SANDBOX_GAPS = 16
 _ROWS_AT_A_TIME = 16
 _READING_TIME_S = 1.0
 """For a list, on a busy machine. What is not read by then is given as it was last read, by metrics say."""
@@ -89,7 +90,15 @@ class SupervisorInfo:
         down = tuple(child.name for child in singletons if not child.ready.is_set())
         channels = [(child.name, child.channel) for child in singletons if child.ready.is_set()]
         silent = tuple(name for name, channel in channels if channel is not None and channel.is_silent)
-        return Alive(request, down, silent)
+        return Alive(request, down, silent, self._sandbox_gaps())
+
+    def _sandbox_gaps(self) -> tuple[SandboxGap, ...]:
+        actors: dict[tuple[str, str, bool], dict[str, None]] = {}
+        for child in self._children.values():
+            for gap in child.sandbox_gaps:
+                actors.setdefault(gap, {})[child.spec.kind] = None
+        gaps = [SandboxGap(step, why, tuple(kinds), good) for (step, why, good), kinds in actors.items()]
+        return tuple(gaps[:_MAX_SANDBOX_GAPS])
 
     async def _rows_with_memory(self) -> tuple[ActorInfo, ...]:
         rows, begun = [], time.monotonic()

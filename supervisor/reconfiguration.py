@@ -20,8 +20,9 @@ from .child_specs import ChildSpec
 from .ledger import Ledger
 from .session_log import SessionLog
 
-TRIAL_TIMEOUT_S = 20.0
-"""For an actor to get to work with other settings, and again with its former ones."""
+TRIAL_TIMEOUT_S = 60.0
+"""For an actor to get to work with other settings, and again with its former ones. Whoever is not even ready
+is given up before, after the start deadline of its specification, in which a busy host counts less."""
 
 
 class SwitchFailedError(SpacedriveNodeError):
@@ -156,7 +157,7 @@ class Reconfiguration:
         with trio.move_on_after(TRIAL_TIMEOUT_S):
             await trial.over.wait()
         if not trial.over.is_set():
-            child.fail_trial(f"it was not ready within {TRIAL_TIMEOUT_S:g} s")
+            child.fail_trial(f"it did not get to work within {TRIAL_TIMEOUT_S:g} s")
             if child.channel is not None:
                 child.channel.kill("reload")
         if trial.why:

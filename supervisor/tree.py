@@ -269,6 +269,7 @@ class _Tree:
                 self.sessions.sends(child, frame)
                 self._apply_effects(self.ledger.apply_step(child.name, frame))
             case Log():
+                child.note_sandbox(frame)
                 self._log_for(child, child.log_budget, frame.level, frame.event, frame.fields)
             case Fatal() if child.is_session or child.has_sent_step:
                 # It may have been taken over, and must not end the node: a crash like any other.

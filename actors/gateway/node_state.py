@@ -130,6 +130,7 @@ class NodeState:
             mdns_interfaces=0 if lan is None else lan.interfaces,
             lan_only=self._lan_only,
             offline=self._offline,
+            sandbox_gaps=() if alive is None else alive.sandbox_gaps,
         )
 
     def _mdns(self) -> MdnsState:

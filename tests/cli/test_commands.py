@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from spacedrive_node.cli import errors, exit_codes, run
-from spacedrive_node.cli.status import status_object, who_can_pair
+from spacedrive_node.cli.status import status_fields, status_object, who_can_pair
 from spacedrive_node.config.running_nodes import register_node
 from spacedrive_node.messages.control_protocol import ForgetDevice, RenameDevice
+from spacedrive_node.messages.from_supervisor import SandboxGap
 from spacedrive_node.messages.to_gateway import ActorInfo
 from spacedrive_node.protocol.peer_ids import peer_id_text
 from spacedrive_node.tests.harness.fake_node import KEY, PEER, FakeNode, device, status
@@ -106,6 +107,7 @@ def test_status_json_has_the_documented_fields(node, capfd):
         "since it is not known that this one is.",
         "ready": True,
         "missing": [],
+        "sandbox_gaps": [],
     }
 
 
@@ -154,6 +156,26 @@ def test_people_see_status_and_tree(node, capfd):
     assert out.endswith("since it is not known that this one is.\n")
     assert run(["actors", "--control", str(node.path)]) == 0
     assert "    vault" in capfd.readouterr().out
+
+
+def test_status_says_who_runs_without_a_part_of_the_sandbox():
+    """What nothing else makes good first, and then what to do."""
+    gaps = (
+        SandboxGap("namespaces", "not permitted here", ("vault", "gateway"), is_made_good=True),
+        SandboxGap("landlock", "Function not implemented", ("vault",)),
+    )
+    found = msgspec.structs.replace(status(1), sandbox_gaps=gaps)
+    lines = dict(status_fields(found))["sandbox"]
+    assert lines == [
+        "vault without landlock: Function not implemented",
+        "vault, gateway without namespaces: not permitted here; other steps forbid them the same",
+        'what to do: docs/operations.md, "In a container", says what each step takes',
+    ]
+    assert status_object(found)["sandbox_gaps"] == [
+        {"step": gap.step, "why": gap.why, "actors": list(gap.actors), "is_made_good": gap.is_made_good}
+        for gap in gaps
+    ]
+    assert "sandbox" not in dict(status_fields(status(1)))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from spacedrive_node.cli.doctor_facts import (
 )
 from spacedrive_node.cli.doctor_findings import find
 from spacedrive_node.cli.doctor_gather import read_samples
+from spacedrive_node.messages.from_supervisor import SandboxGap
 from spacedrive_node.messages.to_gateway import ActorInfo
 from spacedrive_node.tests.harness.fake_node import status
 
@@ -132,6 +133,10 @@ BLOCKED = METRICS.replace('ok",transport="quic"} 2.0', 'failed",transport="quic"
         (with_host(sandbox={}), ("sandbox", "steps", "problem")),
         (with_node(sandboxes=(replace(NODE.sandboxes[0], seccomp=False),)),
          ("sandbox", "running_seccomp", "problem")),
+        (with_status(sandbox_gaps=(SandboxGap("landlock", "none", ("vault",)),)),
+         ("sandbox", "running_landlock", "problem")),
+        (with_status(sandbox_gaps=(SandboxGap("namespaces", "denied", ("vault",), True),)),
+         ("sandbox", "running_namespaces_made_good", "note")),
         (with_host(python_is_supported=False), ("versions", "python", "problem")),
         (with_host(wrong_versions=("libp2p is 9, and 0.8.1 is needed",)), ("versions", "pins", "problem")),
         (with_status(version="0.0.9"), ("versions", "node", "problem")),

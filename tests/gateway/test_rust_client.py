@@ -18,6 +18,7 @@ SOURCE = ROOT / "clients" / "rust" / "src"
 SCHEMA: dict[str, Any] = json.loads((ROOT / "docs" / "control-protocol.schema.json").read_text())["$defs"]
 RECORDS = [
     "SessionState", "ShownDevice", "Device", "NodeStatus", "ActorInfo", "ReloadReport", "SettingChange",
+    "SandboxGap",
 ]  # fmt: skip
 CLOSED_LISTS = {
     "Role": ("SessionState", "role"),

@@ -61,6 +61,7 @@ async def test_a_pairing_goes_on_over_a_change_of_transports_and_finders(tmp_pat
             assert status.dht_mode == "client"
 
 
+@pytest.mark.timeout(240)
 async def test_who_has_shown_the_code_moves_while_the_users_decide(tmp_path: Path) -> None:
     """To another port: the DHT says where it is. The other device gives up a transport meanwhile."""
     async with (

@@ -41,7 +41,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 def test_what_the_kernel_lacks_is_told_and_the_node_works(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A warning for each actor that could open files because of it, a remark for the others."""
+    """A warning for each actor that could open files because of it, a remark for the others.
+
+    The log says so once; status and doctor, as long as they run, and what to do.
+    """
     monkeypatch.setattr(node_commands, "SDNODE", [sys.executable, "-c", WITHOUT, *SDNODE])
     with (
         sdnode_up(short_path, "anna", "--log-format", "json", "--web", "127.0.0.1:0") as a,
@@ -49,8 +52,22 @@ def test_what_the_kernel_lacks_is_told_and_the_node_works(
     ):
         monkeypatch.undo()
         with sdnode_pair(a) as (words, _initiator):
+            (status,) = a.run("status")
+            findings = {str(found["check"]): found for found in a.run("doctor", code=9)}
             done = b.run("join", "--yes", *words if isinstance(words, list) else words.split())
             assert done[-1]["event"] == "paired"
+        gaps = {(gap["step"], gap["is_made_good"]): gap for gap in status["sandbox_gaps"]}
+        with_files, others = {"vault", "swarm", "discovery"}, {"gateway", "metrics", "session", "web"}
+        assert {key: set(gap["actors"]) for key, gap in gaps.items()} == {
+            ("landlock", False): with_files,
+            ("landlock", True): others,
+            ("namespaces", True): {"vault", "discovery"} | others,
+        }
+        assert gaps["landlock", False]["why"] == "Function not implemented"
+        assert findings["running_landlock"]["level"] == "problem"
+        assert all(actor in str(findings["running_landlock"]["text"]) for actor in with_files)
+        assert "docs/operations.md" in str(findings["running_landlock"]["advice"])
+        assert findings["running_landlock_made_good"]["level"] == "note"
         assert a.stop() == 0
     lines = [json.loads(line) for line in (short_path / "anna.log").read_text().splitlines()]
     told = {line["actor"].partition("-")[0]: line for line in lines if line["event"] == "sandbox"}

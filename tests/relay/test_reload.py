@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import trio
 
 from spacedrive_node.client.node_client import open_client
@@ -75,6 +76,7 @@ async def reload(*nodes: UpCommand) -> tuple[str, list[str]]:
     return found[0]
 
 
+@pytest.mark.timeout(480)
 async def test_another_relay_takes_the_place_of_the_one_in_use_and_then_more_changes(
     short_path: Path, network: PartedNetwork
 ) -> None:

@@ -45,7 +45,7 @@ pub use closed_lists::{DeviceState, ErrorCode, Outcome, ReloadState, Role, Stage
 pub use error::Error;
 pub use ids::{DeviceId, PeerId, PublicKey, SessionId};
 pub use messages::{
-    ActorInfo, Device, NodeStatus, ReloadReport, SessionState, SettingChange, ShownDevice,
+    ActorInfo, Device, NodeStatus, ReloadReport, SandboxGap, SessionState, SettingChange, ShownDevice,
 };
 pub use node::{Node, NodeConfig};
 pub use pairing::{Code, Confirmation, Pairing, States};

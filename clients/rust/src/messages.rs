@@ -188,6 +188,24 @@ pub struct NodeStatus {
     /// Whether the node keeps to this host.
     #[serde(default)]
     pub offline: bool,
+    /// Which actors that run lack which step of their sandbox; at most 16.
+    #[serde(default)]
+    pub sandbox_gaps: Vec<SandboxGap>,
+}
+
+/// Actors whose processes run without a step of their sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct SandboxGap {
+    /// The step, such as `landlock` (docs/operations.md, "In a container").
+    pub step: String,
+    /// Why the system did not have it, for people.
+    pub why: String,
+    /// The kinds of the actors.
+    pub actors: Vec<String>,
+    /// Whether other steps forbid them the same.
+    #[serde(default)]
+    pub is_made_good: bool,
 }
 
 fn off() -> String {
