@@ -15,10 +15,11 @@ JOBS   ?= 4
 PAIRINGS ?= 100
 FUZZ   ?= 100000
 CONNECTIONS ?= 1000
+AWAY   ?= 60
 # What the benchmarks compare with and draw with stays out of the environment that they measure.
 BESIDE := .venv-bench
 
-.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb test-readme test-container
+.PHONY: help demo test test-net test-rust test-web fuzz chaos failures turnover interop interruptions prove bench bench-long check lint types format lock clean install webrtc control-protocol man sbom deb test-deb test-readme test-container
 .DEFAULT_GOAL := demo
 
 help: ## list the targets
@@ -38,9 +39,10 @@ test: $(DEV) ## all tests, in four processes (JOBS=4, TRANSPORT=quic)
 		--maxschedchunk 4
 
 # Root, nftables, /dev/net/tun. What is done is kept in .networks and not done again; CELLS='cone+*@50ms-0%' for a part.
-test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10)
+test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10, JOBS=1)
 	@$(BIN)/python tests/networks/run.py $(if $(CELLS),--cells '$(CELLS)') \
-		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS))
+		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS)) \
+		$(if $(filter command line,$(origin JOBS)),--jobs $(JOBS))
 
 # Needs cargo, which fetches what clients/rust/Cargo.toml pins. The example server is driven by the tests of the Python one.
 test-rust: $(DEV) ## the Rust client against real nodes, and its example server (needs cargo)
@@ -67,6 +69,10 @@ failures: $(DEV) ## the other side vanishes at every message, in every manner, o
 
 turnover: $(DEV) ## 1 000 connections over each transport come and go (CONNECTIONS=1000)
 	@CONNECTIONS=$(CONNECTIONS) $(BIN)/python -m pytest -c tests/pytest.ini tests/limits/test_turnover.py
+
+# Root, nftables. Of these the tests take test_*.py alone, and twelve seconds in place of a minute.
+interruptions: $(DEV) ## cables, Wi-Fi, routers, relays, name servers and laptops are gone for a minute (AWAY=60)
+	@AWAY=$(AWAY) $(BIN)/python -m pytest -c tests/pytest.ini tests/interruptions/*.py --timeout=900
 
 # What cannot be built here is skipped, and the table says so.
 interop: $(DEV) ## with go-, rust- and js-libp2p, which it builds (some minutes); writes docs/interoperability.md

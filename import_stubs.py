@@ -4,17 +4,17 @@
 half of the time that the import takes (docs/performance.md).
 
 While :func:`stub_unused_modules` runs, importing a module that is named to it gives a stub. A stub can be
-imported, subclassed and named in annotations; calling one of its classes raises StubCalledError. Afterwards
+imported, subclassed and named in annotations; calling one of its classes raises StubCalledError. What is used
+of such a module while the library is imported, the caller gives. Afterwards
 the stubs are removed, from sys.modules and as attributes of true packages, so that a later import of such a
 module gives the true one. Never decides what is unused: whoever imports the library does.
 """
 
 import sys
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NoReturn
 
 from .messages.errors import SpacedriveNodeError
@@ -59,30 +59,41 @@ class _StubModule(ModuleType):
         return found
 
 
-class _StubFinder(MetaPathFinder, Loader):
-    """Finds a stub for each unused module; first in sys.meta_path while the library is imported."""
+class _StubFinder:
+    """Finds a stub for each unused module; first in sys.meta_path while the library is imported.
 
-    def __init__(self, unused: Sequence[str]) -> None:
+    It does not inherit from the classes of importlib.abc, with which importlib.resources would be imported.
+    """
+
+    def __init__(self, unused: Sequence[str], used: Mapping[str, Mapping[str, object]]) -> None:
         self._unused = unused
+        self._used = used
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if fullname == "cffi":
             raise ModuleNotFoundError(fullname)
         if any(fullname == name or fullname.startswith(f"{name}.") for name in self._unused):
-            return ModuleSpec(fullname, self, is_package=True)
+            return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _StubModule(spec.name)
+        stub = _StubModule(spec.name)
+        vars(stub).update(self._used.get(spec.name, {}))
+        return stub
 
     def exec_module(self, module: ModuleType) -> None:
         return
 
 
 @contextmanager
-def stub_unused_modules(unused: Sequence[str]) -> Iterator[None]:
-    """Import a library in this block, without what is `unused`. A module that was imported before stays."""
-    finder = _StubFinder(unused)
+def stub_unused_modules(
+    unused: Sequence[str], used: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+) -> Iterator[None]:
+    """Import a library in this block, without what is `unused`. A module that was imported before stays.
+
+    `used` has, for each unused module by its name, what the library calls of it while it is imported.
+    """
+    finder = _StubFinder(unused, used)
     sys.meta_path.insert(0, finder)
     try:
         yield

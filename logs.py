@@ -28,8 +28,9 @@ from .import_stubs import stub_unused_modules
 from .messages.session_names import is_session_actor, session_of_actor
 from .messages.types import LogField
 
-# 4.5 MiB: rich prints tracebacks, of which a log has none; with asyncio structlog would log from coroutines.
-with stub_unused_modules(("asyncio", "rich")):
+# 4.7 MiB: rich prints tracebacks, of which a log has none; with asyncio structlog would log from coroutines,
+# and with pickle its loggers could go to other processes.
+with stub_unused_modules(("asyncio", "pickle", "rich")):
     import structlog
 
 LogFormat = Literal["console", "json"]

@@ -24,6 +24,7 @@ from ..messages.child_protocol import (
     Deliver,
     Fatal,
     Log,
+    LogLevel,
     Outgoing,
     Ping,
     Pong,
@@ -46,8 +47,17 @@ MAX_BUFFERED_INPUTS = 4096
 """Deliveries that an actor reads ahead of the one that it handles."""
 IDENTITY_IN_USE = "another node has this node's identity: stop one of them"
 """Said by whoever notices it: discovery on this host, the swarm anywhere else."""
-_is_debug: ContextVar[bool] = ContextVar("is_debug", default=False)
-"""Whether the log has the level debug (Start)."""
+
+
+@dataclass(slots=True)
+class _Logging:
+    """Whether the log has the level debug: what Start or the last LogLevel has said."""
+
+    is_debug: bool = False
+
+
+_logging: ContextVar[_Logging] = ContextVar("logging", default=_Logging())  # noqa: B039 (never changed)
+"""One for all tasks of an actor, though each has a context of its own; Start sets it."""
 
 
 class FatalActorError(ReportedError):
@@ -102,7 +112,7 @@ def _envelope(send: Send) -> Outgoing:
         id=os.urandom(16) if send.id is None else send.id,
         body=msgspec.Raw(encode(send.message)),
         slot=send.slot,
-        note=_note(send.message) if _is_debug.get() else None,
+        note=_note(send.message) if _logging.get().is_debug else None,
     )
 
 
@@ -227,6 +237,8 @@ async def reading_inputs(channel: ActorChannel, decode_inbox: Decoder[Inbox]) ->
                         await channel.send(Pong())
                     case Stop():
                         return
+                    case LogLevel(debug=debug):
+                        set_log_level(debug)
                     case Start():
                         raise RuntimeError("a second Start")
 
@@ -253,8 +265,13 @@ def require_start(frame: ToChild) -> Start:
     if not isinstance(frame, Start):
         raise RuntimeError(f"expected Start, got {type(frame).__name__}")
     set_title(frame.name)
-    _is_debug.set(frame.debug)
+    _logging.set(_Logging(frame.debug))
     return frame
+
+
+def set_log_level(debug: bool) -> None:
+    """Note beside messages what the log is to show of them, or do not."""
+    _logging.get().is_debug = debug
 
 
 async def run_live_actor(

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import trio
 
 from ..messages.base import Decoder
-from ..messages.child_protocol import Deliver, Log, Ping, Pong, Ready, Start, Step, Stop, ToChild
+from ..messages.child_protocol import Deliver, Log, LogLevel, Ping, Pong, Ready, Start, Step, Stop, ToChild
 from ..messages.types import Instant
 from ..supervisor.channel import BlockingChannel
 from .base import (
@@ -37,6 +37,7 @@ from .base import (
     receive_start,
     report_fatal,
     require_start,
+    set_log_level,
     step_frame,
 )
 
@@ -124,6 +125,8 @@ class SteppingEntry(Generic[Inbox]):
                             waiting.append(frame)
                         case Ping():
                             channel.send(Pong())
+                        case LogLevel(debug=debug):
+                            set_log_level(debug)
                         case Stop():
                             stopping = True
                         case Start():

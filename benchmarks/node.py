@@ -10,7 +10,8 @@ from . import procfs
 from .benchmark_run import BenchmarkRun, median, summary
 from .nodes import config, processes, two_nodes
 
-AIM_START, AIM_MEMORY, AIM_CPU = 1.5, 120.0, 0.5
+AIM_START, AIM_MEMORY, AIM_MEMORY_ALL, AIM_CPU = 1.5, 120.0, 125.0, 0.5
+_ALL_TRANSPORTS = ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/ws")
 _STARTS = 5
 _IDLE, _IDLE_LONG = 10.0, 120.0
 _SETTLED = 3.0
@@ -77,19 +78,32 @@ def _used(trees: list[dict[str, int]]) -> dict[str, float]:
 
 
 async def _memory(bench: BenchmarkRun) -> None:
-    """Read the proportional memory of each process of a node that runs alone, and is idle."""
-    async with open_node(config(bench.folder_for("memory"), "anna", same_host=False, mdns=True)) as node:
+    """Read the memory of a node that runs alone, and is idle: as every node is, and with every transport."""
+    bench.data["memory_mib"] = await _memory_row(bench, "an idle node", AIM_MEMORY)
+    await _memory_row(
+        bench,
+        "an idle node with QUIC and WebSocket",
+        AIM_MEMORY_ALL,
+        listen=_ALL_TRANSPORTS,
+        metrics_listen="127.0.0.1:0",
+    )
+
+
+async def _memory_row(
+    bench: BenchmarkRun, what: str, aim: float, **settings: object
+) -> dict[str, dict[str, float]]:
+    """Report the sum of the proportional memory of a node's processes; return it for each of them."""
+    folder = bench.folder_for(f"memory{aim:.0f}")
+    async with open_node(config(folder, "anna", same_host=False, mdns=True, **settings)) as node:
         bench.progress("memory")
         await trio.sleep(_SETTLED)
         found = {actor: procfs.memory(pid) for actor, pid in (await processes(node)).items()}
-    bench.data["memory_mib"] = {
-        actor: {"pss": one.pss / 2**20, "private": one.private / 2**20} for actor, one in found.items()
-    }
     exact = all(one.exact for one in found.values())
     bench.row(
-        "memory of an idle node, all processes (PSS)",
+        f"memory of {what}, all processes (PSS)",
         sum(one.pss for one in found.values()) / 2**20,
         "MiB",
-        aim=AIM_MEMORY if exact else None,
+        aim=aim if exact else None,
         note="" if exact else procfs.ROUGH,
     )
+    return {actor: {"pss": one.pss / 2**20, "private": one.private / 2**20} for actor, one in found.items()}

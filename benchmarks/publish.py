@@ -1,5 +1,6 @@
 """Writes the figures of a run into docs/performance.md, between two marks, as Markdown tables."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ TITLES = {
     "pairing": "Pairing",
     "commands": "Command lines",
     "sessions": "A process for each pairing",
+    "many_sessions": "Many sessions",
     "node": "One node",
     "watching": "What watching costs",
     "load": "Under load",
@@ -25,13 +27,22 @@ TITLES = {
 
 
 def publish(figures: dict[str, Any], document: Path) -> None:
-    """Replace the text between the marks. Raises ValueError if they are missing."""
+    """Replace the sections between the marks; those without figures stay as they are, perhaps by hand.
+
+    Raises ValueError if the marks are missing.
+    """
     before, begin, rest = document.read_text().partition(BEGIN)
-    _old, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{document} has no place for figures")
-    found = [_section(TITLES[name], figures[name]) for name in TITLES if name in figures]
-    document.write_text(before + BEGIN + "\n" + "\n".join(found) + "\n" + END + after)
+    kept = {
+        text.partition("\n")[0]: f"### {text.rstrip()}\n" for text in re.split("^### ", old, flags=re.M)[1:]
+    }
+    new = {TITLES[name]: _section(TITLES[name], found) for name, found in figures.items() if name in TITLES}
+    titles = [*TITLES.values(), *kept]
+    sections = sorted({**kept, **new}.items(), key=lambda section: titles.index(section[0]))
+    text = "\n".join(section for _title, section in sections)
+    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def _section(title: str, found: dict[str, Any]) -> str:

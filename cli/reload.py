@@ -83,11 +83,14 @@ def report_lines(report: "ReloadReport") -> list[str]:
         case "unchanged":
             lines.append("nothing has changed")
         case "possible":
-            lines += ["it can change; nothing was done", f"actors to be started again: {actors}"]
+            lines += [
+                "this can change while the node runs; nothing was done",
+                f"actors to be started again: {actors}",
+            ]
         case "applied":
             lines += ["changed", f"actors started again: {actors}"]
         case "refused":
             lines.append("refused; nothing was changed")
         case "undone":
-            lines.append("it does not work so; the former settings are back")
+            lines.append("the node cannot work so; the former settings are back")
     return lines

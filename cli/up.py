@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..import_stubs import stub_unused_modules
 from . import exit_codes
 from .click_commands import Command
 from .complete_values import Completer, directories, files, one_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..node import Ready
     from .passphrase import PassphraseSource
 
+_UNUSED_BY_TRIO = ("idna", "ssl", "trio._dtls", "trio._highlevel_ssl_helpers", "trio._ssl")
+"""1.3 MiB that the supervisor would keep for as long as the node runs. It speaks with no other machine."""
 _MULTI = {"multiple": True, "metavar": "MULTIADDR"}
 # In the order of the help. Values are not checked here: config/loading.py checks them, from whatever source.
 _FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -133,14 +136,14 @@ def up(
     With a passphrase the identity of this device is sealed, if it is not yet; without, only the mode of its
     file protects it.
     """
-    from ..config.loading import ConfigError, load_config
+    from ..config.loading import ConfigError, load_config, reader_again
     from ..config.node_sockets import wanted_control
     from ..config.paths import default_data_dir
     from .passphrase import choose_source
 
-    load = partial(load_config, flags, dict(os.environ), file)
+    sources = flags, dict(os.environ), file
     try:
-        loaded = load()
+        loaded = load_config(*sources)
     except ConfigError as error:
         raise CommandError(
             "\n".join(["the configuration is not usable", *error.problems]), exit_codes.USAGE
@@ -155,6 +158,7 @@ def up(
     if check_config:
         _print_configuration(loaded, data_dir, control, as_json=as_json)
         return exit_codes.OK
+    load = reader_again(*sources)
     return _run_node(loaded, load, source, has_file=file is not None, as_json=as_json, lifeline=lifeline)
 
 
@@ -200,7 +204,8 @@ def _run_node(
     lifeline: bool,
 ) -> int:
     """Run a node; `load` reads its configuration again."""
-    import trio
+    with stub_unused_modules(_UNUSED_BY_TRIO):
+        import trio
 
     from ..config.paths import readable_by_others, runtime_dirs
     from ..logs import LineWriter, make_log

@@ -6,9 +6,10 @@ socket and never creates anything: a configuration can be checked on a machine w
 """
 
 import difflib
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,24 @@ def load_config(
     if contradictions:
         raise ConfigError([f"{loader.label(key)}: {text}" for key, text in contradictions])
     return LoadedConfig(config, loader.sources, loader.remarks)
+
+
+def reader_again(
+    flags: Mapping[str, object], env: Mapping[str, str], file: str | Path | None
+) -> Callable[[], LoadedConfig]:
+    """Return what reads the same sources again while the node runs; called in the directory of the start.
+
+    It names the file by a path that means the same to whoever asks for it. A pipe, as `<(…)` of a shell is,
+    it refuses: that was read once, and would be empty now, or be waited for.
+    """
+    path = None if file is None else _expanded(file).absolute()
+
+    def read() -> LoadedConfig:
+        if path is not None and os.path.exists(path) and not os.path.isfile(path):
+            raise ConfigError([f"{path}: is no regular file, and cannot be read again"])
+        return load_config(flags, env, path)
+
+    return read
 
 
 def _expanded(file: str | Path) -> Path:

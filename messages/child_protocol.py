@@ -88,7 +88,8 @@ FromChild = Ready | Step | Pong | Log | Fatal
 class Start(Message):
     """To a child, as its first frame: its name, its configuration, and the checkpoint it continues from.
 
-    `incarnation` counts the processes that have run this actor, from 1. `debug`: the log has that level.
+    `incarnation` counts the processes that have run this actor, from 1. `debug`: the log has that level,
+    until a LogLevel says otherwise.
     """
 
     name: ActorName
@@ -123,7 +124,13 @@ class Stop(Message):
     reason: Reason = ""
 
 
-ToChild = Start | Deliver | Ping | Stop
+class LogLevel(Message):
+    """To a child that runs: whether the log has the level debug from now on."""
+
+    debug: bool
+
+
+ToChild = Start | Deliver | Ping | Stop | LogLevel
 
 decode_from_child: Decoder[FromChild] = Decoder(FromChild)
 decode_to_child: Decoder[ToChild] = Decoder(ToChild)

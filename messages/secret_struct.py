@@ -2,8 +2,8 @@
 
 A secret leaves a process most easily by accident: in a log line, an assertion, or a traceback with local
 variables. So every struct that may hold one derives from a class of this module, which replaces its `repr`
-and what rich shows in its place; tests/secrets/test_reports.py fills every struct of the project with secrets
-and prints it. Never encrypts, and never wipes memory.
+and what rich shows in its place; tests/secret_leaks/test_reports.py fills every struct of the project with
+secrets and prints it. Never encrypts, and never wipes memory.
 """
 
 from typing import Any, ClassVar, dataclass_transform

@@ -13,6 +13,7 @@ from .from_supervisor import SessionEnded, Undeliverable
 from .types import (
     Addresses,
     Bytes32,
+    Instant,
     PeerId,
     PortNumber,
     PortProtocol,
@@ -133,6 +134,56 @@ class Listening(Message):
     wanted: Addresses | None = None
 
 
+EndpointText = Annotated[str, Meta(max_length=256)]
+BlockText = Annotated[str, Meta(max_length=64)]
+
+
+class ReachedAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether an AutoNAT server in an address block has reached an address of this node, and when."""
+
+    endpoint: EndpointText
+    block: BlockText
+    reached: bool
+    at: Instant
+
+
+class SeenFrom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From where a connection of this node came, as a peer in an address block has seen it, and when."""
+
+    block: BlockText
+    seen: EndpointText
+    from_listening_port: bool
+    at: Instant
+
+
+class UnaskedConnection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a connection last came from where nothing had been sent, by transport and IP version."""
+
+    transport: Annotated[str, Meta(max_length=16)]
+    family: Annotated[str, Meta(max_length=8)]
+    at: Instant
+
+
+class MappedSince(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Since when the gateway says that it has opened a port."""
+
+    endpoint: EndpointText
+    at: Instant
+
+
+class ReachabilityEvidence(Message):
+    """From the swarm to itself (standing): what it knows of its reachability, to know it after a restart.
+
+    `network` tells in which networks the host was: elsewhere nothing of this holds.
+    """
+
+    network: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)]
+    answers: Annotated[tuple[ReachedAnswer, ...], Meta(max_length=64)] = ()
+    seen: Annotated[tuple[SeenFrom, ...], Meta(max_length=32)] = ()
+    unasked: Annotated[tuple[UnaskedConnection, ...], Meta(max_length=16)] = ()
+    mapped: Annotated[tuple[MappedSince, ...], Meta(max_length=8)] = ()
+
+
 class RecalledPeers(Message):
     """From the vault: the answer to RecallPeers, or a part of it; of each kind the most useful come first."""
 
@@ -165,6 +216,7 @@ SwarmInbox = (
     | KadRequest
     | ClosestServers
     | Listening
+    | ReachabilityEvidence
     | RecalledPeers
     | PortMappings
     | SessionEnded

@@ -4,7 +4,7 @@ The router never waits for a child: `enqueue` appends to the outbox and returns.
 when all frames that were read together are handled, as far as the kernel takes it (OutboxBatch); the rest,
 and what has another cause, is written by a task of this module. So a child that is slow, stopped or hostile
 holds up its own outbox and nothing else. The outbox is bounded by the ledger's bounds for an inbox, and by
-one Start, one Ping and one Stop.
+one Start, one Ping, one Stop, and a LogLevel for each reload until a child that hangs is killed.
 
 Owns the outbox, the count of missed heartbeats and the reason for which the child was killed. Never looks
 into a frame: handling it is up to `on_frame`.
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import trio
 
 from ..messages.base import INTERNAL_LIMIT, MalformedMessageError, encode, frame
-from ..messages.child_protocol import Deliver, FromChild, Ping, Pong, Start, Stop
+from ..messages.child_protocol import Deliver, FromChild, LogLevel, Ping, Pong, Start, Stop
 from .restart_policy import Cause, cause_of
 from .spawner import RunningChild
 
@@ -96,7 +96,7 @@ class ChildChannel:
         """Wait until the child's process has ended."""
         await self._running.wait()
 
-    def enqueue(self, message: Start | Deliver | Ping | Stop) -> None:
+    def enqueue(self, message: Start | Deliver | Ping | Stop | LogLevel) -> None:
         """Append a frame to the outbox."""
         number = message.input if isinstance(message, Deliver) else 0
         self._outbox.append((frame(encode(message), INTERNAL_LIMIT), number))

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 
 import trio
 
-from ..messages.child_protocol import Stop
+from ..messages.child_protocol import LogLevel, Stop
 from ..messages.errors import SpacedriveNodeError
 from .child import Child, Trial
 from .child_specs import ChildSpec
 from .ledger import Ledger
+from .session_log import SessionLog
 
-TRIAL_TIMEOUT_S = 20.0
-"""For an actor to get to work with other settings, and again with its former ones."""
+TRIAL_TIMEOUT_S = 60.0
+"""For an actor to get to work with other settings, and again with its former ones. Whoever is not even ready
+is given up before, after the start deadline of its specification, in which a busy host counts less."""
 
 
 class SwitchFailedError(SpacedriveNodeError):
@@ -71,17 +73,25 @@ class Reconfiguration:
     """The running tree, as far as it can be changed. One change at a time: the caller sees to that.
 
     `specs` and `children` are the tree's own. `start` adds a singleton and has it supervised, as a trial;
-    `retire` has one stopped for good; `limit_sessions` sets how many sessions may run;
-    `log_messages` whether those of each session are logged, with what is in them for actors that start then.
+    `retire` has one stopped for good; `limit_sessions` sets how many sessions may run.
     """
 
     specs: list[ChildSpec]
     children: dict[str, Child]
     ledger: Ledger
+    sessions: SessionLog
     start: Callable[[ChildSpec], Child]
     retire: Callable[[Child], None]
     limit_sessions: Callable[[int], None]
-    log_messages: Callable[[bool], None]
+
+    def log_messages(self, wanted: bool) -> None:
+        """Log the messages of each session, with what their senders note beside them, or do not."""
+        if wanted == self.ledger.debug:
+            return
+        self.ledger.debug = self.sessions.is_debug = wanted
+        for child in self.children.values():
+            if child.channel is not None:
+                child.channel.enqueue(LogLevel(wanted))
 
     async def switch(
         self, wanted: Sequence[ChildSpec], changes: Changes, progress: Callable[[str], None]
@@ -147,7 +157,7 @@ class Reconfiguration:
         with trio.move_on_after(TRIAL_TIMEOUT_S):
             await trial.over.wait()
         if not trial.over.is_set():
-            child.fail_trial(f"it was not ready within {TRIAL_TIMEOUT_S:g} s")
+            child.fail_trial(f"it did not get to work within {TRIAL_TIMEOUT_S:g} s")
             if child.channel is not None:
                 child.channel.kill("reload")
         if trial.why:

@@ -95,6 +95,7 @@ ROUTES: tuple[Route, ...] = (
     Route("RecalledPeers", ("vault",), "swarm"),
     Route("RememberedServers", ("swarm",), "discovery", standing=True),
     Route("Listening", ("swarm",), "swarm", standing=True),
+    Route("ReachabilityEvidence", ("swarm",), "swarm", standing=True),
     Route("SwarmUp", ("swarm",), "discovery", standing=True),
     Route("Bootstrap", ("discovery",), "swarm"),
     Route("KadRequest", ("discovery",), "swarm"),

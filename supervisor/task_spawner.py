@@ -47,10 +47,13 @@ class ChildTask:
         return False
 
     def kill(self) -> None:
-        """Cancel it at once. Its end of the channel closes first: what it sends while it unwinds is lost."""
+        """Cancel it at once. What it sends while it unwinds is lost: its end of the channel closes with this.
+
+        Closed first, a task of it that waits for the channel would be told of that instead of its end.
+        """
         if not self._ended.is_set():
-            self._actor_end.socket.close()
             self._scope.cancel()
+            self._actor_end.socket.close()
 
     async def wait(self) -> int | None:
         """Wait until it has ended; return the exit status that its process would have had."""

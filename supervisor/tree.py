@@ -144,11 +144,8 @@ class _Tree:
         def limit_sessions(limit: int) -> None:
             self._apply_effects(self.ledger.limit_sessions(limit))
 
-        def log_messages(wanted: bool) -> None:
-            self.ledger.debug = self.sessions.is_debug = wanted
-
         return Reconfiguration(
-            self.specs, self.children, self.ledger, start, self._retire, limit_sessions, log_messages
+            self.specs, self.children, self.ledger, self.sessions, start, self._retire, limit_sessions
         )
 
     # one child

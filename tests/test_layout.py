@@ -196,3 +196,9 @@ def test_every_exception_ends_in_error_and_has_the_one_base() -> None:
                 assert ours, f"{path.name}: {node.name} derives from {bases}"
                 if bases[0] == "Exception":
                     assert node.name == "SpacedriveNodeError", f"{path.name}: {node.name}"
+
+
+def test_no_area_of_tests_has_the_name_of_a_standard_module() -> None:
+    """Pytest imports areas as top-level packages: one named `secrets` took the place of the library's."""
+    areas = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    assert not areas & sys.stdlib_module_names

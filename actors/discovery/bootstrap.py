@@ -23,6 +23,8 @@ FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
 LOSS_BACKOFF_SECONDS = 0.25
 """After the loss of a server the bootstrap peers are offered this soon."""
+SERVER_KNOWN = "a DHT server is known"
+"""Detail of the readiness."""
 _MAX_ADDRESSES = 32
 LOSS_WINDOW_SECONDS = 30.0
 """A loss within this time of the one before doubles that pause, so that a server that flaps costs little."""
@@ -140,7 +142,7 @@ class Bootstrapper:
 
     def _readiness(self) -> Readiness:
         if self._server_known:
-            return Readiness("dht", True, "a DHT server is known")
+            return Readiness("dht", True, SERVER_KNOWN)
         if not self._context.bootstrap:
             return Readiness(
                 "dht", True, "no bootstrap peer is configured: nodes elsewhere are found by hints only"

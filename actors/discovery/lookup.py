@@ -19,8 +19,11 @@ Differences from the textbook, each against servers that lie or hang:
 - A server that has not answered after SLOW_AFTER_SECONDS no longer holds a slot; its answer still counts.
 - Besides the K closest servers known, the closest few that *each* server named are asked. So servers
   that name invented neighbours "closer" than all honest ones cannot end the lookup.
-- Every second request goes to the branch (all that was named on the paths from one seed) that has had the
-  fewest requests, so that one branch cannot use up the budget.
+- Half of the requests goes to the closest, as in the textbook, but of those first that were named by a server
+  which has not named more in vain than others that answer. Inventing peers that are "closer" costs nothing;
+  so they wait for what others name. Who is named by several counts as named by the best of them.
+- The other half goes to the branch (all that was named on the paths from one seed) that has had the fewest
+  requests, so that one branch cannot use up the budget, even if all in it answer.
 """
 
 import hashlib
@@ -77,7 +80,9 @@ class _Server:
     known: set[str]
     """Those of `addresses`, or more, that are not hearsay."""
     branches: set[bytes]
-    """The seeds from which the lookup was led to this server."""
+    """The seeds from which the lookup was led to this server; a seed itself is among its own."""
+    namers: set[bytes]
+    """The servers that have named this one in an answer."""
     status: _Status = _Status.FRESH
     requested_at: Instant = 0.0
     request_count: int = 0
@@ -104,6 +109,8 @@ class Lookup:
     """The closest servers that an answer named, by the server that gave it."""
     _seeds: list[tuple[int, bytes]] = field(default_factory=list)
     _branch_requests: dict[bytes, int] = field(default_factory=dict)
+    _debts: dict[bytes, int] = field(default_factory=dict)
+    """By server: of those that it named, how many more were asked in vain so far than have answered."""
 
     def __post_init__(self) -> None:
         self._point = kademlia_point(self.key)
@@ -111,7 +118,7 @@ class Lookup:
     def add_seeds(self, servers: Iterable[PeerAddresses]) -> None:
         """Add servers that the lookup starts from, also while it runs; each of them begins a branch."""
         for named in servers:
-            server = self._learn(named, {named.peer})
+            server = self._learn(named, {named.peer}, set())
             if server is not None and (server.distance, server.peer) not in self._seeds:
                 insort(self._seeds, (server.distance, server.peer))
                 del self._seeds[K * 4 :]
@@ -129,6 +136,8 @@ class Lookup:
             fresh.remove(server)
             server.status = _Status.PENDING
             server.requested_at = now
+            if server.request_count == 0:
+                self._add_to_debts(server.namers, 1)
             server.request_count += 1
             server.tried_addresses = len(server.addresses)
             self._pending[server.peer] = server
@@ -145,7 +154,8 @@ class Lookup:
             return
         server.status = _Status.ANSWERED
         self.answer_count += 1
-        named = [self._learn(neighbour, server.branches) for neighbour in closer[:K]]
+        self._add_to_debts(server.namers, -2)  # it was counted as asked in vain until now
+        named = [self._learn(neighbour, server.branches, {peer}) for neighbour in closer[:K]]
         nearest = sorted({found.distance: found.peer for found in named if found is not None}.items())
         self._closest_named[peer] = tuple(found for _, found in nearest[:MAX_WANTED_PER_ANSWER])
 
@@ -189,7 +199,7 @@ class Lookup:
         server = self._servers.get(peer)
         return PeerAddresses(peer) if server is None else _as_named(server)
 
-    def _learn(self, named: PeerAddresses, branches: set[bytes]) -> _Server | None:
+    def _learn(self, named: PeerAddresses, branches: set[bytes], namers: set[bytes]) -> _Server | None:
         if named.peer == self.own_peer:
             return None
         server = self._servers.get(named.peer)
@@ -197,11 +207,15 @@ class Lookup:
         if server is None:
             point = self._point ^ kademlia_point(named.peer)
             known = set(offered).difference(named.hearsay)
-            server = _Server(named.peer, point, offered, known, set(branches))
+            server = _Server(named.peer, point, offered, known, set(branches), set(namers))
             self._servers[named.peer] = server
             insort(self._by_distance, (point, named.peer))
             return server
         server.branches |= branches
+        if server.status is not _Status.ANSWERED:  # to name who has answered already is no merit
+            if server.request_count:
+                self._add_to_debts(namers - server.namers, 1)
+            server.namers |= namers
         merged = dict.fromkeys(server.addresses + offered)
         server.addresses = tuple(merged)[:MAX_ADDRESSES]
         server.known.update(set(offered).difference(named.hearsay))
@@ -241,10 +255,20 @@ class Lookup:
         return sorted(wanted.values(), key=lambda server: server.distance)
 
     def _pick_next(self, fresh: list[_Server]) -> _Server:
+        """Return the closest, or every second time the closest of the branch with the fewest requests."""
         if self.request_count % 2 == 0:
-            return fresh[0]  # the closest, as in the textbook
-        # Every second time: the closest of the branch that has had the fewest requests.
+            return min(fresh, key=lambda server: (self._debt(server), server.distance))
         return min(fresh, key=lambda server: (self._least_used(server), server.distance))
+
+    def _debt(self, server: _Server) -> int:
+        """Return what the best of those who named a server owes. A seed needs nobody to name it."""
+        if server.peer in server.branches:
+            return 0
+        return max(0, min(self._debts.get(namer, 0) for namer in server.namers))
+
+    def _add_to_debts(self, namers: Iterable[bytes], amount: int) -> None:
+        for namer in namers:
+            self._debts[namer] = self._debts.get(namer, 0) + amount
 
     def _least_used(self, server: _Server) -> int:
         return min(self._branch_requests.get(branch, 0) for branch in server.branches)

@@ -18,7 +18,7 @@ import trio
 
 from ...messages.actor_configs import LanConfig
 from ...messages.actor_configs import decoder as config_decoder
-from ...messages.child_protocol import Deliver, Ping, Pong, Ready, Start, Stop, ToChild
+from ...messages.child_protocol import Deliver, LogLevel, Ping, Pong, Ready, Start, Stop, ToChild
 from ...messages.to_gateway import LanStatus
 from ...messages.to_lan import MapPorts, decode
 from ...messages.types import Instant
@@ -32,6 +32,7 @@ from ..base import (
     malformed_delivery_log,
     now,
     require_start,
+    set_log_level,
     step_frame,
 )
 from ..netlink import INTERFACE_CHANGES, ChangeWatch
@@ -145,6 +146,8 @@ class _Loop:
                         self._lan.handle(incoming.message, now())
                 case Ping():
                     self._channel.send(Pong())
+                case LogLevel(debug=debug):
+                    set_log_level(debug)
                 case Stop():
                     return True
                 case Start():

@@ -47,16 +47,21 @@ def record(context: StepContext, found: CandidateFound) -> CandidateRecord | Non
         )
         known[found.peer] = candidate
         return candidate
-    # The newest addresses come first.
-    addresses = dict.fromkeys(found.addresses + candidate.addresses)
-    candidate.addresses = tuple(addresses)[:MAX_CANDIDATE_ADDRESSES]
-    former = set(candidate.hearsay).difference(found.addresses)
-    candidate.hearsay = tuple(one for one in candidate.addresses if one in former or one in found.hearsay)
+    candidate.addresses, candidate.hearsay = with_newest(candidate.addresses, candidate.hearsay, found)
     candidate.finders = tuple(dict.fromkeys(candidate.finders + found.finders))
     if candidate.status == "dropped":
         candidate.status = "backoff"
         candidate.due_at = min(candidate.due_at, context.now + FIRST_REFUSED_BACKOFF_SECONDS)
     return candidate
+
+
+def with_newest(
+    addresses: tuple[str, ...], hearsay: tuple[str, ...], found: CandidateFound
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a peer's addresses, those first that were found now, and which of them are hearsay."""
+    newest = tuple(dict.fromkeys(found.addresses + addresses))[:MAX_CANDIDATE_ADDRESSES]
+    former = set(hearsay).difference(found.addresses)
+    return newest, tuple(one for one in newest if one in former or one in found.hearsay)
 
 
 def send_next_requests(context: StepContext) -> None:

@@ -27,7 +27,7 @@ from ...messages.types import Instant, Outcome
 from ...protocol.attempt import OpenedIdentity
 from ...protocol.errors import ProtocolError
 from ...protocol.pairing_secrets import PairingSecrets
-from . import entry_actions, requests
+from . import entry_actions, finding_again, requests
 from .entry_actions import enter_next
 from .state import DecisionState, PendingRequest, Session, decision_of
 from .step_context import StepContext
@@ -54,6 +54,8 @@ def begin(
         addresses=() if answered is None else answered.addresses,
         hearsay=() if answered is None else answered.hearsay,
         response_frame=response_frame,
+        provider_key=context.keys.provider_key,
+        mdns_instance=context.keys.mdns_instance,
         decide_deadline=since + min(config.deciding, config.delivery),
         delivery_deadline=since + config.delivery,
     )
@@ -243,6 +245,7 @@ def handle_answer(context: StepContext, answer: PeerAnswer) -> None:
     if pending is None or pending.request_id != answer.request:
         return
     session.path, session.transport = answer.path, answer.transport
+    finding_again.stop(context)
     if pending.keep_alive and session.phase != "ACCEPTED":
         _continue_keep_alive(context, pending, answer.frame)
     elif decision.secrets.verify_received(pending.frame, answer.frame):
@@ -287,10 +290,15 @@ def handle_unreachable(context: StepContext, message: PeerUnreachable) -> None:
     if pending is not None and pending.request_id == message.request:
         decision.answers_without_loss = 0
         requests.retry_with_backoff(context, pending)
+        finding_again.find_again(context)
 
 
 def handle_swarm_restarted(context: StepContext) -> None:
-    """Every connection is lost: send again what was in flight; a joiner dials at once, to be reachable."""
+    """Every connection is lost: send again what was in flight; a joiner dials at once, to be reachable.
+
+    An initiator may be reached elsewhere from now on.
+    """
+    finding_again.announce_again(context)
     decision = decision_of(context.session)
     decision.answers_without_loss = 0
     pending = decision.pending_request

@@ -219,8 +219,14 @@ def handle_unreachable(_context: StepContext, _message: PeerUnreachable) -> None
     """Ignore it: an initiator has sent no request."""
 
 
-def handle_swarm_restarted(_context: StepContext) -> None:
-    """Nothing was lost: an initiator has sent no request, and the joiner repeats its own."""
+def handle_swarm_restarted(context: StepContext) -> None:
+    """Nothing was lost: an initiator has sent no request, and the joiner repeats its own.
+
+    Where this device is reached may be new. A code that is used is announced again, for the one who uses it.
+    """
+    if context.session.claim is not None:
+        keys = context.keys
+        context.send("discovery", StartProviding(keys.provider_key, keys.mdns_instance))
 
 
 # -- time and cancellation -------------------------------------------------------------------------------

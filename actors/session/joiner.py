@@ -32,7 +32,7 @@ def start_finding(context: StepContext, hints: tuple[PeerAddresses, ...]) -> Non
 def handle_candidate(context: StepContext, found: CandidateFound) -> None:
     """Record a peer that discovery names, perhaps again, and use its addresses."""
     session = context.session
-    if session.decision is not None or found.peer == session.own_peer:
+    if found.peer == session.own_peer:
         return
     record = candidates.record(context, found)
     proven = session.proven_candidate

@@ -36,7 +36,7 @@ from ...messages.to_session import (
 from ...messages.types import Instant, Role
 from ...protocol.code import CodeKeys, derive
 from ..base import Effects, Incoming
-from . import decision, initiator, joiner, metrics, requests, view
+from . import decision, finding_again, initiator, joiner, metrics, requests, view
 from .state import MAX_FORGOTTEN, Session, restore, save
 from .step_context import Entropy, StepContext
 from .transitions import FIRST_PHASE, STAGE_OF_PHASE
@@ -202,7 +202,9 @@ def _handle(context: StepContext, message: SessionInbox) -> None:
         case PeerUnreachable():
             half.handle_unreachable(context, message)
         case CandidateFound():
-            if session.role == "joiner":
+            if session.decision is not None:
+                finding_again.handle_candidate(context, message)
+            elif session.role == "joiner":
                 joiner.handle_candidate(context, message)
         case Signed():
             _ROLES[session.role].handle_signed(context, message)

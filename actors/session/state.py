@@ -157,6 +157,9 @@ class DecisionState(SecretState):
     `pending_outcome` is the outcome that this side's rejection will have. Users see it when the rejection has
     been delivered, or at `pending_outcome_at`, whichever comes first.
 
+    `provider_key` and `mdns_instance` are the public ones of the code, under which an initiator whose swarm
+    has started again is announced again. `is_finding`: a joiner that it does not answer looks for it.
+
     A joiner has `addresses`, and its ChallengeResponse as `response_frame`, which is its first keep-alive. An
     initiator has neither, because it does not dial.
     """
@@ -165,6 +168,8 @@ class DecisionState(SecretState):
     peer_identity: OpenedIdentity
     addresses: tuple[str, ...]
     response_frame: bytes | None
+    provider_key: bytes
+    mdns_instance: str
     decide_deadline: Instant
     delivery_deadline: Instant
     own_accepted: bool | None = None
@@ -177,6 +182,7 @@ class DecisionState(SecretState):
     pending_outcome: Outcome | None = None
     pending_message: str = ""
     pending_outcome_at: Instant = 0.0
+    is_finding: bool = False
     answers_without_loss: int = 1
     """The peer's, in a row, since a frame was lost; until one is, the acknowledgement is the first."""
     hearsay: tuple[str, ...] = ()
@@ -187,7 +193,7 @@ class Session(SecretState):
     """The state of one pairing.
 
     `deadline` is the code's expiry for an initiator, the end of the search for a joiner. `code` is emptied
-    once both sides are proven: nothing derived from it is needed any more.
+    once both sides are proven: nothing secret that is derived from it is needed any more.
 
     `cancelling`: the user has cancelled, which is carried out when the open attempt is over or proven.
     `node_stops`: not the user has, but the node, which is about to end.

@@ -22,15 +22,14 @@ library/    corrections of libp2p, and streams as this project uses them
 A folder imports from those below it. The exception is dial/addresses.py, which every folder uses.
 """
 
-from ...import_stubs import stub_unused_modules
 from ...messages.child_protocol import ToChild
 from ...supervisor.channel import Channel
-from .library.unused_modules import UNUSED_BY_LIBP2P
+from .library.unused_modules import without_unused_modules
 
 
 async def main(channel: Channel[ToChild]) -> None:
     """Run the swarm until the node stops. libp2p is imported here, because it is slow to load."""
-    with stub_unused_modules(UNUSED_BY_LIBP2P):
+    with without_unused_modules():
         from .actor import run
 
     await run(channel)
@@ -40,7 +39,7 @@ def warm_up() -> None:
     """Import everything, also what the libraries import at first use: the sandbox allows no import later."""
     import encodings.idna  # noqa: F401, getaddrinfo uses it each time
 
-    with stub_unused_modules(UNUSED_BY_LIBP2P):
+    with without_unused_modules():
         from . import actor  # noqa: F401, `main` then finds it imported
         from .dial import interfaces, resolver
         from .library import lazy_imports

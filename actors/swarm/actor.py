@@ -23,6 +23,7 @@ from ...messages.to_swarm import (
     Listening,
     PeerReply,
     PortMappings,
+    ReachabilityEvidence,
     RecalledPeers,
     Serve,
     SwarmIdentity,
@@ -59,6 +60,7 @@ class SwarmActor:
         self._config = config
         self._routing = FrameRouting()
         self._former: tuple[str, ...] = ()
+        self._evidence: ReachabilityEvidence | None = None
         self._waiting: list[Incoming[SwarmInbox]] = []
 
     async def run(self) -> None:
@@ -68,6 +70,8 @@ class SwarmActor:
         if seed is None:
             return
         async with SwarmNode.open(self._mailbox, self._config, self._routing, seed, self._former) as node:
+            if self._evidence is not None:
+                node.roles.resume(self._evidence)
             await self._mailbox.send_all([*node.announcement(seed), *readiness(True, "")])
             for incoming in self._waiting:
                 await self._handle(node, incoming)
@@ -104,6 +108,8 @@ class SwarmActor:
                 return seed
             case Listening() as listening:
                 self._former = still_wanted(listening, self._config)
+            case ReachabilityEvidence() as evidence:
+                self._evidence = evidence
             case _ if not self._update_routing(incoming) and len(self._waiting) < _MAX_WAITING_MESSAGES:
                 self._waiting.append(incoming)
         return None
@@ -153,7 +159,7 @@ class SwarmActor:
             case Undeliverable(id=envelope, busy=busy):
                 node.inbound.pending.handle_undeliverable(envelope, busy)
             case _:
-                return  # SwarmIdentity again, or this actor's Listening: nothing new
+                return  # SwarmIdentity again, or what this actor tells itself: nothing new
 
 
 def readiness(ready: bool, detail: str) -> list[Send]:

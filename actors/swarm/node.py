@@ -26,7 +26,7 @@ from ..base import Mailbox, Send, now
 from .connection_gate import ConnectionGate
 from .dial import hearsay
 from .dial.dialer import Dialer, NothingToDialError, UnreachableError
-from .dial.resolver import ResolverFilesReplacedError
+from .dial.resolver import Resolver, ResolverFilesReplacedError
 from .host import Host, open_host, uses_quic, uses_webrtc, websocket_transport
 from .identity_watch import IdentityWatch
 from .interruptions import Interruptions
@@ -79,8 +79,7 @@ class SwarmNode:
         """While the host closes its connections, it still calls back about them."""
         self.remembering = Remembering(mailbox, config.dht_protocol, routing.known.__contains__)
         self._names = DnsaddrResolver(config.name_servers, self._warn)
-        self._announced: tuple[str, ...] = ()
-        """What discovery was told."""
+        self._announced: tuple[str, ...] = ()  # as discovery was told
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.roles = Roles(
             host,
@@ -91,6 +90,7 @@ class SwarmNode:
             self._reports.count,
             self._roles_changed,
             self._warn,
+            partial(self.start_task, mailbox.send, "swarm"),
         )
         self.dialer = Dialer(
             host.network,
@@ -104,6 +104,7 @@ class SwarmNode:
             reached=self.remembering.reached,
             about_to_dial=self.roles.dialling,
             udp_changed=self._reports.mark_changed,
+            resolver=Resolver(warn=self._warn),
         )
         self.outbound = OutboundExchanges(self.dialer, routing, mailbox, nursery)
         self.inbound = InboundExchanges(
@@ -192,7 +193,7 @@ class SwarmNode:
             nursery.start_soon(node.remembering.run)
             node._relaying.start(is_public=node.roles.reachability == "public")
             if not config.offline:
-                nursery.start_soon(node._interruptions.run)
+                nursery.start_soon(node._interruptions.run, routing.joiners)
             node._reports.mark_changed()
             node._listening.set()
             try:

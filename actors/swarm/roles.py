@@ -17,12 +17,13 @@ from libp2p.peer.id import ID
 from ...messages.actor_configs import SwarmConfig
 from ...messages.to_lan import MapPorts
 from ...messages.to_metrics import MetricName
-from ...messages.to_swarm import PortMapping
+from ...messages.to_swarm import PortMapping, ReachabilityEvidence
 from ...messages.types import Reachability
 from .dial import addresses
 from .dial.addresses import Endpoint
 from .host import Host
 from .library import identify
+from .library.connections import host_of, is_alive
 from .reachability import mapped_ports
 from .reachability.autonat_messages import DIAL_REQUEST_PROTOCOL
 from .reachability.autonat_server import AutonatServer
@@ -38,7 +39,8 @@ FIRST_RELAY_S: Final = 30.0
 class Roles:
     """The roles of one node. `changed` is awaited when its state or its addresses are others.
 
-    `count` gets the name of a metric and the outcome of what has happened once.
+    `count` gets the name of a metric and the outcome of what has happened once; `keep` the evidence that
+    `resume` wants after a restart.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Roles:
         count: Callable[[MetricName, str], None],
         changed: Callable[[], Awaitable[None]],
         warn: Callable[[str, dict[str, str]], None],
+        keep: Callable[[ReachabilityEvidence], None],
     ) -> None:
         self._host = host
         self._config = config
@@ -60,6 +63,7 @@ class Roles:
         self._count = count
         self._changed = changed
         self._warn = warn
+        self._keep = keep
         self._watch: ReachabilityWatch | None = None
         self.serves_dht = config.dht_mode == "server"
         """Whether this node offers to answer DHT requests."""
@@ -94,6 +98,7 @@ class Roles:
             start_task=self._start_task,
             changed=lambda: self._start_task(self._follow),
             observe=partial(self._count, "reachability_checks_total"),
+            keep=self._keep,
         )
         for connection in host.network.get_connections():
             self._watch.connected(connection)
@@ -101,6 +106,13 @@ class Roles:
         self._nursery.start_soon(self._watch.run)
         if config.public:
             self._nursery.start_soon(self._warn_if_not_found)
+
+    def resume(self, evidence: ReachabilityEvidence) -> None:
+        """Go on where a former process was, right after `start`."""
+        if self._watch is not None:
+            self._watch.resume(evidence)
+            self._host.set_confirmed(self._watch.confirmed)
+            self._take_up_roles()
 
     # Events of the node
 
@@ -137,6 +149,12 @@ class Roles:
         """This host is in another network, or in the same one again."""
         if self._watch is not None:
             self._watch.network_changed([addresses.parse(text) for text in self._host.own])
+
+    def interrupted(self) -> None:
+        """This host may be elsewhere, even if its addresses are the same; what was dead is closed."""
+        if self._watch is not None:
+            hosts = (host_of(one) for one in self._host.network.get_connections() if is_alive(one))
+            self._watch.interrupted([one for one in hosts if one is not None])
 
     def _listening(self) -> list[Endpoint]:
         return [addresses.parse(text) for text in self._host.listening]

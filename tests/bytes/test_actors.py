@@ -79,7 +79,7 @@ async def send_all(connection: Any, protocol: str, bytes_: Iterator[bytes]) -> N
 
 async def is_served(connection: Any) -> None:
     """A canonical request is answered."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with streams.open_stream(connection, PROTOCOL_ID) as stream:
             await streams.write_frame(stream, REQUEST)
             answer = decode_wire(await streams.read_frame(stream))

@@ -80,7 +80,7 @@ async def swarm_and_peer() -> AsyncIterator[tuple[Endpoint, bytes, Any]]:
 
 async def is_served(connection: Any) -> None:
     """A canonical request is answered."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with streams.open_stream(connection, PROTOCOL_ID) as stream:
             await streams.write_frame(stream, REQUEST)
             assert isinstance(decode_wire(await streams.read_frame(stream)), Refused)

@@ -336,7 +336,7 @@ def test_commands_import_only_what_they_need(node, environment, arguments, unwan
         env=environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.returncode == 0
     assert not unwanted & set(done.stderr.split())

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -123,12 +122,10 @@ def offered(env, *words, shell="bash"):
         "COMP_CWORD": str(len(words) - 1),
         "_SDNODE_COMPLETE": f"{shell}_complete",
     }
-    begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "spacedrive_node"], capture_output=True, text=True, env=env | asked, timeout=60
     )
     assert done.stderr == ""
-    assert time.monotonic() - begun < 10
     return [line.split("\t")[1] for line in done.stdout.splitlines() if line.startswith("plain")]
 
 

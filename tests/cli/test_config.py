@@ -1,6 +1,7 @@
 """Where settings come from, which source wins, and how a wrong one is reported."""
 
 import base64
+import os
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from spacedrive_node.actors.swarm.dial.addresses import usable
 from spacedrive_node.cli import run
 from spacedrive_node.config.effective import to_toml
-from spacedrive_node.config.loading import ConfigError, load_config
+from spacedrive_node.config.loading import ConfigError, load_config, reader_again
 from spacedrive_node.config.multiaddrs import bootstrap_address, named_peers
 from spacedrive_node.config.settings import DEFAULT_METRICS, PUBLIC_BOOTSTRAP, SETTINGS, NodeConfig
 from spacedrive_node.messages.types import PeerAddresses
@@ -35,6 +36,34 @@ def toml(tmp_path):
         return path
 
     return write
+
+
+def test_read_again_a_file_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    """Who asks for it is in another directory: the path in what is wrong is a whole one."""
+    monkeypatch.chdir(tmp_path)
+    read = reader_again({}, {}, "node.toml")
+    monkeypatch.chdir("/")
+    file = tmp_path / "node.toml"
+    file.write_text("max-sessions = 7\n")
+    assert read().config.max_sessions == 7
+    file.write_text("max-sessions = 0\n")
+    with pytest.raises(ConfigError) as caught:
+        read()
+    assert caught.value.problems[0].startswith(f"{file}:1: max-sessions: ")
+
+
+def test_what_can_be_read_once_only_is_not_read_again(tmp_path):
+    """A pipe, which would be waited for without end; a missing file is told as ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for file, why in (
+        (pipe, "no regular file"),
+        (tmp_path, "no regular file"),
+        (tmp_path / "-", "cannot be read"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            reader_again({}, {}, file)()
+        assert why in caught.value.problems[0]
 
 
 def test_nothing_given_is_the_default():

@@ -123,7 +123,7 @@ def test_a_file_of_another_editor(node, folder, environment, encoding, text):
             [sys.executable, "-m", "spacedrive_node", "join", "-", "--yes", "--control", str(node.path)],
             stdin=file,
             capture_output=True,
-            timeout=20,
+            timeout=60,
             env=environment,
         )
     assert done.returncode == 0, done.stderr

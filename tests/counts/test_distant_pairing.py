@@ -1,6 +1,7 @@
 """How many round trips a pairing of two distant devices costs, from `join` on: counted, not measured.
 
-The nodes are warm: both are connected with the DHT server that knows the code, and not with each other.
+Unless a test says otherwise the nodes are warm: both are connected with the DHT server that knows the code,
+and not with each other.
 """
 
 from pathlib import Path
@@ -42,13 +43,32 @@ async def test_round_trips_of_a_pairing_through_a_relay(tmp_path: Path, transpor
         assert (confirmed, paired) == (1 + 2 * 4, 1 + 2 * 5)
 
 
-async def pair(a: Node, b: Node, wire: FlightRelay) -> tuple[float, float, str | None]:
+@pytest.mark.parametrize(("transport", "to_the_relay"), [("tcp", 2), ("quic", 1)])
+async def test_round_trips_from_the_dial_of_the_relay_to_paired(
+    tmp_path: Path, transport: str, to_the_relay: int
+) -> None:
+    """The joiner knows nothing but the QR text, in which there is a circuit: no lookup, no connection.
+
+    Two to the relay, one over QUIC, from the port that is listened on; then five over it, each of which is
+    two of those counted: the circuit, Noise on it, code, identity, decision.
+    """
+    async with distant_nodes(tmp_path, transport, relayed=True, cold=True) as (a, b, wire):
+        confirmed, paired, path = await pair(a, b, wire, by_qr=True)
+        assert path == "relayed"
+        assert (confirmed, paired) == (to_the_relay + 2 * 4, to_the_relay + 2 * 5)
+
+
+async def pair(
+    a: Node, b: Node, wire: FlightRelay, *, by_qr: bool = False
+) -> tuple[float, float, str | None]:
     """Pair; return after how many round trips both users could decide, and both were paired; and the path."""
     with trio.fail_after(DEADLINE):
         showing = await a.client.start_pairing()
         await a.spawner.wait_until_delivered("discovery", "KadReply", ANNOUNCED)
         wire.ticks = 0
-        joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+        text = showing.code.qr if by_qr else " ".join(showing.code.words)
+        assert text is not None
+        joining = await b.client.join_pairing(text, timeout=DEADLINE)
         confirmed, paired, paths = [], [], set()
 
         async def finish(pairing: Pairing) -> None:

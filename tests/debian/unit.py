@@ -1,5 +1,6 @@
 """The systemd unit, run by Debian's systemd in namespaces of its own, as the package has installed it."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from spacedrive_node.tests.harness.debian_systemd import SystemdMachine, systemd
 UNIT = "spacedrive-node.service"
 STATUS = ("sdnode", "status", "--control", "/run/spacedrive-node/control.sock")
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/test.conf"
+FILE = "/etc/spacedrive-node/node.toml"
 PASSPHRASE = "four plain words together"
 
 
@@ -80,6 +82,80 @@ def test_a_credential_is_the_passphrase_and_without_it_nothing_is_tried_again(
     log = machine.run("journalctl", "--no-pager", "--output=cat", f"--unit={UNIT}")
     assert "this passphrase does not open" in log
     assert PASSPHRASE not in log
+
+
+def test_a_reload_takes_effect_or_says_why_not(machine: SystemdMachine) -> None:
+    """The process stays in either case; what is wrong stands where `systemctl status` shows it."""
+    machine.write(DROP_IN, f"[Service]\nEnvironment=SDNODE_CONFIG={FILE}\n")
+    machine.write(FILE, "max-sessions = 20\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", UNIT)
+    before = machine.show(UNIT)["MainPID"]
+    machine.write(FILE, "max-sessions = 9\n")
+    machine.run("systemctl", "reload", UNIT)
+    assert sessions_limit(machine) == 9
+    machine.write(FILE, "max-sessions = 7\nlog-level = 'loud'\n")
+    machine.run("systemctl", "reload", UNIT, code=1)
+    assert f"{FILE}:2: log-level" in machine.run(
+        "systemctl", "status", "--full", "--lines=20", "--no-pager", UNIT
+    )
+    assert sessions_limit(machine) == 9
+    shown = machine.show(UNIT)
+    assert (shown["ActiveState"], shown["SubState"], shown["NRestarts"]) == ("active", "running", "0")
+    assert shown["MainPID"] == before
+
+
+def sessions_limit(machine: SystemdMachine) -> int:
+    limit: int = json.loads(machine.run(*STATUS, "--json", user="spacedrive"))["sessions"]["limit"]
+    return limit
+
+
+SESSIONS = 32
+OPEN_SESSIONS = """
+import sys
+from pathlib import Path
+from spacedrive_node.sync import open_client
+
+with open_client(Path("/run/spacedrive-node/control.sock")) as client:
+    for line in sys.stdin:
+        begun = [client.start_pairing() for _ in range(int(line))]
+        outcomes = [one.state.outcome or "begun" for one in begun]
+        print(sum(one.private_bytes for one in client.actors()), *outcomes, flush=True)
+"""
+
+
+def test_the_limits_of_the_unit_let_many_sessions_run_and_end_no_node(
+    machine: SystemdMachine,
+) -> None:
+    """With no task left a session does not begin, and says so; later the next one does. What runs goes on."""
+    shown = machine.show(UNIT)
+    most_tasks, most_memory = int(shown["TasksMax"]), int(shown["MemoryMax"])
+    program = ("/usr/lib/spacedrive-node/bin/python3", "-P", "-c", OPEN_SESSIONS)
+    with machine.limited(UNIT, "pids") as group, machine.started(*program, user="spacedrive") as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+
+        def begin(sessions: int) -> list[str]:
+            """Return the bytes of all actors' own memory, and what has become of so many new sessions."""
+            assert client.stdin is not None
+            assert client.stdout is not None
+            client.stdin.write(f"{sessions}\n")
+            client.stdin.flush()
+            return client.stdout.readline().split()
+
+        tasks, limit = group / "pids.current", group / "pids.max"
+        limit.write_text(str(most_tasks))
+        private_bytes, *outcomes = begin(SESSIONS)
+        assert outcomes == ["begun"] * SESSIONS
+        assert SESSIONS < int(tasks.read_text()) < most_tasks / 8
+        assert int(private_bytes) < most_memory / 8
+        limit.write_text("1")  # fewer than there are: none is ended, and none begins but in spares
+        assert begin(3)[-1] == "crashed"
+        limit.write_text(str(most_tasks))
+        assert begin(1)[1:] == ["begun"]
+    after = machine.show(UNIT)
+    assert (after["ActiveState"], after["NRestarts"]) == ("active", "0")
+    assert after["MainPID"] == shown["MainPID"]
 
 
 def test_dpkg_stops_starts_and_forgets_it(machine: SystemdMachine) -> None:

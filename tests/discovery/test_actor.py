@@ -104,7 +104,7 @@ class Node:
         self, wanted: Callable[[str, Message], bool], *, answer: bool = True
     ) -> tuple[str, Message]:
         """Return the first message that `wanted` wants; meanwhile be a swarm whose only server is TRUE."""
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while True:
                 frame = await self._channel.receive()
                 if not isinstance(frame, Step):
@@ -222,7 +222,7 @@ async def test_an_unusable_runtime_directory_ends_only_this_finder(tmp_path: Pat
         channel: Channel[FromChild] = Channel(ours, decode_from_child)
         await channel.send(Start("discovery", 1, msgspec.Raw(encode(config(tmp_path)))))
         await channel.send(Deliver(1, "swarm", 1, "SwarmUp", bytes(16), msgspec.Raw(encode(UP))))
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not any(getattr(frame, "level", "") == "warning" for frame in logs):
                 logs.append(await channel.receive())
             while not any(out.kind == "ClosestServers" for f in logs if isinstance(f, Step) for out in f.out):

@@ -95,6 +95,23 @@ def test_one_server_gets_one_announcement_a_second() -> None:
     assert all(later - former >= SERVER_INTERVAL_SECONDS - 1e-6 for former, later in pairwise(times))
 
 
+def test_other_addresses_are_announced_while_dead_servers_are_tried() -> None:
+    """The relay and DHT server through which this node was reached is dead; a moment later it has another."""
+    net = SimulatedDht(6, 3)
+    net.table = list(net.servers)
+    net.swarm_comes_up()
+    net.provide()
+    net.run(3.0)
+    alive, *dead = net.servers
+    for server in dead:
+        net.servers[server].behave = lambda request: None
+    for number in (1, 2):
+        before = len([one for _when, one in adds(net) if one.peer == alive])
+        net.take("swarm", SwarmUp(OWN, (f"/ip4/45.77.1.{number}/tcp/1",), (), is_update=True))
+        net.run(2 * SERVER_INTERVAL_SECONDS)
+        assert len([one for _when, one in adds(net) if one.peer == alive]) == before + 1
+
+
 def test_refusals_are_tried_again_and_bounded() -> None:
     """A server that refuses is asked three times in a round, then left alone until the next round."""
     net = SimulatedDht(5, 1)

@@ -147,6 +147,71 @@ def test_slow_servers_give_their_slots_up() -> None:
     assert len(lookup.poll(0.5, 1000)) == ALPHA
 
 
+def ask(lookup: Lookup, silent: list[bytes], count: int) -> list[bytes]:
+    """Ask so many servers one after the other, of which all but the silent ones answer; return whom."""
+    asked = []
+    for _ in range(count):
+        (server,) = lookup.poll(0.0, 1)
+        asked.append(server.peer)
+        if server.peer in silent:
+            lookup.handle_failure(server.peer)
+        else:
+            lookup.handle_answer(server.peer, [])
+    return asked
+
+
+def led_to(*names: str) -> Lookup:
+    """A lookup that one server has led to some others, which have been asked and have not answered."""
+    lookup = Lookup(KEY, OWN)
+    lookup.add_seeds([addresses_of(peer("seed"))])
+    assert len(lookup.poll(0.0, 1)) == 1
+    answer(lookup, "seed", [peer(name) for name in names])
+    assert len(lookup.poll(0.0, len(names))) == len(names)
+    return lookup
+
+
+def answer(lookup: Lookup, name: str, named: list[bytes]) -> None:
+    lookup.handle_answer(peer(name), [addresses_of(one) for one in named])
+
+
+def by_distance(count: int) -> list[bytes]:
+    return sorted(map(peer, range(count)), key=lambda one: distance(KEY, one))
+
+
+def test_what_a_liar_names_waits_for_what_others_name() -> None:
+    """Invented peers are "closer" than all others, and get every second request where they got each."""
+    ordered = by_distance(16)
+    fakes, real = ordered[:8], ordered[8:]
+    lookup = led_to("liar", "honest")
+    answer(lookup, "honest", real)
+    answer(lookup, "liar", fakes)
+    asked = ask(lookup, fakes, 12)
+    assert len(set(asked) & set(real)) >= 5
+    assert set(asked + ask(lookup, fakes, 4)) == set(ordered)  # nobody is left out
+
+
+def test_to_name_who_has_answered_is_no_merit() -> None:
+    """A liar gets no more requests for what it invents by naming those of whom all know that they answer."""
+    ordered = by_distance(18)
+    fakes, answered, real = ordered[:6], ordered[6:12], ordered[12:]
+    lookup = led_to("liar", "honest", "another")
+    answer(lookup, "another", answered)
+    assert set(ask(lookup, [], len(answered))) == set(answered)
+    answer(lookup, "honest", real)
+    answer(lookup, "liar", answered + fakes)
+    assert len(set(ask(lookup, fakes, 8)) & set(real)) >= 3
+
+
+def test_a_liar_harms_nobody_by_naming_it() -> None:
+    """A server that somebody else has named too is asked as if the liar had said nothing."""
+    ordered = by_distance(12)
+    fakes, real = ordered[:6], ordered[6:]
+    lookup = led_to("liar", "honest")
+    answer(lookup, "honest", real)
+    answer(lookup, "liar", fakes + real)
+    assert len(set(ask(lookup, fakes, 8)) & set(real)) >= 3
+
+
 def test_wrong_addresses_first_do_not_lose_a_server() -> None:
     """A server named with a wrong address, which failed, is asked again when another names a good one."""
     lookup = Lookup(KEY, OWN)

@@ -88,12 +88,12 @@ def test_a_killed_node_is_forgotten(runtime: Path) -> None:
         b = SameHost(runtime)
         assert seen(b) == [A]
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
         assert seen(b, SCAN_INTERVAL_BUSY_SECONDS) == []
         assert list((runtime / "nodes").iterdir()) == []
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         process.stdin.close()  # type: ignore[union-attr]
         process.stdout.close()  # type: ignore[union-attr]
 

@@ -37,7 +37,7 @@ async def replies(node: GatewayHost, connection: int) -> list[c.Reply]:
 
 
 async def test_the_page_is_served_as_a_client(node: GatewayHost) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await send(node, 1, c.Status(7))
         (status,) = await replies(node, 1)
         assert isinstance(status, c.NodeStatus)
@@ -46,7 +46,7 @@ async def test_the_page_is_served_as_a_client(node: GatewayHost) -> None:
 
 async def test_the_next_batch_comes_when_the_last_was_read(node: GatewayHost) -> None:
     """States that come meanwhile are in it, each in its newest form only."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await send(node, 1, c.Subscribe(1))
         assert await replies(node, 1) == [c.Done(1)]
         await node.show_session(SESSION, "waiting")
@@ -66,7 +66,7 @@ async def test_the_next_batch_comes_when_the_last_was_read(node: GatewayHost) ->
 @pytest.mark.parametrize("refused", [c.Shutdown, c.Reload])
 async def test_the_page_cannot_stop_the_node_nor_reload_it(node: GatewayHost, refused: Any) -> None:
     """A page that was taken over, or its token stolen: it pairs and forgets, but the node goes on."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await send(node, 1, refused(5, os.urandom(16)))
         (refusal,) = await replies(node, 1)
         assert isinstance(refusal, c.Error)
@@ -81,7 +81,7 @@ def test_every_request_is_one_of_the_page_or_is_refused_it() -> None:
 
 async def test_a_new_connection_takes_the_place_of_the_former(node: GatewayHost) -> None:
     """As after a restart of web, which never reads what its former process had asked for."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await send(node, 1, c.Subscribe(1))
         await replies(node, 1)
         await node.show_session(SESSION, "waiting")
@@ -98,7 +98,7 @@ async def test_a_new_connection_takes_the_place_of_the_former(node: GatewayHost)
 
 async def test_a_page_that_floods_is_cut_off(node: GatewayHost) -> None:
     """What is unread is bounded; other clients are served on."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await send(node, 1, c.Status(1))
         await replies(node, 1)  # the gateway has begun to serve
         node.answer_barrier = False  # requests for lists stay open, and no further one is read

@@ -19,6 +19,7 @@ peer_device, stranger_peer              a device, and a peer that writes any byt
 compromised_actor, compromised_session  actors under an attacker's control
 message_unions, sample_frames, hostile_bytes, hostile_frames_actor    messages, and bytes made from them
 counted_pairing            one pairing with everything that passed
+function_calls             what something costs in calls of functions
 secret_sweep               the search for secrets after every test
 faults                     kills, pulled cables, cut connections, misbehaving actors
 """

@@ -25,7 +25,7 @@ from spacedrive_node.supervisor.restart_policy import Cause
 from spacedrive_node.supervisor.spawner import RunningChild, Spare
 from spacedrive_node.supervisor.task_spawner import TaskSpawner
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 _numbers = itertools.count()
 
 

@@ -1,10 +1,12 @@
 """A Debian machine whose first process is its systemd, in a control group of its own.
 
 Real: systemd, its units, its journal, dpkg's scripts against it. Not here: limits of memory and tasks, where
-the host keeps those controllers to itself; D-Bus and udev, which are not installed.
+the host keeps those controllers to itself (`limited` holds a unit to them all the same); D-Bus and udev,
+which are not installed.
 """
 
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,33 @@ export container=other NOTIFY_SOCKET=/run/host/notify
 
 
 class SystemdMachine(DebianMachine):
-    """A machine that systemd runs."""
+    """A machine that systemd runs, in the control group `group` of the host."""
+
+    def __init__(self, holder: "subprocess.Popen[str]", first: int, group: Path) -> None:
+        super().__init__(holder, first)
+        self.group = group
+
+    @contextmanager
+    def limited(self, unit: str, controller: str) -> Iterator[Path]:
+        """Yield a control group that holds the unit's processes to limits of `pids` or `memory`.
+
+        The unit's own, where this systemd has the controller; otherwise one of the host's first version of
+        control groups, into which they are moved. What they start afterwards is in it too.
+        """
+        own = self.group / "system.slice" / unit
+        if (own / f"{controller}.max").exists():
+            yield own
+            return
+        processes = (own / "cgroup.procs").read_text().split()
+        apart = Path(tempfile.mkdtemp(prefix="sdnode-", dir=f"/sys/fs/cgroup/{controller}"))
+        try:
+            for process in processes:
+                (apart / "cgroup.procs").write_text(process)
+            yield apart
+        finally:
+            for process in (apart / "cgroup.procs").read_text().split():
+                (apart.parent / "cgroup.procs").write_text(process)
+            apart.rmdir()
 
     def show(self, unit: str) -> dict[str, str]:
         """Return the properties of a unit."""
@@ -71,7 +99,7 @@ def systemd_machine(layers: Sequence[Path], upper: Path) -> Iterator[SystemdMach
             notified.settimeout(DEADLINE)
             more = f"HOST={host}{_MORE}"
             with debian_machine(layers, upper, init=init, more=more, group=group) as plain:
-                machine = SystemdMachine(plain.holder, plain.first)
+                machine = SystemdMachine(plain.holder, plain.first, group)
                 while b"READY=1" not in notified.recv(4096).splitlines():
                     pass
                 assert machine.run("systemctl", "--failed", "--plain", "--no-legend") == ""

@@ -49,11 +49,12 @@ class _Tasks(InterceptingSpawner):
 
 @asynccontextmanager
 async def distant_nodes(
-    folder: Path, *transports: str, relayed: bool = False
+    folder: Path, *transports: str, relayed: bool = False, cold: bool = False
 ) -> AsyncIterator[tuple[Node, Node, FlightRelay]]:
     """Run the nodes with these transports; give the two that may pair, once they are warm, and the wire.
 
-    `relayed`: nobody reaches the two but through the DHT server, which is a relay then.
+    `relayed`: nobody reaches the two but through the DHT server, which is a relay then. `cold`: the second
+    of them knows nobody and is connected with nobody.
     """
     async with trio.open_nursery() as nursery:
         relay = FlightRelay(nursery)
@@ -76,9 +77,12 @@ async def distant_nodes(
             }
             if relayed:
                 known |= {"relay": known["bootstrap"], "announce": (UNREACHABLE,)}
-            async with node("anna", **known) as (a, _), node("bruno", **known) as (b, _):
-                for one in (a, b):
+            others = {"dht_mode": "client", "announce": (UNREACHABLE,)} if cold else known
+            async with node("anna", **known) as (a, _), node("bruno", **others) as (b, _):
+                for one in (a,) if cold else (a, b):
                     await one.spawner.wait_until_delivered("discovery", "ServerJoined", 1)
                     await one.spawner.wait_until_delivered("discovery", "SwarmUp", 2 if relayed else 1)
+                while relayed and "p2p-circuit" not in str((await a.client.status()).addresses):
+                    await trio.lowlevel.checkpoint()
                 yield a, b, relay
         nursery.cancel_scope.cancel()

@@ -50,7 +50,7 @@ KEY = bytes(range(32))
 PEER = peer_id_of(bytes(range(1, 33)))
 QR = qr_payload(ENTROPY, PEER, ["/ip4/127.0.0.1/tcp/7520"])
 PHONE = ShownDevice(device_id=device_id(KEY), name="phone", os="android", peer=PEER, public_key=KEY)
-DEADLINE = 20.0
+DEADLINE = 60.0
 R = TypeVar("R", bound=Message)
 _decode = Decoder(Request)
 

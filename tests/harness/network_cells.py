@@ -37,7 +37,7 @@ ROUND_TRIPS_MS = (10, 50, 150)
 LOSSES_PERCENT = (0, 2, 10)
 RELAYS = ("go", "rust", "js-2", "js-3")
 ONE_HOME = "one-home"
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
 """Until who shows the words can be reached."""
 PAIRING_TIMEOUT_S = 60.0
 STATUS_INTERVAL_S = 0.05

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from spacedrive_node.tests.harness.secret_sweep import collector
 
@@ -58,15 +59,25 @@ class UpCommand:
             text=True,
         )
         log.close()
+        try:
+            self.ready = self._read_ready()
+        except BaseException:  # Ctrl-C too: nobody else knows of the process yet
+            self.process.terminate()
+            self.process.wait(DEADLINE)
+            raise
+        if "page_token" in self.ready:
+            collector.add_secret("token of the page", self.ready["page_token"].encode())
+
+    def _read_ready(self) -> dict[str, Any]:
+        """Return the line with which the node says that it is ready."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             self.process.wait(DEADLINE)
             self.process.stdout.close()
             raise AssertionError(self.log())
-        self.ready = json.loads(line)
-        if "page_token" in self.ready:
-            collector.add_secret("token of the page", self.ready["page_token"].encode())
+        ready: dict[str, Any] = json.loads(line)
+        return ready
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0) -> list[dict[str, object]]:
         done = subprocess.run(

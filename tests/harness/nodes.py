@@ -198,11 +198,7 @@ class Node:
     async def reload(self, *, check: bool = False, **changes: object) -> ReloadReport:
         """Have the node read its settings again, with these changed, as `sdnode reload` does."""
         self.settings.append(structs.replace(self.settings[-1], **changes))
-        control, key = Path(self.ready.control), os.urandom(16)
-        while True:
-            reply = await trio.to_thread.run_sync(call, control, Reloaded, lambda id: Reload(id, key, check))
-            if reply.report.state != "running":
-                return reply.report
+        return await reload_node(Path(self.ready.control), check=check)
 
     @property
     def bootstrap(self) -> str:
@@ -217,6 +213,15 @@ class Node:
 
     async def pids(self) -> dict[str, int]:
         return {row.actor: row.pid for row in await self.client.actors()}
+
+
+async def reload_node(control: Path, *, check: bool = False) -> ReloadReport:
+    """Have a node read its settings again; return what has come of it."""
+    key = os.urandom(16)
+    while True:
+        reply = await trio.to_thread.run_sync(call, control, Reloaded, lambda id: Reload(id, key, check))
+        if reply.report.state != "running":
+            return reply.report
 
 
 def free_port() -> int:

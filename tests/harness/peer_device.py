@@ -42,7 +42,7 @@ from spacedrive_node.protocol.pairing_secrets import PairingSecrets
 from spacedrive_node.tests.harness.transports import listen_addresses, more_transports
 
 KAD = SwarmConfig(listen=()).dht_protocol
-DEADLINE = 20.0
+DEADLINE = 60.0
 Answer = Callable[[bytes, bytes], Awaitable[bytes | None]]
 """Called with (peer, frame). Returns the frame to answer with, None to reset the stream."""
 Alter = Callable[[DeviceInfo], DeviceInfo]

@@ -19,7 +19,7 @@ from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.multiaddrs import parse
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, Open, our_host, running
 
-DEADLINE = 20.0
+DEADLINE = 200.0
 
 
 class Named(Protocol):

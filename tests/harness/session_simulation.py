@@ -115,6 +115,7 @@ class Node:
         self.views: list[to_gateway.SessionView] = []
         self.observed: list[to_metrics.Observed] = []
         self.finding: to_discovery.Find | None = None
+        self.provided: list[to_discovery.StartProviding] = []
         self.withdrawn: list[str] = []
         self.ends: list[str] = []
         self.decision: bool | None = None
@@ -186,7 +187,7 @@ class Node:
             case "discovery", to_discovery.Find():
                 self.finding = message
             case "discovery", to_discovery.StartProviding():
-                pass
+                self.provided.append(message)
             case "discovery", _:
                 self.withdrawn.append(type(message).__name__)
             case _:

@@ -163,6 +163,7 @@ class SimulatedSwarm:
         self.connected: set[bytes] = set()
         self.up = True
         self.seen: list[tuple[str, bytes]] = []
+        self.last: to_swarm.Ask | None = None
 
     def crash(self) -> None:
         """Lose everything under way, and deliver ActorRestarted to the session."""
@@ -186,7 +187,7 @@ class SimulatedSwarm:
 
     def _ask(self, ask: Ask) -> None:
         self.asks.append(ask)
-        message = ask.message
+        self.last = message = ask.message
         self.seen.append((type(decode_wire(message.frame)).__name__, message.frame))
         self.simulation.schedule(message.timeout, lambda: self._unreachable(ask, "timeout"))
         target = self.simulation.nodes.get(message.peer)

@@ -25,13 +25,13 @@ async def stranger_host(number: int = 99) -> AsyncIterator[Any]:
 
 
 async def dial(host: Any, node: Any, source: tuple[str, int] | None = None) -> Any:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         return await dial_address(host, node.addresses[0], node.peer, source)
 
 
 async def send(connection: Any, data: bytes) -> bytes:
     """Send raw bytes on a new pairing stream and return the first byte of the answer."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with streams.open_stream(connection, PROTOCOL_ID) as stream:
             await streams.write(stream, data)
             return await streams.read_exactly(stream, 1)

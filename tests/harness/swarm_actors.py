@@ -49,7 +49,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "swarm": to_swarm.decode,
     "lan": to_lan.decode,
 }
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def local() -> SwarmConfig:

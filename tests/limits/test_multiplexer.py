@@ -33,7 +33,7 @@ from spacedrive_node.actors.swarm.library import (
 LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
 DATA, WINDOW = 0, 1
 SYN, RST = 1, 8
-DEADLINE = 20
+DEADLINE = 60
 
 
 def yamux(kind: int, flags: int, stream: int, length: int) -> bytes:

@@ -133,7 +133,7 @@ async def test_a_peer_with_thirty_is_shut_out_for_ten_minutes(
                 await send(connection, framed(useless(number)))
             except streams.StreamError:
                 continue
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await connection.event_closed.wait()
         assert await is_shut_out(host, a)
         assert isinstance(await exchange(await dial(other, a), REQUEST), Refused)
@@ -150,13 +150,14 @@ async def test_a_request_that_does_not_come_ends(beginning: bytes, monkeypatch: 
         connection = await dial(host, a)
         with pytest.raises(streams.StreamError):
             await send(connection, beginning)
+        monkeypatch.undo()  # what comes completely may take its time
         assert isinstance(await exchange(connection, REQUEST), Refused)
 
 
 async def test_one_exchange_has_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading, the session's answer and writing together; then the stream is reset."""
     assert inbound.EXCHANGE_TIMEOUT_S == 10.0
-    monkeypatch.setattr(inbound, "EXCHANGE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(inbound, "EXCHANGE_TIMEOUT_S", 2.0)
     async with open_swarm("a") as a, stranger_host() as host:
         await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
         connection = await dial(host, a)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spacedrive_node.tests.harness import nat_lab
+from spacedrive_node.tests.harness import nat_lab, network_cells
 from spacedrive_node.tests.harness.network_cells import (
     Cell,
     PairingResult,
@@ -39,7 +39,9 @@ def _needs_a_laboratory(request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.laboratory
 @pytest.mark.parametrize(("cell", "after"), SAMPLE.items(), ids=[cell.name for cell in SAMPLE])
-async def test_two_nodes_pair_by_words_alone(cell: Cell, after: str) -> None:
+async def test_two_nodes_pair_by_words_alone(cell: Cell, after: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if after == "direct":
+        monkeypatch.setattr(network_cells, "SEEN_DIRECT_TIMEOUT_S", 60.0)
     results: list[PairingResult] = []
     await run_cell(cell, 1, results.append)
     (result,) = results
@@ -68,13 +70,13 @@ def test_results_are_kept_and_reported(tmp_path: Path) -> None:
 
 @pytest.mark.laboratory
 def test_a_run_that_is_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
-    """What was done is not done again; of a signal in mid-pairing no process is left."""
+    """What was done is not done again, a cell is run once; of a signal in mid-pairing no process is left."""
     cell = Cell("cone", "cone", 10, 0)
     keep_results(
         tmp_path / f"{cell.name}.json", cell, [PairingResult("cone", "paired", "relayed", "relayed", 0.5)]
     )
     where = ["--results", str(tmp_path), "--report", str(tmp_path / "networks.md")]
-    command = [sys.executable, str(RUN), "--cells", cell.name, *where]
+    command = [sys.executable, str(RUN), "--cells", cell.name, "--jobs", "2", *where]
     done = subprocess.run([*command, "--pairings", "1"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "| cone+cone | 1 of 1 | relayed | relayed |" in (tmp_path / "networks.md").read_text()
@@ -82,10 +84,12 @@ def test_a_run_that_is_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> Non
     marked = {**os.environ, "NETWORKS_TEST": str(tmp_path)}
     with subprocess.Popen([*command, "--pairings", "2"], stdout=subprocess.PIPE, env=marked) as running:
         try:
-            while not any(b"lab_wire" in one for one in command_lines(str(tmp_path)).values()):
+            while not any(b"node1" in one for one in command_lines(str(tmp_path)).values()):
                 assert running.poll() is None
             running.send_signal(signal.SIGTERM)
             assert running.wait(60) == 1
+            assert running.stdout is not None
+            assert b"stopped; the same command goes on" in running.stdout.read()
         finally:
             running.kill()
     assert command_lines(str(tmp_path)) == {}

@@ -217,7 +217,7 @@ async def test_a_killed_node_is_reported_to_its_host_and_to_each_of_its_tasks() 
                 nursery.start_soon(wait_for_the_other_device)
                 (supervisor,) = [row.pid for row in await node.actors() if row.actor == "supervisor"]
                 os.kill(supervisor, signal.SIGKILL)
-                with trio.fail_after(1):
+                with trio.fail_after(DEADLINE):
                     end = await node.wait_ended()
                     with pytest.raises(NodeEndedError, match="signal 9"):
                         await node.status()

@@ -61,6 +61,26 @@ async def test_a_pairing_goes_on_over_a_change_of_transports_and_finders(tmp_pat
             assert status.dht_mode == "client"
 
 
+@pytest.mark.timeout(240)
+async def test_who_has_shown_the_code_moves_while_the_users_decide(tmp_path: Path) -> None:
+    """To another port: the DHT says where it is. The other device gives up a transport meanwhile."""
+    async with (
+        running_node(tmp_path, "server") as server,
+        running_node(tmp_path, "anna", bootstrap=(server.bootstrap,)) as a,
+        running_node(tmp_path, "bruno", bootstrap=(server.bootstrap,)) as b,
+    ):
+        showing = await a.client.start_pairing()
+        joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+        with trio.fail_after(DEADLINE):
+            await showing.confirmation()
+            await joining.confirmation()
+        moved = (f"/ip4/127.0.0.1/tcp/{free_port()}",)
+        assert (await a.reload(listen=moved)).state == "applied"
+        assert (await b.reload(listen=(f"/ip4/127.0.0.1/tcp/{free_port()}",))).state == "applied"
+        await finish(showing, joining)
+        assert (await a.client.status()).listening == moved
+
+
 async def test_what_is_not_to_change_does_not(tmp_path: Path) -> None:
     """No process, by settings of the supervisor itself; nothing, by a check or with a fixed setting."""
     async with running_node(tmp_path, "anna") as a:
@@ -86,6 +106,44 @@ async def test_what_is_not_to_change_does_not(tmp_path: Path) -> None:
             a.settings.append(structs.replace(a.settings[-1], **{setting: former}))
         assert await a.pids() == before
         assert (await a.client.status()).dht_mode != "client"
+
+
+NOTED = {
+    ("gateway", "Accept", "session"),
+    ("gateway", "Decide", "accept"),
+    ("session", "SessionView", "stage"),
+    ("swarm", "PeerRequest", "path"),
+    ("vault", "Stored", "state"),
+}
+"""Of the messages that the second half of a pairing causes: sender, kind, a field beside it."""
+
+
+async def test_after_a_reload_running_processes_log_as_if_started_so(tmp_path: Path) -> None:
+    """None of them starts again: at level debug each shows of its messages what it shows otherwise."""
+
+    def noted(node: Node) -> set[tuple[str, str, str]]:
+        lines = [
+            (actor.partition("-")[0], fields) for actor, _, event, fields in node.logs if event == "message"
+        ]
+        return {(actor, str(fields["kind"]), name) for actor, fields in lines for name in fields}
+
+    async with two_nodes(tmp_path) as (a, b):
+        showing = await a.client.start_pairing()
+        joining = await b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
+        with trio.fail_after(DEADLINE):
+            await showing.confirmation()
+            await joining.confirmation()
+        assert noted(a) == set()
+        before = await a.pids()
+        assert (await a.reload(log_level="debug")).state == "applied"
+        await finish(showing, joining)
+        assert noted(a) >= NOTED
+        after = await a.pids()
+        assert all(after[name] == pid for name, pid in before.items() if name in after)
+        assert (await a.reload(log_level="info")).state == "applied"
+        a.logs.clear()
+        await (await a.client.start_pairing()).cancel()
+        assert noted(a) == set()
 
 
 async def test_a_port_that_is_taken_brings_the_former_settings_back(tmp_path: Path) -> None:

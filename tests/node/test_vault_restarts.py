@@ -98,7 +98,7 @@ async def test_a_vault_that_is_killed_while_its_files_cannot_be_opened(
                 await pair(b, a)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_a_first_start_without_a_usable_directory_fails_at_once(tmp_path: Path) -> None:
     """With a sentence that says what is wrong."""
     (tmp_path / "anna").mkdir(0o700)

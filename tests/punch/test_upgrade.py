@@ -15,7 +15,8 @@ from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.library.connection_limits import serve_inbound
 from spacedrive_node.actors.swarm.library.connections import connection_kind, transport_of
 from spacedrive_node.actors.swarm.library.tcp_sockets import connect_from
-from spacedrive_node.actors.swarm.punch import messages, upgrade
+from spacedrive_node.actors.swarm.punch import attempt, messages, upgrade
+from spacedrive_node.actors.swarm.punch.exchange import MAX_ATTEMPTS
 from spacedrive_node.actors.swarm.punch.limits import MAX_PACKETS
 from spacedrive_node.protocol.multiaddrs import Endpoint, parse
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL
@@ -176,6 +177,28 @@ async def test_no_more_than_so_many_run_at_once(hosts: PunchHosts, monkeypatch: 
     assert other.kinds(reached) == ["relayed"]
 
 
+async def test_attempts_go_on_where_the_other_side_ends_its_stream_after_each(
+    hosts: PunchHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of go, rust and js do, where the specification keeps to one stream."""
+    monkeypatch.setattr(attempt, "PUNCH_S", 0.2)
+    reached = await hosts.make("tcp", reserves=True)
+    dialling = await hosts.make("tcp", punches=False)
+    answered = []
+
+    async def answer(stream: Any) -> None:
+        await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
+        await streams.write(stream, connect_naming())
+        answered.append(await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES))
+        await streams.close(stream)
+
+    dialling.host.libp2p.set_stream_handler(TProtocol(messages.PROTOCOL), answer)
+    await hosts.meet(dialling, reached)
+    await reached.until(has_outcome)
+    assert len(answered) == MAX_ATTEMPTS
+    assert reached.outcomes == ["failed"]
+
+
 # Attackers
 
 
@@ -240,14 +263,14 @@ class Victim:
 async def play_initiator(liar: PunchHost, victim: PunchHost, named: bytes, attempts: int) -> int:
     """Begin attempts over the circuit by which `victim` has come; return how many it took part in."""
     stream = await streams.begin_stream(liar.relayed(victim), messages.PROTOCOL, named)
-    for attempt in range(attempts):
+    for number in range(attempts):
         try:
-            if attempt:
+            if number:
                 await streams.write(stream, named)
             await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
             await streams.write(stream, messages.sync())
         except streams.StreamError:
-            return attempt
+            return number
     return attempts
 
 
@@ -297,11 +320,12 @@ async def test_what_a_server_sends_to_third_parties_is_bounded_too(hosts: PunchH
         synced = trio.Event()
 
         async def answer(stream: Any) -> None:
-            await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
-            await streams.write(stream, messages.connect(victim.endpoints))
-            await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
-            synced.set()
-            await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
+            if not synced.is_set():
+                await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
+                await streams.write(stream, messages.connect(victim.endpoints))
+                await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
+                synced.set()
+                await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
             await streams.reset(stream)
 
         dialling.host.libp2p.set_stream_handler(TProtocol(messages.PROTOCOL), answer)

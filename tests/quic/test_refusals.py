@@ -9,18 +9,21 @@ import pytest
 import trio
 import trio.testing
 
+from spacedrive_node.actors.swarm.dial import plan
 from spacedrive_node.actors.swarm.dial.dialer import Dialer, UnreachableError
-from spacedrive_node.actors.swarm.dial.plan import HEARSAY_TIMEOUT_S, STAGGER_S
 from spacedrive_node.actors.swarm.library.connections import transport_of
-from spacedrive_node.actors.swarm.quic import refusals
+from spacedrive_node.actors.swarm.quic import connection, refusals
 from spacedrive_node.actors.swarm.quic.connection import QuicConnection
 from spacedrive_node.actors.swarm.quic.refusals import Refusal
 from spacedrive_node.actors.swarm.quic.wire import QuicError
 from spacedrive_node.tests.harness.library_hosts import our_host, running
-from spacedrive_node.tests.harness.quic_endpoints import Peer, connected, identity, peer_of, peers
+from spacedrive_node.tests.harness.quic_endpoints import DEADLINE, Peer, connected, identity, peer_of, peers
 
-AT_ONCE_S = 2.0
-"""Far less than a handshake may take, and enough for a busy machine."""
+
+@pytest.fixture(autouse=True)
+def slow_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No dial ends here because its time is over, within the deadlines."""
+    monkeypatch.setattr(connection, "HANDSHAKE_TIMEOUT_S", 10 * DEADLINE)
 
 
 @contextmanager
@@ -41,7 +44,7 @@ async def test_a_closed_port_ends_a_dial_at_once(host: str) -> None:
         a.endpoint.open(host, 0, nursery)
         with (
             closed_port(host) as address,
-            trio.fail_after(AT_ONCE_S),
+            trio.fail_after(DEADLINE),
             pytest.raises(QuicError, match="nobody listens there"),
         ):
             await a.endpoint.dial(address, peer_of("b"))
@@ -53,7 +56,7 @@ async def test_a_closed_port_ends_a_dial_at_once(host: str) -> None:
 async def test_where_no_way_leads_a_dial_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a host without that IP version: here from loopback to elsewhere."""
     async with peers("a") as (a,):
-        with trio.fail_after(AT_ONCE_S), pytest.raises(QuicError, match="no way there"):
+        with trio.fail_after(DEADLINE), pytest.raises(QuicError, match="no way there"):
             await a.endpoint.dial(("192.0.2.1", 9), peer_of("b"))
 
 
@@ -98,24 +101,28 @@ async def test_who_does_not_know_the_packet_ends_no_dial(
 
 
 @pytest.mark.parametrize("is_hearsay", [False, True])
-async def test_the_next_address_follows_at_once_unless_a_third_party_named_it(is_hearsay: bool) -> None:
+async def test_the_next_address_follows_at_once_unless_a_third_party_named_it(
+    is_hearsay: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then it would see by the time of the next dial that the port is closed: it keeps its stagger."""
+    for bound in () if is_hearsay else ("STAGGER_S", "DIAL_TIMEOUT_S", "HEARSAY_TIMEOUT_S"):
+        monkeypatch.setattr(plan, bound, 10 * DEADLINE)
     client, server = our_host(1, quic=True), our_host(2)
     async with running(server, client) as (tcp, _own), trio.open_nursery() as nursery:
         dialler = Dialer(
             client.get_network(), client.get_id().to_bytes(), nursery, transports=("tcp", "quic")
         )
         peer = server.get_id().to_bytes()
-        with closed_port() as (host, port), trio.fail_after(HEARSAY_TIMEOUT_S * 2):
+        with closed_port() as (host, port), trio.fail_after(DEADLINE):
             closed = f"/ip4/{host}/udp/{port}/quic-v1"
             began = trio.current_time()
-            connection = await dialler.connect(peer, [closed, str(tcp)], [closed] if is_hearsay else [])
+            made = await dialler.connect(peer, [closed, str(tcp)], [closed] if is_hearsay else [])
             took = trio.current_time() - began
-            assert transport_of(connection.muxed_conn) == "tcp"
-            assert (took >= STAGGER_S) is is_hearsay
+            assert transport_of(made.muxed_conn) == "tcp"
+            assert took >= plan.STAGGER_S or not is_hearsay
             await dialler.drop_peer(peer)
             began = trio.current_time()
             with pytest.raises(UnreachableError):
                 await dialler.connect(peer, [closed], [closed] if is_hearsay else [])
-            assert (trio.current_time() - began >= HEARSAY_TIMEOUT_S) is is_hearsay
+            assert trio.current_time() - began >= plan.HEARSAY_TIMEOUT_S or not is_hearsay
         nursery.cancel_scope.cancel()

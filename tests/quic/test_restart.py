@@ -9,6 +9,7 @@ import pytest
 import trio
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamReset
 
+from spacedrive_node.actors.swarm.quic import bounded_quic
 from spacedrive_node.actors.swarm.quic import connection as connection_module
 from spacedrive_node.tests.harness.quic_endpoints import (
     DEADLINE,
@@ -32,9 +33,12 @@ def killable(port: int, name: str) -> Iterator[tuple["subprocess.Popen[str]", in
 
 
 @pytest.mark.parametrize("dialler", ["killed", "survivor"])
-async def test_the_next_packet_to_a_restarted_peer_ends_the_connection(dialler: str) -> None:
+async def test_the_next_packet_to_a_restarted_peer_ends_the_connection(
+    dialler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whichever side had dialled: it is one packet there and one back, and no time-out."""
-    began = trio.current_time()
+    monkeypatch.setattr(connection_module, "KEEP_ALIVE_S", dict.fromkeys((True, False), 10 * DEADLINE))
+    monkeypatch.setattr(bounded_quic, "IDLE_TIMEOUT_S", 10 * DEADLINE)
     async with peers("a", "b") as (a, b):
         dialled, accepted = await connected(a, b)
         mine, (gone, theirs) = (accepted, (a, dialled)) if dialler == "killed" else (dialled, (b, accepted))
@@ -49,7 +53,6 @@ async def test_the_next_packet_to_a_restarted_peer_ends_the_connection(dialler: 
             with trio.fail_after(DEADLINE):
                 await mine.ended.wait()
             assert str(mine.failure) == "the peer was restarted"
-            assert trio.current_time() - began < connection_module.KEEP_ALIVE_S[True]
             assert not mine.core._streams
 
 
@@ -85,11 +88,11 @@ async def test_a_killed_process_and_its_successor() -> None:
 async def test_a_silent_peer_is_asked_and_a_dead_one_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An idle connection stays, by packets of its own; one whose peer is gone ends at the idle time-out."""
     monkeypatch.setattr(connection_module, "KEEP_ALIVE_S", {True: 0.05, False: 0.1})
-    monkeypatch.setattr("spacedrive_node.actors.swarm.quic.bounded_quic.IDLE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(bounded_quic, "IDLE_TIMEOUT_S", 3.0)
     async with peers("a", "b") as (a, b):
         dialled, accepted = await connected(a, b)
         heard = accepted.core._spaces
-        await trio.sleep(1.5)  # longer than the idle time-out: there is no event for nothing happening
+        await trio.sleep(4.0)  # longer than the idle time-out: there is no event for nothing happening
         assert heard
         assert not dialled.is_closed
         assert not accepted.is_closed

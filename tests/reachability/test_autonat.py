@@ -25,7 +25,7 @@ from spacedrive_node.actors.swarm.reachability.autonat_server import AutonatServ
 from spacedrive_node.actors.swarm.reachability.dial_back import DialBack
 from spacedrive_node.tests.harness.library_hosts import our_host, running
 
-DEADLINE = 20
+DEADLINE = 60
 QUIC = Multiaddr("/ip4/127.0.0.1/udp/0/quic-v1")
 MINE = parse("/ip4/45.77.1.1/tcp/7520")
 

@@ -1,14 +1,30 @@
 """What a node says of its reachability, from all evidence together; in virtual time, without sockets."""
 
 import ipaddress
+from typing import Any
 
 import pytest
 
-from spacedrive_node.actors.swarm.dial.addresses import Endpoint, parse
+from spacedrive_node.actors.base import now
+from spacedrive_node.actors.swarm.dial import interfaces
+from spacedrive_node.actors.swarm.dial.addresses import Endpoint, interface_addresses, parse
+from spacedrive_node.actors.swarm.reachability.checks import DOUBTED_S, VALID_S
 from spacedrive_node.actors.swarm.reachability.core import ReachabilityCore
 from spacedrive_node.actors.swarm.reachability.judgement import UNSOLICITED_S, fixed, serves_dht
+from spacedrive_node.actors.swarm.reachability.watch import ReachabilityWatch
 from spacedrive_node.messages.actor_configs import SwarmConfig
+from spacedrive_node.messages.base import encode
+from spacedrive_node.messages.to_gateway import SwarmStatus
+from spacedrive_node.messages.to_swarm import (
+    MappedSince,
+    ReachabilityEvidence,
+    ReachedAnswer,
+    SeenFrom,
+    UnaskedConnection,
+    decode,
+)
 from spacedrive_node.messages.types import DhtMode, Reachability
+from spacedrive_node.tests.harness.swarm_actors import open_swarm
 
 LISTENING = [parse("/ip4/0.0.0.0/tcp/7520"), parse("/ip4/0.0.0.0/udp/7520/quic-v1")]
 HOME = [parse("/ip4/192.168.1.11/tcp/7520"), parse("/ip4/192.168.1.11/udp/7520/quic-v1")]
@@ -204,3 +220,121 @@ def test_where_a_peer_that_dials_at_the_same_time_may_reach_this_node() -> None:
     ]
     core.network_changed([])
     assert core.offers(1.0) == ()
+
+
+def test_after_an_interruption_all_has_to_be_proved_again() -> None:
+    """Answers count a moment longer, in which the next ones come; unasked connections do not come again."""
+    core = home()
+    observers(core, 7520, 7520)
+    servers(core)
+    asked = check_all(core, reached=True)
+    core.accepted("47.1.1.1", LISTENING[0], 0.0)
+    core.interrupted(["45.33.0.1", "45.33.1.1"], 100.0)
+    assert core.state(101.0) == "public"
+    assert core.wake_at(101.0) <= 100.0 + DOUBTED_S
+    assert core.state(100.0 + DOUBTED_S) == "punchable"
+    assert check_all(core, reached=True, now=102.0) == asked
+    assert core.state(100.0 + DOUBTED_S) == "public"
+
+
+def test_after_an_interruption_only_those_count_who_are_still_connected() -> None:
+    core = home()
+    observers(core, 7520, 7520)
+    core.interrupted(["45.33.0.1"], 1.0)
+    assert core.state(2.0) == "unknown"
+
+
+def test_a_process_that_is_restarted_knows_what_the_former_one_knew() -> None:
+    former, core = home(), home()
+    observers(former, 7520, 7520)
+    servers(former)
+    former.set_mappings([MAPPED], 0.0)
+    check_all(former, reached=True)
+    kept = decode(encode(former.kept(["192.168.1.11"])))
+    assert isinstance(kept, ReachabilityEvidence)
+    core.resume(kept, 1.0)
+    servers(core)
+    assert core.confirmed(1.0) == former.confirmed(1.0) != ()
+    assert core.begin_checks(1.0) == []
+    for at in (1.0, VALID_S - 1.0, VALID_S):
+        assert core.state(at) == former.state(at)
+    assert core.kept(["192.168.1.11"]) == kept
+
+
+def test_what_is_kept_of_much_evidence_fits_into_its_message() -> None:
+    core = home()
+    for number in range(200):
+        seen = parse(f"/ip4/{NAT}/udp/{number + 1}/quic-v1")
+        core.seen_as(f"45.{number}.1.1", seen, float(number), from_listening_port=True)
+    core.set_mappings([parse(f"/ip4/{NAT}/tcp/{31000 + number}") for number in range(8)], 0.0)
+    servers(core, 60)
+    for number in range(20):
+        check_all(core, reached=False, now=900.0 * number)
+    kept = core.kept([f"192.168.{number}.1" for number in range(100)])
+    assert decode(encode(kept)) == kept
+    assert len(kept.seen) == 32
+    assert len(kept.answers) > 8
+
+
+def test_a_former_process_knew_nothing_of_another_network() -> None:
+    """Decided where the interfaces are known."""
+    kept = ReachabilityEvidence(("198.51.100.1",), unasked=(UnaskedConnection("tcp", "ip4", now()),))
+    for network, state in (({"198.51.100.1"}, "public"), ({"203.0.113.1"}, "unknown")):
+        watch = watch_in(network)
+        watch.resume(kept)
+        assert watch.state == state
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        {"answers": (ReachedAnswer("x", "45.33", True, 1.0),)},
+        {"seen": (SeenFrom("45.33", "/ip4/1.2.3.4", True, 1.0),)},
+        {"mapped": (MappedSince("/tcp/1", 1.0),)},
+    ],
+)
+def test_rubbish_of_a_former_process_is_dropped(rubbish: Any) -> None:
+    """It may have been taken over: its successor begins anew, and does not end of it."""
+    unasked = (UnaskedConnection("tcp", "ip4", now()),)
+    watch = watch_in({"198.51.100.1"})
+    watch.resume(ReachabilityEvidence(("198.51.100.1",), unasked=unasked, **rubbish))
+    assert watch.state == "unknown"
+    assert watch._core.state(now()) == "unknown"
+
+
+def test_what_is_kept_counts_no_longer_than_if_it_were_new() -> None:
+    """Whatever time a former process has said."""
+    core = home()
+    core.resume(ReachabilityEvidence((), unasked=(UnaskedConnection("tcp", "ip4", 1e9),)), 100.0)
+    assert core.state(100.0 + UNSOLICITED_S - 1) == "public"
+    assert core.state(100.0 + UNSOLICITED_S) != "public"
+
+
+def watch_in(network: set[str]) -> ReachabilityWatch:
+    return ReachabilityWatch(
+        _NoHost(),
+        listening=LISTENING,
+        announced=HOME,
+        is_configured=False,
+        fixed=None,
+        existing=lambda _peer: None,
+        start_task=lambda *_arguments: None,
+        changed=lambda: None,
+        network_of_host=lambda: frozenset(network),
+    )
+
+
+async def test_a_swarm_that_is_restarted_says_what_the_former_one_said() -> None:
+    network = tuple(sorted(interfaces.network()))
+    evidence = ReachabilityEvidence(network, unasked=(UnaskedConnection("tcp", "ip4", now()),))
+    config = SwarmConfig(listen=("/ip4/0.0.0.0/tcp/0",))
+    if fixed(config, [f"/ip4/{own.ip}/tcp/1" for own in interface_addresses()]):
+        pytest.skip("this host has no address but that of loopback")
+    async with open_swarm("a", config, standing=(("swarm", evidence),), incarnation=2) as a:
+        first = await a.expect(SwarmStatus)
+        assert (first.reachability, first.dht_mode) == ("public", "server")
+
+
+class _NoHost:
+    def set_stream_handler(self, _protocol: str, _handle: object) -> None:
+        return

@@ -16,7 +16,7 @@ ROUND_TRIP_S = 0.05
 
 def udp(host: LabHost, port: int) -> socket.socket:
     made = host.socket(socket.SOCK_DGRAM, port)
-    made.settimeout(5.0)
+    made.settimeout(60.0)
     return made
 
 
@@ -138,7 +138,7 @@ def test_a_wire_loses_what_its_seed_says() -> None:
 
 def tcp(host: LabHost, port: int) -> socket.socket:
     made = host.socket(socket.SOCK_STREAM, port)
-    made.settimeout(5.0)
+    made.settimeout(60.0)
     if port == 1000:
         made.listen()
     return made

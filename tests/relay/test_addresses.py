@@ -24,7 +24,7 @@ from spacedrive_node.tests.harness.library_hosts import keys, our_host, plain_ho
 RELAY = peer_id_text(bytes.fromhex("002408011220") + bytes(range(32)))
 OTHER = peer_id_text(bytes.fromhex("002408011220") + bytes(range(1, 33)))
 CIRCUIT = f"/ip4/45.83.104.7/tcp/7520/p2p/{RELAY}/p2p-circuit"
-DEADLINE = 20
+DEADLINE = 60
 
 
 @pytest.mark.parametrize(

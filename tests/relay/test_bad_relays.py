@@ -24,7 +24,7 @@ from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, local, op
 
 ROUTE_KEY = b"r" * 32
 A, B = "session-" + "a" * 16, "session-" + "b" * 16
-EXCHANGE_TIMEOUT_S = 3.0
+EXCHANGE_TIMEOUT_S = 5.0
 HANDSHAKE_BYTES = 700
 """In each direction: Noise, Yamux and the beginning of identify; less than with a whole exchange."""
 

@@ -36,7 +36,7 @@ def deliver(number: int, message: msgspec.Struct) -> Deliver:
 
 async def test_a_session_survives_its_process() -> None:
     """Started, killed, restored from its checkpoint, cancelled: one outcome, in its last step."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             near, far = trio.testing.memory_stream_pair()
             supervisor = Channel(near, decode_from_child)

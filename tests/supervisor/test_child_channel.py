@@ -111,7 +111,7 @@ async def test_what_a_read_leads_to_is_written_before_the_next_wait():
         sender.theirs.sendall(b"".join(frames))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(channel.run)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 await trio.lowlevel.wait_readable(receiver.theirs)
             assert numbers_of(receiver.theirs, 3) == [1, 2, 3]
             assert written == [3]

@@ -7,7 +7,7 @@ import trio.testing
 from spacedrive_node.supervisor.fork_queue import MAX_FORKS_AT_A_TIME, ForkQueue, urgency
 from spacedrive_node.supervisor.spawner import ForkServerLostError
 from spacedrive_node.tests.harness.tiny_actors import TinyConfig
-from spacedrive_node.tests.harness.tiny_node import spec
+from spacedrive_node.tests.harness.tiny_node import DEADLINE, spec
 
 SINGLETON, SESSION, SPARE = 0, 1, 2
 
@@ -50,7 +50,7 @@ async def test_a_wait_that_is_cancelled_takes_no_turn():
         await queue.wait_for_turn(SINGLETON)
     assert impatient.cancelled_caught
     queue.end_turn()
-    with trio.fail_after(1):
+    with trio.fail_after(DEADLINE):
         await queue.wait_for_turn(SPARE)
 
 
@@ -67,7 +67,7 @@ async def test_a_turn_that_comes_together_with_the_cancellation_goes_on_to_the_n
 
             nursery.start_soon(give_and_cancel)
             await queue.wait_for_turn(SESSION)
-    with trio.fail_after(1):
+    with trio.fail_after(DEADLINE):
         await queue.wait_for_turn(SESSION)
         queue.end_turn()
 

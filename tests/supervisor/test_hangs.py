@@ -108,7 +108,7 @@ async def test_a_spare_that_is_late_is_not_handed_out():
 async def test_a_child_that_never_gets_ready_is_killed():
     """At the limit of its start, and given up when it goes on so."""
     options = {"start_deadline": 0.05, "intensity": (2, 60.0)}
-    async with node(session="sleeper", heartbeat=0.05, **options) as gateway:
+    async with node(session="sleeper", heartbeat=HEARTBEAT_S, **options) as gateway:
         await gateway.send(to_session.StartPairing(f"{1:016x}", 60.0, b"p" * 38, b"k" * 32))
         ended = await gateway.next(to_gateway.SessionEnded)
         assert ended.outcome == "crashed"

@@ -128,7 +128,7 @@ def test_a_reload_is_announced_and_then_over(manager, monkeypatch):
 
 async def test_without_a_service_manager_nothing_is_sent(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    with trio.fail_after(1):
+    with trio.fail_after(DEADLINE_S):
         await ServiceManager().run(trio.Event())
 
 

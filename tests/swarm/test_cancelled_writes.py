@@ -169,7 +169,7 @@ async def test_a_peer_that_takes_nothing_loses_its_connection(
     transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the bound, although whoever wrote has given up before."""
-    monkeypatch.setattr(packet_writer, "MAX_WRITE_S", 1.0)
+    monkeypatch.setattr(packet_writer, "MAX_WRITE_S", 3.0)
     async with trio.open_nursery() as nursery, two_hosts(transport, tmp_path) as (connection, one, other):
         await fill(connection, other, nursery)
         assert not connection.is_closed
@@ -182,35 +182,35 @@ async def test_a_peer_that_takes_nothing_loses_its_connection(
 
 
 @SOCKETS
-async def test_nobody_waits_for_a_peer_that_takes_nothing(transport: str, tmp_path: Path) -> None:
+async def test_nobody_waits_for_a_peer_that_takes_nothing(
+    transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever wants to write, reset a stream or close the connection is done when it says so."""
+    monkeypatch.setattr(packet_writer, "MAX_WRITE_S", 2 * DEADLINE)
     async with two_hosts(transport, tmp_path) as (connection, one, other), trio.open_nursery() as nursery:
         stream = await connection.new_stream()
         await fill(connection, other, nursery)
-        began = trio.current_time()
-        with trio.move_on_after(0.1) as given_up:
-            await streams.write(stream, b"x")
-        assert given_up.cancelled_caught
-        await streams.reset(stream)
-        assert trio.current_time() - began < 2
-        await close_connection(connection)
-        assert trio.current_time() - began < 3
-        assert connection.muxed_conn.is_closed
-        assert not one.get_network().get_connections()
-        with trio.fail_after(1):  # also for the packet that was under way, for which there are ten seconds
+        with trio.fail_after(DEADLINE):  # also for the packet that is under way, which has twice as long
+            with trio.move_on_after(0.1) as given_up:
+                await streams.write(stream, b"x")
+            assert given_up.cancelled_caught
+            await streams.reset(stream)
+            await close_connection(connection)
+            assert connection.muxed_conn.is_closed
+            assert not one.get_network().get_connections()
             while connection.muxed_conn.packets._turn.locked():
                 await trio.lowlevel.checkpoint()
 
 
 @SOCKETS
-async def test_the_end_of_a_host_does_not_wait_for_such_a_peer(transport: str, tmp_path: Path) -> None:
-    """It takes as long as without that peer, and so does whoever wrote to it."""
-    async with trio.open_nursery() as nursery:
-        async with two_hosts(transport, tmp_path) as (connection, _, other):
+async def test_the_end_of_a_host_does_not_wait_for_such_a_peer(
+    transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does whoever wrote to it."""
+    monkeypatch.setattr(packet_writer, "MAX_WRITE_S", 2 * DEADLINE)
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery, two_hosts(transport, tmp_path) as (connection, _, other):
             await fill(connection, other, nursery)
-            began = trio.current_time()
-        assert trio.current_time() - began < 3
-    assert trio.current_time() - began < 3
 
 
 async def test_what_others_were_to_say_is_said(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ async def test_inbound_slots_are_given_back(corrected: bool) -> None:
             client = our_host(number)
             async with host_lifecycle.run_host(client):
                 try:
-                    with trio.fail_after(5):
+                    with trio.fail_after(60):
                         connection = await client.get_network().dial_addr(address, server.get_id())
                         reached += 1
                         await connection.close()
@@ -48,7 +48,7 @@ async def test_idle_sockets_of_one_address_leave_slots() -> None:
     async with running(server) as (address,):
         port = int(address.value_for_protocol("tcp"))
         idle = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(40)]
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             for stream in idle[4:]:
                 assert await stream.receive_some(1) == b""
         assert network._inbound_limiter.borrowed_tokens == 4
@@ -61,12 +61,13 @@ class Paced(Open):
 
     def __init__(self) -> None:
         self.pace: Pace[str] = Pace(per_second=10, burst=2)
+        self.began = trio.current_time()
         self.paused: list[float] = []
 
     def pause_before_handshake(self, source: str) -> float:
-        wait = self.pace.wait_before(source, trio.current_time(), 0.5)
+        wait = self.pace.wait_before(source, self.began, 0.55)  # as if all came at once
         self.paused.append(wait)
-        return wait if wait <= 0.5 else connection_limits.UPGRADE_TIMEOUT_S + 1
+        return wait if wait <= 0.55 else connection_limits.UPGRADE_TIMEOUT_S + 1
 
 
 async def test_handshakes_of_one_source_begin_at_a_pace() -> None:
@@ -80,7 +81,7 @@ async def test_handshakes_of_one_source_begin_at_a_pace() -> None:
 
         async def connect() -> None:
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-                with trio.fail_after(10):
+                with trio.fail_after(60):
                     ends.append(bool(await stream.receive_some(len(hello))))
 
         began = trio.current_time()
@@ -88,17 +89,17 @@ async def test_handshakes_of_one_source_begin_at_a_pace() -> None:
             nursery.start_soon(connect)
         client = our_host(2)
         async with host_lifecycle.run_host(client):
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while len(gate.paused) < 15:
                     await trio.lowlevel.checkpoint()
                 elsewhere = ("127.0.7.1", 0)
                 await client.get_network().dial_addr(address, server.get_id(), source=elsewhere)
         assert gate.paused[-1] <= 0
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while len(ends) < 15:
                 await trio.lowlevel.checkpoint()
-        assert trio.current_time() - began >= 0.5
-        assert 5 <= sum(ends) <= 10
+        assert trio.current_time() - began >= 0.45
+        assert sum(ends) == 8
 
 
 def test_the_pace_of_a_swarm_leaves_loopback_out() -> None:

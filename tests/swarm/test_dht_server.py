@@ -154,14 +154,14 @@ async def test_silent_streams_do_not_stop_the_dht(corrected: bool, monkeypatch: 
         for _ in range(12):
             with contextlib.suppress(streams.StreamError):
                 await silent.enter_async_context(streams.open_stream(connection, protocol))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while (len(dht._slots) if corrected else dht._inbound_limiter.borrowed_tokens) < (
                 4 if corrected else 12
             ):
                 await trio.lowlevel.checkpoint()
         honest = await other.get_network().dial_addr(address, server.get_id())
         served = False
-        with contextlib.suppress(streams.StreamError), trio.fail_after(5):
+        with contextlib.suppress(streams.StreamError), trio.fail_after(60):
             async with streams.open_stream(honest, protocol) as stream:
                 await streams.write(stream, bytes([len(request)]) + request)
                 served = bool(await streams.read_varint_message(stream, 65536))
@@ -187,11 +187,11 @@ async def test_a_crowd_that_holds_all_streams_makes_room(monkeypatch: pytest.Mon
             connection = await stranger.get_network().dial_addr(address, server.get_id())
             for _ in range(4):
                 await silent.enter_async_context(streams.open_stream(connection, KAD))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while len(dht._slots) < 12:
                 await trio.lowlevel.checkpoint()
         elsewhere = await honest.get_network().dial_addr(address, server.get_id(), source=("127.0.9.1", 0))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             async with streams.open_stream(elsewhere, KAD) as stream:
                 await ping(stream)
 
@@ -200,7 +200,7 @@ async def test_hundreds_of_requests_in_a_packet_wait_for_their_turn() -> None:
     """They are answered at a pace, and nobody else has to wait for it."""
     server, stranger, honest = our_host(1), our_host(2), our_host(3)
     dht = make_server(server)
-    dht._pace = Pace(per_second=20, burst=5)
+    dht._pace = Pace(per_second=4, burst=5)
     async with running(server, stranger, honest) as (address, *_), trio.open_nursery() as nursery:
         connection = await stranger.get_network().dial_addr(address, server.get_id())
         other = await honest.get_network().dial_addr(address, server.get_id())
@@ -212,13 +212,13 @@ async def test_hundreds_of_requests_in_a_packet_wait_for_their_turn() -> None:
             is_through.set()
 
         began = trio.current_time()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             nursery.start_soon(flood)
             async with streams.open_stream(other, KAD) as stream:
                 await ping(stream)
             assert not is_through.is_set()
             await is_through.wait()
-        assert trio.current_time() - began >= 9 / 20
+        assert trio.current_time() - began >= 9 / 4
 
 
 async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) 
     make_server(server)
     async with running(server, client) as (address, _):
         connection = await client.get_network().dial_addr(address, server.get_id())
-        with pytest.raises(streams.StreamError), trio.fail_after(5):
+        with pytest.raises(streams.StreamError), trio.fail_after(60):
             async with streams.open_stream(connection, KAD) as stream:
                 await streams.read_exactly(stream, 1)
 

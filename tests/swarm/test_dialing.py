@@ -80,15 +80,15 @@ async def test_peers_that_were_connected_are_not_remembered_for_ever(corrected: 
         for number in range(2, 7):
             client = our_host(number)
             async with host_lifecycle.run_host(client):
-                with trio.fail_after(10):
+                with trio.fail_after(60):
                     await client.get_network().dial_addr(address, server.get_id())
                     while not network.get_connections():
                         await trio.lowlevel.checkpoint()
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while network.get_connections():
                     await trio.lowlevel.checkpoint()
         if not corrected:
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while len(network.auto_connector._recent_disconnects) < 5:
                     await trio.lowlevel.checkpoint()
         assert hasattr(network.auto_connector, "_recent_disconnects") is not corrected

@@ -24,6 +24,7 @@ from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnr
 from spacedrive_node.messages.to_swarm import Ask, ClosestServers, ForgetPeer, KnownPeer, PeerReply, Serve
 from spacedrive_node.messages.to_vault import PeerEvidence, Settled, SettleRequest
 from spacedrive_node.protocol.code import code_id
+from spacedrive_node.tests.harness.swarm_actors import DEADLINE
 
 ROUTE_KEY = b"r" * 32
 A = "session-" + "a" * 16
@@ -111,7 +112,7 @@ async def test_a_decoy_s_decisions_are_strikes(swarm: Any) -> None:
         name = code_id(ROUTE_KEY, a.peer, b.peer)
         for number in range(30):
             frame = encode(PairingDecision(name, number.to_bytes(16, "big"), b"s" * 32))
-            answer = await ask(a, number, b, frame, A, timeout=3.0)
+            answer = await ask(a, number, b, frame, A, timeout=DEADLINE)
             if isinstance(answer, PeerUnreachable):
                 break
         assert number >= 28
@@ -287,7 +288,7 @@ async def test_strangers_with_useless_frames_are_blocked(swarm: Any) -> None:
     async with swarm("a") as a, swarm("b") as b:
         for number in range(30):
             frame = request_frame(a, b, attempt=number.to_bytes(16, "big"), route_key=b"x" * 32)
-            answer = await ask(b, number, a, frame, timeout=3.0)
+            answer = await ask(b, number, a, frame, timeout=DEADLINE)
             if isinstance(answer, PeerUnreachable):
                 break
         assert number >= 28
@@ -331,7 +332,7 @@ async def test_a_peer_that_is_not_there_is_unreachable(swarm: Any) -> None:
                 (stranger, a.addresses),  # somebody else listens there
             ]
         ):
-            await b.deliver(B, Ask(number, peer, addresses, request_frame(a, b), timeout=5.0))
+            await b.deliver(B, Ask(number, peer, addresses, request_frame(a, b), timeout=DEADLINE))
             gone = await b.expect(PeerUnreachable, B)
             assert (gone.request, gone.reason != "time-out") == (number, True)
 
@@ -350,7 +351,7 @@ async def test_lan_only_stays_inside(swarm: Any) -> None:
     """With --lan-only a public address is not dialled, and a private one is."""
     config = SwarmConfig(listen=("/ip4/127.0.0.1/tcp/0",), lan_only=True)
     async with swarm("a", config) as a, swarm("b", config) as b:
-        await b.deliver(B, Ask(1, a.peer, ("/ip4/8.8.8.8/tcp/1",), request_frame(a, b), timeout=5.0))
+        await b.deliver(B, Ask(1, a.peer, ("/ip4/8.8.8.8/tcp/1",), request_frame(a, b), timeout=DEADLINE))
         assert (await b.expect(PeerUnreachable)).reason != "time-out"
         assert reason(await ask(b, 2, a, request_frame(a, b))) == "unavailable"
 
@@ -380,7 +381,7 @@ async def test_offline_stays_on_this_host(swarm: Any) -> None:
     outside = ("/ip4/8.8.8.8/tcp/1", "/ip4/192.168.1.1/tcp/1", "/ip6/fe80::1/tcp/1", "/dns/localhost/tcp/1")
     async with swarm("a", config) as a, swarm("b", config) as b:
         for number, address in enumerate(outside):
-            await b.deliver(B, Ask(number, a.peer, (address,), request_frame(a, b), timeout=5.0))
+            await b.deliver(B, Ask(number, a.peer, (address,), request_frame(a, b), timeout=DEADLINE))
             assert (await b.expect(PeerUnreachable)).reason == "no address answers as this peer"
         assert reason(await ask(b, 9, a, request_frame(a, b))) == "unavailable"
     wrong = SwarmConfig(listen=("/ip4/0.0.0.0/tcp/0",), offline=True)

@@ -12,7 +12,7 @@ from spacedrive_node.actors.swarm.library import locks, multiplexer, streams
 from spacedrive_node.actors.swarm.library.locks import ReadyLock
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, our_host, running
 
-DEADLINE = 20
+DEADLINE = 60
 
 
 class Counter(trio.abc.Instrument):

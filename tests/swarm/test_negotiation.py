@@ -21,18 +21,14 @@ from spacedrive_node.actors.swarm.library import host_lifecycle, negotiation, se
 from spacedrive_node.actors.swarm.library.connections import is_alive
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, keys, our_host, plain_host, running
 
-DEADLINE = 20
+DEADLINE = 60
+NEVER_S = 10 * DEADLINE
+"""For what a test must not need."""
 HEADER = encode_delim(b"/multistream/1.0.0")
 NOISE = encode_delim(b"/noise")
 NOT_AVAILABLE = encode_delim(b"na")
 
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that does not come is given up soon."""
-    monkeypatch.setattr(negotiation, "ANSWER_TIMEOUT_S", 0.2)
 
 
 async def echo(stream: Any) -> None:
@@ -88,8 +84,11 @@ async def hangs_up(stream: trio.SocketStream) -> None:
         (hangs_up, "no answer to /noise"),
     ],
 )
-async def test_who_does_not_agree_to_noise_fails_the_dial(impatient: None, serve: Serve, why: str) -> None:
+async def test_who_does_not_agree_to_noise_fails_the_dial(
+    serve: Serve, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At once or at the deadline, with the reason, and without a connection that stays."""
+    monkeypatch.setattr(negotiation, "ANSWER_TIMEOUT_S", 0.2 if why == "no answer to /noise" else NEVER_S)
     client = our_host(1)
     async with host_lifecycle.run_host(client), serving(serve) as address:
         with pytest.raises(SwarmException) as failure:
@@ -113,8 +112,11 @@ async def test_another_security_only_fails_the_dial() -> None:
 
 
 @pytest.mark.parametrize("kind", ["another", "silent", "closing"])
-async def test_who_does_not_agree_to_yamux_loses_the_connection(impatient: None, kind: str) -> None:
+async def test_who_does_not_agree_to_yamux_loses_the_connection(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The peer has proved its id, so the dial is over; a request fails, and the connection does not stay."""
+    monkeypatch.setattr(negotiation, "ANSWER_TIMEOUT_S", 3.0 if kind == "silent" else NEVER_S)
     client = our_host(1)
     server = plain_host(2, sec_opt=security.noise_only(keys(2)), muxer_opt={MPLEX_PROTOCOL_ID: Mplex})
     over = trio.Event()

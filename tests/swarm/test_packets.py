@@ -21,7 +21,7 @@ from spacedrive_node.actors.swarm.library import host_factory, host_lifecycle, m
 LOCAL = Multiaddr("/ip4/127.0.0.1/tcp/0")
 PROTOCOL = "/test/echo/1.0.0"
 LIBRARY_CREDIT = multiplexer._send_window_update
-DEADLINE = 20
+DEADLINE = 60
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,10 @@
 """Names of hosts within a sandbox: what has to be loaded before, and a list of servers that is replaced."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -91,10 +93,52 @@ async def test_a_file_that_was_never_there_is_no_reason_to_restart(tmp_path: Pat
     assert not issubclass(ResolverFilesReplacedError, OSError)  # which a dial takes for a dead address
 
 
+class _NameService(trio.abc.HostnameResolver):
+    """Answers with one address, or fails with a number of getaddrinfo(3)."""
+
+    failure: int | None = None
+
+    async def getaddrinfo(self, *_arguments: Any, **_options: Any) -> list[Any]:
+        if self.failure is not None:
+            raise socket.gaierror(self.failure, "failed")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("45.1.1.1", 1))]
+
+    async def getnameinfo(self, *_arguments: Any) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+async def test_a_name_leads_where_it_led_before_while_no_server_answers() -> None:
+    """One that does not exist any more leads nowhere; both are said once."""
+    warnings: list[dict[str, str]] = []
+    service = _NameService()
+    trio.socket.set_custom_hostname_resolver(service)
+    names = Resolver([], lambda _event, fields: warnings.append(fields))
+    found = await names.resolve("one.example", 1)
+    service.failure = socket.EAI_AGAIN
+    assert await names.resolve("one.example", 1) == found
+    for failure in (socket.EAI_AGAIN, socket.EAI_NONAME):
+        service.failure = failure
+        for _time in range(2):
+            with pytest.raises(OSError, match="failed"):
+                await names.resolve("other.example", 1)
+    service.failure = socket.EAI_NONAME
+    for _time in range(2):
+        with pytest.raises(OSError, match="failed"):
+            await names.resolve("one.example", 1)
+    assert [one["name"] for one in warnings] == ["other.example", "one.example"]
+    service.failure = None
+    assert await names.resolve("one.example", 1) == found
+    for number in range(1000):
+        await names.resolve(f"{number}.example", 1)
+        await names.resolve(f"{number}.hearsay", 1, is_hearsay=True)
+    assert len(names._known) == 256
+    assert {host.rpartition(".")[2] for host, _port in names._known} == {"example"}
+
+
 async def test_a_swarm_whose_files_were_replaced_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever request it was for: it is started again, with the new ones."""
 
-    async def replaced(_names: Resolver, _host: str, _port: int) -> None:
+    async def replaced(_names: Resolver, _host: str, _port: int, **_options: Any) -> None:
         raise ResolverFilesReplacedError
 
     monkeypatch.setattr(Resolver, "resolve", replaced)

@@ -31,7 +31,7 @@ async def running(data_dir: Path) -> AsyncIterator[Channel[Any]]:
     here, there = trio.testing.memory_stream_pair()
     channel = Channel(here, decode_from_child)
     config = msgspec.Raw(encode(VaultConfig(data_dir=str(data_dir))))
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(main, Channel(there, decode_to_child))
             await channel.send(Start("vault", 1, config))

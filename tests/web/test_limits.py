@@ -102,7 +102,7 @@ async def test_the_oldest_page_gives_way(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_a_page_that_does_not_read_is_closed_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets no queue: states that it has not read are replaced by newer ones."""
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 1.0)
     async with running_web() as web, web.events() as slow, web.events() as good:
         await slow.next()
         await good.until("answers")

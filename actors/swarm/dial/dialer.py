@@ -73,6 +73,7 @@ class Dialer:
         reached: Callable[[bytes, Endpoint], None] = lambda _peer, _endpoint: None,
         about_to_dial: Callable[[Endpoint, bool], None] = lambda _endpoint, _from_listening_port: None,
         udp_changed: Callable[[], None] = lambda: None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._network = network
         self._own_peer = own_peer
@@ -86,7 +87,7 @@ class Dialer:
         self._about_to_dial = about_to_dial
         self._races: dict[bytes, Race] = {}
         self._limiter = trio.CapacityLimiter(_MAX_ATTEMPTS)
-        self._resolver = Resolver()
+        self._resolver = resolver or Resolver()
         self._history = DialHistory(udp_changed)
         self._seen_network: tuple[float, Network] = (-_NETWORK_CHECK_S, None)
         self._open_circuit: OpenCircuit | None = None
@@ -132,6 +133,11 @@ class Dialer:
     def dialled(self, connection: Any) -> Endpoint | None:
         """Return the address that was dialled for a connection; None if the peer has made it."""
         return self._dialled.get(connection)
+
+    def reached_at(self, peer: bytes) -> tuple[str, ...]:
+        """Return where a peer may be dialled again: where it was, and the circuits that it has told."""
+        dialled = (self._dialled.get(one) for one in self._network.get_connections(ID(peer)))
+        return tuple(dict.fromkeys([*(str(one) for one in dialled if one is not None), *self._told_by(peer)]))
 
     def recall(self, peer: bytes, texts: Sequence[str]) -> None:
         """Dial these addresses of a peer before others: they have worked before this process."""
@@ -371,7 +377,7 @@ class Dialer:
         if target.ip is not None:
             found = addresses.with_zones(target)
         else:
-            infos = await self._resolver.resolve(target.host, target.port)
+            infos = await self._resolver.resolve(target.host, target.port, is_hearsay=is_hearsay)
             ips = dict.fromkeys(ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos)
             versions = {"dns4": (4,), "dns6": (6,)}.get(target.family, (4, 6))
             ips_of_family = [ip for ip in ips if ip.version in versions]

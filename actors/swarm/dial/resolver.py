@@ -2,12 +2,14 @@
 
 Name services are libraries (nsswitch.conf(5)), so they are loaded before the sandbox is entered. Those that
 ask a daemon over a Unix socket (mdns, resolve) find the socket refused, and the next service is used. Owns
-the check that the files of the name services are still the ones that the sandbox allows. Implements
-docs/architecture.md, "Sandboxes".
+the check that the files of the name services are still the ones that the sandbox allows, and what names led
+to before their server was gone. Implements docs/architecture.md, "Sandboxes".
 """
 
 import ctypes
-from collections.abc import Sequence
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ import trio
 from ....messages.errors import SpacedriveNodeError
 
 _NSSWITCH_FILE = Path("/etc/nsswitch.conf")
+_MAX_KNOWN = 256
+"""Names of which something is remembered."""
 _NAME_FILES = (Path("/etc/resolv.conf"), Path("/etc/hosts"))
 
 
@@ -43,16 +47,51 @@ def _services(switch: Path) -> list[str]:
 
 
 class Resolver:
-    """Resolves host names; `files` have to stay readable."""
+    """Resolves host names; `files` have to stay readable. `warn` writes a log line."""
 
-    def __init__(self, files: Sequence[Path] = _NAME_FILES) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path] = _NAME_FILES,
+        warn: Callable[[str, dict[str, str]], None] = lambda _event, _fields: None,
+    ) -> None:
         self._files = [file for file in files if _can_read(file)]
+        self._warn = warn
+        self._known: OrderedDict[tuple[str, int], list[Any] | None] = OrderedDict()
+        """What a name led to last; None: nothing, and that was said."""
 
-    async def resolve(self, host: str, port: int) -> list[Any]:
-        """Return the result of getaddrinfo(3) for TCP. Raises OSError, ResolverFilesReplacedError."""
+    async def resolve(self, host: str, port: int, *, is_hearsay: bool = False) -> list[Any]:
+        """Return the result of getaddrinfo(3) for TCP, the last one if no name server answers.
+
+        Of a name that is hearsay nothing is remembered, and nothing said: a stranger has chosen it. Raises
+        OSError, ResolverFilesReplacedError.
+        """
         if not all(_can_read(file) for file in self._files):
             raise ResolverFilesReplacedError
-        return await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+        if is_hearsay:
+            return await _ask(host, port)
+        try:
+            found = await _ask(host, port)
+        except OSError as error:
+            known = self._known.get((host, port))
+            if known is not None and isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+                return known
+            if (host, port) not in self._known or known is not None:
+                self._note(host, port, None)
+                reason = str(error.strerror or error)[:100]
+                self._warn("a name leads to no address", {"name": host, "reason": reason})
+            raise
+        self._note(host, port, found)
+        return found
+
+    def _note(self, host: str, port: int, found: list[Any] | None) -> None:
+        self._known[host, port] = found
+        self._known.move_to_end((host, port))
+        while len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+
+
+async def _ask(host: str, port: int) -> list[Any]:
+    return await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
 
 
 def _can_read(file: Path) -> bool:

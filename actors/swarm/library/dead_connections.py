@@ -12,34 +12,37 @@ import trio
 from . import ping
 from .connections import close_connection, connection_kind, is_alive, local_host_of
 
-PING_TIMEOUT_S: Final = 3.0
+PING_TIMEOUT_S: Final = 1.5
+"""After a change of network: who is closed by mistake is dialled again, who is dead holds up a pairing."""
+SUPERSEDED_TIMEOUT_S: Final = 1.0
+"""For a connection in whose place there is another one."""
 _MAX_AT_ONCE: Final = 128
 
 
-async def close_dead(network: Any, own_addresses: Collection[str]) -> None:
-    """Close what is dead of all connections of a host, which has these addresses now.
-
-    What runs over a relay ends with the connection to the relay.
-    """
-    alive = [one for one in network.get_connections() if is_alive(one) and connection_kind(one) == "direct"]
-    left = []
+async def close_vanished(network: Any, own_addresses: Collection[str]) -> None:
+    """Close the connections of a host that are not from one of these addresses, all that it has now."""
     async with trio.open_nursery() as nursery:
-        for connection in alive:
+        for connection in _direct(network):
             host = local_host_of(connection.muxed_conn)
             if host is not None and host not in own_addresses:
                 nursery.start_soon(close_connection, connection)
-            else:
-                left.append(connection)
-        nursery.start_soon(close_unless_answered, left)
 
 
-async def close_unless_answered(connections: Iterable[Any]) -> None:
-    """Ping each of these, and close it if nothing comes back."""
+async def close_silent(network: Any) -> None:
+    """Ping all peers of a host, and close what does not answer.
+
+    What runs over a relay ends with the connection to the relay.
+    """
+    await close_unless_answered(_direct(network), PING_TIMEOUT_S)
+
+
+async def close_unless_answered(connections: Iterable[Any], timeout_s: float) -> None:
+    """Ping each of these, and close it if nothing comes back in time."""
     limiter = trio.CapacityLimiter(_MAX_AT_ONCE)
 
     async def check(connection: Any) -> None:
         async with limiter:
-            if not await ping.answers(connection, PING_TIMEOUT_S):
+            if not await ping.answers(connection, timeout_s):
                 await close_connection(connection)
 
     async with trio.open_nursery() as nursery:
@@ -51,13 +54,17 @@ def made_before(network: Any, connection: Any) -> list[Any]:
     """Return the older connections of a peer that has just made this one; none if this side has made it.
 
     A peer that has a connection makes another only from another network, or when its NAT has forgotten the
-    first: so the older ones may be dead.
+    first: so the older ones may be dead, whoever made them. A relayed one that gives way to a direct one has
+    its end elsewhere (punch/upgrade.py).
     """
-
-    def is_peers(one: Any) -> bool:
-        return is_alive(one) and not one.muxed_conn.is_initiator and connection_kind(one) == "direct"
-
-    if not is_peers(connection):
+    if connection.muxed_conn.is_initiator or not is_alive(connection):
         return []
+    kinds = ("direct", "relayed") if connection_kind(connection) == "relayed" else ("direct",)
     others = network.get_connections(connection.muxed_conn.peer_id)
-    return [one for one in others if one is not connection and is_peers(one)]
+    return [
+        one for one in others if one is not connection and is_alive(one) and connection_kind(one) in kinds
+    ]
+
+
+def _direct(network: Any) -> list[Any]:
+    return [one for one in network.get_connections() if is_alive(one) and connection_kind(one) == "direct"]

@@ -1,13 +1,28 @@
 """The modules that `import libp2p` would import and the swarm does not use (import_stubs.py)."""
 
+import importlib.util
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from google.protobuf.internal import api_implementation
+
+from ....import_stubs import stub_unused_modules
+
+_PROTOBUF_IN_PYTHON = ("google.protobuf.internal.python_message",)
+"""A MiB, with its text format. It is imported although the messages of libp2p are read by the one in C."""
 UNUSED_BY_LIBP2P = (
+    *(() if api_implementation.Type() == "python" else _PROTOBUF_IN_PYTHON),
+    # It would read the version of libp2p, and brings zipfile, csv and email: `_version_of` is there for it.
+    "importlib.metadata",
     # Transports and security that the node does not offer.
     "libp2p.security.tls",
     "libp2p.transport.quic",
     "libp2p.transport.webrtc",
     "libp2p.transport.websocket",
     "libp2p.transport.webtransport",
+    "libp2p.security.pnet",
     "libp2p.security.secio",
+    "libp2p.crypto.authenticated_encryption",
     "aioquic",
     "cryptography.x509",
     "trio_websocket",
@@ -50,3 +65,17 @@ UNUSED_BY_LIBP2P = (
     # Keys for SSH.
     "cryptography.hazmat.primitives.serialization.ssh",
 )
+
+
+def without_unused_modules() -> AbstractContextManager[None]:
+    """Import libp2p in this block, without what the swarm does not use."""
+    return stub_unused_modules(UNUSED_BY_LIBP2P, {"importlib.metadata": {"version": _version_of}})
+
+
+def _version_of(package: str) -> str:
+    """Return the version of an installed package, which the name of a directory beside it says."""
+    found = importlib.util.find_spec(package)
+    if found is not None and found.origin is not None:
+        for directory in Path(found.origin).parent.parent.glob(f"{package}-*.dist-info"):
+            return directory.stem.removeprefix(f"{package}-")
+    return "unknown"

@@ -146,6 +146,15 @@ class FrameRouting:
         """Record that a session gets a frame of `peer` now."""
         self._peers_of(actor).last = peer
 
+    def joiners(self) -> set[bytes]:
+        """Return the peers whose frames the codes that are shown here got last: they wait for answers.
+
+        Such a peer does not notice that this node is elsewhere, and it is the one that dials.
+        """
+        shown = (actor for actor, serve in self.served.items() if serve.role == "initiator")
+        lasts = (peers.last for actor in shown if (peers := self._peers.get(actor)) is not None)
+        return {one for one in lasts if one is not None}
+
     def evidence_ahead(self, actor: str, peer: bytes) -> list[Send]:
         """Return what goes out in the same step as a frame of `peer`, ahead of it."""
         return self.evidence(actor, peer) if peer in self._peers_of(actor).responded_to else []

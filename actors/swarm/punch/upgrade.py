@@ -122,11 +122,11 @@ class DirectUpgrade:
             while exchange.may_begin and not upgrade.direct.is_set():
                 with trio.fail_after(MAX_ROUND_TRIP_S):
                     request = exchange.begin(self._told(), now())
-                    if stream is None:
+                    answer = None if stream is None else await _asked_again(stream, request)
+                    if stream is None or answer is None:
                         stream = await streams.begin_stream(upgrade.relayed, messages.PROTOCOL, request)
-                    else:
-                        await streams.write(stream, request)
-                    dial = exchange.receive(await _read(stream), now())
+                        answer = await _read(stream)
+                    dial = exchange.receive(answer, now())
                     await streams.write(stream, dial.data)
                 await self._dial(upgrade, dial, is_client=False)
         finally:
@@ -288,6 +288,19 @@ class _Upgrade:
             case "tcp" | "quic" as transport:
                 return transport
         return "dialled"
+
+
+async def _asked_again(stream: Any, request: bytes) -> messages.Message | None:
+    """Ask on the stream of the attempt before, as is specified.
+
+    None: the other side has ended it. Those of go, rust and js do, and take another one.
+    """
+    try:
+        await streams.write(stream, request)
+        return await _read(stream)
+    except streams.StreamError:
+        await streams.reset(stream)
+        return None
 
 
 async def _read(stream: Any) -> messages.Message:

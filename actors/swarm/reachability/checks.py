@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ....messages.to_swarm import ReachedAnswer
 from ....messages.types import Instant
-from ..dial.addresses import Endpoint, block_of, ip_of
+from ..dial.addresses import Endpoint, block_of, ip_of, parse
 from ..dial.hearsay import is_public
 
 NEEDED: Final = 3
 RECHECK_S: Final = 900.0
 VALID_S: Final = 2 * RECHECK_S + 60.0
 """An answer counts for so long; the next one has had its chance by then."""
+DOUBTED_S: Final = 10.0
+"""For how much longer answers count after an interruption: by then the next ones are there."""
 REFUSED_REST_S: Final = 300.0
 LIAR_REST_S: Final = 3600.0
 MAX_CANDIDATES: Final = 8
@@ -85,6 +88,28 @@ class Checks:
         """Forget all answers: this host is in another network now."""
         self._answers = {endpoint: {} for endpoint in self._answers}
         self._running.clear()
+
+    def doubt(self, now: Instant) -> None:
+        """Ask for everything anew: this host was away, and perhaps is in another network that looks alike."""
+        doubted = now - VALID_S + DOUBTED_S
+        self._answers = {
+            endpoint: {block: _Answer(one.reached, min(one.at, doubted)) for block, one in answers.items()}
+            for endpoint, answers in self._answers.items()
+        }
+        self._running.clear()
+
+    def kept(self) -> list[ReachedAnswer]:
+        """Return the answers, to be given to `resume` of another process."""
+        return [
+            ReachedAnswer(str(endpoint), block, answer.reached, answer.at)
+            for endpoint, answers in self._answers.items()
+            for block, answer in answers.items()
+        ]
+
+    def resume(self, kept: Iterable[ReachedAnswer]) -> None:
+        """Take up the answers of a former process."""
+        for one in kept:
+            self._answers.setdefault(parse(one.endpoint), {})[one.block] = _Answer(one.reached, one.at)
 
     def begin(self, now: Instant) -> list[Check]:
         """Return the checks to begin now; each has to be ended."""

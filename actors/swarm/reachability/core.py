@@ -5,17 +5,31 @@ Sans-IO: watch.py drives it, and tests do. Implements docs/protocol.md, "Reachab
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
+import msgspec
+
+from ....messages.to_swarm import (
+    MappedSince,
+    ReachabilityEvidence,
+    ReachedAnswer,
+    SeenFrom,
+    UnaskedConnection,
+)
 from ....messages.types import Instant, Reachability
-from ..dial.addresses import Endpoint, IpAddress, block_of, ip_of
+from ..dial.addresses import Endpoint, IpAddress, block_of, ip_of, parse
 from ..dial.hearsay import is_public
-from .checks import Check, Checks, Outcome
+from .checks import DOUBTED_S, Check, Checks, Outcome
 from .contacts import Contacts, Port
 from .judgement import UNSOLICITED_S, judge
 from .observed import Observed
 
 CHECKED_TRANSPORTS = ("tcp", "quic")
 """What AutoNAT servers dial."""
+MAX_KEPT_ANSWERS, MAX_KEPT_SEEN, MAX_KEPT_NETWORKS = 64, 32, 64
+"""Over a restart of the actor, as much as its message takes."""
+
+_Kept = TypeVar("_Kept", ReachedAnswer, SeenFrom, UnaskedConnection, MappedSince)
 
 
 class ReachabilityCore:
@@ -94,6 +108,37 @@ class ReachabilityCore:
         self._observed.clear()
         self._checks.clear()
         self._unsolicited.clear()
+
+    def interrupted(self, connected: Iterable[str], now: Instant) -> None:
+        """Have everything proved again: this host was away from its network, or is in one that looks alike.
+
+        What peers have seen is left of those at whose IP addresses there still are connections.
+        """
+        self._observed.keep_only([block_of(host) for host in connected])
+        self._checks.doubt(now)
+        doubted = now - UNSOLICITED_S + DOUBTED_S
+        self._unsolicited = {key: min(at, doubted) for key, at in self._unsolicited.items()}
+
+    def kept(self, network: Iterable[str]) -> ReachabilityEvidence:
+        """Return the evidence in this network, the newest if there is much, to outlive this process."""
+        answers = sorted(self._checks.kept(), key=lambda one: one.at)[-MAX_KEPT_ANSWERS:]
+        return ReachabilityEvidence(
+            network=tuple(sorted(network))[:MAX_KEPT_NETWORKS],
+            answers=tuple(answers),
+            seen=tuple(self._observed.kept()[-MAX_KEPT_SEEN:]),
+            unasked=tuple(UnaskedConnection(*key, at) for key, at in self._unsolicited.items()),
+            mapped=tuple(MappedSince(str(one), at) for one, at in self._mappings.items()),
+        )
+
+    def resume(self, kept: ReachabilityEvidence, now: Instant) -> None:
+        """Take up what a former process knew in the same network, and nothing of the future.
+
+        Raises AddressError if that process has kept rubbish.
+        """
+        self._checks.resume(_not_after(kept.answers, now))
+        self._observed.resume(_not_after(kept.seen, now))
+        self._unsolicited = {(one.transport, one.family): one.at for one in _not_after(kept.unasked, now)}
+        self._mappings = {parse(one.endpoint): one.at for one in _not_after(kept.mapped, now)}
 
     # Checks
 
@@ -177,3 +222,7 @@ class ReachabilityCore:
 
 def _port_of(endpoint: Endpoint) -> Port:
     return "udp" if endpoint.is_udp else "tcp"
+
+
+def _not_after(kept: Iterable[_Kept], now: Instant) -> list[_Kept]:
+    return [msgspec.structs.replace(one, at=min(one.at, now)) for one in kept]

@@ -9,11 +9,13 @@ docs/protocol.md, "Reachability".
 """
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ....messages.to_swarm import SeenFrom
 from ....messages.types import Instant
-from ..dial.addresses import Endpoint, IpAddress, block_of
+from ..dial.addresses import Endpoint, IpAddress, block_of, parse
 
 MAX_OBSERVATIONS: Final = 32
 """For each listening port and IP version."""
@@ -52,6 +54,28 @@ class Observed:
     def clear(self) -> None:
         """Forget all: this host is in another network now."""
         self._found.clear()
+
+    def keep_only(self, blocks: Collection[str | None]) -> None:
+        """Forget what others say than those in these blocks, with whom there still are connections."""
+        for group in self._found.values():
+            for block in group.keys() - set(blocks):
+                del group[block]
+
+    def kept(self) -> list[SeenFrom]:
+        """Return the observations, the newest last, to be given to `resume` of another process."""
+        found = [
+            SeenFrom(block, str(one.seen), one.from_listening_port, one.at)
+            for group in self._found.values()
+            for block, one in group.items()
+        ]
+        return sorted(found, key=lambda one: one.at)
+
+    def resume(self, kept: Iterable[SeenFrom]) -> None:
+        """Take up the observations of a former process."""
+        for one in kept:
+            seen = parse(one.seen)
+            group = self._found.setdefault((seen.transport, seen.family), {})
+            group[one.block] = _Observation(seen, one.from_listening_port, one.at)
 
     def mapping(self, now: Instant) -> Mapping:
         """Return the kind of mapping; one group that can tell is enough."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 import trio
 from libp2p.custom_types import TProtocol
 
-from ....messages.types import Reachability
+from ....messages.to_swarm import ReachabilityEvidence
+from ....messages.types import Instant, Reachability
 from ...base import now
 from ..dial import addresses, interfaces
 from ..dial.addresses import AddressError, Endpoint, IpAddress
@@ -20,10 +21,11 @@ from ..library.connections import host_of, local_port_of, transport_of
 from .autonat_client import AutonatClient
 from .autonat_messages import DIAL_BACK_PROTOCOL, DIAL_REQUEST_PROTOCOL
 from .checks import Check
-from .core import ReachabilityCore
+from .core import MAX_KEPT_NETWORKS, ReachabilityCore
 
 _MAX_WAIT_S: Final = 60.0
 """So often the interfaces are looked at without any event."""
+_KEEP_INTERVAL_S: Final = 60.0
 _SETTLE_S: Final = 0.2
 """Evidence often comes in several pieces: after the first, more is waited for."""
 
@@ -32,7 +34,7 @@ class ReachabilityWatch:
     """The reachability of one node. `fixed`: it keeps to its host or network, and nothing is to be found out.
 
     `existing` returns a live connection with a peer, or None; `changed` is called when `state` or `confirmed`
-    have become others; `start_task` runs a task of the node.
+    have become others; `start_task` runs a task of the node; `keep` gets what `resume` wants after a restart.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class ReachabilityWatch:
         start_task: Callable[..., None],
         changed: Callable[[], None],
         observe: Callable[[str], None] = lambda _outcome: None,
+        keep: Callable[[ReachabilityEvidence], None] = lambda _evidence: None,
         interfaces_of_host: Callable[[], Iterable[IpAddress]] = addresses.own_addresses,
+        network_of_host: Callable[[], frozenset[str]] = interfaces.network,
     ) -> None:
         self._listening = listening
         self._fixed = fixed
@@ -55,11 +59,15 @@ class ReachabilityWatch:
         self._start_task = start_task
         self._changed = changed
         self._observe = observe
+        self._keep = keep
+        self._keeps_at: Instant = 0.0
         self._core = ReachabilityCore(listening, announced, interfaces_of_host, is_configured=is_configured)
         self._client = AutonatClient(self._ports)
         self._news = trio.Event()
         self._announced = announced
-        self._network = None if fixed else interfaces.network()
+        self._network_of_host = network_of_host
+        self._network = None if fixed else network_of_host()
+        self._kept = self._core.kept(self._network or ())
         self.state: Reachability = fixed or "unknown"
         self.confirmed: tuple[Endpoint, ...] = ()
         """Addresses beside those of the interfaces at which this node is reachable."""
@@ -126,6 +134,23 @@ class ReachabilityWatch:
         self._announced = announced
         self._wake()
 
+    def interrupted(self, connected: Iterable[str]) -> None:
+        """Whoever is left of the peers is at these IP addresses: all else has to be proved again."""
+        self._core.interrupted(connected, now())
+        self._wake()
+
+    def resume(self, kept: ReachabilityEvidence) -> None:
+        """Take up what was known before this process, unless that was in another network."""
+        if self._network is None or kept.network != tuple(sorted(self._network))[:MAX_KEPT_NETWORKS]:
+            return
+        try:
+            self._core.resume(kept, now())
+        except AddressError:  # that process was not what it should have been: all is found out anew
+            self._core.network_changed(self._announced)
+            return
+        self._kept = kept
+        self.state, self.confirmed = self._core.state(now()), self._core.confirmed(now())
+
     def offers(self) -> tuple[Endpoint, ...]:
         """Return where a peer that dials at the same time may reach this node."""
         return self._core.offers(now())
@@ -161,7 +186,7 @@ class ReachabilityWatch:
         self._wake()
 
     def _look_at_network(self) -> None:
-        network = interfaces.network()
+        network = self._network_of_host()
         if network != self._network:
             self._network = network
             self._core.network_changed(self._announced)
@@ -171,7 +196,16 @@ class ReachabilityWatch:
         state, confirmed = self._core.state(moment), self._core.confirmed(moment)
         if (state, confirmed) != (self.state, self.confirmed):
             self.state, self.confirmed = state, confirmed
+            self._keeps_at = moment
             self._changed()
+        self._keep_evidence(moment)
+
+    def _keep_evidence(self, moment: Instant) -> None:
+        """Have the evidence kept, at once when it has led to something else, and sometimes beside."""
+        evidence = self._core.kept(self._network or ())
+        if moment >= self._keeps_at and evidence != self._kept:
+            self._kept, self._keeps_at = evidence, moment + _KEEP_INTERVAL_S
+            self._keep(evidence)
 
     def _wake(self) -> None:
         self._news.set()

@@ -1,8 +1,8 @@
 """WebSocket, over wsproto and h11: a transport of the swarm's host (docs/decisions/0011).
 
 It gives a raw byte stream, on which Noise and Yamux run as over TCP. This package is also the entry of a
-swarm that uses WebSocket: it imports wsproto before the sandbox closes, and reads the certificates of the
-system. `with_quic.py` is the entry of a swarm that uses QUIC too. A swarm without WebSocket imports nothing
+swarm that uses WebSocket: it imports wsproto before the sandbox closes, and opens the roots of the system.
+`with_quic.py` is the entry of a swarm that uses QUIC too. A swarm without WebSocket imports nothing
 of this.
 
 In reading order:
@@ -28,4 +28,4 @@ def warm_up() -> None:
     warm_up_swarm()
     from . import tls, transport  # noqa: F401, host.py then finds it imported
 
-    tls.remember_system_roots()
+    tls.open_system_roots()

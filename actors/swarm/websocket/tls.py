@@ -1,26 +1,35 @@
 """Certificates of TLS under a WebSocket: this node's, and the roots by which a server's is checked.
 
-Owns the contexts. The roots of the system are read once, before the sandbox closes; the files that are
+Owns the contexts. The file with the roots of the system is opened before the sandbox closes, and read at the
+first dial under TLS, which most nodes never make: a context with them takes a MiB. The files that are
 configured are opened in the sandbox, which allows exactly them. A renewed certificate is read when the swarm
 starts next. Who the peer is, Noise says; TLS is for proxies and browsers.
 """
 
+import re
 import ssl
+from contextlib import suppress
+from io import FileIO
+from typing import Final
 
 from ....messages.errors import SpacedriveNodeError
 from .wire import WebSocketOptions
 
-_system_roots: ssl.SSLContext | None = None
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+"""One root in a file of them; what stands between them is for people."""
+_system_roots: FileIO | None = None
 
 
 class CertificateFileError(SpacedriveNodeError):
     """A configured file cannot be used. The text names it and says why."""
 
 
-def remember_system_roots() -> None:
-    """Read the roots of the system, for `client_context`."""
+def open_system_roots() -> None:
+    """Open the file with the roots of the system, for `client_context`."""
     global _system_roots
-    _system_roots = _limited(ssl.create_default_context())
+    path = ssl.get_default_verify_paths().cafile
+    with suppress(OSError):
+        _system_roots = None if path is None else FileIO(path)
 
 
 def client_context(options: WebSocketOptions) -> ssl.SSLContext:
@@ -28,14 +37,28 @@ def client_context(options: WebSocketOptions) -> ssl.SSLContext:
 
     Raises CertificateFileError.
     """
-    global _system_roots
-    context, _system_roots = _system_roots or _limited(ssl.create_default_context()), None
+    context = _limited(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    _load_system_roots(context)
     if options.ca is not None:
         try:
             context.load_verify_locations(options.ca)
         except OSError as error:
             raise CertificateFileError(f"cannot use the roots in {options.ca}: {_reason(error)}") from None
     return context
+
+
+def _load_system_roots(context: ssl.SSLContext) -> None:
+    """Have the roots of the system trusted. Of a file that is broken those before that place are."""
+    global _system_roots
+    if _system_roots is None:
+        context.load_default_certs()
+        return
+    with _system_roots as file:
+        found = _CERTIFICATE.findall(file.readall())
+    _system_roots = None
+    if found:
+        with suppress(ssl.SSLError):
+            context.load_verify_locations(cadata=b"\n".join(found).decode("ascii"))
 
 
 def server_context(options: WebSocketOptions) -> ssl.SSLContext:

@@ -50,7 +50,8 @@ class WebSocketTransport(ITransport):  # type: ignore[misc]
         self.observe: Callable[[str, float, bool], None] = lambda _transport, _seconds, _ok: None
         """Gets (transport, seconds, success) of an inbound upgrade that has failed."""
         self.nursery: trio.Nursery
-        self._client_tls = tls.client_context(options)
+        self._client_tls = None if options.ca is None else tls.client_context(options)
+        """Of dials; without configured roots it is made for the first one (tls.py)."""
         self.server_tls = None if options.certificate is None else tls.server_context(options)
 
     def admit(self, gate: Gate, observe: Callable[[str, float, bool], None]) -> None:
@@ -89,6 +90,7 @@ class WebSocketTransport(ITransport):  # type: ignore[misc]
                 stream = await self._connect(target)
                 if target.transport == "wss":
                     name = target.server_name or target.host
+                    self._client_tls = self._client_tls or tls.client_context(self.options)
                     stream = _with_tls(stream, self._client_tls, name=name)
                     await stream.do_handshake()
                 rest = await _ask(stream, target)

@@ -119,6 +119,19 @@ func (p *peerProgram) identify(ctx context.Context, id peer.ID) (answer, error) 
 	return nil, errors.New("not identified")
 }
 
+// direct waits for a connection that goes through no relay.
+func (p *peerProgram) direct(ctx context.Context, id peer.ID) (answer, error) {
+	for ctx.Err() == nil {
+		for _, conn := range p.host.Network().ConnsToPeer(id) {
+			if _, err := conn.RemoteMultiaddr().ValueForProtocol(multiaddr.P_CIRCUIT); err != nil {
+				return answer{"address": conn.RemoteMultiaddr().String()}, nil
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil, errors.New("no direct connection")
+}
+
 func (p *peerProgram) echoTo(ctx context.Context, id peer.ID, size int) (answer, error) {
 	stream, err := p.host.NewStream(network.WithAllowLimitedConn(ctx, "echo"), id, echoProtocol)
 	if err != nil {
@@ -215,6 +228,8 @@ func (p *peerProgram) run(ctx context.Context, one command) (answer, error) {
 	switch one.Op {
 	case "identify":
 		return p.identify(ctx, id)
+	case "direct":
+		return p.direct(ctx, id)
 	case "ping":
 		result := <-ping.Ping(ctx, p.host, id)
 		return answer{"seconds": result.RTT.Seconds()}, result.Error
@@ -227,7 +242,7 @@ func (p *peerProgram) run(ctx context.Context, one command) (answer, error) {
 }
 
 func main() {
-	options := []libp2p.Option{libp2p.ListenAddrStrings(os.Args[1:]...)}
+	options := []libp2p.Option{libp2p.ListenAddrStrings(os.Args[1:]...), libp2p.EnableHolePunching()}
 	if os.Getenv("INTEROP_SECURITY") == "tls" {
 		options = append(options, libp2p.Security(libp2ptls.ID, libp2ptls.New))
 	}

@@ -28,6 +28,8 @@ export function answerLines (ready, run) {
 
 /** Runs the `commands` of a peer, each by its `op`. */
 export function runPeer (node, commands) {
-  const ready = { event: 'ready', peer: node.peerId.toString(), addresses: node.getMultiaddrs().map(String) }
-  answerLines(ready, command => commands[command.op](command))
+  const peer = node.peerId.toString()
+  // Where it listens: `getMultiaddrs` leaves out public addresses that nobody has verified.
+  const addresses = node.components.transportManager.getAddrs().map(one => `${one}/p2p/${peer}`)
+  answerLines({ event: 'ready', peer, addresses }, command => commands[command.op](command))
 }

@@ -10,6 +10,7 @@ const { noise } = await import('@chainsafe/libp2p-noise')
 const { yamux } = await import('@chainsafe/libp2p-yamux')
 const { quic } = await import('@chainsafe/libp2p-quic').catch(() => ({}))
 const { circuitRelayServer, circuitRelayTransport } = await import('@libp2p/circuit-relay-v2')
+const { dcutr } = await import('@libp2p/dcutr')
 const { identify } = await import('@libp2p/identify')
 const { kadDHT, passthroughMapper } = await import('@libp2p/kad-dht')
 const { ping } = await import('@libp2p/ping')
@@ -38,6 +39,7 @@ const node = await createLibp2p({
     identify: identify(),
     ping: ping(),
     relay: circuitRelayServer(),
+    dcutr: dcutr(),
     dht: kadDHT({ protocol: KAD, clientMode: false, peerInfoMapper: passthroughMapper, allowQueryWithZeroPeers: true })
   }
 })
@@ -93,6 +95,16 @@ const commands = {
       const known = await node.peerStore.get(peerIdFromString(peer)).catch(() => undefined)
       if (known?.protocols.length > 0) {
         return { protocols: known.protocols, agent: String(Buffer.from(known.metadata.get('AgentVersion') ?? '')) }
+      }
+      signal.throwIfAborted()
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+  },
+  async direct ({ peer }) {
+    const { signal } = within()
+    while (true) {
+      for (const one of node.getConnections(peerIdFromString(peer))) {
+        if (!String(one.remoteAddr).includes('/p2p-circuit')) return { address: String(one.remoteAddr) }
       }
       signal.throwIfAborted()
       await new Promise(resolve => setTimeout(resolve, 10))

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::swarm::{dial_opts::DialOpts, ConnectionId, NetworkBehaviour, SwarmEvent};
-use libp2p::{identify, kad, noise, ping, relay, tcp, yamux, Multiaddr, PeerId, Stream, StreamProtocol, Swarm};
+use libp2p::{dcutr, identify, kad, noise, ping, relay, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Swarm};
 use libp2p_stream as stream;
-use rand::RngCore;
+use rand::Rng;
 use serde_json::{json, Value};
 use tokio::io::AsyncBufReadExt;
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
+    dcutr: dcutr::Behaviour,
     identify: identify::Behaviour,
     kad: kad::Behaviour<kad::store::MemoryStore>,
     ping: ping::Behaviour,
@@ -27,10 +29,12 @@ struct Behaviour {
     stream: stream::Behaviour,
 }
 
-/// What waits for an event of the swarm, by the number of its command.
+/// What waits for an event of the swarm, by the number of its command; and what is known of peers.
 #[derive(Default)]
 struct Waiting {
     dials: HashMap<ConnectionId, (Value, Instant)>,
+    direct: HashMap<PeerId, HashMap<ConnectionId, Multiaddr>>,
+    until_direct: HashMap<PeerId, Vec<Value>>,
     identified: HashMap<PeerId, Value>,
     identify: HashMap<PeerId, Vec<Value>>,
     pings: HashMap<PeerId, Vec<Value>>,
@@ -58,6 +62,17 @@ fn kad_config() -> kad::Config {
     kad::Config::new(kad_protocol())
 }
 
+#[cfg(feature = "v0_53")]
+fn tcp_config() -> tcp::Config {
+    tcp::Config::default().nodelay(true).port_reuse(true)
+}
+
+/// Dials leave from the port that is listened on by themselves.
+#[cfg(not(feature = "v0_53"))]
+fn tcp_config() -> tcp::Config {
+    tcp::Config::default().nodelay(true)
+}
+
 fn say(mut what: Value, id: &Value) {
     what["id"] = id.clone();
     println!("{what}");
@@ -74,7 +89,7 @@ async fn echo_to(mut control: stream::Control, peer: PeerId, size: usize) -> Res
     let opened = control.open_stream(peer, ECHO).await.map_err(|error| error.to_string())?; // 0.53 has no Error for it
     let (mut reader, mut writer) = opened.split();
     let mut sent = vec![0; size];
-    rand::thread_rng().fill_bytes(&mut sent);
+    rand::rng().fill_bytes(&mut sent);
     let mut got = Vec::new();
     let write = async {
         writer.write_all(&sent).await?;
@@ -113,6 +128,13 @@ fn handle_command(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, line: &st
             match waiting.identified.get(&peer) {
                 Some(known) => say(known.clone(), &id),
                 None => waiting.identify.entry(peer).or_default().push(id.clone()),
+            }
+        }
+        "direct" => {
+            let peer: PeerId = text("peer").parse()?;
+            match waiting.direct.get(&peer).and_then(|known| known.values().next()) {
+                Some(address) => say(json!({ "address": address.to_string() }), &id),
+                None => waiting.until_direct.entry(peer).or_default().push(id.clone()),
             }
         }
         "ping" => waiting.pings.entry(text("peer").parse()?).or_default().push(id.clone()),
@@ -174,7 +196,14 @@ fn handle_kad(waiting: &mut Waiting, event: kad::Event) {
 
 fn handle_event(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, event: SwarmEvent<BehaviourEvent>) {
     match event {
-        SwarmEvent::ConnectionEstablished { connection_id, peer_id, .. } => {
+        SwarmEvent::ConnectionEstablished { connection_id, peer_id, endpoint, .. } => {
+            if !endpoint.is_relayed() {
+                let address = endpoint.get_remote_address().clone();
+                for id in waiting.until_direct.remove(&peer_id).unwrap_or_default() {
+                    say(json!({ "address": address.to_string() }), &id);
+                }
+                waiting.direct.entry(peer_id).or_default().insert(connection_id, address);
+            }
             if let Some((id, began)) = waiting.dials.remove(&connection_id) {
                 say(json!({ "peer": peer_id.to_string(), "seconds": began.elapsed().as_secs_f64() }), &id);
             }
@@ -184,8 +213,12 @@ fn handle_event(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, event: Swar
                 say(json!({ "error": error.to_string() }), &id);
             }
         }
-        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
-            waiting.identified.remove(&peer_id);
+        SwarmEvent::ConnectionClosed { connection_id, peer_id, num_established, .. } => {
+            waiting.direct.entry(peer_id).or_default().remove(&connection_id);
+            if num_established == 0 {
+                waiting.direct.remove(&peer_id);
+                waiting.identified.remove(&peer_id);
+            }
         }
         SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
             let protocols: Vec<String> = info.protocols.iter().map(ToString::to_string).collect();
@@ -223,10 +256,19 @@ fn handle_event(swarm: &mut Swarm<Behaviour>, waiting: &mut Waiting, event: Swar
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut swarm = libp2p::SwarmBuilder::with_new_identity()
+    let builder = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)?
-        .with_quic()
+        .with_tcp(tcp_config(), noise::Config::new, yamux::Config::default)?
+        .with_quic();
+    #[cfg(not(feature = "v0_53"))]
+    let builder = builder.with_other_transport(|keys| {
+        use libp2p::core::{muxing::StreamMuxerBox, Transport as _};
+        let _ = rustls::crypto::ring::default_provider().install_default(); // DTLS finds two, and takes neither
+        let certificate = libp2p_webrtc::tokio::Certificate::generate(&mut rand::rng())?;
+        let transport = libp2p_webrtc::tokio::Transport::new(keys.clone(), certificate);
+        Ok(transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))))
+    })?;
+    let mut swarm = builder
         .with_dns()?
         .with_websocket(noise::Config::new, yamux::Config::default)
         .await?
@@ -236,6 +278,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let mut kad = kad::Behaviour::with_config(peer, kad::store::MemoryStore::new(peer), kad_config());
             kad.set_mode(Some(kad::Mode::Server));
             Behaviour {
+                dcutr: dcutr::Behaviour::new(peer),
                 identify: identify::Behaviour::new(identify::Config::new("/interop/1".into(), keys.public())),
                 kad,
                 ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_millis(200))),

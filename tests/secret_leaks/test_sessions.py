@@ -160,7 +160,7 @@ async def test_actors_that_fail_with_all_they_know(folder: Path, kind: str) -> N
     async with two(folder, "crash_injector", SECRETS_CRASH_ON=kind) as both:
         with trio.fail_after(DEADLINE):
             showing = await both.a.client.start_pairing()
-            joining = await both.b.client.join_pairing(" ".join(showing.code.words), timeout=5.0)
+            joining = await both.b.client.join_pairing(" ".join(showing.code.words), timeout=DEADLINE)
             async with trio.open_nursery() as nursery:
                 for side in (showing, joining):
                     nursery.start_soon(_accept, side)
