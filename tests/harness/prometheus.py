@@ -24,6 +24,8 @@ DEADLINE = 30.0
 _TARGET = "127.0.0.1:9464"
 _INTERVAL = "scrape_interval: 15s"
 _INTERVAL_S = 0.25
+_FOR = re.compile(r"\bfor: \w+")
+_IMPATIENT_FOR = "500ms"
 _READY = "Server is ready to receive web requests"
 _LISTENS = re.compile(r'msg="Listening on" address=(\S+)')
 
@@ -55,13 +57,16 @@ class Prometheus:
             time.sleep(_INTERVAL_S)  # the pace of its scrapes; it tells nobody of them
 
 
-def _configure(folder: Path, targets: Sequence[str]) -> Path:
+def _configure(folder: Path, targets: Sequence[str], *, patient: bool) -> Path:
     shutil.copytree(DEPLOY, folder)
     configuration = folder / "scrape.yml"
     text = configuration.read_text()
     assert _TARGET in text
     assert _INTERVAL in text
     text = text.replace(f'"{_TARGET}"', ", ".join(f'"{one}"' for one in targets))
+    if not patient:
+        rules = folder / "spacedrive-node.rules.yml"
+        rules.write_text(_FOR.sub(f"for: {_IMPATIENT_FOR}", rules.read_text()))
     interval = f"{_INTERVAL_S * 1000:.0f}ms"
     fast = f"global:\n  evaluation_interval: {interval}\n"
     configuration.write_text(fast + text.replace(_INTERVAL, f"scrape_interval: {interval}"))
@@ -69,15 +74,18 @@ def _configure(folder: Path, targets: Sequence[str]) -> Path:
 
 
 @contextmanager
-def running_prometheus(folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
-    """Run one that scrapes `targets` (HOST:PORT). Skips the test where there is none."""
+def running_prometheus(folder: Path, targets: Sequence[str], *, patient: bool = True) -> Iterator[Prometheus]:
+    """Run one that scrapes `targets` (HOST:PORT). Skips the test where there is none.
+
+    Unless it is `patient` an alert fires when its fault has lasted half a second, in place of minutes.
+    """
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("prometheus is not installed")
     process = subprocess.Popen(
         [
             program,
-            f"--config.file={_configure(folder, targets)}",
+            f"--config.file={_configure(folder, targets, patient=patient)}",
             f"--storage.tsdb.path={folder / 'data'}",
             "--web.listen-address=127.0.0.1:0",
         ],
