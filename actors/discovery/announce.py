@@ -143,9 +143,14 @@ class Announcer:
             self.handle_server_joined(server, now)
 
     def renew(self, now: Instant) -> None:
-        """Announce anew to those that hold an announcement: this node has other addresses."""
-        for announcement in self._announcements.values():
-            if not announcement.in_round:
+        """Announce anew to those that hold an announcement: this node has other addresses.
+
+        In a round that is under way, to those that it has told of the former ones, too.
+        """
+        for key, announcement in self._announcements.items():
+            if announcement.in_round:
+                self._tell_again(key, announcement, now)
+            else:
                 announcement.next_round = now
 
     def restart(self, now: Instant) -> None:
@@ -169,9 +174,12 @@ class Announcer:
     def announce_again(self, now: Instant) -> None:
         """Send every key to the servers that have it, or are being sent it: this node's addresses are new."""
         for key, announcement in self._announcements.items():
-            for server in announcement.holders.values():
-                self._enqueue(key, announcement, server, now)
-            announcement.outdated = {server for server, tries in announcement.tries.items() if tries}
+            self._tell_again(key, announcement, now)
+
+    def _tell_again(self, key: bytes, announcement: _KeyAnnouncement, now: Instant) -> None:
+        for server in announcement.holders.values():
+            self._enqueue(key, announcement, server, now)
+        announcement.outdated = {server for server, tries in announcement.tries.items() if tries}
 
     def poll(self, now: Instant) -> list[Message]:
         """Return what to send to the swarm now."""
