@@ -148,6 +148,18 @@ def test_it_is_renewed_every_minute_and_looked_up_every_ten() -> None:
     assert walked < walks(net) <= 2 * walked
 
 
+def test_addresses_that_change_in_a_round_are_announced_at_once() -> None:
+    """Servers that were sent the former ones, and have not answered yet, get the new ones afterwards."""
+    net = SimulatedDht(6, 30)
+    net.table = list(net.servers)[:5]
+    net.swarm_comes_up()
+    net.provide()
+    net.run(10.0, lambda: len(adds(net)) == 20)
+    net.take("swarm", SwarmUp(OWN, ("/ip4/192.0.2.10/tcp/1",), (), is_update=True))
+    net.run(RENEWAL_INTERVAL_SECONDS / 2)
+    assert len(adds(net)) == 40
+
+
 def test_a_lost_record_comes_back_within_a_minute() -> None:
     """Of servers that were restarted, or flooded until it was pushed out: long before the code ends."""
     net = SimulatedDht(6, 30)
