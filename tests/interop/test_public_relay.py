@@ -34,7 +34,7 @@ def network() -> Iterator[PartedNetwork]:
         pytest.skip("needs the right to make network namespaces")
 
 
-@pytest.mark.parametrize("implementation", ["go"])
+@pytest.mark.parametrize("implementation", ["go", "rust", "rust-0.53", "js-2", "js-3"])
 async def test_homes_pair_over_a_relay_of_the_public_network(
     implementation: str, network: PartedNetwork
 ) -> None:

@@ -17,7 +17,7 @@ ECHO = "/spacedrive-interop/echo/1.0.0"
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 DEADLINE = 60
 SIZE = 50_000
-IMPLEMENTATIONS = ["go", "rust", "js-2", "js-3"]
+IMPLEMENTATIONS = ["go", "rust", "rust-0.53", "js-2", "js-3"]
 
 
 @dataclass

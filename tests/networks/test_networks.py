@@ -19,6 +19,7 @@ from spacedrive_node.tests.harness.network_cells import (
     run_cell,
 )
 from spacedrive_node.tests.harness.network_report import report
+from spacedrive_node.tests.networks import run
 
 RUN = Path(__file__).with_name("run.py")
 SAMPLE = {
@@ -84,7 +85,7 @@ def test_a_run_that_is_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> Non
     marked = {**os.environ, "NETWORKS_TEST": str(tmp_path)}
     with subprocess.Popen([*command, "--pairings", "2"], stdout=subprocess.PIPE, env=marked) as running:
         try:
-            while not any(b"node1" in one for one in command_lines(str(tmp_path)).values()):
+            while not any(b"lab_wire" in one for one in command_lines(str(tmp_path)).values()):
                 assert running.poll() is None
             running.send_signal(signal.SIGTERM)
             assert running.wait(60) == 1
@@ -94,6 +95,23 @@ def test_a_run_that_is_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> Non
             running.kill()
     assert command_lines(str(tmp_path)) == {}
     assert len(json.loads((tmp_path / f"{cell.name}.json").read_text())["pairings"]) == 1
+
+
+def test_a_signal_in_a_nursery_stops_a_run_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While nodes start, or behind another implementation's relay, it comes out as a group."""
+
+    def stopped(*_arguments: object) -> list[PairingResult]:
+        raise BaseExceptionGroup("of a nursery", [KeyboardInterrupt()])
+
+    monkeypatch.setattr(run, "run_one", stopped)
+    monkeypatch.setattr(nat_lab, "missing_for_wire", str)
+    monkeypatch.setattr(signal, "signal", lambda *_arguments: None)
+    where = ["--results", str(tmp_path), "--report", str(tmp_path / "networks.md")]
+    monkeypatch.setattr(sys, "argv", ["run.py", "--cells", "cone+cone@10ms-0%", *where])
+    assert run.main() == 1
+    assert "stopped; the same command goes on" in capsys.readouterr().out
 
 
 def command_lines(mark: str) -> dict[str, bytes]:

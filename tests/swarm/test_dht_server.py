@@ -239,9 +239,10 @@ async def test_a_silent_stream_of_the_dht_ends(monkeypatch: pytest.MonkeyPatch) 
 class Connected:
     """A live connection of a test, from an address."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, is_initiator: bool = False) -> None:
         self.muxed_conn = self
         self.address = address
+        self.is_initiator = is_initiator
 
     def get_remote_address(self) -> tuple[str, int]:
         return self.address, 1
@@ -275,6 +276,18 @@ def test_a_full_bucket_keeps_whom_it_knows(monkeypatch: pytest.MonkeyPatch) -> N
     names = {server.peer for server in table.closest(KEY)}
     assert peers[0].to_bytes() in names
     assert peers[1].to_bytes() not in names
+
+
+@pytest.mark.parametrize("is_dialled", [True, False])
+def test_a_server_that_names_no_address_is_known_by_the_one_that_was_dialled(is_dialled: bool) -> None:
+    """js-libp2p names no public address before somebody has verified it. One that has dialled has none."""
+    store = our_host(1).get_peerstore()
+    own, peer = ID.from_pubkey(keys(1).public_key), ID.from_pubkey(keys(2).public_key)
+    connection = Connected("192.0.2.1", is_initiator=is_dialled)
+    table = RoutingTable(own.to_bytes(), KAD, store, lambda _peer: connection)
+    store.set_protocols(peer, [KAD])
+    found = table.add_if_server(peer)
+    assert (found and found.addresses) == (("/ip4/192.0.2.1/tcp/1",) if is_dialled else None)
 
 
 def test_one_public_block_has_two_places_in_a_bucket() -> None:

@@ -16,7 +16,7 @@ from ....messages.types import PeerAddresses
 from ...base import now
 from ..dial.addresses import is_public_block
 from ..dial.hearsay import heard
-from ..library.connections import address_block_of, host_of
+from ..library.connections import address_block_of, dialled_address, host_of
 from . import dht_client
 
 BUCKET_SIZE = 20
@@ -143,13 +143,22 @@ class RoutingTable:
         return False
 
     def _addresses_of_server(self, peer_id: ID) -> tuple[bytes, ...] | None:
-        """Return the addresses of a peer that identify has shown to serve this DHT; None for any other."""
+        """Return the addresses of a peer that identify has shown to serve this DHT; None for any other.
+
+        Where it names none there is the one at which it was dialled.
+        """
         try:
             if self._protocol not in self._peer_store.get_protocols(peer_id):
                 return None
-            known = self._peer_store.addrs(peer_id)
         except Exception:  # not in the peer store, or expired: not identified yet
             return None
+        try:
+            known = self._peer_store.addrs(peer_id)
+        except Exception:  # as above: no address is known
+            known = []
+        if not known and (connection := self._existing(peer_id.to_bytes())) is not None:
+            dialled = dialled_address(connection)
+            known = [] if dialled is None else [dialled]
         return dht_client.dialable_addresses(known) if known else None
 
 

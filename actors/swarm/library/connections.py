@@ -188,6 +188,12 @@ def host_of(connection: Any) -> str | None:
     return None if remote is None or isinstance(remote, RelayedAddress) else str(remote[0])
 
 
+def dialled_address(connection: Any) -> Multiaddr | None:
+    """Return where this side has reached the other; None: the other side has dialled, or it is relayed."""
+    muxed = connection.muxed_conn
+    return _observed(_remote_of(muxed)) if muxed.is_initiator else None
+
+
 def local_port_of(muxed: Any) -> int | None:
     """Return the port of this side of a multiplexed connection; None: gone, or not known.
 
