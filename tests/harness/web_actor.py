@@ -138,7 +138,7 @@ async def running_web() -> AsyncIterator[WebHost]:
     here, there = trio.testing.memory_stream_pair()
     channel = Channel(here, decode_from_child)
     config = WebConfig(socket_fd=listening.fileno(), token_digest=page_token_digest(TOKEN.encode()))
-    with listening, trio.fail_after(20):
+    with listening, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(main, Channel(there, decode_to_child))
             await channel.send(Start("web", 1, msgspec.Raw(encode(config))))
