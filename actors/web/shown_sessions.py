@@ -17,9 +17,9 @@ DRAWING_SECONDS = 0.3
 """After the words."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Code:
-    """One code that is shown: its newest state, read at that time, and the QR code for that text."""
+    """One code that is shown: its newest state, read at that time, and the QR code for that text. Secret."""
 
     state: SessionState
     read_at: float
