@@ -51,7 +51,15 @@ async def start(page: Page) -> list[str]:
         " return found.length === 12 && found; })()"
     )
     await page.wait_for("document.activeElement.matches('#sessions h3')")  # so that it is read out
+    await page.evaluate("document.activeElement.wasRead = true")
+    await page.wait_for("document.querySelector('#sessions svg') !== null")  # drawn a moment later
+    assert await has_title_still(page)
     return words
+
+
+async def has_title_still(page: Page) -> bool:
+    """Return whether the title of a pairing is what it was and has the focus: it is not read out again."""
+    return bool(await page.evaluate("document.activeElement.wasRead === true"))
 
 
 async def join(page: Page, words: list[str]) -> None:
@@ -88,6 +96,7 @@ async def test_two_people_pair_through_two_pages(
             await join(at_b, words)
             for page in (at_a, at_b):
                 await page.wait_for(f"document.querySelector('{CARD} [data-action=accept]')?.textContent")
+            assert await has_title_still(at_a)
             await check(at_a, axe, "decision")
             await take_pictures(at_a, pictures, "decision", "narrow-light", "wide-dark")
             assert await accept(at_a) == await accept(at_b)

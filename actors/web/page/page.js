@@ -32,7 +32,8 @@ async function ask(button, path, body, note) {
   }
 }
 
-// Builds a card anew if what it shows has changed. A button that had the focus has it again.
+// Shows a card's parts if they have changed. Those that are as before stay, so that who has them read out is not
+// interrupted; buttons are always new, for they act on what is shown now. One that had the focus has it again.
 function showCard(list, id, shown, parts) {
   const known = cards.get(id);
   const text = JSON.stringify(shown);
@@ -40,19 +41,30 @@ function showCard(list, id, shown, parts) {
   const item = known?.item ?? element("li", { "data-id": id });
   const focused = item.contains(document.activeElement) ? document.activeElement : null;
   const action = focused?.dataset.action;
-  item.replaceChildren(...parts);
+  replaceParts(item, parts);
   if (!known) list.prepend(item);
   cards.set(id, { item, shown: text });
-  if (!focused) return;
+  if (!focused || item.contains(focused)) return;
   const same = action && item.querySelector(`[data-action="${action}"]`);
   if (same) same.focus();
   else focusTitle(item);
 }
 
+function replaceParts(item, parts) {
+  const former = new Set([...item.children].filter((part) => !part.querySelector("button")));
+  const wanted = parts.map((part) => {
+    const same = [...former].find((old) => old.isEqualNode(part)) ?? part;
+    former.delete(same);
+    return same;
+  });
+  for (const old of [...item.children]) if (!wanted.includes(old)) old.remove();
+  wanted.forEach((part, place) => {
+    if (item.children[place] !== part) item.insertBefore(part, item.children[place] ?? null);
+  });
+}
+
 function focusTitle(item) {
-  const title = item.querySelector("h3");
-  title.tabIndex = -1;
-  title.focus();
+  item.querySelector("h3").focus();
 }
 
 function announce(former, state) {

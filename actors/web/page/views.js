@@ -82,7 +82,7 @@ export function outcomeText(state) {
 
 export function sessionParts(state, actions) {
   const title = state.role === "initiator" ? "This device shows a code" : "This device looks for a code";
-  const parts = [element("h3", {}, title), stageList(state)];
+  const parts = [element("h3", { tabindex: "-1" }, title), stageList(state)];
   if (state.outcome === null && state.words) parts.push(...codeParts(state));
   if (state.device && state.check) parts.push(...decisionParts(state, actions.decide));
   if (state.outcome !== null) {
@@ -98,7 +98,7 @@ export function deviceParts(device, actions) {
   const paired = new Date(device.paired_at * 1000).toLocaleDateString();
   const state = device.state === "paired" ? `Paired on ${paired}` : "Unconfirmed: it grants nothing yet";
   return [
-    element("h3", {}, device.name),
+    element("h3", { tabindex: "-1" }, device.name),
     element("p", { class: "quiet-text" }, [device.os, state].filter(Boolean).join(" · ")),
     element("p", { class: "quiet-text" }, `Fingerprint ${device.fingerprint}`),
     element(
