@@ -20,7 +20,7 @@ import hmac
 import json
 import os
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from spacedrive_node import ControlError, Node, NodeConfig, NodeGoneError, SessionState, open_node
@@ -107,13 +107,13 @@ async def main() -> None:
     async with open_node(NodeConfig(data_dir=os.environ["DATA_DIR"], offline=offline)) as node:
         server = await asyncio.start_server(functools.partial(serve, node, auth), "127.0.0.1", port)
         print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
-        try:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with closing(server):
             raise await node.wait_ended()
-        finally:
-            server.close()
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):  # which SIGTERM makes, too
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):  # by Ctrl-C, by SIGTERM
         asyncio.run(main())

@@ -46,7 +46,11 @@ class Server:
             "SD_P2P": "false",
             **variables,
         }
-        self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
+        # What a script starts in the background ignores SIGINT, and so does anna; nobody else inherits that.
+        sigint = "--ignore-signal=INT" if name == "anna" else "--default-signal=INT"
+        self.process = subprocess.Popen(
+            ["env", sigint, *command], env=self.environment, stdout=subprocess.PIPE, text=True
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
