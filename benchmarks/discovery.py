@@ -152,7 +152,7 @@ def _rows(bench: BenchmarkRun, name: str, found: dict[str, list[Any]]) -> None:
         f"{name}: looked up",
         1000 * _median(looked, "seconds"),
         "ms",
-        beside=("KadDHT, given up" if _gave_up(theirs) else "KadDHT", 1000 * _median(theirs, "seconds")),
+        beside=("given up" if _gave_up(theirs) else "KadDHT", 1000 * _median(theirs, "seconds")),
         note=f"{_median(looked, 'hops'):.0f} hops, {_median(looked, 'requests'):.0f} requests; "
         f"KadDHT {_median(theirs, 'requests'):.0f}" + (f"; {missed} not found" if missed else ""),
     )

@@ -27,7 +27,7 @@ async def run(bench: BenchmarkRun) -> None:
         )
     best = max(bench.data["floods"], key=lambda one: float(one["per_second"]))
     bench.row(
-        "messages a second through the supervisor",
+        "messages a second",
         best["per_second"],
         "/s",
         aim=AIM,

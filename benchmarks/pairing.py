@@ -123,11 +123,11 @@ def _rows(bench: BenchmarkRun, times: dict[str, list[float]]) -> None:
             f"… over bare libp2p, {what}", median(found), "ms", aim=AIM_OVER_BARE, beside=bare, of_ratio=True
         )
     bench.row(
-        "… over a bare connection and four requests, a new connection",
+        "… over 4 bare requests, a new connection",
         median(milliseconds["fresh"]),
         "ms",
         aim=AIM_OVER_BARE_EXCHANGES,
-        beside=("bare connect + 4 requests", median(milliseconds["bare_exchanges"])),
+        beside=("connect + 4 requests", median(milliseconds["bare_exchanges"])),
         of_ratio=True,
     )
     if milliseconds["wormhole"]:

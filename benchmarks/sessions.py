@@ -182,7 +182,7 @@ async def _row_of_memory(bench: BenchmarkRun, node: NodeClient, count: int, besi
         "exact": exact,
     }
     bench.row(
-        f"private memory of each of {count} sessions",
+        f"private memory: {count} sessions",
         median(private),
         "MiB",
         aim=AIM_MEMORY if exact else None,
