@@ -6,6 +6,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,8 @@ def test_a_bundle_holds_no_secret(tmp_path: Path) -> None:
         ):
             assert secret not in text, name
         assert base64.b64encode(KEY).decode()[:20] not in text
-        assert not set(text.lower().split()) >= set(words.split())
-        assert words.split()[0] not in text.lower().split()
+        # One word alone may stand there: host, for example, is a word of codes.
+        assert not set(pairwise(words.split())) & set(pairwise(text.lower().split())), name
     log_text = texts["sdnode-doctor/log.txt"]
     assert "started in earnest" in log_text
     assert "~/of/anna" in log_text
