@@ -19,9 +19,9 @@ Differences from the textbook, each against servers that lie or hang:
 - A server that has not answered after SLOW_AFTER_SECONDS no longer holds a slot; its answer still counts.
 - Besides the K closest servers known, the closest few that *each* server named are asked. So servers
   that name invented neighbours "closer" than all honest ones cannot end the lookup.
-- Half of the requests goes to the closest, as in the textbook, but of those first that were named by a server
-  which has not named more in vain than others that answer. Inventing peers that are "closer" costs nothing;
-  so they wait for what others name. Who is named by several counts as named by the best of them.
+- Half of the requests goes to the closest, as in the textbook; but whom a liar has named waits. A server owes
+  one for each peer that it named and that was asked in vain, less those that have answered, and whoever was
+  named by debtors alone comes last. To invent peers that are "closer" would cost a server nothing otherwise.
 - The other half goes to the branch (all that was named on the paths from one seed) that has had the fewest
   requests, so that one branch cannot use up the budget, even if all in it answer.
 """
@@ -110,7 +110,7 @@ class Lookup:
     _seeds: list[tuple[int, bytes]] = field(default_factory=list)
     _branch_requests: dict[bytes, int] = field(default_factory=dict)
     _debts: dict[bytes, int] = field(default_factory=dict)
-    """By server: of those that it named, how many more were asked in vain so far than have answered."""
+    """By server: how many of those that it named were asked in vain, less those that have answered."""
 
     def __post_init__(self) -> None:
         self._point = kademlia_point(self.key)
@@ -261,7 +261,7 @@ class Lookup:
         return min(fresh, key=lambda server: (self._least_used(server), server.distance))
 
     def _debt(self, server: _Server) -> int:
-        """Return what the best of those who named a server owes. A seed needs nobody to name it."""
+        """Return the least that any namer of a server owes; 0 for a seed, which needs none."""
         if server.peer in server.branches:
             return 0
         return max(0, min(self._debts.get(namer, 0) for namer in server.namers))

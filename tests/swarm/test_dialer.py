@@ -65,11 +65,8 @@ async def test_what_worked_is_tried_first_next_time(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Dialer, "_dial_endpoint", noted)
     monkeypatch.setattr(dialer, "_NETWORK_CHECK_S", 0.0)
-    for bound in (
-        "MIN_STAGGER_S",
-        "MAX_STAGGER_S",
-    ):  # where the round trip is known
-        monkeypatch.setattr(plan, bound, 2 * DEADLINE)
+    monkeypatch.setattr(plan, "MIN_STAGGER_S", 2 * DEADLINE)  # these hold where the round trip is known
+    monkeypatch.setattr(plan, "MAX_STAGGER_S", 2 * DEADLINE)
     async with dialling() as (one, peer, address, _server):
         with silent_address() as silent:
             await one.connect(peer, [silent, address])

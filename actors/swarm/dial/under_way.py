@@ -1,7 +1,8 @@
 """What is being dialled right now, so that no second dial to the same address runs beside the first.
 
 Owns the patience with somebody else's dial: to the same address it is waited for until it ends, for a
-second one gains nothing; to another address of the same peer only a little, for that may be a dead one.
+second one gains nothing; to another address of the same peer only a little, for that may be a dead one. The
+deadline of a dial is its race's (race.py), and so is that of whoever waits.
 """
 
 import math
