@@ -38,9 +38,10 @@ test: $(DEV) ## all tests, in four processes (JOBS=4, TRANSPORT=quic)
 	@$(if $(TRANSPORT),TEST_TRANSPORT=$(TRANSPORT)) $(BIN)/python -m pytest -c tests/pytest.ini tests -n $(JOBS) \
 		--maxschedchunk 4
 
-# Root, nftables, /dev/net/tun. What is done is kept in .networks and not done again; CELLS='cone+*@50ms-0%' for a part.
+# Root, nftables, /dev/net/tun. What is done is kept in .networks and docs/networks, and not done again without AGAIN=1;
+# CELLS='cone+*@50ms-0%' for a part.
 test-net: $(DEV) ## nodes behind every pair of NATs pair, for hours; writes docs/networks.md (CELLS=, PAIRINGS=10, JOBS=1)
-	@$(BIN)/python tests/networks/run.py $(if $(CELLS),--cells '$(CELLS)') \
+	@$(BIN)/python tests/networks/run.py $(if $(CELLS),--cells '$(CELLS)') $(if $(AGAIN),--again) \
 		$(if $(filter command line,$(origin PAIRINGS)),--pairings $(PAIRINGS)) \
 		$(if $(filter command line,$(origin JOBS)),--jobs $(JOBS))
 

@@ -9,7 +9,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -117,6 +117,43 @@ def keep_results(file: Path, cell: Cell, results: Sequence[PairingResult]) -> No
     new = file.with_suffix(".new")
     new.write_text(json.dumps({"cell": asdict(cell), "pairings": [asdict(one) for one in results]}, indent=1))
     new.rename(file)
+
+
+@dataclass(frozen=True, slots=True)
+class CellResults:
+    """What was measured of a cell, and on which day (ISO 8601)."""
+
+    day: str
+    pairings: Sequence[PairingResult]
+
+
+def read_published(file: Path) -> dict[str, CellResults]:
+    """Return what is published, by the name of the cell; nothing if there is no such file."""
+    if not file.exists():
+        return {}
+    return {
+        name: CellResults(one["day"], [PairingResult(**fields) for fields in one["pairings"]])
+        for name, one in json.loads(file.read_text()).items()
+    }
+
+
+def publish(file: Path, cells: Mapping[str, CellResults]) -> None:
+    """Write results for the next machine that goes on: a line for each cell, without what is empty."""
+    lines = (
+        f"{json.dumps(name)}: "
+        + json.dumps({"day": one.day, "pairings": [_brief(result) for result in one.pairings]})
+        for name, one in sorted(cells.items())
+    )
+    new = file.with_suffix(".new")
+    new.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    new.rename(file)
+
+
+def _brief(result: PairingResult) -> dict[str, object]:
+    fields = {
+        name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(result).items()
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 async def run_cell(

@@ -2,16 +2,24 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from spacedrive_node.tests.harness.network_cells import Cell, PairingResult
+from spacedrive_node.tests.harness.network_cells import (
+    ONE_HOME,
+    PLACES,
+    Cell,
+    CellResults,
+    PairingResult,
+    all_cells,
+)
 
 Results = Sequence[tuple[Cell, Sequence[PairingResult]]]
 
 HEAD = """# Networks
 
-What `make test-net` has measured ([testing.md](testing.md), "Long runs"). Two new nodes in two places know
+What `make test-net` has measured ([testing.md](testing.md), "Long runs"); each pairing is in
+[networks/results.json](networks/results.json). Two new nodes in two places know
 one DHT server and nothing else. One shows twelve words, the other joins with them, each in turn, and both
 users accept at once. The server is a relay too, unless the relay is another implementation's.
 
@@ -32,9 +40,10 @@ def summary(cell: Cell, results: Sequence[PairingResult]) -> str:
     return f"{cell.name}: {' · '.join(_columns(cell, results))}"
 
 
-def report(results: Results) -> str:
-    """Return the whole document."""
-    lines = [HEAD, *_totals(results)]
+def report(cells: Mapping[str, CellResults]) -> str:
+    """Return the whole document, from what was measured of each cell, by its name."""
+    results = [(cell, cells[cell.name].pairings) for cell in all_cells() if cell.name in cells]
+    lines = [HEAD, *_totals(results), *_days(cells), *_ends(results)]
     by_wire = sorted(results, key=lambda one: (one[0].loss_percent, one[0].round_trip_ms))
     for (loss, round_trip), group in groupby(
         by_wire, lambda one: (one[0].loss_percent, one[0].round_trip_ms)
@@ -51,17 +60,50 @@ def report(results: Results) -> str:
 
 
 def _totals(results: Results) -> list[str]:
-    lines = ["| packets lost | cells | pairings | paired |", "|---|---|---|---|"]
+    lines = ["| packets lost | cells of 123 | pairings | paired | load |", "|---|---|---|---|---|"]
     for loss in sorted({cell.loss_percent for cell, _ in results}):
         of_loss = [ones for cell, ones in results if cell.loss_percent == loss]
         tried, paired = sum(map(len, of_loss)), sum(one.is_paired for ones in of_loss for one in ones)
-        lines.append(f"| {loss} % | {len(of_loss)} | {tried} | {paired} ({100 * paired / tried:.1f} %) |")
-    loads = [one.load for _, ones in results for one in ones if one.load]
-    if loads:
-        load = statistics.median(loads)
-        lines += ["", f"Load of the machine meanwhile, for each processor (median): {load:.1f}."]
-        lines += ["Above 1 the times are the machine's rather than the network's."] if load > 1 else []
+        loads = [one.load for ones in of_loss for one in ones if one.load]
+        load = f"{statistics.median(loads):.1f}" if loads else "–"
+        percent = f"{100 * paired / tried:.2f}".removesuffix("0")
+        lines.append(f"| {loss} % | {len(of_loss)} | {tried} | {paired} ({percent} %) | {load} |")
     return lines
+
+
+def _days(cells: Mapping[str, CellResults]) -> list[str]:
+    if not (days := sorted({one.day for one in cells.values()})):
+        return ["", "Nothing has been measured."]
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return [
+        "",
+        f"Measured {when}. *Load*: of the machine, for each processor (median); above 1 the times are the",
+        "machine's rather than the network's.",
+    ]
+
+
+def _ends(results: Results) -> list[str]:
+    """Return how each pair of places has ended, over every wire, as a square."""
+    ends: dict[tuple[str, str], Counter[str]] = {}
+    for cell, ones in results:
+        if cell.relay or cell.one == ONE_HOME:
+            continue
+        paths = Counter(_end(one) for one in ones if one.is_paired)
+        for pair in {(cell.one, cell.other), (cell.other, cell.one)}:
+            ends[pair] = ends.get(pair, Counter()) + paths
+    lines = ["", "## How each pair ends", ""]
+    lines += [
+        "Direct from the start, relayed at first and then direct, or relayed: most pairings, over all wires."
+    ]
+    lines += ["", f"| | {' | '.join(PLACES)} |", "|---" * (len(PLACES) + 1) + "|"]
+    for one in PLACES:
+        counts = [ends.get((one, other), Counter()) for other in PLACES]
+        lines.append(f"| **{one}** | {' | '.join(max(n, key=n.__getitem__) if n else '' for n in counts)} |")
+    return lines
+
+
+def _end(result: PairingResult) -> str:
+    return result.path if result.path == result.path_after else f"then {result.path_after}"
 
 
 def _columns(cell: Cell, results: Sequence[PairingResult]) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
     python tests/networks/run.py --cells 'cone+*@50ms-0%' --pairings 10 --jobs 3
 
-Needs root, nftables and /dev/net/tun. What has been done is kept below --results and not done again, so that
-a long run can be stopped (Ctrl-C, SIGTERM) and continued. Several can share the cells, for each locks the one
-that it runs; --jobs starts several. Exit status 0: all that was asked for was paired.
+Needs root, nftables and /dev/net/tun. What has been done is kept below --results, and beside the document
+(docs/networks/results.json); none of it is done again, so that a long run can be stopped (Ctrl-C, SIGTERM)
+and continued, also on another machine. --again does it anew. Several can share the cells, for each locks the
+one that it runs; --jobs starts several. Exit status 0: all that was asked for was paired.
 """
 
 import argparse
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
@@ -25,9 +27,12 @@ from spacedrive_node.tests.harness import nat_lab
 from spacedrive_node.tests.harness.interop_peer import COMMANDS
 from spacedrive_node.tests.harness.network_cells import (
     Cell,
+    CellResults,
     PairingResult,
     all_cells,
     keep_results,
+    publish,
+    read_published,
     read_results,
     run_cell,
 )
@@ -68,13 +73,14 @@ def claim(file: Path) -> Iterator[bool]:
             yield True
 
 
-def run_side_by_side(jobs: int) -> bool:
-    """Run this program several times at once; return whether each was content. A signal ends all."""
-    command = [sys.executable, *sys.argv, "--jobs", "1"]
+def run_side_by_side(jobs: int) -> None:
+    """Run this program several times at once, until each has ended. A signal ends all."""
+    arguments = [one for one in sys.argv if one != "--again"]  # that has been seen to
+    command = [sys.executable, *arguments, "--jobs", "1", "--keep-only"]
     running = [subprocess.Popen(command, start_new_session=True) for _ in range(jobs)]
     try:
-        codes = [one.wait() for one in running]
-        return not any(codes)
+        for one in running:
+            one.wait()
     except KeyboardInterrupt:
         for one in running:
             one.terminate()
@@ -83,37 +89,58 @@ def run_side_by_side(jobs: int) -> bool:
         raise
 
 
-def run_cells(chosen: Sequence[Cell], results: Path, pairings: int) -> bool:
-    """Run what nobody else runs; return whether all of that was paired."""
-    all_paired, began = True, time.monotonic()
+def run_cells(chosen: Sequence[Cell], results: Path, pairings: int) -> None:
+    """Run what nobody else runs."""
+    began = time.monotonic()
     for place, cell in enumerate(chosen, 1):
         file = results / f"{cell.name}.json"
         with claim(file) as is_ours:
-            if not is_ours:
+            if not is_ours or len(read_results(file)) >= pairings:
                 continue
-            is_new = len(read_results(file)) < pairings
             try:
                 kept = run_one(cell, file, pairings, results / "logs")
             except Exception:  # a cell that cannot be built; the others can
                 traceback.print_exc()
-                all_paired = False
                 continue
-        all_paired &= all(one.is_paired for one in kept)
-        if is_new:
-            seconds = time.monotonic() - began
-            print(f"{seconds:6.0f} s: {place} of {len(chosen)}: {summary(cell, kept)}", flush=True)
-    return all_paired
+        seconds = time.monotonic() - began
+        print(f"{seconds:6.0f} s: {place} of {len(chosen)}: {summary(cell, kept)}", flush=True)
 
 
-def main() -> int:
+def with_results_of_here(published: Mapping[str, CellResults], results: Path) -> dict[str, CellResults]:
+    """Return what is published together with what was done here, which comes first unless it is less."""
+    merged = dict(published)
+    for cell in all_cells():
+        file = results / f"{cell.name}.json"
+        here, before = read_results(file), published.get(cell.name)
+        if here and (before is None or len(here) >= len(before.pairings)):
+            day = datetime.fromtimestamp(file.stat().st_mtime, UTC).date().isoformat()
+            merged[cell.name] = CellResults(day, here)
+    return merged
+
+
+def forget(chosen: Sequence[Cell], results: Path, published: Path) -> None:
+    """Forget what has been done of these cells, here and beside the document."""
+    names = {cell.name for cell in chosen}
+    for name in names:
+        (results / f"{name}.json").unlink(missing_ok=True)
+    publish(published, {name: one for name, one in read_published(published).items() if name not in names})
+
+
+def arguments_of_command() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cells", default="*", help="names of cells with * and ?, separated by spaces")
     parser.add_argument("--pairings", type=int, default=10, help="in each cell")
     parser.add_argument("--jobs", type=int, default=1, help="cells at once")
+    parser.add_argument("--again", action="store_true", help="forget what has been done of these cells")
+    parser.add_argument("--keep-only", action="store_true", help="write no document, as each of --jobs")
     parser.add_argument("--results", type=Path, default=ROOT / ".networks")
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "networks.md")
     parser.add_argument("--list", action="store_true", help="print the names of the cells, and end")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = arguments_of_command()
     chosen = [cell for cell in all_cells() if is_chosen(cell, arguments.cells.split())]
     if arguments.list:
         print("\n".join(cell.name for cell in chosen))
@@ -126,23 +153,40 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
-    arguments.results.mkdir(exist_ok=True)
+    results, pairings = arguments.results, arguments.pairings
+    results.mkdir(exist_ok=True)
+    results_file = arguments.report.with_suffix("") / "results.json"
+    results_file.parent.mkdir(exist_ok=True)
+    if arguments.again:
+        forget(chosen, results, results_file)
     not_built = {cell.relay for cell in chosen if cell.relay and not Path(COMMANDS[cell.relay][-1]).exists()}
-    for relay in sorted(not_built):
+    for relay in sorted(not_built) if not arguments.keep_only else ():
         print(f"NOT TRIED: relays of {relay}, which is not built (make interop)", file=sys.stderr)
-    chosen = [cell for cell in chosen if cell.relay not in not_built]
+    published = read_published(results_file)
+    is_done = {name for name, one in published.items() if len(one.pairings) >= pairings}
+    left = [cell for cell in chosen if cell.relay not in not_built and cell.name not in is_done]
+    was_stopped = False
     try:
         if arguments.jobs > 1:
-            all_paired = run_side_by_side(arguments.jobs)
+            run_side_by_side(arguments.jobs)
         else:
-            all_paired = run_cells(chosen, arguments.results, arguments.pairings)
+            run_cells(left, results, pairings)
     except* KeyboardInterrupt:
         print("stopped; the same command goes on from here")
-        all_paired = False
-    finally:
-        kept = [(cell, read_results(arguments.results / f"{cell.name}.json")) for cell in all_cells()]
-        arguments.report.write_text(report([(cell, results) for cell, results in kept if results]))
-    return 0 if all_paired else 1
+        was_stopped = True
+    if arguments.keep_only:
+        return int(was_stopped)
+    merged = with_results_of_here(published, results)
+    publish(results_file, merged)
+    arguments.report.write_text(report(merged))
+    asked = [merged.get(cell.name) for cell in chosen if cell.relay not in not_built]
+    all_paired = all(
+        one is not None
+        and len(one.pairings) >= pairings
+        and all(pairing.is_paired for pairing in one.pairings)
+        for one in asked
+    )
+    return 0 if all_paired and not was_stopped else 1
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ import pytest
 from spacedrive_node.tests.harness import nat_lab, network_cells
 from spacedrive_node.tests.harness.network_cells import (
     Cell,
+    CellResults,
     PairingResult,
     all_cells,
     keep_results,
+    publish,
+    read_published,
     read_results,
     run_cell,
 )
@@ -64,9 +67,56 @@ def test_results_are_kept_and_reported(tmp_path: Path) -> None:
     keep_results(tmp_path / "cell.json", cell, results)
     assert read_results(tmp_path / "cell.json") == results
     assert read_results(tmp_path / "other.json") == []
-    written = report([(cell, results)])
-    assert "| 2 % | 1 | 2 | 1 (50.0 %) |" in written
+    written = report({cell.name: CellResults("2026-11-29", results)})
+    assert "| 2 % | 1 | 2 | 1 (50.0 %) | – |" in written
+    assert "Measured 2026-11-29." in written
     assert "| cone+symmetric | 1 of 2, 1 not_found | relayed | direct | 0.50 s | 10 |" in written
+
+
+def test_what_is_published_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine goes on from it; what it has done more of takes the place of what was published."""
+    done, begun = Cell("cone", "cone", 10, 0), Cell("cone", "double", 10, 0)
+    paired = PairingResult("cone", "paired", "relayed", "direct", 0.5, load=0.25)
+    published = tmp_path / "networks" / "results.json"
+    published.parent.mkdir()
+    publish(
+        published,
+        {
+            done.name: CellResults("2026-11-28", [paired, paired]),
+            begun.name: CellResults("2026-11-28", [paired]),
+        },
+    )
+    was_run: list[Cell] = []
+
+    def run_two(cell: Cell, file: Path, _pairings: int, _logs: Path) -> list[PairingResult]:
+        was_run.append(cell)
+        keep_results(file, cell, [paired, PairingResult("double", "not_found")])
+        return read_results(file)
+
+    monkeypatch.setattr(run, "run_one", run_two)
+    monkeypatch.setattr(nat_lab, "missing_for_wire", str)
+    monkeypatch.setattr(signal, "signal", lambda *_arguments: None)
+    command = [
+        "run.py",
+        "--cells",
+        f"{done.name} {begun.name}",
+        "--pairings",
+        "2",
+        "--results",
+        str(tmp_path),
+    ]
+    monkeypatch.setattr(sys, "argv", [*command, "--report", str(tmp_path / "networks.md")])
+    assert run.main() == 1
+    assert was_run == [begun]
+    merged = read_published(published)
+    assert merged[done.name] == CellResults("2026-11-28", [paired, paired])
+    assert [one.outcome for one in merged[begun.name].pairings] == ["paired", "not_found"]
+    assert "| 0 % | 2 | 4 | 3 (75.0 %) | 0.2 |" in (tmp_path / "networks.md").read_text()
+
+    was_run.clear()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--again"])
+    assert run.main() == 1
+    assert was_run == [done, begun]
 
 
 @pytest.mark.laboratory
