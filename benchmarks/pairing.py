@@ -4,7 +4,8 @@ The three things are done in turn, so that whatever else this machine does falls
 
 - a pairing, over a connection that exists and over one that has to be made;
 - a connection and four requests, as many as a pairing makes, of the same size as its first, between two
-  plain libp2p hosts in two processes;
+  plain libp2p hosts in two processes, with the project's corrections; and as many between two hosts as the
+  library makes them;
 - a short text through magic-wormhole, whose processes are as warm.
 """
 
@@ -47,6 +48,15 @@ async def run(bench: BenchmarkRun) -> None:
             ),
         )
         await bare.begin()
+        library = Library(
+            await stack.enter_async_context(
+                open_json_process(module_command("comparisons.transport_host", "library-tcp", "serve"))
+            ),
+            await stack.enter_async_context(
+                open_json_process(module_command("comparisons.transport_host", "library-tcp", "dial"))
+            ),
+        )
+        await library.begin()
         beside = await stack.enter_async_context(magic_wormhole.warm(bench))
         times: dict[str, list[float]] = {
             "connected": [],
@@ -54,6 +64,7 @@ async def run(bench: BenchmarkRun) -> None:
             "bare": [],
             "exchange": [],
             "bare_exchanges": [],
+            "library_exchanges": [],
             "wormhole": [],
         }
         ports = (port(a), port(b))
@@ -71,6 +82,7 @@ async def run(bench: BenchmarkRun) -> None:
                 times["bare"].append(connect + requests[0])
                 times["exchange"].append(requests[0])
                 times["bare_exchanges"].append(connect + sum(requests))
+                times["library_exchanges"].append(await library.once())
             if beside is not None and number % _WORMHOLE_EVERY == 0:
                 times["wormhole"].append((await beside.transfer()).seconds)
         bench.data["seconds"] = {name: summary(values) for name, values in times.items()}
@@ -103,6 +115,26 @@ class Bare:
         return took["connect"], took["requests"]
 
 
+class Library:
+    """Two hosts as the library makes them, that do the same; their requests and answers have 32 bytes."""
+
+    def __init__(self, server: JsonProcess, dialer: JsonProcess) -> None:
+        self._server, self._dialer = server, dialer
+
+    async def begin(self) -> None:
+        """Wait until both are there, and make them warm."""
+        where = await self._server.receive()
+        self._where = {"address": where["address"], "peer": where["peer"]}
+        await self._dialer.receive()
+        for _ in range(3):
+            await self.once()
+
+    async def once(self) -> float:
+        """Return the seconds of the connection and all requests on it."""
+        took = await self._dialer.request(**self._where, requests=_EXCHANGES, bulk=1)
+        return float(took["connect"] + sum(took["requests"]))
+
+
 def sizes() -> tuple[int, int]:
     """Return the bytes of the first request of a pairing and of its answer."""
     few, many = bytes(16), bytes(32)
@@ -128,6 +160,13 @@ def _rows(bench: BenchmarkRun, times: dict[str, list[float]]) -> None:
         "ms",
         aim=AIM_OVER_BARE_EXCHANGES,
         beside=("connect + 4 requests", median(milliseconds["bare_exchanges"])),
+        of_ratio=True,
+    )
+    bench.row(
+        "… over 4 requests of the library, a new connection",
+        median(milliseconds["fresh"]),
+        "ms",
+        beside=("the library's connect + 4 requests", median(milliseconds["library_exchanges"])),
         of_ratio=True,
     )
     if milliseconds["wormhole"]:
