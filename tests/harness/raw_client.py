@@ -1,9 +1,9 @@
-"""A client of the control socket that may say anything, and does nothing by itself."""
+"""One end of a control socket that may say anything, and does nothing by itself."""
 
 import trio
 
 from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, Message, encode, frame
-from spacedrive_node.messages.control_protocol import Reply, decode_reply
+from spacedrive_node.messages.control_protocol import Reply, Request, decode_reply, decode_request
 
 
 class RawClient:
@@ -18,9 +18,18 @@ class RawClient:
 
     async def receive(self) -> Reply | None:
         """Return the next message, None at the end of the stream."""
+        payload = await self._next_payload()
+        return None if payload is None else decode_reply(payload)
+
+    async def receive_request(self) -> Request | None:
+        """The same at the node's end."""
+        payload = await self._next_payload()
+        return None if payload is None else decode_request(payload)
+
+    async def _next_payload(self) -> bytes | None:
         while (payload := self._reader.next_frame()) is None:
             data = await self.stream.receive_some(65536)
             if not data:
                 return None
             self._reader.feed(data)
-        return decode_reply(payload)
+        return payload
