@@ -19,7 +19,9 @@ STATUS_SECONDS = 2.0
 PROCESSES_SECONDS = 10.0
 """If the status misses no other parts than before: to read the memory of all processes takes 10 ms."""
 DEVICES_SECONDS = 1.0
-"""Between two lists of devices, so that many changes have one together, and after a refused one."""
+"""Between two lists of devices, so that many changes have one together."""
+REFUSED_DEVICES_SECONDS = 15.0
+"""After a list that was refused, if the gateway does not say before that the vault is back."""
 
 
 class Watcher:
@@ -73,7 +75,9 @@ class Watcher:
             await self._devices_changed.wait()
             self._devices_changed = trio.Event()
             if not await self._try(self._ask_devices):
-                self._devices_changed.set()  # nobody says when they can be listed again
+                with trio.move_on_after(REFUSED_DEVICES_SECONDS):
+                    await self._devices_changed.wait()
+                self._devices_changed.set()
             await trio.sleep(DEVICES_SECONDS)
 
     async def _try(self, ask: Callable[[], Awaitable[None]]) -> bool:

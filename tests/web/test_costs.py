@@ -60,14 +60,18 @@ async def test_devices_are_listed_when_they_have_changed_and_not_otherwise(
 
 
 async def test_a_list_that_was_refused_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody says when it can be had: the vault waits for its disk, say."""
+    """By itself after a while; and at once when the gateway says that the vault has its disk again."""
     monkeypatch.setattr(watcher, "DEVICES_SECONDS", 0.02)
-    async with running_web() as web:
-        web.devices, web.refused_lists = (device(1, "attic"),), 2
-        async with web.events() as events:
-            assert (await events.until("answers", answers=False))["message"] == "its disk is full"
-            await events.until("devices", total=1)
-            assert web.device_lists == 3
+    for seconds in (0.02, inf):
+        monkeypatch.setattr(watcher, "REFUSED_DEVICES_SECONDS", seconds)
+        async with running_web() as web:
+            web.devices, web.refused_lists = (device(1, "attic"),), 1
+            async with web.events() as events:
+                assert (await events.until("answers", answers=False))["message"] == "its disk is full"
+                if seconds == inf:
+                    await web.send_device_change()
+                await events.until("devices", total=1)
+                assert web.device_lists == 2
 
 
 async def test_states_come_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
