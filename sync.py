@@ -164,6 +164,10 @@ class NodeClient:
         """Return every trusted device, in order of device id."""
         return self._loop.call(self._client.devices)
 
+    def all_devices(self) -> Iterator[list[Device]]:
+        """Yield the list of all devices, and again each time it has changed, without an end."""
+        return _BlockingIterator(self._loop, self._loop.run(self._client.all_devices))
+
     def rename(self, device_id: bytes, name: str) -> None:
         """Give a trusted device another name. ControlError `no_such_device`, `invalid_name`."""
         self._loop.call(lambda: self._client.rename(device_id, name))

@@ -84,7 +84,10 @@ class _StateIterator(AsyncIterator[SessionState]):
         self._waiting: deque[tuple[int, SessionState]] = deque()
 
     async def __anext__(self) -> SessionState:
-        if not self._waiting:
-            self._waiting.extend(await self._sessions.after(self._number))
+        while not self._waiting:
+            number = self._number
+            found = await self._sessions.after(number)
+            if self._number == number and not self._waiting:  # else another task at this iterator has them
+                self._waiting.extend(found)
         self._number, state = self._waiting.popleft()
         return state

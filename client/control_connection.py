@@ -8,7 +8,8 @@ connect again. Nothing says which requests the former gateway had carried out, s
 *all* that are open are sent again, in their first order and with their first bytes. That is safe: a request
 that changes something carries a key of 16 random bytes, chosen once, and the node answers a repeated key
 without doing it again (docs/interfaces.md, "Control socket"); a repeated Subscribe brings the present state
-first. What waits fails only after RECONNECT_TIMEOUT_S without a node.
+first, and a repeated WatchDevices a DevicesChanged. What waits fails only after RECONNECT_TIMEOUT_S without a
+node.
 """
 
 import errno
@@ -21,12 +22,21 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
-from anyio.abc import UNIXSocketStream
+from anyio.abc import TaskGroup, UNIXSocketStream
 
 from ..config.paths import check_socket_path
 from ..config.running_nodes import NoNodeRunningError
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message, encode, frame
-from ..messages.control_protocol import Error, Reply, SessionEvent, SessionState, Subscribe, decode_reply
+from ..messages.control_protocol import (
+    DevicesChanged,
+    Error,
+    Reply,
+    SessionEvent,
+    SessionState,
+    Subscribe,
+    WatchDevices,
+    decode_reply,
+)
 from . import errors
 from .errors import ControlError, NodeGoneError, check_request, no_reply_error, node_gone_error, result_of
 
@@ -60,13 +70,13 @@ class _PendingCall:
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """The callbacks for the states of one session, or of all.
+    """The callbacks for the states of one session, or of all, or for changes of the devices.
 
     That of one session ends by itself after the state with the outcome.
     """
 
-    request: Subscribe
-    on_state: Callable[[SessionState], None]
+    request: Subscribe | WatchDevices
+    on_event: Callable[[SessionEvent | DevicesChanged], None]
     on_error: Callable[[Exception], None]
     has_received: bool = False
 
@@ -90,6 +100,8 @@ class ControlConnection:
         self._is_connected = True
         self.on_connection_change: Callable[[bool], None] | None = None
         """Called with False when the connection is lost and with True when a node answers again."""
+        self.tasks: TaskGroup
+        """Those beside `run`; set by whoever runs that (node_client.open_connection)."""
 
     # -- What callers use ------------------------------------------------------------------------------
 
@@ -135,10 +147,32 @@ class ControlConnection:
 
         After a reconnection the present state comes again. Raises ControlError for what is no session id.
         """
-        id = self._next_id()
-        request = Subscribe(id, session)
+
+        def on_event(event: SessionEvent | DevicesChanged) -> None:
+            if isinstance(event, SessionEvent):
+                on_state(event.state)
+
+        request = Subscribe(self._next_id(), session)
         check_request(request)
-        subscription = self._subscriptions[id] = Subscription(request, on_state, on_error)
+        return self._open_subscription(Subscription(request, on_event, on_error))
+
+    def watch_devices(
+        self, on_change: Callable[[], None], on_error: Callable[[Exception], None]
+    ) -> Subscription:
+        """Have `on_change` called now, at each change of the devices, and after each reconnection.
+
+        `on_error` is called at most once, and ends it.
+        """
+
+        def on_event(event: SessionEvent | DevicesChanged) -> None:
+            if isinstance(event, DevicesChanged):
+                on_change()
+
+        return self._open_subscription(Subscription(WatchDevices(self._next_id()), on_event, on_error))
+
+    def _open_subscription(self, subscription: Subscription) -> Subscription:
+        id = subscription.request.id
+        self._subscriptions[id] = subscription
         if self._given_up:
             self._fail_subscription(id, self._gone_error())
         else:
@@ -316,11 +350,11 @@ class ControlConnection:
                     call.resolve(reply)
             return
         match reply:
-            case SessionEvent(state=state):
+            case SessionEvent() | DevicesChanged():
                 subscription.has_received = True
-                if state.outcome is not None and subscription.request.session is not None:
+                if _is_last(reply, subscription.request):
                     del self._subscriptions[reply.id]
-                subscription.on_state(state)
+                subscription.on_event(reply)
             case Error(code="no_such_session") if subscription.has_received:
                 error = NodeGoneError("the node was restarted and no longer knows this pairing")
                 self._fail_subscription(reply.id, error)
@@ -338,6 +372,16 @@ class ControlConnection:
         """Hand a request to the writer; its queue holds no more than what is open."""
         self._outgoing.append(frame(encode(request), CONTROL_LIMIT))
         self._has_outgoing.set()
+
+
+def _is_last(event: SessionEvent | DevicesChanged, request: Subscribe | WatchDevices) -> bool:
+    """Return whether the subscription that this request made ends with the event."""
+    return (
+        isinstance(event, SessionEvent)
+        and event.state.outcome is not None
+        and isinstance(request, Subscribe)
+        and request.session is not None
+    )
 
 
 async def _connect(control: Path) -> UNIXSocketStream:

@@ -31,6 +31,7 @@ from ..messages.control_protocol import (
     Status,
 )
 from ..messages.to_gateway import ActorInfo, Device, ReloadReport
+from .all_devices import AllDevices
 from .all_sessions import AllSessions
 from .control_connection import ControlConnection
 from .errors import ControlError, NodeGoneError, ReloadFailedError
@@ -65,6 +66,7 @@ class NodeClient:
     def __init__(self, connection: ControlConnection) -> None:
         self._connection = connection
         self._all_sessions = AllSessions(connection)
+        self._all_devices = AllDevices(connection, self.devices)
 
     def watch_connection(self, watch: Callable[[bool], None]) -> None:
         """Have `watch` called with False when the connection is lost, and with True when it is back."""
@@ -107,10 +109,7 @@ class NodeClient:
         Sessions that other clients start are among them. No state comes twice, also across reconnections; of
         a session that changed more than once since it was last looked at, only the newest comes. A node that
         was started again knows nothing of its former sessions, and says nothing of them. Raises NodeGoneError
-        when no node answers for 30 s.
-
-        Devices are followed by this too: list them again when a state says `paired`, after `rename` and
-        `forget`, and when :meth:`watch_connection` says that the node is back.
+        when no node answers for 30 s. Devices are followed by :meth:`all_devices`.
         """
         return self._all_sessions.follow()
 
@@ -124,15 +123,28 @@ class NodeClient:
             if not page.more or not page.devices:
                 return found
 
+    def all_devices(self) -> AsyncIterator[list[Device]]:
+        """Yield the list of all devices, as :meth:`devices` returns it, and again each time it has changed.
+
+        Also by what other clients, the page and the other devices do. Without an end; no list comes twice in
+        a row, also across reconnections. A reader that is slow misses lists in between, never the newest;
+        one that does not wait for the next costs the node nothing. While the node cannot read its store it
+        waits. Raises NodeGoneError when no node answers for 30 s, and ControlError `bad_request` when the
+        node is too old to say that devices change.
+        """
+        return self._all_devices.follow()
+
     async def rename(self, device_id: bytes, name: str) -> None:
         """Give a trusted device another name. ControlError `no_such_device`, `invalid_name`."""
         key = os.urandom(16)
         await self._connection.call(Done, lambda id: RenameDevice(id, key, device_id, name))
+        self._all_devices.note_change()
 
     async def forget(self, device_id: bytes) -> None:
         """Trust a device no longer. ControlError `no_such_device`."""
         key = os.urandom(16)
         await self._connection.call(Done, lambda id: ForgetDevice(id, key, device_id))
+        self._all_devices.note_change()
 
     async def status(self) -> NodeStatus:
         """Return the node's addresses, reachability, sessions and readiness."""
@@ -195,6 +207,7 @@ async def open_connection(control: Path) -> AsyncIterator[ControlConnection]:
     await connection.connect()
     try:
         async with background_tasks() as tasks:
+            connection.tasks = tasks
             tasks.start_soon(connection.run)
             yield connection
     finally:

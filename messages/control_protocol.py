@@ -163,6 +163,15 @@ class Subscribe(Message):
     session: SessionId | None = None
 
 
+class WatchDevices(Message):
+    """From a client: say when the trusted devices may have changed. Reply: Done, then DevicesChanged.
+
+    The first DevicesChanged follows Done at once. It has no end of its own and counts as a subscription.
+    """
+
+    id: RequestId
+
+
 class Shutdown(Message):
     """From a client: end the sessions and stop the node. Reply: Done."""
 
@@ -183,6 +192,7 @@ Request = (
     | ListActors
     | Reload
     | Subscribe
+    | WatchDevices
     | Shutdown
 )
 decode_request: Decoder[Request] = Decoder(Request)
@@ -256,6 +266,15 @@ class SessionEvent(Message):
     state: SessionState
 
 
+class DevicesChanged(Message):
+    """Event: the trusted devices may have changed; list them. `id` is that of the WatchDevices.
+
+    While one has not been sent yet, another is not queued behind it.
+    """
+
+    id: RequestId
+
+
 class DeviceList(Message):
     """Reply to ListDevices. `more`: others follow the last."""
 
@@ -320,6 +339,15 @@ class Error(Message):
 
 
 Reply = (
-    SessionStarted | Done | Sessions | SessionEvent | DeviceList | NodeStatus | ActorList | Reloaded | Error
+    SessionStarted
+    | Done
+    | Sessions
+    | SessionEvent
+    | DevicesChanged
+    | DeviceList
+    | NodeStatus
+    | ActorList
+    | Reloaded
+    | Error
 )
 decode_reply: Decoder[Reply] = Decoder(Reply)

@@ -159,6 +159,14 @@ class DeviceChanged(Message):
     request: RequestId
 
 
+class StoredDevicesChanged(Message):
+    """From the vault: the devices are others than before, and no client and no session has shown it so.
+
+    A pairing that an ended session had left `unconfirmed` is settled, or what was stored too late is taken
+    back.
+    """
+
+
 class VaultError(Message):
     """From the vault: a RenameDevice or ForgetDevice changed nothing; `message` is for the user."""
 
@@ -252,6 +260,7 @@ GatewayInbox = (
     | Readiness
     | Devices
     | DeviceChanged
+    | StoredDevicesChanged
     | VaultError
     | Actors
     | Reloaded

@@ -78,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
     Route("Readiness", ("vault", "swarm", "discovery"), "metrics", standing=True),
     Route("Devices", ("vault",), "gateway"),
     Route("DeviceChanged", ("vault",), "gateway"),
+    Route("StoredDevicesChanged", ("vault",), "gateway"),
     Route("VaultError", ("vault",), "gateway"),
     # the page, a client of the gateway
     Route("PageFrames", ("web",), "gateway"),

@@ -24,6 +24,7 @@ from ...messages.to_supervisor import ListActors
 from ..base import ActorChannel, FatalActorError, Mailbox, now, run_live_actor
 from .actor_requests import ActorClient, RequestRefusedError
 from .client_connection import ClientConnection
+from .device_changes import devices_may_have_changed
 from .handlers import Settings
 from .node_state import NodeState
 from .page_connection import PAGE_REQUESTS, PageConnection, PageStream
@@ -97,8 +98,12 @@ class Gateway:
                 if isinstance(incoming.message, PageFrames | FramesRead):
                     self._page.handle(incoming.message, nursery)
                     continue
-                for session in self._actors.handle(incoming):
+                changed = self._actors.handle(incoming)
+                for session in changed:
                     self._publish(session)
+                if devices_may_have_changed(incoming.message, changed, self._actors.state.sessions):
+                    for connection in self._connections:
+                        connection.publish_device_change()
             self._page.close()  # its messages are read no more
             await self._drain()
             nursery.cancel_scope.cancel()

@@ -11,7 +11,14 @@ import msgspec
 import trio
 
 from ...messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message
-from ...messages.control_protocol import Error, Request, SessionState, Subscribe, decode_request
+from ...messages.control_protocol import (
+    Error,
+    Request,
+    SessionState,
+    Subscribe,
+    WatchDevices,
+    decode_request,
+)
 from ..base import now
 from .actor_requests import ActorClient
 from .handlers import Settings, handle_request
@@ -78,6 +85,11 @@ class ClientConnection:
         self._outbox.publish(state)
         self._outbox_filled.set()
 
+    def publish_device_change(self) -> None:
+        """Queue that the devices may have changed, if the client watches them."""
+        self._outbox.publish_device_change()
+        self._outbox_filled.set()
+
     def stop(self) -> None:
         """Refuse requests from now on; those that are open may still be answered."""
         self._stopping = True
@@ -116,6 +128,9 @@ class ClientConnection:
             self._reply(Error(request.id, "bad_request", "this client may not ask for that"))
         elif isinstance(request, Subscribe):
             self._subscribe(request)
+        elif isinstance(request, WatchDevices):
+            self._outbox.watch_devices(request)
+            self._outbox_filled.set()
         else:
             self._running_requests += 1
             serve(request)

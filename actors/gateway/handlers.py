@@ -47,7 +47,7 @@ def number_of_key(key: bytes) -> int:
 
 
 async def handle_request(request: c.Request, actors: ActorClient, settings: Settings) -> Message:
-    """Return the reply to any request but Subscribe, within about 20 seconds."""
+    """Return the reply to any request but Subscribe and WatchDevices, within about 20 seconds."""
     try:
         return await _handle(request, actors, settings)
     except RequestRefusedError as refused:
@@ -85,7 +85,7 @@ async def _handle(request: c.Request, actors: ActorClient, settings: Settings) -
         case c.Shutdown():
             await actors.send(Send("supervisor", to_supervisor.Shutdown("asked for on the control socket")))
             return c.Done(request.id)
-        case c.Subscribe():
+        case c.Subscribe() | c.WatchDevices():
             raise AssertionError("client_connection.py handles subscriptions")
 
 

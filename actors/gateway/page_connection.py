@@ -33,6 +33,7 @@ PAGE_REQUESTS = (
     c.Status,
     c.ListActors,
     c.Subscribe,
+    c.WatchDevices,
 )
 """What a person does with the page. Not Shutdown, nor Reload, which restarts actors and tells settings."""
 

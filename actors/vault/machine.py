@@ -19,7 +19,7 @@ from ...messages.base import Message
 from ...messages.errors import SpacedriveNodeError
 from ...messages.from_supervisor import SessionEnded
 from ...messages.session_names import session_of_actor
-from ...messages.to_gateway import DeviceChanged, NodeIdentity, VaultError
+from ...messages.to_gateway import DeviceChanged, NodeIdentity, StoredDevicesChanged, VaultError
 from ...messages.to_session import Signed, Stored, StoreRefused
 from ...messages.to_swarm import SwarmIdentity
 from ...messages.to_vault import (
@@ -267,6 +267,8 @@ class Vault:
         if isinstance(message, ForgetDevice):
             out += self._forgetting.session_updates(message.device_id)
             self._peers.forget_devices()
+        if isinstance(message, Settled):
+            out.append(Send("gateway", StoredDevicesChanged()))  # nobody else there has seen a sign of it
         if effect.answer is not None and not isinstance(message, Settled):
             answer = msgspec.structs.replace(effect.answer, request=message.request)
             out.append(Send(incoming.sender, answer))
@@ -337,6 +339,8 @@ class Vault:
                     self._records_in_use.take_back(record)
         except sqlite3.OperationalError as error:
             return self._health.report_failure(error, sender) + out
+        if late:
+            out.append(Send("gateway", StoredDevicesChanged()))
         return self._records_in_use.peer_updates(peers_of(*late)) + out
 
     def _confirm_device(self, sender: str, message: ConfirmDevice) -> RecordedEffect:

@@ -10,7 +10,6 @@ import trio
 from ...messages.actor_configs import WebConfig
 from ...messages.actor_configs import decoder as config_decoder
 from ...messages.child_protocol import Start
-from ...messages.control_protocol import SessionState
 from ...messages.to_web import WebInbox, decode
 from ..base import ActorChannel, Mailbox, now, run_live_actor
 from ..http_server import HttpServer
@@ -40,17 +39,10 @@ async def main(channel: ActorChannel) -> None:
 async def _run(mailbox: Mailbox[WebInbox], start: Start) -> None:
     config = _decode_config(start.config)
     live = LiveState()
-
     sessions = ShownSessions(live, now)
-
-    def on_state(state: SessionState) -> None:
-        sessions.show(state)
-        if state.outcome is not None:
-            watcher.session_ended()
-
-    client = GatewayClient(mailbox, on_state)
+    client = GatewayClient(mailbox, sessions.show, lambda: watcher.devices_may_have_changed())
     watcher = Watcher(client, live, sessions)
-    routes = Routes(client, EventStreams(live, watcher), watcher, config.token_digest)
+    routes = Routes(client, EventStreams(live, watcher), config.token_digest)
     server = HttpServer(routes.answer, headers=SECURITY_HEADERS, max_body_bytes=MAX_BODY_BYTES)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher.run)

@@ -1,9 +1,9 @@
 """A client of the gateway whose connection is messages through the supervisor: requests, replies, states.
 
-Owns the requests that have no reply yet, the one subscription, and how soon the gateway may send again: of
-states that change quickly only the last is worth a message. When the gateway was restarted, all that is open
-is sent again on a new connection, in its first order; that is safe for the reason that
-docs/control-protocol.md gives: each request that changes something carries a key. Never knows a browser.
+Owns the requests that have no reply yet, the two subscriptions (all sessions, the devices), and how soon the
+gateway may send again: of states that change quickly only the last is worth a message. When the gateway was
+restarted, all that is open is sent again on a new connection, in its first order; that is safe for the reason
+that docs/control-protocol.md gives: each request that changes something carries a key. Never knows a browser.
 """
 
 import os
@@ -16,12 +16,14 @@ import trio
 
 from ...messages.base import CONTROL_LIMIT, FrameReader, Message, encode, frame
 from ...messages.control_protocol import (
+    DevicesChanged,
     Error,
     ErrorCode,
     Reply,
     SessionEvent,
     SessionState,
     Subscribe,
+    WatchDevices,
     decode_reply,
 )
 from ...messages.errors import SpacedriveNodeError
@@ -63,13 +65,22 @@ class _Call:
 
 
 class GatewayClient:
-    """The client. `on_state` is called with each state of each session; after a reconnection with all."""
+    """The client. `on_state` is called with each state of each session; after a reconnection with all.
 
-    def __init__(self, mailbox: Mailbox[WebInbox], on_state: Callable[[SessionState], None]) -> None:
+    `on_device_change` is called when the devices may have changed, and after a reconnection.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox[WebInbox],
+        on_state: Callable[[SessionState], None],
+        on_device_change: Callable[[], None],
+    ) -> None:
         self._mailbox = mailbox
         self._on_state = on_state
+        self._on_device_change = on_device_change
         self._last_id = 0
-        self._subscription: Subscribe | None = None
+        self._subscriptions: tuple[Message, ...] = ()
         self._calls: dict[int, _Call] = {}
         self._reply_is_due = trio.Event()
         self._pause = inf
@@ -80,13 +91,13 @@ class GatewayClient:
         self._begin_connection()
 
     def subscribe(self) -> None:
-        """Have `on_state` called from now on, first with the present state of every session."""
-        self._subscription = Subscribe(self._next_id())
-        self._enqueue(self._framed(self._subscription))
+        """Have both functions called from now on, first with the present state of every session."""
+        self._subscriptions = Subscribe(self._next_id()), WatchDevices(self._next_id())
+        self._enqueue_subscriptions()
 
     def unsubscribe(self) -> None:
-        """Have `on_state` called no more. Only a new connection is without the subscription of the former."""
-        self._subscription = None
+        """Have them called no more. Only a new connection is without the subscriptions of the former."""
+        self._subscriptions = ()
         self._connect()
 
     async def run(self) -> None:
@@ -138,10 +149,13 @@ class GatewayClient:
     def _connect(self) -> None:
         """Begin a connection: subscribe, and send again what is open."""
         self._begin_connection()
-        if self._subscription is not None:
-            self._enqueue(self._framed(self._subscription))
+        self._enqueue_subscriptions()
         for call in self._calls.values():
             self._enqueue(self._framed(call.request))
+
+    def _enqueue_subscriptions(self) -> None:
+        for subscription in self._subscriptions:
+            self._enqueue(self._framed(subscription))
 
     async def _connect_later(self, connection: int) -> None:
         await trio.sleep(_UNDELIVERED_PAUSE_SECONDS)
@@ -186,6 +200,9 @@ class GatewayClient:
     def _take(self, reply: Reply) -> None:
         if isinstance(reply, SessionEvent):
             self._on_state(reply.state)
+            return
+        if isinstance(reply, DevicesChanged):
+            self._on_device_change()
             return
         call = self._calls.get(reply.id)
         if call is not None and call.reply is None:

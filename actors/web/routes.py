@@ -19,7 +19,6 @@ from .access import refusal
 from .event_stream import EventStreams
 from .gateway_client import GatewayClient, RefusedError
 from .page_files import FILES
-from .watcher import Watcher
 
 MAX_BODY_BYTES = 8 * 1024
 _JSON = "application/json"
@@ -93,12 +92,9 @@ Body = Any
 class Routes:
     """Answers every request of a browser."""
 
-    def __init__(
-        self, client: GatewayClient, streams: EventStreams, watcher: Watcher, token_digest: str
-    ) -> None:
+    def __init__(self, client: GatewayClient, streams: EventStreams, token_digest: str) -> None:
         self._client = client
         self._streams = streams
-        self._watcher = watcher
         self._token_digest = token_digest
         self._changes: dict[bytes, tuple[type[Body], Callable[[Body], Awaitable[Body]]]] = {
             b"/api/start": (StartBody, self._start),
@@ -168,13 +164,11 @@ class Routes:
     async def _rename(self, body: RenameBody) -> Body:
         key, device = bytes.fromhex(body.key), bytes.fromhex(body.device)
         await self._client.call(c.Done, lambda id: c.RenameDevice(id, key, device, body.name))
-        self._watcher.devices_may_have_changed()
         return {}
 
     async def _forget(self, body: ForgetBody) -> Body:
         key, device = bytes.fromhex(body.key), bytes.fromhex(body.device)
         await self._client.call(c.Done, lambda id: c.ForgetDevice(id, key, device))
-        self._watcher.devices_may_have_changed()
         return {}
 
 

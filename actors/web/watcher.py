@@ -1,7 +1,7 @@
-"""Asks the node for sessions, devices, processes and status, while a page is open.
+"""Asks the node for devices, processes and status, and has sessions and changes told, while a page is open.
 
-Owns how often. Without an open page it asks nothing and hears of no session, so that the page costs a node
-nothing then.
+Owns how often. Devices are listed when the gateway says that they may have changed, for all open pages once.
+Without an open page it asks nothing and hears of nothing, so that the page costs a node nothing then.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,10 +18,10 @@ from .shown_sessions import ShownSessions
 STATUS_SECONDS = 2.0
 PROCESSES_SECONDS = 10.0
 """If the status misses no other parts than before: to read the memory of all processes takes 10 ms."""
-DEVICES_SECONDS = 15.0
-"""Between two lists of devices if nothing here has changed them: another client may have."""
-_PAIRED_SECONDS = 1.0
-"""From the end of a pairing to the next list of devices, so that many have one together."""
+DEVICES_SECONDS = 1.0
+"""Between two lists of devices, so that many changes have one together."""
+REFUSED_DEVICES_SECONDS = 15.0
+"""After a list that was refused, if the gateway does not say before that the vault is back."""
 
 
 class Watcher:
@@ -34,7 +34,6 @@ class Watcher:
         self._open_pages = 0
         self._page_opened = trio.lowlevel.ParkingLot()
         self._devices_changed = trio.Event()
-        self._session_ended = trio.Event()
         self._missing: tuple[str, ...] = ()
         self._parts_changed = trio.Event()
 
@@ -44,7 +43,6 @@ class Watcher:
         if self._open_pages == 1:
             self._client.subscribe()
         self._page_opened.unpark_all()
-        self.devices_may_have_changed()
 
     def page_closed(self) -> None:
         """One page less is open."""
@@ -54,50 +52,50 @@ class Watcher:
             self._sessions.forget()
 
     def devices_may_have_changed(self) -> None:
-        """List the devices now."""
+        """List the devices: now, if the last list is not of a moment ago."""
         self._devices_changed.set()
-
-    def session_ended(self) -> None:
-        """List the devices soon."""
-        self._session_ended.set()
 
     async def run(self) -> None:
         """Ask, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._repeat, self._ask_status, STATUS_SECONDS, trio.sleep_forever)
             nursery.start_soon(self._repeat, self._ask_processes, PROCESSES_SECONDS, self._wait_for_parts)
-            nursery.start_soon(self._repeat, self._ask_devices, DEVICES_SECONDS, self._wait_for_change)
-            nursery.start_soon(self._list_after_ends)
+            nursery.start_soon(self._follow_devices)
 
     async def _repeat(
         self, ask: Callable[[], Awaitable[None]], seconds: float, news: Callable[[], Awaitable[None]]
     ) -> None:
         while True:
-            while not self._open_pages:
-                await self._page_opened.park()
-            try:
-                await ask()
-            except RefusedError as error:
-                body = {"answers": False, "message": error.message}
-                self._live.put("answers", "answers", lambda body=body: body, False)  # type: ignore[misc]
-            else:
-                self._live.put("answers", "answers", lambda: {"answers": True, "message": ""}, True)
+            await self._try(ask)
             with trio.move_on_after(seconds):
                 await news()
 
-    async def _wait_for_change(self) -> None:
-        await self._devices_changed.wait()
+    async def _follow_devices(self) -> None:
+        while True:
+            await self._devices_changed.wait()
+            self._devices_changed = trio.Event()
+            if not await self._try(self._ask_devices):
+                with trio.move_on_after(REFUSED_DEVICES_SECONDS):
+                    await self._devices_changed.wait()
+                self._devices_changed.set()
+            await trio.sleep(DEVICES_SECONDS)
+
+    async def _try(self, ask: Callable[[], Awaitable[None]]) -> bool:
+        """Ask once a page is open; return whether the node has answered, which pages are shown too."""
+        while not self._open_pages:
+            await self._page_opened.park()
+        try:
+            await ask()
+        except RefusedError as error:
+            body = {"answers": False, "message": error.message}
+            self._live.put("answers", "answers", lambda: body, False)
+            return False
+        self._live.put("answers", "answers", lambda: {"answers": True, "message": ""}, True)
+        return True
 
     async def _wait_for_parts(self) -> None:
         await self._parts_changed.wait()
         self._parts_changed = trio.Event()
-
-    async def _list_after_ends(self) -> None:
-        while True:
-            await self._session_ended.wait()
-            await trio.sleep(_PAIRED_SECONDS)
-            self._session_ended = trio.Event()
-            self._devices_changed.set()
 
     async def _ask_status(self) -> None:
         status = await self._client.call(NodeStatus, Status)
@@ -118,7 +116,6 @@ class Watcher:
         self._live.put("processes", "processes", lambda: body, body)
 
     async def _ask_devices(self) -> None:
-        self._devices_changed = trio.Event()
         found: list[Device] = []
         more = True
         while more and len(found) <= MAX_SHOWN_DEVICES:

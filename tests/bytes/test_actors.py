@@ -28,6 +28,7 @@ from spacedrive_node.messages.control_protocol import (
     StartPairing,
     Status,
     Subscribe,
+    WatchDevices,
     decode_reply,
 )
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID, Refused, decode_wire
@@ -159,6 +160,7 @@ def control_samples() -> list[bytes]:
         ListDevices(6),
         RenameDevice(7, key, key, "x"),
         Shutdown(8, key),
+        WatchDevices(9),
     ]
     return [frame(encode(one), CONTROL_LIMIT) for one in requests]
 

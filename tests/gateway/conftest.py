@@ -12,6 +12,7 @@ from spacedrive_node.messages import to_vault
 from spacedrive_node.messages.child_protocol import Outgoing
 from spacedrive_node.messages.to_gateway import Confirmation
 from spacedrive_node.tests.harness.gateway_actor import CODE, GatewayHost, confirmation
+from spacedrive_node.tests.harness.raw_client import RawClient
 
 
 @pytest.fixture
@@ -56,6 +57,12 @@ async def node(starting_node: GatewayHost) -> GatewayHost:
     """A node that is ready to pair."""
     await starting_node.deliver_readiness()
     return starting_node
+
+
+@pytest.fixture
+async def raw(node: GatewayHost) -> AsyncIterator[RawClient]:
+    async with await trio.open_unix_socket(node.control) as stream:
+        yield RawClient(stream)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from spacedrive_node.actors.gateway.actor import may_use, peer_uid
 from spacedrive_node.actors.gateway.node_state import MIN_SUBSCRIPTIONS
 from spacedrive_node.client.node_client import ControlError, NodeClient, open_client
 from spacedrive_node.messages import to_vault
-from spacedrive_node.messages.base import CONTROL_LIMIT, FrameReader, encode, frame
+from spacedrive_node.messages.base import CONTROL_LIMIT, encode, frame
 from spacedrive_node.messages.control_protocol import (
     Done,
     Error,
@@ -24,36 +24,10 @@ from spacedrive_node.messages.control_protocol import (
     Sessions,
     Status,
     Subscribe,
-    decode_reply,
 )
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.to_gateway import ActorInfo, Device, Devices, SessionLimit, VaultError
-
-
-class Raw:
-    """A client that may say anything."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._reader = FrameReader(CONTROL_LIMIT)
-
-    async def send(self, *messages) -> None:
-        await self.stream.send_all(b"".join(frame(encode(message), CONTROL_LIMIT) for message in messages))
-
-    async def receive(self):
-        """Return the next message, None at the end of the stream."""
-        while (payload := self._reader.next_frame()) is None:
-            data = await self.stream.receive_some(65536)
-            if not data:
-                return None
-            self._reader.feed(data)
-        return decode_reply(payload)
-
-
-@pytest.fixture
-async def raw(node):
-    async with await trio.open_unix_socket(node.control) as stream:
-        yield Raw(stream)
+from spacedrive_node.tests.harness.raw_client import RawClient
 
 
 async def known(client: NodeClient, count: int) -> None:
@@ -121,7 +95,7 @@ async def test_status_of_a_node_that_has_said_nothing(starting_node):
     """What a part has not said yet is empty, and everything is missing."""
     with trio.fail_after(60):
         async with await trio.open_unix_socket(starting_node.control) as stream:
-            raw = Raw(stream)
+            raw = RawClient(stream)
             await raw.send(Status(1))
             status = await raw.receive()
             assert (status.name, status.peer, status.addresses, status.reachability) == ("", b"", (), "")
@@ -203,11 +177,11 @@ async def test_a_bounded_number_of_clients(node, monkeypatch):
     monkeypatch.setattr(actor, "MAX_CLIENTS", 1)
     with trio.fail_after(60):
         async with await trio.open_unix_socket(node.control) as first:
-            one = Raw(first)
+            one = RawClient(first)
             await one.send(Status(1))
             assert isinstance(await one.receive(), NodeStatus)
             async with await trio.open_unix_socket(node.control) as second:
-                refused = await Raw(second).receive()
+                refused = await RawClient(second).receive()
                 assert refused.code == "busy"
 
 
@@ -216,7 +190,7 @@ async def test_a_client_too_many_that_is_gone_already_harms_nobody(node, monkeyp
     monkeypatch.setattr(actor, "MAX_CLIENTS", 1)
     with trio.fail_after(60):
         async with await trio.open_unix_socket(node.control) as first:
-            one = Raw(first)
+            one = RawClient(first)
             for number in range(20):
                 second = await trio.open_unix_socket(node.control)
                 await second.aclose()
@@ -235,7 +209,7 @@ async def test_who_may_use_the_socket(node, monkeypatch):
     monkeypatch.setattr(actor, "may_use", lambda uid, own_uid: False)
     with trio.fail_after(60):
         async with await trio.open_unix_socket(node.control) as stream:
-            raw = Raw(stream)
+            raw = RawClient(stream)
             try:
                 await raw.send(Status(1))
                 assert await raw.receive() is None

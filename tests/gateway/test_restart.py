@@ -4,6 +4,7 @@ from itertools import combinations
 
 import pytest
 import trio
+import trio.testing
 
 from spacedrive_node.client import errors
 from spacedrive_node.client.node_client import NodeGoneError, NoNodeRunningError, open_client
@@ -228,6 +229,29 @@ async def test_all_sessions_are_followed_across_a_restart(node, client, nursery,
     assert [state.stage for state in seen] == ["waiting", "waiting", "deciding", "waiting"]
     assert [state.session for state in again] == [second, first]
     assert again == seen[2:]
+
+
+async def test_two_tasks_at_one_iterator_get_no_state_twice(node, client, nursery):
+    """Each state goes to one of them, as sync.py has threads do it."""
+    states, seen = client.all_states(), []
+    arrived = trio.lowlevel.ParkingLot()
+
+    async def follow() -> None:
+        while True:
+            seen.append((await anext(states)).session)
+            arrived.unpark_all()
+
+    sessions = [f"{number:016x}" for number in range(5)]
+    with trio.fail_after(20):
+        for _ in range(2):
+            nursery.start_soon(follow)
+        for session in sessions:
+            await trio.testing.wait_all_tasks_blocked()
+            await node.show_session(session)
+            while session not in seen:
+                await arrived.park()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == sessions
 
 
 async def test_a_closed_client_lets_nobody_wait(node, code):

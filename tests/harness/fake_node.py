@@ -19,6 +19,7 @@ from spacedrive_node.messages.control_protocol import (
     CancelPairing,
     Decide,
     DeviceList,
+    DevicesChanged,
     Done,
     Error,
     ForgetDevice,
@@ -37,6 +38,7 @@ from spacedrive_node.messages.control_protocol import (
     StartPairing,
     Status,
     Subscribe,
+    WatchDevices,
 )
 from spacedrive_node.messages.to_gateway import ActorInfo, Device, ReloadReport
 from spacedrive_node.protocol.code import qr_payload, words_of
@@ -222,6 +224,9 @@ class FakeNode:
                 self._subscribers.append((connection, id))
                 if self._states:
                     self._send(connection, SessionEvent(id, self._states[-1]))
+            case WatchDevices():
+                self._send(connection, Done(id))
+                self._send(connection, DevicesChanged(id))
             case ListDevices(after=after):
                 rest = [one for one in self.devices if one.device_id > after]
                 self._send(connection, DeviceList(id, tuple(rest[:2]), len(rest) > 2))

@@ -29,6 +29,8 @@ from spacedrive_node.messages.to_web import GatewayFrames
 from spacedrive_node.supervisor.channel import Channel
 from spacedrive_node.tests.harness.raw_http import PageClient
 
+ASKS = c.Subscribe | c.WatchDevices | c.Status | c.ListActors | c.ListDevices
+"""Requests that change nothing."""
 TOKEN = "token-of-the-tests-0123456789abcdefghijklmno"
 STATUS = c.NodeStatus(
     id=0,
@@ -57,11 +59,17 @@ class WebHost(PageClient):
         self.connections: list[int] = []
         self.frames_read = 0
         self.subscriptions = 0
+        self.watches = 0
         """Of the present connection."""
+        self.devices: tuple[to_gateway.Device, ...] = ()
+        self.device_lists = 0
+        """How often the devices were listed."""
+        self.refused_lists = 0
+        """So many of the first lists are refused."""
         self.silent = False
         """The gateway answers nothing."""
         self._reader = FrameReader(CONTROL_LIMIT)
-        self._subscription = 0
+        self._subscription = self._watch = 0
         self._inputs = 0
         self._arrived = trio.lowlevel.ParkingLot()
 
@@ -82,14 +90,21 @@ class WebHost(PageClient):
     async def _take(self, message: PageFrames) -> None:
         if message.connection not in self.connections:
             self.connections.append(message.connection)
-            self.subscriptions = 0
+            self.subscriptions = self.watches = 0
         self._reader.feed(message.frames)
         while (payload := self._reader.next_frame()) is not None:
             request = c.decode_request(payload)
             if not self.silent:
-                await self.send(self._reply(request))
-            elif not isinstance(request, c.Subscribe | c.Status | c.ListActors | c.ListDevices):
+                await self.send(*self._replies(request))
+            elif not isinstance(request, ASKS):
                 self.requests.append(request)
+
+    def _replies(self, request: Any) -> tuple[Message, ...]:
+        if isinstance(request, c.WatchDevices):
+            self._watch = request.id
+            self.watches += 1
+            return c.Done(request.id), c.DevicesChanged(request.id)
+        return (self._reply(request),)
 
     def _reply(self, request: Any) -> Message:
         match request:
@@ -102,7 +117,10 @@ class WebHost(PageClient):
             case c.ListActors():
                 return c.ActorList(request.id, ())
             case c.ListDevices():
-                return c.DeviceList(request.id, (), False)
+                self.device_lists += 1
+                if self.device_lists <= self.refused_lists:
+                    return c.Error(request.id, "not_ready", "its disk is full")
+                return c.DeviceList(request.id, self.devices, False)
         self.requests.append(request)
         if isinstance(request, c.StartPairing | c.JoinPairing):
             return c.SessionStarted(request.id, "0" * 16)
@@ -118,6 +136,11 @@ class WebHost(PageClient):
         """Send states of sessions as one batch, once a page is open."""
         await self.wait_until(lambda: self.subscriptions)
         await self.send(*(c.SessionEvent(self._subscription, state) for state in states))
+
+    async def send_device_change(self, count: int = 1) -> None:
+        """Say so often, in one batch, that the devices have changed, once a page is open."""
+        await self.wait_until(lambda: self.watches)
+        await self.send(*[c.DevicesChanged(self._watch)] * count)
 
     async def deliver(self, sender: str, message: Message) -> None:
         self._inputs += 1

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,18 @@ import msgspec
 import pytest
 import trio
 
-from spacedrive_node import NodeConfig, NodeEndedError, NodeGoneError, PairingFailedError, open_node, sync
+from spacedrive_node import (
+    Device,
+    NodeClient,
+    NodeConfig,
+    NodeEndedError,
+    NodeGoneError,
+    PairingFailedError,
+    open_client,
+    open_node,
+    sync,
+)
+from spacedrive_node.client.tasks import Change
 from spacedrive_node.tests.harness.loops import on_each_loop
 from spacedrive_node.tests.harness.node_commands import DEADLINE
 from spacedrive_node.tests.harness.secret_sweep import collector
@@ -69,11 +82,54 @@ async def test_two_nodes_in_one_program_pair(folder: Path) -> None:
             assert seen[-1].device.peer_id == a.peer_id
 
 
+@on_each_loop
+async def test_devices_are_followed_on_both_sides(folder: Path) -> None:
+    """A pairing, and what another client of the node does; not a pairing that finds nobody; nothing twice."""
+    with anyio.fail_after(DEADLINE):
+        async with open_node(config_of(folder, "anna")) as a, open_node(config_of(folder, "bruno")) as b:
+            seen: dict[str, list[list[Device]]] = {"anna": [], "bruno": []}
+
+            async def follow(name: str, node: NodeClient) -> None:
+                async for devices in node.all_devices():
+                    seen[name].append(devices)
+                    changed.announce()
+
+            async def until(name: str, *wanted: str) -> None:
+                while not seen[name] or [each.name for each in seen[name][-1]] != [*wanted]:
+                    await changed.wait()
+
+            changed = Change()
+            async with anyio.create_task_group() as tasks, open_client(a.control) as other:
+                tasks.start_soon(follow, "anna", a)
+                tasks.start_soon(follow, "bruno", b)
+                for name in seen:
+                    await until(name)
+                with pytest.raises(PairingFailedError):
+                    await (await b.join_pairing(" ".join(["abandon"] * 11 + ["about"]), timeout=1)).paired()
+                assert seen == {"anna": [[]], "bruno": [[]]}
+                showing = await a.start_pairing()
+                words = " ".join(showing.code.words)
+                collector.add_code(words)
+                joining = await b.join_pairing(words)
+                tasks.start_soon(lambda: joining.paired(accept=True))
+                await showing.paired(accept=True)
+                await until("anna", "bruno")
+                await until("bruno", "anna")
+                (device,) = await other.devices()
+                await other.rename(device.device_id, "Bruno's")
+                await until("anna", "Bruno's")
+                await other.forget(device.device_id)
+                await until("anna")
+                tasks.cancel_scope.cancel()
+    for lists in seen.values():
+        assert all(one != following for one, following in pairwise(lists))
+
+
 def test_threads_pair_two_nodes(folder: Path) -> None:
     """Each side in a thread of its own; a third follows all sessions until the client is closed."""
     with_page = msgspec.structs.replace(config_of(folder, "anna"), web="127.0.0.1:0")
     with (
-        ThreadPoolExecutor(3) as threads,
+        ThreadPoolExecutor(4) as threads,
         sync.open_node(with_page) as a,
         sync.open_node(config_of(folder, "bruno")) as b,
     ):
@@ -85,12 +141,22 @@ def test_threads_pair_two_nodes(folder: Path) -> None:
                     seen.append(state)
             return seen
 
+        def follow_devices() -> list[list[str]]:
+            found = []
+            with suppress(NodeGoneError):
+                for devices in other.all_devices():
+                    found.append([each.name for each in devices])
+                    if found[-1] == ["Bruno's"]:
+                        is_renamed.set()
+            return found
+
+        is_renamed = threading.Event()
         assert str(a.page).startswith("http://127.0.0.1:")
         assert a.page_token is not None
         assert (b.page, b.page_token) == (None, None)
         collector.add_secret("token of the page", a.page_token.encode())
         with sync.open_client(a.control) as other:
-            followed = threads.submit(follow)
+            followed, devices_followed = threads.submit(follow), threads.submit(follow_devices)
             showing = a.start_pairing()
             assert (showing.role, showing.state.stage) == ("initiator", "waiting")
             words = " ".join(showing.code.words)
@@ -106,9 +172,15 @@ def test_threads_pair_two_nodes(folder: Path) -> None:
             (device,) = a.devices()
             a.rename(device.device_id, "Bruno's")
             assert [each.name for each in a.devices()] == ["Bruno's"]
+            assert is_renamed.wait(DEADLINE)
+            devices = other.all_devices()
+            assert [each.name for each in next(devices)] == ["Bruno's"]
             a.forget(device.device_id)
-            assert a.devices() == []
+            assert next(devices) == a.devices() == []
         assert followed.result(DEADLINE)[-1].outcome == "paired"
+        names = devices_followed.result(DEADLINE)
+        assert names[0] == []
+        assert names[names.index(["Bruno's"]) - 1] == ["bruno"]
         with pytest.raises(NodeGoneError, match="closed"):
             other.status()
 

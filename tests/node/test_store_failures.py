@@ -78,11 +78,9 @@ async def test_a_data_directory_that_is_removed_during_a_pairing(tmp_path: Path)
 
 async def is_paired(node: Node) -> None:
     """Wait until the one device of a node is settled."""
-    while True:
-        (device,) = await node.client.devices()
-        if device.state == "paired":
+    async for devices in node.client.all_devices():
+        if [device.state for device in devices] == ["paired"]:
             return
-        await trio.sleep(0.05)  # what is settled reaches no client by itself
 
 
 class AtTheConfirmation(InterceptingSpawner):

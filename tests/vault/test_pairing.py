@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from spacedrive_node.actors.base import Send
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.from_supervisor import SessionEnded
 from spacedrive_node.messages.peer_protocol import (
@@ -16,7 +17,13 @@ from spacedrive_node.messages.peer_protocol import (
     decode_device_info,
     decode_wire,
 )
-from spacedrive_node.messages.to_gateway import DeviceChanged, NodeIdentity, Readiness, VaultError
+from spacedrive_node.messages.to_gateway import (
+    DeviceChanged,
+    NodeIdentity,
+    Readiness,
+    StoredDevicesChanged,
+    VaultError,
+)
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import Signed, Stored, StoreRefused
 from spacedrive_node.messages.to_swarm import PeerReply, SwarmIdentity
@@ -37,6 +44,11 @@ from spacedrive_node.protocol.keys import fingerprint
 def _stored(host: Any, pairing: Any) -> None:
     host.admit(pairing)
     assert host.request(pairing.sender, pairing.store()) == Stored(7, "unconfirmed")
+
+
+def _changes(effects: Any) -> int:
+    """How often the gateway is told that the devices are others."""
+    return sum(send == Send("gateway", StoredDevicesChanged()) for send in effects.out)
 
 
 def _in_use(host: Any) -> int:
@@ -391,11 +403,11 @@ def test_settled_with_the_expected_mac_is_paired(host: Any, other: Any) -> None:
     wrong = encode(DecisionReceived(pairing.code_id, pairing.attempt, bytes(32)))
     elsewhere = encode(DecisionReceived(pairing.code_id, b"z" * 16, pairing.mac))
     for frame in (wrong, elsewhere, b"\xff", encode(Refused(pairing.code_id, pairing.attempt, "busy"))):
-        host.step("swarm", Settled(other.peer, frame))
+        assert _changes(host.step("swarm", Settled(other.peer, frame))) == 0
         assert host.known == {other.peer: pairing.decision}
     host.step("swarm", Settled(b"\x12\x20" + bytes(32), pairing.acknowledgement))
     assert [device.state for device in host.devices()] == ["unconfirmed"]
-    host.step("swarm", Settled(other.peer, pairing.acknowledgement))
+    assert _changes(host.step("swarm", Settled(other.peer, pairing.acknowledgement))) == 1
     assert [device.state for device in host.devices()] == ["paired"]
     assert host.known == {other.peer: None}
     assert host.request(pairing.sender, ConfirmDevice(8, pairing.th3)) == Stored(8, "paired")
@@ -407,7 +419,8 @@ def test_settled_closed_drops_the_unconfirmed_only(host: Any, other: Any) -> Non
     _stored(host, pairing)
     host.step("swarm", Settled(other.peer, encode(Refused(b"z" * 16, pairing.attempt, "closed"))))
     assert len(host.devices()) == 1
-    host.step("swarm", Settled(other.peer, encode(Refused(pairing.code_id, pairing.attempt, "closed"))))
+    closed = encode(Refused(pairing.code_id, pairing.attempt, "closed"))
+    assert _changes(host.step("swarm", Settled(other.peer, closed))) == 1
     assert host.devices() == ()
     assert host.known == {}
     assert isinstance(host.request(pairing.sender, ConfirmDevice(8, pairing.th3)), StoreRefused)

@@ -7,6 +7,7 @@ import pytest
 from spacedrive_node.actors.web import gateway_client, shown_sessions, watcher
 from spacedrive_node.actors.web.page_json import qr_path
 from spacedrive_node.messages.control_protocol import SessionState
+from spacedrive_node.tests.harness.fake_node import device
 from spacedrive_node.tests.harness.web_actor import running_web
 
 FIRST, SECOND = "0" * 16, "1" * 16
@@ -30,6 +31,47 @@ async def test_without_an_open_page_nothing_is_heard() -> None:
             await web.send_state(SessionState(SECOND, "joiner", "searching"))
             assert (await events.until("session"))["session"] == SECOND
             assert (len(web.connections), web.subscriptions) == (2, 1)
+
+
+async def test_devices_are_listed_when_they_have_changed_and_not_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once for all pages, at the first of them; many changes have one list; without a page there is none."""
+    monkeypatch.setattr(watcher, "DEVICES_SECONDS", 0.05)
+    monkeypatch.setattr(gateway_client, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(gateway_client, "LONGEST_PAUSE_SECONDS", 0.01)
+    async with running_web() as web:
+        async with web.events() as first, web.events() as second:
+            for events in (first, second):
+                await events.until("devices", total=0)
+            assert (web.watches, web.device_lists) == (1, 1)
+            web.devices = (device(1, "attic"),)
+            await web.send_device_change()
+            for events in (first, second):
+                assert (await events.until("devices", total=1))["devices"][0]["name"] == "attic"
+            assert (web.watches, web.device_lists) == (1, 2)
+            web.devices = ()
+            await web.send_device_change(200)
+            await first.until("devices", total=0)
+            assert web.device_lists == 3
+        await web.post("/api/start", {"key": "0" * 32})
+        await web.wait_until(lambda: len(web.connections) == 2)
+        assert web.watches == 0
+
+
+async def test_a_list_that_was_refused_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself after a while; and at once when the gateway says that the vault has its disk again."""
+    monkeypatch.setattr(watcher, "DEVICES_SECONDS", 0.02)
+    for seconds in (0.02, inf):
+        monkeypatch.setattr(watcher, "REFUSED_DEVICES_SECONDS", seconds)
+        async with running_web() as web:
+            web.devices, web.refused_lists = (device(1, "attic"),), 1
+            async with web.events() as events:
+                assert (await events.until("answers", answers=False))["message"] == "its disk is full"
+                if seconds == inf:
+                    await web.send_device_change()
+                await events.until("devices", total=1)
+                assert web.device_lists == 2
 
 
 async def test_states_come_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

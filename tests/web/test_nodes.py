@@ -16,7 +16,7 @@ import spacedrive_node.node as node_module
 from spacedrive_node.config.page_token import PageTokenError, read_token
 from spacedrive_node.node import page_spec
 from spacedrive_node.tests.harness.node_commands import sdnode_up
-from spacedrive_node.tests.harness.nodes import DEADLINE, running_node, two_nodes
+from spacedrive_node.tests.harness.nodes import DEADLINE, pair, running_node, two_nodes
 from spacedrive_node.tests.harness.raw_http import Events, PageClient
 
 WEB = "127.0.0.1:0"
@@ -113,6 +113,32 @@ async def test_what_others_do_is_seen_and_can_be_decided(tmp_path: Path) -> None
                 assert (refused.status, refused.json["error"]) == (409, "not_deciding")
                 await a.page.post("/api/cancel", {"key": new_key(), "session": pairing.id})
                 await events.until("session", session=pairing.id, outcome="cancelled")
+
+
+async def test_what_others_do_to_devices_is_seen_at_once(tmp_path: Path) -> None:
+    """A pairing, a new name and a revocation by another client are on each page, before and after kills."""
+    async with two_nodes(tmp_path, web=WEB) as (a, b):
+        with trio.fail_after(DEADLINE):
+            async with a.page.events() as first, a.page.events() as second:
+
+                async def shown(total: int, **values: str) -> None:
+                    for events in (first, second):
+                        rows = (await events.until("devices", total=total))["devices"]
+                        while not all(values.items() <= row.items() for row in rows):
+                            rows = (await events.until("devices", total=total))["devices"]
+
+                await shown(0)
+                await pair(a, b)
+                await shown(1, name="bruno", state="paired")
+                (device,) = await a.client.devices()
+                await a.client.rename(device.device_id, "kitchen")
+                await shown(1, name="kitchen")
+                os.kill((await a.pids())["gateway"], signal.SIGKILL)
+                await a.client.rename(device.device_id, "attic")
+                await shown(1, name="attic")
+                os.kill((await a.pids())["vault"], signal.SIGKILL)
+                await a.client.forget(device.device_id)
+                await shown(0)
 
 
 async def test_kills_are_not_noticed(tmp_path: Path) -> None:
