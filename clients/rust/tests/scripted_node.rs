@@ -8,7 +8,9 @@ use spacedrive_node_client::{Device, Error, ErrorCode, NodeClient};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
 
+const DEADLINE: Duration = Duration::from_secs(10);
 /// The sum of the pauses before the sixth attempt: 20, 40, 80, 160 and 320 ms.
 const FIVE_PAUSES: Duration = Duration::from_millis(620);
 
@@ -23,10 +25,13 @@ async fn connected() -> (TempDir, UnixListener, NodeClient, UnixStream) {
 }
 
 async fn read_frame(stream: &mut UnixStream) -> Vec<u8> {
-    let length = stream.read_u32().await.unwrap();
-    let mut payload = vec![0; length as usize];
-    stream.read_exact(&mut payload).await.unwrap();
-    payload
+    let frame = async {
+        let length = stream.read_u32().await.unwrap();
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        payload
+    };
+    timeout(DEADLINE, frame).await.expect("the client asks for nothing")
 }
 
 async fn read(stream: &mut UnixStream) -> Value {
