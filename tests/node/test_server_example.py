@@ -69,15 +69,20 @@ class Server:
         finally:
             connection.close()
 
-    def events(self) -> Iterator[dict[str, Any]]:
+    def events(self, name: str = "message") -> Iterator[Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         try:
             connection.request("GET", "/events", headers={"Authorization": LOGIN})
             response = connection.getresponse()
             assert response.headers["content-type"] == "text/event-stream"
+            event = "message"
             while line := response.readline():
-                if line.startswith(b"data: "):
+                if line.startswith(b"event: "):
+                    event = line[len(b"event: ") :].decode().strip()
+                elif line.startswith(b"data: ") and event == name:
                     yield json.loads(line[len(b"data: ") :])
+                elif line == b"\n":
+                    event = "message"
         finally:
             connection.close()
 
@@ -128,7 +133,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_two_servers_pair_over_http(kind: str, folder: Path) -> None:
-    """Start, join, confirm, list, revoke; who has no password gets nothing, and a signal ends it in order."""
+    """Start, join, confirm, list, revoke; who has no password gets nothing, and a signal ends it in order.
+
+    The event stream of Rust tells the devices, too.
+    """
     with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
         a, b = [stack.enter_context(server(COMMANDS[kind], folder, name)) for name in ("anna", "bruno")]
         for login in ("Basic bm8=", "", LOGIN[:-1], LOGIN + "="):
@@ -143,6 +151,8 @@ def test_two_servers_pair_over_http(kind: str, folder: Path) -> None:
         assert a.request("POST", "/pairings/0123456789abcdef/accept")[0] == 404
         assert a.request("DELETE", "/devices/no-id")[0] == 400
         assert a.request("DELETE", f"/devices/{'0' * 32}")[0] == 404
+        lists = a.events("devices")
+        assert kind == "asyncio" or next(lists) == []
         status, shown = a.request("POST", "/pairings", {})
         assert status == 201
         collector.add_code(shown["words"])
@@ -155,7 +165,9 @@ def test_two_servers_pair_over_http(kind: str, folder: Path) -> None:
         assert a.request("POST", f"/pairings/{shown['session']}/reject")[0] == 409
         _, (device,) = a.request("GET", "/devices")
         assert device["name"] == ends[0]["device"]
+        assert kind == "asyncio" or [device] in lists
         assert a.request("DELETE", f"/devices/{device['id']}")[0] == 200
+        assert kind == "asyncio" or [] in lists
         assert a.request("GET", "/devices") == (200, [])
         assert a.request("GET", "/health")[0] == 200
         for one, which in ((a, signal.SIGTERM), (b, signal.SIGINT)):

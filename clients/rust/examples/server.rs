@@ -9,12 +9,14 @@
 //!     POST /pairings {"code": …}   enter one: {"session"}
 //!     POST /pairings/ID/accept     or /reject: what the user says to the device and check value in the events
 //!     DELETE /pairings/ID          give it up         GET /devices, DELETE /devices/ID   list, revoke
-//!     GET /events                  server-sent events: the state of every pairing, now and at each change
+//!     GET /events                  server-sent events: the state of every pairing, now and at each change;
+//!                                  and as events `devices` the list of devices, now and at each change
 //!     GET /health                  200 if the node is ready, else 503
 //!
 //! The node is a child process that ends with the server. When it ends by itself it is started again, and
-//! event streams go on with the next one; what cannot be mended by that ends the server. The interface is
-//! that of examples/server_asyncio.py, and both are tested by tests/node/test_server_example.py.
+//! event streams go on with the next one; what cannot be mended by that ends the server. But for the events
+//! `devices` the interface is that of examples/server_asyncio.py, and both are tested by
+//! tests/node/test_server_example.py.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -34,7 +36,9 @@ use base64::prelude::{Engine, BASE64_STANDARD};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::{json, Value};
-use spacedrive_node_client::{DeviceId, Error, ErrorCode, Events, Node, NodeConfig, SessionId, SessionState};
+use spacedrive_node_client::{
+    Device, DeviceId, DeviceLists, Error, ErrorCode, Events, Node, NodeConfig, SessionId, SessionState,
+};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{signal, SignalKind};
@@ -165,11 +169,7 @@ async fn cancel(State(nodes): State<Nodes>, Path(id): Path<String>) -> Result<Js
 }
 
 async fn list(State(nodes): State<Nodes>) -> Result<Json<Value>, Refusal> {
-    let devices = running(nodes).await?.devices().await?;
-    let shown = devices.iter().map(|device| {
-        json!({"id": device.device_id.to_string(), "name": device.name, "peer_id": device.peer.to_string()})
-    });
-    Ok(Json(shown.collect()))
+    Ok(Json(listed(&running(nodes).await?.devices().await?)))
 }
 
 async fn revoke(State(nodes): State<Nodes>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
@@ -190,24 +190,29 @@ async fn no_such_resource() -> Refusal {
 }
 
 async fn events(State(nodes): State<Nodes>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let states = stream::unfold((nodes, None), |(mut nodes, mut events)| async move {
-        let state = next_state(&mut nodes, &mut events).await?;
-        Some((Ok(Event::default().data(shown(&state).to_string())), (nodes, events)))
+    let all = stream::unfold((nodes, None), |(mut nodes, mut readers)| async move {
+        let event = next_event(&mut nodes, &mut readers).await?;
+        Some((Ok(event), (nodes, readers)))
     });
     // So that a browser that has gone is noticed.
-    Sse::new(states).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("nothing new"))
+    Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("nothing new"))
 }
 
-/// Waits for the next state, over as many nodes as it takes; None when the server ends.
-async fn next_state(nodes: &mut Nodes, events: &mut Option<Events>) -> Option<SessionState> {
+/// Waits for the next event, over as many nodes as it takes; None when the server ends.
+async fn next_event(nodes: &mut Nodes, readers: &mut Option<(Events, DeviceLists)>) -> Option<Event> {
     loop {
-        let found = match events {
-            Some(events) => events.next().await,
+        let found = match readers {
+            Some((events, lists)) => tokio::select! {
+                state = events.next() => state.map(|state| Event::default().data(shown(&state).to_string())),
+                list = lists.next() => {
+                    list.map(|devices| Event::default().event("devices").data(listed(&devices).to_string()))
+                }
+            },
             None => {
                 let node = nodes.wait_for(Option::is_some).await.ok()?.clone()?;
-                match node.events().await {
+                match tokio::try_join!(node.events(), node.all_devices()) {
                     Ok(new) => {
-                        *events = Some(new);
+                        *readers = Some(new);
                         continue;
                     }
                     Err(error) => Err(error),
@@ -215,12 +220,19 @@ async fn next_state(nodes: &mut Nodes, events: &mut Option<Events>) -> Option<Se
             }
         };
         match found {
-            Ok(state) => return Some(state),
+            Ok(event) => return Some(event),
             Err(Error::NodeEnded { .. }) => nodes.changed().await.ok()?,
             Err(_) => sleep(FIRST_PAUSE).await,
         }
-        *events = None;
+        *readers = None;
     }
+}
+
+fn listed(devices: &[Device]) -> Value {
+    let shown = devices.iter().map(|device| {
+        json!({"id": device.device_id.to_string(), "name": device.name, "peer_id": device.peer.to_string()})
+    });
+    shown.collect()
 }
 
 /// What a page shows of a state: all but the code.

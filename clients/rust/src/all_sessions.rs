@@ -113,8 +113,7 @@ impl Known {
 ///
 /// No state comes twice, also across reconnections. A reader that is slow misses states in between, never the
 /// newest. A node that was started again knows nothing of its former sessions, and says nothing of them.
-/// Devices are followed by this too: list them again when an outcome is `Paired`, after `rename` and `forget`,
-/// and when the connection is back ([`crate::NodeClient::connection`]).
+/// Devices are followed by [`crate::DeviceLists`].
 pub struct Events {
     sessions: Arc<AllSessions>,
     number: u64,

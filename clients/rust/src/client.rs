@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch, Semaphore};
 use tokio::time::timeout;
 
+use crate::all_devices::{AllDevices, DeviceLists};
 use crate::all_sessions::{AllSessions, Events};
 use crate::connection::{connect, Call, Command, Connection, Subscription};
 use crate::ids::Key;
@@ -42,6 +43,7 @@ struct Shared {
     last_id: AtomicU64,
     slots: Semaphore,
     sessions: Arc<AllSessions>,
+    devices: Arc<AllDevices>,
     is_connected: watch::Receiver<bool>,
 }
 
@@ -59,6 +61,7 @@ impl NodeClient {
                 last_id: AtomicU64::new(0),
                 slots: Semaphore::new(MAX_OPEN_CALLS),
                 sessions: Arc::new(AllSessions::new()),
+                devices: Arc::new(AllDevices::new()),
                 is_connected,
             }),
         })
@@ -162,13 +165,17 @@ impl NodeClient {
             return Err(Error::OutOfBounds("a name has 1 to 64 characters"));
         }
         let (key, name) = (Key::random()?, name.to_owned());
-        self.done(|id| Request::RenameDevice { id, key, device_id, name }).await
+        self.done(|id| Request::RenameDevice { id, key, device_id, name }).await?;
+        self.shared.devices.on_change();
+        Ok(())
     }
 
     /// Trusts a device no longer, and deletes it and its secrets. Refused with `NoSuchDevice`.
     pub async fn forget(&self, device_id: DeviceId) -> Result<(), Error> {
         let key = Key::random()?;
-        self.done(|id| Request::ForgetDevice { id, key, device_id }).await
+        self.done(|id| Request::ForgetDevice { id, key, device_id }).await?;
+        self.shared.devices.on_change();
+        Ok(())
     }
 
     /// Describes the node: addresses, reachability, sessions, readiness.
@@ -236,6 +243,17 @@ impl NodeClient {
             place.send(Command::Subscribe(self.next_id(), Subscription::All(sessions.clone())));
         }
         Ok(Events::new(sessions.clone(), commands.clone()))
+    }
+
+    /// Follows the devices, also what other clients and the other devices change. What this client has changed
+    /// is in the lists that are waited for from then on.
+    pub async fn all_devices(&self) -> Result<DeviceLists, Error> {
+        let devices = &self.shared.devices;
+        let place = self.shared.commands.reserve().await.map_err(|_| Error::Closed)?;
+        if devices.begin() {
+            place.send(Command::Subscribe(self.next_id(), Subscription::Devices(devices.clone())));
+        }
+        Ok(DeviceLists::new(devices.clone(), self.clone()))
     }
 
     /// Follows one session.

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until, Instant};
 
+use crate::all_devices::AllDevices;
 use crate::all_sessions::AllSessions;
 use crate::codec::{decode, encode, next_frame, Malformed};
 use crate::messages::{Reply, Request, SessionState};
@@ -47,10 +48,11 @@ pub(crate) struct Call {
     pub(crate) answer: oneshot::Sender<Result<Reply, Error>>,
 }
 
-/// Who is told the states: of one session, which ends with its outcome, or of all.
+/// Who is told the states: of one session, which ends with its outcome, or of all; or that devices change.
 pub(crate) enum Subscription {
     One(SessionId, watch::Sender<Seen>),
     All(Arc<AllSessions>),
+    Devices(Arc<AllDevices>),
 }
 
 impl Subscription {
@@ -58,6 +60,7 @@ impl Subscription {
         match self {
             Self::One(session, _) => Request::Subscribe { id, session: Some(session.clone()) },
             Self::All(_) => Request::Subscribe { id, session: None },
+            Self::Devices(_) => Request::WatchDevices { id },
         }
     }
 
@@ -67,6 +70,8 @@ impl Subscription {
                 seen.send_if_modified(|seen| seen.add(state));
             }
             Self::All(sessions) => sessions.on_state(state),
+            // No node says this of devices.
+            Self::Devices(_) => {}
         }
     }
 
@@ -74,6 +79,7 @@ impl Subscription {
         match self {
             Self::One(_, seen) => seen.send_modify(|seen| seen.fail(error)),
             Self::All(sessions) => sessions.fail(error),
+            Self::Devices(devices) => devices.fail(error),
         }
     }
 
@@ -230,6 +236,11 @@ impl Connection {
                     if is_last && matches!(subscription, Subscription::One(..)) {
                         self.subscriptions.remove(&id);
                     }
+                }
+            }
+            Reply::DevicesChanged { .. } => {
+                if let Some(Subscription::Devices(devices)) = self.subscriptions.get(&id) {
+                    devices.on_change();
                 }
             }
             Reply::Error { code, message, .. } => {

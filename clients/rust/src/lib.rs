@@ -4,7 +4,7 @@
 //! - [`NodeClient`] is the connection. It makes itself anew when the node's parts are started again, and what
 //!   was under way is repeated without taking effect twice.
 //! - [`Pairing`] is one session: its code, its states, what its user decides. [`Events`] are the states of
-//!   all sessions.
+//!   all sessions, [`DeviceLists`] the devices after each change.
 //! - [`Node`] is a node that this program starts and that ends with it.
 //!
 //! ```no_run
@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod all_devices;
 mod all_sessions;
 mod client;
 mod closed_lists;
@@ -39,6 +40,7 @@ mod messages;
 mod node;
 mod pairing;
 
+pub use all_devices::DeviceLists;
 pub use all_sessions::Events;
 pub use client::NodeClient;
 pub use closed_lists::{DeviceState, ErrorCode, Outcome, ReloadState, Role, Stage};

@@ -75,6 +75,9 @@ pub(crate) enum Request {
         id: u64,
         session: Option<SessionId>,
     },
+    WatchDevices {
+        id: u64,
+    },
     Shutdown {
         id: u64,
         key: Key,
@@ -107,6 +110,9 @@ pub(crate) enum Reply {
         devices: Vec<Device>,
         more: bool,
     },
+    DevicesChanged {
+        id: u64,
+    },
     NodeStatus(Box<NodeStatus>),
     ActorList {
         id: u64,
@@ -136,6 +142,7 @@ impl Reply {
             | Self::Sessions { id, .. }
             | Self::SessionEvent { id, .. }
             | Self::DeviceList { id, .. }
+            | Self::DevicesChanged { id }
             | Self::ActorList { id, .. }
             | Self::Reloaded { id, .. }
             | Self::Error { id, .. } => Some(*id),

@@ -1,51 +1,20 @@
 //! The client against real nodes of this tree, on loopback. `make test-rust` runs it.
 //!
-//! Each test has a folder of its own for data directories and runtime directory. `SDNODE` names the command,
-//! that of `.venv` unless it is set.
+//! Each test has a folder of its own for data directories and runtime directory.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod nodes;
+
 use std::time::Duration;
 
+use nodes::{config, meet, send_signals, start, within_deadline, SEARCH};
 use spacedrive_node_client::{
-    Error, ErrorCode, Events, Node, NodeClient, NodeConfig, Outcome, Pairing, ReloadState, Role,
-    SessionState, Stage, States,
+    Error, ErrorCode, Events, Node, NodeClient, Outcome, Pairing, ReloadState, Role, SessionState, Stage,
+    States,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
-
-const DEADLINE: Duration = Duration::from_secs(120);
-const SEARCH: Duration = Duration::from_secs(30);
-
-fn config(folder: &Path, name: &str) -> NodeConfig {
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut config = NodeConfig::new(folder.join(name));
-    config.program = std::env::var_os("SDNODE").map_or_else(|| tree.join(".venv/bin/sdnode"), PathBuf::from);
-    config.flags = ["--offline", "--name", name].map(str::to_owned).to_vec();
-    config.variables = vec![("XDG_RUNTIME_DIR".to_owned(), folder.display().to_string())];
-    config
-}
-
-async fn start(folder: &TempDir, name: &str) -> Node {
-    Node::start(&config(folder.path(), name)).await.unwrap()
-}
-
-/// Has a test end, whatever it waits for.
-async fn within_deadline<T>(test: impl std::future::Future<Output = T>) -> T {
-    timeout(DEADLINE, test).await.expect("the test has waited too long")
-}
-
-/// Shows a code on one node and enters it on the other.
-async fn meet(one: &NodeClient, other: &NodeClient) -> (Pairing, Pairing) {
-    let shown = one.start_pairing(None).await.unwrap();
-    let words = shown.code().unwrap().words;
-    assert_eq!(words.split(' ').count(), 12);
-    let entered = other.join_pairing(&words, SEARCH).await.unwrap();
-    (shown, entered)
-}
 
 /// Reads events up to the end of a session: no state twice, no stage back.
 async fn end_of(events: &mut Events, pairing: &Pairing) -> Vec<SessionState> {
@@ -60,15 +29,6 @@ async fn end_of(events: &mut Events, pairing: &Pairing) -> Vec<SessionState> {
         if state.outcome.is_some() {
             return states;
         }
-    }
-}
-
-/// Sends signals to actors.
-async fn send_signals(node: &NodeClient, signals: &[(&str, &str)]) {
-    let running = node.actors().await.unwrap();
-    for (actor, signal) in signals {
-        let pid = running.iter().find(|one| one.actor == *actor).unwrap().pid.to_string();
-        assert!(Command::new("kill").args([signal, pid.as_str()]).status().unwrap().success());
     }
 }
 
