@@ -20,8 +20,9 @@ MIN_LIFE_S, MAX_LIFE_S = 60.0, 3600.0
 RENEWAL_SHARE = 0.75
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 """Between tries at one relay, doubled each time."""
-MAX_PAUSE_ALONE_S = 5.0
-"""The same while there is no reservation, for a relay of the configuration or one at which there was one."""
+MAX_PAUSE_ALONE_S = 3.0
+"""The same while there is no reservation, for a relay of the configuration or one at which there was one. A
+dial to one that is silent takes ten seconds besides, whose last packet leaves after seven."""
 REFUSED_PAUSE_S = 300.0
 """Before a relay is asked again that was found and cannot be used: full, or in the block of the other."""
 STEADY_S = 30.0
