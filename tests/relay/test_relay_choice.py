@@ -220,15 +220,19 @@ def test_one_that_was_of_use_is_asked_often_while_there_is_none() -> None:
 
 
 def test_when_the_last_one_is_lost_another_is_not_waited_for_as_long_as_before() -> None:
-    """It was away while there was one, and so was asked seldom."""
-    choice = having([1, 2])
-    asked(choice, 0.0)
-    grant(choice, 1, 0.0)
-    choice.refused(relay(2).peer, 0.0)
-    lonely(choice, 600.0, [2], 0.0)
-    lost_at = choice.wake_at() - MAX_PAUSE_S + 1.0
-    choice.lost(relay(1).peer, lost_at)
-    assert 2 in [number for at in (lost_at, lost_at + MAX_PAUSE_ALONE_S) for number in asked(choice, at)]
+    """It was away while there was one, and so was asked seldom. The last one was lost, or ran out."""
+    for runs_out in (False, True):
+        choice = having([1, 2])
+        asked(choice, 0.0)
+        grant(choice, 1, 0.0)
+        choice.refused(relay(2).peer, 0.0)
+        lonely(choice, 600.0, [2], 0.0)
+        lost_at = choice.wake_at() - MAX_PAUSE_S + 1.0
+        if runs_out:
+            grant(choice, 1, lost_at - 60.0, life=60.0)
+        else:
+            choice.lost(relay(1).peer, lost_at)
+        assert 2 in [number for at in (lost_at, lost_at + MAX_PAUSE_ALONE_S) for number in asked(choice, at)]
 
 
 def test_one_that_connects_again_is_asked_at_once() -> None:

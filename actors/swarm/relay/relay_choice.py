@@ -122,6 +122,8 @@ class RelayChoice:
         for relay in self._relays.values():
             if relay.is_kept and relay.ends_at <= now:
                 self._end(relay)
+        if not self.kept:
+            self._shorten_pauses(now)
         asked = [one for one in self._relays.values() if self._is_due(one, now)]
         for relay in asked:
             relay.is_being_asked = True
@@ -182,10 +184,6 @@ class RelayChoice:
         relay.losses = 0 if now - relay.granted_at >= STEADY_S else relay.losses + 1
         self._end(relay)
         relay.ask_at = now + _pause(relay.losses, MAX_PAUSE_S)
-        if not self.kept:
-            for one in self._relays.values():
-                if one.is_away and self._is_trusted(one):
-                    one.ask_at = min(one.ask_at, now + MAX_PAUSE_ALONE_S)
         return True
 
     def begin_anew(self, now: Instant) -> None:
@@ -195,6 +193,12 @@ class RelayChoice:
                 relay.renews_at = min(relay.renews_at, now)
             elif relay.is_configured or relay.faults:
                 relay.ask_at, relay.failures, relay.losses = min(relay.ask_at, now), 0, 0
+
+    def _shorten_pauses(self, now: Instant) -> None:
+        """There is no reservation any more: what was asked seldom, because there was one, is asked often."""
+        for relay in self._relays.values():
+            if relay.is_away and self._is_trusted(relay):
+                relay.ask_at = min(relay.ask_at, now + MAX_PAUSE_ALONE_S)
 
     def _is_due(self, relay: _Relay, now: Instant) -> bool:
         return relay.is_kept and not relay.is_being_asked and relay.renews_at <= now
