@@ -6,7 +6,7 @@ Whole nodes in the network namespaces of nat_lab, driven through their clients.
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,4 +202,5 @@ def kill_all(relays: list[UpCommand]) -> None:
 def signal_all(up: UpCommand, how: signal.Signals) -> None:
     """Send a signal to every process of a node, as the suspend of a laptop stops them all."""
     for one in (psutil.Process(up.process.pid), *psutil.Process(up.process.pid).children(recursive=True)):
-        os.kill(one.pid, how)
+        with suppress(ProcessLookupError):  # its parent was killed before, and it has ended with that
+            os.kill(one.pid, how)

@@ -1,5 +1,6 @@
 """Both relays are dead for good: what is left of a code that is shown, and of a pairing that is under way."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from spacedrive_node.tests.harness.interrupted_nodes import (
 )
 from spacedrive_node.tests.harness.interruption_report import Return
 from spacedrive_node.tests.harness.nat_lab import NatLab
+from spacedrive_node.tests.harness.nat_nodes import until
 from spacedrive_node.tests.harness.node_commands import DEADLINE
 
 
@@ -28,6 +30,8 @@ async def test_a_code_is_reached_over_a_relay_that_the_dht_has(
     """Nobody was told of the third one."""
     async with scene(short_path, lab, ("symmetric", "symmetric")) as found:
         found.start_relay(2)
+        for relay in found.relays:  # otherwise these do not name it to who announces, for ten minutes
+            await trio.to_thread.run_sync(partial(until, relay, dht_peers=2))
         shown = await found.anna.client.start_pairing()
         await knows_third(found)
         kill_all(found.relays)
