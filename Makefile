@@ -71,9 +71,11 @@ failures: $(DEV) ## the other side vanishes at every message, in every manner, o
 turnover: $(DEV) ## 1 000 connections over each transport come and go (CONNECTIONS=1000)
 	@CONNECTIONS=$(CONNECTIONS) $(BIN)/python -m pytest -c tests/pytest.ini tests/limits/test_turnover.py
 
-# Root, nftables. Of these the tests take test_*.py alone, and twelve seconds in place of a minute.
-interruptions: $(DEV) ## cables, Wi-Fi, routers, relays, name servers and laptops are gone for a minute (AWAY=60)
-	@AWAY=$(AWAY) $(BIN)/python -m pytest -c tests/pytest.ini tests/interruptions/*.py --timeout=900
+# Root, nftables. Of these the tests take test_*.py alone, and twelve seconds in place of a minute. RUNS=3 for more.
+interruptions: $(DEV) ## what is gone for a minute, and how soon nodes are back; writes docs/interruptions.md (AWAY=60, RUNS=3, JOBS=3)
+	@AWAY=$(AWAY) $(if $(RUNS),RUNS=$(RUNS)) INTERRUPTIONS_REPORT=docs/interruptions.md \
+		$(BIN)/python -m pytest -c tests/pytest.ini tests/interruptions/*.py --timeout=900 \
+		$(if $(filter command line,$(origin JOBS)),-n $(JOBS) --maxschedchunk 1)
 
 # What cannot be built here is skipped, and the table says so.
 interop: $(DEV) ## with go-, rust- and js-libp2p, which it builds (some minutes); writes docs/interoperability.md

@@ -36,8 +36,9 @@ REANNOUNCE_INTERVAL_SECONDS = 600.0
 RENEWAL_INTERVAL_SECONDS = 60.0
 """From the end of a successful round to the next renewal; a code lives for five minutes."""
 FIRST_BACKOFF_SECONDS = 0.5
-MAX_BACKOFF_SECONDS = 30.0
-"""Pauses after a round in which no server stored the announcement: doubled each time."""
+MAX_BACKOFF_SECONDS = 5.0
+"""Pauses after a round in which no server stored the announcement: doubled each time. Nobody finds the code
+meanwhile, and that a line is back makes no event here."""
 SERVER_INTERVAL_SECONDS = 1.0
 """Between two announcements to one server, of whatever keys."""
 EARLY_START_SECONDS = 0.7
@@ -133,7 +134,7 @@ class Announcer:
         """
         for key, announcement in self._announcements.items():
             if announcement.lookup is not None:
-                announcement.lookup.add_seeds([server])
+                announcement.lookup.handle_joined(server)
             elif self._is_close_enough(key, announcement, server.peer):
                 self._enqueue(key, announcement, server, now)
 
@@ -148,6 +149,7 @@ class Announcer:
         A round that runs, perhaps with dead servers for a while, is not waited for.
         """
         for key, announcement in self._announcements.items():
+            announcement.backoff = FIRST_BACKOFF_SECONDS
             if announcement.in_round:
                 self._send_again(key, announcement, now)
             else:

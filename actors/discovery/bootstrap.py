@@ -2,8 +2,10 @@
 
 While no server is known, every bootstrap peer is offered to the swarm again and again, with a growing pause,
 and each time some of the servers that were of use before, so that a node comes back when none of its
-bootstrap peers does. Afterwards that happens once a minute, because connections break and a routing table can
-run empty without any event; and sooner when a server is lost, which may only be restarting.
+bootstrap peers does. The pause stays short while no server is connected: nobody finds this node then, and
+that the line, the server or the name server is back makes no event here. Afterwards that happens once a
+minute, because connections break and a routing table can run empty without any event; and sooner when a
+server is lost, which may only be restarting.
 
 Owns the answer to "is a DHT server known?", which is the readiness of the part `dht`. Never sends anything;
 `poll` and `changed_readiness` return what to send.
@@ -16,18 +18,21 @@ from ...messages.to_discovery import KadReply
 from ...messages.to_gateway import Readiness
 from ...messages.to_swarm import Bootstrap, ClosestServers
 from ...messages.types import Instant, PeerAddresses
-from .context import REMEMBERED_AT_ONCE, REMEMBERED_AT_START, DiscoveryContext
+from .context import REMEMBERED_AT_ONCE, REMEMBERED_AT_START, REMEMBERED_LATER, DiscoveryContext
 from .pending_requests import Answer
 
 FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
+MAX_ALONE_BACKOFF_SECONDS = 5.0
+"""The same while no server is connected."""
 LOSS_BACKOFF_SECONDS = 0.25
 """After the loss of a server the bootstrap peers are offered this soon."""
 SERVER_KNOWN = "a DHT server is known"
 """Detail of the readiness."""
 _MAX_ADDRESSES = 32
 LOSS_WINDOW_SECONDS = 30.0
-"""A loss within this time of the one before doubles that pause, so that a server that flaps costs little."""
+"""A loss within this time of the one before, and a server that has joined in between, double that pause:
+one that flaps costs little."""
 
 
 class Bootstrapper:
@@ -36,6 +41,8 @@ class Bootstrapper:
     def __init__(self, context: DiscoveryContext) -> None:
         self._context = context
         self._server_known = False
+        self._connected: set[bytes] = set()
+        """The servers that have joined and were not lost since."""
         self._server_lost = False
         """A server was lost, and none has joined since."""
         self._backoff = FIRST_BACKOFF_SECONDS
@@ -51,6 +58,7 @@ class Bootstrapper:
         """Begin again: the swarm is up, or up again, and has neither connections nor a routing table."""
         self._context.requests.abandon(self)
         self._server_known = False
+        self._connected.clear()
         self._offer_at_once(now)
 
     def handle_remembered(self, now: Instant) -> None:
@@ -70,17 +78,21 @@ class Bootstrapper:
         self._server_lost = True
         self._offer_at_once(now)
 
-    def handle_server_lost(self, now: Instant) -> None:
+    def handle_server_lost(self, peer: bytes, now: Instant) -> None:
         """Offer the bootstrap peers soon: the server may be back in a moment, and may be the only one."""
-        again = now - self._lost_at < LOSS_WINDOW_SECONDS
-        self._backoff = min(self._loss_backoff * 2, MAX_BACKOFF_SECONDS) if again else LOSS_BACKOFF_SECONDS
-        self._loss_backoff = self._backoff
+        self._connected.discard(peer)
+        if now - self._lost_at >= LOSS_WINDOW_SECONDS:
+            self._loss_backoff = LOSS_BACKOFF_SECONDS
+        elif not self._server_lost:  # otherwise it is the same loss: a line takes all servers with it
+            self._loss_backoff = min(self._loss_backoff * 2, MAX_BACKOFF_SECONDS)
+        self._backoff = self._loss_backoff
         self._lost_at = now
         self._server_lost = True
         self._next_at = min(self._next_at, now + self._backoff)
 
-    def handle_server_joined(self) -> None:
+    def handle_server_joined(self, peer: bytes) -> None:
         """Record that a server is in the routing table, or is there again."""
+        self._connected.add(peer)
         self._server_known = True
         self._server_lost = False
 
@@ -108,6 +120,8 @@ class Bootstrapper:
         out.append(ClosestServers(self._context.requests.open(self, b"", now), own_peer))
         if self._server_known and not self._server_lost:
             self._backoff = MAX_BACKOFF_SECONDS
+        elif not self._connected and (peers or self._context.remembered):
+            self._backoff = min(self._backoff, max(MAX_ALONE_BACKOFF_SECONDS, self._loss_backoff))
         self._next_at = now + self._backoff
         self._backoff = min(self._backoff * 2, MAX_BACKOFF_SECONDS)
         return out
@@ -118,7 +132,9 @@ class Bootstrapper:
         if not servers or (self._server_known and not self._remembered_due):
             return []
         begin = self._next_remembered
-        end = begin + (REMEMBERED_AT_START if self._remembered_due else REMEMBERED_AT_ONCE)
+        is_late = self._backoff >= MAX_ALONE_BACKOFF_SECONDS
+        at_once = REMEMBERED_LATER if is_late else REMEMBERED_AT_ONCE
+        end = begin + (REMEMBERED_AT_START if self._remembered_due else at_once)
         self._remembered_due = False
         self._next_remembered = end if end < len(servers) else 0
         chosen = servers[begin:end]

@@ -11,8 +11,11 @@ from .pending_requests import PendingRequests
 
 REMEMBERED_AT_ONCE = 8
 """Remembered servers that are tried together."""
+REMEMBERED_LATER = 4
+"""The same once all have been silent for a while."""
 REMEMBERED_AT_START = 16
-"""The same when they have just come: of so many different networks that one crowd is not all that answers."""
+"""As many as are tried when they have just come: of so many different networks that one crowd is not all
+that answers."""
 
 
 @dataclass(slots=True)

@@ -104,7 +104,7 @@ class Discovery:
             case ServerJoined():
                 self._handle_server_joined(message.server, now)
             case ServerLost():
-                self._bootstrapper.handle_server_lost(now)
+                self._bootstrapper.handle_server_lost(message.peer, now)
             case NetworkChanged():
                 self._bootstrapper.handle_network_changed(now)
                 self._announcer.renew(now)
@@ -252,7 +252,7 @@ class Discovery:
             search.restart(now)
 
     def _handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
-        self._bootstrapper.handle_server_joined()
+        self._bootstrapper.handle_server_joined(server.peer)
         if self._context.own_peer is None or server.peer == self._context.own_peer:
             return
         self._announcer.handle_server_joined(server, now)

@@ -86,6 +86,8 @@ class _Server:
     status: _Status = _Status.FRESH
     requested_at: Instant = 0.0
     request_count: int = 0
+    has_joined: bool = False
+    """It was given another try because there was a connection with it."""
     tried_addresses: int = 0
     """How many of `addresses` were known when it was last asked."""
 
@@ -122,6 +124,13 @@ class Lookup:
             if server is not None and (server.distance, server.peer) not in self._seeds:
                 insort(self._seeds, (server.distance, server.peer))
                 del self._seeds[K * 4 :]
+
+    def handle_joined(self, named: PeerAddresses) -> None:
+        """Add a seed that is connected now. If it has failed, it was away, and is asked again."""
+        self.add_seeds([named])
+        server = self._servers.get(named.peer)
+        if server is not None and server.status is _Status.FAILED and not server.has_joined:
+            server.status, server.has_joined = _Status.FRESH, True
 
     def poll(self, now: Instant, room: int) -> list[PeerAddresses]:
         """Return the servers to ask now, at most `room` of them; their requests are pending from now on."""

@@ -64,6 +64,11 @@ class LookupDriver:
         self.lookup.add_seeds(servers)
         self._changed = True
 
+    def handle_joined(self, server: PeerAddresses) -> None:
+        """Add a server with which there is a connection now, and ask it again if it did not answer."""
+        self.lookup.handle_joined(server)
+        self._changed = True
+
     def poll(self, now: Instant) -> list[Message]:
         """Return what to send to the swarm now."""
         if not self._changed and now < self._wake_at:

@@ -65,7 +65,7 @@ class Search:
     def handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
         """Use a new DHT server: the running lookup asks it, or the next round begins early."""
         if self._lookup is not None:
-            self._lookup.add_seeds([server])
+            self._lookup.handle_joined(server)
         else:
             self._hasten_next_round(now)
 

@@ -11,7 +11,7 @@ from spacedrive_node.actors.discovery.announce import (
 )
 from spacedrive_node.actors.discovery.lookup import K
 from spacedrive_node.messages.from_supervisor import SessionEnded
-from spacedrive_node.messages.to_discovery import ServerJoined, StopProviding, SwarmUp
+from spacedrive_node.messages.to_discovery import NetworkChanged, ServerJoined, StopProviding, SwarmUp
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_swarm import KadRequest
 from spacedrive_node.tests.harness.simulated_dht import KEY, OWN, PROVIDER, SimulatedDht, addresses_of, peer
@@ -124,6 +124,25 @@ def test_refusals_are_tried_again_and_bounded() -> None:
     assert len(adds(net)) == 3
     net.run(20.0)
     assert len(adds(net)) > 3
+
+
+@pytest.mark.parametrize("away", range(100, 130, 3))
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "untold"])
+def test_after_a_dead_line_a_code_is_announced_in_seconds(away: float, is_told: bool) -> None:
+    """Whatever pauses there were meanwhile, and whether or not anybody says that the line is back."""
+    net = SimulatedDht(14, 30)
+    net.table = list(net.servers)[:5]
+    net.swarm_comes_up()
+    for server in net.servers.values():
+        server.behave = lambda request: None
+    net.provide()
+    net.run(away)
+    for server in net.servers.values():
+        server.behave = None
+    if is_told:
+        net.take("swarm", NetworkChanged())
+    net.run(4.0 if is_told else 8.0)
+    assert holders(net)
 
 
 def walks(net: SimulatedDht) -> int:

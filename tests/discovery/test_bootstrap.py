@@ -1,7 +1,9 @@
 """Getting back into the DHT after the server that was its door has gone."""
 
 from collections import Counter
+from itertools import pairwise
 
+from spacedrive_node.actors.discovery.bootstrap import MAX_ALONE_BACKOFF_SECONDS
 from spacedrive_node.messages.to_discovery import RememberedServers, ServerJoined, ServerLost
 from spacedrive_node.messages.to_swarm import Bootstrap
 from spacedrive_node.messages.types import PeerAddresses
@@ -37,6 +39,43 @@ def test_a_lost_server_is_sought_at_once_and_until_it_is_back() -> None:
     assert len(offers(net, 300.0)) <= 6
 
 
+def test_alone_a_node_looks_every_few_seconds() -> None:
+    """However long nobody was there: that a line, a server or a name server is back makes no event."""
+    for has_been_connected in (True, False):
+        net = connected() if has_been_connected else SimulatedDht(11, 1, bootstrap=(SERVER,))
+        if has_been_connected:
+            net.take("swarm", ServerLost(SERVER.peer))
+        else:
+            net.swarm_comes_up()
+        times = offers(net, 600.0)
+        assert max(later - former for former, later in pairwise(times)) <= MAX_ALONE_BACKOFF_SECONDS
+        assert len(times) <= 10 + 600.0 / MAX_ALONE_BACKOFF_SECONDS
+
+
+def test_one_of_several_that_stays_away_is_sought_ever_more_seldom() -> None:
+    """The others are connected."""
+    net = connected()
+    other = addresses_of(peer("other"))
+    net.take("swarm", ServerJoined(other))
+    net.take("swarm", ServerLost(SERVER.peer))
+    assert len(offers(net, 600.0)) < 20
+
+
+def test_a_line_that_takes_all_servers_along_is_one_loss() -> None:
+    """The door is sought as soon as if it had been the only one."""
+    net = connected()
+    others = [addresses_of(peer(("other", number))) for number in range(20)]
+    for one in others:
+        net.take("swarm", ServerJoined(one))
+    net.run(300.0)
+    for one in (SERVER, *others):
+        net.take("swarm", ServerLost(one.peer))
+        net.run(0.01)
+    times = offers(net, 60.0)
+    assert times[0] < 0.5
+    assert max(later - former for former, later in pairwise(times)) <= MAX_ALONE_BACKOFF_SECONDS
+
+
 def test_a_server_that_always_hangs_up_is_not_besieged() -> None:
     """One loss right after the other: ever longer pauses."""
     net = connected()
@@ -68,7 +107,7 @@ def remembered_offers(net: SimulatedDht) -> list[tuple[float, bytes]]:
 
 
 def test_remembered_servers_are_tried_first_and_in_turn_while_none_is_known() -> None:
-    """Sixteen at first, then eight, from the first again after the last; and no more once one is there."""
+    """Sixteen, then eight, then four, from the first again after the last; and no more once one is there."""
     net = SimulatedDht(11, 1, bootstrap=(SERVER,))
     net.swarm_comes_up()
     net.take("swarm", RememberedServers(REMEMBERED))
@@ -78,8 +117,8 @@ def test_remembered_servers_are_tried_first_and_in_turn_while_none_is_known() ->
     assert [one for when, one in offered if when == first] == [one.peer for one in REMEMBERED[:16]]
     assert {one for _, one in offered} == {one.peer for one in REMEMBERED}
     times = Counter(when for when, _ in offered)
-    assert list(times.values())[:4] == [16, 8, 6, 8]
-    assert len(times) < 15  # the pause grows to a minute
+    assert list(times.values())[:5] == [16, 8, 4, 2, 4]
+    assert len(times) < 10 + 300.0 / MAX_ALONE_BACKOFF_SECONDS
     net.table = [REMEMBERED[3].peer]
     net.take("swarm", ServerJoined(REMEMBERED[3]))
     net.run(300.0)

@@ -294,3 +294,20 @@ def test_a_restart_of_the_swarm_begins_the_lookup_again() -> None:
     net.swarm_restarts()
     net.run(1.0, until=lambda: TRUE in net.candidates)
     assert TRUE in net.candidates
+
+
+def test_a_server_that_has_failed_and_then_connects_is_asked_again() -> None:
+    """Once: it was away, not dead. One that has answered is not."""
+    server = addresses_of(peer("away"))
+    lookup = Lookup(KEY, OWN)
+    lookup.add_seeds([server])
+    for expected in ([server], [server], []):
+        assert lookup.poll(0.0, 10) == expected
+        lookup.handle_failure(server.peer)
+        lookup.handle_joined(server)
+    other = addresses_of(peer("there"))
+    lookup.handle_joined(other)
+    assert lookup.poll(0.0, 10) == [other]
+    lookup.handle_answer(other.peer, [])
+    lookup.handle_joined(other)
+    assert lookup.poll(0.0, 10) == []

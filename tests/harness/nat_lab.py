@@ -141,8 +141,17 @@ class Home(Namespace):
 
     def restart_router(self) -> None:
         """Let the NAT forget all mappings, as the restart of a router does."""
+        self.mend_line(self.cut_line())
+
+    def cut_line(self) -> str:
+        """Let nothing through between the NAT and the world; return what `mend_line` wants."""
         routes = self.run("ip", "-4", "route", "show", "default").strip()
-        self.ip("link set wan0 down", "link set wan0 up", f"route add {routes}")
+        self.ip("link set wan0 down")
+        return routes
+
+    def mend_line(self, routes: str) -> None:
+        """Let everything through again. The NAT has forgotten all mappings."""
+        self.ip("link set wan0 up", f"route add {routes}")
 
     def connect(self, made: "LabHost | Home", interface: str) -> None:
         """Give a namespace a cable to this network, and an address of it."""

@@ -1,5 +1,6 @@
 """Both relays are dead for good: what is left of a code that is shown, and of a pairing that is under way."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import trio
 from spacedrive_node.client.pairing import PairingFailedError
 from spacedrive_node.messages.actor_configs import SessionConfig
 from spacedrive_node.tests.harness.interrupted_nodes import (
+    Record,
     Scene,
     begin,
     end,
@@ -16,20 +18,28 @@ from spacedrive_node.tests.harness.interrupted_nodes import (
     scene,
     see_each_other,
 )
+from spacedrive_node.tests.harness.interruption_report import Return
 from spacedrive_node.tests.harness.nat_lab import NatLab
+from spacedrive_node.tests.harness.nat_nodes import until
 from spacedrive_node.tests.harness.node_commands import DEADLINE
 
 
-async def test_a_code_is_reached_over_a_relay_that_the_dht_has(short_path: Path, lab: NatLab) -> None:
+async def test_a_code_is_reached_over_a_relay_that_the_dht_has(
+    short_path: Path, lab: NatLab, record_property: Record
+) -> None:
     """Nobody was told of the third one."""
     async with scene(short_path, lab, ("symmetric", "symmetric")) as found:
         found.start_relay(2)
+        for relay in found.relays:  # otherwise these do not name it to who announces, for ten minutes
+            await trio.to_thread.run_sync(partial(until, relay, dht_peers=2))
         shown = await found.anna.client.start_pairing()
         await knows_third(found)
         kill_all(found.relays)
-        await found.anna.until(reserved(1, 1))
+        gone = Return("both relays for good, and the DHT has a third one", record_property)
         joined = await found.bruno.client.join_pairing(" ".join(shown.code.words), timeout=DEADLINE)
         await see_each_other(shown, joined)
+        gone.note("found")
+        assert reserved(1, 1)((await found.anna.client.status()).addresses)
         await end(shown, joined)
 
 

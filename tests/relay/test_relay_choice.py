@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from spacedrive_node.actors.swarm.relay.relay_choice import (
     FIRST_PAUSE_S,
     MAX_FOUND,
     MAX_LIFE_S,
+    MAX_PAUSE_ALONE_S,
     MAX_PAUSE_S,
     REFUSED_PAUSE_S,
     STEADY_S,
@@ -191,3 +193,78 @@ def test_of_each_relay_one_address_comes_first() -> None:
     grant(choice, 1, 0.0, addresses=2)
     grant(choice, 2, 0.0, addresses=1)
     assert choice.circuits == (circuits(1, 2)[0], circuits(2)[0], circuits(1, 2)[1])
+
+
+def lonely(choice: RelayChoice, seconds: float, numbers: Sequence[int], at: float) -> list[float]:
+    """Let nobody answer for so long; return when one of these was asked."""
+    times: list[float] = []
+    end = at + seconds
+    while (at := max(at, choice.wake_at())) < end:
+        for number in asked(choice, at):
+            choice.refused(relay(number).peer, at)
+            times += [at] if number in numbers else []
+    return times
+
+
+def test_one_that_was_of_use_is_asked_often_while_there_is_none() -> None:
+    """Nobody reaches this node; that the line is back makes no event. Found or configured is the same."""
+    for choice in (having([1]), having([], found=[1])):
+        asked(choice, 0.0)
+        grant(choice, 1, 0.0)
+        choice.lost(relay(1).peer, 100.0)
+        times = lonely(choice, 600.0, [1], 100.0)
+        assert max(later - former for former, later in pairwise(times)) <= MAX_PAUSE_ALONE_S
+        assert len(times) < 20 + 600.0 / MAX_PAUSE_ALONE_S
+    strangers = having([], found=[1])
+    assert len(lonely(strangers, 600.0, [1], 0.0)) < 20 + 600.0 / MAX_PAUSE_S
+
+
+def test_when_the_last_one_is_lost_another_is_not_waited_for_as_long_as_before() -> None:
+    """It was away while there was one, and so was asked seldom. The last one was lost, or ran out."""
+    for runs_out in (False, True):
+        choice = having([1, 2])
+        asked(choice, 0.0)
+        grant(choice, 1, 0.0)
+        choice.refused(relay(2).peer, 0.0)
+        lonely(choice, 600.0, [2], 0.0)
+        lost_at = choice.wake_at() - MAX_PAUSE_S + 1.0
+        if runs_out:
+            grant(choice, 1, lost_at - 60.0, life=60.0)
+        else:
+            choice.lost(relay(1).peer, lost_at)
+        assert 2 in [number for at in (lost_at, lost_at + MAX_PAUSE_ALONE_S) for number in asked(choice, at)]
+
+
+def test_one_that_connects_again_is_asked_at_once() -> None:
+    """It was away. One that has refused, or that grants and leaves, keeps its pause."""
+    for configured, found in (([1], []), ([], [1])):
+        choice = having(configured, found=found)
+        at = lonely(choice, 300.0, [1], 0.0)[-1] + 0.1
+        assert asked(choice, at) == []
+        choice.joined(relay(1), block(1), at)
+        assert asked(choice, at) == [1]
+    refuses = having([], found=[1])
+    asked(refuses, 0.0)
+    refuses.refused(relay(1).peer, 0.0, for_long=True)
+    refuses.joined(relay(1), block(1), 1.0)
+    assert refuses.wake_at() == REFUSED_PAUSE_S
+    leaves = having([1])
+    at = 0.0
+    for _ in range(12):
+        asked(leaves, at)
+        grant(leaves, 1, at)
+        leaves.lost(relay(1).peer, at)
+        leaves.joined(relay(1), block(1), at)
+        at, before = leaves.wake_at(), at
+    assert at - before == MAX_PAUSE_S
+
+
+def test_a_line_that_is_gone_again_soon_is_no_relay_that_leaves() -> None:
+    """What was asked in vain while it was away does not count against the relay afterwards."""
+    choice = having([1])
+    at = lonely(choice, 300.0, [1], 0.0)[-1]
+    at = choice.wake_at()
+    assert asked(choice, at) == [1]
+    grant(choice, 1, at)
+    choice.lost(relay(1).peer, at + 1.0)
+    assert choice.wake_at() <= at + 1.0 + 2 * FIRST_PAUSE_S

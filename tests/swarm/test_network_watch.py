@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
+from spacedrive_node.actors import netlink
+from spacedrive_node.actors.swarm import network_watch
 from spacedrive_node.actors.swarm.dial import links
 
 SCRIPT = Path(__file__).parent.parent / "harness" / "network_changes.py"
@@ -94,3 +98,29 @@ def test_bytes_that_make_no_sense_are_no_networks() -> None:
         found = links.parse([nonsense])
         assert (found.marks, found.ranks) == (frozenset(), {})
         assert not links.is_interruption(nonsense, {1})
+
+
+@pytest.mark.parametrize("slept_s", [0.0, 1.0, 60.0, 86400.0])
+async def test_sleep_is_noticed_within_two_looks(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, slept_s: float
+) -> None:
+    """Of the whole host, which stops the time of all waits, or of the processes. A late look is no sleep."""
+    asleep, noticed = 0.0, 0
+
+    async def changed() -> None:
+        nonlocal noticed
+        noticed += 1
+
+    def no_kernel(groups: int) -> netlink.ChangeWatch:
+        raise OSError
+
+    monkeypatch.setattr(netlink, "ChangeWatch", no_kernel)
+    monkeypatch.setattr(network_watch, "now", lambda: trio.current_time() + asleep)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network_watch.NetworkWatch(changed).run)
+        await trio.sleep(301.0)  # virtual
+        assert not noticed
+        asleep = slept_s
+        await trio.sleep(2 * network_watch.LOOK_INTERVAL_S)
+        assert noticed == (slept_s > network_watch.SLEPT_S)
+        nursery.cancel_scope.cancel()

@@ -115,9 +115,9 @@ class RelayClient:
             with trio.move_on_after(max(self._choice.wake_at() - now(), 0.0)):
                 await self._wake.wait()
 
-    def found(self, relay: PeerAddresses, address_block: str | None) -> None:
-        """Take up a DHT server that offers to relay."""
-        self._choice.found(relay, address_block)
+    def joined(self, relay: PeerAddresses, address_block: str | None) -> None:
+        """Take up a DHT server that offers to relay, and is connected."""
+        self._choice.joined(relay, address_block, now())
         self._wake.set()
 
     def remembered(self, relay: PeerAddresses, address_block: str | None) -> None:

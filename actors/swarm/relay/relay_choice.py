@@ -2,8 +2,9 @@
 
 Candidates are relays that the configuration names, and DHT servers that offer to relay. A reservation is
 renewed when three quarters of its life are over. When one is lost, the next candidate is asked at once, and
-the lost one again with growing pauses. Owns these times and the addresses that lead here through relays;
-never asks anybody: client.py does. Implements docs/protocol.md, "Relays".
+the lost one again with growing pauses, which stay short while there is no reservation at all: nobody reaches
+this node then, and that a line or a relay is back makes no event here. Owns these times and the addresses
+that lead here through relays; never asks anybody: client.py does. Implements docs/protocol.md, "Relays".
 """
 
 import math
@@ -19,8 +20,9 @@ MIN_LIFE_S, MAX_LIFE_S = 60.0, 3600.0
 RENEWAL_SHARE = 0.75
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 """Between tries at one relay, doubled each time."""
-MAX_PAUSE_ALONE_S = 5.0
-"""The same for a relay of the configuration while there is no reservation: nobody reaches this node."""
+MAX_PAUSE_ALONE_S = 3.0
+"""The same while there is no reservation, for a relay of the configuration or one at which there was one. A
+dial to one that is silent takes ten seconds besides, whose last packet leaves after seven."""
 REFUSED_PAUSE_S = 300.0
 """Before a relay is asked again that was found and cannot be used: full, or in the block of the other."""
 STEADY_S = 30.0
@@ -35,7 +37,13 @@ class _Relay:
     address_block: str | None = None
     is_remembered: bool = False
     is_being_asked: bool = False
+    has_granted: bool = False
+    is_away: bool = False
+    """It was not reached when it was asked last."""
     failures: int = 0
+    """Times that it was asked in vain since it has granted something."""
+    losses: int = 0
+    """Reservations in a row that did not last."""
     ask_at: Instant = 0.0
     granted_at: Instant = 0.0
     ends_at: Instant = 0.0
@@ -46,6 +54,10 @@ class _Relay:
     @property
     def is_kept(self) -> bool:
         return self.ends_at > 0.0
+
+    @property
+    def faults(self) -> int:
+        return self.failures + self.losses
 
 
 class RelayChoice:
@@ -74,8 +86,18 @@ class RelayChoice:
         relay = self._relays.get(peer)
         return relay is not None and relay.is_kept
 
+    def joined(self, relay: PeerAddresses, address_block: str | None, now: Instant) -> None:
+        """Take up a DHT server that offers to relay, with which there is a connection now.
+
+        One that was away is not any more: it is asked at once.
+        """
+        self.found(relay, address_block)
+        known = self._relays.get(relay.peer)
+        if known is not None and known.is_away:
+            known.is_away, known.ask_at = False, min(known.ask_at, now)
+
     def found(self, relay: PeerAddresses, address_block: str | None) -> None:
-        """Take up a DHT server that offers to relay, or its new addresses."""
+        """Take up a relay, or its new addresses."""
         known = self._relays.get(relay.peer)
         if known is not None:
             if not known.is_configured:
@@ -83,8 +105,8 @@ class RelayChoice:
             return
         found = [one for one in self._relays.values() if not one.is_configured]
         if len(found) >= MAX_FOUND:
-            worst = max(found, key=lambda one: (not (one.is_kept or one.is_being_asked), one.failures))
-            if worst.is_kept or worst.is_being_asked or not worst.failures:
+            worst = max(found, key=lambda one: (not (one.is_kept or one.is_being_asked), one.faults))
+            if worst.is_kept or worst.is_being_asked or not worst.faults:
                 return
             del self._relays[worst.peer]
         self._relays[relay.peer] = _Relay(relay.peer, relay.addresses, False, address_block)
@@ -100,6 +122,8 @@ class RelayChoice:
         for relay in self._relays.values():
             if relay.is_kept and relay.ends_at <= now:
                 self._end(relay)
+        if not self.kept:
+            self._shorten_pauses(now)
         asked = [one for one in self._relays.values() if self._is_due(one, now)]
         for relay in asked:
             relay.is_being_asked = True
@@ -124,7 +148,7 @@ class RelayChoice:
     ) -> bool:
         """Note a reservation; return False if it is of no use: the other one is in the same address block."""
         relay = self._relays[peer]
-        relay.is_being_asked = False
+        relay.is_being_asked = relay.is_away = False
         relay.address_block = address_block
         if not relay.is_configured and self._shares_block(relay):
             self._end(relay)
@@ -132,31 +156,34 @@ class RelayChoice:
             return False
         life = min(max(life_s, MIN_LIFE_S), MAX_LIFE_S)
         if not relay.is_kept:
-            relay.granted_at = now
+            relay.granted_at, relay.failures = now, 0
         relay.ends_at, relay.renews_at = now + life, now + life * RENEWAL_SHARE
-        relay.circuits = tuple(circuits)
+        relay.circuits, relay.has_granted = tuple(circuits), True
         return True
 
     def refused(self, peer: bytes, now: Instant, *, for_long: bool = False) -> None:
         """Note that a relay has granted nothing; `for_long`: it has said so, or is of no use."""
         relay = self._relays[peer]
         relay.is_being_asked = False
+        relay.is_away = not for_long
         relay.failures += 1
         if relay.is_kept and now < relay.ends_at:
             # It could not be renewed. It holds until its end, and is tried again meanwhile.
-            relay.renews_at = now + self._pause(relay)
+            relay.renews_at = now + self._pause_after_failure(relay)
             return
         self._end(relay)
-        relay.ask_at = now + (REFUSED_PAUSE_S if for_long and not relay.is_configured else self._pause(relay))
+        relay.ask_at = now + (
+            REFUSED_PAUSE_S if for_long and not relay.is_configured else self._pause_after_failure(relay)
+        )
 
     def lost(self, peer: bytes, now: Instant) -> bool:
         """Note that no connection with a relay is left; return whether a reservation was lost by it."""
         relay = self._relays.get(peer)
         if relay is None or not relay.is_kept:
             return False
-        relay.failures = 0 if now - relay.granted_at >= STEADY_S else relay.failures + 1
+        relay.losses = 0 if now - relay.granted_at >= STEADY_S else relay.losses + 1
         self._end(relay)
-        relay.ask_at = now + self._pause(relay, MAX_PAUSE_S)
+        relay.ask_at = now + _pause(relay.losses, MAX_PAUSE_S)
         return True
 
     def begin_anew(self, now: Instant) -> None:
@@ -164,8 +191,14 @@ class RelayChoice:
         for relay in self._relays.values():
             if relay.is_kept:
                 relay.renews_at = min(relay.renews_at, now)
-            elif relay.is_configured or relay.failures:
-                relay.ask_at, relay.failures = min(relay.ask_at, now), 0
+            elif relay.is_configured or relay.faults:
+                relay.ask_at, relay.failures, relay.losses = min(relay.ask_at, now), 0, 0
+
+    def _shorten_pauses(self, now: Instant) -> None:
+        """There is no reservation any more: what was asked seldom, because there was one, is asked often."""
+        for relay in self._relays.values():
+            if relay.is_away and self._is_trusted(relay):
+                relay.ask_at = min(relay.ask_at, now + MAX_PAUSE_ALONE_S)
 
     def _is_due(self, relay: _Relay, now: Instant) -> bool:
         return relay.is_kept and not relay.is_being_asked and relay.renews_at <= now
@@ -183,7 +216,7 @@ class RelayChoice:
             return None
         ready = [one for one in self._relays.values() if self._is_candidate(one) and one.ask_at <= now]
         return min(
-            ready, key=lambda one: (not one.is_configured, one.failures, not one.is_remembered), default=None
+            ready, key=lambda one: (not one.is_configured, one.faults, not one.is_remembered), default=None
         )
 
     def has_held(self, peer: bytes, now: Instant) -> bool:
@@ -203,7 +236,15 @@ class RelayChoice:
         relay.ends_at = relay.renews_at = 0.0
         relay.circuits = ()
 
-    def _pause(self, relay: _Relay, longest: float | None = None) -> float:
-        if longest is None:
-            longest = MAX_PAUSE_S if self.kept or not relay.is_configured else MAX_PAUSE_ALONE_S
-        return min(FIRST_PAUSE_S * 2.0 ** min(relay.failures, 16), longest)
+    @staticmethod
+    def _is_trusted(relay: _Relay) -> bool:
+        """Whether a relay is worth being asked often while there is none."""
+        return relay.is_configured or relay.has_granted
+
+    def _pause_after_failure(self, relay: _Relay) -> float:
+        is_seldom = bool(self.kept) or not self._is_trusted(relay)
+        return _pause(relay.failures, MAX_PAUSE_S if is_seldom else MAX_PAUSE_ALONE_S)
+
+
+def _pause(times: int, longest: float) -> float:
+    return min(FIRST_PAUSE_S * 2.0 ** min(times, 16), longest)

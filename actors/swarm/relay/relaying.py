@@ -91,7 +91,7 @@ class Relaying:
         connection = self._dialer.direct(server.peer)
         if self.client is None or connection is None or not self._offers_relay(server.peer):
             return
-        self.client.found(server, address_block_of(connection.muxed_conn))
+        self.client.joined(server, address_block_of(connection.muxed_conn))
 
     def network_changed(self) -> None:
         """This host is in another network, or in the same one again."""
