@@ -93,7 +93,7 @@ def _ends(results: Results) -> list[str]:
             ends[pair] = ends.get(pair, Counter()) + paths
     lines = ["", "## How each pair ends", ""]
     lines += [
-        "Direct from the start, relayed at first and then direct, or relayed: most pairings, over all wires."
+        "*direct* at the confirmation; *later*: relayed then; or *relayed* to the end. What most pairings do."
     ]
     lines += ["", f"| | {' | '.join(PLACES)} |", "|---" * (len(PLACES) + 1) + "|"]
     for one in PLACES:
@@ -103,7 +103,7 @@ def _ends(results: Results) -> list[str]:
 
 
 def _end(result: PairingResult) -> str:
-    return result.path if result.path == result.path_after else f"then {result.path_after}"
+    return result.path if result.path == result.path_after else "later"
 
 
 def _columns(cell: Cell, results: Sequence[PairingResult]) -> tuple[str, ...]:
