@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from spacedrive_node.actors.swarm.dial import dialer, interfaces, plan
 from spacedrive_node.actors.swarm.dial.dialer import Dialer, UnreachableError
@@ -15,6 +16,7 @@ from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
 from spacedrive_node.tests.harness.library_hosts import our_host, running
 
 DEADLINE = 60
+CALLERS = 5
 
 
 @contextmanager
@@ -52,6 +54,37 @@ async def test_behind_dead_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
             began = trio.current_time()
             await one.connect(peer, ["/ip4/127.0.0.1/tcp/1", silent, address])
             assert trio.current_time() - began >= plan.STAGGER_S
+
+
+async def test_dials_that_reach_a_peer_all_at_once_leave_one_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was away, and each caller waited for the dial before his only a while. All are given the same."""
+    monkeypatch.setattr(dialer, "_OTHER_RACE_TIMEOUT_S", 0.0)
+    async with dialling() as (one, peer, address, server):
+        dial, waiting, is_back = one._network.dial_addr, trio.Semaphore(0), trio.Event()
+
+        async def dial_when_it_is_back(*arguments: Any) -> Any:
+            waiting.release()
+            await is_back.wait()
+            return await dial(*arguments)
+
+        monkeypatch.setattr(one._network, "dial_addr", dial_when_it_is_back)
+        found: list[Any] = []
+
+        async def connect() -> None:
+            found.append(await one.connect(peer, [address]))
+
+        async with trio.open_nursery() as callers:
+            for _ in range(CALLERS):
+                callers.start_soon(connect)
+                await waiting.acquire()
+            is_back.set()
+        assert len(found) == CALLERS
+        assert len(set(found)) == 1
+        assert found == [one.existing(peer)] * CALLERS
+        while len(server.get_network().get_connections()) > 1:
+            await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_what_worked_is_tried_first_next_time(monkeypatch: pytest.MonkeyPatch) -> None:

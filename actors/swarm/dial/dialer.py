@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import trio
 from libp2p.peer.id import ID
@@ -27,6 +26,7 @@ from ..library.streams import wait_until_noticed
 from ..library.tcp_sockets import with_zone
 from . import addresses, interfaces
 from .addresses import Endpoint
+from .dialled import DialledConnections
 from .hearsay import is_public
 from .history import DialHistory, Network
 from .plan import HEARSAY_TIMEOUT_S, STAGGER_S, Target, plan
@@ -95,9 +95,7 @@ class Dialer:
         self._told_by: Callable[[bytes], Sequence[str]] = lambda _peer: ()
         self._relay_dials = DialsUnderWay()
         """For circuits."""
-        self._dialled: WeakKeyDictionary[Any, Endpoint] = WeakKeyDictionary()
-        """To which address a connection was dialled."""
-        self._from_listening_port: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self._dialled = DialledConnections()
 
     @property
     def udp_is_blocked(self) -> bool:
@@ -132,11 +130,11 @@ class Dialer:
 
     def dialled(self, connection: Any) -> Endpoint | None:
         """Return the address that was dialled for a connection; None if the peer has made it."""
-        return self._dialled.get(connection)
+        return self._dialled.endpoint_of(connection)
 
     def reached_at(self, peer: bytes) -> tuple[str, ...]:
         """Return where a peer may be dialled again: where it was, and the circuits that it has told."""
-        dialled = (self._dialled.get(one) for one in self._network.get_connections(ID(peer)))
+        dialled = (self._dialled.endpoint_of(one) for one in self._network.get_connections(ID(peer)))
         return tuple(dict.fromkeys([*(str(one) for one in dialled if one is not None), *self._told_by(peer)]))
 
     def recall(self, peer: bytes, texts: Sequence[str]) -> None:
@@ -152,16 +150,13 @@ class Dialer:
         """
         if peer == self._own_peer:
             raise UnreachableError("this is the own peer id")
-        connection = self.existing(peer)
-        if connection is not None:
+        if (connection := self.existing(peer)) is not None:
             return connection
         targets = [one for one in addresses.usable(texts) if self._may_dial(one)]
         if not targets:
             raise NothingToDialError("no address to dial" if texts else "not connected")
-        if await self._other_race(peer):
-            connection = self.existing(peer)
-            if connection is not None:
-                return connection
+        if await self._other_race(peer) and (connection := self.existing(peer)) is not None:
+            return connection
         told = [one for one in addresses.usable(self._told_by(peer)) if self._may_dial(one)]
         untrusted = {*addresses.usable(hearsay), *set(told).difference(targets)}
         found = dict.fromkeys((*targets, *told))
@@ -197,7 +192,7 @@ class Dialer:
     def _leaves_from_listening_port(self, connection: Any) -> bool:
         if not connection.muxed_conn.is_initiator or transport_of(connection.muxed_conn) != "tcp":
             return True  # to it, or over QUIC; over WebSocket there is no better one
-        return connection in self._from_listening_port
+        return self._dialled.is_from_listening_port(connection)
 
     def _may_dial(self, endpoint: Endpoint) -> bool:
         """Return whether this node dials such an address at all; where a name leads is seen later."""
@@ -242,7 +237,7 @@ class Dialer:
 
     async def drop(self, connection: Any) -> None:
         """Close a connection that has failed, and dial its relay, if it was made through one, last."""
-        endpoint = self._dialled.get(connection)
+        endpoint = self._dialled.endpoint_of(connection)
         if endpoint is not None and endpoint.relay is not None:
             peer = connection.muxed_conn.peer_id.to_bytes()
             self._history.relay_turned_bad(self._network_now(), peer, endpoint.relay, trio.current_time())
@@ -265,7 +260,11 @@ class Dialer:
         self._remember(network, peer, race, made)
         if made is None:
             raise UnreachableError("no address answers as this peer")
-        return made.connection
+        first = self._dialled.first_beside(made.connection, self._network.get_connections(ID(peer)))
+        if first is None:
+            return made.connection
+        await close_connection(made.connection)
+        return first
 
     def _network_now(self) -> Network:
         checked_at, network = self._seen_network
@@ -316,7 +315,7 @@ class Dialer:
             through = await self._open_circuit(connection, peer)
         except Exception:  # as in _dial_endpoint
             return None
-        self._dialled[through] = target.endpoint
+        self._dialled.note(through, target.endpoint)
         return Made(through, target, trio.current_time() - began)
 
     async def _dial_relay(self, relay: bytes, target: Target) -> Any | None:
@@ -342,7 +341,7 @@ class Dialer:
             connection = await self._network.dial_addr(address, peer, source)
         except Exception:  # a connection from there to the relay may just have ended, for example
             return await self._network.dial_addr(address, peer)
-        self._from_listening_port[connection] = True
+        self._dialled.note_listening_port(connection)
         return connection
 
     async def _dial_endpoint(self, peer: bytes, target: Target, resolved: Target) -> Made | None:
@@ -363,7 +362,7 @@ class Dialer:
             return None
         took = trio.current_time() - began
         self._observe(endpoint.transport, took, True)
-        self._dialled[connection] = target.endpoint
+        self._dialled.note(connection, target.endpoint)
         return Made(connection, target, took)
 
     async def _resolve(self, target: Endpoint, is_hearsay: bool = False) -> list[Endpoint]:

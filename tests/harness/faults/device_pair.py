@@ -20,7 +20,7 @@ SHORT_CODE_LIFETIME_S = 30.0
 _QUIET = 60.0
 _GONE = 5.0
 _POLL = 0.05
-_DESCRIPTORS_MORE = 8
+_DESCRIPTORS_MORE = 4
 """Descriptors that an actor may have more than at first, for connections that are about to close."""
 
 
