@@ -38,7 +38,8 @@ const node = await createLibp2p({
   services: {
     identify: identify(),
     ping: ping(),
-    relay: circuitRelayServer(),
+    // It grants 15 by default and keeps those of peers that are gone: seven pairings of new nodes.
+    relay: circuitRelayServer({ reservations: { maxReservations: 128 } }),
     dcutr: dcutr(),
     dht: kadDHT({ protocol: KAD, clientMode: false, peerInfoMapper: passthroughMapper, allowQueryWithZeroPeers: true })
   }
