@@ -40,7 +40,9 @@ ONE_HOME = "one-home"
 READY_TIMEOUT_S = 60.0
 """Until who shows the words can be reached."""
 PAIRING_TIMEOUT_S = 60.0
-STATUS_INTERVAL_S = 0.05
+STATUS_INTERVAL_S = 0.1
+PATH_INTERVAL_S = 0.5
+"""Looking for a direct connection costs a node more than having one; nobody measures when it is there."""
 SEEN_DIRECT_TIMEOUT_S = 5.0
 """How long a direct connection is waited for after a relayed pairing."""
 
@@ -311,7 +313,7 @@ async def _path_after(ups: dict[int, UpCommand], hosts: Sequence[LabHost]) -> st
     while not any([await trio.to_thread.run_sync(_upgrades, ups[place], hosts[place]) for place in range(2)]):
         if time.monotonic() > deadline:
             return "relayed"
-        await trio.sleep(STATUS_INTERVAL_S)
+        await trio.sleep(PATH_INTERVAL_S)
     return "direct"
 
 
