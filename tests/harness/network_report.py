@@ -16,6 +16,14 @@ from spacedrive_node.tests.harness.network_cells import (
 
 Results = Sequence[tuple[Cell, Sequence[PairingResult]]]
 
+WHY_RELAYED = """
+What stays relayed: a symmetric NAT with another, or with one that lets in only the port that was sent to
+(**cone**, and so **udp-blocked** and **double**), for neither side can know from which port the other's
+packets will come; a port that the cone's router opens makes that pair direct
+(tests/reachability/test_port_mapping.py). And a place without IPv4 with one that has nothing else: they have
+no kind of address in common.
+"""
+
 HEAD = """# Networks
 
 What `make test-net` has measured ([testing.md](testing.md), "Long runs"); each pairing is in
@@ -99,7 +107,7 @@ def _ends(results: Results) -> list[str]:
     for one in PLACES:
         counts = [ends.get((one, other), Counter()) for other in PLACES]
         lines.append(f"| **{one}** | {' | '.join(max(n, key=n.__getitem__) if n else '' for n in counts)} |")
-    return lines
+    return [*lines, *WHY_RELAYED.splitlines()]
 
 
 def _end(result: PairingResult) -> str:
