@@ -42,7 +42,7 @@ READY_TIMEOUT_S = 60.0
 PAIRING_TIMEOUT_S = 60.0
 STATUS_INTERVAL_S = 0.1
 PATH_INTERVAL_S = 0.5
-"""Looking for a direct connection costs a node more than having one; nobody measures when it is there."""
+"""Between two looks for a direct connection after a pairing, each a scrape of the metrics of both nodes."""
 SEEN_DIRECT_TIMEOUT_S = 5.0
 """How long a direct connection is waited for after a relayed pairing."""
 

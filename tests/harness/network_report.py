@@ -101,7 +101,8 @@ def _ends(results: Results) -> list[str]:
             ends[pair] = ends.get(pair, Counter()) + paths
     lines = ["", "## How each pair ends", ""]
     lines += [
-        "*direct* at the confirmation; *later*: relayed then; or *relayed* to the end. What most pairings do."
+        "What most pairings of a pair did, over all wires. *direct*: at the confirmation already. *later*:",
+        "relayed at the confirmation, and direct seconds after. *relayed*: still relayed then.",
     ]
     lines += ["", f"| | {' | '.join(PLACES)} |", "|---" * (len(PLACES) + 1) + "|"]
     for one in PLACES:

@@ -178,7 +178,7 @@ def main() -> int:
         return int(was_stopped)
     merged = with_results_of_here(published, results)
     publish(results_file, merged)
-    arguments.report.write_text(report(merged))
+    arguments.report.write_text(report(read_published(results_file)))
     asked = [merged.get(cell.name) for cell in chosen if cell.relay not in not_built]
     all_paired = all(
         one is not None

@@ -119,6 +119,12 @@ def test_what_is_published_is_not_done_again(tmp_path: Path, monkeypatch: pytest
     assert was_run == [done, begun]
 
 
+def test_the_document_is_that_of_the_published_results() -> None:
+    """To the digit: it is written from what a reader has, and not from what was measured more finely."""
+    document = run.ROOT / "docs" / "networks.md"
+    assert document.read_text() == report(read_published(document.with_suffix("") / "results.json"))
+
+
 @pytest.mark.laboratory
 def test_a_run_that_is_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
     """What was done is not done again, a cell is run once; of a signal in mid-pairing no process is left."""
