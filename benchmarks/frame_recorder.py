@@ -25,6 +25,7 @@ class Passed(msgspec.Struct, frozen=True):
 
     at         nanoseconds of the monotonic clock
     actor      the child: "session-7f…", "vault", …
+    key        a hash of the DHT key that it is about
     wire       kind of the wire frame that the message carries, `wire_size` its bytes, `carries` a hash of it
     direction  "in": given to the child (Deliver); "out": in a Step of it; "step": a Step, after what it sends
     input      number of the Deliver, or of the one that the Step answers (0: the actor's own accord)
@@ -40,6 +41,7 @@ class Passed(msgspec.Struct, frozen=True):
     size: int = 0
     request: int | None = None
     op: str = ""
+    key: str = ""
     carries: str = ""
     wire: str = ""
     wire_size: int = 0
@@ -117,15 +119,21 @@ def _about(body: msgspec.Raw) -> dict[str, Any]:
     fields = msgspec.msgpack.decode(body)
     carried = fields.get("frame")
     wire = msgspec.msgpack.decode(carried)["t"] if carried else ""
+    key = fields.get("key")
     return {
         "size": len(memoryview(body)),
         "request": fields.get("request"),
         "op": fields.get("op") or "",
-        "carries": hashlib.sha256(carried).hexdigest()[:16] if carried else "",
+        "key": _short_hash(key) if isinstance(key, bytes) else "",
+        "carries": _short_hash(carried) if carried else "",
         "wire": wire,
         "wire_size": len(carried or b""),
         "shown": str(fields.get("outcome") or fields.get("stage") or ""),
     }
+
+
+def _short_hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 class _Handle:

@@ -41,7 +41,7 @@ class SwarmUp(Message):
 
     `local_addresses` can be reached from this host only. `listening` are those that the sockets have: with
     0.0.0.0 and :: where they take whatever this host has. `is_update`: since the last one of this swarm only
-    the addresses have changed.
+    the addresses or the role have changed. `serves_dht`: peers are told that this node is a DHT server.
     """
 
     peer: PeerId
@@ -49,6 +49,7 @@ class SwarmUp(Message):
     local_addresses: Addresses
     listening: Addresses = ()
     is_update: bool = False
+    serves_dht: bool = False
 
 
 class KadReply(Message):

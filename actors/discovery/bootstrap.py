@@ -54,6 +54,11 @@ class Bootstrapper:
         """The remembered servers have just come: the best of them are offered, whoever else is known."""
         self._next_remembered = 0
 
+    @property
+    def server_known(self) -> bool:
+        """Whether the swarm knows a DHT server."""
+        return self._server_known
+
     def restart(self, now: Instant) -> None:
         """Begin again: the swarm is up, or up again, and has neither connections nor a routing table."""
         self._context.requests.abandon(self)

@@ -1,8 +1,9 @@
 """All of discovery but its I/O: messages and the nodes of this host go in, messages to send come out.
 
 Owns which session searches and which one provides, and passes each event to every part that it concerns:
-searches (search.py), announcements (announce.py) and the bootstrap (bootstrap.py). Sans-IO: never reads a
-clock, a file or a socket; actor.py drives it, and tests drive it in virtual time.
+searches (search.py), announcements (announce.py), the bootstrap (bootstrap.py) and the lookups of the own
+peer id (neighbourhood.py). Sans-IO: never reads a clock, a file or a socket; actor.py drives it, and tests
+drive it in virtual time.
 """
 
 import math
@@ -35,6 +36,7 @@ from .bootstrap import Bootstrapper
 from .context import DiscoveryContext
 from .mdns import Mdns
 from .metrics import DiscoveryMetrics
+from .neighbourhood import Neighbourhood
 from .pending_requests import PendingRequests
 from .search import Search
 
@@ -50,6 +52,7 @@ class Discovery:
         self._metrics = DiscoveryMetrics()
         self._bootstrapper = Bootstrapper(self._context)
         self._announcer = Announcer(self._context, self._metrics)
+        self._neighbourhood = Neighbourhood(self._context)
         self._finds: dict[str, Find] = {}
         self._searches: dict[str, Search] = {}
         self._providing: dict[str, StartProviding] = {}
@@ -91,6 +94,7 @@ class Discovery:
             case SwarmUp(is_update=True) if self._swarm_up is not None:
                 self._swarm_up = message
                 self._announcer.renew(now)
+                self._neighbourhood.handle_role(now, serves_dht=message.serves_dht)
             case SwarmUp():
                 self._handle_swarm_up(message, now)
             case ActorRestarted():
@@ -108,6 +112,7 @@ class Discovery:
             case NetworkChanged():
                 self._bootstrapper.handle_network_changed(now)
                 self._announcer.renew(now)
+                self._neighbourhood.restart(now)
             case RememberedServers(servers=servers):
                 self._context.remembered = servers
                 self._bootstrapper.handle_remembered(now)
@@ -149,6 +154,8 @@ class Discovery:
                 out += [Send(session, candidate) for candidate in search.pop_candidates()]
             if not self._announcing_first:
                 out += _to_swarm(self._announcer.poll(now))
+            self._neighbourhood.handle_servers(now, are_known=self._bootstrapper.server_known)
+            out += _to_swarm(self._neighbourhood.poll(now))
             self._rotate_searches()
         report = self._metrics.report(now)
         if report is not None:
@@ -160,13 +167,14 @@ class Discovery:
         times = [self._metrics.wake_at(), self._context.requests.wake_at()]
         # While all requests are in use nothing can be sent; the next answer changes that.
         if self._context.own_peer is not None and self._context.requests.room > 0:
-            times += [self._bootstrapper.wake_at(), self._announcer.wake_at()]
+            times += [self._bootstrapper.wake_at(), self._announcer.wake_at(), self._neighbourhood.wake_at()]
             times += [search.wake_at() for search in self._searches.values()]
         return min(times, default=math.inf)
 
     def _handle_swarm_up(self, message: SwarmUp, now: Instant) -> None:
         """Begin, with a swarm that has just started; or announce the new addresses of one that goes on."""
         former, self._swarm_up = self._swarm_up, message
+        self._neighbourhood.handle_role(now, serves_dht=message.serves_dht)
         is_new, self._swarm_is_new = self._swarm_is_new or former is None, False
         self._announce_on_lan()
         if is_new or former is None:
@@ -248,6 +256,7 @@ class Discovery:
         self._context.requests.clear()
         self._bootstrapper.restart(now)
         self._announcer.restart(now)
+        self._neighbourhood.restart(now)
         for search in self._searches.values():
             search.restart(now)
 
@@ -256,6 +265,7 @@ class Discovery:
         if self._context.own_peer is None or server.peer == self._context.own_peer:
             return
         self._announcer.handle_server_joined(server, now)
+        self._neighbourhood.handle_server_joined(server)
         for search in self._searches.values():
             search.handle_server_joined(server, now)
 

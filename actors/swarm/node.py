@@ -13,6 +13,7 @@ from typing import Any
 import trio
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
+from msgspec.structs import replace
 
 from ...messages.actor_configs import SwarmConfig
 from ...messages.peer_protocol import PROTOCOL_ID
@@ -79,7 +80,7 @@ class SwarmNode:
         """While the host closes its connections, it still calls back about them."""
         self.remembering = Remembering(mailbox, config.dht_protocol, routing.known.__contains__)
         self._names = DnsaddrResolver(config.name_servers, self._warn)
-        self._announced: tuple[str, ...] = ()  # as discovery was told
+        self._told: SwarmUp | None = None  # discovery
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.roles = Roles(
             host,
@@ -224,11 +225,10 @@ class SwarmNode:
 
     def announcement(self, seed: bytes) -> list[Send]:
         """Return the messages to send once the host listens. The one to itself comes back after a restart."""
-        host = self._host
-        self._announced = host.announced
+        host, self._told = self._host, self._swarm_up()
         sends = [
             Send("swarm", Listening(host.listening, chosen(self._config))),
-            Send("discovery", self._swarm_up()),
+            Send("discovery", self._told),
             Send("gateway", self._status()),
             *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),
         ]
@@ -236,9 +236,9 @@ class SwarmNode:
             sends.append(Send("vault", RecallPeers(self._config.dht_protocol)))
         return sends
 
-    def _swarm_up(self, *, is_update: bool = False) -> SwarmUp:
-        host = self._host
-        return SwarmUp(host.peer, host.announced, host.local, host.listening, is_update=is_update)
+    def _swarm_up(self) -> SwarmUp:
+        host, serves_dht = self._host, self.roles.serves_dht
+        return SwarmUp(host.peer, host.announced, host.local, host.listening, serves_dht=serves_dht)
 
     async def kad_request(self, request: KadRequest) -> None:
         """Do one Kademlia request for discovery."""
@@ -375,10 +375,10 @@ class SwarmNode:
             await push_identify(self._host.libp2p)  # a peer may have to dial again in mid-pairing
 
     async def _tell_addresses(self) -> None:
-        """Tell discovery what is announced, if it is something else than it knows."""
-        if self._host.announced != self._announced:
-            self._announced = self._host.announced
-            await self._mailbox.send("discovery", self._swarm_up(is_update=True))
+        """Tell discovery what is announced and offered, if it is something else than it knows."""
+        if (news := self._swarm_up()) != self._told:
+            self._told = news
+            await self._mailbox.send("discovery", replace(news, is_update=True))
 
     def _status(self) -> SwarmStatus:
         host = self._host

@@ -1,0 +1,132 @@
+"""A DHT server looks its own peer id up, so that the servers closest to it know it."""
+
+from itertools import pairwise
+
+import pytest
+
+from spacedrive_node.actors.discovery.lookup import K
+from spacedrive_node.actors.discovery.pending_requests import MAX_PENDING_REQUESTS
+from spacedrive_node.messages.from_supervisor import ActorRestarted
+from spacedrive_node.messages.to_discovery import NetworkChanged, ServerJoined, SwarmUp
+from spacedrive_node.tests.harness.simulated_dht import OWN, SimulatedDht, addresses_of, peer
+
+OWN_ADDRESSES = ("/ip4/192.0.2.9/tcp/1",)
+DOOR = peer((21, 0))
+
+
+def server_starts(servers: int, *, serves_dht: bool = True, is_known: bool = True) -> SimulatedDht:
+    """A node in a network of so many servers, of which it knows one at most."""
+    net = SimulatedDht(21, servers, bootstrap=(addresses_of(DOOR),), same_host=False)
+    net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=serves_dht))
+    if is_known:
+        know_door(net)
+    return net
+
+
+def know_door(net: SimulatedDht) -> None:
+    net.table = [DOOR]
+    net.take("swarm", ServerJoined(addresses_of(DOOR)))
+
+
+def lookups(net: SimulatedDht) -> list[float]:
+    """When a lookup of the own peer id began: its first request, seconds after the last of the one before."""
+    at = [when for when, request in net.requests if (request.op, request.key) == ("find_node", OWN)]
+    return at[:1] + [later for former, later in pairwise(at) if later - former > 5.0]
+
+
+def asked(net: SimulatedDht) -> set[bytes]:
+    return {request.peer for _, request in net.requests if request.key == OWN}
+
+
+@pytest.mark.parametrize("servers", [2, 20, 100])
+def test_a_new_server_asks_all_servers_closest_to_it(servers: int) -> None:
+    """So each is connected with it, and has entered it. It does not ask the whole network."""
+    net = server_starts(servers)
+    net.run(5.0)
+    assert set(net.closest(OWN)) <= asked(net)
+    assert len(asked(net)) <= 3 * K
+
+
+def test_it_looks_again_soon_and_then_every_ten_minutes() -> None:
+    """Two that start together may both ask before either is known."""
+    net = server_starts(20)
+    net.run(3600.0)
+    pauses = [later - former for former, later in pairwise(lookups(net))]
+    assert [round(pause, -1) for pause in pauses] == [10, 40, 160, 600, 600, 600, 600, 600]
+
+
+def test_a_client_asks_nobody() -> None:
+    """No table has it, and nobody has to know it."""
+    net = server_starts(20, serves_dht=False)
+    net.run(3600.0)
+    assert not asked(net)
+
+
+def test_a_client_that_becomes_a_server_looks_at_once() -> None:
+    """And no more when it has become a client again."""
+    net = server_starts(20, serves_dht=False)
+    net.run(100.0)
+    net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=True, is_update=True))
+    net.run(5.0)
+    assert set(net.closest(OWN)) <= asked(net)
+    net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=False, is_update=True))
+    before = len(net.requests)
+    net.run(3600.0)
+    assert len(net.requests) == before
+
+
+def test_alone_it_waits_for_the_first_server() -> None:
+    """Until then there is nobody to ask."""
+    net = server_starts(20, is_known=False)
+    net.run(100.0)
+    assert not lookups(net)
+    know_door(net)
+    net.run(5.0)
+    assert set(net.closest(OWN)) <= asked(net)
+
+
+@pytest.mark.parametrize("what", ["swarm restarts", "network changes", "discovery restarts"])
+def test_it_begins_anew(what: str) -> None:
+    """Connections are gone, or the actor that had the state."""
+    net = server_starts(20)
+    net.run(1000.0)
+    net.requests.clear()
+    begin = net.now
+    match what:
+        case "swarm restarts":
+            net.swarm_restarts()
+            net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=True))
+        case "network changes":
+            net.take("swarm", NetworkChanged())
+        case "discovery restarts":  # its standing messages come again, and no server joins
+            net = SimulatedDht(21, 20, bootstrap=(addresses_of(DOOR),), same_host=False)
+            net.table = [DOOR]
+            begin = net.now
+            net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=True))
+    net.run(5.0)
+    assert set(net.closest(OWN)) <= asked(net)
+    assert lookups(net)[-1] - begin < 1.0
+
+
+def test_a_lookup_that_a_restart_cuts_off_leaves_no_request() -> None:
+    """And the next one ends."""
+    net = server_starts(100)
+    for _ in range(20):
+        net.run(0.05)
+        net.take("supervisor", ActorRestarted("swarm"))
+        net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=True))
+        net.take("swarm", ServerJoined(addresses_of(DOOR)))
+    net.run(20.0)
+    assert set(net.closest(OWN)) <= asked(net)
+    assert net.core._context.requests.room == MAX_PENDING_REQUESTS
+
+
+def test_it_works_with_servers_that_are_dead() -> None:
+    """A fifth of them, which is asked in vain."""
+    net = server_starts(100)
+    dead = set(list(net.servers)[1::5])
+    for one in dead:
+        net.servers[one].behave = lambda _request: None
+    net.run(20.0)
+    alive = [one for one in net.servers if one not in dead]
+    assert set(net.closest(OWN, alive)) <= asked(net)
