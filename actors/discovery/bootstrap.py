@@ -11,6 +11,7 @@ Owns the answer to "is a DHT server known?", which is the readiness of the part 
 `poll` and `changed_readiness` return what to send.
 """
 
+import zlib
 from collections.abc import Iterable
 
 from ...messages.base import Message
@@ -27,6 +28,9 @@ MAX_ALONE_BACKOFF_SECONDS = 5.0
 """The same while no server is connected."""
 LOSS_BACKOFF_SECONDS = 0.25
 """After the loss of a server the bootstrap peers are offered this soon."""
+SPREAD = 0.2
+"""The pauses of each node are shorter by a part of its own, up to this one: thousands that have lost the same
+server at the same moment do not come back in step."""
 SERVER_KNOWN = "a DHT server is known"
 """Detail of the readiness."""
 _MAX_ADDRESSES = 32
@@ -93,7 +97,7 @@ class Bootstrapper:
         self._backoff = self._loss_backoff
         self._lost_at = now
         self._server_lost = True
-        self._next_at = min(self._next_at, now + self._backoff)
+        self._next_at = min(self._next_at, now + self._own_pause())
 
     def handle_server_joined(self, peer: bytes) -> None:
         """Record that a server is in the routing table, or is there again."""
@@ -127,7 +131,7 @@ class Bootstrapper:
             self._backoff = MAX_BACKOFF_SECONDS
         elif not self._connected and (peers or self._context.remembered):
             self._backoff = min(self._backoff, max(MAX_ALONE_BACKOFF_SECONDS, self._loss_backoff))
-        self._next_at = now + self._backoff
+        self._next_at = now + self._own_pause()
         self._backoff = min(self._backoff * 2, MAX_BACKOFF_SECONDS)
         return out
 
@@ -156,6 +160,10 @@ class Bootstrapper:
             return None
         self._reported = readiness
         return readiness
+
+    def _own_pause(self) -> float:
+        own_peer = self._context.own_peer or b""
+        return self._backoff * (1.0 - SPREAD * zlib.crc32(own_peer) / 2**32)
 
     def _offer_at_once(self, now: Instant) -> None:
         self._backoff = FIRST_BACKOFF_SECONDS

@@ -3,8 +3,10 @@
 from collections import Counter
 from itertools import pairwise
 
-from spacedrive_node.actors.discovery.bootstrap import MAX_ALONE_BACKOFF_SECONDS
-from spacedrive_node.messages.to_discovery import RememberedServers, ServerJoined, ServerLost
+from spacedrive_node.actors.discovery.bootstrap import MAX_ALONE_BACKOFF_SECONDS, SPREAD
+from spacedrive_node.actors.discovery.core import Discovery
+from spacedrive_node.messages.actor_configs import DiscoveryConfig
+from spacedrive_node.messages.to_discovery import RememberedServers, ServerJoined, ServerLost, SwarmUp
 from spacedrive_node.messages.to_swarm import Bootstrap
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.tests.harness.simulated_dht import OWN, SimulatedDht, addresses_of, peer
@@ -49,7 +51,21 @@ def test_alone_a_node_looks_every_few_seconds() -> None:
             net.swarm_comes_up()
         times = offers(net, 600.0)
         assert max(later - former for former, later in pairwise(times)) <= MAX_ALONE_BACKOFF_SECONDS
-        assert len(times) <= 10 + 600.0 / MAX_ALONE_BACKOFF_SECONDS
+        assert len(times) <= 10 + 600.0 / (MAX_ALONE_BACKOFF_SECONDS * (1.0 - SPREAD))
+
+
+def test_nodes_that_lose_the_same_server_come_back_out_of_step() -> None:
+    """A thousand lose their door at once. After some tries no tenth of a second has a tenth of them."""
+    came = Counter[int]()
+    for number in range(1000):
+        core = Discovery(DiscoveryConfig(runtime_dir="/nowhere", bootstrap=(SERVER,)), 1)
+        core.handle("swarm", SwarmUp(peer(("node", number)), (), ()), 0.0)
+        core.handle("swarm", ServerJoined(SERVER), 0.0)
+        core.poll(0.0)
+        core.handle("swarm", ServerLost(SERVER.peer), 100.0)
+        while (at := core.wake_at()) < 160.0:
+            came[int(10 * at)] += any(isinstance(send.message, Bootstrap) for send in core.poll(at))
+    assert max(count for tenth, count in came.items() if tenth > 1010) < 100
 
 
 def test_one_of_several_that_stays_away_is_sought_ever_more_seldom() -> None:
