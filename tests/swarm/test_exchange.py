@@ -232,6 +232,25 @@ async def test_a_known_peer_s_decision_goes_to_the_vault(swarm: Any) -> None:
         assert a.count(SettleRequest) == 1
 
 
+@pytest.mark.parametrize("how", ["ended", "undeliverable"])
+async def test_a_decision_that_its_session_does_not_take_any_more_goes_to_the_vault(
+    swarm: Any, how: str
+) -> None:
+    """It was on its way to the session while that ended as paired, after its peer had become known."""
+    async with swarm("a") as a, swarm("b") as b:
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
+        frame = encode(PairingDecision(code_id(ROUTE_KEY, a.peer, b.peer), b"t" * 16, b"s" * 32))
+        await b.deliver(B, Ask(1, a.peer, a.addresses, frame))
+        request = await a.expect(PeerRequest, A)
+        await a.deliver("vault", KnownPeer(b.peer))
+        if how == "ended":
+            await a.deliver("supervisor", SessionEnded("a" * 16, "initiator", "paired"))
+        else:
+            await a.deliver("supervisor", Undeliverable(A, "PeerRequest", a.envelope_id(request), False))
+        settle = await a.expect(SettleRequest, "vault")
+        assert (settle.peer, settle.frame) == (b.peer, frame)
+
+
 @pytest.mark.parametrize("named_first", [True, False])
 async def test_a_decision_to_settle_is_repeated_on_contact(swarm: Any, named_first: bool) -> None:
     """Whoever opened the connection: the frame goes out, and its answer to the vault."""

@@ -147,11 +147,10 @@ class InboundExchanges:
         """
         # Whose is it? If nobody's, or a decoy's that names a joiner's code, that is a strike.
         actor = self._routing.session_of(self._own_peer, peer, request)
-        is_for_vault = self._routing.belongs_to_vault(peer, request)
         reason: RefusalReason | None = None
         if actor is not None:
             reason = self._routing.refusal_for_joiner(actor, peer, request)
-        elif not is_for_vault:
+        elif not self._routing.belongs_to_vault(peer, request):
             if self._routing.is_finished(self._own_peer, peer, request, now()):
                 return self._refuse(request, "closed")
             reason = _refusal_of_unknown(request)
@@ -179,8 +178,9 @@ class InboundExchanges:
                 await self._tell_vault(actor, peer, request, reply)
                 return reply
 
-        # The decision of a known peer, whose session is over: the vault answers from its store.
-        if is_for_vault:
+        # The decision of a known peer, whose session is over: the vault answers from its store. The peer may
+        # have become known while the session had the frame, as the session's last act.
+        if self._routing.belongs_to_vault(peer, request):
             number = self.pending.next_number()
             settle = SettleRequest(number, peer, frame)
             try:
