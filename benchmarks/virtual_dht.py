@@ -138,9 +138,17 @@ class VirtualDht:
 
     def node(self, known: int) -> VirtualNode:
         """Start a node that knows so many live servers, and wait until it is connected with them."""
-        peer, host = self._new_peer()
         honest = [one for one in self.servers if one.behaviour == "honest"]
         bootstrap = tuple(one.named for one in self.draw.sample(honest, min(known, len(honest))))
+        node = self.start(*self._new_peer(), bootstrap)
+        self.run(self.now + 10.0, lambda: len(node.connected) == len(bootstrap))
+        node.requests = 0
+        return node
+
+    def start(
+        self, peer: bytes, host: str, bootstrap: tuple[PeerAddresses, ...], *, serves_dht: bool = False
+    ) -> VirtualNode:
+        """Start a node that knows these servers."""
         config = DiscoveryConfig(runtime_dir="/nowhere", bootstrap=bootstrap, same_host=False, mdns=False)
         node = VirtualNode(
             PeerAddresses(peer, (_address(host),)),
@@ -149,9 +157,7 @@ class VirtualDht:
             RoutingTable(peer, PROTOCOL, self._world, self._world.existing),
         )
         self._nodes.append(node)
-        self.tell(node, "swarm", SwarmUp(peer, node.named.addresses, ()))
-        self.run(self.now + 10.0, lambda: len(node.connected) == len(bootstrap))
-        node.requests = 0
+        self.tell(node, "swarm", SwarmUp(peer, node.named.addresses, (), serves_dht=serves_dht))
         return node
 
     def end(self, node: VirtualNode) -> None:
@@ -206,13 +212,13 @@ class VirtualDht:
         node.connected.add(peer)
         took = _CONNECT_ROUND_TRIPS * self._round_trip_s
 
-        def identified() -> None:
-            joined = node.table.add_if_server(ID(peer))
-            if joined is not None:
-                self.tell(node, "swarm", ServerJoined(joined))
-
-        self._later(took + _IDENTIFY_ROUND_TRIPS * self._round_trip_s, identified)
+        self._later(took + _IDENTIFY_ROUND_TRIPS * self._round_trip_s, lambda: self._identified(node, peer))
         return took
+
+    def _identified(self, node: VirtualNode, server: bytes) -> None:
+        joined = node.table.add_if_server(ID(server))
+        if joined is not None:
+            self.tell(node, "swarm", ServerJoined(joined))
 
     def _request(self, node: VirtualNode, request: KadRequest) -> None:
         node.requests += 1
@@ -253,15 +259,20 @@ class VirtualDht:
 
     def _add_server(self) -> None:
         """Add a server that joins through some of those that are there: each then knows the other."""
-        peer, host = self._new_peer()
-        table = RoutingTable(peer, PROTOCOL, self._world, self._world.existing)
-        dht = DhtServer(_Host(peer, self._world), table)
-        server = _Server(PeerAddresses(peer, (_address(host),)), host, table, dht)
+        server = self._new_server(*self._new_peer())
         for other in self.draw.sample(self.servers, min(JOINED_THROUGH, len(self.servers))):
-            other.table.add_if_server(ID(peer))
-            table.add_if_server(ID(other.named.peer))
+            other.table.add_if_server(ID(server.named.peer))
+            server.table.add_if_server(ID(other.named.peer))
+        self._enter(server)
+
+    def _new_server(self, peer: bytes, host: str, table: RoutingTable | None = None) -> _Server:
+        table = table or RoutingTable(peer, PROTOCOL, self._world, self._world.existing)
+        named = PeerAddresses(peer, (_address(host),))
+        return _Server(named, host, table, DhtServer(_Host(peer, self._world), table))
+
+    def _enter(self, server: _Server) -> None:
         self.servers.append(server)
-        self._by_peer[peer] = server
+        self._by_peer[server.named.peer] = server
 
     def _new_peer(self) -> tuple[bytes, str]:
         peer, host = _peer(self.draw.randbytes(32)), self._random_host()

@@ -1,13 +1,16 @@
-"""A DHT server looks its own peer id up, so that the servers closest to it know it."""
+"""A DHT server looks itself up, and keys far from it, so that all servers are one network."""
 
+import math
 from itertools import pairwise
 
 import pytest
 
-from spacedrive_node.actors.discovery.lookup import K
+from spacedrive_node.actors.discovery.lookup import K, distance
+from spacedrive_node.actors.discovery.neighbourhood import MAX_PARTS, far_keys
 from spacedrive_node.actors.discovery.pending_requests import MAX_PENDING_REQUESTS
 from spacedrive_node.messages.from_supervisor import ActorRestarted
 from spacedrive_node.messages.to_discovery import NetworkChanged, ServerJoined, SwarmUp
+from spacedrive_node.messages.to_swarm import ClosestServers
 from spacedrive_node.tests.harness.simulated_dht import OWN, SimulatedDht, addresses_of, peer
 
 OWN_ADDRESSES = ("/ip4/192.0.2.9/tcp/1",)
@@ -28,13 +31,20 @@ def know_door(net: SimulatedDht) -> None:
     net.take("swarm", ServerJoined(addresses_of(DOOR)))
 
 
-def lookups(net: SimulatedDht) -> list[float]:
-    """When a lookup of the own peer id began: its first request, seconds after the last of the one before."""
-    at = [when for when, request in net.requests if (request.op, request.key) == ("find_node", OWN)]
-    return at[:1] + [later for former, later in pairwise(at) if later - former > 5.0]
+def lookups(net: SimulatedDht) -> list[tuple[float, int]]:
+    """When each lookup began, in order, and how many bits its key shares with the own peer id (256: that)."""
+    found: dict[bytes, float] = {}
+    order = []
+    for when, one in net.to_swarm(ClosestServers):
+        first = next((at for at, request in net.requests if request.key == one.key and at >= when), math.inf)
+        if first - when < 0.1 and found.get(one.key, -math.inf) < first - 1.0:
+            found[one.key] = first
+            order.append((when, 256 - distance(OWN, one.key).bit_length()))
+    return order
 
 
 def asked(net: SimulatedDht) -> set[bytes]:
+    """Who was asked for the own peer id."""
     return {request.peer for _, request in net.requests if request.key == OWN}
 
 
@@ -47,12 +57,40 @@ def test_a_new_server_asks_all_servers_closest_to_it(servers: int) -> None:
     assert len(asked(net)) <= 3 * K
 
 
-def test_it_looks_again_soon_and_then_every_ten_minutes() -> None:
-    """Two that start together may both ask before either is known."""
-    net = server_starts(20)
+def test_rounds_come_soon_and_then_every_ten_minutes() -> None:
+    """Two that start together may both ask before either is known. A small network has no other part."""
+    net = server_starts(19)
     net.run(3600.0)
-    pauses = [later - former for former, later in pairwise(lookups(net))]
-    assert [round(pause, -1) for pause in pauses] == [10, 40, 160, 600, 600, 600, 600, 600]
+    at = [when for when, bits in lookups(net) if bits == 256]
+    assert [round(later - former, -1) for former, later in pairwise(at)] == [10, 60, 600, 600, 600, 600, 600]
+    assert len(at) == len(lookups(net))
+
+
+def test_each_part_of_a_large_network_is_looked_up() -> None:
+    """All of them in the second round, one in each later one, so that in the end each was looked up again."""
+    net = server_starts(300)
+    net.run(3600.0)
+    bits = [bits for _when, bits in lookups(net)]
+    parts = max(one for one in bits if one < 256) + 1
+    assert parts >= 3
+    early = [256, 256, *range(parts)]
+    assert bits[: len(early)] == early
+    later = bits[len(early) :]
+    assert later[::2] == [256] * len(later[::2])
+    assert set(later[1::2]) == set(range(parts))
+
+
+def test_keys_of_parts_lie_beyond_the_closest_and_change() -> None:
+    """Each is of the form that other implementations want of a key."""
+    servers = [addresses_of(peer(number)) for number in range(5000)]
+    closest = sorted(servers, key=lambda one: distance(OWN, one.peer))[:K]
+    first, second = (far_keys(OWN, closest, number) for number in (1, 2))
+    assert 5 <= len(first) <= MAX_PARTS
+    for keys in (first, second):
+        assert [256 - distance(OWN, key).bit_length() for key in keys] == list(range(len(first)))
+        assert all(len(key) == 34 and key[:2] == b"\x12\x20" for key in keys)
+    assert not set(first) & set(second)
+    assert far_keys(OWN, closest[: K - 1], 1) == []
 
 
 def test_a_client_asks_nobody() -> None:
@@ -79,7 +117,7 @@ def test_alone_it_waits_for_the_first_server() -> None:
     """Until then there is nobody to ask."""
     net = server_starts(20, is_known=False)
     net.run(100.0)
-    assert not lookups(net)
+    assert not asked(net)
     know_door(net)
     net.run(5.0)
     assert set(net.closest(OWN)) <= asked(net)
@@ -105,7 +143,7 @@ def test_it_begins_anew(what: str) -> None:
             net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=True))
     net.run(5.0)
     assert set(net.closest(OWN)) <= asked(net)
-    assert lookups(net)[-1] - begin < 1.0
+    assert min(when for when, request in net.requests if request.key == OWN) - begin < 1.0
 
 
 def test_a_lookup_that_a_restart_cuts_off_leaves_no_request() -> None:

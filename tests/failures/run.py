@@ -7,6 +7,7 @@ ten seconds. Exit status 0: every case ended as docs/protocol.md says, and nothi
 """
 
 import argparse
+import itertools
 import shutil
 import signal
 import sys
@@ -21,10 +22,13 @@ from spacedrive_node.tests.harness.faults.failure_points import FailureCase, all
 from spacedrive_node.tests.harness.faults.vanishing_device import Figures, run_case
 from spacedrive_node.tests.harness.secret_sweep import collector
 
+ROTATE_EVERY = 16
+"""Cases whose files are searched for the secrets of as many others."""
+
 
 async def run(cases: list[FailureCase], workers: int, folder: Path, figures: Figures) -> str:
     """Run all cases, `workers` at once. Return what a pulled cable is on this machine."""
-    waiting = list(enumerate(cases))
+    waiting, done = list(enumerate(cases)), itertools.count(1)
     async with open_network() as network, trio.open_nursery() as nodes:
 
         async def worker() -> None:
@@ -35,6 +39,8 @@ async def run(cases: list[FailureCase], workers: int, folder: Path, figures: Fig
                 print(f"{figures.cases}/{len(cases)}, {time.monotonic() - begin:.0f} s: {case}", flush=True)
                 if wrong:
                     print("---- FAILED", wrong, "----", sep="\n", flush=True)
+                if next(done) % ROTATE_EVERY == 0:
+                    collector.rotate(keep_folders=True)
 
         async with trio.open_nursery() as running:
             for _ in range(workers):
@@ -91,6 +97,7 @@ def main() -> int:
     collector.start()
     try:
         kind = trio.run(guarded, cases, arguments.workers, folder, figures)
+        print("searching what the nodes have left for secrets …", flush=True)
         secrets = collector.findings()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

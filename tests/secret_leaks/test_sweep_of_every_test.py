@@ -33,6 +33,7 @@ PLANTED = {
     "log": "add_code(CODE); add_log_line('anna', 'vault', 'info', 'it failed', {'why': CODE[6:40]})",
     "turned": "add_code(CODE); add_log_line('anna', 'vault', 'info', CODE, {}); rotate()",
     "late": "add_code(CODE); rotate(); add_log_line('anna', 'vault', 'info', CODE, {})",
+    "left": "(place / 'x').write_text(CODE); add_folder(place); rotate(keep_folders=True); add_code(CODE)",
     "passphrase": "add_passphrase(b'orchestral plum'); (place / 'x').write_text('Orchestral plum')",
 }
 CLEAN = {

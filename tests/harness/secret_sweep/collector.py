@@ -38,11 +38,15 @@ class Collection:
     """Files that may hold a secret: those from which a node reads its passphrase."""
     previous: "Collection | None" = None
     """The collection before the last `rotate`. Its secrets are searched for here too."""
+    following: "Collection | None" = None
+    """The one after, likewise, if this one has kept its folders, whose files went on being written."""
 
     def search(self) -> SecretSearch:
         """Return a search for all secrets of the test."""
         search = SecretSearch()
-        for collection in (self, self.previous) if self.previous is not None else (self,):
+        for collection in (self, self.previous, self.following):
+            if collection is None:
+                continue
             for code in collection.codes:
                 known_secrets.add_code(search, code)
             for checkpoint in collection.checkpoints:
@@ -91,12 +95,14 @@ def start() -> Collection:
     return _current[0]
 
 
-def rotate() -> None:
+def rotate(*, keep_folders: bool = False) -> None:
     """Close the current collection and continue with a new one.
 
     A search takes time proportional to the number of secrets times the amount of output, so a run of a
     thousand pairings rotates. Each collection is searched for its own secrets and those of the one before.
-    Files are searched once, at the end, for the secrets of the last two collections.
+    Files are searched once, at the end, for the secrets of the last two collections; or, with `keep_folders`,
+    those that the closed collection has so far, for its secrets and those of its neighbours: for nodes that
+    come and go.
     """
     for collection in list(_current):
         _rotated.append(collection)
@@ -104,12 +110,15 @@ def rotate() -> None:
             Collection(
                 passphrases=set(collection.passphrases),
                 values=set(collection.values),
-                folders=collection.folders,
+                folders=set() if keep_folders else collection.folders,
                 allowed=set(collection.allowed),
                 previous=collection,
             )
         ]
-        collection.folders = set()
+        if keep_folders:
+            collection.following = _current[0]
+        else:
+            collection.folders = set()
 
 
 def findings() -> list[str]:
