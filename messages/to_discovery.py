@@ -85,9 +85,13 @@ class ServerJoined(Message):
 
 
 class ServerLost(Message):
-    """From the swarm: the last connection with a DHT server has ended. It may forget what was announced."""
+    """From the swarm: the last connection with a DHT server has ended. It may forget what was announced.
+
+    `gave_way`: the swarm has closed it, to make room for others; the server is there.
+    """
 
     peer: PeerId
+    gave_way: bool = False
 
 
 class NetworkChanged(Message):

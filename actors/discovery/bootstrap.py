@@ -87,9 +87,14 @@ class Bootstrapper:
         self._server_lost = True
         self._offer_at_once(now)
 
-    def handle_server_lost(self, peer: bytes, now: Instant) -> None:
-        """Offer the bootstrap peers soon: the server may be back in a moment, and may be the only one."""
+    def handle_server_lost(self, peer: bytes, now: Instant, *, is_there: bool = False) -> None:
+        """Offer the bootstrap peers soon: the server may be back in a moment, and may be the only one.
+
+        Not if it `is_there`, and was only disconnected.
+        """
         self._connected.discard(peer)
+        if is_there:
+            return
         if now - self._lost_at >= LOSS_WINDOW_SECONDS:
             self._loss_backoff = LOSS_BACKOFF_SECONDS
         elif not self._server_lost:  # otherwise it is the same loss: a line takes all servers with it

@@ -108,7 +108,7 @@ class Discovery:
             case ServerJoined():
                 self._handle_server_joined(message.server, now)
             case ServerLost():
-                self._bootstrapper.handle_server_lost(message.peer, now)
+                self._bootstrapper.handle_server_lost(message.peer, now, is_there=message.gave_way)
             case NetworkChanged():
                 self._bootstrapper.handle_network_changed(now)
                 self._announcer.renew(now)

@@ -14,12 +14,14 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ...messages.actor_configs import SwarmConfig
+from ...messages.peer_protocol import PROTOCOL_ID
 from ...messages.types import Transport
 from ..base import FatalActorError
 from .dial import addresses
 from .dial.addresses import Endpoint
 from .dial.hearsay import for_strangers
 from .library.connection_limits import Gate, limit_inbound_connections
+from .library.dialled_limits import limit_dialled_connections
 from .library.host_factory import new_host
 from .library.host_lifecycle import run_host
 from .library.identify import tell_only_announced
@@ -67,9 +69,18 @@ class Host:
         webrtc: tuple[Transport, ...] = () if self.webrtc is None else ("webrtc",)
         return ("tcp", *quic, *websocket, *webrtc)
 
-    def admit(self, gate: Gate, observe: Callable[[str, float, bool], None]) -> None:
-        """Let only those connect whom `gate` allows; `observe` gets (transport, seconds, success) of each."""
+    def admit(
+        self,
+        gate: Gate,
+        observe: Callable[[str, float, bool], None],
+        keeps: Callable[[bytes], bool] = lambda _peer: False,
+    ) -> None:
+        """Let only those connect whom `gate` allows; `observe` gets (transport, seconds, success) of each.
+
+        Of the connections that this host dials only those stay beyond their bound that `keeps` names.
+        """
         limit_inbound_connections(self.network, gate, observe, self.inbound_roles)
+        limit_dialled_connections(self.network, keeps, PROTOCOL_ID)
         for transport in (self.quic, self.websocket, self.webrtc):
             if transport is not None:
                 transport.admit(gate, observe)

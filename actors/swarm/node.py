@@ -34,7 +34,7 @@ from .interruptions import Interruptions
 from .kad.dht_client import DhtClient, OwnEntries
 from .kad.dht_server import DhtServer
 from .kad.routing_table import RoutingTable
-from .library.connections import close_connection, host_of
+from .library.connections import close_connection, gave_way, host_of
 from .library.identify import after_identify, push_identify
 from .library.notifications import ConnectionEvents
 from .listening import chosen
@@ -76,11 +76,10 @@ class SwarmNode:
         self._bans = BanList()
         self._reports = StatusReports()
         self._listening = trio.Event()
-        self._closing = False
-        """While the host closes its connections, it still calls back about them."""
+        self._closing = False  # while the host closes its connections, it still calls back about them
         self.remembering = Remembering(mailbox, config.dht_protocol, routing.known.__contains__)
         self._names = DnsaddrResolver(config.name_servers, self._warn)
-        self._told: SwarmUp | None = None  # discovery
+        self._told_discovery: SwarmUp | None = None
         self._identity_watch = IdentityWatch(host.peer, host.own_endpoints, self._warn, now)
         self.roles = Roles(
             host,
@@ -151,7 +150,7 @@ class SwarmNode:
         host.libp2p.set_stream_handler(TProtocol(PROTOCOL_ID), self.inbound.handle)
         host.network.register_notifee(ConnectionEvents(self._connected, self._disconnected))
         gate = ConnectionGate(self._bans, lan_only=config.lan_only, offline=config.offline)
-        host.admit(gate, self._reports.count_handshake)
+        host.admit(gate, self._reports.count_handshake, self._relaying.keeps)
         after_identify(host.libp2p, self._identified)
 
     @classmethod
@@ -225,10 +224,10 @@ class SwarmNode:
 
     def announcement(self, seed: bytes) -> list[Send]:
         """Return the messages to send once the host listens. The one to itself comes back after a restart."""
-        host, self._told = self._host, self._swarm_up()
+        host, self._told_discovery = self._host, self._swarm_up()
         sends = [
             Send("swarm", Listening(host.listening, chosen(self._config))),
-            Send("discovery", self._told),
+            Send("discovery", self._told_discovery),
             Send("gateway", self._status()),
             *([Send("lan", self.roles.ports_to_map(seed))] if self._config.port_mapping else []),
         ]
@@ -320,7 +319,8 @@ class SwarmNode:
         peer_id = connection.muxed_conn.peer_id
         self._relaying.handle_disconnected(peer_id.to_bytes())
         if self._routing_table.handle_disconnected(peer_id):
-            self.start_task(self._mailbox.send, "discovery", ServerLost(peer_id.to_bytes()))
+            lost = ServerLost(peer_id.to_bytes(), gave_way(connection))
+            self.start_task(self._mailbox.send, "discovery", lost)
 
     async def _identified(self, peer_id: ID) -> None:
         """Identify has found out which protocols a connected peer speaks."""
@@ -376,8 +376,8 @@ class SwarmNode:
 
     async def _tell_addresses(self) -> None:
         """Tell discovery what is announced and offered, if it is something else than it knows."""
-        if (news := self._swarm_up()) != self._told:
-            self._told = news
+        if (news := self._swarm_up()) != self._told_discovery:
+            self._told_discovery = news
             await self._mailbox.send("discovery", replace(news, is_update=True))
 
     def _status(self) -> SwarmStatus:

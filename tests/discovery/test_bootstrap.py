@@ -54,6 +54,20 @@ def test_alone_a_node_looks_every_few_seconds() -> None:
         assert len(times) <= 10 + 600.0 / (MAX_ALONE_BACKOFF_SECONDS * (1.0 - SPREAD))
 
 
+def test_a_connection_that_gave_way_is_no_loss() -> None:
+    """The server is there; only when the others are lost too is this node alone."""
+    net = connected()
+    other = addresses_of(peer("other"))
+    net.take("swarm", ServerJoined(other))
+    net.run(30.0)
+    net.take("swarm", ServerLost(SERVER.peer, gave_way=True))
+    assert offers(net, 20.0) == []
+    net.take("swarm", ServerLost(other.peer))
+    times = offers(net, 300.0)
+    assert times[0] < 0.5
+    assert max(later - former for former, later in pairwise(times)) <= MAX_ALONE_BACKOFF_SECONDS
+
+
 def test_nodes_that_lose_the_same_server_come_back_out_of_step() -> None:
     """A thousand lose their door at once. After some tries no tenth of a second has a tenth of them."""
     came = Counter[int]()

@@ -63,8 +63,14 @@ def test_paired_with_nobody() -> None:
     assert wrong_ends_of("cable", "ever", paired(), ended("not_found", shown=False))
 
 
-def test_a_node_that_was_killed_has_no_outcome() -> None:
-    assert wrong_ends_of("kill", "ten", ended("lost_contact", shown=True), paired())
+def test_a_node_that_was_killed_has_no_outcome_but_paired() -> None:
+    """That it may have said just before, if the other was there until then."""
+    for outcome in ("lost_contact", "expired", "running"):
+        assert wrong_ends_of("kill", "ten", paired(), ended(outcome, shown=True))
+    assert wrong_ends_of("kill", "ten", paired(), paired()) == []
+    assert wrong_ends_of("kill", "ten", ended("lost_contact", shown=True), paired()) == []
+    assert wrong_ends_of("kill", "ten", ended("expired", shown=True), paired())
+    assert wrong_ends_of("kill", "ten", paired(), paired("b" * 16))
 
 
 def test_two_stores_that_disagree(tmp_path: Path) -> None:

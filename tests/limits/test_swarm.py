@@ -26,8 +26,9 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
+from spacedrive_node.messages.to_discovery import KadReply, ServerLost
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
-from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
+from spacedrive_node.messages.to_swarm import Ask, KadRequest, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
 from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, open_swarm
@@ -245,6 +246,30 @@ async def test_strangers_who_take_all_connections_keep_nobody_out() -> None:
         decision = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
         await a.deliver(A, Ask(1, b.peer, b.addresses, decision))
         assert (await a.expect(PeerAnswer)).request == 1
+
+
+async def test_lookups_leave_room_for_a_pairing() -> None:
+    """More servers are asked than connections may be open; then a device is dialled, and another dials."""
+    config = SwarmConfig(listen=listen_addresses(), max_connections=16)
+    async with (
+        open_swarm("a", config) as a,
+        open_swarm("b") as b,
+        stranger_host() as host,
+        AsyncExitStack() as stack,
+    ):
+        for number in range(20):
+            server = await stack.enter_async_context(open_swarm(f"server {number}"))
+            request = KadRequest(
+                number, server.peer, server.addresses, "find_node", server.peer, timeout=20.0
+            )
+            await a.deliver("discovery", request)
+            await a.expect(KadReply, "discovery", lambda m, number=number: m.request == number)
+        await b.deliver(A, Serve(ROUTE_KEY, "joiner"))
+        decision = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
+        await a.deliver(A, Ask(1, b.peer, b.addresses, decision))
+        assert (await a.expect(PeerAnswer)).request == 1
+        assert isinstance(await exchange(await dial(host, a), REQUEST), Refused)
+        assert all(sent.gave_way for _to, sent, _id in a.sent if isinstance(sent, ServerLost))
 
 
 async def test_a_frame_of_sixteen_kibibytes_is_read_and_no_larger_one() -> None:

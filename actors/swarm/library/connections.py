@@ -135,6 +135,17 @@ async def close_connection(connection: Any) -> None:
         await close_quietly(connection.close)
 
 
+async def give_way(connection: Any) -> None:
+    """Close one connection because there is no room for it; its peer is not gone."""
+    connection.gave_way = True
+    await close_connection(connection)
+
+
+def gave_way(connection: Any) -> bool:
+    """Return whether a connection was closed by `give_way`."""
+    return getattr(connection, "gave_way", False)
+
+
 async def close_quietly(close: Callable[[], Awaitable[Any]]) -> None:
     """Await `close()` for a second at most, also when cancelled; never raises."""
     with shielded(1):

@@ -180,7 +180,7 @@ async def open_stream(connection: Any, protocol: str, request: bytes = b"") -> A
     before they have heard from the other. Raises StreamError when the connection is dead or the peer does not
     speak the protocol.
     """
-    stream = await _new_stream(connection)
+    stream = await _new_stream(connection, protocol)
     try:
         if request:
             await _propose_and_request(stream, protocol, request, closes=True)
@@ -208,7 +208,7 @@ async def begin_stream(connection: Any, protocol: str, request: bytes) -> Any:
 
     The caller resets or closes it. Otherwise as `open_stream`.
     """
-    stream = await _new_stream(connection)
+    stream = await _new_stream(connection, protocol)
     try:
         await _propose_and_request(stream, protocol, request, closes=False)
     except BaseException:
@@ -217,7 +217,14 @@ async def begin_stream(connection: Any, protocol: str, request: bytes) -> Any:
     return stream
 
 
-async def _new_stream(connection: Any) -> Any:
+def used_at(connection: Any) -> dict[str, float]:
+    """Return when this side last opened a stream on a connection, by protocol."""
+    found: dict[str, float] = connection.__dict__.setdefault("used_at", {})
+    return found
+
+
+async def _new_stream(connection: Any, protocol: str) -> Any:
+    used_at(connection)[protocol] = trio.current_time()
     try:
         stream = await connection.new_stream()
     except Exception as error:  # see read_exactly

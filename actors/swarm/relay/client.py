@@ -105,6 +105,10 @@ class RelayClient:
         """How many relays there is a reservation at."""
         return len(self._choice.kept)
 
+    def keeps(self, peer: bytes) -> bool:
+        """Return whether there is a reservation at this relay."""
+        return self._choice.keeps(peer)
+
     async def run(self) -> None:
         """Keep reservations, until cancelled."""
         while True:

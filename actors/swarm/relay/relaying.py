@@ -86,6 +86,10 @@ class Relaying:
                 hosts = [one.host for one in addresses.usable(relay.addresses)]
                 self.client.remembered(relay, addresses.block_of(hosts[0]) if hosts else None)
 
+    def keeps(self, peer: bytes) -> bool:
+        """Return whether there is a reservation at this peer: the connection with it is how others come."""
+        return self.client is not None and self.client.keeps(peer)
+
     def handle_server(self, server: PeerAddresses) -> None:
         """A DHT server is known and connected: it is a candidate if it offers to relay."""
         connection = self._dialer.direct(server.peer)

@@ -84,7 +84,8 @@ def wrong_ends(
     else:
         for side, end in ends.items():
             is_gone = case.manner == "kill" and side == case.victim
-            allowed = {"gone"} if is_gone else ALLOWED[side, end.shown is not None]
+            # It may have said that it is paired just before: the other side then is, or will be.
+            allowed = {"gone", "paired"} if is_gone else ALLOWED[side, end.shown is not None]
             if end.outcome not in allowed:
                 wrong.append(f"the {side} ended as {end.outcome}, shown: {end.shown is not None}")
         if "paired" in outcomes.values() and not set(outcomes.values()) <= {"paired", "lost_contact", "gone"}:
