@@ -166,7 +166,7 @@ def _rows(bench: BenchmarkRun, times: dict[str, list[float]]) -> None:
         "… over 4 requests of the library, a new connection",
         median(milliseconds["fresh"]),
         "ms",
-        beside=("the library's connect + 4 requests", median(milliseconds["library_exchanges"])),
+        beside=("its connect + 4 requests", median(milliseconds["library_exchanges"])),
         of_ratio=True,
     )
     if milliseconds["wormhole"]:
