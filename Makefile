@@ -63,7 +63,7 @@ chaos: $(DEV) ## pairings under random kills: make chaos PAIRINGS=400 SEED=7 TRA
 	@$(BIN)/python tests/chaos/run.py --pairings $(PAIRINGS) $(if $(SEED),--seed $(SEED)) \
 		$(if $(TRANSPORT),--transport $(TRANSPORT)) $(if $(RELAYED),--relayed)
 
-failures: $(DEV) ## the other side vanishes at every message, in every manner, over each transport (an hour and a half)
+failures: $(DEV) ## the other side vanishes at every message, in every manner, over each transport (40 minutes)
 	@$(BIN)/python tests/failures/run.py
 	@TEST_TRANSPORT=quic FAILURES=all $(BIN)/python -m pytest -c tests/pytest.ini tests/failures -n $(JOBS) \
 		--timeout=3600 --ignore=tests/failures/test_vanish.py
