@@ -181,6 +181,19 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
         assert not [word for word in hosts + places if word in text], path
 
 
+def test_only_pictures_are_binary() -> None:
+    """No archive or program that somebody has left in the tree."""
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, timeout=60, check=True
+    )
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    assert paths
+    binary = [
+        path for path in paths if path.suffix != ".png" and path.is_file() and b"\0" in path.read_bytes()
+    ]
+    assert binary == []
+
+
 def test_every_exception_ends_in_error_and_has_the_one_base() -> None:
     """Programs can catch whatever this project raises with one `except SpacedriveNodeError`."""
     for path in sources():

@@ -1,9 +1,9 @@
 """All of discovery but its I/O: messages and the nodes of this host go in, messages to send come out.
 
 Owns which session searches and which one provides, and passes each event to every part that it concerns:
-searches (search.py), announcements (announce.py), the bootstrap (bootstrap.py) and the lookups of the own
-peer id (neighbourhood.py). Sans-IO: never reads a clock, a file or a socket; actor.py drives it, and tests
-drive it in virtual time.
+searches (search.py), announcements (announce.py), the bootstrap (bootstrap.py) and what a server looks up to
+get to know the others (neighbourhood.py). Sans-IO: never reads a clock, a file or a socket; actor.py drives
+it, and tests drive it in virtual time.
 """
 
 import math

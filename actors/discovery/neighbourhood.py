@@ -4,8 +4,8 @@ A server enters the routing table of whoever is connected with it. One that has 
 peers alone is in no other table and has no other in its own; when those end, each server is a network of its
 own, and two devices that know different ones do not find each other. A lookup connects with each server on
 its way. That of the own peer id leads to the closest ones, but never away from them: where more start at once
-than a bucket of their door holds, those of either half of the key space get to know their own half. So keys
-in each other part are looked up as well (kad-dht, "Bootstrap process").
+than a bucket of their bootstrap peer holds, those of either half of the key space get to know that half only.
+So keys in each other part are looked up as well (kad-dht, "Bootstrap process").
 
 The first round, for the own peer id, begins as soon as a server is known. The second comes soon, since of two
 servers that start together each may ask before the other is known, and has keys of all parts. Later ones come

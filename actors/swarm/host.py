@@ -77,7 +77,7 @@ class Host:
     ) -> None:
         """Let only those connect whom `gate` allows; `observe` gets (transport, seconds, success) of each.
 
-        Of the connections that this host dials only those stay beyond their bound that `keeps` names.
+        `keeps` returns whether the connection with a peer stays when others need the place of an idle one.
         """
         limit_inbound_connections(self.network, gate, observe, self.inbound_roles)
         limit_dialled_connections(self.network, keeps, PROTOCOL_ID)

@@ -20,7 +20,8 @@ PAIRING_S: Final = 30.0
 def limit_dialled_connections(network: Any, keeps: Callable[[bytes], bool], pairing_protocol: str) -> None:
     """Close idle connections of this side's before it dials, so that an eighth of all is enough for it.
 
-    `keeps` returns whether the connection with a peer has to stay though nothing is said on it.
+    `keeps` returns whether the connection with a peer has to stay though nothing is said on it. A peer
+    that is frozen holds a dial up by the 0.4 s that closing may take (connections.py).
 
     Defect (0.8.1, network/swarm.py:1089): a dial fails where as many connections are open as may be, and
     what this side has dialled stays for ever. A node in a large DHT dials some dozen servers at each lookup:
