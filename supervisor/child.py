@@ -222,6 +222,5 @@ class Child:
         self.restarts += 1
         if self.spec.restart == "temporary":
             return GiveUp(f"it died ({cause}) and is not to be restarted")
-        return self._history.record_exit(
-            cause, time.monotonic(), lived=self._lived, input_number=input_number
-        )
+        lived, self._lived = self._lived, 0.0  # a start for which no process can be made has no life
+        return self._history.record_exit(cause, time.monotonic(), lived=lived, input_number=input_number)
