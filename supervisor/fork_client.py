@@ -50,7 +50,8 @@ class _PendingFork:
 class ForkClient:
     """One fork server. Start it on a thread that lives as long as the node does.
 
-    `preload` are the modules that it imports before the first fork; `environment` is added to its own.
+    `preload` are the modules that it imports before the first fork; `environment` is added to its own. Raises
+    OSError if the system makes no process.
     """
 
     def __init__(self, preload: Sequence[str], environment: dict[str, str]) -> None:
@@ -63,13 +64,17 @@ class ForkClient:
             # (PR_SET_PDEATHSIG), and to the kernel the parent is the thread that forked it, not the process.
             # A worker thread ends when it has been idle for some seconds, and would take the fork server and
             # all actors with it.
-            process = subprocess.Popen(  # noqa: S603, the arguments are all our own
-                [sys.executable, "-P", "-m", _MODULE, *arguments],
-                pass_fds=[server_end.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **environment},
-            )
+            try:
+                process = subprocess.Popen(  # noqa: S603, the arguments are all our own
+                    [sys.executable, "-P", "-m", _MODULE, *arguments],
+                    pass_fds=[server_end.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    env={**os.environ, **environment},
+                )
+            except OSError:
+                control.close()
+                raise
         self.process = process
         self.started = trio.current_time()
         self.pending: dict[int, _PendingFork] = {}
@@ -148,6 +153,10 @@ class ForkClient:
         os.close(pidfd)
         if memory_file is not None:
             os.close(memory_file)
+        self._expect_end(pid)
+
+    def _expect_end(self, pid: int) -> None:
+        """Wait for the end of a child that nobody has: its channel is closed, or about to be."""
         if self.early_exits.pop(pid, None) is None:
             self.abandoned.add(pid)
 
@@ -215,6 +224,11 @@ class ForkClient:
         match reply:
             case Forked():
                 pending = self._take_pending(reply.number)
+                if not fds:  # this process may open no more, and the kernel has closed them (unix(7))
+                    self._expect_end(reply.pid)
+                    pending.errno = errno.EMFILE
+                    pending.answered.set()
+                    return
                 forked = reply.pid, fds[0], fds[1] if len(fds) > 1 else None
                 if pending.abandoned:
                     self._abandon(forked)

@@ -166,10 +166,14 @@ class ProcessSpawner:
             self._want_spare(spare.spec)
 
     async def _running_fork_server(self) -> ForkClient:
+        """Return the fork server, started if need be. Raises SpawnError."""
         async with self._starting:
             if self._fork_server is None:
                 await trio.sleep(self._restart_delay)
-                self._fork_server = ForkClient(self._preload, self._environment)
+                try:
+                    self._fork_server = ForkClient(self._preload, self._environment)
+                except OSError as error:
+                    raise SpawnError(f"no fork server: {error.strerror}") from None
                 self._nursery.start_soon(self._serve, self._fork_server)
             return self._fork_server
 
