@@ -95,6 +95,8 @@ class Child:
         """The specification of the next incarnation, for which the present one is ended."""
         self.trial: Trial | None = None
         """Of the next incarnation, or of the present one."""
+        self.start_refusal = ""
+        """Why no process could be made when it was last to start; empty: one was made."""
 
     @property
     def is_session(self) -> bool:
@@ -128,6 +130,12 @@ class Child:
         self._turns_of_start = 0
         self.has_sent_step = False
         self.sandbox_gaps = ()
+        self.start_refusal = ""
+
+    def note_start_refusal(self, why: str) -> bool:
+        """Record that no process could be made; return whether that is news, or was so at the last try."""
+        is_news, self.start_refusal = why != self.start_refusal, why
+        return is_news
 
     def note_sandbox(self, line: Log) -> None:
         """Record the line in which an incarnation says what came of its sandbox, before it is ready."""

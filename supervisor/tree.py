@@ -198,7 +198,8 @@ class _Tree:
         except ForkServerLostError:
             return "zygote"
         except SpawnError as error:
-            self.on_log(child.name, "error", "not started", {"why": str(error)})
+            if child.note_start_refusal(str(error)):
+                self.on_log(child.name, "error", "not started", {"why": str(error)})
             return "exit"
         channel = ChildChannel(
             running,
@@ -233,8 +234,9 @@ class _Tree:
         if isinstance(verdict, GiveUp):
             await self._give_up(child, verdict.why)
             return
-        fields: dict[str, LogField] = {"cause": cause, "restarts": child.restarts}
-        self.on_log(child.name, "info" if cause in ("killed", "zygote") else "warning", "restarting", fields)
+        if not child.start_refusal:  # otherwise "not started" has said so
+            level = "info" if cause in ("killed", "zygote") else "warning"
+            self.on_log(child.name, level, "restarting", {"cause": cause, "restarts": child.restarts})
         if verdict.poison and child.is_session:
             await self._give_up(child, "one input killed it again and again", poison=True)
             return
