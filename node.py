@@ -72,7 +72,7 @@ async def run_node(
     # No core dump of this process, or of any that it starts: they would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     set_dumpable(False)
-    raise_descriptor_limit(config.max_sessions, log)
+    max_sessions = raise_descriptor_limit(config.max_sessions, log)
     stop, reloads = trio.Event(), ReloadDesk()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop, reloads, log)
@@ -91,6 +91,7 @@ async def run_node(
             on_status=on_status,
             settings=settings,
             reloads=reloads,
+            max_sessions=max_sessions,
         )
         nursery.cancel_scope.cancel()
 
@@ -106,11 +107,12 @@ async def serve(
     on_status: Callable[[str], None] | None = None,
     settings: SettingsSource | None = None,
     reloads: ReloadDesk | None = None,
+    max_sessions: int | None = None,
 ) -> None:
     """Run a node whose actors are started by `spawner`, until `stop` is set. Raises NodeFailedError.
 
     Clients, and `reloads`, have `settings` read again. Once it is ready, `on_status` is called every few
-    seconds with a line that says how the node is.
+    seconds with a line that says how the node is. `max_sessions`: fewer than configured may run at once.
     """
     if problems := config.contradictions():
         raise NodeFailedError("\n".join(text for _key, text in problems))
@@ -121,12 +123,7 @@ async def serve(
         raise NodeFailedError(str(error), is_temporary=error.is_temporary) from None
     token_file = config.web_token_file
     if token is not None and token_file is not None and readable_by_others(token_file):
-        log(
-            "supervisor",
-            "warning",
-            "page token is readable by all users",
-            {"file": token_file},
-        )
+        log("supervisor", "warning", "page token is readable by all users", {"file": token_file})
     with ExitStack() as stack:
         node_sockets = NodeSockets(config, data_dir)
         try:
@@ -158,7 +155,7 @@ async def serve(
                 compose(config, sockets.metrics),
                 session_spec(),
                 spawner=spawner,
-                max_sessions=config.max_sessions,
+                max_sessions=max_sessions or config.max_sessions,
                 on_log=log,
                 stop=stop,
                 debug=config.log_level == "debug",

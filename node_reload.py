@@ -58,7 +58,7 @@ class Reloader:
         source: SettingsSource,
         compose: ComposeSpecs,
         sockets: NodeSockets,
-        limit_files: Callable[[int], None],
+        limit_files: Callable[[int], int],
         log: WriteLog,
     ) -> None:
         self._config = config
@@ -150,9 +150,9 @@ class Reloader:
         if metrics is not self._metrics:
             self._sockets.replace_metrics(metrics)
             self._metrics = metrics
-        self._limit_files(new.max_sessions)
+        max_sessions = self._limit_files(new.max_sessions)
         if new.max_sessions != self._config.max_sessions:
-            tree.limit_sessions(new.max_sessions)
+            tree.limit_sessions(max_sessions)
         tree.log_messages(new.log_level == "debug")
         self._source.change_log(new.log_format, new.log_level)
         self._config, self._files = new, files

@@ -14,15 +14,16 @@ _MIN_DESCRIPTORS = 256
 """With fewer the fork server, which keeps some above 200, cannot start."""
 
 
-def raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:
+def raise_descriptor_limit(max_sessions: int, log: WriteLog) -> int:
     """Raise this process's soft limit of open files to what so many sessions need.
 
-    Raises NodeFailedError where so few are allowed that no node can run.
+    Return how many there is room for. More would leave nothing to start an actor again with that all need.
+    Raises NodeFailedError where so few files are allowed that no node can run.
     """
-    needed = _OWN_DESCRIPTORS + _DESCRIPTORS_PER_SESSION * max_sessions
+    needed = max(_OWN_DESCRIPTORS + _DESCRIPTORS_PER_SESSION * max_sessions, _MIN_DESCRIPTORS)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
+        return max_sessions
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if allowed < _MIN_DESCRIPTORS:
         raise NodeFailedError(
@@ -30,6 +31,8 @@ def raise_descriptor_limit(max_sessions: int, log: WriteLog) -> None:
             "raise the limit (ulimit -n; LimitNOFILE= of a systemd unit)"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < needed:
-        sessions = max(allowed - _OWN_DESCRIPTORS, 0) // _DESCRIPTORS_PER_SESSION
-        log("supervisor", "warning", "open files are limited: fewer sessions", {"sessions": sessions})
+    if allowed == needed:
+        return max_sessions
+    sessions = (allowed - _OWN_DESCRIPTORS) // _DESCRIPTORS_PER_SESSION
+    log("supervisor", "warning", "open files are limited: fewer sessions", {"sessions": sessions})
+    return sessions

@@ -1,11 +1,14 @@
 """The limit of open files, which every shell sets to 1024 and few users ever think of."""
 
 import re
+import resource
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from spacedrive_node.open_files import raise_descriptor_limit
+from spacedrive_node.supervisor.tree import NodeFailedError
 from spacedrive_node.tests.harness import node_commands
 from spacedrive_node.tests.harness.node_commands import SDNODE, sdnode_up
 
@@ -40,3 +43,24 @@ def test_a_hard_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         assert _soft_limit(a.process.pid) == 400
         assert "fewer sessions" in (Path(folder) / "anna.log").read_text()
+        (status,) = a.run("status")
+        assert status["sessions"] == {"active": 0, "limit": 90}
+
+
+@pytest.mark.parametrize(("soft", "hard", "raised"), [(200, 4096, 256), (1024, 4096, None), (200, 300, 256)])
+def test_a_few_sessions_need_what_the_fork_server_needs(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised: int | None
+) -> None:
+    """However few there may be."""
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: set_to.append(limits))
+    assert raise_descriptor_limit(8, log=lambda *_line: None) == 8
+    assert set_to == ([] if raised is None else [(raised, hard)])
+
+
+def test_a_limit_below_what_the_fork_server_needs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to a node of few sessions."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (200, 200))
+    with pytest.raises(NodeFailedError, match="may open 200 files here"):
+        raise_descriptor_limit(8, log=lambda *_line: None)
