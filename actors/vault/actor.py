@@ -98,13 +98,13 @@ def _read_passphrase(fd: int) -> bytes:
 def _opened(start: Start) -> Iterator[Vault | WaitingVault]:
     config = _decode_config(start.config)
     identity = OpenedIdentity()
+    is_first = start.checkpoint is None  # no vault of this node has worked yet
     with ExitStack() as resources:
 
         def attempt(checkpoint: bytes | None) -> Vault:
             with ExitStack() as opened:
-                # A node that has run has an identity. If it is not there, it was removed.
-                may_create = start.incarnation == 1
-                vault = open_vault(config, checkpoint, opened, may_create=may_create, opened=identity)
+                # A node whose vault has worked has an identity. If it is not there, it was removed.
+                vault = open_vault(config, checkpoint, opened, may_create=is_first, opened=identity)
                 resources.enter_context(opened.pop_all())
                 return vault
 
@@ -112,7 +112,7 @@ def _opened(start: Start) -> Iterator[Vault | WaitingVault]:
         try:
             machine = attempt(start.checkpoint)
         except CANNOT_OPEN as error:
-            if start.incarnation == 1:
+            if start.checkpoint is None:
                 raise  # the node cannot start; later it does not end by this
             directory = Path(config.data_dir).expanduser().absolute()
             machine = WaitingVault(attempt, directory, start.checkpoint, error)

@@ -96,6 +96,7 @@ class Vault:
         self._store = store
         self._peers = peers
         self._evidence = SessionEvidence(checkpoint)
+        self._is_first = checkpoint is None
         self._admission = Admission(self._evidence, identity.public_key, identity.peer)
         self._wall = wall
         self._records_in_use = RecordsInUse(store, self._evidence, wall)
@@ -120,6 +121,8 @@ class Vault:
         swarm does not start. So it never refuses a peer that the vault knows.
         """
         effects = self.tick(now) or Effects()
+        if self._is_first:  # the next one knows by it that there is an identity
+            effects.checkpoint = self._evidence.checkpoint()
         effects.logs += self._peers.take_logs()
         # An input that was not answered comes again at once, and finds its effect as it was.
         self._next_sweep, self._may_clean_journal = now + CHECK_INTERVAL_S, True

@@ -12,7 +12,16 @@ import pytest
 import trio
 
 from spacedrive_node.node import NodeFailedError
-from spacedrive_node.tests.harness.nodes import DEADLINE, Node, pair, running_node, two_nodes
+from spacedrive_node.supervisor.child_specs import ChildSpec
+from spacedrive_node.supervisor.spawner import RunningChild
+from spacedrive_node.tests.harness.nodes import (
+    DEADLINE,
+    InterceptingSpawner,
+    Node,
+    pair,
+    running_node,
+    two_nodes,
+)
 from spacedrive_node.tests.harness.small_disk import fill, small_disk
 
 Trouble = Callable[[Path], Iterator[None]]
@@ -96,6 +105,26 @@ async def test_a_vault_that_is_killed_while_its_files_cannot_be_opened(
                 assert await b.client.devices() == devices
                 assert (await b.client.status()).peer == b.ready.peer
                 await pair(b, a)
+
+
+class KillingSpawner(InterceptingSpawner):
+    """Kills the first vault before it has done anything."""
+
+    async def spawn(self, spec: ChildSpec) -> RunningChild:
+        child = await super().spawn(spec)
+        if spec.kind == "vault" and not self.kills:
+            self.kills += 1
+            child.kill()
+        return child
+
+
+async def test_a_vault_that_is_killed_before_the_node_has_an_identity(tmp_path: Path) -> None:
+    """The next one makes it: nothing has been removed."""
+    with trio.fail_after(DEADLINE):
+        async with running_node(tmp_path, "anna", spawner=KillingSpawner()) as a:
+            assert (await a.client.status()).ready
+            await kill_vault(a)
+            assert (await a.client.status()).peer == a.ready.peer
 
 
 @pytest.mark.timeout(180)
