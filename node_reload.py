@@ -48,7 +48,7 @@ class Reloader:
     """Carries out reloads, one at a time (supervisor/reload_desk.py).
 
     `config` is what the node runs with, `metrics` its socket. `limit_files` has this process open as many
-    files as so many sessions need.
+    files as so many sessions need, and returns how many there is room for.
     """
 
     def __init__(
@@ -119,8 +119,11 @@ class Reloader:
         if not changes:
             return _report("unchanged", reasons=() if self._source.has_file else [_NO_FILE])
         anew = {"swarm"} if renewed else set()
-        if check:
+        try:
             wanted = self._compose(new, self._metrics)
+        except UnsafePathError as error:  # the runtime directory is looked at again, and is another's now
+            return _report("refused", changes, reasons=[str(error)])
+        if check:
             return _report("possible", changes, changes_between(tree.specs, wanted, anew).actors)
         return await self._apply(tree, new, changes, anew, files, progress)
 

@@ -190,6 +190,24 @@ async def test_an_actor_comes_and_goes_and_one_moves(tmp_path: Path) -> None:
         await showing.cancel()
 
 
+async def test_a_runtime_directory_that_is_not_safe_any_more_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reload is refused, and the node goes on."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    async with running_node(tmp_path, "anna") as a:
+        (own,) = runtime.iterdir()
+        own.chmod(0o755)
+        for check in (True, False):
+            report = await a.reload(check=check, max_sessions=5)
+            assert (report.state, len(report.reasons)) == ("refused", 1)
+            assert str(own) in report.reasons[0]
+        own.chmod(0o700)
+        assert (await a.reload(max_sessions=5)).state == "applied"
+
+
 async def scrape(endpoint: str) -> str:
     host, _, port = endpoint.rpartition(":")
     async with await trio.open_tcp_stream(host, int(port)) as stream:
