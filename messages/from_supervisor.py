@@ -47,6 +47,8 @@ class SessionEnded(Message):
 class ActorDown(Message):
     """To gateway and metrics (standing until it is back): an actor that reports readiness has ended.
 
+    To metrics also of any other that a reload has taken away.
+
     What it reported counts no longer. `keeps_state`: it goes on from a checkpoint, so once it is back
     (ActorRestarted) its last report counts again; any other actor reports anew.
     """

@@ -64,6 +64,8 @@ class Ledger:
         self._new_id = new_id
         self.debug = debug
         self._actors: dict[str, ActorRecord] = {}
+        self._incarnations: dict[str, int] = {}
+        """Of singletons that were removed: one that comes again goes on counting."""
         self._sessions = 0
         self._standing = StandingMessages()
         self.stopping = False
@@ -83,13 +85,20 @@ class Ledger:
 
     def add_actor(self, name: str, *, stepping: bool, role: Role | None = None) -> None:
         """Add an actor that is about to be started for the first time; `role` if it is a session."""
-        self._actors[name] = ActorRecord(name, actor_kind(name), stepping, role)
+        incarnation = self._incarnations.pop(name, 0)
+        self._actors[name] = ActorRecord(name, actor_kind(name), stepping, role, incarnation)
         self._sessions += actor_kind(name) == SESSION
 
-    def remove_actor(self, name: str) -> None:
-        """Forget a singleton that has ended and is not started again, with its standing messages."""
-        self._actors.pop(name, None)
+    def remove_actor(self, name: str) -> list[Effect]:
+        """Forget a singleton that has ended and is not started again, with its standing messages.
+
+        It may come again, by another reload. What it measured last holds no longer.
+        """
+        actor = self._actors.pop(name, None)
+        if actor is not None:
+            self._incarnations[name] = actor.incarnation
         self._standing.drop_actor(name)
+        return self.post("metrics", ActorDown(actor=name, keeps_state=False))
 
     def begin_incarnation(self, name: str, config: msgspec.Raw) -> Start:
         """Begin an incarnation; return its first frame, with the last checkpoint."""

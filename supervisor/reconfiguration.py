@@ -18,6 +18,7 @@ from ..messages.errors import SpacedriveNodeError
 from .child import Child, Trial
 from .child_specs import ChildSpec
 from .ledger import Ledger
+from .ledger_effects import Effect
 from .session_log import SessionLog
 
 TRIAL_TIMEOUT_S = 60.0
@@ -73,7 +74,7 @@ class Reconfiguration:
     """The running tree, as far as it can be changed. One change at a time: the caller sees to that.
 
     `specs` and `children` are the tree's own. `start` adds a singleton and has it supervised, as a trial;
-    `retire` has one stopped for good; `limit_sessions` sets how many sessions may run.
+    `retire` has one stopped for good; `apply_effects` does what the ledger has decided.
     """
 
     specs: list[ChildSpec]
@@ -82,7 +83,11 @@ class Reconfiguration:
     sessions: SessionLog
     start: Callable[[ChildSpec], Child]
     retire: Callable[[Child], None]
-    limit_sessions: Callable[[int], None]
+    apply_effects: Callable[[Sequence[Effect]], None]
+
+    def limit_sessions(self, limit: int) -> None:
+        """Let so many sessions run at once."""
+        self.apply_effects(self.ledger.limit_sessions(limit))
 
     def log_messages(self, wanted: bool) -> None:
         """Log the messages of each session, with what their senders note beside them, or do not."""
@@ -187,4 +192,4 @@ class Reconfiguration:
         child.ready.set()  # so that those that start after it do not wait for ever
         del self.children[name]
         self.specs[:] = [spec for spec in self.specs if spec.kind != name]
-        self.ledger.remove_actor(name)
+        self.apply_effects(self.ledger.remove_actor(name))

@@ -141,11 +141,8 @@ class _Tree:
             self.nursery.start_soon(self._supervise, child)
             return child
 
-        def limit_sessions(limit: int) -> None:
-            self._apply_effects(self.ledger.limit_sessions(limit))
-
         return Reconfiguration(
-            self.specs, self.children, self.ledger, self.sessions, start, self._retire, limit_sessions
+            self.specs, self.children, self.ledger, self.sessions, start, self._retire, self._apply_effects
         )
 
     # one child

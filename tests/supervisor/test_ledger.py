@@ -6,8 +6,12 @@ import random
 import msgspec
 import pytest
 
+from spacedrive_node.actors.base import Incoming
+from spacedrive_node.actors.metrics.machine import Metrics
+from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.child_protocol import Outgoing, Step
 from spacedrive_node.messages.from_supervisor import ActorRestarted
+from spacedrive_node.messages.to_metrics import Observed, Sample, decode
 from spacedrive_node.supervisor.actor_record import MAX_INBOX_MESSAGES
 from spacedrive_node.supervisor.ledger import MAX_SESSION_MESSAGES, MAX_SESSION_RETAINED_BYTES, Ledger
 from spacedrive_node.supervisor.ledger_effects import Forward, HandleRequest, Kill, Retire, Spawn, Warn
@@ -204,6 +208,27 @@ def test_overflow(with_session):
     assert Kill(A, "hang") in killed
     assert with_session.apply_step("discovery", step(out(A, "CandidateFound"))) == []
     assert with_session.inbox_length(A) == MAX_INBOX_MESSAGES
+
+
+def test_what_one_has_counted_stays_when_a_reload_takes_it_away_and_brings_it_back(ledger):
+    """Metrics takes what it counts then for that of another process, and drops what it measured last."""
+    metrics = Metrics("1.2.3")
+
+    def deliver(effects):
+        for given in frames(effects, "metrics"):
+            metrics.step(Incoming(given.sender, given.incarnation, given.id, decode(given.body)), 0.0)
+            ledger.apply_step("metrics", step(input=given.input))
+
+    for count in (5.0, 7.0):
+        ledger.add_actor("lan", stepping=False)
+        start(ledger, "lan")
+        samples = (Sample("mdns_packets_total", ("read",), count), Sample("port_mappings", ("mapped",), 1.0))
+        body = encode(Observed(samples=samples))
+        deliver(ledger.apply_step("lan", step(out("metrics", "Observed", body))))
+        assert metrics.totals.numbers()["port_mappings", ("mapped",)] == 1.0
+        ledger.mark_down("lan")
+        deliver(ledger.remove_actor("lan"))
+    assert metrics.totals.numbers() == {("mdns_packets_total", ("read",)): 12.0}
 
 
 def test_requests_to_the_supervisor(ledger):
