@@ -39,11 +39,9 @@ def record(context: StepContext, found: CandidateFound) -> CandidateRecord | Non
     if candidate is None:
         if len(known) >= MAX_CANDIDATES:
             return None
+        addresses, hearsay = with_newest((), (), found)
         candidate = CandidateRecord(
-            addresses=found.addresses[:MAX_CANDIDATE_ADDRESSES],
-            finders=found.finders,
-            order=len(known),
-            hearsay=found.hearsay,
+            addresses=addresses, finders=found.finders, order=len(known), hearsay=hearsay
         )
         known[found.peer] = candidate
         return candidate

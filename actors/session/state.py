@@ -25,7 +25,8 @@ all, and stores none of them."""
 MAX_CANDIDATES = 128
 """docs/protocol.md, "Limits": candidates that a joiner takes per code."""
 MAX_CANDIDATE_ADDRESSES = 12
-"""Of each candidate: 128 candidates × 12 addresses × 256 bytes stay well below a checkpoint's 1 MiB."""
+"""Of each candidate: 128 candidates × 12 addresses × 256 bytes, twice where all are hearsay, fit into a
+checkpoint (supervisor/ledger.py)."""
 MAX_WAITING_REQUESTS = 16
 """Requests of the peer that wait for the same reply; a 17th is refused as `busy`. Usually there is one."""
 

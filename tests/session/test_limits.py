@@ -17,6 +17,7 @@ from spacedrive_node.messages.peer_protocol import (
 from spacedrive_node.messages.to_session import CandidateFound, PeerAnswer, PeerRequest, PeerUnreachable
 from spacedrive_node.messages.to_vault import SignIdentity
 from spacedrive_node.protocol.code import derive
+from spacedrive_node.supervisor.ledger import MAX_CHECKPOINT_BYTES
 from spacedrive_node.tests.harness.session_simulation import Node, Pair, Simulation, pair
 from spacedrive_node.tests.harness.simulated_peer import Stranger
 
@@ -209,12 +210,17 @@ def test_at_most_128_candidates_eight_at_a_time() -> None:
 
 
 def test_checkpoint_stays_small_with_the_longest_addresses() -> None:
-    """128 candidates with 32 addresses of 256 characters each fit a frame."""
+    """128 candidates with 32 addresses of 256 characters each fit a frame: also where all of these are
+    hearsay, and each candidate was asked.
+    """
     _world, node, peers = joining(128)
+    addresses = tuple(f"{n:0256}" for n in range(32))
     for peer in peers:
-        addresses = tuple(f"{n:0256}" for n in range(32))
-        node.deliver("discovery", CandidateFound(peer, addresses, ("hint", "same_host", "mdns", "dht")))
-    assert len(node.checkpoint) < 900_000
+        found = CandidateFound(peer, addresses, ("hint", "same_host", "mdns", "dht"), addresses)
+        node.deliver("discovery", found)
+        asked = node.machine.session.candidates[peer].pending_request
+        node.deliver("swarm", PeerUnreachable(asked.request_id, "no address works"))
+    assert len(node.checkpoint) <= MAX_CHECKPOINT_BYTES
 
 
 def test_those_that_several_finders_name_come_first() -> None:
