@@ -82,8 +82,9 @@ class LineWriter:
             self._push(data, 1)
             if self._thread is None:
                 # A daemon: it may hang in a write for ever, and must not keep the process from ending.
-                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="log", daemon=True)
+                thread.start()  # or not, where no thread can be made now: then with the next line
+                self._thread = thread
             self._changed.notify_all()
 
     def close(self) -> None:

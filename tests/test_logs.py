@@ -5,6 +5,7 @@ import json
 import math
 import os
 import select
+import threading
 
 import pytest
 
@@ -182,3 +183,20 @@ def test_what_is_queued_is_written_at_the_end() -> None:
                 log("swarm", "info", "line", {"number": number})
         lines = pipe.read_until(lambda lines: len(lines) == 100)
         assert [line["number"] for line in lines] == list(range(100))
+
+
+def test_a_thread_that_cannot_be_started_is_started_with_the_next_line(monkeypatch) -> None:
+    """As where the system makes no more processes for a moment; no line is lost by it."""
+    start, refusals = threading.Thread.start, [RuntimeError("can't start new thread")]
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if refusals:
+            raise refusals.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    with _Pipe() as pipe, make_log("json", "debug", pipe.stream) as log:
+        log("swarm", "info", "line", {"number": 1})
+        log("swarm", "info", "line", {"number": 2})
+        lines = pipe.read_until(lambda lines: len(lines) == 2)
+        assert [line["number"] for line in lines] == [1, 2]
