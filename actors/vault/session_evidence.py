@@ -8,6 +8,7 @@ evidence, which is also the vault's checkpoint. Never decides whether a device i
 compares claims with evidence.
 """
 
+from collections import deque
 from typing import Annotated
 
 import msgspec
@@ -56,10 +57,14 @@ _decode: Decoder[dict[SessionId, EvidenceOfSession]] = Decoder(dict[SessionId, E
 
 
 class SessionEvidence:
-    """A table by session id, of at most MAX_SESSIONS; a new session replaces the least recently updated."""
+    """A table by session id, of at most MAX_SESSIONS; a new session replaces the least recently updated.
+
+    What others have sent before they heard that a session has ended may come after that. It is not recorded.
+    """
 
     def __init__(self, checkpoint: bytes | None = None) -> None:
         self._sessions: dict[str, EvidenceOfSession] = {} if checkpoint is None else _decode(checkpoint)
+        self._ended: deque[str] = deque(maxlen=MAX_SESSIONS)
 
     def checkpoint(self) -> bytes:
         """Return the table encoded, at most about 915 KB."""
@@ -70,8 +75,7 @@ class SessionEvidence:
         known = self._of(session)
         if known.acceptance is not None:
             return False
-        self._update(session, msgspec.structs.replace(known, acceptance=Acceptance(public_key, th3)))
-        return True
+        return self._update(session, msgspec.structs.replace(known, acceptance=Acceptance(public_key, th3)))
 
     def record_peer(self, session: str, peer: bytes) -> bool:
         """Record that the peer carried frames of this session. Returns whether anything changed."""
@@ -80,8 +84,7 @@ class SessionEvidence:
             return False
         others = tuple(other for other in known.peers if other != peer)
         peers = (*others, peer)[-MAX_PEERS_PER_SESSION:]
-        self._update(session, msgspec.structs.replace(known, peers=peers))
-        return True
+        return self._update(session, msgspec.structs.replace(known, peers=peers))
 
     def record_signed(self, session: str, role: Role, th: bytes) -> None:
         """Record what the vault is about to sign for the session."""
@@ -127,6 +130,7 @@ class SessionEvidence:
 
     def drop(self, session: str) -> bool:
         """Forget a session that has ended. Returns whether anything changed."""
+        self._ended.append(session)
         return self._sessions.pop(session, None) is not None
 
     def acceptance(self, session: str) -> Acceptance | None:
@@ -140,8 +144,12 @@ class SessionEvidence:
     def _of(self, session: str) -> EvidenceOfSession:
         return self._sessions.get(session, EvidenceOfSession())
 
-    def _update(self, session: str, known: EvidenceOfSession) -> None:
+    def _update(self, session: str, known: EvidenceOfSession) -> bool:
+        """Record what is known of a session; return False if it has ended."""
+        if session in self._ended:
+            return False
         self._sessions.pop(session, None)  # so that it becomes the last, which is the last to be replaced
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
         self._sessions[session] = known
+        return True

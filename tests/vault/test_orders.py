@@ -198,6 +198,19 @@ def test_no_id_of_a_forgotten_device_stays(ada: VaultDevice, bob: VaultDevice) -
     assert not ada.vault._store.any_forgotten()
 
 
+def test_no_id_stays_because_of_a_session_that_is_over(ada: VaultDevice, bob: VaultDevice) -> None:
+    """Its user accepted when it had ended already."""
+    first, second, third = (PairingOfTwo(ada, bob) for _ in range(3))
+    first.complete()
+    second.sign()
+    second.end(ada)
+    second.accept(ada)
+    third.sign()
+    ada.forget(bob)
+    third.end(ada)
+    assert not ada.vault._store.any_forgotten()
+
+
 def test_a_false_clock_of_a_third_device_changes_no_order(
     ada: VaultDevice, bob: VaultDevice, new_device: type[OtherDevice]
 ) -> None:

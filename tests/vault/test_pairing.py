@@ -180,6 +180,17 @@ def test_accepts_and_vouches_survive_a_restart_and_end_with_the_session(host: An
     assert isinstance(host.request(second.sender, second.store()), StoreRefused)
 
 
+def test_evidence_that_comes_after_the_end_of_its_session_counts_for_nothing(host: Any, other: Any) -> None:
+    """Whoever sent it had not heard of the end. What the session has left is settled all the same."""
+    pairing = other.pairing()
+    _stored(host, pairing)
+    _left(host, pairing)
+    host.step("swarm", pairing.vouch())
+    host.step("gateway", pairing.accept())
+    host.restart()
+    assert host.known == {other.peer: pairing.decision}
+
+
 def test_what_is_not_admitted(host: Any, other: Any, new_device: Any) -> None:
     """Forged or missing Accept, evidence, signature, peer, key, transcript, frames: each alone is refused."""
     stranger = new_device()
