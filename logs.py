@@ -80,12 +80,17 @@ class LineWriter:
                 return
             self._queue_notice()
             self._push(data, 1)
-            if self._thread is None:
-                # A daemon: it may hang in a write for ever, and must not keep the process from ending.
-                thread = threading.Thread(target=self._run, name="log", daemon=True)
-                thread.start()  # or not, where no thread can be made now: then with the next line
-                self._thread = thread
+            self._start()
             self._changed.notify_all()
+
+    def _start(self) -> None:
+        """Start the thread, unless it runs. Where none can be made now, the next call tries again."""
+        if self._thread is None:
+            # A daemon: it may hang in a write for ever, and must not keep the process from ending.
+            thread = threading.Thread(target=self._run, name="log", daemon=True)
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
         """Wait for the queue to be written, while it flows. Where it does not, use /dev/null from now on.
@@ -95,13 +100,15 @@ class LineWriter:
         with self._changed:
             self._closed = True
             self._written_at = time.monotonic()
+            if self._queue:
+                self._start()
             self._changed.notify_all()
-            while self._queue:
+            while self._queue and self._thread is not None:
                 left = self._written_at + CLOSE_TIMEOUT_S - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            self._abandoned = stuck = bool(self._queue)
+            self._abandoned = stuck = bool(self._queue) and self._thread is not None
         with suppress(OSError, ValueError):
             if stuck or not _takes_output(self._descriptor):
                 null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

@@ -185,18 +185,39 @@ def test_what_is_queued_is_written_at_the_end() -> None:
         assert [line["number"] for line in lines] == list(range(100))
 
 
-def test_a_thread_that_cannot_be_started_is_started_with_the_next_line(monkeypatch) -> None:
-    """As where the system makes no more processes for a moment; no line is lost by it."""
-    start, refusals = threading.Thread.start, [RuntimeError("can't start new thread")]
+@pytest.fixture
+def refused_threads(monkeypatch) -> list[RuntimeError]:
+    """Return a list of the errors with which the next threads do not start."""
+    start, refusals = threading.Thread.start, []
 
-    def refuse_once(thread: threading.Thread) -> None:
+    def refuse(thread: threading.Thread) -> None:
         if refusals:
             raise refusals.pop()
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    return refusals
+
+
+def test_a_thread_that_cannot_be_started_is_started_with_a_later_line(refused_threads) -> None:
+    """As where the system makes no more processes for a moment; no line is lost by it."""
+    refused_threads += [RuntimeError("can't start new thread")]
     with _Pipe() as pipe, make_log("json", "debug", pipe.stream) as log:
         log("swarm", "info", "line", {"number": 1})
         log("swarm", "info", "line", {"number": 2})
         lines = pipe.read_until(lambda lines: len(lines) == 2)
         assert [line["number"] for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_without_a_thread_the_last_words_are_still_heard(refused_threads, refusals: int) -> None:
+    """At the end, when the actors are gone, one can be made; and else nobody hangs in a write."""
+    refused_threads += [RuntimeError("can't start new thread")] * refusals
+    with _Pipe() as pipe:
+        log = make_log("json", "debug", pipe.stream)
+        log("swarm", "info", "line", {"number": 1})
+        log.close()
+        pipe.stream.write('{"number": "last"}\n')
+        pipe.stream.flush()
+        lines = pipe.read_until(lambda lines: lines[-1]["number"] == "last")
+        assert [line["number"] for line in lines] == ([1, "last"] if refusals == 1 else ["last"])
