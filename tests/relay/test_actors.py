@@ -7,17 +7,18 @@ import trio
 
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import Challenge, PairingRequest
-from spacedrive_node.messages.to_discovery import SwarmUp
+from spacedrive_node.messages.to_discovery import KadReply, Servers, SwarmUp
 from spacedrive_node.messages.to_gateway import SwarmStatus
 from spacedrive_node.messages.to_metrics import Observed
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnreachable
-from spacedrive_node.messages.to_swarm import Ask, PeerReply, Serve
+from spacedrive_node.messages.to_swarm import Ask, ClosestServers, KadRequest, PeerReply, Serve
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.harness.swarm_actors import DEADLINE, FakeSupervisor, local, open_swarm
 from spacedrive_node.tests.harness.transports import over_each_transport
 
 ROUTE_KEY = b"r" * 32
+KEY = b"\x12\x20" + bytes(32)
 A = "session-" + "a" * 16
 B = "session-" + "b" * 16
 
@@ -63,6 +64,22 @@ async def test_a_frame_reaches_its_session_through_a_relay() -> None:
                 await metric(a, "connections", ("inbound", request.transport, "relayed"), 1.0)
                 await metric(relay, "relay_reservations", ("granted",), 1.0)
                 await metric(relay, "relay_circuits", (), 1.0)
+
+
+async def test_who_announces_itself_through_a_relay_is_a_provider_like_others() -> None:
+    """It comes from no IP address by which what it says of itself could be judged."""
+    serving = msgspec.structs.replace(local(), relay_service=True)
+    async with open_swarm("relay", serving) as relay:
+        reserving = msgspec.structs.replace(local(), relays=(PeerAddresses(relay.peer, relay.addresses),))
+        async with open_swarm("a", reserving) as a, open_swarm("b") as b:
+            with trio.fail_after(DEADLINE):
+                up = await a.expect(SwarmUp, "discovery", lambda one: circuits_of(one.addresses))
+                through = circuits_of(up.addresses)
+                await b.deliver("discovery", KadRequest(1, a.peer, through, "add_provider", KEY, 10.0))
+                assert await b.expect(KadReply, "discovery") == KadReply(1)
+                await a.deliver("discovery", ClosestServers(2, KEY))
+                found = await a.expect(Servers, "discovery")
+                assert [one.peer for one in found.providers] == [b.peer]
 
 
 async def test_a_node_that_stays_near_takes_and_dials_no_circuit() -> None:

@@ -92,6 +92,11 @@ def source_of(host: str) -> str:
     return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 56), strict=False))
 
 
+def host_in(block: str | None) -> str | None:
+    """Return an IP address in a block of `block_of`, as text; None where it has none: it is behind a relay."""
+    return block.partition("/")[0] if _is_of_addresses(block) else None
+
+
 def is_loopback_block(block: str | None) -> bool:
     """Return whether a block of `block_of` belongs to this host, where many nodes may share it."""
     return _is_of_addresses(block) and ipaddress.ip_network(block).is_loopback

@@ -19,7 +19,7 @@ from libp2p.peer.id import ID
 
 from ....messages.types import PeerAddresses
 from ...base import now
-from ..dial.addresses import is_loopback_block
+from ..dial.addresses import host_in, is_loopback_block
 from ..dial.hearsay import heard
 from ..library import multiplexer, streams
 from ..library.connections import address_block_of
@@ -148,8 +148,7 @@ class DhtServer:
         for peer, record in self.records.providers(key, now()):
             if peer != self._own_peer:
                 named = PeerAddresses(peer, readable_addresses(record.addresses))
-                reached = None if record.address_block is None else record.address_block.partition("/")[0]
-                found.append(heard(named, reached))
+                found.append(heard(named, host_in(record.address_block)))
         return tuple(found)
 
     def _add_provider(self, request: Any, key: bytes, peer: bytes, address_block: str | None) -> None:
