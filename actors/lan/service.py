@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from ...messages.types import PeerAddresses
 from ...protocol.best_addresses import Place, best
-from ...protocol.multiaddrs import AddressError, Endpoint, IpAddress, parse
+from ...protocol.multiaddrs import MAX_ADDRESS_CHARACTERS, AddressError, Endpoint, IpAddress, parse
 from ...protocol.peer_ids import peer_id_from_text, peer_id_text
 from .dns_messages import Name, Pointer, Text, encode_record
 from .interfaces import Interface
@@ -105,4 +105,5 @@ def _believed(text: bytes, source: IpAddress, interface: Interface) -> tuple[str
     if ip is None or endpoint.port == 0 or endpoint.relay is not None or not interface.reaches(ip):
         return None, False  # a relay is for peers that are elsewhere
     zone = f"/ip6zone/{interface.index}" if ip.version == 6 and ip.is_link_local else ""
-    return f"{zone}{endpoint.with_ip(ip)}", ip == source
+    believed = f"{zone}{endpoint.with_ip(ip)}"
+    return (believed if len(believed) <= MAX_ADDRESS_CHARACTERS else None), ip == source

@@ -31,7 +31,9 @@ from spacedrive_node.actors.lan.service import (
     instance_name,
     strings_of,
 )
+from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.to_discovery import LanPeer
+from spacedrive_node.messages.to_discovery import decode as decode_for_discovery
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.peer_ids import peer_id_of
 
@@ -116,6 +118,15 @@ def test_a_device_is_reported_with_what_it_is_believed_about() -> None:
     believed = ("/ip4/192.168.1.9/tcp/1", "/ip4/192.168.1.7/tcp/2", "/ip6/fd00::9/tcp/3")
     (report,) = hear(browsing(), *say(1, "/ip4/10.0.0.1/tcp/1", *believed))
     assert report == LanPeer(ONE, ip_address(SOURCE).packed, PeerAddresses(peer(1), believed, believed[1:]))
+
+
+def test_an_address_that_is_too_long_behind_an_interface_is_left_out() -> None:
+    """The others of the same device are told, in a message that discovery takes."""
+    name = ".".join("abc"[number] * 60 for number in range(3)) + ".example.net"
+    named = (f"/ip6/fe80::9/tcp/1/tls/sni/{name}.{'d' * 25}/ws", "/ip6/fe80::9/tcp/1")
+    (told,) = hear(browsing(), *say(7, *named), source="fe80::9")
+    assert told.named.addresses == ("/ip6zone/2/ip6/fe80::9/tcp/1",)
+    assert decode_for_discovery(encode(told)) == told
 
 
 def test_a_link_local_address_is_one_behind_the_interface_on_which_it_was_named() -> None:

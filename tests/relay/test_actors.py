@@ -4,6 +4,10 @@ from typing import Any
 
 import msgspec
 import trio
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from spacedrive_node.actors.swarm.relay.service import RelayService
 
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import Challenge, PairingRequest
@@ -14,6 +18,7 @@ from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest, PeerUnr
 from spacedrive_node.messages.to_swarm import Ask, ClosestServers, KadRequest, PeerReply, Serve
 from spacedrive_node.messages.types import PeerAddresses
 from spacedrive_node.protocol.code import code_id
+from spacedrive_node.tests.harness.stranger_peer import stranger_host
 from spacedrive_node.tests.harness.swarm_actors import DEADLINE, FakeSupervisor, local, open_swarm
 from spacedrive_node.tests.harness.transports import over_each_transport
 
@@ -80,6 +85,25 @@ async def test_who_announces_itself_through_a_relay_is_a_provider_like_others() 
                 await a.deliver("discovery", ClosestServers(2, KEY))
                 found = await a.expect(Servers, "discovery")
                 assert [one.peer for one in found.providers] == [b.peer]
+
+
+async def test_what_leads_through_a_relay_has_a_length_that_messages_take() -> None:
+    """A relay may name any address of its own: with the way through it behind, it is longer than any may be."""
+    name = ".".join("abc"[number] * 60 for number in range(3))
+    async with stranger_host() as host:
+        await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
+
+        def direct(peer: bytes) -> Any | None:
+            return next(iter(host.get_network().get_connections(ID(peer))), None)
+
+        RelayService(host, lambda: (f"/dns4/{name}/tcp/7520",), direct).serve()
+        relay = PeerAddresses(host.get_id().to_bytes(), (str(host.get_transport_addrs()[0]),))
+        async with open_swarm("a", msgspec.structs.replace(local(), relays=(relay,))) as a:
+            with trio.fail_after(DEADLINE):
+                up = await a.expect(SwarmUp, "discovery", lambda one: circuits_of(one.addresses))
+                status = await a.expect(SwarmStatus, "gateway", lambda one: circuits_of(one.addresses))
+        assert up.addresses == status.addresses
+        assert [one.partition("/p2p/")[0] for one in circuits_of(up.addresses)] == list(relay.addresses)
 
 
 async def test_a_node_that_stays_near_takes_and_dials_no_circuit() -> None:

@@ -19,7 +19,7 @@ from multiaddr import Multiaddr
 
 from ....messages.errors import SpacedriveNodeError
 from ....messages.types import PeerAddresses
-from ....protocol.multiaddrs import AddressError, Endpoint, parse
+from ....protocol.multiaddrs import MAX_ADDRESS_CHARACTERS, AddressError, Endpoint, parse
 from ....protocol.peer_ids import peer_id_text
 from ...base import now
 from ..dial import addresses
@@ -199,7 +199,9 @@ class RelayClient:
         )
         for endpoint in addresses.usable(heard(said, host_of(connection)).addresses):
             found[endpoint] = None
-        return tuple(str(one.through(text)) for one in list(found)[:MAX_ADDRESSES_PER_RELAY])
+        ways = (str(one.through(text)) for one in found)
+        # No message of this node has room for a longer one, and no peer would read it.
+        return tuple(one for one in ways if len(one) <= MAX_ADDRESS_CHARACTERS)[:MAX_ADDRESSES_PER_RELAY]
 
     async def _watch(self, relay: bytes) -> None:
         """Ping a relay while there is a reservation, so that one is noticed that has gone without a word."""
