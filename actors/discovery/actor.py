@@ -25,8 +25,8 @@ OWN_BOOTSTRAP = "a bootstrap peer is this node itself, and is left out: see --bo
 # A restart brings the messages of a thousand sessions at once, and each poll looks at all of them.
 _MAX_MESSAGES_PER_POLL = 256
 
-# A message with 32 long addresses has some 8 KiB, and a frame at most 1 MiB.
-_MAX_MESSAGES_PER_FRAME = 64
+# A candidate with 32 long addresses, all of them hearsay, has some 17 KiB, and a frame at most 1 MiB.
+_MAX_MESSAGES_PER_FRAME = 32
 
 
 async def main(channel: ActorChannel) -> None:

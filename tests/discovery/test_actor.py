@@ -118,6 +118,13 @@ class Node:
                 if hits:
                     return hits[0]
 
+    async def step(self) -> list[Message]:
+        """Return the messages of the next step."""
+        with trio.fail_after(60):
+            while not isinstance(frame := await self._channel.receive(), Step):
+                assert isinstance(frame, Pong)
+        return [_checked(out) for out in frame.out]
+
     async def _answer(self, message: Message) -> None:
         match message:
             case ClosestServers(request=request):
@@ -238,6 +245,34 @@ async def test_hints_reach_the_session_although_nothing_answers(tmp_path: Path) 
         await node.deliver(FINDER, Find(KEY, INSTANCE, (PeerAddresses(TRUE, ("/ip4/192.0.2.5/tcp/5",)),)))
         _, message = await node.until(kind(CandidateFound), answer=False)
         assert message == CandidateFound(TRUE, ("/ip4/192.0.2.5/tcp/5",), ("hint",))
+
+
+async def test_many_candidates_with_the_longest_addresses_fit_into_frames(tmp_path: Path) -> None:
+    """Liars name the same ones, each with other addresses, until no more go into a message."""
+    name = ".".join(["a" * 60, "b" * 60, "c" * 60, "d" * 50])
+    decoys = [peer(("decoy", number)) for number in range(64)]
+    liars = [peer(("liar", number)) for number in range(8)]
+    full: set[bytes] = set()
+
+    def named_by(liar: bytes) -> tuple[PeerAddresses, ...]:
+        first = 10_000 + 8 * liars.index(liar)
+        addresses = tuple(f"/dns4/{name}/tcp/{first + number}/tls/ws" for number in range(8))
+        assert len(addresses[0]) == 256
+        return tuple(PeerAddresses(decoy, addresses, addresses) for decoy in decoys)
+
+    async with running(config(tmp_path, same_host=False)) as node:
+        await node.deliver("swarm", UP)
+        await node.deliver(FINDER, Find(KEY, INSTANCE))
+        while len(full) < len(decoys):
+            for message in await node.step():
+                match message:
+                    case ClosestServers(request=request):
+                        servers = tuple(addresses_of(liar) for liar in liars)
+                        await node.deliver("swarm", Servers(request, servers))
+                    case KadRequest(request=request, peer=liar):
+                        await node.deliver("swarm", KadReply(request, (), named_by(liar)))
+                    case CandidateFound(peer=decoy, addresses=addresses) if len(addresses) == 32:
+                        full.add(decoy)
 
 
 async def test_a_thousand_sessions_that_come_at_once_are_polled_a_few_times(
