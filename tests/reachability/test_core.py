@@ -4,11 +4,16 @@ import ipaddress
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
+from libp2p.peer.id import ID
 
 from spacedrive_node.actors.base import now
 from spacedrive_node.actors.swarm.dial import interfaces
 from spacedrive_node.actors.swarm.dial.addresses import Endpoint, interface_addresses, parse
+from spacedrive_node.actors.swarm.reachability import watch
 from spacedrive_node.actors.swarm.reachability.checks import DOUBTED_S, VALID_S
+from spacedrive_node.actors.swarm.reachability.contacts import REMEMBERED_S
 from spacedrive_node.actors.swarm.reachability.core import ReachabilityCore
 from spacedrive_node.actors.swarm.reachability.judgement import UNSOLICITED_S, fixed, serves_dht
 from spacedrive_node.actors.swarm.reachability.watch import ReachabilityWatch
@@ -322,6 +327,50 @@ def watch_in(network: set[str]) -> ReachabilityWatch:
         changed=lambda: None,
         network_of_host=lambda: frozenset(network),
     )
+
+
+class _Live:
+    """A connection with a peer that is somewhere; this side has the TCP port that is listened on."""
+
+    transport = "tcp"
+    local_port = 7520
+
+    def __init__(self, host: str, *, is_initiator: bool = False) -> None:
+        self.muxed_conn = self
+        self.is_initiator = is_initiator
+        self.peer_id = ID(b"\x12\x20" + bytes(32))
+        self._host = host
+
+    def get_remote_address(self) -> tuple[str, int]:
+        return self._host, 4001
+
+
+async def test_the_hole_of_a_connection_is_open_as_long_as_it_lives(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """With a relay for days, say. What comes from there proves nothing, and it is not asked to dial back."""
+    monkeypatch.setattr(watch, "now", trio.current_time)
+    one, relay = watch_in({"198.51.100.1"}), _Live("46.1.0.1", is_initiator=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run)
+        one.connected(relay)
+        await trio.sleep(3 * REMEMBERED_S)  # virtual
+        one.connected(back := _Live("46.1.0.9"))
+        await trio.sleep(1.0)
+        assert one.state == "unknown"
+        assert not one._core._contacts.is_closed("46.1.0.1", "tcp", trio.current_time())
+        one.disconnected(back)
+        one.disconnected(relay)
+        await trio.sleep(REMEMBERED_S - 1.0)
+        one.connected(back := _Live("46.1.0.9"))
+        await trio.sleep(1.0)
+        assert one.state == "unknown"
+        one.disconnected(back)
+        await trio.sleep(REMEMBERED_S + 1.0)
+        one.connected(_Live("46.1.0.9"))
+        await trio.sleep(1.0)
+        assert one.state == "public"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_swarm_that_is_restarted_says_what_the_former_one_said() -> None:

@@ -5,6 +5,7 @@ that keeps to its host or local network asks nobody and is asked by nobody. Neve
 the AutoNAT servers with which there are connections. Implements docs/protocol.md, "Reachability".
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -21,11 +22,14 @@ from ..library.connections import host_of, local_port_of, transport_of
 from .autonat_client import AutonatClient
 from .autonat_messages import DIAL_BACK_PROTOCOL, DIAL_REQUEST_PROTOCOL
 from .checks import Check
+from .contacts import Port
 from .core import MAX_KEPT_NETWORKS, ReachabilityCore
 
 _MAX_WAIT_S: Final = 60.0
 """So often the interfaces are looked at without any event."""
 _KEEP_INTERVAL_S: Final = 60.0
+_NOTE_INTERVAL_S: Final = 60.0
+"""So often it is noted with whom there are connections: something is sent on each, as long as it lives."""
 _SETTLE_S: Final = 0.2
 """Evidence often comes in several pieces: after the first, more is waited for."""
 
@@ -61,6 +65,9 @@ class ReachabilityWatch:
         self._observe = observe
         self._keep = keep
         self._keeps_at: Instant = 0.0
+        self._live: weakref.WeakKeyDictionary[Any, tuple[str, Port | None]] = weakref.WeakKeyDictionary()
+        """The connections: the IP address of the other side, and the listening port that each leaves from."""
+        self._notes_at: Instant = 0.0
         self._core = ReachabilityCore(listening, announced, interfaces_of_host, is_configured=is_configured)
         self._client = AutonatClient(self._ports)
         self._news = trio.Event()
@@ -85,6 +92,8 @@ class ReachabilityWatch:
         """There is a new connection."""
         self._client.connected(connection)
         host, endpoint = host_of(connection), self._endpoint_of(connection)
+        if host is not None:
+            self._live[connection] = host, None if endpoint is None else _port_of(endpoint)
         if host is None or connection.muxed_conn.is_initiator or endpoint is None:
             return
         if self._core.accepted(host, endpoint, now()):
@@ -93,9 +102,9 @@ class ReachabilityWatch:
 
     def disconnected(self, connection: Any) -> None:
         """A connection has ended; what it has opened stays open for a while."""
-        host, endpoint = host_of(connection), self._endpoint_of(connection)
-        if host is not None:
-            self._core.dialled(host, now(), None if endpoint is None else _port_of(endpoint))
+        live = self._live.pop(connection, None)
+        if live is not None:
+            self._core.dialled(live[0], now(), live[1])
         peer = connection.muxed_conn.peer_id.to_bytes()
         if self._existing(peer) is None:
             self._core.remove_server(peer)
@@ -164,6 +173,7 @@ class ReachabilityWatch:
         while True:
             self._look_at_network()
             moment = now()
+            self._note_live(moment)
             for check in self._core.begin_checks(moment):
                 self._start_task(self._check, check)
             self._tell_changes()
@@ -184,6 +194,13 @@ class ReachabilityWatch:
             self._core.end_check(check, outcome or "refused", now())
         self._observe(outcome)
         self._wake()
+
+    def _note_live(self, moment: Instant) -> None:
+        """A NAT lets in what comes from where this node is connected, however long ago that has begun."""
+        if moment >= self._notes_at:
+            self._notes_at = moment + _NOTE_INTERVAL_S
+            for host, port in list(self._live.values()):
+                self._core.dialled(host, moment, port)
 
     def _look_at_network(self) -> None:
         network = self._network_of_host()
