@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ...messages.to_session import CandidateFound
-from ...messages.types import Finder, PeerAddresses
+from ...messages.types import Finder, Instant, PeerAddresses
 
 MAX_CANDIDATES = 128
 MAX_NEW_PER_ROUND = 16
@@ -24,8 +24,10 @@ MAX_LAN_SOURCES = 8
 """Servers, and devices on the LAN, that may name addresses of one candidate."""
 MAX_ADDRESSES_PER_SOURCE = 8
 MAX_ADDRESSES = 32
-MAX_UPDATES_PER_CANDIDATE = 16
-"""How often one candidate is handed over again because it has got more addresses or finders."""
+MAX_QUICK_UPDATES = 16
+SLOW_UPDATE_SECONDS = 5.0
+"""How often one candidate is handed over again at once because it has got other addresses or finders; after
+that it waits so long. A liar has ever new addresses, and a device that is elsewhere by now has new ones too."""
 
 _FINDER_ORDER: tuple[Finder, ...] = ("hint", "same_host", "mdns", "dht")
 
@@ -38,6 +40,7 @@ class _FoundPeer:
     """Addresses that are more than hearsay to one of the sources."""
     handed_over: CandidateFound | None = None
     """What the session was given last."""
+    handed_over_at: Instant = 0.0
     updates: int = 0
 
 
@@ -79,11 +82,18 @@ class Candidates:
             self._merge(named, found, finder, source)
         return count
 
-    def pop_changed(self) -> list[CandidateFound]:
-        """Return the candidates that are new since the last call, or have got more addresses or finders."""
+    def pop_changed(self, now: Instant) -> list[CandidateFound]:
+        """Return the candidates that are new since the last call, or have got other addresses or finders.
+
+        One that has changed very often comes later.
+        """
         out = []
+        late: dict[bytes, None] = {}
         for peer in self._changed:
             found = self._found[peer]
+            if found.updates >= MAX_QUICK_UPDATES and now < found.handed_over_at + SLOW_UPDATE_SECONDS:
+                late[peer] = None
+                continue
             addresses = _interleaved(found)
             candidate = CandidateFound(
                 peer,
@@ -96,12 +106,12 @@ class Candidates:
                 same = (
                     known.issuperset(candidate.addresses) and found.handed_over.finders == candidate.finders
                 )
-                if same or found.updates >= MAX_UPDATES_PER_CANDIDATE:
+                if same:
                     continue
                 found.updates += 1
-            found.handed_over = candidate
+            found.handed_over, found.handed_over_at = candidate, now
             out.append(candidate)
-        self._changed.clear()
+        self._changed = late
         return out
 
     def _may_add(self, finder: Finder, source: bytes) -> bool:
@@ -134,12 +144,14 @@ class Candidates:
                 if same >= (MAX_LAN_SOURCES if finder == "mdns" else MAX_SOURCES):
                     return
             addresses = found.by_source[finder, source] = {}
-        for address in named.addresses[:MAX_ADDRESSES_PER_SOURCE]:
-            if address not in addresses and len(addresses) < MAX_ADDRESSES_PER_SOURCE:
-                addresses[address] = None
-                self._changed[named.peer] = None
-            if address in addresses and address not in named.hearsay:
-                found.known.add(address)
+        newest = named.addresses[:MAX_ADDRESSES_PER_SOURCE]
+        found.known.update(address for address in newest if address not in named.hearsay)
+        if not addresses.keys() >= set(newest):
+            self._changed[named.peer] = None
+            # A device moves: what the source named before makes room for what it names now.
+            kept = tuple(dict.fromkeys((*newest, *addresses)))[:MAX_ADDRESSES_PER_SOURCE]
+            found.by_source[finder, source] = dict.fromkeys(kept)
+            found.known.intersection_update(one for of_one in found.by_source.values() for one in of_one)
 
 
 def _interleaved(found: _FoundPeer) -> tuple[str, ...]:

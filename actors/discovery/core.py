@@ -151,7 +151,7 @@ class Discovery:
                 out += _to_swarm(self._announcer.poll(now))
             for session, search in self._searches.items():
                 out += _to_swarm(search.poll(now))
-                out += [Send(session, candidate) for candidate in search.pop_candidates()]
+                out += [Send(session, candidate) for candidate in search.pop_candidates(now)]
             if not self._announcing_first:
                 out += _to_swarm(self._announcer.poll(now))
             self._neighbourhood.handle_servers(now, are_known=self._bootstrapper.server_known)

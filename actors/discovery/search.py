@@ -92,9 +92,9 @@ class Search:
             self._end_round(self._lookup, now)
         return out
 
-    def pop_candidates(self) -> list[CandidateFound]:
+    def pop_candidates(self, now: Instant) -> list[CandidateFound]:
         """Return the candidates to send to the session now."""
-        return self._candidates.pop_changed()
+        return self._candidates.pop_changed(now)
 
     def wake_at(self) -> Instant:
         """Return when `poll` has something to do without any answer; inf: never."""

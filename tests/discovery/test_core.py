@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from spacedrive_node.actors.discovery.candidates import MAX_CANDIDATES, MAX_LAN_SOURCES, Candidates
+from spacedrive_node.actors.discovery.candidates import (
+    MAX_CANDIDATES,
+    MAX_LAN_SOURCES,
+    MAX_QUICK_UPDATES,
+    SLOW_UPDATE_SECONDS,
+    Candidates,
+)
 from spacedrive_node.actors.discovery.core import Discovery
 from spacedrive_node.actors.discovery.pending_requests import MAX_PENDING_REQUESTS
 from spacedrive_node.actors.discovery.search import HEAD_START_SECONDS
@@ -284,12 +290,47 @@ def test_addresses_of_a_liar_do_not_push_out_good_ones() -> None:
     candidates.offer("dht", peer("honest"), [addresses_of(TRUE)])
     candidates.offer("same_host", b"", [PeerAddresses(TRUE, ("/ip4/127.0.0.1/tcp/9",))])
     candidates.offer("dht", TRUE, [PeerAddresses(TRUE, ("/ip4/192.0.2.77/tcp/9",))])
-    [candidate] = candidates.pop_changed()
+    [candidate] = candidates.pop_changed(0.0)
     assert {*addresses_of(TRUE).addresses, "/ip4/127.0.0.1/tcp/9", "/ip4/192.0.2.77/tcp/9"} <= set(
         candidate.addresses
     )
     assert len(candidate.addresses) == 32
-    assert candidates.pop_changed() == []
+    assert candidates.pop_changed(0.0) == []
+
+
+def addresses_in(network: int) -> tuple[str, ...]:
+    """Two of its own, and two of each of two relays."""
+    own = tuple(f"/ip4/198.51.{network}.1/tcp/{port}" for port in (1, 2))
+    return own + tuple(f"/ip4/203.0.113.{network}/tcp/{port}" for port in range(1, 5))
+
+
+def test_a_device_that_is_elsewhere_by_now_is_known_there() -> None:
+    """Network after network, by the same servers: they name its addresses now, and those before are old."""
+    net = SimulatedDht(1, 20)
+    net.table = list(net.servers)
+    net.swarm_comes_up()
+    net.find()
+    for network in range(30):
+        for server in net.servers.values():
+            server.stored[KEY] = {TRUE: PeerAddresses(TRUE, addresses_in(network))}
+        net.run(15.0)
+        assert set(addresses_in(network)) <= set(net.candidates[TRUE].addresses)
+
+
+def test_a_liar_with_ever_new_addresses_does_not_hide_the_true_ones() -> None:
+    """Nor is the session told of them without end."""
+    candidates = Candidates(OWN)
+    told = 0
+    for round_number in range(1000):
+        wrong = tuple(f"/ip4/203.0.113.1/tcp/{1 + 8 * round_number + n}" for n in range(8))
+        candidates.offer("dht", peer("liar"), [PeerAddresses(TRUE, wrong)])
+        told += len(candidates.pop_changed(round_number / 10))
+    assert told <= 1 + MAX_QUICK_UPDATES + 100.0 / SLOW_UPDATE_SECONDS
+    candidates.offer("dht", peer("honest"), [addresses_of(TRUE)])
+    [candidate] = candidates.pop_changed(100.0 + SLOW_UPDATE_SECONDS)
+    assert set(addresses_of(TRUE).addresses) <= set(candidate.addresses)
+    assert candidates.pop_changed(200.0) == []
+    assert len(candidates._found[TRUE].known) <= 16
 
 
 LISTENING = ("/ip4/0.0.0.0/tcp/7520",)
@@ -376,9 +417,9 @@ def test_liars_on_the_lan_leave_room_for_others() -> None:
         source = bytes((10, 0, 0, liar))
         wrong = PeerAddresses(TRUE, (f"/ip4/10.0.0.{liar}/tcp/1",))
         candidates.offer("mdns", source, [addresses_of(peer(liar)), wrong])
-    found = {one.peer: one for one in candidates.pop_changed()}
+    found = {one.peer: one for one in candidates.pop_changed(0.0)}
     assert len(found) <= MAX_CANDIDATES // 4
     candidates.offer("dht", peer("honest server"), [addresses_of(TRUE)])
-    (true,) = candidates.pop_changed()
+    (true,) = candidates.pop_changed(0.0)
     assert set(addresses_of(TRUE).addresses) <= set(true.addresses)
     assert len(true.addresses) <= MAX_LAN_SOURCES + len(addresses_of(TRUE).addresses)
