@@ -27,7 +27,7 @@ MAX_ADDRESSES = 32
 MAX_QUICK_UPDATES = 16
 SLOW_UPDATE_SECONDS = 5.0
 """How often one candidate is handed over again at once because it has got other addresses or finders; after
-that it waits so long. A liar has ever new addresses, and a device that is elsewhere by now has new ones too."""
+that it waits so long. A liar has ever new addresses, and a device that is elsewhere by now has others too."""
 
 _FINDER_ORDER: tuple[Finder, ...] = ("hint", "same_host", "mdns", "dht")
 

@@ -8,7 +8,6 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.relay.service import RelayService
-
 from spacedrive_node.messages.base import encode
 from spacedrive_node.messages.peer_protocol import Challenge, PairingRequest
 from spacedrive_node.messages.to_discovery import KadReply, Servers, SwarmUp
@@ -88,7 +87,7 @@ async def test_who_announces_itself_through_a_relay_is_a_provider_like_others() 
 
 
 async def test_what_leads_through_a_relay_has_a_length_that_messages_take() -> None:
-    """A relay may name any address of its own: with the way through it behind, it is longer than any may be."""
+    """A relay may name any address of its own: with the way through it behind, it is longer than may be."""
     name = ".".join("abc"[number] * 60 for number in range(3))
     async with stranger_host() as host:
         await host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))

@@ -93,7 +93,7 @@ def source_of(host: str) -> str:
 
 
 def host_in(block: str | None) -> str | None:
-    """Return an IP address in a block of `block_of`, as text; None where it has none: it is behind a relay."""
+    """Return an IP address in a block of `block_of`, as text; None where there is none: behind a relay."""
     return block.partition("/")[0] if _is_of_addresses(block) else None
 
 
