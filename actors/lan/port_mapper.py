@@ -73,6 +73,10 @@ class PortMapper:
         self._dialect: Dialect = "pcp"
         self._address: ipaddress.IPv4Address | None = None
         """Of NAT-PMP: the public one."""
+        self._address_at: Instant = -math.inf
+        """When it is asked for again, while it is not known and something is mapped."""
+        self._address_tries = 0
+        """Questions for it since it was known last."""
         self._epoch: tuple[int, Instant] | None = None
         self._restarted_at: Instant = -math.inf
         self._out: list[bytes] = []
@@ -101,6 +105,7 @@ class PortMapper:
             return
         self._gateway = gateway
         self._dialect, self._address, self._epoch = "pcp", None, None
+        self._address_at, self._address_tries = -math.inf, 0
         self._out.clear()
         self._ports = {key: _Port(port.wanted, now) for key, port in self._ports.items()}
 
@@ -118,7 +123,7 @@ class PortMapper:
                 self._speak_nat_pmp(now)
             case packets.ExternalAddress():
                 self._see_epoch(answer.epoch, now)
-                self._address = answer.address
+                self._take_address(answer.address, now)
             case packets.Restarted():
                 self._see_epoch(answer.epoch, now)
             case packets.Mapped() | packets.Refused():
@@ -129,15 +134,18 @@ class PortMapper:
         answer = packets.parse(data)
         if isinstance(answer, packets.Restarted | packets.ExternalAddress):
             self._see_epoch(answer.epoch, now)
-        if isinstance(answer, packets.ExternalAddress) and answer.address != self._address is not None:
-            self._ask_again(now)
+        if isinstance(answer, packets.ExternalAddress) and answer.address != self._address:
+            if self._address is None:  # the gateway has got one
+                self._address_at, self._address_tries = min(self._address_at, now + FIRST_PAUSE_SECONDS), 0
+            else:
+                self._ask_again(now)
 
     def poll(self, now: Instant) -> list[bytes]:
         """Return the packets to send to the gateway now."""
         out, self._out = self._out, []
         if self._gateway is None:
             return []
-        asks_address = False
+        asks_address = self._misses_address and now >= self._address_at
         for port in self._ports.values():
             if now >= port.next_at:
                 dialect = self._dialect_of(port)
@@ -145,6 +153,9 @@ class PortMapper:
                 asks_address |= dialect == "nat-pmp"
                 port.tries += 1
                 port.next_at = now + self._pause(port, now)
+        if asks_address:
+            self._address_tries += 1
+            self._address_at = now + self._growing_pause(self._address_tries)
         return [*([packets.nat_pmp_address()] if asks_address else []), *out]
 
     def wake_at(self) -> Instant:
@@ -152,7 +163,8 @@ class PortMapper:
         if self._gateway is None:
             return math.inf
         ends = (port.ends_at for port in self._ports.values() if port.ends_at > -math.inf)
-        return min([*(port.next_at for port in self._ports.values()), *ends], default=math.inf)
+        times = [*(port.next_at for port in self._ports.values()), *ends]
+        return min([*times, *([self._address_at] if self._misses_address else [])], default=math.inf)
 
     def mappings(self, now: Instant) -> tuple[PortMapping, ...]:
         """Return what leads to this node from a public address, as the gateway says."""
@@ -192,6 +204,19 @@ class PortMapper:
         seconds = min(answer.seconds, MAX_LEASE_SECONDS)
         port.external_port, port.address = answer.external_port, answer.address
         port.ends_at, port.next_at = now + seconds, now + seconds / 2
+        self._judge(port, now)
+
+    def _take_address(self, address: ipaddress.IPv4Address | None, now: Instant) -> None:
+        """NAT-PMP: take the public address, by which what is mapped is of use or not."""
+        self._address = address
+        if address is not None:
+            self._address_tries = 0
+            for port in self._ports.values():
+                if port.ends_at > now:
+                    self._judge(port, now)
+
+    def _judge(self, port: _Port, now: Instant) -> None:
+        """Give a port back that leads to an address which is not public."""
         address = port.address or self._address
         port.is_useless = address is not None and not address.is_global
         if port.is_useless:
@@ -232,8 +257,18 @@ class PortMapper:
         """Return how long to wait for the answer to a question that is being sent."""
         if port.ends_at > now:
             return max((port.ends_at - now) / 2, MIN_RENEWAL_SECONDS)
-        pause: float = min(FIRST_PAUSE_SECONDS * 2 ** min(port.tries - 1, 16), MAX_PAUSE_SECONDS)
+        return self._growing_pause(port.tries)
+
+    def _growing_pause(self, tries: int) -> float:
+        pause: float = min(FIRST_PAUSE_SECONDS * 2 ** min(tries - 1, 16), MAX_PAUSE_SECONDS)
         return pause * (0.9 + 0.2 * self._random())
+
+    @property
+    def _misses_address(self) -> bool:
+        """Whether something is mapped by NAT-PMP, and it is not known to which address."""
+        return self._address is None and any(
+            port.address is None and port.ends_at > -math.inf for port in self._ports.values()
+        )
 
     def _request(self, port: _Port, dialect: Dialect, seconds: int) -> bytes:
         assert self._gateway is not None

@@ -136,6 +136,49 @@ def test_a_gateway_of_nat_pmp_alone(refusal: bytes) -> None:
     assert made.poll(1.0) == [struct.pack("!BBHHHI", 0, 2, 0, 7520, 0, 0)]
 
 
+def of_nat_pmp() -> PortMapper:
+    """A port that is mapped by NAT-PMP; where, the gateway has not said, or it was lost."""
+    made = mapper()
+    made.poll(0.0)
+    made.handle_packet(struct.pack("!BBHI", 0, 129, 1, 5), 0.0)
+    made.poll(0.0)
+    made.handle_packet(pmp_answer(), 0.0)
+    return made
+
+
+def test_a_public_address_that_was_not_told_is_asked_for_again() -> None:
+    """The mapping is of no use without it, and is not renewed for half an hour."""
+    made = of_nat_pmp()
+    asked = list(polls(made, 1799.0))
+    assert [at for at, _sent in asked][:4] == [3.0, 9.0, 21.0, 45.0]
+    assert len(asked) < 12
+    assert {packet for _at, sent in asked for packet in sent} == {b"\0\0"}
+    made.handle_packet(pmp_address(epoch=1899), 1799.0)
+    assert made.mappings(1799.0) == MAPPED
+    assert made.wake_at() == 1800.0
+
+
+def test_a_gateway_that_gets_its_public_address_later_is_asked_soon() -> None:
+    """It was there before its line was, had none to tell, and tells everybody when it has."""
+    made = of_nat_pmp()
+    made.handle_packet(struct.pack("!BBHII", 0, 128, 3, 100, 0), 0.0)
+    list(polls(made, 600.0))
+    assert made.wake_at() > 610.0
+    made.handle_announcement(pmp_address(epoch=700), 600.0)
+    (asked,) = list(polls(made, 604.0))
+    assert asked == (603.0, [b"\0\0"])
+    made.handle_packet(pmp_address(epoch=703), 603.0)
+    assert made.mappings(603.0) == MAPPED
+
+
+def test_an_address_that_is_told_late_and_is_not_public_gives_the_port_back() -> None:
+    made = of_nat_pmp()
+    made.handle_packet(pmp_address(ipaddress.IPv4Address("10.1.1.1")), 1.0)
+    assert made.poll(1.0) == [struct.pack("!BBHHHI", 0, 2, 0, 7520, 0, 0)]
+    assert made.states(1.0) == {"mapped": 0, "useless": 1, "asked": 0}
+    assert made.wake_at() == 1.0 + port_mapper.REFUSED_PAUSE_SECONDS
+
+
 def test_everything_is_given_back_at_the_end() -> None:
     made = mapper(TCP, UDP)
     made.poll(0.0)
