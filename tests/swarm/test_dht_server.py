@@ -29,7 +29,7 @@ TYPES = Message.MessageType
 
 def make_server(host: Any, own_key: bytes = b"") -> DhtServer:
     own = host.get_id().to_bytes()
-    table = RoutingTable(own, KAD, host.get_peerstore(), lambda _peer: None)
+    table = RoutingTable(own, KAD, host.get_peerstore(), lambda _peer: Connected("192.168.1.7"))
     server = DhtServer(host, table, own_key.__eq__)
     server.serve(KAD)
     return server
@@ -266,16 +266,37 @@ def test_a_full_bucket_keeps_whom_it_knows(monkeypatch: pytest.MonkeyPatch) -> N
     for peer in peers:
         store.add_addrs(peer, [Multiaddr("/ip4/192.0.2.1/tcp/1")], 7200)
         store.set_protocols(peer, [KAD])
+        connected[peer.to_bytes()] = Connected("192.0.2.1")
     assert all(table.add_if_server(peer) for peer in peers[:20])
     assert not any(table.add_if_server(peer) for peer in peers[20:])
     assert table.size == 20
-    connected[peers[0].to_bytes()] = Connected("192.0.2.1")
+    for peer in peers[1:20]:
+        del connected[peer.to_bytes()]
     present = routing_table.now()
     monkeypatch.setattr(routing_table, "now", lambda: present + 3601)
     assert table.add_if_server(peers[20])
     names = {server.peer for server in table.closest(KEY)}
     assert peers[0].to_bytes() in names
     assert peers[1].to_bytes() not in names
+
+
+def test_who_is_not_connected_does_not_come_in_nor_back() -> None:
+    """Identify is over for it all the same, and what it said before is still in the peer store."""
+    store = our_host(1).get_peerstore()
+    own, peer = ID.from_pubkey(keys(1).public_key), ID.from_pubkey(keys(2).public_key)
+    connected: dict[bytes, Any] = {}
+    table = RoutingTable(own.to_bytes(), KAD, store, connected.get)
+    store.add_addrs(peer, [Multiaddr("/ip4/192.0.2.1/tcp/1")], 7200)
+    store.set_protocols(peer, [KAD])
+    assert table.add_if_server(peer) is None
+    assert table.size == 0
+    connected[peer.to_bytes()] = Connected("8.8.8.8")
+    assert table.add_if_server(peer)
+    del connected[peer.to_bytes()]
+    assert table.handle_disconnected(peer)
+    assert table.add_if_server(peer) is None
+    connected[peer.to_bytes()] = Connected("8.8.8.8")
+    assert table.add_if_server(peer)
 
 
 @pytest.mark.parametrize("is_dialled", [True, False])

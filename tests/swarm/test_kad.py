@@ -5,16 +5,19 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import trio
 import varint
 from libp2p.custom_types import TProtocol
+from libp2p.identity.identify.identify import ID as IDENTIFY_ID
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.kad import dht_client
-from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.actors.swarm.library import identify, streams
+from spacedrive_node.actors.swarm.node import SwarmNode
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.from_supervisor import SessionEnded
-from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerJoined, Servers
+from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerJoined, ServerLost, Servers
 from spacedrive_node.messages.to_gateway import SwarmStatus
 from spacedrive_node.messages.to_swarm import (
     Bootstrap,
@@ -23,7 +26,7 @@ from spacedrive_node.messages.to_swarm import (
     Serve,
 )
 from spacedrive_node.messages.types import PeerAddresses
-from spacedrive_node.tests.harness.stranger_peer import stranger_host
+from spacedrive_node.tests.harness.stranger_peer import dial, stranger_host
 from spacedrive_node.tests.harness.transports import listen_addresses
 
 KEY = b"\x12\x20" + hashlib.sha256(b"rendezvous").digest()
@@ -203,3 +206,39 @@ def test_a_message_that_is_cut_anywhere_gives_its_whole_fields() -> None:
     assert dht_client.whole_fields(data) == data
     assert dht_client.whole_fields(b"\xff" * 100) == b""
     assert dht_client.whole_fields(b"\x0d\x01\x02\x03\x04") == b""  # a wire type that is not used
+
+
+async def test_a_server_that_has_gone_before_identify_had_an_answer_is_not_there(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was known before. Otherwise this node would count on it, and not look for others."""
+    refused, given_up = trio.Event(), trio.Event()
+    add = SwarmNode._add_to_routing_table
+
+    async def watched(node: SwarmNode, peer_id: Any) -> None:
+        await add(node, peer_id)
+        if refused.is_set():
+            given_up.set()
+
+    async def refuse(stream: Any) -> None:
+        await streams.reset(stream)
+        refused.set()
+
+    monkeypatch.setattr(SwarmNode, "_add_to_routing_table", watched)
+    monkeypatch.setattr(identify, "_RETRY_PAUSES_S", (2.0, 0.0))
+    async with swarm("a") as a, stranger_host() as server:
+        server.set_stream_handler(TProtocol("/spacedrive/kad/1.0.0"), streams.reset)
+        await server.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
+        connection = await dial(server, a)
+        await a.expect(ServerJoined)
+        await connection.close()
+        await a.expect(ServerLost)
+        server.set_stream_handler(IDENTIFY_ID, refuse)
+        connection = await dial(server, a)
+        with trio.fail_after(60):
+            await refused.wait()
+            await connection.close()
+            await given_up.wait()
+        await a.deliver("discovery", ClosestServers(5, KEY))
+        await a.expect(Servers)  # which comes after all that was sent before
+        assert a.count(ServerJoined) == 1

@@ -75,9 +75,10 @@ class RoutingTable:
         return tuple(_heard(peer, server) for peer, server in self._closest(key, dht_client.MAX_CLOSER_PEERS))
 
     def add_if_server(self, peer_id: ID) -> PeerAddresses | None:
-        """Add a peer that serves this DHT, or refresh its addresses.
+        """Add a peer that serves this DHT and is connected, or refresh its addresses.
 
-        Return it if that is news: it was not in the table, or had lost its connection.
+        Return it if that is news: it was not in the table, or had lost its connection. Identify also tells of
+        one whose connection ended before it had an answer; what it said before is no sign that it is there.
         """
         peer = peer_id.to_bytes()
         addresses = self._addresses_of_server(peer_id)
@@ -86,15 +87,14 @@ class RoutingTable:
         bucket = self._bucket(peer)
         is_news = peer not in bucket or peer in self._disconnected
         connection = self._existing(peer)
-        block = None if connection is None else address_block_of(connection.muxed_conn)
+        if connection is None:
+            return None
+        block = address_block_of(connection.muxed_conn)
         former = bucket.pop(peer, None)
         if former is None and not self._has_room(bucket, block):
             return None
         self._disconnected.discard(peer)
-        reached_at = None if former is None else former.reached_at
-        if connection is not None:
-            reached_at = host_of(connection)
-        bucket[peer] = _Server(kademlia_point(peer), addresses, block, reached_at, now())
+        bucket[peer] = _Server(kademlia_point(peer), addresses, block, host_of(connection), now())
         return _heard(peer, bucket[peer]) if is_news else None
 
     def handle_disconnected(self, peer_id: ID) -> bool:
