@@ -16,9 +16,8 @@ from .dial import addresses
 from .dial.dialer import Dialer, UnreachableError
 from .host import Host
 from .library.dead_connections import (
-    SUPERSEDED_TIMEOUT_S,
+    SupersededConnections,
     close_silent,
-    close_unless_answered,
     close_vanished,
     made_before,
 )
@@ -51,6 +50,7 @@ class Interruptions:
         self._relaying = relaying
         self._tell_addresses = tell_addresses
         self._start_task = start_task
+        self._superseded = SupersededConnections(host.network)
 
     async def run(self, waiting: Callable[[], Collection[bytes]]) -> None:
         """Watch, until cancelled. `waiting` returns the peers that wait for this node where it was."""
@@ -65,9 +65,8 @@ class Interruptions:
 
         An exchange waits for it otherwise, and circuits through a connection that is dead.
         """
-        older = made_before(self._host.network, connection)
-        if older:
-            self._start_task(close_unless_answered, older, SUPERSEDED_TIMEOUT_S)
+        if made_before(self._host.network, connection):
+            self._start_task(self._superseded.question, connection)
 
     async def _begin_anew(self, waiting: Collection[bytes]) -> None:
         await self._mailbox.log("info", "the network has changed")

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import trio.testing
 from libp2p.host.ping import ID as PING_ID
 from multiaddr import Multiaddr
 
+from spacedrive_node.actors.swarm.interruptions import Interruptions
 from spacedrive_node.actors.swarm.library import dead_connections, streams
 from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
 from spacedrive_node.actors.swarm.pairing import outbound
@@ -211,6 +213,57 @@ async def test_of_a_peer_that_connects_again_all_that_was_there_before_is_in_que
         (dialled,) = [one for one in newest if one.muxed_conn.is_initiator]
         assert dead_connections.made_before(network, from_peer[1]) == [dialled, from_peer[0]]
         assert dead_connections.made_before(network, dialled) == []
+
+
+class _Made:
+    """A connection that its peer has made, to which pings are counted; it answers, or is silent."""
+
+    is_initiator = False
+    peer_id = "the peer"
+
+    def __init__(self, *, is_silent: bool) -> None:
+        self.muxed_conn = self
+        self.is_silent = is_silent
+        self.is_closed = False
+
+    def get_remote_address(self) -> tuple[str, int]:
+        return "192.0.2.1", 1
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+async def test_a_peer_that_connects_without_end_is_asked_a_few_times_in_a_second(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, is_silent: bool
+) -> None:
+    """Fifty times in a second, as often as one source may. What it leaves silent is closed all the same."""
+    made: list[_Made] = []
+    asked: list[_Made] = []
+
+    class Network:
+        def get_connections(self, _peer: str) -> list[_Made]:
+            return [one for one in made if not one.is_closed]
+
+    async def answers(connection: _Made, timeout_s: float) -> bool:
+        asked.append(connection)
+        await trio.sleep(timeout_s if connection.is_silent else 0.01)  # virtual
+        return not connection.is_silent
+
+    monkeypatch.setattr(dead_connections.ping, "answers", answers)
+    host: Any = SimpleNamespace(network=Network())
+    async with trio.open_nursery() as nursery:
+        unused: Any = None
+        start: Any = nursery.start_soon
+        node = Interruptions(unused, host, unused, unused, unused, unused, start)
+        for _ in range(500):
+            made.append(_Made(is_silent=is_silent))
+            node.connected(made[-1])
+            await trio.sleep(0.02)  # virtual
+    assert len(asked) < 100
+    assert made[-2].is_closed is is_silent
+    assert not made[-1].is_closed
+    assert not node._superseded._newest
 
 
 async def test_an_exchange_goes_on_when_its_peer_connects_from_elsewhere(swarm: Any) -> None:

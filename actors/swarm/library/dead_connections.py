@@ -16,6 +16,8 @@ PING_TIMEOUT_S: Final = 1.5
 """After a change of network: who is closed by mistake is dialled again, who is dead holds up a pairing."""
 SUPERSEDED_TIMEOUT_S: Final = 1.0
 """For a connection in whose place there is another one."""
+MAX_SUPERSEDED: Final = 8
+"""Older connections of one peer that are asked at once, the newest of them; an honest peer has one or two."""
 _MAX_AT_ONCE: Final = 128
 
 
@@ -64,6 +66,37 @@ def made_before(network: Any, connection: Any) -> list[Any]:
     return [
         one for one in others if one is not connection and is_alive(one) and connection_kind(one) in kinds
     ]
+
+
+class SupersededConnections:
+    """Closes the older connections of peers that connect once more, unless they answer.
+
+    One question at a time for each peer, which takes a second. Otherwise whoever connects again and again
+    would have this side ask as many connections with each new one as it has made before.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self._newest: dict[Any, Any] = {}
+        """By peer id of those that are asked: what has come meanwhile, or what the question is about."""
+
+    async def question(self, connection: Any) -> None:
+        """There is a new connection, which the peer may have made because the others are dead."""
+        peer = connection.muxed_conn.peer_id
+        is_asking = peer in self._newest
+        self._newest[peer] = connection
+        if is_asking:
+            return
+        try:
+            asked = None
+            while (newest := self._newest[peer]) is not asked:
+                asked = newest
+                ends_at = trio.current_time() + SUPERSEDED_TIMEOUT_S
+                older = made_before(self._network, newest)[-MAX_SUPERSEDED:]
+                await close_unless_answered(older, SUPERSEDED_TIMEOUT_S)
+                await trio.sleep_until(ends_at)
+        finally:
+            del self._newest[peer]
 
 
 def _direct(network: Any) -> list[Any]:
