@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p.custom_types import TProtocol
 from libp2p.io.trio import TrioTCPStream
 from multiaddr import Multiaddr
@@ -89,6 +90,23 @@ async def test_an_exchange_under_way_ends_over_the_relay_and_the_next_goes_direc
         assert await streams.read_exactly(under_way, 5) == b"still"
     await dialling.until(is_direct(reached))
     await reached.until(is_direct(dialling))
+
+
+async def test_a_relayed_connection_is_watched_once(hosts: PunchHosts) -> None:
+    """However many direct ones its peer makes while it is in use: the tasks of a node are bounded."""
+    reached, dialling = await hosts.make("tcp", reserves=True), await hosts.make("tcp")
+    relayed = await hosts.meet(dialling, reached)
+    async with streams.open_stream(relayed, PROTOCOL):
+        await dialling.until(has_outcome)
+        for _ in range(8):
+            await reached.host.network.dial_addr(
+                Multiaddr(f"{dialling.own[0]}/p2p/{dialling.host.libp2p.get_id()}"),
+                dialling.host.libp2p.get_id(),
+            )
+        await dialling.until(lambda one: one.kinds(reached).count("direct") >= 8)
+        await trio.testing.wait_all_tasks_blocked()
+        watching = [one for one in hosts.nursery.child_tasks if one.name.endswith("_close_when_idle")]
+        assert len(watching) <= 3  # one on each side, and that of whoever has dialled the circuit
 
 
 async def test_a_peer_that_says_where_it_is_is_dialled_there(hosts: PunchHosts) -> None:

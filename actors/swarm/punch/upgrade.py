@@ -71,6 +71,8 @@ class DirectUpgrade:
         self._may_dial = may_dial
         self._targets = TargetLimit()
         self._running: dict[bytes, _Upgrade] = {}
+        self._watched: set[Any] = set()
+        """Relayed connections that are closed once they are idle."""
         host.libp2p.set_stream_handler(TProtocol(messages.PROTOCOL), self.handle)
         if host.quic is not None:
             host.quic.on_stray(self._heard_from)
@@ -239,16 +241,25 @@ class DirectUpgrade:
         return [one for one in found if is_alive(one) and connection_kind(one) == "relayed"]
 
     async def _close_when_idle(self, peer: bytes, relayed: Any) -> None:
-        """Close a relayed connection when nothing is under way on it, while there is a direct one."""
+        """Close a relayed connection when nothing is under way on it, while there is a direct one.
+
+        One task does that, however many direct ones come.
+        """
+        if relayed in self._watched:
+            return
+        self._watched.add(relayed)
         idle_since: Instant | None = None
-        while is_alive(relayed) and self._dialer.direct(peer) is not None:
-            moment = now()
-            idle_since = None if relayed.streams else (idle_since or moment)
-            if idle_since is not None and moment - idle_since >= RELAYED_GRACE_S:
-                await close_connection(relayed)
-                return
-            with trio.move_on_after(RELAYED_GRACE_S / 2):
-                await relayed.event_closed.wait()
+        try:
+            while is_alive(relayed) and self._dialer.direct(peer) is not None:
+                moment = now()
+                idle_since = None if relayed.streams else (idle_since or moment)
+                if idle_since is not None and moment - idle_since >= RELAYED_GRACE_S:
+                    await close_connection(relayed)
+                    return
+                with trio.move_on_after(RELAYED_GRACE_S / 2):
+                    await relayed.event_closed.wait()
+        finally:
+            self._watched.discard(relayed)
 
 
 class _Upgrade:
