@@ -136,6 +136,7 @@ REACHED = {
     ),
     "requests to a relay that have not come completely": (
         "relay/test_service.py::test_requests_that_do_not_come_completely_are_bounded",
+        "relay/test_service.py::test_strangers_who_say_nothing_keep_nobody_from_a_relay",
     ),
     "circuits that come in through one relay": (
         "relay/test_client.py::test_a_relay_that_holds_circuits_open_gets_a_share",

@@ -257,6 +257,24 @@ async def test_requests_that_do_not_come_completely_are_bounded(
     assert (await ask(peer, relay, messages.reserve_request())).is_ok
 
 
+async def test_strangers_who_say_nothing_keep_nobody_from_a_relay(
+    hosts: RelayHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer id costs nothing: two hold all requests that there may be, and one of these makes room."""
+    monkeypatch.setattr(service, "MAX_WAITING", 6)
+    monkeypatch.setattr(service, "MAX_WAITING_PER_PEER", 3)
+    monkeypatch.setattr(service, "REQUEST_TIMEOUT_S", 10 * DEADLINE)
+    relay, held = await hosts.relay(), []
+    for _ in range(2):
+        stranger = await hosts.plain()
+        connection = await stranger.dialer.connect_relay(relay.peer, (relay.address,))
+        for _each in range(3):
+            held.append(await begin_stream(connection, messages.HOP_PROTOCOL, b"\x10"))
+    assert (await ask(await hosts.plain(), relay, messages.reserve_request())).is_ok
+    with pytest.raises(StreamError):
+        await read_exactly(held[0], 1)
+
+
 async def test_what_is_relayed_is_what_was_sent(hosts: RelayHosts) -> None:
     """Byte for byte, through Noise, in both directions, more than all credit together."""
     relay = await hosts.relay()

@@ -9,6 +9,7 @@ docs/protocol.md, "Relays"; libp2p specs, relay/circuit-v2.
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, get_args
 
 import trio
@@ -20,6 +21,7 @@ from ....protocol.peer_ids import peer_id_text
 from ...base import now
 from ..library import streams
 from ..library.connections import address_block_of, connection_kind
+from ..pairing.exchange_slots import ExchangeSlots
 from . import messages
 from .limits import Allowance, Circuit, Circuits, Reservations, ServiceLimits
 from .messages import Status
@@ -32,8 +34,9 @@ END_TIMEOUT_S: Final = 1.0
 """For who still reads or writes on a circuit that has ended."""
 CHUNK_BYTES: Final = 16 * 1024
 MAX_WAITING: Final = 128
+MAX_WAITING_PER_BLOCK: Final = 32
 MAX_WAITING_PER_PEER: Final = 8
-"""HOP streams whose request has not come completely."""
+"""HOP streams whose request has not come completely; one of a crowd that says nothing makes room."""
 ENDS = get_args(CircuitEnd)
 """How a circuit ends, or does not come about."""
 
@@ -55,7 +58,7 @@ class RelayService:
         self._direct = direct
         self._limits = limits or ServiceLimits()
         self._changed = changed
-        self._waiting: Counter[bytes] = Counter()
+        self._waiting = ExchangeSlots(MAX_WAITING, MAX_WAITING_PER_BLOCK, MAX_WAITING_PER_PEER)
         self._reservations = Reservations(self._limits)
         self._circuits = Circuits(self._limits)
         self.ended: Counter[str] = Counter()
@@ -85,24 +88,25 @@ class RelayService:
     async def handle(self, stream: Any) -> None:
         """Serve one HOP stream: one request, and the circuit if it was one for a circuit."""
         peer: bytes = stream.muxed_conn.peer_id.to_bytes()
-        if self._waiting.total() >= MAX_WAITING or self._waiting[peer] >= MAX_WAITING_PER_PEER:
+        limit = trio.CancelScope()
+        slot = self._waiting.acquire(peer, address_block_of(stream.muxed_conn), limit.cancel)
+        if slot is None:
             await streams.reset(stream)
             return
-        self._waiting[peer] += 1
+        limit.deadline = trio.current_time() + REQUEST_TIMEOUT_S
+        request: messages.Reserve | messages.Connect | None = None
         try:
-            with trio.fail_after(REQUEST_TIMEOUT_S):
+            with limit, suppress(streams.StreamError):
                 data = await streams.read_varint_message(stream, messages.MAX_MESSAGE_BYTES)
                 request = messages.read_hop_request(data)
         except messages.RelayMessageError:
             await _answer(stream, messages.hop_status(Status.MALFORMED_MESSAGE))
             return
-        except (streams.StreamError, trio.TooSlowError):
+        finally:
+            self._waiting.release(slot)
+        if request is None:
             await streams.reset(stream)
             return
-        finally:
-            self._waiting[peer] -= 1
-            if not self._waiting[peer]:
-                del self._waiting[peer]
         if connection_kind(stream) == "relayed":
             await _answer(stream, messages.hop_status(Status.PERMISSION_DENIED))
         elif isinstance(request, messages.Reserve):
