@@ -55,7 +55,7 @@ class Remembering:
         take_relays: Callable[[Sequence[PeerAddresses]], None],
     ) -> None:
         """Take in a part of the vault's memory, the best first."""
-        take_relays([PeerAddresses(one.peer, one.addresses) for one in peers if one.kind == "relay"])
+        take_relays([remembered(one.peer, one.addresses) for one in peers if one.kind == "relay"])
         for peer in peers:
             self._reports.recalled(peer.peer, peer.addresses)
             dialer.recall(peer.peer, peer.addresses)

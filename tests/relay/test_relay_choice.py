@@ -159,6 +159,18 @@ def test_found_ones_come_after_those_that_are_named_and_only_where_they_are_want
     assert asked(choice, 0.0) == [1]
 
 
+def test_what_others_say_of_a_relay_s_addresses_stays_what_others_say() -> None:
+    """Also when it says others, by then."""
+    choice = RelayChoice([])
+    choice.wants_found = True
+    for number in (1, 2):
+        named = PeerAddresses(relay(7).peer, circuits(number, 2), circuits(number, 1))
+        choice.found(named, block(7))
+        assert choice.poll(float(number)) == [named]
+        choice.refused(named.peer, float(number))
+        choice.begin_anew(float(number))
+
+
 def test_a_found_one_that_says_no_is_left_alone_for_a_while() -> None:
     """Full, or without a valid voucher."""
     choice = having([], found=[1])

@@ -12,8 +12,8 @@ from spacedrive_node.actors.swarm.dial import dialer, hearsay, plan
 from spacedrive_node.actors.swarm.dial.addresses import parse
 from spacedrive_node.messages.to_discovery import KadReply
 from spacedrive_node.messages.to_session import PeerUnreachable
-from spacedrive_node.messages.to_swarm import Ask, Bootstrap, KadRequest
-from spacedrive_node.messages.types import PeerAddresses
+from spacedrive_node.messages.to_swarm import Ask, Bootstrap, KadRequest, RecalledPeers
+from spacedrive_node.messages.types import PeerAddresses, RememberedPeer
 from spacedrive_node.tests.harness.peer_device import kad_answer, open_device
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A
 from spacedrive_node.tests.harness.swarm_actors import DEADLINE
@@ -160,6 +160,27 @@ def test_what_is_remembered_is_hearsay_unless_it_is_public() -> None:
     )
     found = hearsay.remembered(PEER, (*chosen, *public, "nonsense"))
     assert found == PeerAddresses(PEER, (*chosen, *public), chosen)
+
+
+async def test_a_remembered_relay_is_dialled_at_the_pace_of_hearsay(
+    swarm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was reached in another network may be anything in this one; public addresses are the same."""
+    dialled: dict[str, bool] = {}
+    both = trio.Event()
+
+    async def dial(_dialer: Any, _peer: bytes, target: plan.Target) -> None:
+        dialled[str(target.endpoint)] = target.is_hearsay
+        if len(dialled) == 2:
+            both.set()
+
+    monkeypatch.setattr(dialer.Dialer, "_dial", dial)
+    here, public = "/ip4/192.168.1.1/tcp/80", "/ip4/45.1.1.1/tcp/1"
+    async with swarm("a") as a:
+        await a.deliver("vault", RecalledPeers((RememberedPeer("relay", PEER, (here, public)),)))
+        with trio.fail_after(DEADLINE):
+            await both.wait()
+    assert dialled == {here: True, public: False}
 
 
 async def test_a_remembered_server_is_dialled_at_the_pace_of_hearsay(

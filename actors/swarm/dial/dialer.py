@@ -162,16 +162,18 @@ class Dialer:
         found = dict.fromkeys((*targets, *told))
         return await self._race(peer, [_target(endpoint, endpoint in untrusted) for endpoint in found])
 
-    async def connect_relay(self, relay: bytes, texts: Sequence[str]) -> Any:
+    async def connect_relay(self, relay: bytes, texts: Sequence[str], hearsay: Sequence[str] = ()) -> Any:
         """Return a connection with a relay that leaves from the port on which this node listens.
 
-        Where the transport does not allow that, any direct one. Raises UnreachableError.
+        Where the transport does not allow that, any direct one. `hearsay` as for `connect`. Raises
+        UnreachableError.
         """
         connection = self.direct(relay)
         if connection is not None and self._leaves_from_listening_port(connection):
             return connection
         endpoints = [one for one in addresses.usable(texts) if one.relay is None and self._may_dial(one)]
-        targets = [Target(one, leaves_from_listening_port=True) for one in endpoints]
+        untrusted = addresses.usable(hearsay)
+        targets = [Target(one, one in untrusted, leaves_from_listening_port=True) for one in endpoints]
         if relay == self._own_peer or not (targets or connection):
             raise UnreachableError("no address to dial")
         race = Race(self._nursery, partial(self._dial, relay), _discard, self._limiter)

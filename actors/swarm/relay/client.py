@@ -154,7 +154,7 @@ class RelayClient:
         connection = None
         try:
             with trio.fail_after(2 * ANSWER_TIMEOUT_S):
-                connection = await self._dialer.connect_relay(relay.peer, relay.addresses)
+                connection = await self._dialer.connect_relay(relay.peer, relay.addresses, relay.hearsay)
                 answer = await self._request(connection, messages.reserve_request())
             granted = self._check(answer, relay.peer)
             if not is_alive(connection):

@@ -35,6 +35,8 @@ class _Relay:
     addresses: tuple[str, ...]
     is_configured: bool
     address_block: str | None = None
+    hearsay: tuple[str, ...] = ()
+    """Those of the addresses that only others, or the memory of another network, have named."""
     is_remembered: bool = False
     is_being_asked: bool = False
     has_granted: bool = False
@@ -101,7 +103,7 @@ class RelayChoice:
         known = self._relays.get(relay.peer)
         if known is not None:
             if not known.is_configured:
-                known.addresses = relay.addresses
+                known.addresses, known.hearsay = relay.addresses, relay.hearsay
             return
         found = [one for one in self._relays.values() if not one.is_configured]
         if len(found) >= MAX_FOUND:
@@ -109,7 +111,7 @@ class RelayChoice:
             if worst.is_kept or worst.is_being_asked or not worst.faults:
                 return
             del self._relays[worst.peer]
-        self._relays[relay.peer] = _Relay(relay.peer, relay.addresses, False, address_block)
+        self._relays[relay.peer] = _Relay(relay.peer, relay.addresses, False, address_block, relay.hearsay)
 
     def remembered(self, relay: PeerAddresses, address_block: str | None) -> None:
         """Take up a relay that was of use before: it is tried before others that nobody has configured."""
@@ -130,7 +132,7 @@ class RelayChoice:
         while (relay_or_none := self._next_candidate(now)) is not None:
             relay_or_none.is_being_asked = True
             asked.append(relay_or_none)
-        return [PeerAddresses(relay.peer, relay.addresses) for relay in asked]
+        return [PeerAddresses(relay.peer, relay.addresses, relay.hearsay) for relay in asked]
 
     def wake_at(self) -> Instant:
         """Return when `poll` has something to do without any event; inf: never."""
