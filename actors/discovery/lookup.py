@@ -203,6 +203,10 @@ class Lookup:
                     break
         return found
 
+    def answered(self) -> frozenset[bytes]:
+        """Return the servers that have answered."""
+        return frozenset(peer for peer, server in self._servers.items() if server.status is _Status.ANSWERED)
+
     def named(self, peer: bytes) -> PeerAddresses:
         """Return `peer` with the addresses that servers have named in this lookup."""
         server = self._servers.get(peer)

@@ -41,6 +41,8 @@ class Search:
         self._candidates = Candidates(context.own_peer)
         self._measured_finders: set[Finder] = set()
         self._lookup: LookupDriver | None = None
+        self._answered: frozenset[bytes] = frozenset()
+        """The servers that have answered in the last round."""
         self._providers_in_round = 0
         self._backoff = FIRST_BACKOFF_SECONDS
         self._next_round = now
@@ -63,15 +65,20 @@ class Search:
         self._offer("mdns", source, (named,), now)
 
     def handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
-        """Use a new DHT server: the running lookup asks it, or the next round begins early."""
+        """Use a new DHT server: the running lookup asks it, or the next round begins early.
+
+        Not because of one that the last round has asked, which is told of when identify is over: in a large
+        DHT each round connects with some, and would be the reason for the next.
+        """
         if self._lookup is not None:
             self._lookup.handle_joined(server)
-        else:
+        elif server.peer not in self._answered:
             self._hasten_next_round(now)
 
     def restart(self, now: Instant) -> None:
         """Begin the lookup again: the swarm has restarted and has lost its requests."""
         self.stop()
+        self._answered = frozenset()
         self._backoff = FIRST_BACKOFF_SECONDS
         self._next_round = now
 
@@ -121,6 +128,7 @@ class Search:
             outcome = "failed" if driver.lookup.request_count else "no_servers"
         self._metrics.observe("dht_query_seconds", ("find_providers", outcome), now - driver.started)
         self._lookup = None
+        self._answered = driver.lookup.answered()
         self._next_round = now + self._backoff
         self._backoff = min(self._backoff * 2, MAX_BACKOFF_SECONDS)
 

@@ -208,6 +208,25 @@ def _with_bootstrap(net: SimulatedDht, first: bytes) -> SimulatedDht:
     return net
 
 
+def test_the_servers_that_a_search_has_asked_are_no_reason_to_search_again() -> None:
+    """In a large DHT each is a new connection, for which another gave way, and joins after identify."""
+    net = SimulatedDht(1, 60)
+    net.table = list(net.servers)
+    net.swarm_comes_up()
+    net.find()
+    for _ in range(60):
+        begun = len(net.to_swarm(ClosestServers))
+        net.run(10.0, lambda begun=begun: len(net.to_swarm(ClosestServers)) > begun)
+        net.run(10.0, lambda: net.core._searches[FINDER]._lookup is None)
+        for _when, asked in net.to_swarm(KadRequest)[-5:]:
+            net.take("swarm", ServerJoined(addresses_of(asked.peer)))
+    assert net.now - 1000.0 > 200.0
+    begun = len(net.to_swarm(ClosestServers))
+    net.take("swarm", ServerJoined(addresses_of(peer("another"))))
+    net.run(0.5)
+    assert len(net.to_swarm(ClosestServers)) > begun
+
+
 def test_open_requests_are_bounded() -> None:
     """A hundred searches at once never have more requests pending than the swarm's queue holds."""
     core = Discovery(DiscoveryConfig(runtime_dir="/nowhere"), 1)
