@@ -34,9 +34,9 @@ server at the same moment do not come back in step."""
 SERVER_KNOWN = "a DHT server is known"
 """Detail of the readiness."""
 _MAX_ADDRESSES = 32
-LOSS_WINDOW_SECONDS = 30.0
-"""A loss within this time of the one before, and a server that has joined in between, double that pause:
-one that flaps costs little."""
+STEADY_SECONDS = 30.0
+"""The loss of a server that was there for less than this doubles that pause: one that flaps costs little. The
+loss of any other sets it back: whoever flaps beside it is no reason to look for it late."""
 
 
 class Bootstrapper:
@@ -45,13 +45,12 @@ class Bootstrapper:
     def __init__(self, context: DiscoveryContext) -> None:
         self._context = context
         self._server_known = False
-        self._connected: set[bytes] = set()
-        """The servers that have joined and were not lost since."""
+        self._connected: dict[bytes, Instant] = {}
+        """The servers that have joined and were not lost since, and when."""
         self._server_lost = False
         """A server was lost, and none has joined since."""
         self._backoff = FIRST_BACKOFF_SECONDS
         self._next_at: Instant = 0.0
-        self._lost_at: Instant = -LOSS_WINDOW_SECONDS
         self._loss_backoff = LOSS_BACKOFF_SECONDS
         self._reported: Readiness | None = None
         self._remembered_due = False
@@ -92,21 +91,20 @@ class Bootstrapper:
 
         Not if it `is_there`, and was only disconnected.
         """
-        self._connected.discard(peer)
+        joined_at = self._connected.pop(peer, now)
         if is_there:
             return
-        if now - self._lost_at >= LOSS_WINDOW_SECONDS:
+        if now - joined_at >= STEADY_SECONDS:
             self._loss_backoff = LOSS_BACKOFF_SECONDS
         elif not self._server_lost:  # otherwise it is the same loss: a line takes all servers with it
             self._loss_backoff = min(self._loss_backoff * 2, MAX_BACKOFF_SECONDS)
         self._backoff = self._loss_backoff
-        self._lost_at = now
         self._server_lost = True
         self._next_at = min(self._next_at, now + self._own_pause())
 
-    def handle_server_joined(self, peer: bytes) -> None:
+    def handle_server_joined(self, peer: bytes, now: Instant) -> None:
         """Record that a server is in the routing table, or is there again."""
-        self._connected.add(peer)
+        self._connected[peer] = now
         self._server_known = True
         self._server_lost = False
 

@@ -261,7 +261,7 @@ class Discovery:
             search.restart(now)
 
     def _handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
-        self._bootstrapper.handle_server_joined(server.peer)
+        self._bootstrapper.handle_server_joined(server.peer, now)
         if self._context.own_peer is None or server.peer == self._context.own_peer:
             return
         self._announcer.handle_server_joined(server, now)

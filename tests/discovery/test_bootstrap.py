@@ -117,6 +117,21 @@ def test_a_server_that_always_hangs_up_is_not_besieged() -> None:
     assert len(net.to_swarm(Bootstrap)) - before < 20
 
 
+def test_a_stranger_that_comes_and_goes_keeps_no_node_alone() -> None:
+    """When the server that was there all the time is lost, it is sought as soon as if nobody else were."""
+    net = connected()
+    stranger = addresses_of(peer("stranger"))
+    for _ in range(30):
+        net.take("swarm", ServerJoined(stranger))
+        net.run(1.0)
+        net.take("swarm", ServerLost(stranger.peer))
+        net.run(1.0)
+    net.take("swarm", ServerLost(SERVER.peer))
+    times = offers(net, 300.0)
+    assert times[0] < 0.5
+    assert max(later - former for former, later in pairwise(times)) <= MAX_ALONE_BACKOFF_SECONDS
+
+
 def test_a_server_that_is_named_twice_is_offered_with_both_addresses() -> None:
     """One of each transport, for example, of which one may be blocked."""
     tcp, quic = ("/ip4/45.33.1.1/tcp/7520",), ("/ip4/45.33.1.1/udp/7520/quic-v1",)
