@@ -62,6 +62,11 @@ class Bootstrapper:
         """Whether the swarm knows a DHT server."""
         return self._server_known
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether the last server was lost, and none has joined since."""
+        return self._server_lost and not self._connected
+
     def restart(self, now: Instant) -> None:
         """Begin again: the swarm is up, or up again, and has neither connections nor a routing table."""
         self._context.requests.abandon(self)

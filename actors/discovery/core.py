@@ -261,9 +261,12 @@ class Discovery:
             search.restart(now)
 
     def _handle_server_joined(self, server: PeerAddresses, now: Instant) -> None:
+        was_alone = self._bootstrapper.is_alone
         self._bootstrapper.handle_server_joined(server.peer, now)
         if self._context.own_peer is None or server.peer == self._context.own_peer:
             return
+        if was_alone:
+            self._neighbourhood.restart(now)
         self._announcer.handle_server_joined(server, now)
         self._neighbourhood.handle_server_joined(server)
         for search in self._searches.values():

@@ -9,7 +9,7 @@ from spacedrive_node.actors.discovery.lookup import K, distance
 from spacedrive_node.actors.discovery.neighbourhood import MAX_PARTS, far_keys
 from spacedrive_node.actors.discovery.pending_requests import MAX_PENDING_REQUESTS
 from spacedrive_node.messages.from_supervisor import ActorRestarted
-from spacedrive_node.messages.to_discovery import NetworkChanged, ServerJoined, SwarmUp
+from spacedrive_node.messages.to_discovery import NetworkChanged, ServerJoined, ServerLost, SwarmUp
 from spacedrive_node.messages.to_swarm import ClosestServers
 from spacedrive_node.tests.harness.simulated_dht import OWN, SimulatedDht, addresses_of, peer
 
@@ -123,7 +123,7 @@ def test_alone_it_waits_for_the_first_server() -> None:
     assert set(net.closest(OWN)) <= asked(net)
 
 
-@pytest.mark.parametrize("what", ["swarm restarts", "network changes", "discovery restarts"])
+@pytest.mark.parametrize("what", ["swarm restarts", "network changes", "discovery restarts", "line was dead"])
 def test_it_begins_anew(what: str) -> None:
     """Connections are gone, or the actor that had the state."""
     net = server_starts(20)
@@ -136,6 +136,12 @@ def test_it_begins_anew(what: str) -> None:
             net.take("swarm", SwarmUp(OWN, OWN_ADDRESSES, (), serves_dht=True))
         case "network changes":
             net.take("swarm", NetworkChanged())
+        case "line was dead":  # which tells nobody: its servers are lost, and one is there again
+            net.take("swarm", ServerLost(DOOR))
+            net.run(30.0)
+            net.requests.clear()
+            begin = net.now
+            know_door(net)
         case "discovery restarts":  # its standing messages come again, and no server joins
             net = SimulatedDht(21, 20, bootstrap=(addresses_of(DOOR),), same_host=False)
             net.table = [DOOR]
