@@ -45,6 +45,13 @@ async def exchange(connection: Any, frame: bytes) -> Any:
             return decode_wire(await streams.read_frame(stream))
 
 
+async def ask_server(a: FakeSupervisor, server: FakeSupervisor, number: int) -> None:
+    """Have a DHT server asked something, and dialled for it."""
+    request = KadRequest(number, server.peer, server.addresses, "find_node", server.peer, timeout=20.0)
+    await a.deliver("discovery", request)
+    await a.expect(KadReply, "discovery", lambda m: m.request == number)
+
+
 async def is_shut_out(host: Any, a: FakeSupervisor) -> bool:
     """Whether a new connection is closed at once, or not even made."""
     with trio.move_on_after(10):
@@ -248,6 +255,24 @@ async def test_strangers_who_take_all_connections_keep_nobody_out() -> None:
         assert (await a.expect(PeerAnswer)).request == 1
 
 
+async def test_connections_in_both_directions_keep_nobody_out() -> None:
+    """As many servers as this node dials are connected, and as many peers as may be; one more gets in."""
+    config = SwarmConfig(listen=listen_addresses(), max_connections=16)
+    async with open_swarm("a", config) as a, stranger_host(1) as late, AsyncExitStack() as stack:
+        for number in range(2):
+            await ask_server(a, await stack.enter_async_context(open_swarm(f"server {number}")), number)
+        crowd: list[Any] = []
+        for number in range(14):
+            host = await stack.enter_async_context(stranger_host(300 + number))
+            crowd.append(await dial(host, a, source=("127.1.0.1", 0)))
+        for connection in crowd:
+            assert isinstance(await exchange(connection, REQUEST), Refused)
+        assert isinstance(await exchange(await dial(late, a), REQUEST), Refused)
+        with trio.fail_after(20):
+            while sum(not one.is_closed for one in crowd) > 13:
+                await trio.lowlevel.checkpoint()
+
+
 async def test_lookups_leave_room_for_a_pairing() -> None:
     """More servers are asked than connections may be open; then a device is dialled, and another dials."""
     config = SwarmConfig(listen=listen_addresses(), max_connections=16)
@@ -258,12 +283,7 @@ async def test_lookups_leave_room_for_a_pairing() -> None:
         AsyncExitStack() as stack,
     ):
         for number in range(20):
-            server = await stack.enter_async_context(open_swarm(f"server {number}"))
-            request = KadRequest(
-                number, server.peer, server.addresses, "find_node", server.peer, timeout=20.0
-            )
-            await a.deliver("discovery", request)
-            await a.expect(KadReply, "discovery", lambda m, number=number: m.request == number)
+            await ask_server(a, await stack.enter_async_context(open_swarm(f"server {number}")), number)
         await b.deliver(A, Serve(ROUTE_KEY, "joiner"))
         decision = encode(PairingDecision(b"i" * 16, b"t" * 16, b"s" * 32))
         await a.deliver(A, Ask(1, b.peer, b.addresses, decision))

@@ -40,14 +40,23 @@ class Gate(Protocol):
 
 
 def connection_config(max_connections: int) -> ConnectionConfig:
-    """Return the library's limits. Its upgrade time-out is shortened: idle sockets hold slots meanwhile."""
+    """Return the library's limits. Its upgrade time-out is shortened: idle sockets hold slots meanwhile.
+
+    It lets twice as many connections stand, for it refuses the newcomer, while here another makes room; and
+    a newcomer is there before another has gone.
+    """
     return ConnectionConfig(
-        max_connections=max_connections,
+        max_connections=2 * max_connections,
         min_connections=0,
         low_watermark=0,
-        high_watermark=max_connections,
+        high_watermark=2 * max_connections,
         inbound_upgrade_timeout=UPGRADE_TIMEOUT_S,
     )
+
+
+def most_connections(network: Any) -> int:
+    """Return how many connections a host with such limits may have."""
+    return int(network.connection_config.max_connections) // 2
 
 
 def limit_inbound_connections(
@@ -69,15 +78,15 @@ def limit_inbound_connections(
     address, of IPv6 a block, for there one host has addresses without number.
     A handshake costs this side milliseconds, and its sender a packet that it can repeat. So those of one
     source begin at a pace, and one that would wait too long is closed.
-    Defect (0.8.1, network/swarm.py:1089, 2090): when as many peers are connected as may be, nobody else gets
-    in and no dial gets out, so that strangers of one address keep everybody out. Here an eighth is left for
-    dials, and a peer that has proved its id takes the place of another.
+    Defect (0.8.1, network/swarm.py:1089, 2090, 2648): when as many peers are connected as may be, nobody else
+    gets in and no dial gets out, so that strangers of one address keep everybody out. Here an eighth is left
+    for dials, and a peer that has proved its id takes the place of another.
     Tests: tests/swarm/test_connection_limits.py; tests/limits/test_swarm.py,
     test_strangers_who_take_all_connections_keep_nobody_out.
     """
     upgrading: Counter[str] = Counter()
     roles = roles or InboundRoles()
-    max_connections = network.connection_config.max_connections
+    max_connections = most_connections(network)
     max_upgrading_per_source = max(1, max_connections // 4)
     max_inbound = max_connections - max_connections // 8
     network._inbound_limiter.total_tokens = 2 * max_connections

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import trio
 
+from .connection_limits import most_connections
 from .connections import give_way
 from .streams import used_at
 
@@ -29,7 +30,7 @@ def limit_dialled_connections(network: Any, keeps: Callable[[bytes], bool], pair
     Tests: tests/swarm/test_dialled_limits.py; tests/limits/test_swarm.py,
     test_lookups_leave_room_for_a_pairing.
     """
-    most = max(1, network.connection_config.max_connections // 8)
+    most = max(1, most_connections(network) // 8)
     dial = network.dial_addr
     dialled_at: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
     under_way = 0
