@@ -3,9 +3,12 @@
 A test whose first half fails shows that the library no longer needs that correction: remove it.
 """
 
+from contextlib import AsyncExitStack
+
 import libp2p.network.swarm as library_swarm
 import pytest
 import trio
+import trio.testing
 
 from spacedrive_node.actors.swarm.connection_gate import ConnectionGate
 from spacedrive_node.actors.swarm.dial.addresses import source_of
@@ -54,6 +57,25 @@ async def test_idle_sockets_of_one_address_leave_slots() -> None:
         assert network._inbound_limiter.borrowed_tokens == 4
         for stream in idle:
             await stream.aclose()
+
+
+async def test_idle_sockets_of_many_addresses_make_room() -> None:
+    """More addresses than it takes to hold every slot say nothing; who comes then is let in at once."""
+    server, client = our_host(1, most=16), our_host(2)
+    network = server.get_network()
+    connection_limits.limit_inbound_connections(network, Open())
+    async with running(server) as (address,), host_lifecycle.run_host(client), AsyncExitStack() as stack:
+        port = int(address.value_for_protocol("tcp"))
+        for number in range(40):
+            source = f"127.0.{number // 4}.1"
+            idle = await trio.open_tcp_stream("127.0.0.1", port, local_address=source)
+            stack.push_async_callback(idle.aclose)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with trio.fail_after(60):
+            await client.get_network().dial_addr(address, server.get_id(), source=("127.0.99.1", 0))
+            while not network.get_connections(client.get_id()):
+                await trio.lowlevel.checkpoint()
+        assert network._inbound_limiter.borrowed_tokens <= 17
 
 
 class Paced(Open):

@@ -10,7 +10,9 @@ host_factory.py       builds a host, with every correction that is made at const
 host_lifecycle.py     runs and closes a host; finds out whether a port is taken
 security.py           the security protocols that are offered: Noise alone
 connection_limits.py  bounds on inbound connections, for each address and in all
+dialled_limits.py     a bound on those that this side has dialled
 block_shares.py       what is open of each address block, and which of it makes room
+crowds.py             a place for each of those who wait for a stranger, and who loses it
 handshake_limits.py   how many handshakes over UDP may be open, and when a newcomer has to show its address
 connections.py        one connection: is it alive, of which kind, from where; how it is closed
 notifications.py      the library's events of connections, as two callbacks

@@ -13,7 +13,9 @@ from libp2p.network.config import ConnectionConfig
 from libp2p.rcmgr import Direction
 
 from ..dial import addresses
+from .block_shares import BlockShares
 from .connections import address_block_of, close_connection, close_quietly, transport_of
+from .crowds import place
 from .inbound_roles import InboundRoles
 
 UPGRADE_TIMEOUT_S = 5.0
@@ -75,7 +77,8 @@ def limit_inbound_connections(
     connection lives.
     Defect (0.8.1): idle raw sockets take all slots until their upgrade times out. Here there are twice as
     many slots as connections. While they upgrade, one source may hold a quarter of `max_connections`: an
-    address, of IPv6 a block, for there one host has addresses without number.
+    address, of IPv6 a block, for there one host has addresses without number. All together may hold as many
+    as `max_connections`; then the oldest of the address block that holds most makes room.
     A handshake costs this side milliseconds, and its sender a packet that it can repeat. So those of one
     source begin at a pace, and one that would wait too long is closed.
     Defect (0.8.1, network/swarm.py:1089, 2090, 2648): when as many peers are connected as may be, nobody else
@@ -87,6 +90,7 @@ def limit_inbound_connections(
     upgrading: Counter[str] = Counter()
     roles = roles or InboundRoles()
     max_connections = most_connections(network)
+    upgrades: BlockShares[trio.CancelScope] = BlockShares(max_connections, max_connections)
     max_upgrading_per_source = max(1, max_connections // 4)
     max_inbound = max_connections - max_connections // 8
     network._inbound_limiter.total_tokens = 2 * max_connections
@@ -106,27 +110,29 @@ def limit_inbound_connections(
             return None
         upgrading[source] += 1
         began = getattr(socket_stream, "began", trio.current_time())
-        succeeded = False
+        muxed: Any | None = None
         try:
-            if pause > 0:
-                await trio.sleep(pause)
-            if is_done:
-                muxed = socket_stream
-                await network.add_conn(muxed, direction="inbound")
-            else:
-                muxed = await roles.upgrade(network, socket_stream, address)
-                if not is_named(socket_stream, muxed):
-                    await close_quietly(muxed.close)
-                    return None
-            succeeded = True
+            with place(upgrades, addresses.block_of(host)):
+                if pause > 0:
+                    await trio.sleep(pause)
+                if is_done:
+                    await network.add_conn(socket_stream, direction="inbound")
+                    muxed = socket_stream
+                else:
+                    proved = await roles.upgrade(network, socket_stream, address)
+                    if is_named(socket_stream, proved):
+                        muxed = proved
+                    else:
+                        await close_quietly(proved.close)
         except Exception:  # a failed upgrade concerns this connection alone
-            await close_quietly(socket_stream.close)
-            return None
+            muxed = None
         finally:
             upgrading[source] -= 1
             if not upgrading[source]:
                 del upgrading[source]
-            observe(transport_of(socket_stream), trio.current_time() - began, succeeded)
+            observe(transport_of(socket_stream), trio.current_time() - began, muxed is not None)
+        if muxed is None:
+            await close_quietly(socket_stream.close)
         return muxed
 
     async def make_room(newcomer: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from ..library.block_shares import BlockShares
+from ..library.crowds import place
 
 MAX_UPGRADES: Final = 128
 """At once."""
@@ -35,15 +36,5 @@ class UpgradeLimits:
 
         `block` is None for a proxy.
         """
-        oldest = self._open.to_make_room(block)
-        if oldest is not None:
-            self._open.end(oldest)
-            oldest.cancel()
-        scope = trio.move_on_after(UPGRADE_TIMEOUT_S)
-        self._open.begin(scope, block)
-        try:
-            with scope:
-                yield
-        finally:
-            if scope in self._open:
-                self._open.end(scope)
+        with place(self._open, block, UPGRADE_TIMEOUT_S):
+            yield
