@@ -3,8 +3,11 @@
 A test whose first half fails shows that the library no longer needs that correction: remove it.
 """
 
+import itertools
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
+import libp2p.network.connection.swarm_connection as swarm_connection
 import libp2p.network.swarm as library_swarm
 import pytest
 import trio
@@ -148,6 +151,30 @@ def test_the_connection_that_makes_room_is_one_of_a_crowd() -> None:
     assert connection_limits.choose_evicted(crowd) == 2
     assert connection_limits.choose_evicted([crowd[0], crowd[1], (NEAR, True)]) == 1
     assert connection_limits.choose_evicted([(FAR, True), (NEAR, False), (None, False)]) == 1
+
+
+async def test_the_oldest_makes_room_also_when_the_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each newcomer would have the place of the one before it, and the others theirs for ever."""
+    clock = itertools.count(1_000_000, -3600)
+    monkeypatch.setattr(swarm_connection, "time", SimpleNamespace(time=lambda: float(next(clock))))
+    server, clients = our_host(1, most=8), [our_host(number) for number in range(2, 12)]
+    network = server.get_network()
+    connection_limits.limit_inbound_connections(network, Open())
+    async with running(server, *clients) as (address, *_):
+        for number, client in enumerate(clients, 1):
+            await client.get_network().dial_addr(address, server.get_id())
+            with trio.fail_after(60):
+                while (
+                    len(network.get_connections()) < min(number, 7)
+                    or not network.get_connections(client.get_id())
+                    or len(network.get_connections()) > 7
+                ):
+                    await trio.lowlevel.checkpoint()
+        assert {one.muxed_conn.peer_id for one in network.get_connections()} == {
+            client.get_id() for client in clients[-7:]
+        }
 
 
 def test_a_slow_block_loses_its_connections_first() -> None:

@@ -3,9 +3,12 @@
 Implements docs/protocol.md, "Limits" (connections at once). What one connection may hold is multiplexer.py's.
 """
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import trio
 from libp2p.abc import IMuxedConn
@@ -91,6 +94,8 @@ def limit_inbound_connections(
     roles = roles or InboundRoles()
     max_connections = most_connections(network)
     upgrades: BlockShares[trio.CancelScope] = BlockShares(max_connections, max_connections)
+    came: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+    numbers = itertools.count(1)
     max_upgrading_per_source = max(1, max_connections // 4)
     max_inbound = max_connections - max_connections // 8
     network._inbound_limiter.total_tokens = 2 * max_connections
@@ -144,7 +149,7 @@ def limit_inbound_connections(
         ]
         if len(others) < max_inbound:
             return
-        others.sort(key=lambda one: float(one._created_at))
+        others.sort(key=lambda one: came.get(one, math.inf))
         evicted = others[
             choose_evicted(
                 [(address_block_of(one.muxed_conn), bool(one.streams)) for one in others], gate.is_slow
@@ -160,6 +165,7 @@ def limit_inbound_connections(
             return
         connection = next((c for c in network.get_connections() if c.muxed_conn is muxed), None)
         if connection is not None:
+            came[connection] = next(numbers)  # the library notes the time, of a clock that may be set back
             await make_room(connection)
             await connection.event_closed.wait()
 
