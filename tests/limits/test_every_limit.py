@@ -26,6 +26,7 @@ REACHED = {
         "limits/test_swarm.py::test_connections_in_both_directions_keep_nobody_out",
         "limits/test_swarm.py::test_lookups_leave_room_for_a_pairing",
         "swarm/test_dialled_limits.py::test_a_dial_finds_room",
+        "swarm/test_dialled_limits.py::test_a_stream_of_the_other_side_keeps_no_place",
         "swarm/test_connection_limits.py::test_the_connection_that_makes_room_is_one_of_a_crowd",
     ),
     "exchanges that run at once, of all peers": (

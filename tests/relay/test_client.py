@@ -9,6 +9,7 @@ import trio
 import trio.testing
 from libp2p.host.ping import ID as PING_ID
 
+from spacedrive_node.actors.base import now
 from spacedrive_node.actors.swarm.dial import under_way
 from spacedrive_node.actors.swarm.dial.dialer import UnreachableError
 from spacedrive_node.actors.swarm.library.connections import connection_kind
@@ -397,3 +398,17 @@ def test_a_client_waits_longer_for_a_relay_than_that_for_the_peer() -> None:
     """Otherwise the relay would set circuits up of which nobody knows."""
     assert service.STOP_TIMEOUT_S < client.ANSWER_TIMEOUT_S
     assert client.STOP_TIMEOUT_S < service.STOP_TIMEOUT_S
+
+
+async def test_a_relay_is_kept_while_a_circuit_runs_through_it(hosts: RelayHosts) -> None:
+    """Its reservation may be over by then; the connection with it makes no room for another."""
+    relay = await hosts.relay()
+    target, source = await hosts.client(relay), await hosts.client()
+    connection = await speak(source, target, through(target))
+    assert target.client is not None
+    target.client._choice.lost(relay.peer, now())
+    assert not target.client._choice.keeps(relay.peer)
+    assert target.client.keeps(relay.peer)
+    await connection.close()
+    while target.client.keeps(relay.peer):
+        await trio.lowlevel.checkpoint()

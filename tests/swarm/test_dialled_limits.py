@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import trio
+from libp2p.host.ping import ID as PING_ID
 from libp2p.network.exceptions import SwarmException
 
 from spacedrive_node.actors.swarm.library import dialled_limits, host_lifecycle, streams
-from spacedrive_node.actors.swarm.library.connections import gave_way, is_alive
+from spacedrive_node.actors.swarm.library.connections import gave_way, give_way, is_alive
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running
 
@@ -105,6 +106,57 @@ async def test_what_is_needed_stays() -> None:
             await use(others[-1])
         assert all(map(is_alive, needed))
         assert sum(map(is_alive, others)) == 1
+
+
+async def test_a_stream_of_the_other_side_keeps_no_place() -> None:
+    """Servers that leave one open would stay for ever, and some hundred of them would leave no dial."""
+    async with dialling() as one, AsyncExitStack() as stack:
+        network, peer = one.host.get_network(), one.host.get_id()
+
+        async def dial(holding: bool) -> Any:
+            other, _ = one.others[0]
+            connection = await one.dial()
+            with trio.fail_after(60):
+                while other.get_id() not in one.host._identified_peers:
+                    await trio.lowlevel.checkpoint()
+            await be_idle(connection)
+            if holding:
+                with trio.fail_after(60):
+                    while not (there := other.get_network().get_connections(peer)):
+                        await trio.lowlevel.checkpoint()
+                await stack.enter_async_context(streams.open_stream(there[0], PING_ID))
+                assert connection.streams
+            return connection
+
+        held = [await dial(True) for _ in range(MOST - 1)]
+        idle = await dial(False)
+        held.append(await dial(True))
+        assert idle not in network.get_connections()  # before any that the other side uses
+        assert set(held) == set(network.get_connections())
+        held += [await dial(True) for _ in range(MOST)]
+        assert set(held[-MOST:]) == set(network.get_connections())
+
+
+async def test_dials_do_not_wait_for_those_who_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing takes a while, with a frozen peer a second; and dials that begin together count each other."""
+    go_on = trio.Event()
+
+    async def give_way_later(connection: Any) -> None:
+        await go_on.wait()
+        await give_way(connection)
+
+    monkeypatch.setattr(dialled_limits, "give_way", give_way_later)
+    async with dialling() as one:
+        former = [await one.dial() for _ in range(MOST)]
+        for connection in former:
+            await be_idle(connection)
+        network = one.host.get_network()
+        async with trio.open_nursery() as nursery:
+            for _ in range(MOST):
+                nursery.start_soon(one.dial)
+        assert len(network.get_connections()) == MOST
+        assert not any(connection in network.get_connections() for connection in former)
+        go_on.set()
 
 
 async def test_a_pairing_that_is_over_is_as_good_as_any(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """A bound on the connections that this side has dialled: whichever was used longest ago makes room.
 
 Implements docs/protocol.md, "Limits" (connections at once). Those that peers have made are
-connection_limits.py's. Never closes one with an open stream, one that is kept, or one of a pairing.
+connection_limits.py's. Never closes one on which this side has a stream, one that is kept, or one of a
+pairing.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import trio
+from libp2p.rcmgr import Direction
 
 from .connection_limits import most_connections
 from .connections import give_way
@@ -21,8 +23,9 @@ PAIRING_S: Final = 30.0
 def limit_dialled_connections(network: Any, keeps: Callable[[bytes], bool], pairing_protocol: str) -> None:
     """Close idle connections of this side's before it dials, so that an eighth of all is enough for it.
 
-    `keeps` returns whether the connection with a peer has to stay though nothing is said on it. A peer
-    that is frozen holds a dial up by the 0.4 s that closing may take (connections.py).
+    `keeps` returns whether the connection with a peer has to stay though nothing is said on it. Of those that
+    this side does not use, one on which the other side has left a stream open goes last: it costs the other
+    side nothing to do that. No dial waits until others are closed.
 
     Defect (0.8.1, network/swarm.py:1089): a dial fails where as many connections are open as may be, and
     what this side has dialled stays for ever. A node in a large DHT dials some dozen servers at each lookup:
@@ -38,28 +41,26 @@ def limit_dialled_connections(network: Any, keeps: Callable[[bytes], bool], pair
     def last_used_at(connection: Any) -> float:
         return max(used_at(connection).values(), default=dialled_at[connection])
 
-    def is_idle(connection: Any, now: float) -> bool:
+    def is_needed(connection: Any, now: float) -> bool:
         paired_at = used_at(connection).get(pairing_protocol, now - PAIRING_S)
-        is_needed = connection.streams or keeps(connection.muxed_conn.peer_id.to_bytes())
-        return not is_needed and now - paired_at >= PAIRING_S
+        uses_it = any(stream._direction is not Direction.INBOUND for stream in connection.streams)
+        return uses_it or now - paired_at < PAIRING_S or keeps(connection.muxed_conn.peer_id.to_bytes())
 
-    async def make_room() -> None:
+    def make_room() -> None:
         dialled = [one for one in network.get_connections() if one in dialled_at and not one.is_closed]
-        too_many = len(dialled) + under_way + 1 - most
-        if too_many <= 0:
-            return
+        too_many = max(len(dialled) + under_way - most, 0)
         now = trio.current_time()
-        idle = sorted((one for one in dialled if is_idle(one, now)), key=last_used_at)
-        async with trio.open_nursery() as nursery:
-            for one in idle[:too_many]:
-                network.remove_conn(one)  # at once: until it is closed its place would count as taken
-                nursery.start_soon(give_way, one)
+        not_needed = [one for one in dialled if not is_needed(one, now)] if too_many else []
+        not_needed.sort(key=lambda one: (bool(one.streams), last_used_at(one)))
+        for one in not_needed[:too_many]:
+            network.remove_conn(one)  # at once: until it is closed its place would count as taken
+            network.background_nursery.start_soon(give_way, one)
 
     async def dial_with_room(*arguments: Any) -> Any:
         nonlocal under_way
-        await make_room()
         under_way += 1
         try:
+            make_room()
             connection = await dial(*arguments)
         finally:
             under_way -= 1

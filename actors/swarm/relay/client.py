@@ -106,8 +106,8 @@ class RelayClient:
         return len(self._choice.kept)
 
     def keeps(self, peer: bytes) -> bool:
-        """Return whether there is a reservation at this relay."""
-        return self._choice.keeps(peer)
+        """Return whether there is a reservation at this relay, or a circuit that has come in through it."""
+        return self._choice.keeps(peer) or self._incoming[peer] > 0
 
     async def run(self) -> None:
         """Keep reservations, until cancelled."""

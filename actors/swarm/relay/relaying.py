@@ -87,7 +87,7 @@ class Relaying:
                 self.client.remembered(relay, addresses.block_of(hosts[0]) if hosts else None)
 
     def keeps(self, peer: bytes) -> bool:
-        """Return whether there is a reservation at this peer: the connection with it is how others come."""
+        """Return whether there is a reservation at this peer, or a circuit: others come by it, or have."""
         return self.client is not None and self.client.keeps(peer)
 
     def handle_server(self, server: PeerAddresses) -> None:
