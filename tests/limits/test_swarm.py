@@ -273,6 +273,25 @@ async def test_connections_in_both_directions_keep_nobody_out() -> None:
                 await trio.lowlevel.checkpoint()
 
 
+async def test_lookups_leave_the_connection_of_a_pairing_on_which_only_the_other_side_asks() -> None:
+    """This side has dialled it: through a hole in a NAT, or because it is in another network by now."""
+    config = SwarmConfig(listen=listen_addresses(), max_connections=16)
+    async with open_swarm("a", config) as a, open_swarm("b") as b, AsyncExitStack() as stack:
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
+        await ask_server(a, b, 1)
+        name = code_id(ROUTE_KEY, a.peer, b.peer)
+        challenge = encode(Challenge(name, b"t" * 16, b"e" * 32, b"n" * 32, b"p" * 32))
+        request = encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32))
+        await b.deliver(A, Ask(1, a.peer, (), request))
+        await a.deliver(A, PeerReply((await a.expect(PeerRequest)).request, challenge))
+        await b.expect(PeerAnswer)
+        for number in range(2, 6):
+            await ask_server(a, await stack.enter_async_context(open_swarm(f"server {number}")), number)
+        await b.deliver(A, Ask(2, a.peer, (), request))
+        await a.deliver(A, PeerReply((await a.expect(PeerRequest)).request, challenge))
+        await b.expect(PeerAnswer)
+
+
 async def test_lookups_leave_room_for_a_pairing() -> None:
     """More servers are asked than connections may be open; then a device is dialled, and another dials."""
     config = SwarmConfig(listen=listen_addresses(), max_connections=16)

@@ -218,16 +218,21 @@ async def begin_stream(connection: Any, protocol: str, request: bytes) -> Any:
 
 
 def used_at(connection: Any) -> dict[str, float]:
-    """Return when this side last opened a stream on a connection, by protocol."""
+    """Return when a connection was last of use to this side, by protocol."""
     found: dict[str, float] = connection.__dict__.setdefault("used_at", {})
     return found
 
 
-async def _new_stream(connection: Any, protocol: str) -> Any:
+def note_use(connection: Any, protocol: str) -> None:
+    """Note that a connection is of use to this side, which opens a stream on it or wants what comes."""
     used_at(connection)[protocol] = trio.current_time()
     try:
         stream = await connection.new_stream()
     except Exception as error:  # see read_exactly
+
+
+async def _new_stream(connection: Any, protocol: str) -> Any:
+    note_use(connection, protocol)
         raise StreamNotOpenedError(f"no stream: {type(error).__name__}") from error
     read_ahead(stream)
     return stream

@@ -12,6 +12,7 @@ import trio
 
 from ....messages.base import MalformedMessageError, encode
 from ....messages.peer_protocol import (
+    PROTOCOL_ID,
     ChallengeConfirmation,
     ChallengeResponse,
     PairingDecision,
@@ -23,7 +24,6 @@ from ....messages.peer_protocol import (
 )
 from ....messages.to_session import PeerRequest
 from ....messages.to_vault import SettleRequest
-from ....messages.types import ConnectionKind, Transport
 from ...base import Mailbox, now
 from ..library import multiplexer, streams
 from ..library.connections import address_block_of, connection_kind, transport_of
@@ -102,8 +102,7 @@ class InboundExchanges:
                     # Respond. While a session or the vault works on it, the exchange is not evicted.
                     try:
                         with slot.waiting_for_actor():
-                            how = (connection_kind(stream), transport_of(stream.muxed_conn))
-                            response = await self._respond(request, frame, peer, address_block, how)
+                            response = await self._respond(request, frame, peer, address_block, stream)
                     except NoAnswerError:
                         await streams.reset(stream)
                         return
@@ -136,11 +135,11 @@ class InboundExchanges:
         frame: bytes,
         peer: bytes,
         address_block: str | None,
-        how: tuple[ConnectionKind, Transport],
+        stream: Any,
     ) -> bytes:
         """Return the response frame: a session's, the vault's, or a refusal. Raises NoAnswerError.
 
-        `how` is what the connection is, for the session to show.
+        The session is told what the connection of `stream` is, to show it.
         `frame` is forwarded as it came. `PendingRequests.call` sends it to the supervisor and sleeps. The
         reply arrives in the actor's mailbox, as a PeerReply: `SwarmActor` (actor.py) hands it to `pending`,
         which wakes the call.
@@ -165,8 +164,10 @@ class InboundExchanges:
         # A session's.
         if actor is not None:
             number = self.pending.next_number()
+            streams.note_use(stream.swarm_conn, PROTOCOL_ID)  # it is a pairing's, whoever has made it
             self._routing.record_forward(actor, peer)
             ahead = self._routing.evidence_ahead(actor, peer)
+            how = (connection_kind(stream), transport_of(stream.muxed_conn))
             message = PeerRequest(number, peer, frame, *how)
             try:
                 reply = await self.pending.call(number, actor, message, REPLY_TIMEOUT_S, ahead)
