@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -48,6 +49,31 @@ async def test_both_sides_learn_who_the_other_is_and_where_it_listens() -> None:
         assert tuple(dialled.get_remote_address()) == b.address
         assert tuple(accepted.get_remote_address()) == a.address
         assert str(accepted.get_transport_addresses()[0]) == f"/ip4/127.0.0.1/udp/{a.address[1]}/quic-v1"
+
+
+async def test_a_peer_is_elsewhere_once_it_has_answered_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where its packets seem to come from: who makes that up would be another source for each limit."""
+    async with peers("a", "b") as (a, b), trio.open_nursery() as nursery:
+        dialled, accepted = await connected(a, b)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
+            elsewhere.setblocking(False)
+            elsewhere.bind(("127.0.0.2", 0))
+            monkeypatch.setattr(a.endpoint, "send", lambda data, there: bool(elsewhere.sendto(data, there)))
+            await (await dialled.open_stream()).write(b"x")
+            assert await (await accepted.accept_stream()).read() == b"x"
+            assert accepted.is_at(elsewhere.getsockname())
+            assert tuple(accepted.get_remote_address()) == a.address
+
+            async def receive() -> None:
+                while True:
+                    await trio.lowlevel.wait_readable(elsewhere)
+                    a.endpoint._take(elsewhere.recv(2048), b.address)
+                    dialled.flush()
+
+            nursery.start_soon(receive)
+            await until(lambda: tuple(accepted.get_remote_address()) == elsewhere.getsockname())
+            monkeypatch.undo()
+            nursery.cancel_scope.cancel()
 
 
 async def test_another_peer_than_the_one_that_was_dialled_is_refused_and_named() -> None:

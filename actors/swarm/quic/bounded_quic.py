@@ -135,6 +135,15 @@ class BoundedQuic(QuicConnection):
         return [one.stateless_reset_token for one in ids if one.stateless_reset_token]
 
     @property
+    def proven_address(self) -> Any | None:
+        """Where the peer has shown to be; None: nowhere yet.
+
+        Defect (quic/connection.py:655): a peer that moves counts as being where its packets say before it has
+        answered there, so that whoever makes up source addresses is in another address block at each limit.
+        """
+        return next((path.addr for path in self._network_paths if path.is_validated), None)
+
+    @property
     def has_heard(self) -> bool:
         """Whether the peer has answered at all."""
         return self._remote_initial_source_connection_id is not None

@@ -60,8 +60,8 @@ class QuicConnection(MuxedConnection[QuicStream]):
         return 0 if self.is_closed else self.core.credit.unread
 
     def get_remote_address(self) -> UdpAddress:
-        """Return (IP address, port) of the peer; it follows a peer that moves."""
-        return UdpAddress.of(self.core.get_peer_address() or self.address)
+        """Return (IP address, port) of the peer; it follows a peer that moves, once it has answered."""
+        return UdpAddress.of(self.core.proven_address or self.address)
 
     @property
     def local_port(self) -> int | None:
