@@ -75,6 +75,9 @@ REACHED = {
     "streams that a peer opens on one QUIC connection": (
         "quic/test_hostile.py::test_streams_that_are_opened_and_reset_are_granted_at_a_rate",
     ),
+    "streams that a node waits to open on one QUIC connection, until its peer lets it": (
+        "quic/test_connections.py::test_streams_that_the_peer_never_lets_be_opened_are_bounded",
+    ),
     "handshakes of QUIC that are open": (
         "quic/test_limits.py::test_handshakes_are_bounded_in_all_and_for_each_block",
         "quic/test_hostile.py::test_strangers_who_finish_no_handshake_keep_nobody_out",

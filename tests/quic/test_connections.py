@@ -270,6 +270,22 @@ async def test_a_stream_that_is_given_up_before_it_may_be_opened_costs_nothing()
         assert dialled.core._given_up == []
 
 
+async def test_streams_that_the_peer_never_lets_be_opened_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each request to such a peer left one behind, for as long as the connection stood; it fails instead."""
+    monkeypatch.setattr(bounded_quic, "MAX_STREAMS", 0)
+    async with peers("a", "b") as (a, b):
+        dialled, _ = await connected(a, b)
+        for _ in range(bounded_quic.MAX_WAITING_STREAMS):
+            stream = await dialled.open_stream()
+            await stream.write(b"x")
+            await stream.reset()
+        with pytest.raises(MuxedConnUnavailable):
+            await dialled.open_stream()
+        assert len(dialled.core._streams) == bounded_quic.MAX_WAITING_STREAMS
+
+
 async def test_streams_that_the_peer_never_closes_are_given_up() -> None:
     """This side has closed them all; the oldest go, and the peer is told."""
     async with peers("a", "b") as (a, b):

@@ -53,6 +53,8 @@ _OF_PACKETS: Final = (
     "_cryptos", "_cryptos_initial", "_crypto_buffers", "_crypto_streams",
 )  # fmt: skip
 """What a connection keeps in order to send and receive packets: keys, buffers, and what refers to itself."""
+MAX_WAITING_STREAMS: Final = 256
+"""Of this side, for the peer's leave to be opened."""
 MAX_GAPS: Final = 256
 """Missing parts of a stream. A window of full packets, every other one lost, has half as many."""
 
@@ -133,6 +135,11 @@ class BoundedQuic(QuicConnection):
         """The tokens with which the peer may end this connection."""
         ids = (self._peer_cid, *self._peer_cid_available)
         return [one.stateless_reset_token for one in ids if one.stateless_reset_token]
+
+    @property
+    def waiting_streams(self) -> int:
+        """How many streams of this side wait until the peer lets them be opened."""
+        return len(self._streams_blocked_bidi)
 
     @property
     def proven_address(self) -> Any | None:

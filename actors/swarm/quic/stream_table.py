@@ -7,7 +7,9 @@ stream are stream.py's, its packets bounded_quic.py's.
 from typing import TYPE_CHECKING
 
 from ..library import muxed_streams
+from .bounded_quic import MAX_WAITING_STREAMS
 from .stream import QuicStream
+from .wire import QuicError
 
 if TYPE_CHECKING:
     from .connection import QuicConnection
@@ -21,7 +23,9 @@ class StreamTable(muxed_streams.StreamTable["QuicConnection", QuicStream]):
         self._core = connection.core
 
     def open(self) -> QuicStream:
-        """Return a new stream; the peer learns of it with the first bytes."""
+        """Return a new stream; the peer learns of it with the first bytes. Raises QuicError: many wait."""
+        if self._core.waiting_streams >= MAX_WAITING_STREAMS:
+            raise QuicError("the peer lets no stream be opened")
         stream_id = self._core.get_next_available_stream_id()
         self._core.send_stream_data(stream_id, b"")
         stream = self._streams[stream_id] = QuicStream(self._connection, stream_id)
