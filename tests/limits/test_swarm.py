@@ -6,14 +6,18 @@ from typing import Any
 
 import pytest
 import trio
+import varint
 from libp2p.custom_types import TProtocol
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.network.exceptions import SwarmException
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from multiaddr import Multiaddr
 
 from spacedrive_node.actors.base import now
 from spacedrive_node.actors.swarm import node
 from spacedrive_node.actors.swarm.library import streams
+from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
 from spacedrive_node.actors.swarm.pairing import exchange_slots, inbound
 from spacedrive_node.actors.swarm.pairing.ban_list import BanList
 from spacedrive_node.messages.actor_configs import SwarmConfig
@@ -26,12 +30,12 @@ from spacedrive_node.messages.peer_protocol import (
     Refused,
     decode_wire,
 )
-from spacedrive_node.messages.to_discovery import KadReply, ServerLost
+from spacedrive_node.messages.to_discovery import KadFailed, KadReply, ServerLost
 from spacedrive_node.messages.to_session import PeerAnswer, PeerRequest
 from spacedrive_node.messages.to_swarm import Ask, KadRequest, PeerReply, Serve
 from spacedrive_node.protocol.code import code_id
 from spacedrive_node.tests.harness.stranger_peer import REQUEST, A, dial, framed, send, stranger_host
-from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, open_swarm
+from spacedrive_node.tests.harness.swarm_actors import FakeSupervisor, local, open_swarm
 from spacedrive_node.tests.harness.transports import EACH_TRANSPORT, listen_addresses
 
 pytestmark = EACH_TRANSPORT
@@ -290,6 +294,33 @@ async def test_lookups_leave_the_connection_of_a_pairing_on_which_only_the_other
         await b.deliver(A, Ask(2, a.peer, (), request))
         await a.deliver(A, PeerReply((await a.expect(PeerRequest)).request, challenge))
         await b.expect(PeerAnswer)
+
+
+async def test_a_server_whose_answers_are_not_read_to_their_end_can_be_asked_again() -> None:
+    """What nobody will read counts as read: else some answers of this size took all of the window."""
+    message = Message(type=Message.MessageType.GET_PROVIDERS)
+    for number in range(4000):
+        entry = message.providerPeers.add()
+        entry.id = b"\x12\x20" + number.to_bytes(32, "big")
+        entry.addrs.append(Multiaddr("/ip4/127.0.0.1/tcp/1").to_bytes())
+    data = message.SerializeToString()
+
+    async def answer(stream: Any) -> None:
+        with suppress(streams.StreamError):
+            await streams.write(stream, varint.encode(len(data)) + data)
+            await streams.close(stream)
+
+    async with open_swarm("a") as a, stranger_host() as server:
+        made: list[Any] = []
+        server.get_network().register_notifee(ConnectionEvents(made.append, lambda _one: None))
+        server.set_stream_handler(TProtocol(local().dht_protocol), answer)
+        await server.get_network().listen(Multiaddr(listen_addresses()[0]))
+        peer, where = server.get_id().to_bytes(), (str(server.get_transport_addrs()[0]),)
+        for number in range(32):
+            request = KadRequest(number, peer, where, "get_providers", b"\x12\x20" + bytes(32), timeout=5.0)
+            await a.deliver("discovery", request)
+            assert isinstance(await a.expect(KadReply | KadFailed, "discovery"), KadReply)
+        assert len(made) == 1
 
 
 async def test_lookups_leave_room_for_a_pairing() -> None:

@@ -55,6 +55,10 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
     if nobody has read it by then. js-libp2p 2 answers a Kademlia request and resets the stream at once. Here
     it is read first, and then the reset is reported. Test: tests/swarm/test_resets.py.
 
+    Defect (0.8.1, same file, 986): what nobody will read of a stream that was closed is kept for up to 90 s,
+    so that some answers that are read in part close the connection. Here it goes with the stream. Test:
+    tests/limits/test_swarm.py, test_a_server_whose_answers_are_not_read_to_their_end_can_be_asked_again.
+
     Defect (0.8.1, stream_muxer/yamux/yamux.py:785): who closes a connection waits for its peer to read, and
     closes nothing if that is given up. Here the peer is told if it takes that at once.
 
@@ -113,6 +117,8 @@ class BoundedYamux(Yamux):  # type: ignore[misc]
     def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
         if stream.reset_received:
             stream.recv_closed = True  # as after a FIN: what has come can be read
+        if fully_closed and stream.is_unread:
+            self.stream_buffers.get(stream.stream_id, bytearray()).clear()
         super()._finalize_stream_locked(stream, fully_closed=fully_closed)
 
     async def _send_packet(self, frames: bytes) -> None:
@@ -184,6 +190,12 @@ async def give_credit(stream: YamuxStream, *, bytes_read: int = 0) -> None:
         await _send_window_update(stream)
 
 
+def stop_reading(stream: YamuxStream) -> None:
+    """Nobody here will read a stream any more: drop what has come, and with its end what still comes."""
+    stream.is_unread = True
+    stream.conn.stream_buffers.get(stream.stream_id, bytearray()).clear()
+
+
 def muxers() -> dict[TProtocol, type[Any]]:
     """Return the multiplexers that are offered: protocol id to class.
 
@@ -210,3 +222,4 @@ def use_bounded_yamux() -> None:
     """
     library_multistream.Yamux = BoundedYamux
     YamuxStream._auto_tune_and_send_window_update = give_credit
+    YamuxStream.is_unread, YamuxStream.stop_reading = False, stop_reading

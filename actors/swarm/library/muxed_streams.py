@@ -61,6 +61,8 @@ class MuxedStream(IMuxedStream):  # type: ignore[misc]
         """This side has closed its half."""
         self._is_unwanted = False
         """The peer does not read what is written."""
+        self._is_unread = False
+        """Nobody here reads what comes."""
         self._waiting = trio.lowlevel.ParkingLot()
 
     # What each transport does in its own way
@@ -150,6 +152,17 @@ class MuxedStream(IMuxedStream):  # type: ignore[misc]
     async def close(self) -> None:
         """Close this side's half; what the peer still sends can be read."""
         await self.close_write()
+
+    def stop_reading(self) -> None:
+        """Count what has come and was not read, and what still comes, as read: nobody here will read it.
+
+        Otherwise it would hold its part of the connection's window as long as that lasts.
+        """
+        self._is_unread = True
+        size = len(self._arrived)
+        self._arrived.clear()
+        if size and not self.conn.is_closed:
+            self._give_credit(size)
 
     def set_deadline(self, ttl: int) -> None:
         """Callers set their own deadlines."""

@@ -154,12 +154,15 @@ def shielded(seconds: float) -> trio.CancelScope:
 
 
 async def close(stream: Any) -> None:
-    """Close the stream, or reset it if that fails. Never raises, bounded in time."""
+    """Close the stream, or reset it if that fails; nobody reads it then. Never raises, bounded in time."""
     with shielded(_CLOSE_TIMEOUT_S):
         try:
             await stream.close()
         except Exception:  # what cannot be closed is already gone
             await reset(stream)
+    stop_reading = getattr(getattr(stream, "muxed_stream", None), "stop_reading", None)
+    if stop_reading is not None:
+        stop_reading()
 
 
 async def reset(stream: Any) -> None:
@@ -226,13 +229,13 @@ def used_at(connection: Any) -> dict[str, float]:
 def note_use(connection: Any, protocol: str) -> None:
     """Note that a connection is of use to this side, which opens a stream on it or wants what comes."""
     used_at(connection)[protocol] = trio.current_time()
-    try:
-        stream = await connection.new_stream()
-    except Exception as error:  # see read_exactly
 
 
 async def _new_stream(connection: Any, protocol: str) -> Any:
     note_use(connection, protocol)
+    try:
+        stream = await connection.new_stream()
+    except Exception as error:  # see read_exactly
         raise StreamNotOpenedError(f"no stream: {type(error).__name__}") from error
     read_ahead(stream)
     return stream

@@ -23,7 +23,10 @@ class QuicStream(MuxedStream):
 
     def receive(self, data: bytes, *, is_last: bool) -> None:
         """Data has arrived, in order."""
-        self._arrived += data
+        if self._is_unread:
+            self.conn.core.credit.read(self.stream_id, len(data))
+        else:
+            self._arrived += data
         self._has_ended |= is_last
         self.wake()
 

@@ -45,7 +45,7 @@ class WebRtcStream(MuxedStream):
         self._raw += data
         for size, payload, flag in frames.decode(self._raw):
             ignored = size - len(payload)
-            if self._has_ended or self._was_reset:
+            if self._has_ended or self._was_reset or self._is_unread:
                 ignored = size
             else:
                 self._arrived += payload
