@@ -1,10 +1,11 @@
 """Identify: the library has no event for its end, and does not repeat one that failed; corrected, it does."""
 
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import varint
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.pb.identify_pb2 import Identify
@@ -84,6 +85,32 @@ async def test_a_message_above_64_kibibytes_is_not_read(corrected: bool, kept: i
     store = host.get_peerstore()
     known = store.get_protocols(stranger.get_id()) if store.has_peer(stranger.get_id()) else []
     assert sum(one.startswith("/protocol/") for one in known) == kept
+
+
+async def test_pushes_that_say_nothing_keep_nobody_from_pushing() -> None:
+    """As many peers as can hold all places do so; a device that has another address is heard all the same."""
+    host, honest = our_host(1), our_host(2)
+    crowd = [our_host(number) for number in range(3, 3 + identify.MAX_PUSHES // identify.MAX_PUSHES_PER_PEER)]
+    heard = trio.Event()
+
+    async def then(peer_id: ID) -> None:
+        if PROTOCOL in host.get_peerstore().get_protocols(peer_id):
+            heard.set()
+
+    identify.after_identify(host, then)
+    async with running(host, honest, *crowd) as (address, *_), AsyncExitStack() as stack:
+        with trio.fail_after(DEADLINE):
+            await honest.get_network().dial_addr(address, host.get_id())
+            for one in crowd:
+                connection = await one.get_network().dial_addr(address, host.get_id())
+                for _ in range(identify.MAX_PUSHES_PER_PEER):
+                    stack.push_async_callback(
+                        streams.reset, await streams.begin_stream(connection, ID_PUSH, b"\x10")
+                    )
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            honest.set_stream_handler(PROTOCOL, lambda _stream: None)
+            await identify.push_identify(honest)
+            await heard.wait()
 
 
 async def test_identify_tells_when_it_has_run() -> None:

@@ -23,7 +23,9 @@ from multiaddr import Multiaddr
 
 from ..dial.addresses import is_local_host
 from . import peer_store, streams
-from .connections import host_of, is_alive
+from .block_shares import BlockShares
+from .connections import address_block_of, host_of, is_alive
+from .crowds import place
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_PUSHES = 64
@@ -45,11 +47,13 @@ def use_bounded_identify(host: Any) -> None:
     any length in the old format. A thousand addresses and any number of protocols of it are stored, and all
     addresses of the signed record in it. One message blocks the process for seconds; 120 peers fill the
     memory. Here it has at most 64 KiB, and of these what the peer store keeps is read. The signed record in
-    it is not: the connection has proved already who says so.
+    it is not: the connection has proved already who says so. Of pushes that do not come at once there are 64
+    at most; then the oldest of the address block that has most makes room.
     Tests: tests/swarm/test_identify.py; tests/limits/test_strangers_bytes.py.
     """
     network = host.get_network()
     pushes: Counter[Any] = Counter()
+    crowd: BlockShares[trio.CancelScope] = BlockShares(MAX_PUSHES, MAX_PUSHES)
 
     async def identify(peer_id: Any, *, reason: str) -> None:
         connection = next((one for one in reversed(network.get_connections(peer_id)) if is_alive(one)), None)
@@ -71,21 +75,25 @@ def use_bounded_identify(host: Any) -> None:
 
     async def take_push(stream: Any) -> None:
         peer_id = stream.muxed_conn.peer_id
-        if pushes.total() >= MAX_PUSHES or pushes[peer_id] >= MAX_PUSHES_PER_PEER:
+        if pushes[peer_id] >= MAX_PUSHES_PER_PEER:
             await streams.reset(stream)
             return
         pushes[peer_id] += 1
+        data: bytes | None = None
         try:
-            with trio.fail_after(_TIMEOUT_S):
+            with place(crowd, address_block_of(stream.muxed_conn), _TIMEOUT_S):
                 data = await streams.read_varint_message(stream, MAX_MESSAGE_BYTES)
-            remember(host.get_peerstore(), peer_id, data)
-            await streams.close(stream)
-        except (streams.StreamError, trio.TooSlowError):
-            await streams.reset(stream)
+        except streams.StreamError:
+            data = None
         finally:
             pushes[peer_id] -= 1
             if not pushes[peer_id]:
                 del pushes[peer_id]
+        if data is None:
+            await streams.reset(stream)
+        else:
+            remember(host.get_peerstore(), peer_id, data)
+            await streams.close(stream)
 
     host._identify_peer = identify
     host.set_stream_handler(ID_PUSH, take_push)
