@@ -177,3 +177,23 @@ async def test_who_answers_is_checked_at_a_fixed_pace(monkeypatch: pytest.Monkey
         ]
         await one.check_who_answers(endpoints)
         assert dialled[1] - dialled[0] >= 0.3
+
+
+async def test_of_a_look_at_who_answers_no_connection_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the other node with this identity hangs, and never says that it has noticed."""
+    monkeypatch.setattr(dialer, "HEARSAY_TIMEOUT_S", 1.0)
+    client, twin = our_host(1), our_host(1)
+    asked = trio.Event()
+
+    async def hang(_stream: Any) -> None:
+        asked.set()
+        await trio.sleep_forever()
+
+    twin.get_network().set_stream_handler(hang)
+    async with running(twin, client) as (address, _own), trio.open_nursery() as nursery:
+        with trio.fail_after(DEADLINE):
+            one = Dialer(client.get_network(), client.get_id().to_bytes(), nursery)
+            await one.check_who_answers([dialer.addresses.parse(str(address))])
+            await asked.wait()
+        assert not client.get_network().get_connections()
+        nursery.cancel_scope.cancel()

@@ -3,8 +3,7 @@
 Owns the dial of one address, and what is remembered of the outcome; the order and the times are plan.py's,
 the race is race.py's. An address through a relay is dialled in two steps: the relay, from the port that is
 listened on, so that the relay sees the mapping of that port; then the circuit (relay/client.py). Checks the
-peer id. Never uses the library's own dialer, which tries two addresses at most and remembers failures
-(docs/decisions/0004).
+peer id. Never uses the library's dialer: it tries two addresses, remembers failures (docs/decisions/0004).
 """
 
 import ipaddress
@@ -219,8 +218,8 @@ class Dialer:
     async def check_who_answers(self, endpoints: Sequence[Endpoint]) -> None:
         """Report whether another node with this node's identity is at one of the endpoints.
 
-        It is told as well, by the connection from its own peer id; no connection stays. The pace is fixed, so
-        that whoever named the endpoints does not see by the next dial what became of the one before.
+        It is told as well, by the connection from its own peer id; none stays. The pace is fixed: who named
+        the endpoints does not see by the next dial what became of the one before.
         """
         for endpoint in [one for one in endpoints if one.transport in self._transports and not one.relay]:
             next_at = trio.current_time() + HEARSAY_TIMEOUT_S
@@ -228,8 +227,10 @@ class Dialer:
                 made = await self._dial(self._own_peer, Target(endpoint, is_hearsay=True))
                 if made is not None:
                     self._other_peer_answered(self._own_peer, endpoint, self._own_peer)
-                    await wait_until_noticed(made.connection)
-                    await close_connection(made.connection)
+                    try:
+                        await wait_until_noticed(made.connection)
+                    finally:
+                        await close_connection(made.connection)
             await trio.sleep_until(next_at)
 
     def network_changed(self) -> None:
