@@ -191,11 +191,11 @@ REACHED = {
         "swarm/test_connection_limits.py::test_handshakes_of_one_source_begin_at_a_pace",
         "swarm/test_connection_limits.py::test_the_pace_of_a_swarm_leaves_loopback_out",
         "swarm/test_connection_limits.py::test_idle_sockets_of_one_address_leave_slots",
+        "swarm/test_connection_limits.py::test_idle_sockets_of_many_addresses_make_room",
     ),
     "streams of the DHT server at once": (
         "swarm/test_dht_server.py::test_silent_streams_do_not_stop_the_dht",
         "swarm/test_dht_server.py::test_a_crowd_that_holds_all_streams_makes_room",
-        "swarm/test_connection_limits.py::test_idle_sockets_of_many_addresses_make_room",
         "swarm/test_dht_server.py::test_a_silent_stream_of_the_dht_ends",
     ),
     "requests to the DHT server": (
