@@ -68,7 +68,10 @@ class SessionRecord:
 
 
 class SessionStore:
-    """All sessions by id, oldest first. `apply_*` and `end_all` return the sessions whose state changed."""
+    """All sessions by id: those that run, oldest first, and among them those that are over, by their end.
+
+    `apply_*` and `end_all` return the sessions whose state changed.
+    """
 
     def __init__(self) -> None:
         self._records: dict[SessionId, SessionRecord] = {}
@@ -98,7 +101,8 @@ class SessionStore:
             return ()
         record.view = view
         record.confirmation = record.confirmation or view.confirmation
-        self._forget_oldest_ended()
+        if record.outcome is not None:
+            self._keep_as_last_ended(record)
         return (view.session,)
 
     def apply_end(self, message: SessionEnded) -> tuple[SessionId, ...]:
@@ -110,8 +114,10 @@ class SessionStore:
             # The process was killed while it showed its code. The code is secret, so it is not kept.
             record.view = replace(record.view, code=None)
         self._entered_codes.pop(message.session, None)
-        self._forget_oldest_ended()
-        return () if was_known else (message.session,)
+        if was_known:
+            return ()
+        self._keep_as_last_ended(record)
+        return (message.session,)
 
     def apply_swarm_status(self, status: SwarmStatus) -> tuple[SessionId, ...]:
         """Record where this node is reached. QR codes contain the addresses, so new ones change them."""
@@ -201,7 +207,9 @@ class SessionStore:
             transport=view.transport,
         )
 
-    def _forget_oldest_ended(self) -> None:
+    def _keep_as_last_ended(self, record: SessionRecord) -> None:
+        """Put a session that has ended behind all others, and forget those that ended longest ago."""
+        self._records[record.session] = self._records.pop(record.session)
         ended = [id for id, record in self._records.items() if record.outcome is not None]
         for id in ended[: max(len(ended) - MAX_ENDED_SESSIONS, 0)]:
             del self._records[id]

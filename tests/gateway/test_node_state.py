@@ -3,9 +3,10 @@
 import pytest
 
 from spacedrive_node.actors.gateway.node_state import NodeState
+from spacedrive_node.actors.gateway.session_store import MAX_ENDED_SESSIONS
 from spacedrive_node.messages.from_supervisor import ActorDown, ActorRestarted, Alive, SessionEnded
 from spacedrive_node.messages.to_gateway import LanStatus, Readiness, SessionView, SwarmStatus
-from spacedrive_node.messages.types import MdnsState
+from spacedrive_node.messages.types import MdnsState, Outcome
 from spacedrive_node.tests.harness.sample_frames import PEER
 
 CODE = bytes(range(16))
@@ -32,6 +33,30 @@ def test_a_code_that_was_entered_is_known_while_its_session_runs() -> None:
     state.apply("supervisor", SessionEnded("bb", "joiner", "not_found"))
     assert not state.sessions._entered_codes
     assert state.sessions.claim_entered_code(CODE, "cc") is None
+
+
+def test_a_session_that_outlives_many_is_not_forgotten_at_its_end() -> None:
+    """What ended first goes first, whenever it began: the last one has its client waiting."""
+    state = NodeState("1.0")
+
+    def show(number: int, outcome: Outcome | None) -> None:
+        view = SessionView(
+            f"{number:016x}", "initiator", "storing", 0.0, outcome=outcome, fingerprint="f" * 16
+        )
+        assert state.apply(f"session-{number:016x}", view) == (f"{number:016x}",)
+
+    show(0, None)
+    for number in range(1, MAX_ENDED_SESSIONS + 2):
+        show(number, None)
+        show(number, "expired")
+        state.apply("supervisor", SessionEnded(f"{number:016x}", "initiator", "expired"))
+    show(0, "paired")
+    shown = state.sessions.state("0" * 16, 0.0)
+    assert shown is not None
+    assert (shown.outcome, shown.fingerprint) == ("paired", "f" * 16)
+    assert state.apply("supervisor", SessionEnded("0" * 16, "initiator", "paired")) == ()
+    assert next(iter(state.sessions.states(0.0))) == shown
+    assert state.sessions.get(f"{1:016x}") is None
 
 
 def test_readiness_dies_with_its_sender() -> None:
