@@ -120,7 +120,10 @@ async def _join_pairing(request: c.JoinPairing, actors: ActorClient) -> Message:
             session, code, identity.peer, identity.public_key, hints[:_MAX_HINTS], request.timeout
         )
 
-    return await _create_session(request.id, session, actors, make)
+    try:
+        return await _create_session(request.id, session, actors, make)
+    finally:  # also when the client has gone, and this is cancelled
+        sessions.settle_entered_code(code, session)
 
 
 async def _create_session(

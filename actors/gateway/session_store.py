@@ -76,7 +76,7 @@ class SessionStore:
     def __init__(self) -> None:
         self._records: dict[SessionId, SessionRecord] = {}
         self._entered_codes: dict[SessionId, bytes] = {}
-        """A digest of the code that each joining session enters, while it runs."""
+        """A digest of the code that each joining session enters, while it begins or runs."""
         self._swarm: SwarmStatus | None = None
         """Where this node is reached, for QR codes."""
 
@@ -149,10 +149,11 @@ class SessionStore:
         )
 
     def claim_entered_code(self, code: bytes, session: SessionId) -> SessionId | None:
-        """Record that `session` enters this code; or return another running session that enters it already.
+        """Record that `session` enters this code; or return another session that enters it already.
 
-        A restarted gateway does not know the codes entered before, because views do not contain them. Then
-        two sessions may enter one code, and the swarm hands frames to the first of them.
+        Followed by `settle_entered_code`. A restarted gateway does not know the codes entered before, because
+        views do not contain them. Then two sessions may enter one code, and the swarm hands frames to the
+        first of them.
         """
         digest = hashlib.sha256(code).digest()
         for other, entered in list(self._entered_codes.items()):
@@ -163,6 +164,14 @@ class SessionStore:
                 return other
         self._entered_codes[session] = digest
         return None
+
+    def settle_entered_code(self, code: bytes, session: SessionId) -> None:
+        """Go on to record that `session` enters this code if it runs; it may not have come to that."""
+        record = self._records.get(session)
+        if record is not None and record.outcome is None:
+            self._entered_codes[session] = hashlib.sha256(code).digest()
+        else:
+            self._entered_codes.pop(session, None)
 
     def state(self, session: SessionId, now: Instant) -> SessionState | None:
         """Return a session as its user may see it at `now`; None if the session is not known."""

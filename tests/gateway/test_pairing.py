@@ -5,12 +5,19 @@ import os
 import pytest
 import trio
 
-from spacedrive_node.client.node_client import ControlError, NodeClient, PairingFailedError
+from spacedrive_node.client.node_client import ControlError, NodeClient, PairingFailedError, open_client
 from spacedrive_node.messages import to_session
-from spacedrive_node.messages.control_protocol import SessionStarted, StartPairing
+from spacedrive_node.messages.control_protocol import (
+    Done,
+    JoinPairing,
+    SessionStarted,
+    StartPairing,
+    Subscribe,
+)
 from spacedrive_node.messages.from_supervisor import SessionEnded, Undeliverable
 from spacedrive_node.protocol.code import parse_code, words_of
 from spacedrive_node.tests.harness.fake_node import DEADLINE
+from spacedrive_node.tests.harness.raw_client import RawClient
 
 
 async def begin(node, client: NodeClient, nursery: trio.Nursery, code: bytes):
@@ -164,6 +171,50 @@ async def test_the_same_code_is_not_entered_twice_at_once(node, client, nursery,
             again = to_session.decode((await node.next_step("JoinPairing"))[0].body)
             await node.show_session(again.session, role="joiner", stage="searching")
         assert first.session != again.session
+
+
+async def test_a_code_whose_pairing_did_not_begin_can_be_entered_again(node, client, code):
+    """The node was full, and is not any more: nobody enters these words."""
+    words = " ".join(words_of(code))
+    with trio.fail_after(15):
+        async with trio.open_nursery() as inner:
+
+            async def refuse() -> None:
+                (sent,) = await node.next_step("JoinPairing")
+                await node.deliver("supervisor", Undeliverable(sent.to, sent.kind, sent.id, True))
+
+            inner.start_soon(refuse)
+            with pytest.raises(ControlError, match="try again later"):
+                await client.join_pairing(words)
+        async with trio.open_nursery() as inner:
+            inner.start_soon(client.join_pairing, words)
+            again = to_session.decode((await node.next_step("JoinPairing"))[0].body)
+            await node.show_session(again.session, role="joiner", stage="searching")
+
+
+async def test_a_code_whose_client_went_before_the_pairing_began_can_be_entered_again(starting_node, code):
+    """As with Ctrl-C while the node waits for its vault."""
+    words = " ".join(words_of(code))
+    with trio.fail_after(15):
+        async with await trio.open_unix_socket(starting_node.control) as stream:
+            raw = RawClient(stream)
+            await raw.send(JoinPairing(1, os.urandom(16), words))
+            await raw.send(Subscribe(2))
+            assert isinstance(await raw.receive(), Done)  # so the first was read, too
+        await starting_node.deliver_readiness()
+        async with open_client(starting_node.control) as client, trio.open_nursery() as inner:
+
+            async def join() -> None:
+                while True:  # until the gateway has noticed that the first has gone
+                    try:
+                        await client.join_pairing(words)
+                    except ControlError:
+                        continue
+                    return
+
+            inner.start_soon(join)
+            joined = to_session.decode((await starting_node.next_step("JoinPairing"))[0].body)
+            await starting_node.show_session(joined.session, role="joiner", stage="searching")
 
 
 async def test_a_crashed_session_ends_with_an_outcome(node, client, nursery, code):
