@@ -46,6 +46,8 @@ class Follower:
         self._start_scope = trio.CancelScope(shield=True)
         self._scope = trio.CancelScope()
         self._question_scope: trio.CancelScope | None = None
+        self._is_moot = False
+        """There is nothing left to decide."""
         self._interrupted = False
 
     async def run(self, start: PairingStarter) -> int:
@@ -85,6 +87,7 @@ class Follower:
                             # In a task of its own: the states go on while a person thinks.
                             nursery.start_soon(self._decide, state)
                     if state.outcome is not None:
+                        nursery.cancel_scope.cancel()  # a decision under way is of no use any more
                         return exit_codes.of_outcome(state.outcome)
         except* NodeGoneError as group:
             self._view.show(failed_event(self._pairing.id, "crashed", str(root_cause(group))))
@@ -92,7 +95,10 @@ class Follower:
 
     def _withdraw_moot_question(self, state: SessionState) -> None:
         """Take the question back when it was decided by another client or the pairing is over."""
-        if self._question_scope is not None and (state.outcome is not None or state.accepted is not None):
+        if state.outcome is None and state.accepted is None:
+            return
+        self._is_moot = True
+        if self._question_scope is not None:
             self._question_scope.cancel()
             self._question_scope = None
             self._view.question_withdrawn()
@@ -100,6 +106,8 @@ class Follower:
     async def _decide(self, state: SessionState) -> None:
         """Get the user's decision about the device shown, and send it to the node."""
         assert self._pairing is not None
+        if self._is_moot:  # the end came together with the device, before this task began
+            return
         if self._rules is not None:
             accept = are_fit(self._rules, state.device)
             if not accept:

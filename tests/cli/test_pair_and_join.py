@@ -1,6 +1,8 @@
 """sdnode pair and sdnode join against a fake node: every event, every question, every exit code."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -182,6 +184,34 @@ def test_a_decision_made_elsewhere_withdraws_the_question(node, sdnode):
     node.push_states(confirm_state(accepted=True), paired_state())
     assert command.end()[0] == 0
     assert "Decide" not in node.unread_requests()
+
+
+def test_nobody_is_asked_about_a_pairing_that_is_over(node, sdnode):
+    """A command that was stopped learns in one that a device has come and gone: it asks nothing."""
+    node.push_states(code_state())
+    command = sdnode("pair", "--json", "--control", str(node.path))
+    assert json.loads(command.line())["event"] == "code"
+    os.kill(command.process.pid, signal.SIGSTOP)
+    node.push_states(confirm_state(), ended_state("lost_contact", stage="deciding"))
+    os.kill(command.process.pid, signal.SIGCONT)
+    code, out, _ = command.end()
+    assert code == 6
+    assert events(out)[-1]["outcome"] == "lost_contact"
+
+
+def test_the_end_does_not_wait_for_the_answer_to_a_decision(node, sdnode):
+    """The node was stopped while it had the decision: it has said how the pairing ended, once."""
+    node.silent = {"Decide"}
+    node.push_states(confirm_state())
+    command = sdnode("pair", "--json", "--yes", "--control", str(node.path))
+    node.wait_for(Decide)
+    node.push_states(ended_state("lost_contact", stage="deciding"))
+    while json.loads(command.line())["event"] != "failed":
+        pass
+    node.stop()
+    code, out, _ = command.end()
+    assert code == 6
+    assert [event["event"] for event in events(out)].count("failed") == 1
 
 
 def test_ctrl_c_cancels_on_the_node(node, sdnode):
