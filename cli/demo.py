@@ -55,7 +55,10 @@ async def _main(view: "DemoView", pairs: int) -> int:
 
     async def watch(task_status: "trio.TaskStatus[None]") -> None:
         nonlocal interrupted
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is ignored, and stays so
+            numbers.append(signal.SIGHUP)
+        with trio.open_signal_receiver(*numbers) as signals:
             task_status.started()
             async for _ in signals:
                 if interrupted:

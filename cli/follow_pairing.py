@@ -151,7 +151,9 @@ class Follower:
             return trusted
 
     async def _watch_signals(self, task_status: trio.TaskStatus[None]) -> None:
-        watched = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCONT]
+        watched = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGCONT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is ignored, and stays so
+            watched.append(signal.SIGHUP)
         if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:  # else whoever started this wants no stops
             watched.append(signal.SIGTSTP)
         with trio.open_signal_receiver(*watched) as signals:

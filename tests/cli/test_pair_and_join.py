@@ -298,3 +298,19 @@ def test_plain_output_shows_words_and_result(node, sdnode):
     assert "phone" in out
     assert "0123456789abcdef" in out
     assert "\x1b" not in out
+
+
+def test_the_end_of_the_terminal_ends_no_pairing_under_nohup(node, sdnode):
+    """Who ignores SIGHUP wants the command to outlive its terminal."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        node.push_states(code_state())
+        command = sdnode("pair", "--json", "--yes", "--control", str(node.path))
+        assert json.loads(command.line())["event"] == "code"
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    command.process.send_signal(signal.SIGHUP)
+    node.push_states(paired_state())
+    code, out, _ = command.end()
+    assert code == 0
+    assert events(out)[-1]["event"] == "paired"
