@@ -184,7 +184,7 @@ class Follower:
         self._view.close()
         if self._pairing is None:
             return
-        with trio.move_on_after(_CANCEL_GRACE_S):
+        with trio.move_on_after(_CANCEL_GRACE_S) as grace:
             try:
                 await self._pairing.cancel()
                 if show:
@@ -196,3 +196,5 @@ class Follower:
                     )
             except NodeGoneError:
                 pass  # then there is nothing left to cancel
+        if grace.cancelled_caught:
+            self._view.show_remark("the node does not answer; it may go on with the pairing for a while")

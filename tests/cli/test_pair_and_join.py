@@ -238,6 +238,19 @@ def test_second_ctrl_c_ends_at_once(node, sdnode):
     assert command.end()[0] == 130
 
 
+def test_ctrl_c_that_the_node_does_not_answer(node, sdnode):
+    """It may be frozen, and go on later: nobody is told that the pairing is cancelled."""
+    node.silent = {"CancelPairing"}
+    node.push_states(code_state())
+    command = sdnode("pair", "--json", "--control", str(node.path))
+    assert json.loads(command.line())["event"] == "code"
+    command.interrupt()
+    code, out, err = command.end()
+    assert code == 130
+    assert "cancelled" not in out
+    assert "does not answer" in err
+
+
 def test_ctrl_c_after_acceptance_says_that_the_pairing_goes_on(node, sdnode):
     """A decision is final: the node refuses to cancel, and the command says so."""
     node.refuse = {"CancelPairing": ("already_decided", "decided")}
