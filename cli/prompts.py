@@ -52,7 +52,8 @@ async def read_yes(descriptor: int) -> bool:
 def discard_typeahead(descriptor: int) -> None:
     """Discard what was typed on a terminal before a question is shown: it cannot be the answer."""
     if os.isatty(descriptor):
-        termios.tcflush(descriptor, termios.TCIFLUSH)
+        with suppress(termios.error):  # it is gone, or another shell's; reading it says the same
+            termios.tcflush(descriptor, termios.TCIFLUSH)
 
 
 @contextmanager

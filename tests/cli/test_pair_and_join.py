@@ -175,6 +175,20 @@ def test_nobody_to_ask_declines(node, sdnode):
     assert "--yes" in err
 
 
+def test_a_command_that_its_shell_has_let_go_declines(node, terminal, folder):
+    """It has a terminal from which it may not read: nobody can answer, and that is no defect."""
+    node.after_decision = [ended_state("rejected", stage="deciding")]
+    node.push_states(confirm_state())
+    shell = terminal(
+        "pair", "--control", str(node.path), env={"OUT": str(folder / "out")},
+        shell='set -m; : >"$OUT"; (exec "$@" >"$OUT" 2>&1 &); tail -f "$OUT"',
+    )  # fmt: skip
+    shell.expect("Trust phone? [y/N]")
+    shell.type("y\n")
+    assert node.wait_for(Decide).accept is False
+    shell.expect("--yes")
+
+
 def test_a_decision_made_elsewhere_withdraws_the_question(node, sdnode):
     """When another client decides, the command stops asking and goes on to the end."""
     node.push_states(confirm_state())
