@@ -11,16 +11,17 @@ function say(text) {
   byId("announcer").textContent = text;
 }
 
+// Beside the field that it is about, else at the top of what is seen.
 function showError(error, note) {
   if (error instanceof RefusedError && error.code === "token") return signIn(error.message);
-  if (note) note.textContent = error.message;
-  else say(error.message);
+  (note ?? byId("problem")).textContent = error.message;
 }
 
 // Asks the node; meanwhile the button that was pressed does nothing, but keeps the focus.
 async function ask(button, path, body, note) {
   if (button.ariaDisabled === "true") return null;
   if (note) note.textContent = "";
+  byId("problem").textContent = "";
   button.ariaDisabled = "true";
   try {
     return await change(path, body);
@@ -136,6 +137,7 @@ async function openRename(device) {
   byId("rename-title").textContent = `Rename ${device.name}`;
   byId("new-name").value = device.name;
   if (!(await openDialog(byId("rename")))) return;
+  byId("problem").textContent = "";
   try {
     await change("rename", { device: device.id, name: byId("new-name").value });
     say("Renamed.");
@@ -147,6 +149,7 @@ async function openRename(device) {
 async function openForget(device) {
   byId("forget-title").textContent = `Revoke ${device.name}?`;
   if (!(await openDialog(byId("forget")))) return;
+  byId("problem").textContent = "";
   try {
     await change("forget", { device: device.id });
     say(`${device.name} is trusted no longer.`);
@@ -193,6 +196,7 @@ function signIn(note) {
   byId("node").hidden = true;
   byId("sign-in").hidden = false;
   byId("token-note").textContent = note;
+  byId("problem").textContent = "";
   showConnection(false, "Not connected.");
   byId("token").focus();
 }
