@@ -276,10 +276,11 @@ def child_specs(
 
 def page_spec(socket_fd: int, token: str) -> ChildSpec:
     """Return the actor of the page, the last to start. The node goes on without one that keeps dying."""
+    run = os.urandom(8).hex()
     return ChildSpec(
         kind="web",
         entry=_entry("web"),
-        config=WebConfig(socket_fd=FIRST_EXTRA_FD, token_digest=page_token_digest(token.encode())),
+        config=WebConfig(socket_fd=FIRST_EXTRA_FD, run=run, token_digest=page_token_digest(token.encode())),
         restart="transient",
         fds=(socket_fd,),
         sandbox=sandbox_profiles.WEB,

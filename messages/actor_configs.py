@@ -146,10 +146,12 @@ class WebConfig(ActorConfig):
     """For web. `socket_fd` is the listening TCP socket, kept by the supervisor.
 
     `token_digest` is the SHA-256 of the token that whoever uses the page has to show; the token itself, of
-    256 random bits or from a file, stays with the supervisor.
+    256 random bits or from a file, stays with the supervisor. `run` names this run of the node, so that a
+    page which stays open notices another one.
     """
 
     socket_fd: int
+    run: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
     token_digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 

@@ -42,7 +42,7 @@ async def _run(mailbox: Mailbox[WebInbox], start: Start) -> None:
     sessions = ShownSessions(live, now)
     client = GatewayClient(mailbox, sessions.show, lambda: watcher.devices_may_have_changed())
     watcher = Watcher(client, live, sessions)
-    routes = Routes(client, EventStreams(live, watcher), config.token_digest)
+    routes = Routes(client, EventStreams(live, watcher, config.run), config.token_digest)
     server = HttpServer(routes.answer, headers=SECURITY_HEADERS, max_body_bytes=MAX_BODY_BYTES)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher.run)

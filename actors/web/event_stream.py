@@ -22,11 +22,12 @@ _HEARTBEAT = b": \n\n"
 
 
 class EventStreams:
-    """The open pages."""
+    """The open pages. `run` names this run of the node: what a page knows of another one is void."""
 
-    def __init__(self, live: LiveState, watcher: Watcher) -> None:
+    def __init__(self, live: LiveState, watcher: Watcher, run: str) -> None:
         self._live = live
         self._watcher = watcher
+        self._run = run
         self._numbers = itertools.count(1)
         self._open: dict[int, trio.CancelScope] = {}
 
@@ -44,7 +45,8 @@ class EventStreams:
             self._watcher.page_closed()
 
     async def _send_events(self, send: SendPart) -> None:
-        await send(_HEARTBEAT)  # the page is connected, whatever the node has to say
+        # The page is connected, whatever the node has to say.
+        await send(event("run", {"run": self._run}))
         last = 0
         while True:
             with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:

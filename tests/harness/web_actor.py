@@ -31,6 +31,7 @@ from spacedrive_node.tests.harness.raw_http import PageClient
 
 ASKS = c.Subscribe | c.WatchDevices | c.Status | c.ListActors | c.ListDevices
 """Requests that change nothing."""
+RUN = "0123456789abcdef"
 TOKEN = "token-of-the-tests-0123456789abcdefghijklmno"
 STATUS = c.NodeStatus(
     id=0,
@@ -160,7 +161,7 @@ async def running_web() -> AsyncIterator[WebHost]:
     listening = socket.create_server(("127.0.0.1", 0))
     here, there = trio.testing.memory_stream_pair()
     channel = Channel(here, decode_from_child)
-    config = WebConfig(socket_fd=listening.fileno(), token_digest=page_token_digest(TOKEN.encode()))
+    config = WebConfig(socket_fd=listening.fileno(), run=RUN, token_digest=page_token_digest(TOKEN.encode()))
     with listening, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(main, Channel(there, decode_to_child))

@@ -4,6 +4,7 @@ import { RefusedError, change, follow, forgetToken, keepToken, takeToken } from 
 import { deviceParts, element, outcomeText, sessionParts, showProcesses, statusParts, checkText } from "./views.js";
 
 const byId = (id) => document.getElementById(id);
+const MAX_ENDED = 128; // pairings that are over and still shown
 const cards = new Map(); // by session or device id: { item, shown }
 let focusSession = null; // the session that was started here and has not been shown yet
 
@@ -78,10 +79,11 @@ function announce(former, state) {
   }
 }
 
-const states = new Map();
+const states = new Map(); // by session id, the one that has changed last at the end
 
 function showSession(state) {
   const former = states.get(state.session);
+  states.delete(state.session);
   states.set(state.session, state);
   const shown = { ...state, expires_in: null };
   const decide = (button, accept) => ask(button, "decide", { session: state.session, accept, public_key: state.device.public_key });
@@ -94,6 +96,17 @@ function showSession(state) {
     focusSession = null;
     focusTitle(cards.get(state.session).item);
   }
+  const ended = [...states.values()].filter((one) => one.outcome !== null);
+  for (const old of ended.slice(0, -MAX_ENDED)) dropSession(old.session);
+}
+
+function dropSession(id) {
+  const { item } = cards.get(id);
+  if (item.contains(document.activeElement)) byId("content").focus();
+  item.remove();
+  cards.delete(id);
+  states.delete(id);
+  byId("no-sessions").hidden = states.size > 0;
 }
 
 function showDevices({ devices, total }) {
@@ -159,8 +172,14 @@ async function openForget(device) {
 }
 
 let shownStatus = "";
+let knownRun = null; // of the node: another one when all of it was started again
 
 const views = {
+  run({ run }) {
+    // A node that was started again knows none of its former sessions, and will say nothing of them.
+    if (knownRun !== null && run !== knownRun) [...states.keys()].forEach(dropSession);
+    knownRun = run;
+  },
   session: showSession,
   devices: showDevices,
   status(status) {
