@@ -154,7 +154,9 @@ class NodeSockets:
             former.shutdown(socket.SHUT_RDWR)
 
     def __exit__(self, *_: object) -> None:
-        unregister_node(self._data_dir, self._control_path)
+        # Files that cannot be removed stay: nobody listens there, so they mislead nobody.
+        with suppress(OSError, UnsafePathError):
+            unregister_node(self._data_dir, self._control_path)
         self._close()
 
     def _make_control_directory(self) -> None:

@@ -108,6 +108,24 @@ async def test_what_is_not_to_change_does_not(tmp_path: Path) -> None:
         assert (await a.client.status()).dht_mode != "client"
 
 
+async def test_a_runtime_directory_that_others_may_enter_ends_no_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload is refused with the reason, and carried out when that is mended; a stop is in order anyway."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    directory = tmp_path / "spacedrive-node"
+    async with running_node(tmp_path, "anna") as a:
+        directory.chmod(0o755)
+        for check in (True, False):
+            report = await a.reload(check=check, dht_mode="client")
+            assert report.state == "refused"
+            assert f"chmod 700 {directory}" in report.reasons[0]
+        directory.chmod(0o700)
+        assert (await a.reload()).state == "applied"
+        directory.chmod(0o755)
+    directory.chmod(0o700)
+
+
 NOTED = {
     ("gateway", "Accept", "session"),
     ("gateway", "Decide", "accept"),
