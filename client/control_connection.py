@@ -70,10 +70,7 @@ class _PendingCall:
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """The callbacks for the states of one session, or of all, or for changes of the devices.
-
-    That of one session ends by itself after the state with the outcome.
-    """
+    """The callbacks for the states of one session, up to its outcome, or of all, or for device changes."""
 
     request: Subscribe | WatchDevices
     on_event: Callable[[SessionEvent | DevicesChanged], None]
@@ -169,6 +166,10 @@ class ControlConnection:
                 on_change()
 
         return self._open_subscription(Subscription(WatchDevices(self._next_id()), on_event, on_error))
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Call its functions no more, and do not make it again; the node may still send what nobody reads."""
+        self._subscriptions.pop(subscription.request.id, None)
 
     def _open_subscription(self, subscription: Subscription) -> Subscription:
         id = subscription.request.id

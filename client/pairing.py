@@ -8,11 +8,13 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import anyio
 import msgspec
 
 from ..messages.control_protocol import CancelPairing, Decide, Done, SessionState, ShownDevice
 from ..messages.errors import SpacedriveNodeError
 from ..messages.types import Outcome, Role, later_stage
+from . import errors
 from .control_connection import ControlConnection, Subscription
 from .errors import ControlError
 from .tasks import Change
@@ -80,8 +82,14 @@ class Pairing:
     async def _open(self) -> "Pairing":
         """Subscribe, and wait for the first state. Raises ControlError no_such_session, NodeGoneError."""
         self._subscription = self._connection.subscribe(self.id, self._on_state, self._on_error)
-        await self._state_at(0)
-        return self
+        try:
+            with anyio.move_on_after(errors.REPLY_TIMEOUT_S):  # it may be there, and frozen
+                await self._state_at(0)
+                return self
+            raise errors.no_reply_error()
+        except BaseException:
+            self._connection.unsubscribe(self._subscription)
+            raise
 
     @property
     def role(self) -> Role:

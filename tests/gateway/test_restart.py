@@ -1,5 +1,6 @@
 """The gateway dies, is started again and is told what stands: clients carry on as if nothing had been."""
 
+import socket
 from itertools import combinations
 
 import pytest
@@ -183,6 +184,19 @@ async def test_a_node_that_forgot_the_session(node, client, nursery, code):
         await node.run_gateway(nursery)
         with pytest.raises(NodeGoneError, match="no longer knows"):
             await pairing.paired()
+
+
+async def test_a_session_asked_of_a_node_that_hangs(short_folder, monkeypatch):
+    """It is there and says nothing, as when it is frozen: that has an end, and nothing of it stays."""
+    monkeypatch.setattr(errors, "REPLY_TIMEOUT_S", 0.2)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short_folder / "c.sock"))
+        listener.listen()
+        with trio.fail_after(15):
+            async with open_client(short_folder / "c.sock") as client:
+                with pytest.raises(NodeGoneError, match="has not answered for"):
+                    await client.session("0" * 16)
+                assert not client._connection._subscriptions
 
 
 async def test_shutdown_is_done_when_the_node_is_gone(node, client, nursery):
