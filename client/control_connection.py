@@ -25,7 +25,6 @@ import anyio
 from anyio.abc import TaskGroup, UNIXSocketStream
 
 from ..config.paths import check_socket_path
-from ..config.running_nodes import NoNodeRunningError
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message, encode, frame
 from ..messages.control_protocol import (
     DevicesChanged,
@@ -38,7 +37,7 @@ from ..messages.control_protocol import (
     decode_reply,
 )
 from . import errors
-from .errors import ControlError, NodeGoneError, check_request, no_reply_error, node_gone_error, result_of
+from .errors import ControlError, NodeGoneError, check_request, no_reply_error, result_of
 
 _FIRST_PAUSE_S = 0.02
 _MAX_PAUSE_S = 0.5
@@ -91,6 +90,7 @@ class ControlConnection:
         self._has_outgoing = anyio.Event()
         self._call_slots = anyio.Semaphore(_MAX_OPEN_CALLS)
         self._given_up = False
+        self._refusal: Error | None = None  # of the last connection itself, by a node that has too many
         self._end_error: Callable[[], Exception] | None = None
         self._node_has_ended = False
         self._answers_received = 0
@@ -140,9 +140,8 @@ class ControlConnection:
     ) -> Subscription:
         """Have `on_state` called with each state of a session (None: of all), across reconnections.
 
-        `on_error` is called at most once, and ends it.
-
-        After a reconnection the present state comes again. Raises ControlError for what is no session id.
+        `on_error` is called at most once, and ends it. After a reconnection the present state comes again.
+        Raises ControlError for what is no session id.
         """
 
         def on_event(event: SessionEvent | DevicesChanged) -> None:
@@ -201,10 +200,7 @@ class ControlConnection:
                 if isinstance(error, BlockingIOError) and anyio.current_time() < deadline:
                     await anyio.sleep(_FIRST_PAUSE_S)  # many connect at once: the listener's queue is full
                     continue
-                raise NoNodeRunningError(
-                    f"no node answers on {self._control} ({error.strerror or error}); "
-                    f"start one with: sdnode up"
-                ) from None
+                raise errors.nobody_there_error(self._control, error) from None
 
     async def run(self) -> None:
         """Exchange frames, and reconnect for as long as it takes; returns only by cancellation."""
@@ -246,6 +242,7 @@ class ControlConnection:
         try:
             stream = await _connect(self._control)
         except OSError as error:
+            self._refusal = None
             self._resolve_if_gone(error)
             raise
         self._given_up = self._end_error is not None
@@ -280,7 +277,7 @@ class ControlConnection:
             self._fail_subscription(id, self._gone_error())
 
     def _gone_error(self) -> Exception:
-        return node_gone_error() if self._end_error is None else self._end_error()
+        return errors.node_gone_error(self._refusal) if self._end_error is None else self._end_error()
 
     def _report_connected(self, is_connected: bool) -> None:
         if is_connected != self._is_connected:
@@ -326,7 +323,8 @@ class ControlConnection:
                 reader.feed(await stream.receive(_CHUNK_BYTES))
                 while (payload := reader.next_frame()) is not None:
                     reply = decode_reply(payload)
-                    if reply.id != 0:  # which is that of a refusal of the connection itself
+                    self._refusal = reply if reply.id == 0 and isinstance(reply, Error) else None
+                    if reply.id != 0:
                         self._answers_received += 1
                         self._report_connected(True)
                     self._dispatch(reply)

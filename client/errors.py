@@ -4,8 +4,10 @@ Shared by control_connection.py and one_shot.py, so that both wait equally long 
 I/O. The error codes are those of messages/control_protocol.py.
 """
 
+from pathlib import Path
 from typing import TypeVar
 
+from ..config.running_nodes import NoNodeRunningError
 from ..messages.base import MalformedMessageError, Message, encode
 from ..messages.control_protocol import Error, ErrorCode, RenameDevice, Reply, decode_request
 from ..messages.errors import SpacedriveNodeError
@@ -90,6 +92,18 @@ def no_reply_error() -> NodeGoneError:
     return NodeGoneError(f"the node has not answered for {REPLY_TIMEOUT_S:.0f} s")
 
 
-def node_gone_error() -> NodeGoneError:
-    """Return the error for everything that waits when no node has come back in time."""
+def node_gone_error(refusal: Error | None = None) -> SpacedriveNodeError:
+    """Return the error for everything that waits when no node has come back in time.
+
+    `refusal` is what one has said to the last connection that is there, and takes no more of them.
+    """
+    if refusal is not None:
+        return ControlError(refusal.code, refusal.message)
     return NodeGoneError(f"no node has answered for {RECONNECT_TIMEOUT_S:.0f} s")
+
+
+def nobody_there_error(control: Path, error: OSError) -> NoNodeRunningError:
+    """Return the error for a socket on which nothing listened from the first."""
+    return NoNodeRunningError(
+        f"no node answers on {control} ({error.strerror or error}); start one with: sdnode up"
+    )

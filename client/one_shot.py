@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..config.paths import check_socket_path
-from ..config.running_nodes import NoNodeRunningError
 from ..messages.base import CONTROL_LIMIT, FrameReader, MalformedMessageError, Message, encode, frame
 from ..messages.control_protocol import Error, Reply, decode_reply
 from ..messages.errors import SpacedriveNodeError
 from . import errors
-from .errors import check_request, no_reply_error, node_gone_error, result_of
+from .errors import check_request, no_reply_error, nobody_there_error, node_gone_error, result_of
 
 _REQUEST_ID = 1
 _CONNECT_TIMEOUT_S = 5
@@ -31,7 +30,11 @@ _R = TypeVar("_R", bound=Message)
 
 
 class _ConnectionLostError(SpacedriveNodeError):
-    """The node has closed the connection."""
+    """The node has closed the connection; `refusal` is what it has said to that, if anything."""
+
+    def __init__(self, refusal: Error | None) -> None:
+        super().__init__()
+        self.refusal = refusal
 
 
 def call(
@@ -50,9 +53,7 @@ def call(
     try:
         sock = _connect(control, timeout)
     except OSError as error:
-        raise NoNodeRunningError(
-            f"no node answers on {control} ({error.strerror or error}); start one with: sdnode up"
-        ) from None
+        raise nobody_there_error(control, error) from None
     pause, give_up_at = _FIRST_PAUSE_S, 0.0
     while True:
         try:
@@ -60,11 +61,12 @@ def call(
                 return result_of(_send_and_receive(sock, data, deadline), expected)
         except TimeoutError:
             raise no_reply_error() from None
-        except (_ConnectionLostError, MalformedMessageError, OSError):
+        except (_ConnectionLostError, MalformedMessageError, OSError) as error:
             now = time.monotonic()
             give_up_at = give_up_at or now + errors.RECONNECT_TIMEOUT_S  # counts from the first loss
             if now > give_up_at or (timeout is not None and now > deadline):
-                raise node_gone_error() from None
+                refusal = error.refusal if isinstance(error, _ConnectionLostError) else None
+                raise node_gone_error(refusal) from None
         # The pause between two attempts is the backoff; nothing announces that a node is back.
         time.sleep(pause)
         pause = min(2 * pause, _MAX_PAUSE_S)
@@ -77,6 +79,7 @@ def _send_and_receive(sock: socket.socket, data: bytes, deadline: float) -> Repl
     Raises TimeoutError, _ConnectionLostError, MalformedMessageError, OSError.
     """
     reader = FrameReader(CONTROL_LIMIT)
+    refusal: Error | None = None
     _set_timeout(sock, deadline)
     sock.sendall(data)
     while True:
@@ -85,10 +88,12 @@ def _send_and_receive(sock: socket.socket, data: bytes, deadline: float) -> Repl
             # A node that could not even read the id refuses with id 0: then it means this request too.
             if reply.id == _REQUEST_ID or (isinstance(reply, Error) and reply.code == "bad_request"):
                 return reply
+            if reply.id == 0 and isinstance(reply, Error):  # of the connection itself: the node has too many
+                refusal = reply
         _set_timeout(sock, deadline)
         received = sock.recv(_CHUNK_BYTES)
         if not received:
-            raise _ConnectionLostError
+            raise _ConnectionLostError(refusal)
         reader.feed(received)
 
 

@@ -98,6 +98,15 @@ def test_a_node_that_goes_away_for_good(node, monkeypatch):
     gone.join(20)
 
 
+def test_a_node_that_takes_no_more_connections(folder, monkeypatch):
+    """It is there, and says why it does not answer: that is what the user is told."""
+    monkeypatch.setattr(errors, "RECONNECT_TIMEOUT_S", 0.2)
+    Bare(folder / "c.sock", *[framed(Error(0, "busy", "the node serves 128 clients at once"))] * 100)
+    with pytest.raises(ControlError, match="128 clients") as refused:
+        call(folder / "c.sock", NodeStatus, Status)
+    assert refused.value.code == "busy"
+
+
 def test_a_node_that_comes_back(node):
     """The question waits for it."""
     node.silent = {"Status"}

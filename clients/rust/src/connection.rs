@@ -98,6 +98,8 @@ pub(crate) struct Connection {
     written: usize,
     /// What every new request gets at once: no node has answered for long, or none will.
     failure: Option<Error>,
+    /// What a node that takes no more connections has said to the last one.
+    refusal: Option<Error>,
 }
 
 /// The client has been dropped, or the node has ended for good.
@@ -127,6 +129,7 @@ impl Connection {
             outgoing: Vec::new(),
             written: 0,
             failure: None,
+            refusal: None,
         }
     }
 
@@ -148,7 +151,10 @@ impl Connection {
             if stream.is_none() {
                 match UnixStream::connect(&self.path).await {
                     Ok(made) => stream = Some(made),
-                    Err(error) => self.answer_if_gone(&error),
+                    Err(error) => {
+                        self.refusal = None;
+                        self.answer_if_gone(&error);
+                    }
                 }
             }
             if let Some(made) = stream.take() {
@@ -166,7 +172,8 @@ impl Connection {
                 }
             }
             if down_since.elapsed() > RECONNECT_TIMEOUT {
-                self.fail_all(&Error::NodeGone);
+                let error = self.refusal.clone().unwrap_or(Error::NodeGone);
+                self.fail_all(&error);
             }
             let end = Instant::now() + pause;
             pause = MAX_PAUSE.min(pause * 2);
@@ -214,6 +221,7 @@ impl Connection {
             // A refusal of the connection itself has no request's id.
             if reply.id() != Some(0) {
                 *is_useful = true;
+                self.refusal = None;
                 self.set_connected(true);
             }
             self.dispatch(reply);
@@ -251,6 +259,8 @@ impl Connection {
                     // The node could not read even the id of what it refuses, and ends the connection. On
                     // another one the repeats would bring the same, so all calls end with it.
                     self.fail_calls(&refused);
+                } else if id == 0 {
+                    self.refusal = Some(refused);
                 }
             }
             _ => {}
@@ -371,5 +381,20 @@ pub(crate) async fn connect(path: &Path) -> Result<UnixStream, Error> {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_with_too_many_clients_says_is_why_nothing_was_answered() {
+        let (_commands, received) = mpsc::channel(1);
+        let (connected, _) = watch::channel(true);
+        let mut connection = Connection::new(PathBuf::new(), received, connected);
+        let message = "the node serves 128 clients at once".to_owned();
+        connection.dispatch(Reply::Error { id: 0, code: ErrorCode::Busy, message: message.clone() });
+        assert_eq!(connection.refusal, Some(Error::Refused { code: ErrorCode::Busy, message }));
     }
 }
