@@ -10,6 +10,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from .paths import (
 
 BACKLOG = 128
 _PROBE_TIMEOUT_S = 2.0
+_LOCK_TIMEOUT_S, _LOCK_PAUSE_S = 2.0, 0.02
+"""Another node holds the lock while it looks at one socket: as long as the probe takes, if that is full."""
 
 
 def bind_control(path: Path) -> socket.socket:
@@ -87,10 +90,25 @@ def _locked(directory: Path) -> Iterator[None]:
     """Lock the directory, so that two nodes that start at once do not replace each other's socket."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _wait_for_lock(descriptor, directory)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, directory: Path) -> None:
+    """Lock it. Raises UnsafePathError if somebody else keeps it locked: in /tmp that may be anybody."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise UnsafePathError(
+                    f"another program keeps {directory} locked; choose another directory with --control",
+                    is_temporary=True,
+                ) from None
+        time.sleep(_LOCK_PAUSE_S)
 
 
 def _remove_stale(path: Path) -> None:

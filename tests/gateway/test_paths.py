@@ -1,12 +1,14 @@
 """Where control sockets lie, who may lie there, and which nodes are found."""
 
+import fcntl
 import os
 import socket
 import stat
+from contextlib import contextmanager
 
 import pytest
 
-from spacedrive_node.config import paths
+from spacedrive_node.config import control_socket, paths
 from spacedrive_node.config.control_socket import bind_control, is_listening
 from spacedrive_node.config.paths import UnsafePathError, control_path, runtime_dir
 from spacedrive_node.config.running_nodes import (
@@ -135,6 +137,26 @@ def test_a_directory_that_is_not_there(short_folder):
     """A control path given by hand needs its directory."""
     with pytest.raises(UnsafePathError, match="does not exist"):
         bind_control(short_folder / "no" / "c.sock")
+
+
+def test_a_directory_that_somebody_keeps_locked(short_folder, monkeypatch):
+    """In /tmp anybody may; a node that starts says so, and does not wait for ever."""
+    monkeypatch.setattr(control_socket, "_LOCK_TIMEOUT_S", 0.1)
+    with open_directory(short_folder) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(UnsafePathError, match="locked") as refused:
+            bind_control(short_folder / "c.sock")
+        assert refused.value.is_temporary
+    bind_control(short_folder / "c.sock").close()
+
+
+@contextmanager
+def open_directory(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def test_a_full_queue_is_a_living_node(short_folder):
