@@ -5,8 +5,7 @@
 SD_AUTH is `user:password` or `disabled`. SD_P2P=false keeps the node to this host, PORT=0 takes a free port.
 It listens on 127.0.0.1: put a proxy with TLS in front.
 
-    POST /pairings               show a code: {"session","words"}
-    POST /pairings {"code": …}   enter one: {"session"}
+    POST /pairings               show a code: {"session","words"}; with {"code": …} enter one: {"session"}
     POST /pairings/ID/accept     or /reject: what the user says to the device and check value in the events
     DELETE /pairings/ID          give it up         GET /devices, DELETE /devices/ID   list, revoke
     GET /events                  server-sent events: the state of every pairing, now and at each change
@@ -15,7 +14,6 @@ It listens on 127.0.0.1: put a proxy with TLS in front.
 
 import asyncio
 import base64
-import functools
 import hmac
 import json
 import os
@@ -26,7 +24,7 @@ from typing import Any
 from spacedrive_node import ControlError, Node, NodeConfig, NodeGoneError, SessionState, open_node
 
 LIMIT_BYTES, REQUEST_TIMEOUT_S, KEEP_ALIVE_S = 16 * 1024, 30, 15
-STATUS_OF_CODE = {"bad_code": 400, "no_such_session": 404, "no_such_device": 404, "already_decided": 409}
+STATUS_OF_CODE = {"bad": 400, "no": 404, "already": 409}  # by its first word
 
 
 def event(state: SessionState) -> dict[str, Any]:
@@ -92,7 +90,8 @@ async def serve(node: Node, auth: str, reader: asyncio.StreamReader, writer: asy
             if is_allowed and (method, target) == ("GET", "/events"):
                 await stream_events(node, writer)
         except ControlError as error:
-            status, reply = STATUS_OF_CODE.get(error.code, 503), {"error": error.message, "code": error.code}
+            status = STATUS_OF_CODE.get(error.code.partition("_")[0], 503)
+            reply = {"error": error.message, "code": error.code}
         except (ValueError, AttributeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         head = f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
@@ -102,14 +101,15 @@ async def serve(node: Node, auth: str, reader: asyncio.StreamReader, writer: asy
 
 
 async def main() -> None:
-    auth, port = os.environ["SD_AUTH"], int(os.environ.get("PORT", "8080"))
-    offline = os.environ.get("SD_P2P", "true") == "false"
-    async with open_node(NodeConfig(data_dir=os.environ["DATA_DIR"], offline=offline)) as node:
-        server = await asyncio.start_server(functools.partial(serve, node, auth), "127.0.0.1", port)
+    auth, p2p = os.environ.get("SD_AUTH", ""), os.environ.get("SD_P2P", "true")
+    if (auth != "disabled" and ":" not in auth) or p2p not in ("true", "false"):
+        raise SystemExit("SD_AUTH is user:password or disabled, and SD_P2P is true or false")
+    port = int(os.environ.get("PORT", "8080"))
+    async with open_node(NodeConfig(data_dir=os.environ["DATA_DIR"], offline=p2p == "false")) as node:
+        server = await asyncio.start_server(lambda r, w: serve(node, auth, r, w), "127.0.0.1", port)
         print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        if task := asyncio.current_task():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with closing(server):
             raise await node.wait_ended()
 

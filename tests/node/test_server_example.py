@@ -150,6 +150,8 @@ def test_two_servers_pair_over_http(kind: str, folder: Path) -> None:
         assert a.request("DELETE", "/pairings/0123456789abcdef")[0] == 404
         assert a.request("POST", "/pairings/0123456789abcdef/accept")[0] == 404
         assert a.request("DELETE", "/devices/no-id")[0] == 400
+        assert a.request("DELETE", "/devices/00ff")[0] == 400
+        assert a.request("POST", "/pairings/no-id/accept")[0] == 400
         assert a.request("DELETE", f"/devices/{'0' * 32}")[0] == 404
         lists = a.events("devices")
         assert kind == "asyncio" or next(lists) == []
@@ -203,6 +205,22 @@ def test_a_node_that_is_killed(kind: str, folder: Path) -> None:
             assert ended
         finally:
             os.close(node)
+
+
+@pytest.mark.parametrize("variables", [{"SD_AUTH": ""}, {"SD_AUTH": "secret"}, {"SD_P2P": "False"}])
+def test_settings_that_are_none_start_nothing(kind: str, folder: Path, variables: dict[str, str]) -> None:
+    """Without a password the server would be open to all, and a node that was to stay offline would not."""
+    started = subprocess.run(
+        COMMANDS[kind],
+        env={**os.environ, "DATA_DIR": str(folder / "data"), "PORT": "0", "SD_AUTH": "a:b", **variables},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (started.returncode, started.stdout) == (1, "")
+    assert next(iter(variables)) in started.stderr
+    assert not (folder / "data").exists()
 
 
 def test_it_is_short() -> None:
