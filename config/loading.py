@@ -152,7 +152,7 @@ class _ConfigLoader:
                 raw = opened.read(_MAX_FILE_BYTES + 1)  # no more: a device has no end
             if len(raw) > _MAX_FILE_BYTES:
                 raise ConfigError([f"{path}: larger than {_MAX_FILE_BYTES} bytes, this is no configuration"])
-            text = raw.decode("utf-8")
+            text = raw.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
             content = tomllib.loads(text)
         except OSError as error:
             raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
@@ -160,6 +160,8 @@ class _ConfigLoader:
             raise ConfigError([f"{path}:{raw[: error.start].count(10) + 1}: not UTF-8 text"]) from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigError([_toml_problem(path, text, error)]) from None
+        except (ValueError, RecursionError):  # a number of thousands of digits, or as many brackets
+            raise ConfigError([f"{path}: has a value that is too large, this is no configuration"]) from None
         seen: dict[str, str] = {}
         for name, value in content.items():
             key = name.replace("_", "-")

@@ -96,7 +96,7 @@ def _read(value: object) -> tuple[str, Endpoint, str | None]:
     if not text.startswith("/"):
         raise InvalidValueError(f"a multiaddr such as /ip4/192.0.2.1/tcp/7520 is needed, not {quoted(text)}")
     parts = text.rstrip("/").split("/")[1:]
-    zone = "".join(f"/{part}" for part in parts[:2]) if parts[0] == "ip6zone" else ""
+    zone = "".join(f"/{part}" for part in parts[:2]) if parts[:1] == ["ip6zone"] else ""
     if zone:
         parts = parts[2:]
     names = [part.lower() for part in parts]

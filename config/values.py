@@ -20,6 +20,7 @@ from .paths import MAX_SOCKET_PATH_BYTES, UnsafePathError, expand_user
 
 T = TypeVar("T")
 _MAX_NAME_CHARS = 64
+_MAX_QUOTED_BITS = 256
 _URL_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,127}")
 
 
@@ -42,6 +43,8 @@ def text_of(value: object) -> str:
 
 def quoted(value: object) -> str:
     """Return a wrong value for its message: a text in quotes, all else as a TOML file has it; shortened."""
+    if isinstance(value, int) and value.bit_length() > _MAX_QUOTED_BITS:
+        return "a number so large"  # Python would not write it down
     text = str(value).lower() if isinstance(value, bool) else str(value)
     short = text if len(text) <= 80 else text[:77] + "…"
     return repr(short) if isinstance(value, str) else short
@@ -111,7 +114,7 @@ def number(low: float, high: float, unit: str) -> Callable[[object], float]:
             if isinstance(value, bool):
                 raise ValueError
             result = float(value) if isinstance(value, int | float | str) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             result = math.nan
         if not low <= result <= high:
             raise InvalidValueError(

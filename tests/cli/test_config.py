@@ -114,6 +114,8 @@ def test_every_problem_is_reported_with_its_place(toml):
         ('name = "a"\n[nodes]\n', 2, "unknown table"),
         ("mdns = true\nno-mdns = true\n", 2, "same setting"),
         ("name = 5\n", 1, "text in quotes"),
+        (f"max-sessions = 0x{'f' * 5000}\n", 1, "a whole number from"),
+        (f"code-lifetime = 0x{'f' * 5000}\n", 1, "a number from"),
     ],
 )
 def test_errors_in_the_file_name_the_line(toml, text, line, words):
@@ -122,6 +124,18 @@ def test_errors_in_the_file_name_the_line(toml, text, line, words):
     (found,) = problems(file=file)
     assert found.startswith(f"{file}:{line}: ")
     assert words in found
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_a_value_that_python_does_not_read_is_refused(toml, value):
+    """As what it is, and not as a defect of the program."""
+    file = toml(f"max-sessions = {value}\n")
+    assert problems(file=file) == (f"{file}: has a value that is too large, this is no configuration",)
+
+
+def test_a_byte_order_mark_is_nothing(toml):
+    """Some editors write one, and nobody sees it."""
+    assert load_config({}, {}, toml('\ufeffname = "desk"\n')).config.name == "desk"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
@@ -138,6 +152,8 @@ def test_a_file_without_an_end_is_refused():
     ("flags", "words"),
     [
         ({"listen": ("127.0.0.1:7520",)}, "a multiaddr such as"),
+        ({"listen": ("/",)}, "a host and a port"),
+        ({"announce": ("//",)}, "a host and a port"),
         ({"listen": ("/dns4/example.org/tcp/1",)}, "address of this machine"),
         ({"listen": ("/ip4/127.0.0.1/udp/0",)}, "WebRTC only"),
         ({"listen": ("/ip4/127.0.0.1/udp/0/quic",)}, "WebRTC only"),
