@@ -88,7 +88,10 @@ def serve(control: socket.socket) -> NoReturn:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     namespaces = _park(make_namespaces())
     stat = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
-    send_fds(control, encode(Serving()), [stat, *open_memory_file()])
+    try:
+        send_fds(control, encode(Serving()), [stat, *open_memory_file()])
+    except ConnectionError:  # the node was stopped while this one was starting
+        os._exit(0)
     gc.disable()
     gc.collect()
     _fillers.extend(_fill_gaps())

@@ -2,17 +2,36 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import trio
 import trio.testing
 
-from spacedrive_node.supervisor import child_process, memory_usage
+from spacedrive_node.supervisor import child_process, fork_server, memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.fork_client import ForkClient
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.tests.harness.tiny_actors import TinyConfig
 from spacedrive_node.tests.harness.tiny_node import spec
+
+
+def test_a_supervisor_that_has_gone_while_the_fork_server_was_starting():
+    """As with Ctrl-C just after `sdnode up`: it ends without a word, for nothing is wrong."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        ours.close()
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", fork_server.__name__, str(theirs.fileno()), str(os.getpid()), ""],
+            pass_fds=[theirs.fileno()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 async def test_an_abandoned_fork_leaves_nothing_behind():
