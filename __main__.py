@@ -5,9 +5,12 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from .cli import run
+    try:
+        from .cli import run
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:  # while that is imported; later it is handled there
+        return 130
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def report(error: BaseException) -> int:
             return error.code
         case click.UsageError():
             hint = f"\ntry: {error.ctx.command_path} --help" if error.ctx is not None else ""
-            print_to_stderr(error.format_message() + hint)
+            # Where a choice is missing, click lists it behind tabs.
+            print_to_stderr(error.format_message().replace("\t", "  ") + hint)
             return exit_codes.USAGE
         case click.ClickException():
             print_to_stderr(error.format_message())

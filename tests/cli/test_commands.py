@@ -6,6 +6,7 @@ import sys
 import msgspec
 import pytest
 
+from spacedrive_node.__main__ import main
 from spacedrive_node.cli import errors, exit_codes, run
 from spacedrive_node.cli.status import status_fields, status_object, who_can_pair
 from spacedrive_node.config.running_nodes import register_node
@@ -340,3 +341,22 @@ def test_commands_import_only_what_they_need(node, environment, arguments, unwan
     )
     assert done.returncode == 0
     assert not unwanted & set(done.stderr.split())
+
+
+def test_ctrl_c_before_the_command_has_begun(monkeypatch):
+    """In the tenth of a second in which its modules are imported: no traceback."""
+
+    class Interrupted:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "spacedrive_node.cli", Interrupted())
+    assert main() == 130
+
+
+def test_a_choice_that_is_missing_is_listed(capfd):
+    """In lines, and without escapes for what separates them."""
+    assert run(["completion"]) == 2
+    said = capfd.readouterr().err
+    assert "  bash,\n" in said
+    assert "\\t" not in said
