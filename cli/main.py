@@ -56,7 +56,8 @@ def _help_columns() -> int | None:
         "max_content_width": 100,
         "terminal_width": _help_columns(),
     },
-    epilog="Every command takes --json (one object per line) and --debug (details of an unexpected error).",
+    epilog="Every command but help and completion takes --json (one object per line), and every one --debug "
+    "(details of an unexpected error).",
 )
 @click.version_option(__version__, prog_name="sdnode", message="%(prog)s %(version)s")
 @click.pass_context
