@@ -123,7 +123,7 @@ async def _join_pairing(request: c.JoinPairing, actors: ActorClient) -> Message:
     try:
         return await _create_session(request.id, session, actors, make)
     finally:  # also when the client has gone, and this is cancelled
-        sessions.settle_entered_code(code, session)
+        sessions.end_beginning(session)
 
 
 async def _create_session(
@@ -286,7 +286,7 @@ async def _reload(request: c.Reload, actors: ActorClient) -> Message:
     )
     if isinstance(answer, Reloaded):
         return c.Reloaded(request.id, answer.report)
-    return c.Error(request.id, "not_ready", "the node is still starting; try again")
+    return c.Error(request.id, "not_ready", "the supervisor did not answer in time; try again")
 
 
 def _fit_into_frame(make: Callable[[int], Message], count: int) -> Message:

@@ -76,7 +76,9 @@ class SessionStore:
     def __init__(self) -> None:
         self._records: dict[SessionId, SessionRecord] = {}
         self._entered_codes: dict[SessionId, bytes] = {}
-        """A digest of the code that each joining session enters, while it begins or runs."""
+        """A digest of the code that each joining session enters, until it ends."""
+        self._beginning: set[SessionId] = set()
+        """Of these, those that a request is about to make."""
         self._swarm: SwarmStatus | None = None
         """Where this node is reached, for QR codes."""
 
@@ -151,7 +153,7 @@ class SessionStore:
     def claim_entered_code(self, code: bytes, session: SessionId) -> SessionId | None:
         """Record that `session` enters this code; or return another session that enters it already.
 
-        Followed by `settle_entered_code`. A restarted gateway does not know the codes entered before, because
+        Followed by `end_beginning`. A restarted gateway does not know the codes entered before, because
         views do not contain them. Then two sessions may enter one code, and the swarm hands frames to the
         first of them.
         """
@@ -160,18 +162,18 @@ class SessionStore:
             record = self._records.get(other)
             if record is not None and record.outcome is not None:
                 del self._entered_codes[other]
-            elif entered == digest and other != session:
+            elif entered == digest and other != session and (record is not None or other in self._beginning):
                 return other
         self._entered_codes[session] = digest
+        self._beginning.add(session)
         return None
 
-    def settle_entered_code(self, code: bytes, session: SessionId) -> None:
-        """Go on to record that `session` enters this code if it runs; it may not have come to that."""
-        record = self._records.get(session)
-        if record is not None and record.outcome is None:
-            self._entered_codes[session] = hashlib.sha256(code).digest()
-        else:
-            self._entered_codes.pop(session, None)
+    def end_beginning(self, session: SessionId) -> None:
+        """Count the code that `session` enters only if it runs: it may not have begun, or begins late."""
+        self._beginning.discard(session)
+        unused = [id for id in self._entered_codes if id not in self._records and id not in self._beginning]
+        for id in unused[: max(len(unused) - MAX_ENDED_SESSIONS, 0)]:
+            del self._entered_codes[id]
 
     def state(self, session: SessionId, now: Instant) -> SessionState | None:
         """Return a session as its user may see it at `now`; None if the session is not known."""

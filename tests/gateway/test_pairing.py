@@ -5,6 +5,8 @@ import os
 import pytest
 import trio
 
+from spacedrive_node.actors.gateway import actor_requests
+from spacedrive_node.actors.gateway.session_store import MAX_ENDED_SESSIONS, SessionStore
 from spacedrive_node.client.node_client import ControlError, NodeClient, PairingFailedError, open_client
 from spacedrive_node.messages import to_session
 from spacedrive_node.messages.control_protocol import (
@@ -190,6 +192,29 @@ async def test_a_code_whose_pairing_did_not_begin_can_be_entered_again(node, cli
             inner.start_soon(client.join_pairing, words)
             again = to_session.decode((await node.next_step("JoinPairing"))[0].body)
             await node.show_session(again.session, role="joiner", stage="searching")
+
+
+async def test_a_pairing_that_begins_late_is_not_begun_twice(node, client, code, monkeypatch):
+    """Its request had no answer in time, as when the supervisor hangs: it may run all the same."""
+    monkeypatch.setattr(actor_requests, "REQUEST_TIMEOUT_SECONDS", 0.1)
+    words = " ".join(words_of(code))
+    with trio.fail_after(15):
+        with pytest.raises(ControlError, match="in time"):
+            await client.join_pairing(words)
+        late = to_session.decode((await node.next_step("JoinPairing"))[0].body)
+        await node.show_session(late.session, role="joiner", stage="searching")
+        while not await client.sessions():
+            pass
+        with pytest.raises(ControlError, match=late.session):
+            await client.join_pairing(words)
+
+
+def test_what_is_kept_of_pairings_that_did_not_begin_is_bounded():
+    store = SessionStore()
+    for number in range(2 * MAX_ENDED_SESSIONS):
+        assert store.claim_entered_code(number.to_bytes(16), f"{number:016x}") is None
+        store.end_beginning(f"{number:016x}")
+    assert len(store._entered_codes) == MAX_ENDED_SESSIONS
 
 
 async def test_a_code_whose_client_went_before_the_pairing_began_can_be_entered_again(starting_node, code):
