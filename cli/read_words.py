@@ -19,6 +19,7 @@ from ..protocol.words import WORD_COUNT, are_enough, begins_anew, count_words, w
 from . import exit_codes
 from .errors import CommandError, print_to_stderr
 from .output import write_line
+from .tables import print_text
 from .terminal_lines import read_edited
 
 _MAX_INPUT_BYTES = 4096
@@ -153,7 +154,7 @@ def _validated(text: str) -> str:
 
 def _prompt() -> str:
     """Ask until it is a code; the words may be entered on several lines. Gives up after three mistakes."""
-    write_line("Enter the twelve words that the other device shows (Tab completes a word).")
+    print_text("Enter the twelve words that the other device shows (Tab completes a word).")
     _prepare_line_editor()
     text = ""
     mistakes = 0
@@ -176,10 +177,10 @@ def _prompt() -> str:
                 continue
             mistakes += 1
             text = "" if error.position is None else words_before(text, error.position)
-            write_line(str(error))
+            print_text(str(error))
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)  # the rest of what was pasted with it
             if text:
-                write_line(_progress_text(count_words(text)))
+                print_text(_progress_text(count_words(text)))
             continue
         return text
     raise CommandError("these are not the words of a code; nothing was sent", exit_codes.USAGE)

@@ -48,6 +48,18 @@ def test_devices(many, terminal, columns):
     assert LONG_NAME in " ".join(" ".join(lines).split())
 
 
+@NARROW
+def test_the_prompt_for_words(node, terminal, columns):
+    """What it says, and what it says of a word that is none."""
+    shell = terminal("join", "--control", str(node.path), columns=columns)
+    lines = shell.expect("words: ").splitlines()
+    shell.type("abandon abandon abandn\n")
+    shell.expect("abandn\r\n")
+    lines += shell.expect("words 3 to 12: ").splitlines()
+    check([line.rstrip() for line in lines], columns)
+    assert "go on after them" in " ".join(" ".join(lines).split())
+
+
 def test_devices_in_a_usual_terminal_are_a_table(many, terminal):
     """A name that is too long takes two lines in its column."""
     many.devices = many.devices[:2]
