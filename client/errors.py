@@ -87,19 +87,22 @@ def result_of(reply: Reply, expected: type[_R]) -> _R:
     raise ControlError("internal", "the node's answer is not of the kind that was asked for")
 
 
-def no_reply_error() -> NodeGoneError:
-    """Return the error for a request that got no reply in time, though a node may be there."""
-    return NodeGoneError(f"the node has not answered for {REPLY_TIMEOUT_S:.0f} s")
+def no_reply_error(seconds: float | None = None) -> NodeGoneError:
+    """Return the error for a request that got no reply in time, though a node may be there.
+
+    `seconds` is that time, if it was not REPLY_TIMEOUT_S.
+    """
+    return NodeGoneError(f"the node has not answered for {seconds or REPLY_TIMEOUT_S:.0f} s")
 
 
-def node_gone_error(refusal: Error | None = None) -> SpacedriveNodeError:
+def node_gone_error(refusal: Error | None = None, seconds: float | None = None) -> SpacedriveNodeError:
     """Return the error for everything that waits when no node has come back in time.
 
-    `refusal` is what one has said to the last connection that is there, and takes no more of them.
+    `seconds` is that time, if it was not RECONNECT_TIMEOUT_S. `refusal` is what one has said to the last connection that is there, and takes no more of them.
     """
     if refusal is not None:
         return ControlError(refusal.code, refusal.message)
-    return NodeGoneError(f"no node has answered for {RECONNECT_TIMEOUT_S:.0f} s")
+    return NodeGoneError(f"no node has answered for {seconds or RECONNECT_TIMEOUT_S:.0f} s")
 
 
 def nobody_there_error(control: Path, error: OSError) -> NoNodeRunningError:

@@ -60,13 +60,13 @@ def call(
             with sock:
                 return result_of(_send_and_receive(sock, data, deadline), expected)
         except TimeoutError:
-            raise no_reply_error() from None
+            raise no_reply_error(timeout) from None
         except (_ConnectionLostError, MalformedMessageError, OSError) as error:
             now = time.monotonic()
             give_up_at = give_up_at or now + errors.RECONNECT_TIMEOUT_S  # counts from the first loss
             if now > give_up_at or (timeout is not None and now > deadline):
                 refusal = error.refusal if isinstance(error, _ConnectionLostError) else None
-                raise node_gone_error(refusal) from None
+                raise node_gone_error(refusal, timeout) from None
         # The pause between two attempts is the backoff; nothing announces that a node is back.
         time.sleep(pause)
         pause = min(2 * pause, _MAX_PAUSE_S)

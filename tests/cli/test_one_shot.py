@@ -98,6 +98,13 @@ def test_a_node_that_goes_away_for_good(node, monkeypatch):
     gone.join(20)
 
 
+def test_who_waits_less_is_told_how_long(node):
+    """As doctor and the completion of a shell do."""
+    node.silent = {"Status"}
+    with pytest.raises(NodeGoneError, match="has not answered for 1 s"):
+        call(node.path, NodeStatus, Status, 1)
+
+
 def test_a_node_that_takes_no_more_connections(folder, monkeypatch):
     """It is there, and says why it does not answer: that is what the user is told."""
     monkeypatch.setattr(errors, "RECONNECT_TIMEOUT_S", 0.2)
