@@ -245,6 +245,7 @@ class _Tree:
             await trio.sleep(verdict.delay)
 
     async def _give_up(self, child: Child, why: str, *, poison: bool = False) -> None:
+        why += f": {child.start_refusal}" if child.start_refusal else ""
         self.on_log(child.name, "error", "given up", {"why": why})
         if child.is_session:
             self.metrics.record_crashed_session(child)
