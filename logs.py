@@ -84,13 +84,22 @@ class LineWriter:
             self._changed.notify_all()
 
     def _start(self) -> None:
-        """Start the thread, unless it runs. Where none can be made now, the next call tries again."""
-        if self._thread is None:
-            # A daemon: it may hang in a write for ever, and must not keep the process from ending.
-            thread = threading.Thread(target=self._run, name="log", daemon=True)
-            with suppress(RuntimeError):
-                thread.start()
-                self._thread = thread
+        """Start the thread, unless it runs. Where none can be made now, write what is taken at once."""
+        if self._thread is not None:
+            return
+        # A daemon: it may hang in a write for ever, and must not keep the process from ending.
+        thread = threading.Thread(target=self._run, name="log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the next line tries again
+            while self._queue and len(self._queue[0][0]) <= select.PIPE_BUF:
+                if not _takes_output(self._descriptor):
+                    break
+                data, lines = self._queue.popleft()
+                self._queued_bytes -= len(data)
+                self._dropped += 0 if self._write_all(data) else lines
+        else:
+            self._thread = thread
 
     def close(self) -> None:
         """Wait for the queue to be written, while it flows. Where it does not, use /dev/null from now on.
