@@ -3,12 +3,15 @@
 import socket
 import subprocess
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from spacedrive_node.actors.swarm.dial import resolver
 from spacedrive_node.actors.swarm.dial.resolver import (
     Resolver,
     ResolverFilesReplacedError,
@@ -93,6 +96,13 @@ async def test_a_file_that_was_never_there_is_no_reason_to_restart(tmp_path: Pat
     assert not issubclass(ResolverFilesReplacedError, OSError)  # which a dial takes for a dead address
 
 
+def nowhere(*arguments: Any, **_options: Any) -> list[Any]:
+    """Find nothing for any name, in place of getaddrinfo(3); trio asks first whether it is a number."""
+    if len(arguments) > 2:
+        raise socket.gaierror(socket.EAI_NONAME, "a name")
+    return []
+
+
 class _NameService(trio.abc.HostnameResolver):
     """Answers with one address, or fails with a number of getaddrinfo(3)."""
 
@@ -107,11 +117,44 @@ class _NameService(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
-async def test_a_name_leads_where_it_led_before_while_no_server_answers() -> None:
+async def test_names_of_strangers_keep_no_other_name_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their name server says nothing: the thread of each stays, though nobody waits for it any more."""
+    begun, let_go = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def look_up(host: Any, *_arguments: Any, **_options: Any) -> list[Any]:
+        if _arguments[-1:] != (0,) and len(_arguments) > 1:  # trio asks first whether it is a number
+            raise socket.gaierror(socket.EAI_NONAME, "a name")
+        text = host if isinstance(host, str) else host.decode()
+        if text.endswith(".hearsay"):
+            asked.append(text)
+            begun.set()
+            let_go.wait(60)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("45.1.1.1", 1))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    names = Resolver([])
+    try:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for number in range(100):
+                    nursery.start_soon(partial(names.resolve, f"{number}.hearsay", 1, is_hearsay=True))
+                await trio.to_thread.run_sync(begun.wait, 60, limiter=trio.CapacityLimiter(1))
+                nursery.cancel_scope.cancel()
+            assert await names.resolve("relay.example", 1)
+        assert len(asked) <= resolver.MAX_HEARSAY_LOOKUPS
+    finally:
+        let_go.set()
+
+
+async def test_a_name_leads_where_it_led_before_while_no_server_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One that does not exist any more leads nowhere; both are said once."""
     warnings: list[dict[str, str]] = []
     service = _NameService()
     trio.socket.set_custom_hostname_resolver(service)
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     names = Resolver([], lambda _event, fields: warnings.append(fields))
     found = await names.resolve("one.example", 1)
     service.failure = socket.EAI_AGAIN

@@ -11,6 +11,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from ....messages.errors import SpacedriveNodeError
 _NSSWITCH_FILE = Path("/etc/nsswitch.conf")
 _MAX_KNOWN = 256
 """Names of which something is remembered."""
+MAX_HEARSAY_LOOKUPS = 8
+"""Names of a stranger's choice that are looked up at once. Each has a thread until its name server answers,
+also when nobody waits any more, and that may be the stranger's: none of those for other names is taken."""
 _NAME_FILES = (Path("/etc/resolv.conf"), Path("/etc/hosts"))
 
 
@@ -58,6 +62,7 @@ class Resolver:
         self._warn = warn
         self._known: OrderedDict[tuple[str, int], list[Any] | None] = OrderedDict()
         """What a name led to last; None: nothing, and that was said."""
+        self._hearsay_limiter = trio.CapacityLimiter(MAX_HEARSAY_LOOKUPS)
 
     async def resolve(self, host: str, port: int, *, is_hearsay: bool = False) -> list[Any]:
         """Return the result of getaddrinfo(3) for TCP, the last one if no name server answers.
@@ -68,7 +73,8 @@ class Resolver:
         if not all(_can_read(file) for file in self._files):
             raise ResolverFilesReplacedError
         if is_hearsay:
-            return await _ask(host, port)
+            ask = partial(socket.getaddrinfo, host.encode("ascii"), port, type=socket.SOCK_STREAM)
+            return await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=self._hearsay_limiter)
         try:
             found = await _ask(host, port)
         except OSError as error:
