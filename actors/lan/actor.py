@@ -103,7 +103,7 @@ class _Loop:
                 stopping = self._read_messages()
             if self._watch is not None and self._watch.socket.fileno() in ready:
                 self._watch.drain()
-                self._interfaces_change = now() + _SETTLE_SECONDS
+                self._interfaces_change = min(self._interfaces_change, now() + _SETTLE_SECONDS)
             self._read_packets(ready)
             self._ports.serve(ready, now())
             if now() >= self._interfaces_change:
