@@ -244,7 +244,7 @@ class Discovery:
                 self._mdns.browse_again(find.instance)
                 self._browse_lan()
                 own = [hint for hint in find.hints if hint.peer == self._context.own_peer]
-                self._own_hints = [Bootstrap(hint.peer, hint.addresses) for hint in own]
+                self._own_hints += [Bootstrap(hint.peer, hint.addresses) for hint in own]
 
     def _rotate_searches(self) -> None:
         """While requests are scarce, let another search be the first to get one at the next poll."""

@@ -227,6 +227,16 @@ def test_the_servers_that_a_search_has_asked_are_no_reason_to_search_again() -> 
     assert len(net.to_swarm(ClosestServers)) > begun
 
 
+def test_a_hint_that_names_this_node_is_looked_at_whatever_else_is_entered() -> None:
+    """Also when another code is entered at the same moment, or both waited for the swarm."""
+    own = PeerAddresses(OWN, ("/ip4/198.51.100.1/tcp/1",))
+    core = Discovery(DiscoveryConfig(runtime_dir="/nowhere"), 1)
+    core.handle(FINDER, Find(KEY, INSTANCE, (own,)), 0.0)
+    core.handle(SECOND, Find(KEY, INSTANCE), 0.0)
+    core.handle("swarm", SwarmUp(OWN, (), ()), 0.0)
+    assert [send.message for send in core.poll(0.0)].count(Bootstrap(OWN, own.addresses)) == 1
+
+
 def test_open_requests_are_bounded() -> None:
     """A hundred searches at once never have more requests pending than the swarm's queue holds."""
     core = Discovery(DiscoveryConfig(runtime_dir="/nowhere"), 1)
