@@ -18,6 +18,8 @@ from .dial.links import Networks
 SETTLE_S: Final = 0.2
 """A network comes in several steps, link, address and route: after one change, those that follow are waited
 for."""
+RETRY_S: Final = 1.0
+"""Before the kernel is asked again that could not be."""
 LOOK_INTERVAL_S: Final = 2.0
 """Between two looks at the clock."""
 SLEPT_S: Final = 5.0
@@ -47,15 +49,20 @@ class NetworkWatch:
                 while True:
                     await trio.lowlevel.wait_readable(watch.socket)
                     await trio.sleep(SETTLE_S)  # not a wait for an event: see there
-                    await self._look(watch.drain())
+                    changes = watch.drain()
+                    while not await self._look(changes):  # noqa: ASYNC110, there is no event
+                        await trio.sleep(RETRY_S)
             finally:
                 watch.close()
 
-    async def _look(self, changes: list[bytes] | None) -> None:
-        """Compare the networks with those of before. Without any there is nothing to be done yet."""
+    async def _look(self, changes: list[bytes] | None) -> bool:
+        """Compare the networks with those of before. Without any there is nothing to be done yet.
+
+        Return whether the kernel has said which there are: it does not where no descriptor is left.
+        """
         found = _read()
         if found is None:
-            return
+            return False
         former, self._networks = self._networks, found
         interfaces.set_ranks(found.ranks)
         known = frozenset[int]() if former is None else former.interfaces
@@ -68,6 +75,7 @@ class NetworkWatch:
         if found.leads_anywhere and self._is_interrupted:
             self._is_interrupted = False
             await self._changed()
+        return True
 
     async def _watch_clock(self) -> None:
         while True:

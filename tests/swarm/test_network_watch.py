@@ -1,6 +1,7 @@
 """What the kernel tells of networks: what counts as a change, ranks of interfaces; in network namespaces."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,42 @@ def test_bytes_that_make_no_sense_are_no_networks() -> None:
         found = links.parse([nonsense])
         assert (found.marks, found.ranks) == (frozenset(), {})
         assert not links.is_interruption(nonsense, {1})
+
+
+async def test_a_change_of_which_the_kernel_does_not_tell_at_once_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node that has no descriptor left cannot ask; when it has one again, it is in the other network."""
+    home = links.Networks({}, frozenset({("eth0", "192.0.2.7")}), frozenset({2}))
+    other = links.Networks({}, frozenset({("eth0", "198.51.100.7")}), frozenset({2}))
+    told: list[links.Networks | None] = [home, None, None, other]
+    ours, kernels = socket.socketpair()
+
+    class Watch:
+        socket = ours
+
+        def __init__(self, _groups: int) -> None: ...
+
+        def drain(self) -> list[bytes]:
+            return [ours.recv(100)]
+
+        def close(self) -> None: ...
+
+    noticed = trio.Event()
+
+    async def changed() -> None:
+        noticed.set()
+
+    monkeypatch.setattr(netlink, "ChangeWatch", Watch)
+    monkeypatch.setattr(network_watch, "_read", lambda: told.pop(0))
+    monkeypatch.setattr(network_watch, "RETRY_S", 0.1, raising=False)
+    monkeypatch.setattr(network_watch.interfaces, "set_ranks", lambda _ranks: None)
+    with ours, kernels, trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(network_watch.NetworkWatch(changed).run)
+            kernels.send(bytes(16))
+            await noticed.wait()
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("slept_s", [0.0, 1.0, 60.0, 86400.0])
