@@ -132,6 +132,8 @@ REACHED = {
     ),
     "circuits at a relay": (
         "relay/test_limits.py::test_circuits_have_bounds_in_all_for_each_peer_and_block",
+        "relay/test_limits.py::test_a_crowd_that_has_all_circuits_with_a_peer_makes_room_for_others",
+        "relay/test_service.py::test_a_crowd_at_a_target_makes_room_for_who_comes_from_elsewhere",
         "relay/test_service.py::test_limits_are_told_to_who_is_beyond_them",
     ),
     "one circuit": (

@@ -35,7 +35,7 @@ class Spoiling(RelayService):
     is_bad: ClassVar[bool] = False
     circuits_spoiled: ClassVar[int] = 0
 
-    async def _carry(self, circuit: Any, one: Any, other: Any) -> str:
+    async def _carry(self, circuit: Any, over: Any, one: Any, other: Any) -> str:
         async with trio.open_nursery() as nursery:
             for source, sink in ((one, other), (other, one)):
                 nursery.start_soon(self._one_way, source, sink)

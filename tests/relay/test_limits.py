@@ -1,5 +1,7 @@
 """What a relay grants: every limit is reached, and what has ended makes room."""
 
+from functools import partial
+
 from spacedrive_node.actors.swarm.relay.limits import Allowance, Circuits, Reservations, ServiceLimits
 
 LIMITS = ServiceLimits()
@@ -72,6 +74,24 @@ def test_circuits_have_bounds_in_all_for_each_peer_and_block() -> None:
     rest = LIMITS.circuits - len(table)
     assert all(table.begin(peer(1000 + one), LOOPBACK, peer(2000 + one), 0.0) for one in range(rest))
     assert table.begin(peer(3000), block(3), peer(3001), 0.0) is None
+
+
+def test_a_crowd_that_has_all_circuits_with_a_peer_makes_room_for_others() -> None:
+    """A stranger who knows where a device is reached cannot keep the other device from it."""
+    table, ended = Circuits(LIMITS), list[int]()
+    for one in range(LIMITS.circuits_per_peer):
+        circuit = table.begin(peer(one), block(1), peer(500), 0.0)
+        assert circuit is not None
+        circuit.give_way = partial(ended.append, one)
+    assert table.begin(peer(90), block(1), peer(500), 0.0) is None
+    assert table.begin(peer(91), block(2), peer(500), 0.0)
+    assert ended == [7]
+    assert table.begin(peer(7), block(1), peer(500), 0.0) is None
+    for number in range(3):
+        assert table.begin(peer(100 + number), block(2), peer(500), 0.0)
+    assert ended == [7, 6, 5, 4]
+    assert table.begin(peer(200), block(2), peer(500), 0.0) is None
+    assert len(table) == LIMITS.circuits_per_peer
 
 
 def test_one_of_two_circuits_between_the_same_peers_ends_alone() -> None:

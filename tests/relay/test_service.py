@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from spacedrive_node.actors.swarm.library.streams import (
     StreamError,
@@ -273,6 +274,53 @@ async def test_strangers_who_say_nothing_keep_nobody_from_a_relay(
     assert (await ask(await hosts.plain(), relay, messages.reserve_request())).is_ok
     with pytest.raises(StreamError):
         await read_exactly(held[0], 1)
+
+
+@pytest.mark.parametrize("is_set_up", [True, False], ids=["carried", "being set up"])
+async def test_a_crowd_at_a_target_makes_room_for_who_comes_from_elsewhere(
+    hosts: RelayHosts, monkeypatch: pytest.MonkeyPatch, is_set_up: bool
+) -> None:
+    """Its last circuit ends, whether the target has taken it already or not; the one before goes on."""
+    relay, answers = await hosts.relay(ServiceLimits(circuits_per_peer=3)), [True, True, is_set_up, True]
+    target = await hosts.plain()
+
+    async def stop(stream: Any) -> None:
+        messages.read_stop_request(await read_varint_message(stream, messages.MAX_MESSAGE_BYTES))
+        if answers.pop(0):
+            await stream.write(messages.stop_status(Status.OK))
+            await echo_pairs(stream)
+
+    target.host.set_stream_handler(messages.STOP_PROTOCOL, stop)
+    assert (await ask(target, relay, messages.reserve_request())).is_ok
+    other = await hosts.plain()
+    monkeypatch.setattr(
+        service,
+        "address_block_of",
+        lambda muxed: f"192.0.{int(muxed.peer_id == other.host.get_id())}.0/24",
+    )
+    crowd = []
+    for _ in range(3):
+        stranger = await hosts.plain()
+        connection = await stranger.dialer.connect_relay(relay.peer, (relay.address,))
+        crowd.append(
+            await begin_stream(connection, messages.HOP_PROTOCOL, messages.connect_request(target.peer))
+        )
+        await relay.until(lambda one: one.service.circuits == len(crowd))
+    while len(answers) > 1:
+        await trio.testing.wait_all_tasks_blocked()
+    async with bare_circuit(other, relay, target) as stream:
+        await stream.write(b"hi")
+        assert await read_exactly(stream, 2) == b"hi"
+        last = messages.read_hop_answer(await read_varint_message(crowd[2], 4096))
+        assert last.status == (Status.OK if is_set_up else Status.CONNECTION_FAILED)
+        with pytest.raises(StreamError):
+            await read_exactly(crowd[2], 1)
+        assert messages.read_hop_answer(await read_varint_message(crowd[1], 4096)).is_ok
+        await crowd[1].write(b"on")
+        assert await read_exactly(crowd[1], 2) == b"on"
+        assert relay.service is not None
+        assert relay.service.circuits == 3
+    await relay.until(lambda one: one.service.ended["closed" if is_set_up else "failed"] >= 1)
 
 
 async def test_what_is_relayed_is_what_was_sent(hosts: RelayHosts) -> None:

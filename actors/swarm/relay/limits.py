@@ -89,6 +89,8 @@ class Circuit:
     source_block: str | None
     target: bytes
     expires_at: Instant
+    give_way: Callable[[], None] = lambda: None
+    """Ends it; called when another one gets its place."""
 
 
 class Circuits:
@@ -96,28 +98,45 @@ class Circuits:
 
     def __init__(self, limits: ServiceLimits) -> None:
         self._limits = limits
-        self._open: set[Circuit] = set()
+        self._open: dict[Circuit, None] = {}
+        """In the order in which they came."""
 
     def __len__(self) -> int:
         return len(self._open)
 
     def begin(self, source: bytes, source_block: str | None, target: bytes, now: Instant) -> Circuit | None:
-        """Count one more circuit; None when there are enough."""
+        """Count one more circuit; None when there are enough.
+
+        Where the target has enough, one of the address block that has most of these makes room, the last that
+        came. But not for a block that would have as many then.
+        """
         of_peer = Counter(peer for one in self._open for peer in (one.source, one.target))
         of_block = sum(one.source_block == source_block for one in self._open)
-        if len(self._open) >= self._limits.circuits:
-            return None
-        if max(of_peer[source], of_peer[target]) >= self._limits.circuits_per_peer:
+        if len(self._open) >= self._limits.circuits or of_peer[source] >= self._limits.circuits_per_peer:
             return None
         if of_block >= self._limits.circuits_per_block and not addresses.is_loopback_block(source_block):
             return None
+        if of_peer[target] >= self._limits.circuits_per_peer and not self._make_room(target, source_block):
+            return None
         circuit = Circuit(source, source_block, target, now + self._limits.duration_s)
-        self._open.add(circuit)
+        self._open[circuit] = None
         return circuit
 
     def end(self, circuit: Circuit) -> None:
         """A circuit has ended, or did not come about."""
-        self._open.discard(circuit)
+        self._open.pop(circuit, None)
+
+    def _make_room(self, target: bytes, newcomer: str | None) -> bool:
+        """End a circuit with a peer for one of a newcomer's block; return whether there was one."""
+        circuits = [one for one in self._open if target in (one.source, one.target)]
+        blocks = Counter(one.source_block for one in circuits)
+        most = max(blocks, key=blocks.__getitem__)
+        if blocks[most] <= blocks[newcomer] + 1:
+            return False
+        evicted = [one for one in circuits if one.source_block == most][-1]
+        self.end(evicted)
+        evicted.give_way()
+        return True
 
 
 class Allowance:

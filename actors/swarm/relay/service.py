@@ -139,14 +139,19 @@ class RelayService:
             return
         self._changed()
         end = "failed"
+        further = None
         try:
-            further = await self._announce(connection, source)
+            with trio.CancelScope() as setting_up:
+                circuit.give_way = setting_up.cancel
+                further = await self._announce(connection, source)
+            over = trio.Event()
+            circuit.give_way = over.set
             if further is None:
                 await _answer(stream, messages.hop_status(Status.CONNECTION_FAILED))
                 return
             try:
                 await streams.write(stream, messages.hop_status(Status.OK, self._limits.of_circuit))
-                end = await self._carry(circuit, stream, further)
+                end = await self._carry(circuit, over, stream, further)
             except streams.StreamError:  # the source has gone meanwhile
                 return
             finally:
@@ -168,19 +173,25 @@ class RelayService:
                     return further
         except (streams.StreamError, messages.RelayMessageError, trio.TooSlowError):
             pass
+        except trio.Cancelled:
+            if further is not None:
+                await streams.reset(further)
+            raise
         if further is not None:
             await streams.reset(further)
         return None
 
-    async def _carry(self, circuit: Circuit, one: Any, other: Any) -> str:
-        """Carry bytes both ways, within both limits; return how that ended. The streams are reset then.
+    async def _carry(self, circuit: Circuit, over: trio.Event, one: Any, other: Any) -> str:
+        """Carry bytes both ways, within both limits, until it is over; return how that ended.
+
+        The streams are reset then.
 
         Nobody is cancelled before both streams are reset, which lets go of whoever reads or writes them: who
         has its turn to write would hold this circuit's end up until its peer takes the packet
         (library/packet_writer.py).
         """
         ends: list[str] = []
-        over, both_over = trio.Event(), trio.Event()
+        both_over = trio.Event()
 
         async def carry(source: Any, sink: Any) -> None:
             end = await _pipe(source, sink, Allowance(self._limits, self._count))
