@@ -164,8 +164,7 @@ class Dialer:
     async def connect_relay(self, relay: bytes, texts: Sequence[str], hearsay: Sequence[str] = ()) -> Any:
         """Return a connection with a relay that leaves from the port on which this node listens.
 
-        Where the transport does not allow that, any direct one. `hearsay` as for `connect`. Raises
-        UnreachableError.
+        Where the transport does not allow that, any direct one. Otherwise as `connect`.
         """
         connection = self.direct(relay)
         if connection is not None and self._leaves_from_listening_port(connection):
