@@ -373,6 +373,23 @@ async def test_the_hole_of_a_connection_is_open_as_long_as_it_lives(
         nursery.cancel_scope.cancel()
 
 
+async def test_who_has_come_unasked_and_stays_may_be_asked_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """In a small network all servers have come to this node, and nobody else is there to dial it back."""
+    monkeypatch.setattr(watch, "now", trio.current_time)
+    one = watch_in({"198.51.100.1"})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run)
+        one.connected(_Live("46.1.0.1"))
+        await trio.sleep(1.0)  # virtual
+        assert one.state == "public"
+        assert not one._core._contacts.is_closed("46.1.0.1", "tcp", trio.current_time())
+        await trio.sleep(REMEMBERED_S + 1.0)
+        assert one._core._contacts.is_closed("46.1.0.1", "tcp", trio.current_time())
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_swarm_that_is_restarted_says_what_the_former_one_said() -> None:
     network = tuple(sorted(interfaces.network()))
     evidence = ReachabilityEvidence(network, unasked=(UnaskedConnection("tcp", "ip4", now()),))

@@ -66,7 +66,8 @@ class ReachabilityWatch:
         self._keep = keep
         self._keeps_at: Instant = 0.0
         self._live: weakref.WeakKeyDictionary[Any, tuple[str, Port | None]] = weakref.WeakKeyDictionary()
-        """The connections: the IP address of the other side, and the listening port that each leaves from."""
+        """The connections that did not come unasked: the IP address of the other side, and the listening port
+        that each leaves from. One that has come unasked needed no hole."""
         self._notes_at: Instant = 0.0
         self._core = ReachabilityCore(listening, announced, interfaces_of_host, is_configured=is_configured)
         self._client = AutonatClient(self._ports)
@@ -92,19 +93,23 @@ class ReachabilityWatch:
         """There is a new connection."""
         self._client.connected(connection)
         host, endpoint = host_of(connection), self._endpoint_of(connection)
-        if host is not None:
-            self._live[connection] = host, None if endpoint is None else _port_of(endpoint)
-        if host is None or connection.muxed_conn.is_initiator or endpoint is None:
+        if host is None:
             return
-        if self._core.accepted(host, endpoint, now()):
+        is_outbound = connection.muxed_conn.is_initiator
+        if not is_outbound and endpoint is not None and self._core.accepted(host, endpoint, now()):
             self._observe("unsolicited")
             self._wake()
+            return
+        self._live[connection] = host, None if endpoint is None else _port_of(endpoint)
 
     def disconnected(self, connection: Any) -> None:
         """A connection has ended; what it has opened stays open for a while."""
+        host, endpoint = host_of(connection), self._endpoint_of(connection)
         live = self._live.pop(connection, None)
         if live is not None:
             self._core.dialled(live[0], now(), live[1])
+        elif host is not None:
+            self._core.dialled(host, now(), None if endpoint is None else _port_of(endpoint))
         peer = connection.muxed_conn.peer_id.to_bytes()
         if self._existing(peer) is None:
             self._core.remove_server(peer)
