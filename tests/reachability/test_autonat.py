@@ -5,7 +5,7 @@ back, it is told to by the test. test_network.py has all of it together, in netw
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -18,8 +18,13 @@ from spacedrive_node.actors.swarm.dial.addresses import Endpoint, parse
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.actors.swarm.library.connections import host_of, local_port_of
 from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
+from spacedrive_node.actors.swarm.reachability import (
+    autonat_client,
+    autonat_server,
+    dial_back,
+    dial_back_limits,
+)
 from spacedrive_node.actors.swarm.reachability import autonat_messages as m
-from spacedrive_node.actors.swarm.reachability import autonat_server, dial_back, dial_back_limits
 from spacedrive_node.actors.swarm.reachability.autonat_client import DATA_BUDGET_BYTES, AutonatClient
 from spacedrive_node.actors.swarm.reachability.autonat_server import AutonatServer
 from spacedrive_node.actors.swarm.reachability.dial_back import DialBack
@@ -241,6 +246,23 @@ async def test_a_nonce_comes_back_from_another_port_and_peer(quic: bool) -> None
         assert client._nonces.take(7)
         assert host_of(connections[0]) == "127.0.0.1"
         await connections[0].event_closed.wait()
+
+
+async def test_strangers_who_say_no_nonce_keep_none_away() -> None:
+    """They hold all streams on which one may come: a peer has a few, and a crowd makes room."""
+    strangers = [our_host(number) for number in range(3, 11)]
+    async with (
+        dialling_back(False) as (host, endpoint, client, back, _connections),
+        running(*strangers),
+        AsyncExitStack() as held,
+    ):
+        for stranger in strangers:
+            made = await stranger.get_network().dial_addr(Multiaddr(str(endpoint)), host.get_id())
+            for _ in range(autonat_client.MAX_DIAL_BACKS // len(strangers)):
+                await held.enter_async_context(streams.open_stream(made, m.DIAL_BACK_PROTOCOL))
+        assert client._nonces.issue(7, endpoint, frozenset({endpoint.port}), 0.0)
+        assert await back.dial(endpoint, host.get_id().to_bytes(), 7) is m.DialStatus.OK
+        assert client._nonces.take(7)
 
 
 async def test_a_nonce_that_nobody_waits_for_is_not_taken() -> None:

@@ -7,6 +7,7 @@ question goes over a connection that exists. Implements docs/protocol.md, "Reach
 import secrets
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -17,7 +18,8 @@ from ....messages.types import Instant
 from ...base import now
 from ..dial.addresses import Endpoint
 from ..library import streams
-from ..library.connections import host_of, local_port_of, transport_of
+from ..library.connections import address_block_of, host_of, local_port_of, transport_of
+from ..pairing.exchange_slots import ExchangeSlots
 from .autonat_messages import (
     DIAL_BACK_RESPONSE,
     DIAL_REQUEST_PROTOCOL,
@@ -43,7 +45,9 @@ CHECK_TIMEOUT_S: Final = 40.0
 """A server waits for data, pauses and dials meanwhile."""
 DIAL_BACK_TIMEOUT_S: Final = 5.0
 MAX_DIAL_BACKS: Final = 16
-"""Streams with nonces that are read at once."""
+MAX_DIAL_BACKS_PER_BLOCK: Final = 8
+MAX_DIAL_BACKS_PER_PEER: Final = 2
+"""Streams with nonces that are read at once; one of a crowd that says nothing makes room."""
 DATA_BUDGET_BYTES: Final = 1_000_000
 DATA_BUDGET_S: Final = 3600.0
 """So much dial data is sent in an hour, to all servers together."""
@@ -56,7 +60,7 @@ class AutonatClient:
         self._ports = ports
         self._nonces = Nonces()
         self._made_at: weakref.WeakKeyDictionary[Any, Instant] = weakref.WeakKeyDictionary()
-        self._dial_backs = 0
+        self._dial_backs = ExchangeSlots(MAX_DIAL_BACKS, MAX_DIAL_BACKS_PER_BLOCK, MAX_DIAL_BACKS_PER_PEER)
         self._spent: list[tuple[Instant, int]] = []
 
     def connected(self, connection: Any) -> None:
@@ -86,22 +90,22 @@ class AutonatClient:
 
     async def handle_dial_back(self, stream: Any) -> None:
         """Take a nonce."""
-        if self._dial_backs >= MAX_DIAL_BACKS:
+        muxed, limit = stream.muxed_conn, trio.CancelScope()
+        slot = self._dial_backs.acquire(muxed.peer_id.to_bytes(), address_block_of(muxed), limit.cancel)
+        if slot is None:
             await streams.reset(stream)
             return
-        self._dial_backs += 1
+        limit.deadline = trio.current_time() + DIAL_BACK_TIMEOUT_S
+        is_taken = False
         try:
-            with trio.fail_after(DIAL_BACK_TIMEOUT_S):
+            with limit, suppress(streams.StreamError, AutonatMessageError):
                 nonce = decode_dial_back(await streams.read_varint_message(stream, MAX_MESSAGE_BYTES))
-                if not self._nonces.arrive(nonce, self._arrival(stream.swarm_conn)):
-                    await streams.reset(stream)
-                    return
-                await streams.write(stream, varint.encode(len(DIAL_BACK_RESPONSE)) + DIAL_BACK_RESPONSE)
-            await streams.close(stream)
-        except (streams.StreamError, AutonatMessageError, trio.TooSlowError):
-            await streams.reset(stream)
+                if self._nonces.arrive(nonce, self._arrival(stream.swarm_conn)):
+                    await streams.write(stream, varint.encode(len(DIAL_BACK_RESPONSE)) + DIAL_BACK_RESPONSE)
+                    is_taken = True
         finally:
-            self._dial_backs -= 1
+            self._dial_backs.release(slot)
+        await (streams.close if is_taken else streams.reset)(stream)
 
     def _arrival(self, connection: Any) -> Arrival:
         muxed = connection.muxed_conn
