@@ -1,7 +1,8 @@
 """Plain libp2p hosts with and without the corrections, for the tests of each correction."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import libp2p
@@ -63,6 +64,18 @@ def our_host(
 
 def make(corrected: bool, number: int, most: int = 64) -> Any:
     return our_host(number, most) if corrected else plain_host(number, most)
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """An address where nothing is ever answered: its backlog is full."""
+    with socket.socket() as full, socket.socket() as filling, socket.socket() as more:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for client in (filling, more):
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield f"/ip4/127.0.0.1/tcp/{full.getsockname()[1]}"
 
 
 @asynccontextmanager

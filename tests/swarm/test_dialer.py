@@ -2,8 +2,8 @@
 
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,22 +13,10 @@ import trio.testing
 from spacedrive_node.actors.swarm.dial import dialer, interfaces, plan
 from spacedrive_node.actors.swarm.dial.dialer import Dialer, UnreachableError
 from spacedrive_node.actors.swarm.library.notifications import ConnectionEvents
-from spacedrive_node.tests.harness.library_hosts import our_host, running
+from spacedrive_node.tests.harness.library_hosts import our_host, running, silent_address
 
 DEADLINE = 60
 CALLERS = 5
-
-
-@contextmanager
-def silent_address() -> Iterator[str]:
-    """An address where nothing is ever answered: its backlog is full."""
-    with socket.socket() as full, socket.socket() as filling, socket.socket() as more:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for client in (filling, more):
-            client.setblocking(False)
-            client.connect_ex(full.getsockname())
-        yield f"/ip4/127.0.0.1/tcp/{full.getsockname()[1]}"
 
 
 @asynccontextmanager

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p.host.ping import ID as PING_ID
 from libp2p.network.exceptions import SwarmException
+from multiaddr import Multiaddr
 
 from spacedrive_node.actors.swarm.library import dialled_limits, host_lifecycle, streams
 from spacedrive_node.actors.swarm.library.connections import gave_way, give_way, is_alive
 from spacedrive_node.messages.peer_protocol import PROTOCOL_ID
-from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running
+from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running, silent_address
 
 MOST = 4
 """Connections that the dialling host may dial: an eighth of all."""
@@ -135,6 +137,21 @@ async def test_a_stream_of_the_other_side_keeps_no_place() -> None:
         assert set(held) == set(network.get_connections())
         held += [await dial(True) for _ in range(MOST)]
         assert set(held[-MOST:]) == set(network.get_connections())
+
+
+async def test_dials_that_lead_nowhere_cost_no_connection() -> None:
+    """Else whoever names many peers that are not there would have the connections with all others closed."""
+    async with dialling() as one, trio.open_nursery() as nursery:
+        made = [await one.dial() for _ in range(MOST)]
+        for connection in made:
+            await be_idle(connection)
+        network, (other, _) = one.host.get_network(), one.others[0]
+        with silent_address() as silent:
+            for _ in range(2 * MOST):
+                nursery.start_soon(network.dial_addr, Multiaddr(silent), other.get_id())
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert all(map(is_alive, made))
+            nursery.cancel_scope.cancel()
 
 
 async def test_dials_do_not_wait_for_those_who_make_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,11 @@ PAIRING_S: Final = 30.0
 
 
 def limit_dialled_connections(network: Any, keeps: Callable[[bytes], bool], pairing_protocol: str) -> None:
-    """Close idle connections of this side's before it dials, so that an eighth of all is enough for it.
+    """Close idle connections of this side's when it has dialled, so that an eighth of all is enough for it.
 
     `keeps` returns whether the connection with a peer has to stay though nothing is said on it. Of those that
     this side does not use, one on which the other side has left a stream open goes last: it costs the other
-    side nothing to do that. No dial waits until others are closed.
+    side nothing to do that. No dial waits until others are closed, and one that fails costs none.
 
     Defect (0.8.1, network/swarm.py:1089): a dial fails where as many connections are open as may be, and
     what this side has dialled stays for ever. A node in a large DHT dials some dozen servers at each lookup:
@@ -36,7 +36,6 @@ def limit_dialled_connections(network: Any, keeps: Callable[[bytes], bool], pair
     most = max(1, most_connections(network) // 8)
     dial = network.dial_addr
     dialled_at: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-    under_way = 0
 
     def last_used_at(connection: Any) -> float:
         return max(used_at(connection).values(), default=dialled_at[connection])
@@ -46,25 +45,24 @@ def limit_dialled_connections(network: Any, keeps: Callable[[bytes], bool], pair
         uses_it = any(stream._direction is not Direction.INBOUND for stream in connection.streams)
         return uses_it or now - paired_at < PAIRING_S or keeps(connection.muxed_conn.peer_id.to_bytes())
 
-    def make_room() -> None:
-        dialled = [one for one in network.get_connections() if one in dialled_at and not one.is_closed]
-        too_many = max(len(dialled) + under_way - most, 0)
+    def make_room(newcomer: Any) -> None:
+        others = [
+            one
+            for one in network.get_connections()
+            if one in dialled_at and one is not newcomer and not one.is_closed
+        ]
+        too_many = max(len(others) + 1 - most, 0)
         now = trio.current_time()
-        not_needed = [one for one in dialled if not is_needed(one, now)] if too_many else []
+        not_needed = [one for one in others if not is_needed(one, now)] if too_many else []
         not_needed.sort(key=lambda one: (bool(one.streams), last_used_at(one)))
         for one in not_needed[:too_many]:
             network.remove_conn(one)  # at once: until it is closed its place would count as taken
             network.background_nursery.start_soon(give_way, one)
 
     async def dial_with_room(*arguments: Any) -> Any:
-        nonlocal under_way
-        under_way += 1
-        try:
-            make_room()
-            connection = await dial(*arguments)
-        finally:
-            under_way -= 1
+        connection = await dial(*arguments)
         dialled_at[connection] = trio.current_time()
+        make_room(connection)
         return connection
 
     network.dial_addr = dial_with_room
