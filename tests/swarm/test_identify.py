@@ -1,6 +1,7 @@
 """Identify: the library has no event for its end, and does not repeat one that failed; corrected, it does."""
 
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.peer.id import ID
 
 from spacedrive_node.actors.swarm.library import identify, streams
+from spacedrive_node.messages.peer_protocol import PROTOCOL_ID
 from spacedrive_node.tests.harness.library_hosts import PROTOCOL, make, our_host, running
 
 DEADLINE = 60
@@ -205,6 +207,68 @@ async def test_a_hidden_protocol_is_told_to_who_has_reached_this_host(dials: boo
                 await identify.push_identify(hiding)
             await heard.wait()
             assert knows()
+
+
+@asynccontextmanager
+async def pushing_to_silent_ones(count: int, release: trio.Event) -> AsyncIterator[tuple[Any, Any, Any]]:
+    """A host that is connected with peers who take a push and say nothing, and with one that reads it.
+
+    All have been identified. Gives the host, the peer that reads, and an event: one of the others has a push.
+    """
+    host, honest = our_host(1), our_host(2)
+    silent = [our_host(number) for number in range(3, 3 + count)]
+    asked = trio.Event()
+
+    async def say_nothing(stream: Any) -> None:
+        asked.set()
+        await release.wait()
+        await streams.reset(stream)
+
+    async with running(host, honest, *silent) as (_, *addresses):
+        for one, address in zip((honest, *silent), addresses, strict=True):
+            await host.get_network().dial_addr(address, one.get_id())
+            with trio.fail_after(DEADLINE):
+                while host.get_id() not in one._identified_peers:
+                    await trio.lowlevel.checkpoint()
+            if one is not honest:
+                one.get_network().set_stream_handler(say_nothing)
+        yield host, honest, asked
+
+
+async def until_pushed(host: Any, peer: Any) -> None:
+    """Wait until a peer has heard that a host speaks PROTOCOL."""
+    with trio.fail_after(DEADLINE):
+        while PROTOCOL not in peer.get_peerstore().get_protocols(host.get_id()):
+            await trio.lowlevel.checkpoint()
+
+
+async def test_the_devices_of_pairings_are_told_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two hundred laptops that sleep each would hold up a push by ten seconds."""
+    monkeypatch.setattr(identify, "_MAX_PUSHES_AT_ONCE", 1)
+    monkeypatch.setattr(identify, "_TIMEOUT_S", 2 * DEADLINE)
+    async with pushing_to_silent_ones(9, trio.Event()) as (host, honest, _), trio.open_nursery() as nursery:
+        (connection,) = host.get_network().get_connections(honest.get_id())
+        streams.note_use(connection, PROTOCOL_ID)
+        host.set_stream_handler(PROTOCOL, lambda _stream: None)
+        nursery.start_soon(identify.push_identify, host)
+        await until_pushed(host, honest)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_push_that_had_to_wait_says_what_is_true_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later one may have come before it, and what it said would be forgotten again."""
+    monkeypatch.setattr(identify, "_MAX_PUSHES_AT_ONCE", 1)
+    release = trio.Event()
+    async with pushing_to_silent_ones(1, release) as (host, honest, asked), trio.open_nursery() as nursery:
+        for connection in host.get_network().get_connections():
+            if connection.muxed_conn.peer_id != honest.get_id():
+                streams.note_use(connection, PROTOCOL_ID)  # so that it comes first
+        with trio.fail_after(DEADLINE):
+            nursery.start_soon(identify.push_identify, host)
+            await asked.wait()
+        host.set_stream_handler(PROTOCOL, lambda _stream: None)
+        release.set()
+        await until_pushed(host, honest)
 
 
 async def test_what_a_peer_sees_of_this_host_is_told() -> None:

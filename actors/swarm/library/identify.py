@@ -5,6 +5,7 @@ and pushing what has changed here. Never dials and keeps nothing itself: peer_st
 with the library. Implements docs/protocol.md, "Limits" (messages of Kademlia and identify).
 """
 
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from multiaddr import Multiaddr
 
+from ....messages.peer_protocol import PROTOCOL_ID
 from ..dial.addresses import is_local_host
 from . import peer_store, streams
 from .block_shares import BlockShares
@@ -214,21 +216,29 @@ def _hidden(mux: Any) -> set[str]:
 
 
 async def push_identify(host: Any) -> None:
-    """Tell all connected peers what identify would tell them now (identify/push); never raises."""
+    """Tell all connected peers what identify would tell them now (identify/push); never raises.
+
+    Those come first with which this node was pairing last: a peer that says nothing, as one that sleeps, has
+    its turn for ten seconds. Each is told what is true when its turn has come.
+    """
     connections = [one for one in host.get_network().get_connections() if is_alive(one)]
-    limiter = trio.CapacityLimiter(_MAX_PUSHES_AT_ONCE)
+    connections.sort(key=lambda one: streams.used_at(one).get(PROTOCOL_ID, -math.inf), reverse=True)
+    turns = trio.Semaphore(_MAX_PUSHES_AT_ONCE)
 
     async def push_to(connection: Any) -> None:
-        _told.set(connection)
-        message = bytes(_mk_identify_protobuf(host, None).SerializeToString())
-        async with limiter:
+        try:
+            _told.set(connection)
+            message = bytes(_mk_identify_protobuf(host, None).SerializeToString())
             # Who has gone, or does not speak that, is told nothing.
             with trio.move_on_after(_TIMEOUT_S), suppress(streams.StreamError):
                 async with streams.open_stream(connection, ID_PUSH, varint.encode(len(message)) + message):
                     pass
+        finally:
+            turns.release()
 
     async with trio.open_nursery() as nursery:
         for connection in connections:
+            await turns.acquire()
             nursery.start_soon(push_to, connection)
 
 
