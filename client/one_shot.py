@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -81,7 +82,8 @@ def _send_and_receive(sock: socket.socket, data: bytes, deadline: float) -> Repl
     reader = FrameReader(CONTROL_LIMIT)
     refusal: Error | None = None
     _set_timeout(sock, deadline)
-    sock.sendall(data)
+    with suppress(ConnectionError):  # closed already, perhaps with a word
+        sock.sendall(data)
     while True:
         while (payload := reader.next_frame()) is not None:
             reply = decode_reply(payload)
@@ -91,7 +93,10 @@ def _send_and_receive(sock: socket.socket, data: bytes, deadline: float) -> Repl
             if reply.id == 0 and isinstance(reply, Error):  # of the connection itself: the node has too many
                 refusal = reply
         _set_timeout(sock, deadline)
-        received = sock.recv(_CHUNK_BYTES)
+        try:
+            received = sock.recv(_CHUNK_BYTES)
+        except ConnectionError:  # it has not read the request
+            received = b""
         if not received:
             raise _ConnectionLostError(refusal)
         reader.feed(received)

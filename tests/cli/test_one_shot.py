@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -105,13 +106,29 @@ def test_who_waits_less_is_told_how_long(node):
         call(node.path, NodeStatus, Status, 1)
 
 
-def test_a_node_that_takes_no_more_connections(folder, monkeypatch):
-    """It is there, and says why it does not answer: that is what the user is told."""
+@pytest.mark.parametrize("bytes_read", [0, 4096])
+def test_a_node_that_takes_no_more_connections(folder, monkeypatch, bytes_read):
+    """It is there, and says why it does not answer: that is what the user is told. It reads no request."""
     monkeypatch.setattr(errors, "RECONNECT_TIMEOUT_S", 0.2)
-    Bare(folder / "c.sock", *[framed(Error(0, "busy", "the node serves 128 clients at once"))] * 100)
-    with pytest.raises(ControlError, match="128 clients") as refused:
-        call(folder / "c.sock", NodeStatus, Status)
-    assert refused.value.code == "busy"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "c.sock"))
+        listener.listen()
+
+        def refuse_all():
+            with suppress(OSError):  # the end of the test
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(bytes_read)
+                        connection.sendall(framed(Error(0, "busy", "the node serves 128 clients at once")))
+
+        refusing = threading.Thread(target=refuse_all, daemon=True)
+        refusing.start()
+        with pytest.raises(ControlError, match="128 clients") as refused:
+            call(folder / "c.sock", NodeStatus, Status)
+        assert refused.value.code == "busy"
+        listener.shutdown(socket.SHUT_RDWR)
+        refusing.join(20)
 
 
 def test_a_node_that_comes_back(node):
