@@ -15,12 +15,12 @@ from rich.text import Text
 
 from .code_layout import code_lines
 from .errors import print_to_stderr
-from .output import TolerantStream, is_unicode, shown
+from .output import TolerantStream, is_unicode, shown, terminal_columns
 from .pairing_events import Event
 from .prompts import write_question
 from .public_network import NOT_FOUND_ELSEWHERE
 from .text_layout import wrapped
-from .views import STAGE_TEXTS, device_lines, failure_text, plain_lines
+from .views import STAGE_TEXTS, device_lines, failure_text, lifetime_text, plain_lines
 
 
 class RichView:
@@ -47,6 +47,8 @@ class RichView:
                 self._stage = event["stage"]
                 if self._stage not in ("waiting", "searching"):
                     self._countdown_end = None
+                if self._console.is_dumb_terminal:  # on which no line can be drawn anew
+                    self._print(STAGE_TEXTS.get(self._stage, self._stage))
                 self._start_live()
             case "confirm":
                 self._stop_live()
@@ -67,12 +69,19 @@ class RichView:
 
     def _show_code(self, event: Event) -> None:
         plain = self._console.is_dumb_terminal or not is_unicode(sys.stdout)
-        lines = code_lines(event, self._console.width, self._console.height, plain=plain)
+        lines = code_lines(event, self._width, self._console.height, plain=plain)
         # They hold escape sequences, which rich would print as text.
         self._console.file.write("\n".join(lines) + "\n")
         self._console.file.flush()
         if event["expires_in"]:
             self._countdown_end = time.monotonic() + event["expires_in"]
+            if self._console.is_dumb_terminal:
+                self._print(lifetime_text(event))
+
+    @property
+    def _width(self) -> int:
+        """Columns of the terminal; rich takes a dumb one for 80 wide, however wide it is."""
+        return terminal_columns() or self._console.width
 
     def start_countdown(self, seconds: float) -> None:
         """Show the time that is left of a search of so many seconds."""
@@ -82,7 +91,7 @@ class RichView:
         """Show the question, in place of the live line."""
         self._stop_live()
         # The answer is typed behind it, in the same line.
-        self._question = "\n".join(wrapped(shown(question), self._console.width - len("yes"))) + " "
+        self._question = "\n".join(wrapped(shown(question), self._width - len("yes"))) + " "
         write_question(self._question)
 
     def question_answered(self) -> None:
@@ -150,6 +159,6 @@ class RichView:
         return self._spinner
 
     def _print(self, text: str, style: str = "") -> None:
-        for line in wrapped(shown(text), self._console.width):
+        for line in wrapped(shown(text), self._width):
             # As Text: what another device calls itself must not be read as markup.
             self._console.print(Text(line, style=style), soft_wrap=True)

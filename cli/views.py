@@ -156,7 +156,7 @@ def plain_lines(event: Event) -> list[str]:
                 *(f"  {row}" for row in word_rows(event["words"])),
             ]
             if event["expires_in"]:
-                lines.append(f"they work once, within {duration_text(event['expires_in'])}")
+                lines.append(lifetime_text(event))
             return lines
         case "stage":
             stage: str = event["stage"]
@@ -194,6 +194,11 @@ def device_lines(event: Event) -> list[str]:
         ("key", grouped_id(device["id"])),
     ]
     return ["this device knows the words:", *(f"  {left:<7} {right}" for left, right in rows)]
+
+
+def lifetime_text(event: Event) -> str:
+    """Return how long a code that is shown may be used."""
+    return f"they work once, within {duration_text(event['expires_in'])}"
 
 
 def duration_text(seconds: float) -> str:

@@ -8,7 +8,7 @@ from spacedrive_node.cli import demo_view, run
 from spacedrive_node.cli.text_layout import cell_width, field_lines, record_lines, table_lines, wrapped
 from spacedrive_node.messages.to_gateway import ActorInfo
 from spacedrive_node.protocol.peer_ids import peer_id_text
-from spacedrive_node.tests.harness.fake_node import PEER, confirm_state, device, paired_state
+from spacedrive_node.tests.harness.fake_node import PEER, code_state, confirm_state, device, paired_state
 
 LONG_NAME = "Anna's rather long laptop name, the one in the living room"
 WIDE_NAME = "客厅的一台很长名字的电脑🙂 Wohnzimmer-Rechner"
@@ -105,6 +105,18 @@ def test_a_pairing(node, terminal, columns):
     lines = [line for line in before.replace("\r", "\n").splitlines() if line.strip()]
     check(lines, columns, "living room?")
     check([line for line in lines_of(shell) if line.strip()], columns, "0123456789abcdef")
+
+
+@NARROW
+def test_a_pairing_on_a_dumb_terminal(node, terminal, columns):
+    """It has no line that is drawn anew: what that would say is said once."""
+    node.push_states(code_state())
+    shell = terminal("pair", "--control", str(node.path), columns=columns, shell='TERM=dumb exec "$@"')
+    lines = shell.expect("waiting for the other device").splitlines()
+    check(lines, columns, "abandon")
+    assert "they work once, within 5 min" in lines
+    node.push_states(paired_state())
+    check(lines_of(shell), columns, "0123456789abcdef")
 
 
 @NARROW
