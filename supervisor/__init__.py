@@ -28,6 +28,7 @@ fork_client        the connection with one fork server
 fork_queue         whose turn it is to be forked: so many at a time, singletons first
 waiting_spare      a spare while it waits: its heartbeat, and what it says meanwhile
 child_process      one forked child: pidfd, channel, exit status
+orphans            the children of a lost fork server, as the first process of a container has to end them
 fork_protocol      the messages between the supervisor and the fork server
 fork_server        the fork server's process, and what it does in each child before the actor runs
 memory_handover    how each child's own view of its memory gets to the supervisor

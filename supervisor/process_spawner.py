@@ -22,6 +22,7 @@ from .child_process import ChildProcess
 from .child_specs import ChildSpec
 from .fork_client import ForkClient
 from .fork_queue import urgency
+from .orphans import reap_orphans
 from .restart_policy import Cause, ExitHistory, GiveUp, cause_of
 from .spawner import (
     HEARTBEAT_INTERVAL_S,
@@ -196,3 +197,4 @@ class ProcessSpawner:
         self._restart_delay = verdict.delay
         self._on_lost(cause)
         fork_server.fail_all()
+        self._nursery.start_soon(reap_orphans, [*fork_server.children, *fork_server.abandoned])

@@ -13,9 +13,32 @@ import trio.testing
 from spacedrive_node.supervisor import child_process, fork_server, memory_usage
 from spacedrive_node.supervisor.child_specs import Sandbox
 from spacedrive_node.supervisor.fork_client import ForkClient
+from spacedrive_node.supervisor.libc import prctl
 from spacedrive_node.supervisor.process_spawner import ProcessSpawner
 from spacedrive_node.tests.harness.tiny_actors import TinyConfig
 from spacedrive_node.tests.harness.tiny_node import spec
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+async def test_the_first_process_of_a_container_keeps_no_zombies():
+    """The children of a fork server that was killed become its own, and nobody else takes their status."""
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        lost = trio.Event()
+        spawner = ProcessSpawner()
+        with trio.fail_after(15):
+            async with spawner.opened(preload=[], on_lost=lambda _cause: lost.set()):
+                children = [await spawner.spawn(spec("swarm", "quiet_swarm", TinyConfig())) for _ in range(3)]
+                os.kill(spawner.pid, signal.SIGKILL)
+                await lost.wait()
+                for child in children:
+                    await child.wait()
+                    await child.aclose()
+                while any(os.path.exists(f"/proc/{child.pid}") for child in children):  # noqa: ASYNC110, ASYNC240
+                    await trio.sleep(0.01)
+    finally:
+        prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
 
 def test_a_supervisor_that_has_gone_while_the_fork_server_was_starting():
