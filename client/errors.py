@@ -70,7 +70,8 @@ def check_request(request: Message) -> None:
         raise ControlError("invalid_name", f"a name has 1 to {_MAX_NAME_CHARS} characters")
     try:
         decode_request(encode(request))
-    except MalformedMessageError:
+    except (MalformedMessageError, UnicodeEncodeError, OverflowError):
+        # A text may hold what is no character, such as a byte of an argument that is no UTF-8.
         kind = type(request).__name__
         raise ControlError("bad_request", f"a value of {kind} is out of its bounds") from None
 

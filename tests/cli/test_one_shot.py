@@ -17,6 +17,7 @@ from spacedrive_node.messages.control_protocol import (
     Error,
     NodeStatus,
     RenameDevice,
+    StartPairing,
     Status,
 )
 from spacedrive_node.tests.harness.fake_node import KEY, status
@@ -194,3 +195,7 @@ def test_what_the_node_would_refuse_is_not_even_sent(folder):
         call(folder / "none.sock", Done, lambda id: RenameDevice(id, KEY[:16], bytes(16), "x" * 65))
     with pytest.raises(ControlError, match="out of its bounds"):
         call(folder / "none.sock", Done, lambda id: RenameDevice(id, KEY[:16], bytes(3), "x"))
+    with pytest.raises(ControlError, match="out of its bounds"):
+        call(folder / "none.sock", Done, lambda id: RenameDevice(id, KEY[:16], bytes(16), "\udcff"))
+    with pytest.raises(ControlError, match="out of its bounds"):
+        call(folder / "none.sock", Done, lambda id: StartPairing(id, KEY[:16], 10**30))
