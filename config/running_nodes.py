@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,13 +188,18 @@ def _control_of(data_dir: Path | str) -> Path:
 
 
 def _node_folders(directory: Path) -> list[Path]:
-    """Return the folders of nodes in a runtime directory, none if it does not exist."""
-    try:
-        with os.scandir(directory) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
-    return [directory / name for name in sorted(names)[:_MAX_NODES]]
+    """Return the folders of nodes in a runtime directory, none if it does not exist.
+
+    Beyond so many, those that were touched last: nodes that run touch theirs, those that were killed leave
+    them behind.
+    """
+    found = []
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # its node has ended just now
+                if entry.is_dir(follow_symlinks=False):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
+    return [directory / name for _, name in sorted(found, reverse=True)[:_MAX_NODES]]
 
 
 def _read_record(folder: Path) -> NodeRecord | None:

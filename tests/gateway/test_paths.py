@@ -107,6 +107,18 @@ def test_without_a_session_directory(monkeypatch):
     assert made == [directory]
 
 
+def test_a_node_is_found_among_the_folders_of_many_that_were_killed(start, runtime):
+    """However its own sorts among them."""
+    runtime.mkdir(mode=0o700)
+    for number in range(1100):
+        folder = runtime / f"{number:016x}"
+        folder.mkdir()
+        os.utime(folder, (number, number))
+    _, control, _ = start("one")
+    assert [node.control for node in running_nodes()] == [control]
+    assert choose_node() == control
+
+
 def test_a_path_that_is_too_long_is_refused_with_advice(short_folder):
     """100 bytes are the limit."""
     with pytest.raises(UnsafePathError, match="--control"):
