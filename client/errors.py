@@ -99,7 +99,8 @@ def no_reply_error(seconds: float | None = None) -> NodeGoneError:
 def node_gone_error(refusal: Error | None = None, seconds: float | None = None) -> SpacedriveNodeError:
     """Return the error for everything that waits when no node has come back in time.
 
-    `seconds` is that time, if it was not RECONNECT_TIMEOUT_S. `refusal` is what one has said to the last connection that is there, and takes no more of them.
+    `seconds` is that time, if it was not RECONNECT_TIMEOUT_S. `refusal` is what one has said to the last
+    connection that is there, and takes no more of them.
     """
     if refusal is not None:
         return ControlError(refusal.code, refusal.message)

@@ -144,8 +144,7 @@ class Dialer:
     async def connect(self, peer: bytes, texts: Sequence[str], hearsay: Sequence[str] = ()) -> Any:
         """Return a live connection with `peer`, dialling `texts` if there is none. Raises UnreachableError.
 
-        `hearsay` are those of the texts that only third parties have named. Has no deadline: the caller sets
-        one.
+        `hearsay` are those of the texts that only third parties have named. The caller sets a deadline.
         """
         if peer == self._own_peer:
             raise UnreachableError("this is the own peer id")
