@@ -404,23 +404,3 @@ async def test_a_swarm_that_is_restarted_says_what_the_former_one_said() -> None
 class _NoHost:
     def set_stream_handler(self, _protocol: str, _handle: object) -> None:
         return
-
-
-async def test_a_kernel_that_does_not_say_which_networks_there_are_ends_nothing(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """No descriptor is left to ask it with. As far as is known it is the network of before."""
-    one, is_mute = watch_in({"198.51.100.1"}), trio.Event()
-
-    def network() -> frozenset[str]:
-        is_mute.set()
-        raise OSError(24, "too many open files")
-
-    one._network_of_host = network
-    one.resume(ReachabilityEvidence(("198.51.100.1",), unasked=(UnaskedConnection("tcp", "ip4", now()),)))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(one.run)
-        await is_mute.wait()
-        await trio.sleep(100.0)  # virtual
-        assert one.state == "public"
-        nursery.cancel_scope.cancel()

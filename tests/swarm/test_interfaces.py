@@ -2,9 +2,12 @@
 
 import ipaddress
 import json
+import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -149,3 +152,24 @@ def test_the_addresses_are_those_that_psutil_lists() -> None:
     usable = {ip for ip in ips if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)}
     assert {one.ip for one in interfaces.addresses()} == usable
     assert set(interfaces.link_local_addresses()) == {ip for ip in ips if ip.is_link_local}
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_a_descriptor_the_interfaces_are_those_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The swarm looks at them once in a minute, for dials and for what it tells: none of that may end it."""
+    ask = (interfaces.network, interfaces.addresses, interfaces.link_local_addresses, interfaces.zones)
+    before = [one() for one in ask]
+    with no_descriptor_left():
+        assert [one() for one in ask] == before
+    monkeypatch.setattr(interfaces, "_last", None)
+    with no_descriptor_left(), pytest.raises(OSError, match="Too many open files"):
+        interfaces.network()

@@ -4,7 +4,8 @@ A machine with containers has more addresses of empty bridges than of its own, a
 First comes the interface of the default route, then others, then bridges and what is plugged into them, and
 last what has no carrier; of each kind IPv4 and IPv6 in turn, so that neither fills a QR code alone. Owns
 reading /sys and /proc, which happens once, before the sandbox closes (`remember`); netlink tells what is new
-afterwards (links.py). Never leaves an address out; link-local ones are asked for by themselves.
+afterwards (links.py). Never leaves an address out; link-local ones are asked for by themselves. Where the
+kernel cannot be asked, because no descriptor is left, the answer is what it said last.
 """
 
 import ipaddress
@@ -23,7 +24,16 @@ _MAX_FILE_CHARACTERS: Final = 1 << 20
 _UP: Final = 0x1
 """Flag of a route (linux/route.h, RTF_UP)."""
 
+
+class _Snapshot(NamedTuple):
+    """What the kernel says: each interface's name by its number, and (name, address) of each address."""
+
+    names: dict[int, str]
+    addresses: list[tuple[str, str]]
+
+
 _remembered: dict[str, int] | None = None
+_last: _Snapshot | None = None
 
 
 def remember() -> None:
@@ -63,8 +73,11 @@ def link_local_addresses() -> list[IpAddress]:
 
 def zones() -> list[tuple[str, int]]:
     """Return name and number of each interface that has a link-local IPv6 address, most useful first."""
-    linked = {name for name, text in _found() if ":" in text and ipaddress.ip_address(text).is_link_local}
-    numbered = [(name, number) for number, name in socket.if_nameindex() if name in linked]
+    now = _snapshot()
+    linked = {
+        name for name, text in now.addresses if ":" in text and ipaddress.ip_address(text).is_link_local
+    }
+    numbered = [(name, number) for number, name in now.names.items() if name in linked]
     known = _ranks()
     return sorted(numbered, key=lambda one: (known.get(one[0], ORDINARY), one[1]))
 
@@ -106,6 +119,21 @@ def in_order(found: Iterable[tuple[str, str]], ranks_by_name: Mapping[str, int])
 
 def _found() -> list[tuple[str, str]]:
     """Return (interface, address without its zone) of every address of this host. Raises OSError."""
+    return _snapshot().addresses
+
+
+def _snapshot() -> _Snapshot:
+    """Ask the kernel, or repeat what it said last. Raises OSError if it has never said anything."""
+    global _last
+    try:
+        _last = _asked()
+    except OSError:  # no descriptor is left to ask it with: that must not end the swarm, which holds them
+        if _last is None:
+            raise
+    return _last
+
+
+def _asked() -> _Snapshot:
     names = dict(socket.if_nameindex())
     answers = netlink.ask(netlink.dump_request(netlink.GET_ADDRESS, netlink.ADDRESS.size))
     told = (
@@ -114,7 +142,10 @@ def _found() -> list[tuple[str, str]]:
         for kind, body in netlink.messages(answer)
         if kind == netlink.NEW_ADDRESS
     )
-    return [(names[one.interface], str(one.ip)) for one in told if one is not None and one.interface in names]
+    found = [
+        (names[one.interface], str(one.ip)) for one in told if one is not None and one.interface in names
+    ]
+    return _Snapshot(names, found)
 
 
 def _ranks() -> dict[str, int]:

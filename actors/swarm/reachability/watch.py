@@ -208,10 +208,7 @@ class ReachabilityWatch:
                 self._core.dialled(host, moment, port)
 
     def _look_at_network(self) -> None:
-        try:
-            network = self._network_of_host()
-        except OSError:  # no descriptor is left to ask the kernel with
-            return
+        network = self._network_of_host()
         if network != self._network:
             self._network = network
             self._core.network_changed(self._announced)
