@@ -1,7 +1,7 @@
 """How many inbound exchanges run at once: in all, for each address block and for each peer. Pure.
 
-The DHT server counts its streams in the same manner (kad/dht_server.py). Owns the choice of the exchange that
-makes room for a new one. Implements docs/protocol.md, "Limits".
+Streams of the DHT, requests to a relay and nonces of AutoNAT servers are counted in the same manner. Owns the
+choice of the exchange that makes room for a new one. Implements docs/protocol.md, "Limits".
 """
 
 from collections import Counter
