@@ -74,7 +74,7 @@ def test_a_wrong_file_changes_nothing(node: UpCommand, file: Path) -> None:
     file.write_text("log-level = [\n")
     assert f"{file}:" in node.run("reload", code=2)[0]["reasons"][0]
     file.write_text("name = " + "[" * 20_000)  # which the parser cannot follow
-    assert "settings" in node.run("reload", code=2)[0]["reasons"][0]
+    assert "is no configuration" in node.run("reload", code=2)[0]["reasons"][0]
     file.unlink()
     assert "cannot be read" in node.run("reload", code=2)[0]["reasons"][0]
     assert node.run("status")[0]["sessions"]["limit"] == 20

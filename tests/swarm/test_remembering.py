@@ -3,10 +3,12 @@
 import hashlib
 from typing import Any
 
+import pytest
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
+from spacedrive_node.actors.swarm.kad import dht_client
 from spacedrive_node.actors.swarm.library import streams
 from spacedrive_node.messages.actor_configs import SwarmConfig
 from spacedrive_node.messages.to_discovery import (
@@ -24,6 +26,12 @@ from spacedrive_node.tests.harness.transports import listen_addresses
 
 DHT = "/spacedrive/kad/1.0.0"
 KEY = b"\x12\x20" + hashlib.sha256(b"rendezvous").digest()
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take more than a second for an answer."""
+    monkeypatch.setattr(dht_client, "SLOW_S", 60.0)
 
 
 def tells(peer: bytes, **more: Any) -> Any:
