@@ -1,5 +1,7 @@
 """Swarm actors with a relay between them: what they announce and report; what a session hears of the path."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -40,50 +42,52 @@ async def metric(swarm: FakeSupervisor, name: str, labels: tuple[str, ...], valu
     await swarm.expect(Observed, "metrics", has)
 
 
-@over_each_transport
-async def test_a_frame_reaches_its_session_through_a_relay() -> None:
-    """Both sessions hear that the path is relayed; the relay counts what it carries, and names nobody."""
+@asynccontextmanager
+async def relay_and_two() -> AsyncIterator[tuple[FakeSupervisor, FakeSupervisor, FakeSupervisor, SwarmUp]]:
+    """A relay, one that is reached through it, and another; and where the first says that it is."""
     serving = msgspec.structs.replace(local(), relay_service=True)
     async with open_swarm("relay", serving) as relay:
         reserving = msgspec.structs.replace(local(), relays=(PeerAddresses(relay.peer, relay.addresses),))
         async with open_swarm("a", reserving) as a, open_swarm("b") as b:
             with trio.fail_after(DEADLINE):
                 up = await a.expect(SwarmUp, "discovery", lambda one: circuits_of(one.addresses))
-                status = await a.expect(SwarmStatus, "gateway", lambda one: circuits_of(one.addresses))
-                assert status.addresses == up.addresses
-                assert up.addresses[0] == a.addresses[0]
-                assert not circuits_of(up.listening + up.local_addresses)
-                await metric(a, "relay_reservations", ("held",), 1.0)
+                yield relay, a, b, up
 
-                await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
-                name = code_id(ROUTE_KEY, a.peer, b.peer)
-                frame = encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32))
-                await b.deliver(B, Ask(1, a.peer, circuits_of(up.addresses), frame))
-                request = await a.expect(PeerRequest, A)
-                assert (request.peer, request.frame, request.path) == (b.peer, frame, "relayed")
-                answer = encode(Challenge(name, b"t" * 16, b"e" * 32, b"n" * 32, b"p" * 32))
-                await a.deliver(A, PeerReply(request.request, answer))
-                assert await b.expect(PeerAnswer, B) == PeerAnswer(1, answer, "relayed", request.transport)
-                await metric(b, "connections", ("outbound", request.transport, "relayed"), 1.0)
-                await metric(a, "connections", ("inbound", request.transport, "relayed"), 1.0)
-                await metric(relay, "relay_reservations", ("granted",), 1.0)
-                await metric(relay, "relay_circuits", (), 1.0)
+
+@over_each_transport
+async def test_a_frame_reaches_its_session_through_a_relay() -> None:
+    """Both sessions hear that the path is relayed; the relay counts what it carries, and names nobody."""
+    async with relay_and_two() as (relay, a, b, up):
+        status = await a.expect(SwarmStatus, "gateway", lambda one: circuits_of(one.addresses))
+        assert status.addresses == up.addresses
+        assert up.addresses[0] == a.addresses[0]
+        assert not circuits_of(up.listening + up.local_addresses)
+        await metric(a, "relay_reservations", ("held",), 1.0)
+
+        await a.deliver(A, Serve(ROUTE_KEY, "initiator"))
+        name = code_id(ROUTE_KEY, a.peer, b.peer)
+        frame = encode(PairingRequest(2, name, b"t" * 16, b"e" * 32, b"c" * 32))
+        await b.deliver(B, Ask(1, a.peer, circuits_of(up.addresses), frame))
+        request = await a.expect(PeerRequest, A)
+        assert (request.peer, request.frame, request.path) == (b.peer, frame, "relayed")
+        answer = encode(Challenge(name, b"t" * 16, b"e" * 32, b"n" * 32, b"p" * 32))
+        await a.deliver(A, PeerReply(request.request, answer))
+        assert await b.expect(PeerAnswer, B) == PeerAnswer(1, answer, "relayed", request.transport)
+        await metric(b, "connections", ("outbound", request.transport, "relayed"), 1.0)
+        await metric(a, "connections", ("inbound", request.transport, "relayed"), 1.0)
+        await metric(relay, "relay_reservations", ("granted",), 1.0)
+        await metric(relay, "relay_circuits", (), 1.0)
 
 
 async def test_who_announces_itself_through_a_relay_is_a_provider_like_others() -> None:
     """It comes from no IP address by which what it says of itself could be judged."""
-    serving = msgspec.structs.replace(local(), relay_service=True)
-    async with open_swarm("relay", serving) as relay:
-        reserving = msgspec.structs.replace(local(), relays=(PeerAddresses(relay.peer, relay.addresses),))
-        async with open_swarm("a", reserving) as a, open_swarm("b") as b:
-            with trio.fail_after(DEADLINE):
-                up = await a.expect(SwarmUp, "discovery", lambda one: circuits_of(one.addresses))
-                through = circuits_of(up.addresses)
-                await b.deliver("discovery", KadRequest(1, a.peer, through, "add_provider", KEY, 10.0))
-                assert await b.expect(KadReply, "discovery") == KadReply(1)
-                await a.deliver("discovery", ClosestServers(2, KEY))
-                found = await a.expect(Servers, "discovery")
-                assert [one.peer for one in found.providers] == [b.peer]
+    async with relay_and_two() as (_relay, a, b, up):
+        through = circuits_of(up.addresses)
+        await b.deliver("discovery", KadRequest(1, a.peer, through, "add_provider", KEY, 10.0))
+        assert await b.expect(KadReply, "discovery") == KadReply(1)
+        await a.deliver("discovery", ClosestServers(2, KEY))
+        found = await a.expect(Servers, "discovery")
+        assert [one.peer for one in found.providers] == [b.peer]
 
 
 async def test_what_leads_through_a_relay_has_a_length_that_messages_take() -> None:
